@@ -1,0 +1,118 @@
+# Everything a person or a CI job does with this repository. `make` lists it.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The interpreter that .venv is made of; without it, the first fitting one of these.
+PYTHON ?=
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+FITTING := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+
+# The oldest generator whose code all supported runtimes accept; see docs/decisions/0002.
+PROTO_TOOLS := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
+
+BIN := .venv/bin
+
+# $(call install,<folder of the environment>,<what it is for>,<arguments of pip install>)
+define install
+@echo "Installing $(2) into $(1) (a minute or two the first time) ..."
+@set -o pipefail; started=$$SECONDS; \
+if $(1)/bin/python -m pip install --disable-pip-version-check --no-input $(3) 2>&1 | tee $(1)/install.log \
+    | while IFS= read -r line; do case "$$line" in (Collecting*|Building*|Installing*) printf .;; esac; done; \
+then echo " done in $$((SECONDS - started)) s"; \
+else echo; echo "error: pip could not install $(2); it said:" >&2; \
+  { grep -E '^ *(ERROR|error):' $(1)/install.log || tail -n 8 $(1)/install.log; } | cut -c -160 | sed 's/^ */  /' >&2; \
+  echo "  the whole log: $(1)/install.log" >&2; \
+  echo "  once that is mended: make $(or $(MAKECMDGOALS),setup)" >&2; exit 1; fi
+endef
+
+# $(call environment,<folder>)
+define environment
+@for python in $(PYTHONS); do \
+  if "$$python" -c '$(FITTING)' 2>/dev/null; then \
+    echo "Making $(1) with $$("$$python" --version) ..."; \
+    "$$python" -m venv --clear $(1) && exit 0; rm -rf $(1); exit 1; \
+  fi; \
+done; \
+echo "error: ForgeMesh needs Python 3.11 to 3.14 with the venv module; tried: $(PYTHONS)" >&2; \
+echo "  Debian, Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
+echo "  macOS:          brew install python@3.13" >&2; \
+echo "  elsewhere:      make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.13" >&2; exit 1
+endef
+
+.PHONY: help
+help: ## What can be made
+	@echo "usage: make <target>"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/.dev ## Make .venv with ForgeMesh and the tools to work on it
+	@echo "Ready. Next: make run, or source .venv/bin/activate and forgemesh --help"
+
+.PHONY: run
+run: .venv/.runtime ## Start a mesh, run the weather example in it, stop it again (INPUT=file.csv: your own data)
+	@$(BIN)/python examples/weather/demo.py $(if $(INPUT),--input "$(INPUT)")
+
+.PHONY: up
+up: .venv/.runtime ## Start a mesh with the weather plugins and keep it until Ctrl-C
+	@$(BIN)/forgemesh up --config examples/weather/forgemesh.toml
+
+.PHONY: test
+test: .venv/.dev ## Run the tests (ARGS="-k circuit": what pytest takes)
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: .venv/.dev ## Check style and protos
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/buf lint
+
+.PHONY: format
+format: .venv/.dev ## Mend what can be mended by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/buf format --write protos
+
+.PHONY: types
+types: .venv/.dev ## Check types
+	@$(BIN)/mypy
+
+.PHONY: imports
+imports: .venv/.dev ## Check who imports whom
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: protos
+protos: .venv-protos/.ready ## Generate protos/gen from the protos
+	@.venv-protos/bin/python protos/generate.py
+
+.PHONY: protos-check
+protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos give
+	@.venv-protos/bin/python protos/generate.py --check
+
+.PHONY: bench
+bench: .venv/.runtime ## Measure what a step costs
+	@$(BIN)/python bench/throughput.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environments, caches and local meshes' data
+	rm -rf .venv .venv-protos .forgemesh .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(call environment,.venv)
+
+.venv/.runtime: pyproject.toml | .venv/bin/python
+	$(call install,.venv,ForgeMesh,--editable .)
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(call install,.venv,ForgeMesh and its development tools,--editable '.[dev]')
+	@touch .venv/.runtime $@
+
+.venv-protos/bin/python:
+	$(call environment,.venv-protos)
+
+.venv-protos/.ready: Makefile | .venv-protos/bin/python
+	$(call install,.venv-protos,the proto generator,$(PROTO_TOOLS))
+	@touch $@

@@ -1,0 +1,222 @@
+"""An embedded SQLite database: one writer thread with group commit, one reader thread, numbered migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+
+T = TypeVar("T")
+
+Work: TypeAlias = Callable[[sqlite3.Connection], T]
+"""Reads or writes through the connection; runs again by itself if a neighbour in its batch fails."""
+
+Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
+
+_STOP = object()
+_MAX_BATCH = 2_000
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Work[object]
+    future: asyncio.Future[object]
+    result: object = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class CommitCounts:
+    """How many transactions were committed, and how many writes they carried."""
+
+    commits: int = 0
+    writes: int = 0
+
+
+@dataclass(slots=True)
+class Database:
+    """
+    Write through `write`, read through `read`.
+
+    Writes that wait while a transaction commits go into the next one together (group commit). A write is durable
+    (WAL, synchronous=FULL) when its await returns. Raises StoreUnavailable if the file cannot be written and
+    DataCorrupted if SQLite finds it damaged.
+    """
+
+    path: Path
+    loop: asyncio.AbstractEventLoop
+    counts: CommitCounts = field(default_factory=CommitCounts)
+    _jobs: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
+    _reader: ThreadPoolExecutor | None = None
+    _local: threading.local = field(default_factory=threading.local)
+
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        """Queue `work` for the next transaction; the future ends once that is durable."""
+        future: asyncio.Future[T] = self.loop.create_future()
+        self._jobs.put(_Job(work, future))  # type: ignore[arg-type]
+        return future
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on a connection that sees everything committed so far."""
+        return await self.loop.run_in_executor(self._reader, self._read, work)
+
+    def _read(self, work: Work[T]) -> T:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _connect(self.path)
+        try:
+            return work(connection)
+        except sqlite3.DatabaseError as error:
+            raise _fault(self.path, error) from error
+
+    def _run_writer(self, connection: sqlite3.Connection) -> None:
+        """The writer thread: takes whatever waits, commits it as one transaction, answers, and again."""
+        while True:
+            batch = self._next_batch()
+            if not batch:
+                return
+            _commit_batch(connection, batch, self.path)
+            self.counts.commits += 1
+            self.counts.writes += len(batch)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self.loop.call_soon_threadsafe(_settle, batch)
+
+    def _next_batch(self) -> list[_Job]:
+        batch: list[_Job] = []
+        item = self._jobs.get()
+        while isinstance(item, _Job):
+            batch.append(item)
+            if len(batch) == _MAX_BATCH:
+                return batch
+            try:
+                item = self._jobs.get_nowait()
+            except queue.Empty:
+                return batch
+        if batch:
+            self._jobs.put(_STOP)
+        return batch
+
+
+@contextlib.asynccontextmanager
+async def open_database(
+    path: Path, migrations: Sequence[str], *, synchronous: Synchronous = "FULL"
+) -> AsyncIterator[Database]:
+    """
+    Open the file, bring it to the newest schema and keep other processes out of it.
+
+    `migrations[n]` is the script from schema n to n + 1. Refuses a file that a newer release has written and one
+    that another process has open. With `synchronous="NORMAL"` writes survive the death of the process, but the newest
+    ones may be lost with the machine's power.
+    """
+    database = Database(path, asyncio.get_running_loop())
+    lock, connection = await asyncio.to_thread(_open, path, migrations, synchronous)
+    database._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+    writer = threading.Thread(target=database._run_writer, args=(connection,), name="writer", daemon=True)
+    writer.start()
+    try:
+        yield database
+    finally:
+        database._jobs.put(_STOP)
+        await asyncio.to_thread(writer.join)
+        connection.close()
+        await asyncio.to_thread(_close_reader, database)
+        os.close(lock)
+
+
+def _close_reader(database: Database) -> None:
+    assert database._reader is not None
+    database._reader.submit(lambda: getattr(database._local, "connection", None) and database._local.connection.close())
+    database._reader.shutdown(wait=True)
+
+
+def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tuple[int, sqlite3.Connection]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        connection = _connect(path, synchronous)
+        _migrate(connection, path, migrations)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StoreUnavailable(str(path), "another process has it open") from error
+    except sqlite3.DatabaseError as error:
+        os.close(lock)
+        raise _fault(path, error) from error
+    return lock, connection
+
+
+def _connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256)
+    connection.row_factory = sqlite3.Row
+    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise StoreUnavailable(
+            str(path), f"it has schema {version}, this release knows {len(migrations)}; use the newer release"
+        )
+    for number, script in enumerate(migrations[version:], start=version + 1):
+        connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
+
+
+def _commit_batch(connection: sqlite3.Connection, batch: list[_Job], path: Path) -> None:
+    """One transaction for all; if that fails, one for each, so that a bad write fails alone."""
+    try:
+        _commit(connection, batch)
+    except Exception:  # noqa: BLE001 - which job it was shows when each runs alone
+        for job in batch:
+            try:
+                _commit(connection, [job])
+            except sqlite3.DatabaseError as error:
+                job.error = _fault(path, error)
+            except BaseException as error:  # noqa: BLE001 - belongs to the waiter
+                job.error = error
+
+
+def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for job in jobs:
+            job.result = job.work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _settle(batch: list[_Job]) -> None:
+    for job in batch:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _fault(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DataCorrupted(str(path), str(error))
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreUnavailable(str(path), str(error))
+    return error

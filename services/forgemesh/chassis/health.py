@@ -1,0 +1,118 @@
+"""grpc.health.v1 under the mesh's names, on the service's port and on a plaintext port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+_log = logging.getLogger(__name__)
+
+LIVENESS, READINESS, STARTUP, OVERALL = "liveness", "readiness", "startup", ""
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_BEAT = 0.25
+
+
+class Health:
+    """
+    What this process says about itself: liveness, readiness, startup, each served gRPC service and "" (both: readiness).
+
+    The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
+    turned for `stall` seconds is reported there as not ready, and as not alive after ten times that.
+    """
+
+    def __init__(self, services: Sequence[str], *, stall: float = 1.0) -> None:
+        self.on_loop = health.aio.HealthServicer()
+        self._in_thread = health.HealthServicer(
+            experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(1, thread_name_prefix="health")
+        )
+        self._ready_names = (READINESS, OVERALL, *services)
+        self._ready = False
+        self._stall = stall
+        self._beat = time.monotonic()
+        self._stalled = False
+        self._closed = threading.Event()
+
+    async def start(self) -> None:
+        """Alive, not started, not ready."""
+        await self._set((LIVENESS,), True)
+        await self._set((STARTUP, *self._ready_names), False)
+
+    async def ready(self) -> None:
+        """Started and taking work."""
+        self._ready = True
+        await self._set((STARTUP, *self._ready_names), True)
+
+    async def not_ready(self) -> None:
+        """Alive, and taking no new work."""
+        self._ready = False
+        await self._set(self._ready_names, False)
+
+    async def _set(self, names: Sequence[str], serving: bool) -> None:
+        status = _SERVING if serving else _NOT_SERVING
+        for name in names:
+            await self.on_loop.set(name, status)
+            self._in_thread.set(name, status)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, listen: str) -> AsyncIterator[str]:
+        """Serve health alone on `listen`; yields the bound address."""
+        pool = ThreadPoolExecutor(2, thread_name_prefix="health-rpc")
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self._in_thread, server)
+        address = bind(server, listen)
+        server.start()
+        beats = asyncio.create_task(self._beats())
+        watch = threading.Thread(target=self._watch_loop, name="loop-watch", daemon=True)
+        watch.start()
+        try:
+            yield address
+        finally:
+            beats.cancel()
+            self._closed.set()
+            self._in_thread.enter_graceful_shutdown()
+            await asyncio.to_thread(server.stop(0.2).wait)
+
+    async def _beats(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(_BEAT)
+
+    def _watch_loop(self) -> None:
+        while not self._closed.wait(_BEAT):
+            lag = time.monotonic() - self._beat - _BEAT
+            stalled = lag > self._stall
+            if stalled != self._stalled:
+                self._stalled = stalled
+                _log.warning("event loop %s", f"blocked for {lag:.1f} s" if stalled else "turns again")
+                for name in self._ready_names:
+                    self._in_thread.set(name, _SERVING if self._ready and not stalled else _NOT_SERVING)
+            self._in_thread.set(LIVENESS, _NOT_SERVING if lag > 10 * self._stall else _SERVING)
+
+
+class PortInUse(Exception):
+    """Nothing can listen on the address."""
+
+    def __init__(self, listen: str) -> None:
+        super().__init__(
+            f"cannot listen on {listen}: the port is in use or not ours to take; stop what holds it, or choose another"
+            " port (port 0 takes any free one)"
+        )
+        self.listen = listen
+
+
+def bind(server: grpc.Server | grpc.aio.Server, listen: str) -> str:
+    """Add an insecure port and return host:port as bound; raises PortInUse."""
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise PortInUse(listen) from error
+    return f"{listen.rpartition(':')[0]}:{port}"

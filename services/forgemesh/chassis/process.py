@@ -1,0 +1,84 @@
+"""The frame of a process: signals, its parent's life, telling the parent that it is ready, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvloop
+
+from forgemesh.chassis.health import PortInUse
+from forgemesh.chassis.settings import SettingsError
+from forgemesh.faults import Fault
+
+_log = logging.getLogger(__name__)
+
+PARENT_FD = "FORGEMESH_PARENT_FD"
+"""Names an inherited pipe whose other end the parent holds open while it lives."""
+READY_FD = "FORGEMESH_READY_FD"
+"""Names an inherited pipe on which one JSON line says that the process is ready and where it listens."""
+
+EXIT_SETTINGS = 2
+EXIT_CANNOT_START = 1
+
+
+def run_until_stopped(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """
+    Run `run(stop)` on a fresh loop; SIGTERM, SIGINT and the parent's death set `stop`.
+
+    What keeps a process from starting is one sentence on stderr and an exit code, never a traceback.
+    """
+    try:
+        uvloop.run(_supervised(run))
+    except (PortInUse, Fault, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_CANNOT_START) from error
+
+
+@contextlib.contextmanager
+def refusing_bad_settings() -> Iterator[None]:
+    """Turn SettingsError into its sentence on stderr and exit code 2."""
+    try:
+        yield
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_SETTINGS) from error
+
+
+async def _supervised(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    parent = os.environ.pop(PARENT_FD, None)
+    if parent is not None:
+        _watch_parent(loop, int(parent), stop)
+    await run(stop)
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: asyncio.Event) -> None:
+    """The parent never writes: readable means that it is gone."""
+    os.set_inheritable(fd, False)
+
+    def gone() -> None:
+        loop.remove_reader(fd)
+        _log.warning("the parent process is gone, stopping")
+        stop.set()
+
+    loop.add_reader(fd, gone)
+
+
+def tell_ready(**facts: Any) -> None:
+    """Tell the parent, if it asked for it, that this process is ready; `facts` are its addresses."""
+    fd = os.environ.pop(READY_FD, None)
+    if fd is None:
+        return
+    with os.fdopen(int(fd), "w") as pipe:
+        pipe.write(json.dumps(facts) + "\n")

@@ -1,0 +1,125 @@
+"""A gRPC server as a context manager: bounded, drained, with health and (if asked for) reflection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.health import Health, bind
+from forgemesh.chassis.interceptor import FaultInterceptor
+
+_log = logging.getLogger(__name__)
+
+CONTROL_LIMIT = 256 * 1024
+"""Bytes of a request, for services that carry no payloads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """
+    Where and how a server listens.
+
+    `drain_delay` (seconds) passes between "not ready" and the refusal of new calls, `grace` until the rest is cut.
+    `connection_age` (seconds) bounds a connection's life; None leaves long streams alone.
+    """
+
+    address: str
+    health_address: str
+    insecure: bool = False
+    reflection: bool = False
+    receive_limit: int = CONTROL_LIMIT
+    drain_delay: float = 0.0
+    grace: float = 5.0
+    connection_age: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, address in (("address", self.address), ("health_address", self.health_address)):
+            _refuse_open_listener(name, address, self.insecure)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A running server."""
+
+    address: str
+    health_address: str
+    health: Health
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    listen: Listen, services: Sequence[str], add: Callable[[grpc.aio.Server], None], *, stall: float = 1.0
+) -> AsyncIterator[Serving]:
+    """
+    Serve until the block ends, then drain.
+
+    The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse.
+    """
+    checks = Health(services, stall=stall)
+    server = grpc.aio.server(interceptors=[FaultInterceptor()], options=_options(listen))
+    add(server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)
+    if listen.reflection:
+        reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+    address = bind(server, listen.address)
+    await checks.start()
+    async with checks.serving(listen.health_address) as health_address:
+        await server.start()
+        try:
+            yield Serving(address, health_address, checks)
+        finally:
+            await checks.not_ready()
+            await asyncio.sleep(listen.drain_delay)  # routers need a moment to notice
+            await server.stop(listen.grace)
+            await checks.on_loop.enter_graceful_shutdown()  # flips liveness too, so it comes last
+
+
+def _options(listen: Listen) -> list[tuple[str, int]]:
+    """Measured against grpc 1.85: see docs/decisions/0004-server-options.md."""
+    options = [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", listen.receive_limit),
+        ("grpc.max_send_message_length", SESSION_LIMIT),
+        ("grpc.max_metadata_size", 8192),
+        ("grpc.absolute_max_metadata_size", 16384),
+        ("grpc.max_concurrent_streams", 1000),
+        ("grpc.max_allowed_incoming_connections", 1000),
+        ("grpc.keepalive_time_ms", 5000),
+        ("grpc.keepalive_timeout_ms", 2000),
+        ("grpc.http2.ping_timeout_ms", 2000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
+        ("grpc.http2.settings_timeout", 5000),
+        ("grpc.server_handshake_timeout_ms", 5000),
+        ("grpc.server.max_pending_requests", 20000),
+        ("grpc.server.max_pending_requests_hard_limit", 40000),
+    ]
+    if listen.connection_age is not None:
+        options += [
+            ("grpc.max_connection_age_ms", int(listen.connection_age * 1000)),
+            ("grpc.max_connection_age_grace_ms", 30000),
+        ]
+    return options
+
+
+def _refuse_open_listener(name: str, address: str, insecure: bool) -> None:
+    host = address.rpartition(":")[0].strip("[]")
+    if insecure or host == "localhost":
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{name} = {address!r} listens beyond this machine without TLS; take a loopback address, or say --insecure"
+    )

@@ -1,0 +1,80 @@
+"""What the settings and the start of every service have in common."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from forgemesh.chassis.logs import configure_logs
+from forgemesh.chassis.process import refusing_bad_settings, run_until_stopped
+from forgemesh.chassis.server import CONTROL_LIMIT, Listen
+from forgemesh.chassis.settings import load_settings
+
+VERSION = version("forgemesh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """
+    Settings that every service has; `listen` and `health_listen` are host:port, times are seconds.
+
+    A subclass gives the two addresses their defaults.
+    """
+
+    listen: str
+    health_listen: str
+    insecure: bool = False
+    reflection: bool = False
+    log_level: str = "INFO"
+    drain_delay: float = 0.0
+    grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        self.listening()
+
+    def listening(self, *, receive_limit: int = CONTROL_LIMIT, connection_age: float | None = None) -> Listen:
+        """How the service's server listens; raises ValueError for an open listener without `insecure`."""
+        return Listen(
+            address=self.listen,
+            health_address=self.health_listen,
+            insecure=self.insecure,
+            reflection=self.reflection,
+            receive_limit=receive_limit,
+            drain_delay=self.drain_delay,
+            grace=self.grace,
+            connection_age=connection_age,
+        )
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def service_main(
+    cls: type[S], section: str, run: Callable[[S, asyncio.Event], Awaitable[None]], arguments: list[str] | None = None
+) -> None:
+    """
+    Read the settings, configure the logs, run until stopped.
+
+    `--config FILE` names a TOML file whose table `section` holds settings; FORGEMESH_<SECTION>_* win over it, and the
+    two switches over both.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m forgemesh.{section}.main")
+    parser.add_argument("--config", type=Path, help=f"TOML file with a table [{section}]")
+    parser.add_argument("--reflection", action="store_true", help="serve gRPC reflection")
+    parser.add_argument("--insecure", action="store_true", help="allow listening beyond this machine without TLS")
+    given = parser.parse_args(arguments)
+    environment = dict(os.environ)
+    if given.insecure:
+        environment[f"FORGEMESH_{section.upper()}_INSECURE"] = "true"
+    with refusing_bad_settings():
+        settings = load_settings(cls, section=section, environment=environment, file=given.config)
+    if given.reflection:
+        settings = replace(settings, reflection=True)
+    configure_logs(f"forgemesh-{section}", settings.log_level)
+    run_until_stopped(lambda stop: run(settings, stop))

@@ -1,0 +1,19 @@
+"""Every refusal of the mesh, grouped by area; no transport, no framework."""
+
+from forgemesh.faults import plugin, registry, routing, service, tracing, workflow
+from forgemesh.faults.fault import Code, Fault, ForeignFault, Violation, code_of, reason_of
+
+__all__ = [
+    "Code",
+    "Fault",
+    "ForeignFault",
+    "Violation",
+    "code_of",
+    "plugin",
+    "reason_of",
+    "registry",
+    "routing",
+    "service",
+    "tracing",
+    "workflow",
+]

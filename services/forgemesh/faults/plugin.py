@@ -1,0 +1,85 @@
+"""Faults of a plugin host: why it did not take a call on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forgemesh.faults.fault import Code, Fault
+
+
+class OperationNotFound(Fault):
+    code = Code.UNIMPLEMENTED
+    reason = "OPERATION_NOT_FOUND"
+
+    def __init__(self, plugin_id: str, operation: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known)
+        super().__init__(
+            f"plugin {plugin_id!r} has no operation {operation!r}; it has: {listed}",
+            {"plugin_id": plugin_id, "operation": operation, "known": listed},
+        )
+
+
+class InputInvalid(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "INPUT_INVALID"
+
+    def __init__(self, plugin_id: str, operation: str, cause: str) -> None:
+        super().__init__(
+            f"the input does not fit {plugin_id}/{operation}: {cause}",
+            {"plugin_id": plugin_id, "operation": operation, "cause": cause},
+        )
+
+
+class InstanceFull(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "INSTANCE_FULL"
+
+    def __init__(self, instance_id: str, running: int) -> None:
+        super().__init__(
+            f"instance {instance_id!r} runs {running} calls and its queue is full; try another one",
+            {"instance_id": instance_id, "running": str(running)},
+            retry_after=0.1,
+        )
+
+
+class PluginException(Fault):
+    code = Code.UNKNOWN
+    reason = "PLUGIN_EXCEPTION"
+
+    def __init__(self, plugin_id: str, operation: str, error: str) -> None:
+        super().__init__(
+            f"{plugin_id}/{operation} raised {error}; the traceback is in the instance's log",
+            {"plugin_id": plugin_id, "operation": operation, "error": error},
+        )
+
+
+class OutputInvalid(Fault):
+    code = Code.INTERNAL
+    reason = "OUTPUT_INVALID"
+
+    def __init__(self, plugin_id: str, operation: str, cause: str) -> None:
+        super().__init__(
+            f"what {plugin_id}/{operation} returned cannot be sent: {cause}",
+            {"plugin_id": plugin_id, "operation": operation, "cause": cause},
+        )
+
+
+class InstanceDraining(Fault):
+    code = Code.UNAVAILABLE
+    reason = "INSTANCE_DRAINING"
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(
+            f"instance {instance_id!r} drains and takes no new calls; try another one", {"instance_id": instance_id}
+        )
+
+
+class WrongIncarnation(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "WRONG_INCARNATION"
+
+    def __init__(self, instance_id: str, wanted: int, current: int) -> None:
+        super().__init__(
+            f"instance {instance_id!r} is at incarnation {current}, the call was meant for {wanted}",
+            {"instance_id": instance_id, "wanted": str(wanted), "current": str(current)},
+        )

@@ -1,0 +1,58 @@
+"""Faults of routing: why no instance can take a call now."""
+
+from __future__ import annotations
+
+from forgemesh.faults.fault import Code, Fault
+
+
+class BalancerWarming(Fault):
+    code = Code.UNAVAILABLE
+    reason = "BALANCER_WARMING"
+
+    def __init__(self) -> None:
+        super().__init__("the balancer has not finished its first sync; keep the last snapshots", retry_after=0.2)
+
+
+class NotRegistered(Fault):
+    code = Code.UNAVAILABLE
+    reason = "NOT_REGISTERED"
+
+    def __init__(self, plugin: str) -> None:
+        super().__init__(
+            f"no instance of {plugin!r} is registered; start one with `forgemesh plugin serve`", {"plugin": plugin}
+        )
+
+
+class NoneHealthy(Fault):
+    code = Code.UNAVAILABLE
+    reason = "NONE_HEALTHY"
+
+    def __init__(self, plugin: str, instances: int) -> None:
+        super().__init__(
+            f"none of the {instances} instances of {plugin!r} is healthy; see `forgemesh status`",
+            {"plugin": plugin, "instances": str(instances)},
+        )
+
+
+class CircuitOpen(Fault):
+    code = Code.UNAVAILABLE
+    reason = "CIRCUIT_OPEN"
+
+    def __init__(self, plugin: str, retry_after: float) -> None:
+        super().__init__(
+            f"every healthy instance of {plugin!r} has an open circuit; the next trial call is due in"
+            f" {retry_after:.1f} s",
+            {"plugin": plugin, "retry_after": f"{retry_after:.1f}"},
+            retry_after=retry_after,
+        )
+
+
+class AllFull(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "ALL_FULL"
+
+    def __init__(self, plugin: str, instances: int) -> None:
+        super().__init__(
+            f"all {instances} healthy instances of {plugin!r} are full; start more or wait",
+            {"plugin": plugin, "instances": str(instances)},
+        )

@@ -1,0 +1,74 @@
+"""Faults that any service may raise, whatever it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forgemesh.faults.fault import Code, Fault, Violation
+
+
+class Internal(Fault):
+    """A bug; what it was stands only in the log of the process, under the incident id."""
+
+    code = Code.INTERNAL
+    reason = "INTERNAL"
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(
+            f"internal error, incident {incident}; look for it in the log of the service that answered",
+            {"incident": incident},
+        )
+
+
+class InvalidRequest(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        listed = "; ".join(f"{v.field}: {v.message}" for v in violations)
+        super().__init__(f"the request is not valid: {listed}", {"violations": listed}, violations=violations)
+
+
+class ShuttingDown(Fault):
+    code = Code.UNAVAILABLE
+    reason = "SHUTTING_DOWN"
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service} is stopping and takes no new work; try again", {"service": service})
+
+
+class StoreUnavailable(Fault):
+    code = Code.UNAVAILABLE
+    reason = "STORE_UNAVAILABLE"
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(
+            f"the database {path} cannot be used: {cause}; nothing acknowledged is lost, free space or fix the file"
+            " system and try again",
+            {"path": path, "cause": cause},
+            retry_after=1.0,
+        )
+
+
+class DataCorrupted(Fault):
+    code = Code.DATA_LOSS
+    reason = "DATA_CORRUPTED"
+
+    def __init__(self, record: str, cause: str) -> None:
+        super().__init__(
+            f"stored record {record} is damaged: {cause}; restore the data directory from a backup",
+            {"record": record, "cause": cause},
+        )
+
+
+class ServiceUnreachable(Fault):
+    code = Code.UNAVAILABLE
+    reason = "SERVICE_UNREACHABLE"
+
+    def __init__(self, service: str, address: str, cause: str) -> None:
+        super().__init__(
+            f"cannot reach the {service} at {address}: {cause}; start a mesh with `forgemesh up`, or name a running"
+            " one with --address or FORGEMESH_ADDRESS",
+            {"service": service, "address": address, "cause": cause},
+            retry_after=1.0,
+        )

@@ -1,0 +1,174 @@
+"""Faults of the orchestrator: definitions, executions and what can fail in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forgemesh.faults.fault import Code, Fault, Violation
+
+
+class DefinitionNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "DEFINITION_NOT_FOUND"
+
+    def __init__(self, name: str, version: str, known: Sequence[str]) -> None:
+        what = f"{name!r} version {version}" if version else repr(name)
+        listed = ", ".join(known)
+        hint = f"; known: {listed}" if known else ""
+        super().__init__(
+            f"no workflow {what} is registered{hint}; register one with `forgemesh run FILE`",
+            {"name": name, "version": version, "known": listed},
+        )
+
+
+class DefinitionInvalid(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "DEFINITION_INVALID"
+
+    def __init__(self, name: str, violations: Sequence[Violation]) -> None:
+        listed = "; ".join(f"{v.field}: {v.message}" for v in violations)
+        super().__init__(
+            f"the definition {name!r} is not valid: {listed}",
+            {"name": name, "violations": listed},
+            violations=violations,
+        )
+
+
+class DefinitionConflict(Fault):
+    code = Code.ALREADY_EXISTS
+    reason = "DEFINITION_CONFLICT"
+
+    def __init__(self, name: str, version: str, next_version: str) -> None:
+        super().__init__(
+            f"workflow {name!r} is registered as {version} with other content; definitions never change, so give"
+            f" this one `version: {next_version}`",
+            {"name": name, "version": version, "next_version": next_version},
+        )
+
+
+class ExecutionNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "EXECUTION_NOT_FOUND"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(
+            f"no execution {execution_id!r}; see `forgemesh execution list`", {"execution_id": execution_id}
+        )
+
+
+class ExecutionExists(Fault):
+    code = Code.ALREADY_EXISTS
+    reason = "EXECUTION_EXISTS"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} exists already; take another id, or see it with"
+            f" `forgemesh execution show {execution_id}`",
+            {"execution_id": execution_id},
+        )
+
+
+class RequestIdReused(Fault):
+    code = Code.ALREADY_EXISTS
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str, execution_id: str) -> None:
+        super().__init__(
+            f"request id {request_id!r} started execution {execution_id!r} with other content; take a new request id",
+            {"request_id": request_id, "execution_id": execution_id},
+        )
+
+
+class ExecutionInputInvalid(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "EXECUTION_INPUT_INVALID"
+
+    def __init__(self, workflow: str, violations: Sequence[Violation]) -> None:
+        listed = "; ".join(f"{v.field}: {v.message}" for v in violations)
+        super().__init__(
+            f"the input does not fit workflow {workflow!r}: {listed}",
+            {"workflow": workflow, "violations": listed},
+            violations=violations,
+        )
+
+
+class PayloadTooLarge(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes, the mesh carries {limit}; pass a reference to the data instead",
+            {"what": what, "size": str(size), "limit": str(limit)},
+        )
+
+
+class ExpressionError(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "EXPRESSION_ERROR"
+
+    def __init__(self, source: str, cause: str) -> None:
+        super().__init__(f"cannot evaluate `{source}`: {cause}", {"source": source, "cause": cause})
+
+
+class NoCaseMatched(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_CASE_MATCHED"
+
+    def __init__(self, step_path: str) -> None:
+        super().__init__(
+            f"no case of switch {step_path!r} was true; add an `otherwise` or say `no_match: skip`",
+            {"step_path": step_path},
+        )
+
+
+class StartToCloseTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "START_TO_CLOSE_TIMEOUT"
+
+    def __init__(self, step_path: str, seconds: float) -> None:
+        super().__init__(
+            f"an attempt at {step_path!r} took longer than its start_to_close of {seconds:g} s",
+            {"step_path": step_path, "seconds": f"{seconds:g}"},
+        )
+
+
+class ExecutionTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "EXECUTION_TIMEOUT"
+
+    def __init__(self, execution_id: str, seconds: float) -> None:
+        super().__init__(
+            f"execution {execution_id!r} took longer than its timeout of {seconds:g} s",
+            {"execution_id": execution_id, "seconds": f"{seconds:g}"},
+        )
+
+
+class HostLost(Fault):
+    code = Code.UNAVAILABLE
+    reason = "HOST_LOST"
+
+    def __init__(self, instance_id: str, *, accepted: bool) -> None:
+        state = "while it had the call" if accepted else "before it took the call"
+        super().__init__(
+            f"instance {instance_id!r} was lost {state}", {"instance_id": instance_id, "accepted": str(accepted)}
+        )
+
+
+class OrchestratorLost(Fault):
+    code = Code.UNAVAILABLE
+    reason = "ORCHESTRATOR_LOST"
+
+    def __init__(self, step_path: str, attempt: int) -> None:
+        super().__init__(
+            f"the orchestrator died while attempt {attempt} at {step_path!r} was open",
+            {"step_path": step_path, "attempt": str(attempt)},
+        )
+
+
+class Cancelled(Fault):
+    code = Code.CANCELLED
+    reason = "CANCELLED"
+
+    def __init__(self, step_path: str) -> None:
+        super().__init__(f"{step_path!r} was cancelled by a failure beside it", {"step_path": step_path})

@@ -1,0 +1,41 @@
+import re
+
+from tests.architecture.repository import GENERATED, ROOT, SOURCE_ROOTS, modules, packages, relative, tracked
+
+LONGEST_MODULE = 400
+NAMES_OF_NOTHING = {"base", "common", "helper", "helpers", "manager", "managers", "util", "utils"}
+SOMEBODYS_MACHINE = re.compile(rb"(?<![\w.:/$}-])/(?:home|root|work|Users|tmp/\w+_jobs)[/.]")
+
+
+def test_no_root_of_the_namespace_hides_the_others() -> None:
+    namespaces = [GENERATED / "forgemesh" / "api", *(root / "forgemesh" for root in SOURCE_ROOTS)]
+
+    assert relative(path for path in namespaces if (path / "__init__.py").exists()) == []
+
+
+def test_the_import_contracts_see_every_package() -> None:
+    """They would pass over a folder without `__init__.py`."""
+    assert relative(path for path in packages() if not (path / "__init__.py").exists()) == []
+
+
+def test_every_package_ships_its_types() -> None:
+    written = {path for path in packages() if path.parent.name == "forgemesh"}
+    generated = {path.parent for path in GENERATED.rglob("*_pb2.py")}
+
+    assert relative(path for path in written | generated if not (path / "py.typed").exists()) == []
+
+
+def test_no_module_is_too_long_to_be_read_at_once() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules()}
+
+    assert relative(path for path in lines if lines[path] > LONGEST_MODULE) == []
+
+
+def test_every_module_is_named_for_a_thing() -> None:
+    inside = {path: path.relative_to(ROOT).with_suffix("") for path in modules()}
+
+    assert relative(path for path in inside if NAMES_OF_NOTHING.intersection(inside[path].parts)) == []
+
+
+def test_no_file_knows_a_path_of_somebodys_machine() -> None:
+    assert relative(path for path in tracked() if SOMEBODYS_MACHINE.search(path.read_bytes())) == []
