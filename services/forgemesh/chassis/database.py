@@ -160,7 +160,9 @@ def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tu
 
 
 def _connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256
+    )
     connection.row_factory = sqlite3.Row
     for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")

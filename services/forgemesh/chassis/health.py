@@ -23,7 +23,7 @@ _BEAT = 0.25
 
 class Health:
     """
-    What this process says about itself: liveness, readiness, startup, each served gRPC service and "" (both: readiness).
+    What this process says about itself: liveness, readiness, startup; each gRPC service and "" stand for readiness.
 
     The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
     turned for `stall` seconds is reported there as not ready, and as not alive after ten times that.

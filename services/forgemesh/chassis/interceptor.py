@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,16 +42,15 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):
 def _wrap(handler: Any, method: str) -> Any:
     if handler.response_streaming:
         make = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_stream_rpc_method_handler
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        inner: Any = _guard_stream(handler.stream_stream or handler.unary_stream, method)
+        stream = handler.stream_stream or handler.unary_stream
+        # a handler that writes to the context itself is a coroutine; one that yields is not
+        guard = _guard_unary if inspect.iscoroutinefunction(stream) else _guard_stream
+        inner: Any = guard(stream, method)
     else:
         make = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         inner = _guard_unary(handler.stream_unary or handler.unary_unary, method)
     return make(inner, handler.request_deserializer, handler.response_serializer)

@@ -25,6 +25,11 @@ def about(**ids: str) -> Iterator[None]:
         _work.reset(token)
 
 
+def adopt(ids: Mapping[str, str]) -> None:
+    """Every further record of the current context carries `ids`; for a task or thread whose context is its own."""
+    _work.set({**_work.get(), **ids})
+
+
 class JsonFormatter(logging.Formatter):
     """One record, one line of JSON; extras of the record become keys."""
 

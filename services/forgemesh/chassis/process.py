@@ -29,7 +29,17 @@ EXIT_SETTINGS = 2
 EXIT_CANNOT_START = 1
 
 
-def run_until_stopped(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+class CannotStart(Exception):
+    """Keeps a process from starting; its text is one sentence for people."""
+
+
+class Stop(asyncio.Event):
+    """Set when the process is to stop; `orphaned` if that is because its parent is gone: nobody waits for it then."""
+
+    orphaned = False
+
+
+def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
     """
     Run `run(stop)` on a fresh loop; SIGTERM, SIGINT and the parent's death set `stop`.
 
@@ -37,7 +47,7 @@ def run_until_stopped(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """
     try:
         uvloop.run(_supervised(run))
-    except (PortInUse, Fault, OSError) as error:
+    except (CannotStart, PortInUse, Fault, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(EXIT_CANNOT_START) from error
 
@@ -52,9 +62,9 @@ def refusing_bad_settings() -> Iterator[None]:
         raise SystemExit(EXIT_SETTINGS) from error
 
 
-async def _supervised(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+async def _supervised(run: Callable[[Stop], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     parent = os.environ.pop(PARENT_FD, None)
@@ -63,13 +73,14 @@ async def _supervised(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     await run(stop)
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: asyncio.Event) -> None:
+def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: Stop) -> None:
     """The parent never writes: readable means that it is gone."""
     os.set_inheritable(fd, False)
 
     def gone() -> None:
         loop.remove_reader(fd)
         _log.warning("the parent process is gone, stopping")
+        stop.orphaned = True
         stop.set()
 
     loop.add_reader(fd, gone)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import TypeVar
 
 import grpc
+
+from forgemesh.chassis.status import from_rpc_error
+from forgemesh.faults import Fault
 
 T = TypeVar("T")
 
@@ -20,24 +23,27 @@ MAX_BACKOFF = 2.0
 
 async def follow(
     name: str,
-    open_stream: Callable[[], AsyncIterator[T]],
+    open_stream: Callable[[], AsyncIterable[T]],
     *,
     silence: float,
     on_break: Callable[[], None] = lambda: None,
-) -> AsyncIterator[T]:
+    on_refusal: Callable[[Fault], None] = lambda fault: None,
+) -> AsyncGenerator[T, None]:
     """
     Yield what `open_stream()` yields, opening it again after a break; it reads its own resume point each time.
 
     A stream that stays silent for `silence` seconds counts as broken (its server sends heartbeats more often).
+    `on_refusal` is told the fault with which the server ended the stream, before that is opened again.
     Back-off is full jitter from 0.1 to 2 s and starts over once a message has come.
     """
     failures = 0
     while True:
         stream = open_stream()
+        messages = aiter(stream)
         try:
             while True:
                 async with asyncio.timeout(silence):
-                    message = await anext(stream)
+                    message = await anext(messages)
                 failures = 0
                 yield message
         except StopAsyncIteration:
@@ -46,6 +52,7 @@ async def follow(
             reason = f"silent for {silence:g} s"
         except grpc.aio.AioRpcError as error:
             reason = f"{error.code().name}: {error.details()}"
+            on_refusal(from_rpc_error(error))
         finally:
             cancel = getattr(stream, "cancel", None)
             if cancel is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from forgemesh.chassis.logs import configure_logs
-from forgemesh.chassis.process import refusing_bad_settings, run_until_stopped
+from forgemesh.chassis.process import Stop, refusing_bad_settings, run_until_stopped
 from forgemesh.chassis.server import CONTROL_LIMIT, Listen
 from forgemesh.chassis.settings import load_settings
 
@@ -56,7 +55,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def service_main(
-    cls: type[S], section: str, run: Callable[[S, asyncio.Event], Awaitable[None]], arguments: list[str] | None = None
+    cls: type[S], section: str, run: Callable[[S, Stop], Awaitable[None]], arguments: list[str] | None = None
 ) -> None:
     """
     Read the settings, configure the logs, run until stopped.

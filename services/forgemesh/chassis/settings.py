@@ -25,9 +25,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def load_settings(
-    cls: type[T], *, section: str, environment: Mapping[str, str], file: Path | None = None
-) -> T:
+def load_settings(cls: type[T], *, section: str, environment: Mapping[str, str], file: Path | None = None) -> T:
     """
     Read table `section` of the TOML `file`, then FORGEMESH_<SECTION>_<FIELD> over it.
 
@@ -43,7 +41,7 @@ def load_settings(
             problems.append(f"{place}: unknown setting{_suggestion(name, names)}")
             continue
         try:
-            values[name] = msgspec.convert(raw, hints[name], strict=False)
+            values[name] = msgspec.convert(raw, hints[name], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             problems.append(f"{place}: {error}")
     if problems:
@@ -71,10 +69,15 @@ def _from_file(file: Path | None, section: str, problems: list[str]) -> dict[str
 def _from_environment(environment: Mapping[str, str], section: str) -> dict[str, tuple[str, object]]:
     start = f"{PREFIX}_{section.upper().replace('-', '_')}_"
     return {
-        key.removeprefix(start).lower(): (key, value)
-        for key, value in environment.items()
-        if key.startswith(start)
+        key.removeprefix(start).lower(): (key, value) for key, value in environment.items() if key.startswith(start)
     }
+
+
+def _path(wanted: type, raw: object) -> object:
+    """Paths, the one type of a setting that msgspec does not know."""
+    if issubclass(wanted, Path) and isinstance(raw, str):
+        return wanted(raw)
+    raise ValueError(f"Expected `{wanted.__name__}`, got {raw!r}")
 
 
 def _suggestion(name: str, names: list[str]) -> str:

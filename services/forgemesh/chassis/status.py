@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -93,5 +93,3 @@ def _status_of(metadata: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status
 def _cut(text: str, limit: int) -> str:
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-

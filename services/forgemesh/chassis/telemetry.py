@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 QUEUE_LIMIT = 65_536
 BATCH = 512
-INTERVAL = 0.2
+INTERVAL = 0.5
 SEND_DEADLINE = 5.0
 MAX_TEXT = 4096
 
@@ -74,11 +74,6 @@ def new_span_id() -> bytes:
     return secrets.token_bytes(8)
 
 
-def derived_span_id(*key: str) -> bytes:
-    """8 bytes that any process computes from the same key (BLAKE2b)."""
-    return hashlib.blake2b("\x1f".join(key).encode(), digest_size=8).digest()
-
-
 def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes: Mapping[str, object]) -> None:
     """Add attributes; booleans, integers and floats keep their type, everything else becomes text."""
     for key, value in attributes.items():
@@ -92,6 +87,9 @@ def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes:
             pair.value.double_value = value
         else:
             pair.value.string_value = str(value)[:MAX_TEXT]
+
+
+Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[ExportTraceServiceRequest, ExportTraceServiceResponse]
 
 
 @dataclass(slots=True)
@@ -144,7 +142,7 @@ class SpanSink:
                 await self._send_rest(exports)
                 raise
 
-    async def _send(self, exports: Sequence[grpc.aio.UnaryUnaryMultiCallable], batch: list[tuple[Span, object]]) -> None:
+    async def _send(self, exports: Sequence[Export], batch: list[tuple[Span, object]]) -> None:
         request = self._request([span for span, _ in batch])
         wait = 0.1
         pending = list(exports)
@@ -155,7 +153,7 @@ class SpanSink:
                 wait = min(wait * 2, 2.0)
         self._done(batch)
 
-    async def _send_rest(self, exports: Sequence[grpc.aio.UnaryUnaryMultiCallable]) -> None:
+    async def _send_rest(self, exports: Sequence[Export]) -> None:
         """One try for each batch that is left; what nobody takes now is lost."""
         while self._queue:
             batch = self._queue[:BATCH]
@@ -227,7 +225,7 @@ def _deserialize(data: bytes) -> ExportTraceServiceResponse:
     return ExportTraceServiceResponse.FromString(data)
 
 
-async def _export(export: grpc.aio.UnaryUnaryMultiCallable, request: ExportTraceServiceRequest) -> bool:
+async def _export(export: Export, request: ExportTraceServiceRequest) -> bool:
     try:
         await export(request, timeout=SEND_DEADLINE)
     except grpc.aio.AioRpcError as error:

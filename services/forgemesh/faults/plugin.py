@@ -83,3 +83,15 @@ class WrongIncarnation(Fault):
             f"instance {instance_id!r} is at incarnation {current}, the call was meant for {wanted}",
             {"instance_id": instance_id, "wanted": str(wanted), "current": str(current)},
         )
+
+
+class ProtocolUnsupported(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "PROTOCOL_UNSUPPORTED"
+
+    def __init__(self, ours: tuple[int, int], theirs: tuple[int, int]) -> None:
+        spoken, asked = f"{ours[0]}..{ours[1]}", f"{theirs[0]}..{theirs[1]}"
+        super().__init__(
+            f"this host speaks session protocols {spoken}, the caller {asked}; bring the older side up to date",
+            {"host": spoken, "caller": asked},
+        )

@@ -21,9 +21,7 @@ class LeaseNotFound(Fault):
     reason = "LEASE_NOT_FOUND"
 
     def __init__(self, instance_id: str) -> None:
-        super().__init__(
-            f"instance {instance_id!r} holds no lease; register it again", {"instance_id": instance_id}
-        )
+        super().__init__(f"instance {instance_id!r} holds no lease; register it again", {"instance_id": instance_id})
 
 
 class StaleIncarnation(Fault):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forgemesh.faults.fault import Code, Fault
 
 
@@ -17,9 +19,12 @@ class NotRegistered(Fault):
     code = Code.UNAVAILABLE
     reason = "NOT_REGISTERED"
 
-    def __init__(self, plugin: str) -> None:
+    def __init__(self, plugin: str, unwanted: Sequence[str] = ()) -> None:
+        listed = ", ".join(unwanted)
+        version = f" in a wanted version is registered, only {listed}" if unwanted else " is registered"
         super().__init__(
-            f"no instance of {plugin!r} is registered; start one with `forgemesh plugin serve`", {"plugin": plugin}
+            f"no instance of {plugin!r}{version}; start one with `forgemesh plugin serve`",
+            {"plugin": plugin, "unwanted": listed},
         )
 
 

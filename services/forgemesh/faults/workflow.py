@@ -103,6 +103,18 @@ class PayloadTooLarge(Fault):
         )
 
 
+class ExecutionSuspended(Fault):
+    code = Code.UNAVAILABLE
+    reason = "EXECUTION_SUSPENDED"
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} waits for its orchestrator to take it up again; it goes on by itself",
+            {"execution_id": execution_id},
+            retry_after=0.5,
+        )
+
+
 class ExpressionError(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "EXPRESSION_ERROR"

@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The instance drains and takes no new calls."""
     ERROR_REASON_WRONG_INCARNATION: _ErrorReason.ValueType  # 66
     """The invocation was meant for another incarnation of this instance."""
+    ERROR_REASON_PROTOCOL_UNSUPPORTED: _ErrorReason.ValueType  # 67
+    """The caller and the host speak no common session protocol."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -80,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The input does not fit what the definition declares."""
     ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 87
     """A payload is larger than the mesh carries."""
+    ERROR_REASON_EXECUTION_SUSPENDED: _ErrorReason.ValueType  # 88
+    """The execution is open and no orchestrator runs it at this moment; it will be taken up by itself."""
     ERROR_REASON_EXPRESSION_ERROR: _ErrorReason.ValueType  # 100
     """A template or a condition could not be evaluated."""
     ERROR_REASON_NO_CASE_MATCHED: _ErrorReason.ValueType  # 101
@@ -152,6 +156,8 @@ ERROR_REASON_INSTANCE_DRAINING: ErrorReason.ValueType  # 65
 """The instance drains and takes no new calls."""
 ERROR_REASON_WRONG_INCARNATION: ErrorReason.ValueType  # 66
 """The invocation was meant for another incarnation of this instance."""
+ERROR_REASON_PROTOCOL_UNSUPPORTED: ErrorReason.ValueType  # 67
+"""The caller and the host speak no common session protocol."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81
@@ -168,6 +174,8 @@ ERROR_REASON_EXECUTION_INPUT_INVALID: ErrorReason.ValueType  # 86
 """The input does not fit what the definition declares."""
 ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 87
 """A payload is larger than the mesh carries."""
+ERROR_REASON_EXECUTION_SUSPENDED: ErrorReason.ValueType  # 88
+"""The execution is open and no orchestrator runs it at this moment; it will be taken up by itself."""
 ERROR_REASON_EXPRESSION_ERROR: ErrorReason.ValueType  # 100
 """A template or a condition could not be evaluated."""
 ERROR_REASON_NO_CASE_MATCHED: ErrorReason.ValueType  # 101

@@ -55,7 +55,9 @@ class Invocation(_message.Message):
     traceparent: _builtins.str
     """W3C traceparent of the attempt's span; the plugin's span is its child."""
     incarnation: _builtins.int
-    """The incarnation of the instance that the caller means; any other one refuses. Zero means any."""
+    """The incarnation of the instance that the caller means; any other process refuses, while a process that had to
+    register anew still answers to its earlier incarnations. Zero means any.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """Its input."""

@@ -126,7 +126,7 @@ class ClientHello(_message.Message):
     caller_id: _builtins.str
     """Names the caller, unique per process start."""
     incarnation: _builtins.int
-    """The incarnation that the caller means; the host refuses the session if it is another one. Zero means any."""
+    """The incarnation that the caller means; another process refuses the session. Zero means any."""
     def __init__(
         self,
         *,

@@ -1,0 +1,1 @@
+"""Runs workflows: definitions, executions, their history, timers and recovery."""

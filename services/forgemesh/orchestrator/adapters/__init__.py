@@ -1,0 +1,1 @@
+"""The world outside: SQLite, CEL, YAML, sessions with plugin hosts, the balancer, the registry, traces."""

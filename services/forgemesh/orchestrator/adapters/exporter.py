@@ -1,0 +1,125 @@
+"""The spans of executions on their way to the collector, behind a cursor in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from forgemesh.chassis import attributes as names
+from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
+from forgemesh.faults.service import StoreUnavailable
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.trace import ATTEMPT, RUN, ExecutionTrace, SpanFacts, span_id
+from forgemesh.orchestrator.ports import Store
+
+_KINDS = {RUN: SERVER, ATTEMPT: CLIENT}
+MARK_INTERVAL = 1.0
+
+
+class SpanExporter:
+    """
+    Encodes finished spans and hands them to the sink; remembers up to where they have been taken.
+
+    After a crash the spans of events beyond that point are made again, with the same ids.
+    """
+
+    def __init__(self, sink: SpanSink, store: Store) -> None:
+        self._sink = sink
+        self._store = store
+        sink.on_sent = self._taken
+        self._sent = 0
+        self._marked = 0
+
+    def export(self, trace: ExecutionTrace, spans: Sequence[SpanFacts], position: int) -> None:
+        """See ports.Spans."""
+        if trace.started is None or not trace.started.sampled:
+            return
+        for facts in spans:
+            self._sink.add(encode(trace, facts), position)
+
+    def _taken(self, mark: object) -> None:
+        if isinstance(mark, int):
+            self._sent = max(self._sent, mark)
+
+    async def run(self) -> None:
+        """Write the cursor now and then until cancelled."""
+        while True:
+            await asyncio.sleep(MARK_INTERVAL)
+            await self.mark()
+
+    async def mark(self) -> None:
+        """Write the cursor if it has moved."""
+        if self._sent == self._marked:
+            return
+        with contextlib.suppress(StoreUnavailable):
+            sent = self._sent
+            await self._store.mark_spans_sent(sent)
+            self._marked = sent
+
+
+def encode(trace: ExecutionTrace, facts: SpanFacts) -> Span:
+    """The span as OTLP."""
+    started = trace.started
+    assert started is not None
+    execution_id = trace.execution_id
+    span = Span(
+        trace_id=started.trace_id,
+        span_id=span_id(execution_id, facts.key),
+        parent_span_id=started.parent_span_id if facts.parent is None else span_id(execution_id, facts.parent),
+        name=facts.name,
+        kind=_KINDS.get(facts.key[0], INTERNAL),
+        start_time_unix_nano=facts.start,
+        end_time_unix_nano=max(facts.start, facts.end),
+    )
+    set_attributes(span, {names.EXECUTION_ID: execution_id, names.WORKFLOW_NAME: started.workflow, **_own(facts)})
+    if facts.failure is not None:
+        span.status.CopyFrom(Status(code=ERROR, message=facts.failure.message[:512]))
+    for link in facts.links:
+        made = span.links.add(trace_id=started.trace_id, span_id=span_id(execution_id, link.key))
+        set_attributes(made, {names.LINK_TYPE: link.kind})
+    if facts.key == (RUN,):
+        set_attributes(span, {names.WORKFLOW_VERSION: started.workflow_version})
+        _link_caller(span, started.linked_span)
+    return span
+
+
+def _own(facts: SpanFacts) -> dict[str, object]:
+    result: dict[str, object] = {_NAMES[key]: value for key, value in facts.facts.items() if key in _NAMES}
+    dispatch = facts.facts.get("dispatch")
+    if isinstance(dispatch, e.Dispatch):
+        result |= {
+            names.PLUGIN_VERSION: dispatch.plugin_version,
+            names.INSTANCE_ID: dispatch.instance_id,
+            names.INSTANCE_INCARNATION: dispatch.incarnation,
+            names.PICK_POLICY: dispatch.policy,
+            names.PICK_CANDIDATES: dispatch.candidates,
+            names.PICK_ELIGIBLE: dispatch.eligible,
+        }
+        if dispatch.excluded:
+            result[names.PICK_EXCLUDED] = "; ".join(dispatch.excluded)
+    if facts.failure is not None:
+        result[names.ERROR_TYPE] = facts.failure.reason
+    return result
+
+
+_NAMES = {
+    "step": names.STEP_PATH,
+    "attempt": names.STEP_ATTEMPT,
+    "plugin": names.PLUGIN_ID,
+    "operation": names.OPERATION,
+    "branches": names.GROUP_BRANCHES,
+    "reason": names.BLOCKED_REASON,
+    "status": names.EXECUTION_STATUS,
+    "orchestrator": names.ORCHESTRATOR_ID,
+    "epoch": names.ORCHESTRATOR_EPOCH,
+}
+
+
+def _link_caller(span: Span, linked: str) -> None:
+    trace_id, _, caller = linked.partition("-")
+    if caller:
+        made = span.links.add(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(caller))
+        set_attributes(made, {names.LINK_TYPE: "caller"})

@@ -1,0 +1,289 @@
+"""The link to one incarnation of a plugin instance: one coalescing session, and unary Invoke where that fits better."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import grpc
+
+from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
+from forgemesh.chassis.channel import MEBIBYTE, connect
+from forgemesh.chassis.status import from_rpc_error
+from forgemesh.faults import ForeignFault, code_of
+from forgemesh.faults.plugin import OutputInvalid
+from forgemesh.faults.workflow import HostLost
+from forgemesh.orchestrator.codec import failure_from_message, payload_from_message, payload_to_message
+from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.retry import RETRYABLE
+from forgemesh.orchestrator.ports import Answer, Invocation
+from forgemesh.routing.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceAsyncStub
+
+_log = logging.getLogger(__name__)
+
+PROTOCOL = 1
+MAX_INLINE = 256 * 1024
+"""Bytes of input above which a call goes by Invoke, so that it does not hold up the session."""
+MAX_FRAME = MEBIBYTE
+HELLO_DEADLINE = 5.0
+UNARY_SLACK = 1.0
+MAX_BACKOFF = 2.0
+
+_Stream: TypeAlias = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
+Done = Callable[[Answer], None]
+
+
+@dataclass(slots=True)
+class _Call:
+    message: invocation_pb2.Invocation
+    done: Done
+    size: int
+    sent: bool = False
+    accepted: bool = False
+    unary: asyncio.Task[None] | None = None
+
+
+class SessionLink:
+    """
+    See ports.HostLink. Opens its session at once and again whenever it breaks, for as long as `run` runs.
+
+    A call that waits when the session breaks, or that the host had, is answered with HOST_LOST in that moment.
+    """
+
+    def __init__(self, endpoint: Endpoint, caller_id: str, on_change: Callable[[], None]) -> None:
+        self._endpoint = endpoint
+        self._caller_id = caller_id
+        self._on_change = on_change
+        self._calls: dict[int, _Call] = {}
+        self._queue: list[int] = []
+        self._cancels: list[int] = []
+        self._next = 0
+        self._credits = 0
+        self._wake = asyncio.Event()
+        self._state = "connecting"
+        self._by_unary = not endpoint.session
+        self._channel = connect(endpoint.address)
+        self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
+        self.frames = 0
+        self.frame_calls = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._calls)
+
+    @property
+    def usable(self) -> bool:
+        return self._state in ("connecting", "ready")
+
+    @property
+    def has_room(self) -> bool:
+        if self._by_unary or self._state == "connecting":
+            limit = self._endpoint.max_in_flight
+            return limit == 0 or len(self._calls) < limit
+        return self._credits > len(self._queue)
+
+    def invoke(self, invocation: Invocation, done: Done) -> int:
+        """See ports.HostLink."""
+        self._next += 1
+        call_id = self._next
+        message = _to_message(invocation, call_id, self._endpoint.incarnation)
+        call = self._calls[call_id] = _Call(message, done, len(invocation.input.data))
+        if self._by_unary or call.size > MAX_INLINE:
+            call.sent = True
+            call.unary = asyncio.create_task(self._invoke_unary(call_id, call))
+        else:
+            self._queue.append(call_id)
+            self._wake.set()
+        return call_id
+
+    def cancel(self, call: int) -> None:
+        """See ports.HostLink."""
+        found = self._calls.get(call)
+        if found is None:
+            return
+        if found.unary is not None:
+            found.unary.cancel()
+        elif not found.sent:
+            self._queue.remove(call)
+            self._answer(call, self._lost(found))
+        else:
+            self._cancels.append(call)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the session open until cancelled."""
+        failures = 0
+        async with self._channel:
+            try:
+                while not self._by_unary:
+                    was_ready = await self._session_once()
+                    failures = 0 if was_ready else failures + 1
+                    await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF, 0.1 * 2**failures)))
+                self._set_state("ready")
+                await asyncio.Event().wait()
+            finally:
+                self._set_state("broken")
+                self._lose_all()
+
+    async def _session_once(self) -> bool:
+        stream = self._stub.Session()
+        was_ready = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._greet(stream)
+                was_ready = True
+                self._set_state("ready")
+                writer = group.create_task(self._write(stream))
+                await self._read(stream)
+                writer.cancel()
+        except* grpc.aio.AioRpcError as errors:
+            self._judge(errors)
+        except* (TimeoutError, asyncio.InvalidStateError):
+            pass
+        finally:
+            stream.cancel()
+            if not self._by_unary:
+                self._set_state("broken")
+                self._lose_all()
+        return was_ready
+
+    def _judge(self, errors: BaseExceptionGroup[grpc.aio.AioRpcError]) -> None:
+        error = errors.exceptions[0]
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            self._by_unary = True
+        _log.debug("session with %s ended: %s", self._endpoint.instance_id, error)
+
+    async def _greet(self, stream: _Stream) -> None:
+        hello = session_pb2.ClientHello(
+            protocol_min=PROTOCOL,
+            protocol_max=PROTOCOL,
+            caller_id=self._caller_id,
+            incarnation=self._endpoint.incarnation,
+        )
+        async with asyncio.timeout(HELLO_DEADLINE):
+            await stream.write(session_pb2.SessionRequest(hello=hello))
+            first = await stream.read()
+        if not isinstance(first, session_pb2.SessionResponse) or not first.HasField("hello"):
+            raise TimeoutError
+        self._credits = first.credits
+
+    async def _read(self, stream: _Stream) -> None:
+        while True:
+            frame = await stream.read()
+            if not isinstance(frame, session_pb2.SessionResponse):
+                return
+            for call_id in frame.accepted:
+                if call_id in self._calls:
+                    self._calls[call_id].accepted = True
+            self._credits += frame.credits
+            for result in frame.results:
+                self._answer(result.call_id, _to_answer(result, session=True))
+            if frame.HasField("drain"):
+                self._set_state("draining")
+            elif frame.credits:
+                self._wake.set()
+                self._on_change()
+
+    async def _write(self, stream: _Stream) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (frame := self._next_frame()) is not None:
+                await stream.write(frame)
+
+    def _next_frame(self) -> session_pb2.SessionRequest | None:
+        """Whatever waits, as far as credits and the frame's size allow; None if nothing can go."""
+        batch: list[invocation_pb2.Invocation] = []
+        size = 0
+        while self._queue and len(batch) < self._credits and size < MAX_FRAME:
+            call = self._calls[self._queue[len(batch)]]
+            call.sent = True
+            size += call.size
+            batch.append(call.message)
+            if len(batch) == len(self._queue):
+                break
+        if not batch and not self._cancels:
+            return None
+        self._credits -= len(batch)
+        del self._queue[: len(batch)]
+        cancels, self._cancels = self._cancels, []
+        self.frames += 1
+        self.frame_calls += len(batch)
+        return session_pb2.SessionRequest(
+            invocations=batch, cancels=[session_pb2.Cancel(call_id=call_id) for call_id in cancels]
+        )
+
+    async def _invoke_unary(self, call_id: int, call: _Call) -> None:
+        try:
+            response = await self._stub.Invoke(
+                plugin_service_pb2.InvokeRequest(invocation=call.message),
+                timeout=call.message.remaining_millis / 1000 + UNARY_SLACK,
+            )
+            answer = _to_answer(response.result, session=False)
+        except grpc.aio.AioRpcError as error:
+            answer = self._refusal(error)
+        except asyncio.CancelledError:
+            self._answer(call_id, self._lost(call))
+            raise
+        self._answer(call_id, answer)
+
+    def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
+        fault = from_rpc_error(error)
+        if isinstance(fault, ForeignFault) and error.code() is grpc.StatusCode.UNAVAILABLE:
+            lost = HostLost(self._endpoint.instance_id, accepted=True)
+            return Answer(None, failure_of(lost, retryable=True), session=False)
+        return Answer(None, failure_of(fault, retryable=code_of(fault) in RETRYABLE), accepted=False, session=False)
+
+    def _lost(self, call: _Call) -> Answer:
+        fault = HostLost(self._endpoint.instance_id, accepted=call.accepted)
+        return Answer(None, failure_of(fault, retryable=True), accepted=call.accepted)
+
+    def _lose_all(self) -> None:
+        self._queue.clear()
+        self._cancels.clear()
+        self._credits = 0
+        for call_id, call in list(self._calls.items()):
+            if call.unary is None:
+                self._answer(call_id, self._lost(call))
+
+    def _answer(self, call_id: int, answer: Answer) -> None:
+        call = self._calls.pop(call_id, None)
+        if call is not None:
+            call.done(answer)
+
+    def _set_state(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self._on_change()
+
+
+def _to_message(invocation: Invocation, call_id: int, incarnation: int) -> invocation_pb2.Invocation:
+    return invocation_pb2.Invocation(
+        call_id=call_id,
+        operation=invocation.operation,
+        input=payload_to_message(invocation.input),
+        namespace=invocation.namespace,
+        execution_id=invocation.execution_id,
+        step_path=invocation.step_path,
+        attempt=invocation.attempt,
+        idempotency_key=invocation.idempotency_key,
+        remaining_millis=max(1, int(invocation.remaining * 1000)),
+        traceparent=invocation.traceparent,
+        incarnation=incarnation,
+    )
+
+
+def _to_answer(result: invocation_pb2.InvocationResult, *, session: bool) -> Answer:
+    kind = result.WhichOneof("outcome")
+    if kind == "output":
+        return Answer(payload_from_message(result.output), None, session=session)
+    if kind == "failure":
+        return Answer(None, failure_from_message(result.failure), session=session)
+    return Answer(None, failure_of(OutputInvalid("plugin", "operation", "the result is empty")), session=session)

@@ -1,0 +1,255 @@
+"""Definitions and histories in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from asyncio import Future
+from collections.abc import Callable, Sequence
+
+import semantic_version
+
+from forgemesh.chassis.database import Database
+from forgemesh.faults.service import StoreUnavailable
+from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
+from forgemesh.orchestrator.codec import event_from_message, event_message_from_stored, stored_event
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.ports import Created, ExecutionRow, NewExecution, StoredDefinition
+
+MIGRATIONS = (
+    """
+    CREATE TABLE definition (
+        namespace TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+        content_hash TEXT NOT NULL, source TEXT NOT NULL, created_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name, version)
+    ) WITHOUT ROWID;
+    CREATE TABLE execution (
+        key INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, execution_id TEXT NOT NULL,
+        workflow TEXT NOT NULL, workflow_version TEXT NOT NULL,
+        status TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,
+        trace_id TEXT NOT NULL, request_id TEXT NOT NULL, request_hash TEXT NOT NULL,
+        UNIQUE (namespace, execution_id)
+    );
+    CREATE INDEX execution_open ON execution (key) WHERE status = 'RUNNING';
+    CREATE INDEX execution_workflow ON execution (namespace, workflow, key);
+    CREATE UNIQUE INDEX execution_request ON execution (namespace, request_id) WHERE request_id <> '';
+    CREATE TABLE event (
+        position INTEGER PRIMARY KEY,
+        execution INTEGER NOT NULL REFERENCES execution (key), sequence INTEGER NOT NULL, body BLOB NOT NULL,
+        UNIQUE (execution, sequence)
+    );
+    CREATE TABLE progress (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL);
+    INSERT INTO owner VALUES (1, 0);
+    """,
+)
+
+_ROW = (
+    "SELECT key, namespace, execution_id, workflow, workflow_version, status, started_at, ended_at, trace_id,"
+    " (SELECT max(sequence) FROM event WHERE execution = key) AS sequence FROM execution"
+)
+_SPANS = "spans"
+
+
+class SqliteStore:
+    """See ports.Store. Every write is fenced: once another process has taken the file over, none is accepted."""
+
+    def __init__(self, database: Database, parse: Callable[[str, str], Definition], epoch: int) -> None:
+        self._database = database
+        self._parse = parse
+        self._compiled: dict[tuple[str, str], Definition] = {}
+        self.epoch = epoch
+
+    async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
+        d = definition
+
+        def work(connection: sqlite3.Connection) -> tuple[int, bool]:
+            self._fence(connection)
+            row = connection.execute(
+                "SELECT content_hash, created_at FROM definition WHERE namespace = ? AND name = ? AND version = ?",
+                (d.namespace, d.name, d.version),
+            ).fetchone()
+            if row is not None:
+                if row["content_hash"] != d.content_hash:
+                    raise DefinitionConflict(d.name, d.version, str(semantic_version.Version(d.version).next_minor()))
+                return row["created_at"], False
+            values = (d.namespace, d.name, d.version, d.content_hash, d.source, created_at)
+            connection.execute("INSERT INTO definition VALUES (?, ?, ?, ?, ?, ?)", values)
+            return created_at, True
+
+        kept_at, created = await self._database.write(work)
+        return StoredDefinition(d, kept_at), created
+
+    async def definition(self, namespace: str, name: str, version: str) -> StoredDefinition | None:
+        for stored in await self.definitions(namespace, name):
+            if not version or stored.definition.version == version:
+                return stored
+        return None
+
+    async def definitions(self, namespace: str, name: str) -> list[StoredDefinition]:
+        def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
+            where, values = "namespace = ?", [namespace]
+            if name:
+                where, values = where + " AND name = ?", [*values, name]
+            sql = f"SELECT namespace, content_hash, source, created_at FROM definition WHERE {where}"  # noqa: S608
+            return connection.execute(sql, values).fetchall()
+
+        rows = await self._database.read(work)
+        stored = [StoredDefinition(self._compile(row), row["created_at"]) for row in rows]
+        stored.sort(key=lambda kept: semantic_version.Version(kept.definition.version), reverse=True)
+        return sorted(stored, key=lambda kept: kept.definition.name)
+
+    def _compile(self, row: sqlite3.Row) -> Definition:
+        key = (row["namespace"], row["content_hash"])
+        if key not in self._compiled:
+            self._compiled[key] = self._parse(row["namespace"], row["source"])
+        return self._compiled[key]
+
+    async def create(self, new: NewExecution, events: Sequence[Event]) -> Created:
+        rows = [(event.sequence, stored_event(event)) for event in events]
+
+        def work(connection: sqlite3.Connection) -> Created:
+            self._fence(connection)
+            earlier = _earlier_start(connection, new)
+            if earlier is not None:
+                return earlier
+            status, ended_at = (new.ended[0].value, new.ended[1]) if new.ended else (Status.RUNNING.value, 0)
+            cursor = connection.execute(
+                "INSERT INTO execution (namespace, execution_id, workflow, workflow_version, status, started_at,"
+                " ended_at, trace_id, request_id, request_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    new.namespace,
+                    new.execution_id,
+                    new.workflow,
+                    new.workflow_version,
+                    status,
+                    new.started_at,
+                    ended_at,
+                    new.trace_id,
+                    new.request_id,
+                    new.request_hash,
+                ),
+            )
+            key = cursor.lastrowid or 0
+            return Created(key, new.execution_id, True, _insert_events(connection, key, rows))
+
+        return await self._database.write(work)
+
+    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+        rows = [(event.sequence, stored_event(event)) for event in events]
+
+        def work(connection: sqlite3.Connection) -> int:
+            self._fence(connection)
+            if ended is not None:
+                connection.execute(
+                    "UPDATE execution SET status = ?, ended_at = ? WHERE key = ?", (ended[0].value, ended[1], key)
+                )
+            return _insert_events(connection, key, rows)
+
+        return self._database.write(work)
+
+    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
+        rows = await self._rows("WHERE namespace = ? AND execution_id = ?", (namespace, execution_id))
+        return rows[0] if rows else None
+
+    async def executions(
+        self, namespace: str, workflow: str, status: Status | None, before: int, limit: int
+    ) -> list[ExecutionRow]:
+        where, values = ["namespace = ?"], [namespace]
+        for clause, value in (("workflow = ?", workflow), ("status = ?", status.value if status else "")):
+            if value:
+                where.append(clause)
+                values.append(value)
+        clause = f"WHERE {' AND '.join(where)} AND key < ? ORDER BY key DESC LIMIT ?"
+        return await self._rows(clause, (*values, before or (1 << 62), limit))
+
+    async def open_executions(self) -> list[ExecutionRow]:
+        return await self._rows("WHERE status = 'RUNNING' ORDER BY key", ())
+
+    async def executions_after(self, position: int) -> list[ExecutionRow]:
+        clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"
+        return await self._rows(clause, (position,))
+
+    async def _rows(self, clause: str, values: tuple[object, ...]) -> list[ExecutionRow]:
+        def work(connection: sqlite3.Connection) -> list[ExecutionRow]:
+            found = connection.execute(f"{_ROW} {clause}", values).fetchall()
+            return [ExecutionRow(**{**dict(row), "status": Status(row["status"])}) for row in found]
+
+        return await self._database.read(work)
+
+    async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
+        def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
+            return connection.execute(
+                "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?",
+                (key, from_sequence, limit),
+            ).fetchall()
+
+        rows = await self._database.read(work)
+        return [
+            event_from_message(event_message_from_stored(row["body"], f"event {key}/{row['sequence']}")) for row in rows
+        ]
+
+    async def spans_sent(self) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute("SELECT position FROM progress WHERE name = ?", (_SPANS,)).fetchone()
+            return row[0] if row else 0
+
+        return await self._database.read(work)
+
+    async def mark_spans_sent(self, position: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            self._fence(connection)
+            connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (_SPANS, position))
+
+        await self._database.write(work)
+
+    async def last_before(self, key: int, position: int) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            sql = "SELECT max(sequence) FROM event WHERE execution = ? AND position <= ?"
+            return int(connection.execute(sql, (key, position)).fetchone()[0] or 0)
+
+        return await self._database.read(work)
+
+    def _fence(self, connection: sqlite3.Connection) -> None:
+        (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
+        if epoch != self.epoch:
+            raise StoreUnavailable(str(self._database.path), f"owner epoch {epoch} has replaced epoch {self.epoch}")
+
+
+async def take_ownership(database: Database) -> int:
+    """Start a new owner epoch; writes under older ones are refused from now on."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("UPDATE owner SET epoch = epoch + 1")
+        epoch: int = connection.execute("SELECT epoch FROM owner").fetchone()[0]
+        return epoch
+
+    return await database.write(work)
+
+
+def _earlier_start(connection: sqlite3.Connection, new: NewExecution) -> Created | None:
+    if new.request_id:
+        row = connection.execute(
+            "SELECT key, execution_id, request_hash FROM execution WHERE namespace = ? AND request_id = ?",
+            (new.namespace, new.request_id),
+        ).fetchone()
+        if row is not None:
+            if row["request_hash"] != new.request_hash:
+                raise RequestIdReused(new.request_id, row["execution_id"])
+            return Created(row["key"], row["execution_id"], False, 0)
+    sql = "SELECT 1 FROM execution WHERE namespace = ? AND execution_id = ?"
+    if connection.execute(sql, (new.namespace, new.execution_id)).fetchone() is not None:
+        raise ExecutionExists(new.execution_id)
+    return None
+
+
+def _insert_events(connection: sqlite3.Connection, key: int, rows: Sequence[tuple[int, bytes]]) -> int:
+    position = 0
+    for sequence, body in rows:
+        cursor = connection.execute(
+            "INSERT INTO event (execution, sequence, body) VALUES (?, ?, ?)", (key, sequence, body)
+        )
+        position = cursor.lastrowid or 0
+    return position

@@ -1,0 +1,1 @@
+"""Use cases of the orchestrator, over ports."""

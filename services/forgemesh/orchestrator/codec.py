@@ -1,0 +1,343 @@
+"""Domain values and their messages, both ways."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.api.orchestrator.v1 import definition_pb2, event_pb2, execution_pb2
+from forgemesh.api.payload.v1 import payload_pb2
+from forgemesh.faults import Code
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.payload import JSON, Payload
+from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState
+from forgemesh.orchestrator.ports import ExecutionRow
+
+SCHEMA_VERSION = 1
+
+
+def payload_to_message(payload: Payload) -> payload_pb2.Payload:
+    return payload_pb2.Payload(media_type=payload.media_type, data=payload.data, metadata=payload.metadata)
+
+
+def payload_from_message(message: payload_pb2.Payload) -> Payload:
+    return Payload(message.data, message.media_type or JSON, dict(message.metadata))
+
+
+def failure_to_message(failure: Failure) -> failure_pb2.Failure:
+    return failure_pb2.Failure(
+        code=int(failure.code),
+        reason=failure.reason,
+        message=failure.message,
+        metadata=failure.metadata,
+        retryable=failure.retryable,
+        step_path=failure.step_path,
+        retry_after_millis=int(failure.retry_after * 1000),
+    )
+
+
+def failure_from_message(message: failure_pb2.Failure) -> Failure:
+    code = Code(message.code) if message.code in Code._value2member_map_ else Code.UNKNOWN
+    return Failure(
+        code if code is not Code.OK else Code.UNKNOWN,
+        message.reason or code.name,
+        message.message,
+        dict(message.metadata),
+        message.retryable,
+        message.step_path,
+        message.retry_after_millis / 1000,
+    )
+
+
+def stored_event(event: e.Event) -> bytes:
+    """The event as the store keeps it, with schema version and checksum."""
+    body = event_to_message(event).SerializeToString()
+    return event_pb2.StoredEvent(
+        schema_version=SCHEMA_VERSION, checksum=zlib.crc32(body), event=body
+    ).SerializeToString()
+
+
+def event_message_from_stored(data: bytes, record: str) -> event_pb2.ExecutionEvent:
+    """Raises DataCorrupted if the record does not fit its checksum or comes from a newer release."""
+    try:
+        stored = event_pb2.StoredEvent.FromString(data)
+        if zlib.crc32(stored.event) != stored.checksum:
+            raise DataCorrupted(record, "its checksum is wrong")
+        if stored.schema_version != SCHEMA_VERSION:
+            raise DataCorrupted(record, f"it has schema {stored.schema_version}, this release knows {SCHEMA_VERSION}")
+        return event_pb2.ExecutionEvent.FromString(stored.event)
+    except ValueError as error:
+        raise DataCorrupted(record, "it cannot be decoded") from error
+
+
+def event_to_message(event: e.Event) -> event_pb2.ExecutionEvent:
+    message = event_pb2.ExecutionEvent(sequence=event.sequence, unix_nano=event.at)
+    _TO_MESSAGE[type(event.fact)](message, event.fact)
+    return message
+
+
+def event_from_message(message: event_pb2.ExecutionEvent) -> e.Event:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        raise ValueError(f"event {message.sequence} says nothing")
+    fact = _FROM_MESSAGE[kind](message.step_path, getattr(message, kind))
+    return e.Event(message.sequence, message.unix_nano, fact)
+
+
+def _execution_started(m: event_pb2.ExecutionEvent, f: e.ExecutionStarted) -> None:
+    m.execution_started.CopyFrom(
+        event_pb2.ExecutionStarted(
+            workflow=f.workflow,
+            workflow_version=f.workflow_version,
+            content_hash=f.content_hash,
+            input=payload_to_message(f.input),
+            trace_id=f.trace_id.hex(),
+            parent_span_id=f.parent_span_id.hex(),
+            sampled=f.sampled,
+            linked_span=f.linked_span,
+            deadline_unix_nano=f.deadline,
+        )
+    )
+
+
+def _execution_succeeded(m: event_pb2.ExecutionEvent, f: e.ExecutionSucceeded) -> None:
+    m.execution_succeeded.output.CopyFrom(payload_to_message(f.output))
+
+
+def _execution_failed(m: event_pb2.ExecutionEvent, f: e.ExecutionFailed) -> None:
+    m.execution_failed.failure.CopyFrom(failure_to_message(f.failure))
+
+
+def _execution_recovered(m: event_pb2.ExecutionEvent, f: e.ExecutionRecovered) -> None:
+    m.execution_recovered.orchestrator_id = f.orchestrator_id
+    m.execution_recovered.epoch = f.epoch
+
+
+def _attempt_started(m: event_pb2.ExecutionEvent, f: e.AttemptStarted) -> None:
+    m.step_path = f.path
+    m.attempt_started.attempt = f.attempt
+    if f.input is not None:
+        m.attempt_started.input.CopyFrom(payload_to_message(f.input))
+
+
+def _attempt_succeeded(m: event_pb2.ExecutionEvent, f: e.AttemptSucceeded) -> None:
+    m.step_path = f.path
+    m.attempt_succeeded.attempt = f.attempt
+    m.attempt_succeeded.output.CopyFrom(payload_to_message(f.output))
+    m.attempt_succeeded.dispatch.CopyFrom(_dispatch_to_message(f.dispatch))
+
+
+def _attempt_failed(m: event_pb2.ExecutionEvent, f: e.AttemptFailed) -> None:
+    m.step_path = f.path
+    m.attempt_failed.attempt = f.attempt
+    m.attempt_failed.failure.CopyFrom(failure_to_message(f.failure))
+    m.attempt_failed.next_attempt_unix_nano = f.next_at
+    if f.dispatch is not None:
+        m.attempt_failed.dispatch.CopyFrom(_dispatch_to_message(f.dispatch))
+
+
+def _step_blocked(m: event_pb2.ExecutionEvent, f: e.StepBlocked) -> None:
+    m.step_path = f.path
+    m.step_blocked.attempt = f.attempt
+    m.step_blocked.reason = f.reason
+    m.step_blocked.message = f.message
+
+
+def _step_unblocked(m: event_pb2.ExecutionEvent, f: e.StepUnblocked) -> None:
+    m.step_path = f.path
+    m.step_unblocked.attempt = f.attempt
+
+
+def _group_started(m: event_pb2.ExecutionEvent, f: e.GroupStarted) -> None:
+    m.step_path = f.path
+    m.group_started.branches.extend(f.branches)
+
+
+def _group_succeeded(m: event_pb2.ExecutionEvent, f: e.GroupSucceeded) -> None:
+    m.step_path = f.path
+    m.group_succeeded.SetInParent()
+
+
+def _step_failed(m: event_pb2.ExecutionEvent, f: e.StepFailed) -> None:
+    m.step_path = f.path
+    m.step_failed.failure.CopyFrom(failure_to_message(f.failure))
+
+
+def _step_skipped(m: event_pb2.ExecutionEvent, f: e.StepSkipped) -> None:
+    m.step_path = f.path
+    m.step_skipped.reason = f.reason
+
+
+def _step_cancelled(m: event_pb2.ExecutionEvent, f: e.StepCancelled) -> None:
+    m.step_path = f.path
+    m.step_cancelled.SetInParent()
+
+
+def _stop_requested(m: event_pb2.ExecutionEvent, f: e.StopRequested) -> None:
+    m.step_path = f.path
+    m.stop_requested.failure.CopyFrom(failure_to_message(f.failure))
+
+
+_TO_MESSAGE: Mapping[type, Callable[[event_pb2.ExecutionEvent, Any], None]] = {
+    e.ExecutionStarted: _execution_started,
+    e.ExecutionSucceeded: _execution_succeeded,
+    e.ExecutionFailed: _execution_failed,
+    e.ExecutionRecovered: _execution_recovered,
+    e.AttemptStarted: _attempt_started,
+    e.AttemptSucceeded: _attempt_succeeded,
+    e.AttemptFailed: _attempt_failed,
+    e.StepBlocked: _step_blocked,
+    e.StepUnblocked: _step_unblocked,
+    e.GroupStarted: _group_started,
+    e.GroupSucceeded: _group_succeeded,
+    e.StepFailed: _step_failed,
+    e.StepSkipped: _step_skipped,
+    e.StepCancelled: _step_cancelled,
+    e.StopRequested: _stop_requested,
+}
+
+_FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
+    "execution_started": lambda path, m: e.ExecutionStarted(
+        workflow=m.workflow,
+        workflow_version=m.workflow_version,
+        content_hash=m.content_hash,
+        input=payload_from_message(m.input),
+        trace_id=bytes.fromhex(m.trace_id),
+        parent_span_id=bytes.fromhex(m.parent_span_id),
+        sampled=m.sampled,
+        linked_span=m.linked_span,
+        deadline=m.deadline_unix_nano,
+    ),
+    "execution_succeeded": lambda path, m: e.ExecutionSucceeded(payload_from_message(m.output)),
+    "execution_failed": lambda path, m: e.ExecutionFailed(failure_from_message(m.failure)),
+    "execution_recovered": lambda path, m: e.ExecutionRecovered(m.orchestrator_id, m.epoch),
+    "attempt_started": lambda path, m: e.AttemptStarted(
+        path, m.attempt, payload_from_message(m.input) if m.HasField("input") else None
+    ),
+    "attempt_succeeded": lambda path, m: e.AttemptSucceeded(
+        path, m.attempt, payload_from_message(m.output), _dispatch_from_message(m.dispatch)
+    ),
+    "attempt_failed": lambda path, m: e.AttemptFailed(
+        path,
+        m.attempt,
+        failure_from_message(m.failure),
+        _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
+        m.next_attempt_unix_nano,
+    ),
+    "step_blocked": lambda path, m: e.StepBlocked(path, m.attempt, m.reason, m.message),
+    "step_unblocked": lambda path, m: e.StepUnblocked(path, m.attempt),
+    "group_started": lambda path, m: e.GroupStarted(path, tuple(m.branches)),
+    "group_succeeded": lambda path, m: e.GroupSucceeded(path),
+    "step_failed": lambda path, m: e.StepFailed(path, failure_from_message(m.failure)),
+    "step_skipped": lambda path, m: e.StepSkipped(path, m.reason),
+    "step_cancelled": lambda path, m: e.StepCancelled(path),
+    "stop_requested": lambda path, m: e.StopRequested(path, failure_from_message(m.failure)),
+}
+
+
+def _dispatch_to_message(dispatch: e.Dispatch) -> event_pb2.Dispatch:
+    return event_pb2.Dispatch(
+        instance_id=dispatch.instance_id,
+        incarnation=dispatch.incarnation,
+        plugin_version=dispatch.plugin_version,
+        unix_nano=dispatch.at,
+        policy=dispatch.policy,
+        candidates=dispatch.candidates,
+        eligible=dispatch.eligible,
+        excluded=dispatch.excluded,
+        session=dispatch.session,
+        accepted=dispatch.accepted,
+    )
+
+
+def _dispatch_from_message(message: event_pb2.Dispatch) -> e.Dispatch:
+    return e.Dispatch(
+        instance_id=message.instance_id,
+        incarnation=message.incarnation,
+        plugin_version=message.plugin_version,
+        at=message.unix_nano,
+        policy=message.policy,
+        candidates=message.candidates,
+        eligible=message.eligible,
+        excluded=tuple(message.excluded),
+        session=message.session,
+        accepted=message.accepted,
+    )
+
+
+def timestamp(unix_nano: int) -> Timestamp | None:
+    """None for 0, which stands for never."""
+    if not unix_nano:
+        return None
+    return Timestamp(seconds=unix_nano // SECOND, nanos=unix_nano % SECOND)
+
+
+def definition_to_message(definition: Definition, created_at: int, *, source: bool) -> definition_pb2.Definition:
+    return definition_pb2.Definition(
+        namespace=definition.namespace,
+        name=definition.name,
+        version=definition.version,
+        content_hash=definition.content_hash,
+        description=definition.description,
+        source=definition.source if source else "",
+        created_at=timestamp(created_at),
+    )
+
+
+def execution_to_message(state: ExecutionState) -> execution_pb2.Execution:
+    """The whole execution with its steps."""
+    started = state.started
+    assert started is not None
+    return execution_pb2.Execution(
+        namespace=state.namespace,
+        execution_id=state.execution_id,
+        workflow=started.workflow,
+        workflow_version=started.workflow_version,
+        status=execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{state.status.value}"),
+        input=payload_to_message(started.input),
+        output=payload_to_message(state.output) if state.output is not None else None,
+        failure=failure_to_message(state.failure) if state.failure is not None else None,
+        started_at=timestamp(state.started_at),
+        ended_at=timestamp(state.ended_at),
+        sequence=state.sequence,
+        trace_id=started.trace_id.hex(),
+        steps=[_step_to_message(step) for step in state.steps.values()],
+    )
+
+
+def row_to_message(row: ExecutionRow) -> execution_pb2.Execution:
+    """What lists show."""
+    return execution_pb2.Execution(
+        namespace=row.namespace,
+        execution_id=row.execution_id,
+        workflow=row.workflow,
+        workflow_version=row.workflow_version,
+        status=execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{row.status.value}"),
+        started_at=timestamp(row.started_at),
+        ended_at=timestamp(row.ended_at),
+        sequence=row.sequence,
+        trace_id=row.trace_id,
+    )
+
+
+def _step_to_message(step: StepState) -> execution_pb2.Step:
+    return execution_pb2.Step(
+        step_path=step.path,
+        kind=step.step.kind,
+        status=execution_pb2.StepStatus.Value(f"STEP_STATUS_{step.status.value}"),
+        attempts=step.attempts,
+        instance_id=step.dispatch.instance_id if step.dispatch else "",
+        failure=failure_to_message(step.failure) if step.failure is not None else None,
+        began_at=timestamp(step.began_at),
+        ended_at=timestamp(step.ended_at),
+        blocked_reason=step.blocked.reason if step.blocked else "",
+        next_attempt_at=timestamp(step.next_at),
+    )

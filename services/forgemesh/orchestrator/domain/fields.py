@@ -1,0 +1,131 @@
+"""Reading a document's tree field by field, with every mistake collected together with its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from forgemesh.faults import Violation
+
+Place: TypeAlias = tuple[str | int, ...]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_YEAR = 366 * 86400.0
+_NAMES: dict[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    dict: "a mapping",
+    list: "a list",
+    bool: "true or false",
+}
+
+
+@dataclass(slots=True)
+class Mistakes:
+    """What is wrong with a document; `position` gives line and column of a place, counting from 1."""
+
+    position: Callable[[Place], tuple[int, int] | None] = lambda place: None
+    found: list[Violation] = field(default_factory=list)
+
+    def add(self, place: Place, message: str, *, line: int = 1, column: int = 1) -> None:
+        """`line` and `column` are those of an expression within the text at `place`."""
+        position = self.position(place)
+        if position is not None:
+            at_line = position[0] + line - 1
+            at_column = position[1] + column - 1 if line == 1 else column
+            message = f"line {at_line}, column {at_column}: {message}"
+        self.found.append(Violation(spell(place), message))
+
+
+def spell(place: Place) -> str:
+    """A place for people, e.g. steps[2].call.plugin."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".") or "document"
+
+
+@dataclass(slots=True)
+class Fields:
+    """The fields of one mapping; each is taken once, and what nobody takes is a mistake."""
+
+    tree: Mapping[str, object]
+    place: Place
+    mistakes: Mistakes
+    taken: set[str] = field(default_factory=set)
+
+    def take(self, key: str) -> object | None:
+        """The raw value, or None if it is absent."""
+        self.taken.add(key)
+        return self.tree.get(key)
+
+    def text(self, key: str, *, required: bool = False, default: str = "") -> str:
+        value = self._typed(key, str, required=required)
+        return value if isinstance(value, str) else default
+
+    def whole(self, key: str, default: int, *, low: int, high: int) -> int:
+        value = self._typed(key, int)
+        if isinstance(value, int) and not low <= value <= high:
+            self.mistakes.add((*self.place, key), f"{value} is not between {low} and {high}")
+        return value if isinstance(value, int) else default
+
+    def number(self, key: str, default: float, *, low: float, high: float) -> float:
+        value = self.take(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            self.mistakes.add((*self.place, key), f"{value!r} is not a number between {low:g} and {high:g}")
+            return default
+        return float(value)
+
+    def seconds(self, key: str, default: float | None) -> float | None:
+        """A duration such as 200ms, 5s, 2m, 1h, 1d, above zero and at most a year."""
+        value = self.take(key)
+        if value is None:
+            return default
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not 0 < seconds <= _YEAR:
+            self.mistakes.add((*self.place, key), f"{value!r} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
+            return default
+        return seconds
+
+    def mapping(self, key: str, *, required: bool = False) -> Fields | None:
+        value = self._typed(key, dict, required=required)
+        return Fields(value, (*self.place, key), self.mistakes) if isinstance(value, dict) else None
+
+    def items(self, key: str, *, required: bool = False) -> list[object]:
+        value = self._typed(key, list, required=required)
+        return value if isinstance(value, list) else []
+
+    def choice(self, key: str, choices: Collection[str], default: str) -> str:
+        value = self.text(key, default=default)
+        if value not in choices:
+            self.mistakes.add((*self.place, key), f"{value!r} is none of {', '.join(choices)}")
+            return default
+        return value
+
+    def finish(self) -> None:
+        """Refuse what nobody took."""
+        for key in self.tree:
+            if key not in self.taken:
+                self.mistakes.add((*self.place, key), f"unknown key{suggestion(str(key), self.taken)}")
+
+    def _typed(self, key: str, wanted: type, *, required: bool = False) -> object | None:
+        value = self.take(key)
+        if value is None:
+            if required:
+                self.mistakes.add((*self.place, key), f"{key} is missing")
+            return None
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            self.mistakes.add((*self.place, key), f"{key} must be {_NAMES[wanted]}, not {value!r:.60}")
+            return None
+        return value
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """What the author may have meant."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

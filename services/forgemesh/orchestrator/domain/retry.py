@@ -1,0 +1,52 @@
+"""When a failed step is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forgemesh.faults import Code
+from forgemesh.orchestrator.domain.failure import Failure
+
+SECOND = 1_000_000_000
+
+RETRYABLE = frozenset(
+    {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNKNOWN, Code.INTERNAL}
+)
+FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"})
+"""Reasons that say something about where the call ran and nothing about the call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRule:
+    """
+    Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter"); times in seconds.
+
+    `max_attempts` counts all tries. A try that was lost with its host or orchestrator does not count, up to as many
+    times again: it says nothing about the call.
+    """
+
+    max_attempts: int = 3
+    initial: float = 0.2
+    coefficient: float = 2.0
+    max_interval: float = 10.0
+    non_retryable: frozenset[str] = frozenset()
+
+    def delay(self, failure: Failure, counted: int, lost: int, draw: float) -> float | None:
+        """
+        Seconds until the next try, or None if there is none.
+
+        `counted` and `lost` are the tries so far, this one included; `draw` is a random number in [0, 1).
+        """
+        if failure.reason in self.non_retryable or not failure.retryable:
+            return None
+        if failure.reason in FAILOVER:
+            if lost > self.max_attempts:
+                return None
+            return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
+        if counted >= self.max_attempts:
+            return None
+        return max(self._backoff(counted, draw), failure.retry_after)
+
+    def _backoff(self, tries: int, draw: float) -> float:
+        exponent = min(tries - 1, 64)
+        return min(self.max_interval, self.initial * self.coefficient**exponent) * draw

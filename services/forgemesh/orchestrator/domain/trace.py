@@ -1,0 +1,190 @@
+"""The spans of an execution: a fold of its events beside the state, so that any process derives the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.definition import Call, Definition
+from forgemesh.orchestrator.domain.failure import Failure
+
+RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
+
+
+def span_id(execution_id: str, key: tuple[str, ...]) -> bytes:
+    """Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id."""
+    return hashlib.blake2b("\x1f".join((execution_id, *key)).encode(), digest_size=8).digest()
+
+
+def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attempt: int) -> str:
+    """Of an attempt's span (W3C), for the plugin that runs it."""
+    own = span_id(execution_id, (ATTEMPT, path, str(attempt)))
+    return f"00-{started.trace_id.hex()}-{own.hex()}-{started.sampled:02x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """To another span of the same trace, by its key; `kind` says what it is to us."""
+
+    key: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanFacts:
+    """
+    One span. `key` and `parent` are what span ids derive from, with the execution's id; parent None: the caller's span.
+
+    Times are Unix nanoseconds.
+    """
+
+    key: tuple[str, ...]
+    parent: tuple[str, ...] | None
+    name: str
+    start: int
+    end: int
+    facts: Mapping[str, object] = field(default_factory=dict)
+    failure: Failure | None = None
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(slots=True)
+class _Open:
+    attempt: int
+    began_at: int
+    blocked: e.StepBlocked | None = None
+    blocked_at: int = 0
+
+
+@dataclass(slots=True)
+class ExecutionTrace:
+    """
+    Turns events into finished spans; see docs/architecture.md for the model.
+
+    A try is a span named after its step, below its group or the run; a group is a span; so are a block and the gap
+    that a dead orchestrator left.
+    """
+
+    execution_id: str
+    definition: Definition
+    started: e.ExecutionStarted | None = None
+    started_at: int = 0
+    last_at: int = 0
+    _calls: Mapping[str, Call] = field(default_factory=dict)
+    _open: dict[str, _Open] = field(default_factory=dict)
+    _groups: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._calls = dict(self.definition.calls())
+
+    def project(self, event: e.Event) -> Iterator[SpanFacts]:
+        """The spans that `event` finishes; to be called once for each event, in sequence."""
+        fact, at = event.fact, event.at
+        match fact:
+            case e.ExecutionStarted():
+                self.started, self.started_at = fact, at
+                yield SpanFacts(key=(START,), parent=(RUN,), name=f"start {fact.workflow}", start=at, end=at)
+            case e.AttemptStarted():
+                self._open[fact.path] = _Open(fact.attempt, at)
+            case e.AttemptSucceeded() | e.AttemptFailed():
+                yield from self._attempt(fact, at)
+            case e.StepBlocked():
+                yield from self._unblock(fact.path, at)
+                attempt = self._open[fact.path]
+                attempt.blocked, attempt.blocked_at = fact, at
+            case e.StepUnblocked():
+                yield from self._unblock(fact.path, at)
+            case e.GroupStarted():
+                self._groups[fact.path] = (at, fact.branches)
+            case e.GroupSucceeded() | e.StepFailed() | e.StepCancelled():
+                yield from self._group(fact, at)
+            case e.ExecutionRecovered():
+                yield self._recovery(fact, at)
+            case e.ExecutionSucceeded() | e.ExecutionFailed():
+                yield self._run(fact, at)
+            case _:
+                pass
+        self.last_at = at
+
+    def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> Iterator[SpanFacts]:
+        yield from self._unblock(fact.path, at)
+        opened = self._open.pop(fact.path)
+        call = self._calls[fact.path]
+        number = str(fact.attempt)
+        facts: dict[str, object] = {"attempt": fact.attempt, "plugin": call.plugin_id, "operation": call.operation}
+        if fact.dispatch is not None:
+            facts["dispatch"] = fact.dispatch
+        earlier = (ATTEMPT, fact.path, str(fact.attempt - 1))
+        yield SpanFacts(
+            key=(ATTEMPT, fact.path, number),
+            parent=self._around(fact.path),
+            name=fact.path.rpartition("/")[2],
+            start=fact.dispatch.at if fact.dispatch is not None else opened.began_at,
+            end=at,
+            facts={"step": fact.path, **facts},
+            failure=fact.failure if isinstance(fact, e.AttemptFailed) else None,
+            links=(Link(earlier, "previous_attempt"),) if fact.attempt > 1 else (),
+        )
+
+    def _unblock(self, path: str, at: int) -> Iterator[SpanFacts]:
+        opened = self._open[path]
+        blocked = opened.blocked
+        if blocked is None:
+            return
+        opened.blocked = None
+        yield SpanFacts(
+            key=(BLOCKED, path, str(opened.blocked_at)),
+            parent=self._around(path),
+            name="blocked",
+            start=opened.blocked_at,
+            end=at,
+            facts={"step": path, "attempt": blocked.attempt, "reason": blocked.reason},
+        )
+
+    def _group(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> Iterator[SpanFacts]:
+        group = self._groups.pop(fact.path, None)
+        failure = fact.failure if isinstance(fact, e.StepFailed) else None
+        if group is None and failure is None:
+            return
+        began_at, branches = group or (at, ())
+        yield SpanFacts(
+            key=(GROUP, fact.path),
+            parent=self._around(fact.path),
+            name=fact.path.rpartition("/")[2],
+            start=began_at,
+            end=at,
+            facts={"step": fact.path, "branches": ",".join(branches)},
+            failure=failure,
+        )
+
+    def _recovery(self, fact: e.ExecutionRecovered, at: int) -> SpanFacts:
+        return SpanFacts(
+            key=(RECOVER, str(fact.epoch)),
+            parent=(RUN,),
+            name="recover",
+            start=self.last_at,
+            end=at,
+            facts={"orchestrator": fact.orchestrator_id, "epoch": fact.epoch},
+            links=tuple(
+                Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt") for path, opened in self._open.items()
+            ),
+        )
+
+    def _run(self, fact: e.ExecutionSucceeded | e.ExecutionFailed, at: int) -> SpanFacts:
+        failure = fact.failure if isinstance(fact, e.ExecutionFailed) else None
+        return SpanFacts(
+            key=(RUN,),
+            parent=None,
+            name=f"run {self.definition.name}",
+            start=self.started_at,
+            end=at,
+            facts={"status": "failed" if failure else "succeeded"},
+            failure=failure,
+        )
+
+    def _around(self, path: str) -> tuple[str, ...]:
+        """The group whose branch the step is in (its path without branch and id), or the run."""
+        group = path.rsplit("/", 2)[0] if path.count("/") >= 2 else ""
+        return (GROUP, group) if group else (RUN,)

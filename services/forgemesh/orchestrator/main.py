@@ -1,0 +1,101 @@
+"""The orchestrator's process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from functools import partial
+
+from ulid import ULID
+
+from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.database import open_database
+from forgemesh.chassis.process import tell_ready
+from forgemesh.chassis.reconcile import ReconcileLoop
+from forgemesh.chassis.server import serving
+from forgemesh.chassis.service import VERSION, service_main
+from forgemesh.chassis.telemetry import exporting_spans
+from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
+from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.adapters.exporter import SpanExporter
+from forgemesh.orchestrator.adapters.hosts import following_hosts
+from forgemesh.orchestrator.adapters.store import MIGRATIONS, SqliteStore, take_ownership
+from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.fields import Mistakes
+from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.settings import Settings
+
+RECOVERY_PERIOD = 10.0
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
+    orchestrator_id = str(ULID()).lower()
+    parse = partial(_parse, CelCompiler())
+    async with contextlib.AsyncExitStack() as stack:
+        sink = await stack.enter_async_context(
+            exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
+        )
+        database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
+        store = SqliteStore(database, parse, await take_ownership(database))
+        registry = await stack.enter_async_context(connect(settings.registry))
+        hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
+        exporter = SpanExporter(sink, store)
+        engine = Engine(
+            store,
+            hosts,
+            exporter,
+            clock=time.time_ns,
+            draw=random.random,
+            orchestrator_id=orchestrator_id,
+            epoch=store.epoch,
+        )
+        definitions = Definitions(store, RegistryCatalogue(registry, settings.registry), parse, time.time_ns)
+        executions = Executions(store, engine, definitions, time.time_ns)
+        mesh = _mesh(settings)
+        servicer = OrchestratorServicer(definitions, executions, mesh)
+        add = partial(add_OrchestratorServiceServicer_to_server, servicer)
+        listening = settings.listening(receive_limit=SESSION_LIMIT)
+        server = await stack.enter_async_context(serving(listening, (SERVICE,), add))
+        mesh["orchestrator"] = settings.advertise or server.address
+        recovery = ReconcileLoop("recovery", Recovery(store, engine, definitions).run, period=RECOVERY_PERIOD)
+        engine.on_suspended = recovery.nudge
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(recovery.run()), group.create_task(exporter.run())]
+            await server.health.ready()
+            tell_ready(address=server.address, health_address=server.health_address)
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+
+def _parse(compiler: CelCompiler, namespace: str, source: str) -> Definition:
+    document = read_document(source)
+    return parse_definition(document.tree, source, compiler, Mistakes(document.position), namespace=namespace)
+
+
+def _mesh(settings: Settings) -> dict[str, str]:
+    named = {
+        "registry": settings.registry,
+        "balancer": settings.balancer,
+        "supervisor": settings.supervisor,
+        "traces": settings.traces,
+    }
+    return {name: address for name, address in named.items() if address}
+
+
+def main() -> None:
+    service_main(Settings, "orchestrator", run)
+
+
+if __name__ == "__main__":
+    main()

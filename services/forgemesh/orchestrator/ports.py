@@ -1,0 +1,186 @@
+"""What the orchestrator's use cases ask of the world outside."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.routing.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDefinition:
+    """A definition and when it was registered (Unix nanoseconds)."""
+
+    definition: Definition
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRow:
+    """What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds."""
+
+    key: int
+    namespace: str
+    execution_id: str
+    workflow: str
+    workflow_version: str
+    status: Status
+    started_at: int
+    ended_at: int
+    trace_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewExecution:
+    """A start to be written; `request_hash` says what the request asked for."""
+
+    namespace: str
+    execution_id: str
+    workflow: str
+    workflow_version: str
+    started_at: int
+    trace_id: str
+    request_id: str
+    request_hash: str
+    ended: tuple[Status, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The answer to a start: a new execution at `position`, or the one that the same request had started before."""
+
+    key: int
+    execution_id: str
+    created: bool
+    position: int
+
+
+class Store(Protocol):
+    """
+    Keeps definitions and histories. What it acknowledges is durable.
+
+    Raises faults.service.StoreUnavailable when it cannot, and then has kept nothing of what it was asked.
+    """
+
+    async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
+        """The definition as kept, and whether it is new; raises DefinitionConflict."""
+
+    async def definition(self, namespace: str, name: str, version: str) -> StoredDefinition | None:
+        """The highest version if `version` is empty."""
+
+    async def definitions(self, namespace: str, name: str) -> list[StoredDefinition]:
+        """By name, highest version first."""
+
+    async def create(self, new: NewExecution, events: Sequence[Event]) -> Created:
+        """Write an execution and its first events; raises ExecutionExists or RequestIdReused."""
+
+    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+        """Write an execution's next events in one transaction; returns the last one's position in the whole store."""
+
+    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
+
+    async def executions(
+        self, namespace: str, workflow: str, status: Status | None, before: int, limit: int
+    ) -> list[ExecutionRow]:
+        """Newest first, older than the key `before` (0: from the newest)."""
+
+    async def open_executions(self) -> list[ExecutionRow]: ...
+
+    async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
+        """In sequence; raises DataCorrupted."""
+
+    async def spans_sent(self) -> int:
+        """Position up to which all spans have been taken by a collector."""
+
+    async def executions_after(self, position: int) -> list[ExecutionRow]:
+        """Executions with events after `position`."""
+
+    async def mark_spans_sent(self, position: int) -> None: ...
+
+    async def last_before(self, key: int, position: int) -> int:
+        """Sequence of an execution's last event at or before `position`; 0 if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """A call as it leaves; `remaining` is in seconds."""
+
+    operation: str
+    input: Payload
+    namespace: str
+    execution_id: str
+    step_path: str
+    attempt: int
+    traceparent: str
+    remaining: float
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.execution_id}/{self.step_path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an invocation: an output or a failure; `accepted`: the host had taken it on."""
+
+    output: Payload | None
+    failure: Failure | None
+    accepted: bool = True
+    session: bool = True
+
+
+class HostLink(Protocol):
+    """The way to one incarnation of a plugin instance."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def usable(self) -> bool:
+        """False once the connection broke, until it stands again, and while the host drains."""
+
+    @property
+    def has_room(self) -> bool: ...
+
+    def invoke(self, invocation: Invocation, done: Callable[[Answer], None]) -> int:
+        """Send, and tell `done` exactly once what became of it; returns the call's name for `cancel`."""
+
+    def cancel(self, call: int) -> None:
+        """Tell the host that nobody wants the call; `done` still comes, if only when the link breaks."""
+
+
+class Hosts(Protocol):
+    """Snapshots of all plugins and links to their instances."""
+
+    def snapshot(self, plugin_id: str) -> Snapshot | None:
+        """The newest; None if no instance was ever known."""
+
+    def links(self, plugin_id: str) -> Mapping[str, HostLink]:
+        """To each instance of the plugin's snapshot, by instance id."""
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` the plugin whose snapshot, or the state or room of one of whose links, changed."""
+
+
+class Spans(Protocol):
+    """Takes finished spans on their way to the collector."""
+
+    def export(self, trace: ExecutionTrace, spans: Sequence[SpanFacts], position: int) -> None:
+        """Spans that the event at `position` finished; position 0: of an earlier event, sent again after a crash."""
+
+
+class Catalogue(Protocol):
+    """What the registry knows about plugins."""
+
+    async def operations(self, plugin_id: str) -> dict[str, frozenset[str]] | None:
+        """Operation names by plugin version; None if the plugin was never published."""

@@ -1,0 +1,22 @@
+"""Settings of the orchestrator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from forgemesh.chassis.service import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ServiceSettings):
+    """Addresses are host:port; `traces` and `supervisor` may be empty, `advertise` is what GetMesh names for itself."""
+
+    listen: str = "127.0.0.1:7401"
+    health_listen: str = "127.0.0.1:7501"
+    database: Path = Path(".forgemesh/orchestrator.db")
+    registry: str = "127.0.0.1:7402"
+    balancer: str = "127.0.0.1:7403"
+    supervisor: str = ""
+    traces: str = ""
+    advertise: str = ""
