@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 
 T = TypeVar("T")
+
+MAX_VARIABLES = 30_000
 
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 """Reads or writes through the connection; runs again by itself if a neighbour in its batch fails."""
@@ -28,10 +30,37 @@ _STOP = object()
 _MAX_BATCH = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """
+    A statement over many rows: `head`, then `row` once for each, separated by commas, then `tail`.
+
+    The rows of all waiting writers go into as few statements as possible: between two statements the writer thread
+    has to win the interpreter back from a busy event loop, which costs more than the statement.
+    """
+
+    head: str
+    row: str
+    tail: str = ""
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        """Run it over `rows`, in statements of 2^n rows, so that few texts have to be prepared."""
+        start = 0
+        while start < len(rows):
+            size = 1 << ((len(rows) - start).bit_length() - 1)
+            while size > 1 and size * len(rows[0]) > MAX_VARIABLES:
+                size //= 2
+            values = [value for row in rows[start : start + size] for value in row]
+            connection.execute(f"{self.head} {', '.join([self.row] * size)} {self.tail}", values)
+            start += size
+
+
 @dataclass(slots=True)
 class _Job:
-    work: Work[object]
-    future: asyncio.Future[object]
+    work: Work[object] | None
+    rows: Sequence[tuple[Bulk, tuple[object, ...]]]
+    guard: Work[None] | None
+    future: asyncio.Future[Any]
     result: object = None
     error: BaseException | None = None
 
@@ -47,7 +76,7 @@ class CommitCounts:
 @dataclass(slots=True)
 class Database:
     """
-    Write through `write`, read through `read`.
+    Write through `write` and `write_rows`, read through `read`.
 
     Writes that wait while a transaction commits go into the next one together (group commit). A write is durable
     (WAL, synchronous=FULL) when its await returns. Raises StoreUnavailable if the file cannot be written and
@@ -61,11 +90,28 @@ class Database:
     _reader: ThreadPoolExecutor | None = None
     _local: threading.local = field(default_factory=threading.local)
 
-    def write(self, work: Work[T]) -> asyncio.Future[T]:
-        """Queue `work` for the next transaction; the future ends once that is durable."""
-        future: asyncio.Future[T] = self.loop.create_future()
-        self._jobs.put(_Job(work, future))  # type: ignore[arg-type]
-        return future
+    def write(self, work: Work[T], *, guard: Work[None] | None = None) -> asyncio.Future[T]:
+        """
+        Queue `work` for the next transaction; the future ends once that is durable.
+
+        `guard` runs once per transaction before everything in it that names it; if it raises, none of that is kept.
+        """
+        return self._queue(_Job(work, (), guard, self.loop.create_future()))
+
+    def write_rows(
+        self, rows: Sequence[tuple[Bulk, tuple[object, ...]]], result: T, *, guard: Work[None] | None = None
+    ) -> asyncio.Future[T]:
+        """
+        Queue rows, each with its statement, for the next transaction; the future gives `result` once that is durable.
+
+        Rows of one statement keep their order; statements run in the order in which they first came up, after the
+        transaction's other work.
+        """
+        return self._queue(_Job(None, rows, guard, self.loop.create_future(), result))
+
+    def _queue(self, job: _Job) -> asyncio.Future[Any]:
+        self._jobs.put(job)
+        return job.future
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a connection that sees everything committed so far."""
@@ -196,8 +242,16 @@ def _commit_batch(connection: sqlite3.Connection, batch: list[_Job], path: Path)
 def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
+        for guard in {job.guard: None for job in jobs if job.guard is not None}:
+            guard(connection)
+        pending: dict[Bulk, list[tuple[object, ...]]] = {}
         for job in jobs:
-            job.result = job.work(connection)
+            if job.work is not None:
+                job.result = job.work(connection)
+            for bulk, row in job.rows:
+                pending.setdefault(bulk, []).append(row)
+        for bulk, rows in pending.items():
+            bulk.run(connection, rows)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

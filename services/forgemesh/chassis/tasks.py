@@ -13,12 +13,17 @@ async def beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """
     Run `work` while the block runs, and cancel what is left of it when the block ends.
 
-    If one of them fails, the block is cancelled and the failure raised.
+    If one of them fails, the block is cancelled and the failure raised; the block's own exception passes as it is.
     """
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(one) for one in work]
-        try:
-            yield
-        finally:
-            for task in running:
-                task.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one) for one in work]
+            try:
+                yield
+            finally:
+                for task in running:
+                    task.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None

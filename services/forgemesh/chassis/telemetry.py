@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
@@ -76,17 +76,20 @@ def new_span_id() -> bytes:
 
 def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes: Mapping[str, object]) -> None:
     """Add attributes; booleans, integers and floats keep their type, everything else becomes text."""
-    for key, value in attributes.items():
-        pair: KeyValue = target.attributes.add()
-        pair.key = key
-        if isinstance(value, bool):
-            pair.value.bool_value = value
-        elif isinstance(value, int):
-            pair.value.int_value = value
-        elif isinstance(value, float):
-            pair.value.double_value = value
-        else:
-            pair.value.string_value = str(value)[:MAX_TEXT]
+    target.attributes.extend([attribute(key, value) for key, value in attributes.items()])
+
+
+def attribute(key: str, value: object) -> KeyValue:
+    """One attribute, to be added to any number of spans."""
+    if isinstance(value, str):
+        return KeyValue(key=key, value=AnyValue(string_value=value[:MAX_TEXT]))
+    if isinstance(value, bool):
+        return KeyValue(key=key, value=AnyValue(bool_value=value))
+    if isinstance(value, int):
+        return KeyValue(key=key, value=AnyValue(int_value=value))
+    if isinstance(value, float):
+        return KeyValue(key=key, value=AnyValue(double_value=value))
+    return KeyValue(key=key, value=AnyValue(string_value=str(value)[:MAX_TEXT]))
 
 
 Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[ExportTraceServiceRequest, ExportTraceServiceResponse]

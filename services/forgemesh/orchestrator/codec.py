@@ -18,18 +18,21 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import JSON, Payload
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.ports import ExecutionRow
 
 SCHEMA_VERSION = 1
 
 
 def payload_to_message(payload: Payload) -> payload_pb2.Payload:
+    if payload.media_type == JSON and not payload.metadata:
+        return payload_pb2.Payload(data=payload.data)
     return payload_pb2.Payload(media_type=payload.media_type, data=payload.data, metadata=payload.metadata)
 
 
 def payload_from_message(message: payload_pb2.Payload) -> Payload:
-    return Payload(message.data, message.media_type or JSON, dict(message.metadata))
+    metadata = message.metadata
+    return Payload(message.data, message.media_type or JSON, dict(metadata) if metadata else {})
 
 
 def failure_to_message(failure: Failure) -> failure_pb2.Failure:
@@ -79,9 +82,13 @@ def event_message_from_stored(data: bytes, record: str) -> event_pb2.ExecutionEv
 
 
 def event_to_message(event: e.Event) -> event_pb2.ExecutionEvent:
-    message = event_pb2.ExecutionEvent(sequence=event.sequence, unix_nano=event.at)
-    _TO_MESSAGE[type(event.fact)](message, event.fact)
-    return message
+    fact = event.fact
+    return event_pb2.ExecutionEvent(
+        sequence=event.sequence,
+        unix_nano=event.at,
+        step_path=getattr(fact, "path", ""),
+        **_TO_MESSAGE[type(fact)](fact),
+    )
 
 
 def event_from_message(message: event_pb2.ExecutionEvent) -> e.Event:
@@ -92,116 +99,59 @@ def event_from_message(message: event_pb2.ExecutionEvent) -> e.Event:
     return e.Event(message.sequence, message.unix_nano, fact)
 
 
-def _execution_started(m: event_pb2.ExecutionEvent, f: e.ExecutionStarted) -> None:
-    m.execution_started.CopyFrom(
-        event_pb2.ExecutionStarted(
-            workflow=f.workflow,
-            workflow_version=f.workflow_version,
-            content_hash=f.content_hash,
-            input=payload_to_message(f.input),
-            trace_id=f.trace_id.hex(),
-            parent_span_id=f.parent_span_id.hex(),
-            sampled=f.sampled,
-            linked_span=f.linked_span,
-            deadline_unix_nano=f.deadline,
-        )
+def _execution_started(f: e.ExecutionStarted) -> event_pb2.ExecutionStarted:
+    return event_pb2.ExecutionStarted(
+        workflow=f.workflow,
+        workflow_version=f.workflow_version,
+        content_hash=f.content_hash,
+        input=payload_to_message(f.input),
+        trace_id=f.trace_id.hex(),
+        parent_span_id=f.parent_span_id.hex(),
+        sampled=f.sampled,
+        linked_span=f.linked_span,
+        deadline_unix_nano=f.deadline,
     )
 
 
-def _execution_succeeded(m: event_pb2.ExecutionEvent, f: e.ExecutionSucceeded) -> None:
-    m.execution_succeeded.output.CopyFrom(payload_to_message(f.output))
+def _attempt_failed(f: e.AttemptFailed) -> event_pb2.AttemptFailed:
+    return event_pb2.AttemptFailed(
+        attempt=f.attempt,
+        failure=failure_to_message(f.failure),
+        dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
+        next_attempt_unix_nano=f.next_at,
+    )
 
 
-def _execution_failed(m: event_pb2.ExecutionEvent, f: e.ExecutionFailed) -> None:
-    m.execution_failed.failure.CopyFrom(failure_to_message(f.failure))
-
-
-def _execution_recovered(m: event_pb2.ExecutionEvent, f: e.ExecutionRecovered) -> None:
-    m.execution_recovered.orchestrator_id = f.orchestrator_id
-    m.execution_recovered.epoch = f.epoch
-
-
-def _attempt_started(m: event_pb2.ExecutionEvent, f: e.AttemptStarted) -> None:
-    m.step_path = f.path
-    m.attempt_started.attempt = f.attempt
-    if f.input is not None:
-        m.attempt_started.input.CopyFrom(payload_to_message(f.input))
-
-
-def _attempt_succeeded(m: event_pb2.ExecutionEvent, f: e.AttemptSucceeded) -> None:
-    m.step_path = f.path
-    m.attempt_succeeded.attempt = f.attempt
-    m.attempt_succeeded.output.CopyFrom(payload_to_message(f.output))
-    m.attempt_succeeded.dispatch.CopyFrom(_dispatch_to_message(f.dispatch))
-
-
-def _attempt_failed(m: event_pb2.ExecutionEvent, f: e.AttemptFailed) -> None:
-    m.step_path = f.path
-    m.attempt_failed.attempt = f.attempt
-    m.attempt_failed.failure.CopyFrom(failure_to_message(f.failure))
-    m.attempt_failed.next_attempt_unix_nano = f.next_at
-    if f.dispatch is not None:
-        m.attempt_failed.dispatch.CopyFrom(_dispatch_to_message(f.dispatch))
-
-
-def _step_blocked(m: event_pb2.ExecutionEvent, f: e.StepBlocked) -> None:
-    m.step_path = f.path
-    m.step_blocked.attempt = f.attempt
-    m.step_blocked.reason = f.reason
-    m.step_blocked.message = f.message
-
-
-def _step_unblocked(m: event_pb2.ExecutionEvent, f: e.StepUnblocked) -> None:
-    m.step_path = f.path
-    m.step_unblocked.attempt = f.attempt
-
-
-def _group_started(m: event_pb2.ExecutionEvent, f: e.GroupStarted) -> None:
-    m.step_path = f.path
-    m.group_started.branches.extend(f.branches)
-
-
-def _group_succeeded(m: event_pb2.ExecutionEvent, f: e.GroupSucceeded) -> None:
-    m.step_path = f.path
-    m.group_succeeded.SetInParent()
-
-
-def _step_failed(m: event_pb2.ExecutionEvent, f: e.StepFailed) -> None:
-    m.step_path = f.path
-    m.step_failed.failure.CopyFrom(failure_to_message(f.failure))
-
-
-def _step_skipped(m: event_pb2.ExecutionEvent, f: e.StepSkipped) -> None:
-    m.step_path = f.path
-    m.step_skipped.reason = f.reason
-
-
-def _step_cancelled(m: event_pb2.ExecutionEvent, f: e.StepCancelled) -> None:
-    m.step_path = f.path
-    m.step_cancelled.SetInParent()
-
-
-def _stop_requested(m: event_pb2.ExecutionEvent, f: e.StopRequested) -> None:
-    m.step_path = f.path
-    m.stop_requested.failure.CopyFrom(failure_to_message(f.failure))
-
-
-_TO_MESSAGE: Mapping[type, Callable[[event_pb2.ExecutionEvent, Any], None]] = {
-    e.ExecutionStarted: _execution_started,
-    e.ExecutionSucceeded: _execution_succeeded,
-    e.ExecutionFailed: _execution_failed,
-    e.ExecutionRecovered: _execution_recovered,
-    e.AttemptStarted: _attempt_started,
-    e.AttemptSucceeded: _attempt_succeeded,
-    e.AttemptFailed: _attempt_failed,
-    e.StepBlocked: _step_blocked,
-    e.StepUnblocked: _step_unblocked,
-    e.GroupStarted: _group_started,
-    e.GroupSucceeded: _group_succeeded,
-    e.StepFailed: _step_failed,
-    e.StepSkipped: _step_skipped,
-    e.StepCancelled: _step_cancelled,
-    e.StopRequested: _stop_requested,
+_TO_MESSAGE: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    e.ExecutionStarted: lambda f: {"execution_started": _execution_started(f)},
+    e.ExecutionSucceeded: lambda f: {
+        "execution_succeeded": event_pb2.ExecutionSucceeded(output=payload_to_message(f.output))
+    },
+    e.ExecutionFailed: lambda f: {"execution_failed": event_pb2.ExecutionFailed(failure=failure_to_message(f.failure))},
+    e.ExecutionRecovered: lambda f: {
+        "execution_recovered": event_pb2.ExecutionRecovered(orchestrator_id=f.orchestrator_id, epoch=f.epoch)
+    },
+    e.AttemptStarted: lambda f: {
+        "attempt_started": event_pb2.AttemptStarted(
+            attempt=f.attempt, input=payload_to_message(f.input) if f.input is not None else None
+        )
+    },
+    e.AttemptSucceeded: lambda f: {
+        "attempt_succeeded": event_pb2.AttemptSucceeded(
+            attempt=f.attempt, output=payload_to_message(f.output), dispatch=_dispatch_to_message(f.dispatch)
+        )
+    },
+    e.AttemptFailed: lambda f: {"attempt_failed": _attempt_failed(f)},
+    e.StepBlocked: lambda f: {
+        "step_blocked": event_pb2.StepBlocked(attempt=f.attempt, reason=f.reason, message=f.message)
+    },
+    e.StepUnblocked: lambda f: {"step_unblocked": event_pb2.StepUnblocked(attempt=f.attempt)},
+    e.GroupStarted: lambda f: {"group_started": event_pb2.GroupStarted(branches=f.branches)},
+    e.GroupSucceeded: lambda f: {"group_succeeded": event_pb2.GroupSucceeded()},
+    e.StepFailed: lambda f: {"step_failed": event_pb2.StepFailed(failure=failure_to_message(f.failure))},
+    e.StepSkipped: lambda f: {"step_skipped": event_pb2.StepSkipped(reason=f.reason)},
+    e.StepCancelled: lambda f: {"step_cancelled": event_pb2.StepCancelled()},
+    e.StopRequested: lambda f: {"stop_requested": event_pb2.StopRequested(failure=failure_to_message(f.failure))},
 }
 
 _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
@@ -292,6 +242,10 @@ def definition_to_message(definition: Definition, created_at: int, *, source: bo
     )
 
 
+_STATUS = {status: execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}") for status in Status}
+_STEP_STATUS = {status: execution_pb2.StepStatus.Value(f"STEP_STATUS_{status.value}") for status in StepStatus}
+
+
 def execution_to_message(state: ExecutionState) -> execution_pb2.Execution:
     """The whole execution with its steps."""
     started = state.started
@@ -301,7 +255,7 @@ def execution_to_message(state: ExecutionState) -> execution_pb2.Execution:
         execution_id=state.execution_id,
         workflow=started.workflow,
         workflow_version=started.workflow_version,
-        status=execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{state.status.value}"),
+        status=_STATUS[state.status],
         input=payload_to_message(started.input),
         output=payload_to_message(state.output) if state.output is not None else None,
         failure=failure_to_message(state.failure) if state.failure is not None else None,
@@ -320,7 +274,7 @@ def row_to_message(row: ExecutionRow) -> execution_pb2.Execution:
         execution_id=row.execution_id,
         workflow=row.workflow,
         workflow_version=row.workflow_version,
-        status=execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{row.status.value}"),
+        status=_STATUS[row.status],
         started_at=timestamp(row.started_at),
         ended_at=timestamp(row.ended_at),
         sequence=row.sequence,
@@ -332,7 +286,7 @@ def _step_to_message(step: StepState) -> execution_pb2.Step:
     return execution_pb2.Step(
         step_path=step.path,
         kind=step.step.kind,
-        status=execution_pb2.StepStatus.Value(f"STEP_STATUS_{step.status.value}"),
+        status=_STEP_STATUS[step.status],
         attempts=step.attempts,
         instance_id=step.dispatch.instance_id if step.dispatch else "",
         failure=failure_to_message(step.failure) if step.failure is not None else None,

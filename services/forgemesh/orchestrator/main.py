@@ -22,7 +22,7 @@ from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
 from forgemesh.orchestrator.adapters.hosts import following_hosts
-from forgemesh.orchestrator.adapters.store import MIGRATIONS, SqliteStore, take_ownership
+from forgemesh.orchestrator.adapters.store import MIGRATIONS, open_store
 from forgemesh.orchestrator.adapters.yaml_source import read_document
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
@@ -46,7 +46,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
-        store = SqliteStore(database, parse, await take_ownership(database))
+        store = await open_store(database, parse)
         registry = await stack.enter_async_context(connect(settings.registry))
         hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
         exporter = SpanExporter(sink, store)

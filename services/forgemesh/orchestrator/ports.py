@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.failure import Failure
@@ -40,9 +42,18 @@ class ExecutionRow:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a start was asked by: its request id (or nothing), a hash of what it asked for, and if it chose the id."""
+
+    request_id: str
+    content: str
+    id_chosen: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """A start to be written; `request_hash` says what the request asked for."""
+    """A start to be written; `ended` if it ended in its first turn."""
 
     namespace: str
     execution_id: str
@@ -50,8 +61,7 @@ class NewExecution:
     workflow_version: str
     started_at: int
     trace_id: str
-    request_id: str
-    request_hash: str
+    request: Request
     ended: tuple[Status, int] | None
 
 
@@ -111,8 +121,7 @@ class Store(Protocol):
         """Sequence of an execution's last event at or before `position`; 0 if there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it leaves; `remaining` is in seconds."""
 
     operation: str
@@ -129,8 +138,7 @@ class Invocation:
         return f"{self.execution_id}/{self.step_path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What became of an invocation: an output or a failure; `accepted`: the host had taken it on."""
 
     output: Payload | None

@@ -57,6 +57,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             execution_id=request.execution_id,
             request_id=request.request_id,
             input=payload_from_message(request.input) if request.HasField("input") else EMPTY_OBJECT,
+            wait=max(0, request.wait_millis) / 1000,
             caller=_caller(context),
         )
         state, created = await self._executions.start(start)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import lru_cache
 
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis import attributes as names
-from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
+from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, attribute, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.trace import ATTEMPT, RUN, ExecutionTrace, SpanFacts, span_id
@@ -73,8 +75,12 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> Span:
         kind=_KINDS.get(facts.key[0], INTERNAL),
         start_time_unix_nano=facts.start,
         end_time_unix_nano=max(facts.start, facts.end),
+        attributes=[
+            attribute(names.EXECUTION_ID, execution_id),
+            _often(names.WORKFLOW_NAME, started.workflow),
+            *_own(facts),
+        ],
     )
-    set_attributes(span, {names.EXECUTION_ID: execution_id, names.WORKFLOW_NAME: started.workflow, **_own(facts)})
     if facts.failure is not None:
         span.status.CopyFrom(Status(code=ERROR, message=facts.failure.message[:512]))
     for link in facts.links:
@@ -86,23 +92,29 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> Span:
     return span
 
 
-def _own(facts: SpanFacts) -> dict[str, object]:
-    result: dict[str, object] = {_NAMES[key]: value for key, value in facts.facts.items() if key in _NAMES}
+def _own(facts: SpanFacts) -> list[KeyValue]:
+    found = [_often(_NAMES[key], value) for key, value in facts.facts.items() if key in _NAMES]
     dispatch = facts.facts.get("dispatch")
     if isinstance(dispatch, e.Dispatch):
-        result |= {
-            names.PLUGIN_VERSION: dispatch.plugin_version,
-            names.INSTANCE_ID: dispatch.instance_id,
-            names.INSTANCE_INCARNATION: dispatch.incarnation,
-            names.PICK_POLICY: dispatch.policy,
-            names.PICK_CANDIDATES: dispatch.candidates,
-            names.PICK_ELIGIBLE: dispatch.eligible,
-        }
+        found += (
+            _often(names.PLUGIN_VERSION, dispatch.plugin_version),
+            _often(names.INSTANCE_ID, dispatch.instance_id),
+            _often(names.INSTANCE_INCARNATION, dispatch.incarnation),
+            _often(names.PICK_POLICY, dispatch.policy),
+            _often(names.PICK_CANDIDATES, dispatch.candidates),
+            _often(names.PICK_ELIGIBLE, dispatch.eligible),
+        )
         if dispatch.excluded:
-            result[names.PICK_EXCLUDED] = "; ".join(dispatch.excluded)
+            found.append(attribute(names.PICK_EXCLUDED, "; ".join(dispatch.excluded)))
     if facts.failure is not None:
-        result[names.ERROR_TYPE] = facts.failure.reason
-    return result
+        found.append(_often(names.ERROR_TYPE, facts.failure.reason))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _often(key: str, value: object) -> KeyValue:
+    """An attribute whose value comes again and again."""
+    return attribute(key, value)
 
 
 _NAMES = {

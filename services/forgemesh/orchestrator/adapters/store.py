@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import semantic_version
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.codec import event_from_message, event_message_from_stored, stored_event
@@ -37,7 +37,7 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX execution_request ON execution (namespace, request_id) WHERE request_id <> '';
     CREATE TABLE event (
         position INTEGER PRIMARY KEY,
-        execution INTEGER NOT NULL REFERENCES execution (key), sequence INTEGER NOT NULL, body BLOB NOT NULL,
+        execution INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
         UNIQUE (execution, sequence)
     );
     CREATE TABLE progress (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
@@ -52,21 +52,32 @@ _ROW = (
 )
 _SPANS = "spans"
 
+_NEW_EXECUTION = Bulk("INSERT INTO execution VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+_NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+_ENDED = Bulk(
+    "WITH now (key, status, ended_at) AS (VALUES",
+    "(?, ?, ?)",
+    ") UPDATE execution SET status = now.status, ended_at = now.ended_at FROM now WHERE execution.key = now.key",
+)
+
 
 class SqliteStore:
     """See ports.Store. Every write is fenced: once another process has taken the file over, none is accepted."""
 
-    def __init__(self, database: Database, parse: Callable[[str, str], Definition], epoch: int) -> None:
+    def __init__(
+        self, database: Database, parse: Callable[[str, str], Definition], *, epoch: int, key: int, position: int
+    ) -> None:
         self._database = database
         self._parse = parse
         self._compiled: dict[tuple[str, str], Definition] = {}
+        self._key = key
+        self._position = position
         self.epoch = epoch
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         d = definition
 
         def work(connection: sqlite3.Connection) -> tuple[int, bool]:
-            self._fence(connection)
             row = connection.execute(
                 "SELECT content_hash, created_at FROM definition WHERE namespace = ? AND name = ? AND version = ?",
                 (d.namespace, d.name, d.version),
@@ -79,7 +90,7 @@ class SqliteStore:
             connection.execute("INSERT INTO definition VALUES (?, ?, ?, ?, ?, ?)", values)
             return created_at, True
 
-        kept_at, created = await self._database.write(work)
+        kept_at, created = await self._database.write(work, guard=self._fence)
         return StoredDefinition(d, kept_at), created
 
     async def definition(self, namespace: str, name: str, version: str) -> StoredDefinition | None:
@@ -108,47 +119,54 @@ class SqliteStore:
         return self._compiled[key]
 
     async def create(self, new: NewExecution, events: Sequence[Event]) -> Created:
-        rows = [(event.sequence, stored_event(event)) for event in events]
-
-        def work(connection: sqlite3.Connection) -> Created:
-            self._fence(connection)
-            earlier = _earlier_start(connection, new)
+        if new.request.request_id or new.request.id_chosen:
+            earlier = await self._earlier_start(new)
             if earlier is not None:
                 return earlier
-            status, ended_at = (new.ended[0].value, new.ended[1]) if new.ended else (Status.RUNNING.value, 0)
-            cursor = connection.execute(
-                "INSERT INTO execution (namespace, execution_id, workflow, workflow_version, status, started_at,"
-                " ended_at, trace_id, request_id, request_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    new.namespace,
-                    new.execution_id,
-                    new.workflow,
-                    new.workflow_version,
-                    status,
-                    new.started_at,
-                    ended_at,
-                    new.trace_id,
-                    new.request_id,
-                    new.request_hash,
-                ),
-            )
-            key = cursor.lastrowid or 0
-            return Created(key, new.execution_id, True, _insert_events(connection, key, rows))
-
-        return await self._database.write(work)
+        self._key += 1
+        key = self._key
+        rows = [(_NEW_EXECUTION, _execution_row(key, new)), *self._event_rows(key, events)]
+        try:
+            position = await self._database.write_rows(rows, self._position, guard=self._fence)
+        except sqlite3.IntegrityError:  # another request came first, between the look and the write
+            earlier = await self._earlier_start(new)
+            if earlier is None:
+                raise
+            return earlier
+        return Created(key, new.execution_id, True, position)
 
     def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
-        rows = [(event.sequence, stored_event(event)) for event in events]
+        rows = self._event_rows(key, events)
+        if ended is not None:
+            rows.append((_ENDED, (key, ended[0].value, ended[1])))
+        return self._database.write_rows(rows, self._position, guard=self._fence)
 
-        def work(connection: sqlite3.Connection) -> int:
-            self._fence(connection)
-            if ended is not None:
-                connection.execute(
-                    "UPDATE execution SET status = ?, ended_at = ? WHERE key = ?", (ended[0].value, ended[1], key)
-                )
-            return _insert_events(connection, key, rows)
+    def _event_rows(self, key: int, events: Sequence[Event]) -> list[tuple[Bulk, tuple[object, ...]]]:
+        rows: list[tuple[Bulk, tuple[object, ...]]] = []
+        for event in events:
+            self._position += 1
+            rows.append((_NEW_EVENT, (self._position, key, event.sequence, stored_event(event))))
+        return rows
 
-        return self._database.write(work)
+    async def _earlier_start(self, new: NewExecution) -> Created | None:
+        """What the same request started before; raises for another request's use of its ids."""
+
+        def work(connection: sqlite3.Connection) -> Created | None:
+            row = connection.execute(
+                "SELECT key, execution_id, request_hash FROM execution WHERE namespace = ? AND request_id = ?"
+                " AND request_id <> ''",
+                (new.namespace, new.request.request_id),
+            ).fetchone()
+            if row is not None:
+                if row["request_hash"] != new.request.content:
+                    raise RequestIdReused(new.request.request_id, row["execution_id"])
+                return Created(row["key"], row["execution_id"], False, 0)
+            sql = "SELECT 1 FROM execution WHERE namespace = ? AND execution_id = ?"
+            if connection.execute(sql, (new.namespace, new.execution_id)).fetchone() is not None:
+                raise ExecutionExists(new.execution_id)
+            return None
+
+        return await self._database.read(work)
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
         rows = await self._rows("WHERE namespace = ? AND execution_id = ?", (namespace, execution_id))
@@ -200,10 +218,9 @@ class SqliteStore:
 
     async def mark_spans_sent(self, position: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            self._fence(connection)
             connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (_SPANS, position))
 
-        await self._database.write(work)
+        await self._database.write(work, guard=self._fence)
 
     async def last_before(self, key: int, position: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -218,38 +235,31 @@ class SqliteStore:
             raise StoreUnavailable(str(self._database.path), f"owner epoch {epoch} has replaced epoch {self.epoch}")
 
 
-async def take_ownership(database: Database) -> int:
+async def open_store(database: Database, parse: Callable[[str, str], Definition]) -> SqliteStore:
     """Start a new owner epoch; writes under older ones are refused from now on."""
 
-    def work(connection: sqlite3.Connection) -> int:
+    def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
         connection.execute("UPDATE owner SET epoch = epoch + 1")
-        epoch: int = connection.execute("SELECT epoch FROM owner").fetchone()[0]
-        return epoch
+        sql = "SELECT epoch, (SELECT max(key) FROM execution), (SELECT max(position) FROM event) FROM owner"
+        epoch, key, position = connection.execute(sql).fetchone()
+        return epoch, key or 0, position or 0
 
-    return await database.write(work)
-
-
-def _earlier_start(connection: sqlite3.Connection, new: NewExecution) -> Created | None:
-    if new.request_id:
-        row = connection.execute(
-            "SELECT key, execution_id, request_hash FROM execution WHERE namespace = ? AND request_id = ?",
-            (new.namespace, new.request_id),
-        ).fetchone()
-        if row is not None:
-            if row["request_hash"] != new.request_hash:
-                raise RequestIdReused(new.request_id, row["execution_id"])
-            return Created(row["key"], row["execution_id"], False, 0)
-    sql = "SELECT 1 FROM execution WHERE namespace = ? AND execution_id = ?"
-    if connection.execute(sql, (new.namespace, new.execution_id)).fetchone() is not None:
-        raise ExecutionExists(new.execution_id)
-    return None
+    epoch, key, position = await database.write(work)
+    return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
 
 
-def _insert_events(connection: sqlite3.Connection, key: int, rows: Sequence[tuple[int, bytes]]) -> int:
-    position = 0
-    for sequence, body in rows:
-        cursor = connection.execute(
-            "INSERT INTO event (execution, sequence, body) VALUES (?, ?, ?)", (key, sequence, body)
-        )
-        position = cursor.lastrowid or 0
-    return position
+def _execution_row(key: int, new: NewExecution) -> tuple[object, ...]:
+    status, ended_at = (new.ended[0].value, new.ended[1]) if new.ended else (Status.RUNNING.value, 0)
+    return (
+        key,
+        new.namespace,
+        new.execution_id,
+        new.workflow,
+        new.workflow_version,
+        status,
+        new.started_at,
+        ended_at,
+        new.trace_id,
+        new.request.request_id,
+        new.request.content,
+    )

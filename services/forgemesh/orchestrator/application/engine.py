@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+import msgspec
+
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.application.dispatcher import Dispatcher, Order
 from forgemesh.orchestrator.domain import events as e
@@ -17,7 +19,7 @@ from forgemesh.orchestrator.domain.definition import Call, Definition
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, traceparent
-from forgemesh.orchestrator.ports import Answer, Created, ExecutionRow, Hosts, NewExecution, Spans, Store
+from forgemesh.orchestrator.ports import Answer, Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
 from forgemesh.routing.pick import NoPick
 
 _log = logging.getLogger(__name__)
@@ -27,12 +29,17 @@ PAGE = 1_000
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """An open execution in memory; `changed` is set and replaced whenever something of it became durable."""
+    """
+    An open execution in memory.
+
+    `changed` is set and replaced whenever something of it became durable, `left` once it has ended or was dropped.
+    """
 
     key: int
     state: ExecutionState
     trace: ExecutionTrace
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     timer_at: int = 0
 
@@ -76,9 +83,9 @@ class Engine:
         return self._running.get((namespace, execution_id))
 
     async def start(
-        self, definition: Definition, execution_id: str, started: e.ExecutionStarted, request: tuple[str, str]
+        self, definition: Definition, execution_id: str, started: e.ExecutionStarted, request: Request
     ) -> tuple[Created, ExecutionState]:
-        """Commit a new execution with its first attempts, then let it run. `request` is its id and content hash."""
+        """Commit a new execution with its first attempts, then let it run."""
         now = self._clock()
         state = ExecutionState(definition.namespace, execution_id, definition)
         events = [record(state, started, now), *advance(state, now)]
@@ -117,7 +124,7 @@ class Engine:
             for event in events:
                 try:
                     apply(state, event)
-                    finished = tuple(trace.project(event))
+                    finished = trace.project(event)
                 except (ValueError, KeyError) as error:
                     raise DataCorrupted(f"event {row.key}/{event.sequence}", str(error)) from error
                 if event.sequence >= spans_from:
@@ -176,7 +183,9 @@ class Engine:
     def _act(self, running: Running, events: list[e.Event], position: int) -> None:
         """What durable events ask for."""
         for event in events:
-            self._spans.export(running.trace, tuple(running.trace.project(event)), position)
+            finished = running.trace.project(event)
+            if finished:
+                self._spans.export(running.trace, finished, position)
             fact = event.fact
             if isinstance(fact, e.AttemptStarted):
                 self._send(running, fact)
@@ -185,6 +194,7 @@ class Engine:
                     self._dispatcher.cancel((*running.name, step.path))
         if isinstance(events[-1].fact, e.ExecutionSucceeded | e.ExecutionFailed):
             del self._running[running.name]
+            running.left.set()
         running.changed.set()
         running.changed = asyncio.Event()
 
@@ -236,11 +246,12 @@ class Engine:
             running.timer.cancel()
         for path in running.state.open_attempts:
             self._dispatcher.forget((*running.name, path))
+        running.left.set()
         running.changed.set()
         self.on_suspended()
 
 
-def _new_execution(state: ExecutionState, request: tuple[str, str]) -> NewExecution:
+def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
     started = state.started
     assert started is not None
     return NewExecution(
@@ -250,22 +261,12 @@ def _new_execution(state: ExecutionState, request: tuple[str, str]) -> NewExecut
         workflow_version=started.workflow_version,
         started_at=state.started_at,
         trace_id=started.trace_id.hex(),
-        request_id=request[0],
-        request_hash=request[1],
+        request=request,
         ended=None if state.status is Status.RUNNING else (state.status, state.ended_at),
     )
 
 
 def _where(dispatch: e.Dispatch, answer: Answer) -> e.Dispatch:
-    return e.Dispatch(
-        instance_id=dispatch.instance_id,
-        incarnation=dispatch.incarnation,
-        plugin_version=dispatch.plugin_version,
-        at=dispatch.at,
-        policy=dispatch.policy,
-        candidates=dispatch.candidates,
-        eligible=dispatch.eligible,
-        excluded=dispatch.excluded,
-        session=answer.session,
-        accepted=answer.accepted,
-    )
+    if answer.session and answer.accepted:
+        return dispatch
+    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)

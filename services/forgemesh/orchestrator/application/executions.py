@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
 import secrets
@@ -22,10 +24,11 @@ from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import ExecutionRow, Store
+from forgemesh.orchestrator.ports import ExecutionRow, Request, Store
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 WATCH_PAGE = 200
+MAX_WAIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
-    """What StartExecution asks for; empty texts are what the caller left out."""
+    """What StartExecution asks for; empty texts are what the caller left out, `wait` is in seconds."""
 
     namespace: str
     workflow: str
@@ -47,6 +50,7 @@ class StartRequest:
     execution_id: str
     request_id: str
     input: Payload
+    wait: float = 0.0
     caller: Caller | None = None
 
     def content(self) -> str:
@@ -72,11 +76,22 @@ class Executions:
         check_input(definition, request.input)
         started = _started(definition, request, self._clock())
         execution_id = request.execution_id or str(ULID()).lower()
-        content = request.content()
-        created, state = await self._engine.start(definition, execution_id, started, (request.request_id, content))
-        if created.created:
+        asked = Request(request.request_id, request.content(), bool(request.execution_id))
+        created, state = await self._engine.start(definition, execution_id, started, asked)
+        ended = await self._wait(request.namespace, created.execution_id, min(request.wait, MAX_WAIT))
+        if created.created and (ended or not request.wait):
             return state, True
-        return await self.get(request.namespace, created.execution_id), False
+        return await self.get(request.namespace, created.execution_id), created.created
+
+    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> bool:
+        """Whether the execution is known to have ended within that time."""
+        running = self._engine.running(namespace, execution_id)
+        if running is None or not seconds:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await running.left.wait()
+        return running.state.status is not Status.RUNNING
 
     async def get(self, namespace: str, execution_id: str) -> ExecutionState:
         """As far as it is durable; raises ExecutionNotFound."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Call, Definition
@@ -24,16 +27,14 @@ def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attem
     return f"00-{started.trace_id.hex()}-{own.hex()}-{started.sampled:02x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """To another span of the same trace, by its key; `kind` says what it is to us."""
 
     key: tuple[str, ...]
     kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanFacts:
+class SpanFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
     One span. `key` and `parent` are what span ids derive from, with the execution's id; parent None: the caller's span.
 
@@ -45,7 +46,7 @@ class SpanFacts:
     name: str
     start: int
     end: int
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = {}
     failure: Failure | None = None
     links: tuple[Link, ...] = ()
 
@@ -79,46 +80,44 @@ class ExecutionTrace:
     def __post_init__(self) -> None:
         self._calls = dict(self.definition.calls())
 
-    def project(self, event: e.Event) -> Iterator[SpanFacts]:
+    def project(self, event: e.Event) -> list[SpanFacts]:
         """The spans that `event` finishes; to be called once for each event, in sequence."""
-        fact, at = event.fact, event.at
-        match fact:
-            case e.ExecutionStarted():
-                self.started, self.started_at = fact, at
-                yield SpanFacts(key=(START,), parent=(RUN,), name=f"start {fact.workflow}", start=at, end=at)
-            case e.AttemptStarted():
-                self._open[fact.path] = _Open(fact.attempt, at)
-            case e.AttemptSucceeded() | e.AttemptFailed():
-                yield from self._attempt(fact, at)
-            case e.StepBlocked():
-                yield from self._unblock(fact.path, at)
-                attempt = self._open[fact.path]
-                attempt.blocked, attempt.blocked_at = fact, at
-            case e.StepUnblocked():
-                yield from self._unblock(fact.path, at)
-            case e.GroupStarted():
-                self._groups[fact.path] = (at, fact.branches)
-            case e.GroupSucceeded() | e.StepFailed() | e.StepCancelled():
-                yield from self._group(fact, at)
-            case e.ExecutionRecovered():
-                yield self._recovery(fact, at)
-            case e.ExecutionSucceeded() | e.ExecutionFailed():
-                yield self._run(fact, at)
-            case _:
-                pass
-        self.last_at = at
+        projection = _PROJECTIONS.get(type(event.fact))
+        spans = projection(self, event.fact, event.at) if projection is not None else []
+        self.last_at = event.at
+        return spans
 
-    def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> Iterator[SpanFacts]:
-        yield from self._unblock(fact.path, at)
+    def _execution_started(self, fact: e.ExecutionStarted, at: int) -> list[SpanFacts]:
+        self.started, self.started_at = fact, at
+        return [SpanFacts(key=(START,), parent=(RUN,), name=f"start {fact.workflow}", start=at, end=at)]
+
+    def _attempt_started(self, fact: e.AttemptStarted, at: int) -> list[SpanFacts]:
+        self._open[fact.path] = _Open(fact.attempt, at)
+        return []
+
+    def _step_blocked(self, fact: e.StepBlocked, at: int) -> list[SpanFacts]:
+        spans = self._unblock(fact.path, at)
+        attempt = self._open[fact.path]
+        attempt.blocked, attempt.blocked_at = fact, at
+        return spans
+
+    def _step_unblocked(self, fact: e.StepUnblocked, at: int) -> list[SpanFacts]:
+        return self._unblock(fact.path, at)
+
+    def _group_started(self, fact: e.GroupStarted, at: int) -> list[SpanFacts]:
+        self._groups[fact.path] = (at, fact.branches)
+        return []
+
+    def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> list[SpanFacts]:
+        spans = self._unblock(fact.path, at)
         opened = self._open.pop(fact.path)
         call = self._calls[fact.path]
-        number = str(fact.attempt)
         facts: dict[str, object] = {"attempt": fact.attempt, "plugin": call.plugin_id, "operation": call.operation}
         if fact.dispatch is not None:
             facts["dispatch"] = fact.dispatch
         earlier = (ATTEMPT, fact.path, str(fact.attempt - 1))
-        yield SpanFacts(
-            key=(ATTEMPT, fact.path, number),
+        span = SpanFacts(
+            key=(ATTEMPT, fact.path, str(fact.attempt)),
             parent=self._around(fact.path),
             name=fact.path.rpartition("/")[2],
             start=fact.dispatch.at if fact.dispatch is not None else opened.began_at,
@@ -127,14 +126,15 @@ class ExecutionTrace:
             failure=fact.failure if isinstance(fact, e.AttemptFailed) else None,
             links=(Link(earlier, "previous_attempt"),) if fact.attempt > 1 else (),
         )
+        return [*spans, span]
 
-    def _unblock(self, path: str, at: int) -> Iterator[SpanFacts]:
+    def _unblock(self, path: str, at: int) -> list[SpanFacts]:
         opened = self._open[path]
         blocked = opened.blocked
         if blocked is None:
-            return
+            return []
         opened.blocked = None
-        yield SpanFacts(
+        span = SpanFacts(
             key=(BLOCKED, path, str(opened.blocked_at)),
             parent=self._around(path),
             name="blocked",
@@ -142,14 +142,15 @@ class ExecutionTrace:
             end=at,
             facts={"step": path, "attempt": blocked.attempt, "reason": blocked.reason},
         )
+        return [span]
 
-    def _group(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> Iterator[SpanFacts]:
+    def _group(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> list[SpanFacts]:
         group = self._groups.pop(fact.path, None)
         failure = fact.failure if isinstance(fact, e.StepFailed) else None
         if group is None and failure is None:
-            return
+            return []
         began_at, branches = group or (at, ())
-        yield SpanFacts(
+        span = SpanFacts(
             key=(GROUP, fact.path),
             parent=self._around(fact.path),
             name=fact.path.rpartition("/")[2],
@@ -158,9 +159,10 @@ class ExecutionTrace:
             facts={"step": fact.path, "branches": ",".join(branches)},
             failure=failure,
         )
+        return [span]
 
-    def _recovery(self, fact: e.ExecutionRecovered, at: int) -> SpanFacts:
-        return SpanFacts(
+    def _recovery(self, fact: e.ExecutionRecovered, at: int) -> list[SpanFacts]:
+        span = SpanFacts(
             key=(RECOVER, str(fact.epoch)),
             parent=(RUN,),
             name="recover",
@@ -171,10 +173,11 @@ class ExecutionTrace:
                 Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt") for path, opened in self._open.items()
             ),
         )
+        return [span]
 
-    def _run(self, fact: e.ExecutionSucceeded | e.ExecutionFailed, at: int) -> SpanFacts:
+    def _run(self, fact: e.ExecutionSucceeded | e.ExecutionFailed, at: int) -> list[SpanFacts]:
         failure = fact.failure if isinstance(fact, e.ExecutionFailed) else None
-        return SpanFacts(
+        span = SpanFacts(
             key=(RUN,),
             parent=None,
             name=f"run {self.definition.name}",
@@ -183,8 +186,26 @@ class ExecutionTrace:
             facts={"status": "failed" if failure else "succeeded"},
             failure=failure,
         )
+        return [span]
 
     def _around(self, path: str) -> tuple[str, ...]:
         """The group whose branch the step is in (its path without branch and id), or the run."""
         group = path.rsplit("/", 2)[0] if path.count("/") >= 2 else ""
         return (GROUP, group) if group else (RUN,)
+
+
+_PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]]] = {
+    e.ExecutionStarted: ExecutionTrace._execution_started,
+    e.AttemptStarted: ExecutionTrace._attempt_started,
+    e.AttemptSucceeded: ExecutionTrace._attempt,
+    e.AttemptFailed: ExecutionTrace._attempt,
+    e.StepBlocked: ExecutionTrace._step_blocked,
+    e.StepUnblocked: ExecutionTrace._step_unblocked,
+    e.GroupStarted: ExecutionTrace._group_started,
+    e.GroupSucceeded: ExecutionTrace._group,
+    e.StepFailed: ExecutionTrace._group,
+    e.StepCancelled: ExecutionTrace._group,
+    e.ExecutionRecovered: ExecutionTrace._recovery,
+    e.ExecutionSucceeded: ExecutionTrace._run,
+    e.ExecutionFailed: ExecutionTrace._run,
+}

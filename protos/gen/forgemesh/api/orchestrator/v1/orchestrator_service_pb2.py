@@ -28,7 +28,7 @@ from forgemesh.api.orchestrator.v1 import execution_pb2 as forgemesh_dot_api_dot
 from forgemesh.api.payload.v1 import payload_pb2 as forgemesh_dot_api_dot_payload_dot_v1_dot_payload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8forgemesh/api/orchestrator/v1/orchestrator_service.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a.forgemesh/api/orchestrator/v1/definition.proto\x1a)forgemesh/api/orchestrator/v1/event.proto\x1a-forgemesh/api/orchestrator/v1/execution.proto\x1a&forgemesh/api/payload/v1/payload.proto\">\n\x19RegisterDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"l\n\x1aRegisterDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"`\n\x16ListDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListDefinitionsResponse\x12>\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x15StartExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x18\n\x10workflow_version\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x30\n\x05input\x18\x06 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\"f\n\x16StartExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\">\n\x13GetExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\"S\n\x14GetExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\"\xa3\x01\n\x15ListExecutionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12>\n\x06status\x18\x03 \x01(\x0e\x32..forgemesh.api.orchestrator.v1.ExecutionStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"o\n\x16ListExecutionsResponse\x12<\n\nexecutions\x18\x01 \x03(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x15WatchExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x15\n\rfrom_sequence\x18\x03 \x01(\x04\"W\n\x16WatchExecutionResponse\x12=\n\x06\x65vents\x18\x01 \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ExecutionEvent\"\x10\n\x0eGetMeshRequest\"`\n\x0fGetMeshResponse\x12<\n\x08services\x18\x01 \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.MeshService\x12\x0f\n\x07version\x18\x02 \x01(\t\",\n\x0bMeshService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2\xac\x07\n\x13OrchestratorService\x12\x8e\x01\n\x12RegisterDefinition\x12\x38.forgemesh.api.orchestrator.v1.RegisterDefinitionRequest\x1a\x39.forgemesh.api.orchestrator.v1.RegisterDefinitionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fListDefinitions\x12\x35.forgemesh.api.orchestrator.v1.ListDefinitionsRequest\x1a\x36.forgemesh.api.orchestrator.v1.ListDefinitionsResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eStartExecution\x12\x34.forgemesh.api.orchestrator.v1.StartExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.StartExecutionResponse\"\x03\x90\x02\x02\x12|\n\x0cGetExecution\x12\x32.forgemesh.api.orchestrator.v1.GetExecutionRequest\x1a\x33.forgemesh.api.orchestrator.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eListExecutions\x12\x34.forgemesh.api.orchestrator.v1.ListExecutionsRequest\x1a\x35.forgemesh.api.orchestrator.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x84\x01\n\x0eWatchExecution\x12\x34.forgemesh.api.orchestrator.v1.WatchExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12m\n\x07GetMesh\x12-.forgemesh.api.orchestrator.v1.GetMeshRequest\x1a..forgemesh.api.orchestrator.v1.GetMeshResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8forgemesh/api/orchestrator/v1/orchestrator_service.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a.forgemesh/api/orchestrator/v1/definition.proto\x1a)forgemesh/api/orchestrator/v1/event.proto\x1a-forgemesh/api/orchestrator/v1/execution.proto\x1a&forgemesh/api/payload/v1/payload.proto\">\n\x19RegisterDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"l\n\x1aRegisterDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"`\n\x16ListDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListDefinitionsResponse\x12>\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc7\x01\n\x15StartExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x18\n\x10workflow_version\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x30\n\x05input\x18\x06 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x13\n\x0bwait_millis\x18\x07 \x01(\x03\"f\n\x16StartExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\">\n\x13GetExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\"S\n\x14GetExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\"\xa3\x01\n\x15ListExecutionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12>\n\x06status\x18\x03 \x01(\x0e\x32..forgemesh.api.orchestrator.v1.ExecutionStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"o\n\x16ListExecutionsResponse\x12<\n\nexecutions\x18\x01 \x03(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x15WatchExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x15\n\rfrom_sequence\x18\x03 \x01(\x04\"W\n\x16WatchExecutionResponse\x12=\n\x06\x65vents\x18\x01 \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ExecutionEvent\"\x10\n\x0eGetMeshRequest\"`\n\x0fGetMeshResponse\x12<\n\x08services\x18\x01 \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.MeshService\x12\x0f\n\x07version\x18\x02 \x01(\t\",\n\x0bMeshService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2\xac\x07\n\x13OrchestratorService\x12\x8e\x01\n\x12RegisterDefinition\x12\x38.forgemesh.api.orchestrator.v1.RegisterDefinitionRequest\x1a\x39.forgemesh.api.orchestrator.v1.RegisterDefinitionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fListDefinitions\x12\x35.forgemesh.api.orchestrator.v1.ListDefinitionsRequest\x1a\x36.forgemesh.api.orchestrator.v1.ListDefinitionsResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eStartExecution\x12\x34.forgemesh.api.orchestrator.v1.StartExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.StartExecutionResponse\"\x03\x90\x02\x02\x12|\n\x0cGetExecution\x12\x32.forgemesh.api.orchestrator.v1.GetExecutionRequest\x1a\x33.forgemesh.api.orchestrator.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eListExecutions\x12\x34.forgemesh.api.orchestrator.v1.ListExecutionsRequest\x1a\x35.forgemesh.api.orchestrator.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x84\x01\n\x0eWatchExecution\x12\x34.forgemesh.api.orchestrator.v1.WatchExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12m\n\x07GetMesh\x12-.forgemesh.api.orchestrator.v1.GetMeshRequest\x1a..forgemesh.api.orchestrator.v1.GetMeshResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,27 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=541
   _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=655
   _globals['_STARTEXECUTIONREQUEST']._serialized_start=658
-  _globals['_STARTEXECUTIONREQUEST']._serialized_end=836
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=838
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=940
-  _globals['_GETEXECUTIONREQUEST']._serialized_start=942
-  _globals['_GETEXECUTIONREQUEST']._serialized_end=1004
-  _globals['_GETEXECUTIONRESPONSE']._serialized_start=1006
-  _globals['_GETEXECUTIONRESPONSE']._serialized_end=1089
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=1092
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1255
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1257
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1368
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=1370
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=1457
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=1459
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=1546
-  _globals['_GETMESHREQUEST']._serialized_start=1548
-  _globals['_GETMESHREQUEST']._serialized_end=1564
-  _globals['_GETMESHRESPONSE']._serialized_start=1566
-  _globals['_GETMESHRESPONSE']._serialized_end=1662
-  _globals['_MESHSERVICE']._serialized_start=1664
-  _globals['_MESHSERVICE']._serialized_end=1708
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=1711
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=2651
+  _globals['_STARTEXECUTIONREQUEST']._serialized_end=857
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=859
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=961
+  _globals['_GETEXECUTIONREQUEST']._serialized_start=963
+  _globals['_GETEXECUTIONREQUEST']._serialized_end=1025
+  _globals['_GETEXECUTIONRESPONSE']._serialized_start=1027
+  _globals['_GETEXECUTIONRESPONSE']._serialized_end=1110
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=1113
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1276
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1278
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1389
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=1391
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=1478
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=1480
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=1567
+  _globals['_GETMESHREQUEST']._serialized_start=1569
+  _globals['_GETMESHREQUEST']._serialized_end=1585
+  _globals['_GETMESHRESPONSE']._serialized_start=1587
+  _globals['_GETMESHRESPONSE']._serialized_end=1683
+  _globals['_MESHSERVICE']._serialized_start=1685
+  _globals['_MESHSERVICE']._serialized_end=1729
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=1732
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=2672
 # @@protoc_insertion_point(module_scope)

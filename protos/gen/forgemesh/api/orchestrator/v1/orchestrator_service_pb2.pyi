@@ -150,6 +150,7 @@ class StartExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    WAIT_MILLIS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it shall live. Empty means "default"."""
     workflow: _builtins.str
@@ -160,6 +161,10 @@ class StartExecutionRequest(_message.Message):
     """Names the execution: 1 to 200 letters, digits, ".", "_" or "-". Empty: one is made up."""
     request_id: _builtins.str
     """Names this request: a repetition with the same id gets the same answer and starts nothing. Empty: none."""
+    wait_millis: _builtins.int
+    """How long the answer may wait for the end of the execution, in milliseconds; at most 10 minutes. Zero: not at all.
+    The execution goes on in any case, also if the caller goes away.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What to work on. Unset means an empty JSON object."""
@@ -173,10 +178,11 @@ class StartExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
         input: _payload_pb2.Payload | None = ...,
+        wait_millis: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "input", b"input", "namespace", b"namespace", "request_id", b"request_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "input", b"input", "namespace", b"namespace", "request_id", b"request_id", "wait_millis", b"wait_millis", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,7 +190,7 @@ Global___StartExecutionRequest: _TypeAlias = StartExecutionRequest  # noqa: Y015
 
 @_typing.final
 class StartExecutionResponse(_message.Message):
-    """The execution runs."""
+    """The execution runs, or has ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -194,7 +200,7 @@ class StartExecutionResponse(_message.Message):
     """False if an earlier request with the same request id had started it."""
     @_builtins.property
     def execution(self) -> _execution_pb2.Execution:
-        """As started."""
+        """As it stands when answered: as started, or after the asked-for wait."""
 
     def __init__(
         self,

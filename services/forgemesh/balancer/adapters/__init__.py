@@ -1,0 +1,1 @@
+"""Where the balancer meets the registry and the health of instances."""

@@ -1,0 +1,131 @@
+"""All instances and their health, and the snapshots that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from forgemesh.balancer.domain.probe import Verdict
+from forgemesh.routing.endpoint import Admission, Endpoint, Health
+from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An instance at one incarnation, as the registry knows it."""
+
+    instance_id: str
+    incarnation: int
+    plugin_id: str
+    plugin_version: str
+    address: str
+    health_address: str
+    max_in_flight: int = 0
+    weight: int = 1
+    tier: int = 0
+    zone: str = ""
+    session: bool = False
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A member and its health, which is what it is since `since` on a clock that never goes back."""
+
+    member: Member
+    verdict: Verdict
+    since: float
+
+    def endpoint(self) -> Endpoint:
+        """What a picker sees of it."""
+        member = self.member
+        return Endpoint(
+            instance_id=member.instance_id,
+            incarnation=member.incarnation,
+            address=member.address,
+            plugin_version=member.plugin_version,
+            health=self.verdict.health,
+            health_reason=self.verdict.reason,
+            health_since=self.since,
+            admission=Admission.DRAINING if member.draining else Admission.OPEN,
+            weight=member.weight,
+            tier=member.tier,
+            max_in_flight=member.max_in_flight,
+            session=member.session,
+            zone=member.zone,
+        )
+
+
+UNCHECKED = Verdict(Health.UNCHECKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """
+    What follows from all registry changes and verdicts so far, as a value.
+
+    `revisions` counts the changes of each plugin, also of one without instances: its empty snapshot tells pickers
+    that none is registered. Verdicts and farewells of an incarnation other than the present one change nothing.
+    """
+
+    epoch: int
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    revisions: Mapping[str, int] = field(default_factory=dict)
+
+    def listed(self, members: Iterable[Member], now: float) -> Fleet:
+        """Exactly these are registered; what is known of their health stays known."""
+        wanted = {member.instance_id: member for member in members}
+        fleet = self
+        for instance_id in sorted(self.standings.keys() - wanted.keys()):
+            fleet = fleet._with(instance_id, None)
+        for member in wanted.values():
+            fleet = fleet.changed(member, now)
+        return fleet
+
+    def changed(self, member: Member, now: float) -> Fleet:
+        """A member appeared or changed; a new incarnation starts unchecked."""
+        present = self.standings.get(member.instance_id)
+        if present is None or present.member.incarnation != member.incarnation:
+            return self._with(member.instance_id, Standing(member, UNCHECKED, now))
+        return self._with(member.instance_id, replace(present, member=member))
+
+    def gone(self, instance_id: str, incarnation: int) -> Fleet:
+        """A member is registered no more."""
+        present = self.standings.get(instance_id)
+        if present is None or present.member.incarnation != incarnation:
+            return self
+        return self._with(instance_id, None)
+
+    def judged(self, instance_id: str, incarnation: int, verdict: Verdict, now: float) -> Fleet:
+        """The checks of an instance say something new."""
+        present = self.standings.get(instance_id)
+        if present is None or present.member.incarnation != incarnation or present.verdict == verdict:
+            return self
+        since = present.since if present.verdict.health is verdict.health else now
+        return self._with(instance_id, Standing(present.member, verdict, since))
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether there are instances of whose health nothing is known."""
+        return any(standing.verdict.health is Health.UNCHECKED for standing in self.standings.values())
+
+    def snapshot(self, plugin_id: str) -> Snapshot:
+        """The present state of a plugin."""
+        endpoints = tuple(s.endpoint() for s in self.standings.values() if s.member.plugin_id == plugin_id)
+        revision = Revision(self.epoch, self.revisions.get(plugin_id, 0))
+        return Snapshot(plugin_id, revision, Policy.ROUND_ROBIN, endpoints)
+
+    def _with(self, instance_id: str, standing: Standing | None) -> Fleet:
+        """The fleet with one standing put in or, if None, taken out."""
+        present = self.standings.get(instance_id)
+        if present == standing:
+            return self
+        standings = dict(self.standings)
+        if standing is None:
+            del standings[instance_id]
+        else:
+            standings[instance_id] = standing
+        revisions = dict(self.revisions)
+        for plugin_id in {one.member.plugin_id for one in (present, standing) if one is not None}:
+            revisions[plugin_id] = revisions.get(plugin_id, 0) + 1
+        return replace(self, standings=standings, revisions=revisions)

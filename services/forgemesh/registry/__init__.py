@@ -1,0 +1,1 @@
+"""The registry: which plugins exist, which instances serve them, and whose lease is still valid."""

@@ -1,0 +1,1 @@
+"""Where the registry meets the disk and the clock."""

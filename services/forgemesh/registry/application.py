@@ -1,0 +1,221 @@
+"""The registry at work: one change at a time, durable before it is seen, seen before watchers are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from forgemesh.faults.service import ShuttingDown, StoreUnavailable
+from forgemesh.registry.domain.catalogue import Key, Manifest
+from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone
+from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision
+from forgemesh.registry.domain.leases import Leases
+from forgemesh.registry.ports import Clock, Store, Stored
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_AFTER_FAILURE = 1.0
+"""Seconds until expired leases are looked at again after the store could not take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """All registrations at one revision, ordered by instance id."""
+
+    revision: int
+    registrations: Sequence[Registration]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Nothing changed; the watcher is up to date."""
+
+    revision: int
+
+
+Step: TypeAlias = Everything | Changed | Gone | Quiet
+
+
+class Registry:
+    """
+    Plugins, instances and leases.
+
+    Changes are made by `run`, one after another, so that a caller who gives up half-way leaves nothing half done.
+    Leases are not durable: each stored registration starts with a fresh one, so that a restart loses nobody and those
+    who died meanwhile are gone within a lease.
+    """
+
+    def __init__(self, store: Store, clock: Clock, stored: Stored, *, bookmark: float, remembered: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._instances = stored.instances
+        self._catalogue = stored.catalogue
+        self._bookmark = bookmark
+        self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
+        self._leases = Leases()
+        for registration in self._instances.registrations.values():
+            self._start_lease(registration)
+        self._waiting: deque[tuple[Callable[[], Awaitable[object]], asyncio.Future[object]]] = deque()
+        self._wake = asyncio.Event()
+        self._retry_at = 0.0
+        self._news = asyncio.Event()
+        self._closed = False
+
+    @property
+    def epoch(self) -> int:
+        """Identifies this registry's history."""
+        return self._instances.epoch
+
+    async def run(self) -> None:
+        """Make the changes that are asked for and end the leases that run out, until cancelled."""
+        while True:
+            end = self._leases.next_end()
+            await self._clock.wait(self._wake, None if end is None else max(end, self._retry_at))
+            self._wake.clear()
+            while self._waiting:
+                work, done = self._waiting.popleft()
+                await _settle(work, done)
+            await self._expire()
+
+    def close(self) -> None:
+        """End all watches; new ones are refused."""
+        self._closed = True
+        self._tell_watchers()
+
+    async def publish(self, manifest: Manifest) -> bool:
+        """Whether the manifest was new; raises ManifestConflict."""
+
+        async def work() -> bool:
+            created = self._catalogue.publish(manifest)
+            if created:
+                await self._store.publish(manifest)
+                self._catalogue = self._catalogue.after(manifest)
+            return created
+
+        return await self._in_turn(work)
+
+    async def register(self, wanted: Instance, owner: bytes, ttl: float) -> tuple[Registration, Revision]:
+        """A new incarnation with a new lease; raises InstanceOwnedByOther."""
+
+        async def work() -> tuple[Registration, Revision]:
+            alive = self._leases.holds(wanted.instance_id, self._clock.monotonic())
+            change = self._instances.register(wanted, owner, ttl, alive=alive, at=self._clock.wall())
+            await self._commit([change])
+            self._start_lease(change.registration)
+            return change.registration, self._instances.position
+
+        return await self._in_turn(work)
+
+    def renew(self, claim: Claim) -> float:
+        """For how many seconds the lease is valid now; raises LeaseNotFound, StaleIncarnation, InstanceOwnedByOther."""
+        alive = self._leases.holds(claim.instance_id, self._clock.monotonic())
+        registration = self._instances.renewable(claim, alive=alive)
+        self._start_lease(registration)
+        return registration.ttl
+
+    async def deregister(self, claim: Claim, *, drain: bool) -> bool:
+        """Whether this changed anything; raises StaleIncarnation, InstanceOwnedByOther."""
+
+        async def work() -> bool:
+            change = self._instances.drain(claim) if drain else self._instances.end(claim)
+            if change is not None:
+                await self._commit([change])
+            return change is not None
+
+        return await self._in_turn(work)
+
+    async def next_balancer_epoch(self) -> int:
+        """A number larger than every one before."""
+        return await self._store.next_balancer_epoch()
+
+    def plugins(self, plugin_id: str, after: Key | None, size: int) -> tuple[Sequence[Manifest], bool]:
+        """A page of the catalogue and whether there are more; an empty `plugin_id` means all."""
+        return self._catalogue.page(plugin_id, after, size)
+
+    def instances(self, plugin_id: str, after: str, size: int) -> tuple[Sequence[Registration], bool, Revision]:
+        """A page of the instances by id, whether there are more, and the revision it shows."""
+        page, more = self._instances.page(plugin_id, after, size)
+        return page, more, self._instances.position
+
+    async def watch(self, resume_after: Revision | None) -> AsyncGenerator[Step, None]:
+        """Everything, or what changed since, then each change once; raises RevisionCompacted, also to the slow."""
+        if resume_after is None:
+            seen = self._instances.position
+            yield Everything(seen.revision, self._instances.page("", "", len(self._instances.registrations))[0])
+        else:
+            seen = resume_after
+            if not self._log.after(seen):
+                yield Quiet(seen.revision)
+        while not self._closed:
+            news = self._news
+            changes = self._log.after(seen)
+            for change in changes:
+                yield change
+                seen = Revision(seen.epoch, change.revision)
+            if not changes and not await _within(self._bookmark, news):
+                yield Quiet(seen.revision)
+        raise ShuttingDown("registry")
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))  # type: ignore[arg-type]  # a future of anything
+        self._wake.set()
+        return await done
+
+    async def _expire(self) -> None:
+        now = self._clock.monotonic()
+        expired = self._leases.expired(now)
+        if not expired or now < self._retry_at:
+            return
+        changes = self._instances.expire(expired)
+        try:
+            await self._commit(changes)
+        except StoreUnavailable as fault:
+            self._retry_at = now + RETRY_AFTER_FAILURE
+            _log.error("%d expired instances stay listed: %s", len(changes), fault)
+            return
+        for change in changes:
+            _log.warning("instance %s is gone: its lease expired", change.instance_id)
+
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        await self._store.save(changes)
+        self._instances = self._instances.after(changes)
+        for change in changes:
+            self._log.append(change)
+            if isinstance(change, Gone):
+                self._leases.drop(change.instance_id)
+        self._tell_watchers()
+
+    def _start_lease(self, registration: Registration) -> None:
+        self._leases.extend(registration.instance.instance_id, self._clock.monotonic() + registration.ttl)
+
+    def _tell_watchers(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+async def _settle(work: Callable[[], Awaitable[object]], done: asyncio.Future[object]) -> None:
+    """Do the work, also if nobody waits for its result any more."""
+    try:
+        result = await work()
+    except Exception as error:  # noqa: BLE001 - belongs to whoever asked
+        if not done.done():
+            done.set_exception(error)
+        return
+    if not done.done():
+        done.set_result(result)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether the event came in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

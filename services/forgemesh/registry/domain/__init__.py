@@ -1,0 +1,1 @@
+"""What the registry decides, without a wire, a clock or a disk."""

@@ -1,0 +1,56 @@
+"""The registry process: `python -m forgemesh.registry.main`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
+from forgemesh.chassis.database import open_database
+from forgemesh.chassis.process import tell_ready
+from forgemesh.chassis.server import Serving, serving
+from forgemesh.chassis.service import service_main
+from forgemesh.chassis.tasks import beside
+from forgemesh.registry.adapters.clock import SystemClock
+from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
+from forgemesh.registry.application import Registry
+from forgemesh.registry.ports import Clock
+from forgemesh.registry.servicer import SERVICE, RegistryServicer
+from forgemesh.registry.settings import RegistrySettings
+
+
+@contextlib.asynccontextmanager
+async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Serving]:
+    """Start in reading order, stop in reverse; ready when it yields."""
+    async with open_database(settings.database, MIGRATIONS) as database:
+        store = SqliteStore(database)
+        stored = await store.load()
+        registry = Registry(
+            store, clock, stored, bookmark=settings.bookmark, remembered=settings.remembered_changes
+        )
+        servicer = RegistryServicer(registry, default_ttl=settings.lease)
+        add = partial(add_RegistryServiceServicer_to_server, servicer)
+        async with beside(registry.run()), serving(settings.listening(), [SERVICE], add) as server:
+            await server.health.ready()
+            try:
+                yield server
+            finally:
+                registry.close()
+
+
+async def run(settings: RegistrySettings, stop: asyncio.Event) -> None:
+    """Serve until stopped."""
+    async with running(settings, SystemClock()) as server:
+        tell_ready(address=server.address, health_address=server.health_address)
+        await stop.wait()
+
+
+def main() -> None:
+    """Run until told to stop."""
+    service_main(RegistrySettings, "registry", run)
+
+
+if __name__ == "__main__":
+    main()

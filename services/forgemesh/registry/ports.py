@@ -1,0 +1,49 @@
+"""What the registry needs from the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from forgemesh.registry.domain.catalogue import Catalogue, Manifest
+from forgemesh.registry.domain.changes import Change
+from forgemesh.registry.domain.instances import Instances
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Everything that outlives the process."""
+
+    instances: Instances
+    catalogue: Catalogue
+
+
+class Store(Protocol):
+    """Durable memory; what a method has written survives power loss once it has returned."""
+
+    async def load(self) -> Stored:
+        """What was saved; an epoch of its own and nothing else if nothing was."""
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """All of the changes or, raising StoreUnavailable, none of them."""
+
+    async def publish(self, manifest: Manifest) -> None:
+        """Add a manifest whose id and version are new."""
+
+    async def next_balancer_epoch(self) -> int:
+        """A number larger than every one before."""
+
+
+class Clock(Protocol):
+    """Time, and waiting for it."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+        """Return when `event` is set, or when the monotonic clock shows `until`."""

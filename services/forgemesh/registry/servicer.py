@@ -1,0 +1,88 @@
+"""RegistryService over gRPC: check and translate, call, translate back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from forgemesh.api.registry.v1 import registry_service_pb2 as pb
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
+from forgemesh.chassis.pages import size_of, token_after
+from forgemesh.registry.application import Registry
+from forgemesh.registry.codec import instances, manifests, requests
+
+_log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
+
+
+class RegistryServicer(RegistryServiceServicer):
+    """`default_ttl` (seconds) is the lease of an instance that asks for none."""
+
+    def __init__(self, registry: Registry, *, default_ttl: float) -> None:
+        self._registry = registry
+        self._default_ttl = default_ttl
+
+    async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
+        manifest = requests.manifest(request.manifest)
+        created = await self._registry.publish(manifest)
+        if created:
+            _log.info("plugin %s %s is published", manifest.plugin_id, manifest.version)
+        return pb.PublishManifestResponse(created=created)
+
+    async def ListPlugins(self, request: pb.ListPluginsRequest, context: Any) -> pb.ListPluginsResponse:
+        after = requests.page_of_plugins(request.page_token)
+        page, more = self._registry.plugins(request.plugin_id, after, size_of(request.page_size))
+        return pb.ListPluginsResponse(
+            manifests=[manifests.to_message(manifest) for manifest in page],
+            next_page_token=token_after(*page[-1].key) if more else "",
+        )
+
+    async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
+        instance, owner, ttl = requests.registration(request, default_ttl=self._default_ttl)
+        registration, revision = await self._registry.register(instance, owner, ttl)
+        _log.info("instance %s of %s is registered at %s", instance.instance_id, instance.plugin_id, instance.address)
+        response = pb.RegisterInstanceResponse(
+            instance=instances.to_message(registration), revision=instances.to_revision(revision)
+        )
+        response.ttl.FromMicroseconds(round(registration.ttl * 1e6))
+        return response
+
+    async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
+        response = pb.RenewLeaseResponse()
+        response.ttl.FromMicroseconds(round(self._registry.renew(requests.claim(request)) * 1e6))
+        return response
+
+    async def DeregisterInstance(
+        self, request: pb.DeregisterInstanceRequest, context: Any
+    ) -> pb.DeregisterInstanceResponse:
+        changed = await self._registry.deregister(requests.claim(request), drain=request.drain)
+        if changed:
+            _log.info("instance %s %s", request.instance_id, "drains" if request.drain else "said goodbye")
+        return pb.DeregisterInstanceResponse(changed=changed)
+
+    async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
+        after = requests.page_of_instances(request.page_token)
+        page, more, revision = self._registry.instances(request.plugin_id, after, size_of(request.page_size))
+        return pb.ListInstancesResponse(
+            instances=[instances.to_message(registration) for registration in page],
+            revision=instances.to_revision(revision),
+            next_page_token=token_after(page[-1].instance.instance_id) if more else "",
+        )
+
+    async def WatchInstances(
+        self, request: pb.WatchInstancesRequest, context: Any
+    ) -> AsyncIterator[pb.WatchInstancesResponse]:
+        resume = instances.from_revision(request.resume_after) if request.HasField("resume_after") else None
+        async with contextlib.aclosing(self._registry.watch(resume)) as steps:
+            async for step in steps:
+                yield instances.step_to_message(step, self._registry.epoch)
+
+    async def AcquireBalancerEpoch(
+        self, request: pb.AcquireBalancerEpochRequest, context: Any
+    ) -> pb.AcquireBalancerEpochResponse:
+        epoch = await self._registry.next_balancer_epoch()
+        _log.info("balancer %s takes epoch %d", request.balancer_id, epoch)
+        return pb.AcquireBalancerEpochResponse(epoch=epoch)

@@ -1,0 +1,1 @@
+"""The local trace store: takes spans over OTLP, keeps them in SQLite, gives traces back."""

@@ -1,0 +1,1 @@
+"""Where the store keeps its spans."""

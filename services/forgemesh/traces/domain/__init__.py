@@ -1,0 +1,1 @@
+"""What a stored span and a trace are, and how long they are kept."""

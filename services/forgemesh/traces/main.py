@@ -1,0 +1,57 @@
+"""The process of the trace store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    add_TraceServiceServicer_to_server as add_otlp,
+)
+
+from forgemesh.api.traces.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
+from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.database import open_database
+from forgemesh.chassis.process import tell_ready
+from forgemesh.chassis.reconcile import ReconcileLoop
+from forgemesh.chassis.server import Serving, serving
+from forgemesh.chassis.service import service_main
+from forgemesh.traces.adapters.sqlite import MIGRATIONS, SqliteSpanStore
+from forgemesh.traces.application import Traces
+from forgemesh.traces.servicer import OtlpServicer, TracesServicer
+from forgemesh.traces.settings import TracesSettings
+
+SERVICES = ("forgemesh.api.traces.v1.TraceService", "opentelemetry.proto.collector.trace.v1.TraceService")
+_SWEEP_PERIOD = 60.0
+
+
+@contextlib.asynccontextmanager
+async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
+    """The trace store, not yet ready; starts in reading order, stops in reverse."""
+    async with open_database(settings.database, MIGRATIONS, synchronous="NORMAL") as database:
+        traces = Traces(SqliteSpanStore(database), clock=time.time, retention=settings.retention())
+
+        def add(server: grpc.aio.Server) -> None:
+            add_otlp(OtlpServicer(traces), server)  # type: ignore[no-untyped-call]
+            add_TraceServiceServicer_to_server(TracesServicer(traces), server)
+
+        listen = settings.listening(receive_limit=SESSION_LIMIT)
+        async with serving(listen, SERVICES, add) as server, asyncio.TaskGroup() as tasks:
+            sweeps = tasks.create_task(ReconcileLoop("retention", traces.sweep, period=_SWEEP_PERIOD).run())
+            yield server
+            sweeps.cancel()
+
+
+async def run(settings: TracesSettings, stop: asyncio.Event) -> None:
+    """Serve until told to stop."""
+    async with serving_traces(settings) as server:
+        await server.health.ready()
+        tell_ready(address=server.address, health_address=server.health_address)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    service_main(TracesSettings, "traces", run)
