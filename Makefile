@@ -92,7 +92,7 @@ protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos gi
 
 .PHONY: bench
 bench: .venv/.runtime ## Measure what a step costs
-	@$(BIN)/python bench/throughput.py $(ARGS)
+	@$(BIN)/python -m bench.throughput $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data

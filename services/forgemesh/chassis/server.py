@@ -8,14 +8,15 @@ import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.guard import GuardedServer
 from forgemesh.chassis.health import Health, bind
-from forgemesh.chassis.interceptor import FaultInterceptor
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ async def serving(
     The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse.
     """
     checks = Health(services, stall=stall)
-    server = grpc.aio.server(interceptors=[FaultInterceptor()], options=_options(listen))
-    add(server)
+    server = grpc.aio.server(options=_options(listen))
+    add(cast(grpc.aio.Server, GuardedServer(server)))
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)
     if listen.reflection:
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)

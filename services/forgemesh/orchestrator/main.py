@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from ulid import ULID
 
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.database import CommitCounts, open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import serving
@@ -33,6 +34,8 @@ from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 RECOVERY_PERIOD = 10.0
 
@@ -76,11 +79,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+        _log_commits(database.counts)
 
 
 def _parse(compiler: CelCompiler, namespace: str, source: str) -> Definition:
     document = read_document(source)
     return parse_definition(document.tree, source, compiler, Mistakes(document.position), namespace=namespace)
+
+
+def _log_commits(counts: CommitCounts) -> None:
+    mean = counts.writes / max(1, counts.commits)
+    facts = {"writes_per_commit": round(mean, 1)}
+    _log.info("%d writes in %d commits, %.1f each", counts.writes, counts.commits, mean, extra=facts)
 
 
 def _mesh(settings: Settings) -> dict[str, str]:

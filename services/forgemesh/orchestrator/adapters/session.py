@@ -131,6 +131,13 @@ class SessionLink:
             finally:
                 self._set_state("broken")
                 self._lose_all()
+                self._log_batches()
+
+    def _log_batches(self) -> None:
+        if self.frames:
+            mean = self.frame_calls / self.frames
+            facts = {"instance_id": self._endpoint.instance_id, "calls_per_frame": round(mean, 1)}
+            _log.info("sent %d calls in %d frames, %.1f each", self.frame_calls, self.frames, mean, extra=facts)
 
     async def _session_once(self) -> bool:
         stream = self._stub.Session()

