@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Callable, Collection
+from typing import Protocol, TypeAlias
 
 from forgemesh.balancer.domain.fleet import Member
+from forgemesh.balancer.domain.probe import Verdict
+
+Report: TypeAlias = Callable[[str, int, Verdict], None]
+"""Takes what the checks of an instance (id, incarnation) say, whenever that changes."""
 
 
 class HealthChecks(Protocol):
     """Checks the health of instances, of each as long as it is a member."""
 
-    def follow(self, members: Collection[Member]) -> None:
-        """From now on check exactly these."""
+    def follow(self, members: Collection[Member], report: Report) -> None:
+        """From now on check exactly these, and report what changes."""

@@ -26,6 +26,12 @@ Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: ("free space on its disk; it goes on by itself",),
+    sqlite3.SQLITE_BUSY: ("end what holds a lock on it",),
+    sqlite3.SQLITE_READONLY: ("let this user write to it",),
+    sqlite3.SQLITE_CANTOPEN: ("let this user open it and create files beside it",),
+}
 _STOP = object()
 _MAX_BATCH = 2_000
 
@@ -191,14 +197,17 @@ def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tu
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
+        cause = error.strerror or str(error)
+        raise StoreUnavailable(str(path), cause, "let this user write there, or name another path") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         connection = _connect(path, synchronous)
         _migrate(connection, path, migrations)
     except BlockingIOError as error:
         os.close(lock)
-        raise StoreUnavailable(str(path), "another process has it open") from error
+        raise StoreUnavailable(
+            str(path), "another process has it open", "stop that one, or give this one a path of its own"
+        ) from error
     except sqlite3.DatabaseError as error:
         os.close(lock)
         raise _fault(path, error) from error
@@ -219,7 +228,9 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise StoreUnavailable(
-            str(path), f"it has schema {version}, this release knows {len(migrations)}; use the newer release"
+            str(path),
+            f"it has schema {version}, this release knows {len(migrations)}",
+            "use the newer release, or a backup from before it",
         )
     for number, script in enumerate(migrations[version:], start=version + 1):
         connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
@@ -274,5 +285,5 @@ def _fault(path: Path, error: sqlite3.DatabaseError) -> Exception:
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DataCorrupted(str(path), str(error))
     if isinstance(error, sqlite3.OperationalError):
-        return StoreUnavailable(str(path), str(error))
+        return StoreUnavailable(str(path), str(error), *_REMEDIES.get(code, ()))
     return error

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from forgemesh.chassis.health_board import WATCHES, HealthBoard
+
 _log = logging.getLogger(__name__)
 
 LIVENESS, READINESS, STARTUP, OVERALL = "liveness", "readiness", "startup", ""
@@ -31,9 +33,7 @@ class Health:
 
     def __init__(self, services: Sequence[str], *, stall: float = 1.0) -> None:
         self.on_loop = health.aio.HealthServicer()
-        self._in_thread = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(1, thread_name_prefix="health")
-        )
+        self._in_thread = HealthBoard()
         self._ready_names = (READINESS, OVERALL, *services)
         self._ready = False
         self._stall = stall
@@ -65,7 +65,7 @@ class Health:
     @contextlib.asynccontextmanager
     async def serving(self, listen: str) -> AsyncIterator[str]:
         """Serve health alone on `listen`; yields the bound address."""
-        pool = ThreadPoolExecutor(2, thread_name_prefix="health-rpc")
+        pool = ThreadPoolExecutor(WATCHES + 2, thread_name_prefix="health-rpc")
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._in_thread, server)
         address = bind(server, listen)
@@ -78,7 +78,7 @@ class Health:
         finally:
             beats.cancel()
             self._closed.set()
-            self._in_thread.enter_graceful_shutdown()
+            self._in_thread.close()
             await asyncio.to_thread(server.stop(0.2).wait)
 
     async def _beats(self) -> None:

@@ -13,11 +13,11 @@ DEFAULT_SIZE = 100
 MAX_SIZE = 500
 
 
-def size_of(requested: int) -> int:
-    """How many entries a page holds; raises InvalidRequest for a negative number."""
+def size_of(requested: int, *, usual: int = DEFAULT_SIZE) -> int:
+    """How many entries a page holds, `usual` for zero; raises InvalidRequest for a negative number."""
     if requested < 0:
         raise InvalidRequest([Violation("page_size", "must not be negative")])
-    return min(requested or DEFAULT_SIZE, MAX_SIZE)
+    return min(requested or usual, MAX_SIZE)
 
 
 def token_after(*key: str) -> str:

@@ -33,6 +33,8 @@ EXIT_CANNOT_START = 1
 class CannotStart(Exception):
     """Keeps a process from starting; its text is one sentence for people."""
 
+    exit_code = EXIT_CANNOT_START
+
 
 class Stop(asyncio.Event):
     """Set when the process is to stop; `orphaned` if that is because its parent is gone: nobody waits for it then."""
@@ -50,7 +52,7 @@ def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
         uvloop.run(_supervised(run))
     except (CannotStart, PortInUse, Fault, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(EXIT_CANNOT_START) from error
+        raise SystemExit(getattr(error, "exit_code", EXIT_CANNOT_START)) from error
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ def load_settings(cls: type[T], *, section: str, environment: Mapping[str, str],
     problems: list[str] = []
     found = _from_file(file, section, problems) | _from_environment(environment, section)
     hints = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(typing.cast(typing.Any, cls))]
+    fields = dataclasses.fields(typing.cast(typing.Any, cls))
+    names = [field.name for field in fields]
     values: dict[str, object] = {}
     for name, (place, raw) in found.items():
         if name not in names:
@@ -44,6 +45,8 @@ def load_settings(cls: type[T], *, section: str, environment: Mapping[str, str],
             values[name] = msgspec.convert(raw, hints[name], strict=False, dec_hook=_path)
         except msgspec.ValidationError as error:
             problems.append(f"{place}: {error}")
+    required = (field for field in fields if field.default is field.default_factory is dataclasses.MISSING)
+    problems += [f"[{section}] {field.name}: must be set" for field in required if field.name not in found]
     if problems:
         raise SettingsError(problems)
     try:
@@ -56,7 +59,7 @@ def _from_file(file: Path | None, section: str, problems: list[str]) -> dict[str
     if file is None:
         return {}
     try:
-        table = tomllib.loads(file.read_text()).get(section, {})
+        table = tomllib.loads(file.read_text(encoding="utf-8")).get(section, {})
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{file}: {error}")
         return {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import string
+from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -13,9 +16,14 @@ from grpc_status import rpc_status
 from forgemesh.faults import Code, Fault, ForeignFault, Violation, code_of, reason_of
 
 DOMAIN = "forgemesh.dev"
+MAX_TRAILERS = 8192
+"""Bytes of trailing metadata that every client takes. A status takes four thirds of its size, its message as well."""
+_MAX_STATUS = 4800
 _MAX_MESSAGE = 1024
 _MAX_VALUE = 512
-_MAX_VIOLATIONS = 20
+_MAX_VALUES = 1536
+_MAX_KEYS, _MAX_KEY = 12, 40
+_UNESCAPED = " " + string.punctuation.replace("%", "")
 _DETAILS = "grpc-status-details-bin"
 
 
@@ -23,19 +31,32 @@ def to_status(fault: Fault) -> status_pb2.Status:
     """The fault as a status that fits into trailing metadata, whatever the fault says."""
     status = status_pb2.Status(code=int(code_of(fault)), message=_cut(fault.message, _MAX_MESSAGE))
     info = error_details_pb2.ErrorInfo(reason=reason_of(fault), domain=DOMAIN)
-    for key, value in fault.metadata.items():
-        info.metadata[key] = _cut(value, _MAX_VALUE)
+    left = _MAX_VALUES
+    for key, value in itertools.islice(fault.metadata.items(), _MAX_KEYS):
+        told = info.metadata[_cut(key, _MAX_KEY)] = _cut(value, min(left, _MAX_VALUE))
+        left -= _size(told)
     status.details.add().Pack(info)
     if fault.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMicroseconds(int(fault.retry_after * 1e6))
         status.details.add().Pack(retry)
     if fault.violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in fault.violations[:_MAX_VIOLATIONS]:
-            bad.field_violations.add(field=_cut(violation.field, 200), description=_cut(violation.message, 300))
-        status.details.add().Pack(bad)
+        status.details.add().Pack(_bad_request(fault.violations, _MAX_STATUS - status.ByteSize()))
     return status
+
+
+def _bad_request(violations: Sequence[Violation], room: int) -> error_details_pb2.BadRequest:
+    """As many violations as there is room for, and how many more there are."""
+    bad = error_details_pb2.BadRequest()
+    room -= 150  # for the last line and the envelope
+    for number, violation in enumerate(violations):
+        told = bad.field_violations.add(field=_cut(violation.field, 200), description=_cut(violation.message, 300))
+        room -= told.ByteSize() + 4
+        if room < 0:
+            del bad.field_violations[-1]
+            bad.field_violations.add(description=f"{len(violations) - number} more violations are not listed here")
+            break
+    return bad
 
 
 def from_rpc_error(error: grpc.RpcError) -> Fault:
@@ -91,5 +112,15 @@ def _status_of(metadata: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status
 
 
 def _cut(text: str, limit: int) -> str:
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+    """The text without control characters, and so short that it takes no more than `limit` bytes of a header."""
+    clean = "".join(c if c.isprintable() else " " for c in text[: limit + 1])
+    if _size(clean) <= limit:
+        return clean
+    room = limit - _size("…")
+    kept = itertools.takewhile(lambda taken: taken <= room, itertools.accumulate(map(_size, clean)))
+    return clean[: sum(1 for _ in kept)] + "…" if room >= 0 else ""
+
+
+def _size(text: str) -> int:
+    """Bytes in a header, where everything but ASCII is escaped."""
+    return len(text) if text.isascii() and "%" not in text else len(quote(text, safe=_UNESCAPED))

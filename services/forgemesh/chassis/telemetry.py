@@ -21,7 +21,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from forgemesh.chassis.channel import connect
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +29,31 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 QUEUE_LIMIT = 65_536
 BATCH = 512
 INTERVAL = 0.5
+BATCH_BYTES = SESSION_LIMIT - 64 * 1024
 SEND_DEADLINE = 5.0
+FLUSH_PATIENCE = 5.0
+MAX_BACKOFF = 2.0
 MAX_TEXT = 4096
 
 INTERNAL = Span.SPAN_KIND_INTERNAL
 SERVER = Span.SPAN_KIND_SERVER
 CLIENT = Span.SPAN_KIND_CLIENT
 ERROR = Status.STATUS_CODE_ERROR
+
+Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[ExportTraceServiceRequest, ExportTraceServiceResponse]
+
+_WORTH_ANOTHER_TRY = frozenset(
+    {
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+    }
+)
+"""As OTLP has it: any other refusal of a batch is for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +94,39 @@ def new_span_id() -> bytes:
 
 def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes: Mapping[str, object]) -> None:
     """Add attributes; booleans, integers and floats keep their type, everything else becomes text."""
-    target.attributes.extend([attribute(key, value) for key, value in attributes.items()])
+    add = target.attributes.add  # in place: a message that is made apart is copied in, at three times the cost
+    for key, value in attributes.items():
+        _fill(add(), key, value)
 
 
 def attribute(key: str, value: object) -> KeyValue:
     """One attribute, to be added to any number of spans."""
+    pair = KeyValue()
+    _fill(pair, key, value)
+    return pair
+
+
+def _fill(pair: KeyValue, key: str, value: object) -> None:
+    pair.key = key
     if isinstance(value, str):
-        return KeyValue(key=key, value=AnyValue(string_value=value[:MAX_TEXT]))
-    if isinstance(value, bool):
-        return KeyValue(key=key, value=AnyValue(bool_value=value))
-    if isinstance(value, int):
-        return KeyValue(key=key, value=AnyValue(int_value=value))
-    if isinstance(value, float):
-        return KeyValue(key=key, value=AnyValue(double_value=value))
-    return KeyValue(key=key, value=AnyValue(string_value=str(value)[:MAX_TEXT]))
-
-
-Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[ExportTraceServiceRequest, ExportTraceServiceResponse]
+        pair.value.string_value = value[:MAX_TEXT]
+    elif isinstance(value, bool):
+        pair.value.bool_value = value
+    elif isinstance(value, int):
+        pair.value.int_value = value
+    elif isinstance(value, float):
+        pair.value.double_value = value
+    else:
+        pair.value.string_value = str(value)[:MAX_TEXT]
 
 
 @dataclass(slots=True)
 class SpanCounts:
-    """What became of the spans handed in."""
+    """
+    What became of the spans handed in.
+
+    `sent` counts those that the first endpoint took; `lost` every span once for each endpoint that did not get it.
+    """
 
     added: int = 0
     sent: int = 0
@@ -109,73 +138,148 @@ class SpanSink:
     """
     Takes finished spans and sends them in batches; never blocks and never fails its caller.
 
-    When no endpoint takes them for long, spans beyond the queue's limit are dropped and counted as lost.
+    Every endpoint has a queue of its own, so that one that is away does not hold up the others. When it stays away for
+    long, spans beyond the queue's limit are dropped and counted as lost.
     """
 
     resource: Resource
     endpoints: Sequence[str]
     counts: SpanCounts = field(default_factory=SpanCounts)
     on_sent: Callable[[object], None] = lambda mark: None
-    _queue: list[tuple[Span, object]] = field(default_factory=list)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _lines: list[Line] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lines = [Line(endpoint, self.resource, self.counts) for endpoint in self.endpoints]
+        if self._lines:
+            self._lines[0].on_taken = self._taken
 
     def add(self, span: Span, mark: object = None) -> None:
         """Queue one span; `on_sent(mark)` is told the mark of the last span of each batch that was taken."""
         self.counts.added += 1
-        if len(self._queue) >= QUEUE_LIMIT:
-            self.counts.lost += 1
-            return
-        self._queue.append((span, mark))
-        if len(self._queue) >= BATCH:
-            self._wake.set()
+        for line in self._lines:
+            line.add(span, mark)
+        if not self._lines:
+            self._taken(1, mark)
 
     async def run(self) -> None:
-        """Send until cancelled."""
-        async with contextlib.AsyncExitStack() as stack:
-            channels = [await stack.enter_async_context(connect(e, keepalive=False)) for e in self.endpoints]
-            exports = [channel.unary_unary(EXPORT, _serialize, _deserialize) for channel in channels]
-            try:
-                while True:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), INTERVAL)
-                    self._wake.clear()
-                    while self._queue:
-                        await self._send(exports, self._queue[:BATCH])
-            except asyncio.CancelledError:
-                await self._send_rest(exports)
-                raise
+        """Send until `close` is called, and then what still waits, with one try; a cancellation loses that."""
+        async with asyncio.TaskGroup() as tasks:
+            for line in self._lines:
+                tasks.create_task(line.run())
 
-    async def _send(self, exports: Sequence[Export], batch: list[tuple[Span, object]]) -> None:
-        request = self._request([span for span, _ in batch])
-        wait = 0.1
-        pending = list(exports)
-        while pending:
-            pending = [export for export in pending if not await _export(export, request)]
-            if pending:
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, 2.0)
-        self._done(batch)
+    def close(self) -> None:
+        """Let `run` come to its end."""
+        for line in self._lines:
+            line.close()
 
-    async def _send_rest(self, exports: Sequence[Export]) -> None:
-        """One try for each batch that is left; what nobody takes now is lost."""
-        while self._queue:
-            batch = self._queue[:BATCH]
-            request = self._request([span for span, _ in batch])
-            taken = [await _export(export, request) for export in exports]
-            if not all(taken):
-                self.counts.lost += len(self._queue)
-                _log.warning("%d spans were not taken by %s", len(self._queue), ", ".join(self.endpoints))
+    def waiting(self) -> list[tuple[Span, object]]:
+        """Spans and marks that the first endpoint has not taken yet."""
+        return list(self._lines[0].waiting) if self._lines else []
+
+    def _taken(self, spans: int, mark: object) -> None:
+        self.counts.sent += spans
+        self.on_sent(mark)
+
+
+@dataclass(slots=True)
+class Line:
+    """What waits for one endpoint, first come, first sent."""
+
+    endpoint: str
+    resource: Resource
+    counts: SpanCounts
+    on_taken: Callable[[int, object], None] = lambda spans, mark: None
+    waiting: list[tuple[Span, object]] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    full: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    failing: bool = False
+
+    def add(self, span: Span, mark: object) -> None:
+        """Queue one span, or count it as lost if the queue is full."""
+        if len(self.waiting) >= QUEUE_LIMIT:
+            self.counts.lost += 1
+            return
+        self.waiting.append((span, mark))
+        if len(self.waiting) == 1:
+            self.begun.set()
+        elif len(self.waiting) >= BATCH:
+            self.full.set()
+
+    def close(self) -> None:
+        """Let `run` come to its end."""
+        for event in (self.closing, self.begun, self.full):
+            event.set()
+
+    async def run(self) -> None:
+        """Send once a batch is full or INTERVAL after its first span, until closed; then what is left."""
+        try:
+            async with connect(self.endpoint, keepalive=False) as channel:
+                export = channel.unary_unary(EXPORT, _serialize, _deserialize)
+                while not self.closing.is_set():
+                    await self.begun.wait()
+                    await _either(self.full, INTERVAL)
+                    await self._send_waiting(export)
+                    _show(self.begun, bool(self.waiting))
+                    _show(self.full, len(self.waiting) >= BATCH)
+                await self._send_waiting(export)
+        finally:
+            if self.waiting:
+                self.counts.lost += len(self.waiting)
+                _log.warning("%d spans were not taken by %s", len(self.waiting), self.endpoint)
+
+    async def _send_waiting(self, export: Export) -> None:
+        """Send what waits now; what comes meanwhile waits for the next batch, so that batches do not shrink."""
+        left = len(self.waiting)
+        while left > 0:
+            request = self._request(min(left, BATCH))
+            spans = len(request.resource_spans[0].scope_spans[0].spans)
+            refused = await self._send(export, request, spans)
+            if refused is None:
                 return
-            self._done(batch)
+            mark = self.waiting[spans - 1][1]
+            del self.waiting[:spans]
+            left -= spans
+            self.counts.lost += refused
+            self.on_taken(spans - refused, mark)
 
-    def _done(self, batch: list[tuple[Span, object]]) -> None:
-        del self._queue[: len(batch)]
-        self.counts.sent += len(batch)
-        self.on_sent(batch[-1][1])
+    def _request(self, size: int) -> ExportTraceServiceRequest:
+        """The next batch, as much of it as one message may carry."""
+        while True:
+            spans = [span for span, _ in self.waiting[:size]]
+            scope = ScopeSpans(scope=InstrumentationScope(name="forgemesh"), spans=spans)
+            request = ExportTraceServiceRequest(
+                resource_spans=[ResourceSpans(resource=self.resource, scope_spans=[scope])]
+            )
+            if size == 1 or request.ByteSize() <= BATCH_BYTES:
+                return request
+            size //= 2
 
-    def _request(self, spans: list[Span]) -> ExportTraceServiceRequest:
-        scope = ScopeSpans(scope=InstrumentationScope(name="forgemesh"), spans=spans)
-        return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=self.resource, scope_spans=[scope])])
+    async def _send(self, export: Export, request: ExportTraceServiceRequest, spans: int) -> int | None:
+        """How many of the spans were refused for good; None if the sink closes before the endpoint answers."""
+        wait = 0.1
+        while True:
+            try:
+                answer = await export(request, timeout=SEND_DEADLINE)
+            except grpc.aio.AioRpcError as error:
+                self._note(error)
+                if error.code() not in _WORTH_ANOTHER_TRY:
+                    return spans
+            else:
+                self._note(None)
+                return min(spans, answer.partial_success.rejected_spans)
+            if self.closing.is_set():
+                return None
+            await _either(self.closing, wait)
+            wait = min(wait * 2, MAX_BACKOFF)
+
+    def _note(self, error: grpc.aio.AioRpcError | None) -> None:
+        """Say when it begins to fail and when that is over."""
+        if error is not None and not self.failing:
+            _log.warning("%s takes no spans (%s: %s), they wait", self.endpoint, error.code().name, error.details())
+        elif error is None and self.failing:
+            _log.info("%s takes spans again", self.endpoint)
+        self.failing = error is not None
 
 
 @contextlib.asynccontextmanager
@@ -187,11 +291,12 @@ async def exporting_spans(
     version: str,
     attributes: Mapping[str, str] | None = None,
     on_sent: Callable[[object], None] = lambda mark: None,
+    patience: float = FLUSH_PATIENCE,
 ) -> AsyncIterator[SpanSink]:
     """
     A sink that sends to `traces` (host:port, empty for none) and, as a tee, to OTEL_EXPORTER_OTLP_ENDPOINT.
 
-    What is queued when the block ends is sent before it returns.
+    What is queued when the block ends is sent before it returns, unless that takes longer than `patience` seconds.
     """
     resource = Resource()
     facts = {
@@ -209,9 +314,9 @@ async def exporting_spans(
     try:
         yield sink
     finally:
-        sending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sending
+        sink.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(sending, patience)
 
 
 def endpoints(*addresses: str) -> list[str]:
@@ -220,18 +325,22 @@ def endpoints(*addresses: str) -> list[str]:
     return list(dict.fromkeys(address for address in bare if address))
 
 
+def _show(event: asyncio.Event, state: bool) -> None:
+    if state:
+        event.set()
+    else:
+        event.clear()
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set or the time has passed."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
 def _serialize(request: ExportTraceServiceRequest) -> bytes:
     return request.SerializeToString()
 
 
 def _deserialize(data: bytes) -> ExportTraceServiceResponse:
     return ExportTraceServiceResponse.FromString(data)
-
-
-async def _export(export: Export, request: ExportTraceServiceRequest) -> bool:
-    try:
-        await export(request, timeout=SEND_DEADLINE)
-    except grpc.aio.AioRpcError as error:
-        _log.debug("export of spans failed: %s", error.code().name)
-        return error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
-    return True

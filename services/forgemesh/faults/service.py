@@ -41,11 +41,10 @@ class StoreUnavailable(Fault):
     code = Code.UNAVAILABLE
     reason = "STORE_UNAVAILABLE"
 
-    def __init__(self, path: str, cause: str) -> None:
+    def __init__(self, path: str, cause: str, remedy: str = "mend the file system and try again") -> None:
         super().__init__(
-            f"the database {path} cannot be used: {cause}; nothing acknowledged is lost, free space or fix the file"
-            " system and try again",
-            {"path": path, "cause": cause},
+            f"the database {path} cannot be used: {cause}; nothing acknowledged is lost, {remedy}",
+            {"path": path, "cause": cause, "remedy": remedy},
             retry_after=1.0,
         )
 

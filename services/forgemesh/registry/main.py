@@ -27,9 +27,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
     async with open_database(settings.database, MIGRATIONS) as database:
         store = SqliteStore(database)
         stored = await store.load()
-        registry = Registry(
-            store, clock, stored, bookmark=settings.bookmark, remembered=settings.remembered_changes
-        )
+        registry = Registry(store, clock, stored, bookmark=settings.bookmark, remembered=settings.remembered_changes)
         servicer = RegistryServicer(registry, default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with beside(registry.run()), serving(settings.listening(), [SERVICE], add) as server:

@@ -1,0 +1,129 @@
+"""grpc.health.v1 asked of one instance: a Watch for news at once, a Check now and then for signs of life."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from forgemesh.balancer.domain.probe import Probe, Verdict
+from forgemesh.chassis.channel import connect
+from forgemesh.chassis.health import READINESS
+from forgemesh.chassis.tasks import beside
+from forgemesh.routing.endpoint import Health
+
+HASTE = (0.8, 0.9)
+"""Checks start this much sooner than asked for, so that silence is noticed within interval + misses * deadline."""
+REWATCH_PAUSE = 1.0
+"""Seconds until a broken Watch is opened again; meanwhile the Check speaks."""
+
+_SILENCE = "timed out"
+"""In the words of grpc: the peer took the connection, or nobody refused it, and then nothing came."""
+
+_Status = health_pb2.HealthCheckResponse
+_VERDICTS = {
+    _Status.SERVING: Verdict(Health.SERVING),
+    _Status.NOT_SERVING: Verdict(Health.NOT_SERVING, "it says that it does not serve"),
+    _Status.SERVICE_UNKNOWN: Verdict(Health.NOT_SERVING, f"its health service does not know {READINESS!r}"),
+}
+_SENSELESS = Verdict(Health.NOT_SERVING, "its health service gives no sensible answer")
+_UNKNOWN_NAME = _VERDICTS[_Status.SERVICE_UNKNOWN]
+_NO_HEALTH_SERVICE = Verdict(Health.NOT_SERVING, "it has no grpc.health.v1 service")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRule:
+    """How often an instance is asked, how long it may take (seconds), and after how many times of silence it is out."""
+
+    interval: float
+    deadline: float
+    misses: int
+
+
+class HealthCheck:
+    """
+    Checks the instance at `address` (host:port) while it runs and reports each new verdict.
+
+    An answer counts at once. So does a refused or broken connection: the process is gone. A time-out counts when it
+    repeats: a stopped process keeps its connections. While the Watch speaks, a Check that was on its way at the same
+    time is a sign of life only: its answer may be the older one.
+    """
+
+    def __init__(self, address: str, rule: CheckRule, report: Callable[[Verdict], None]) -> None:
+        self._address = address
+        self._rule = rule
+        self._report = report
+        self._probe = Probe(rule.misses)
+        self._told = 0
+        self._check_now = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        # no keepalive: the health port is any gRPC server, and the Check is the ping
+        async with connect(self._address, keepalive=False) as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            async with beside(self._watch(stub)):
+                while True:
+                    next_check = time.monotonic() + self._rule.interval * random.uniform(*HASTE)
+                    self._check_now.clear()
+                    await self._check(stub)
+                    await self._pause_until(next_check)
+
+    async def _pause_until(self, moment: float) -> None:
+        try:
+            async with asyncio.timeout(moment - time.monotonic()):
+                await self._check_now.wait()
+        except TimeoutError:
+            pass
+
+    async def _check(self, stub: Any) -> None:
+        told = self._told
+        request = health_pb2.HealthCheckRequest(service=READINESS)
+        try:
+            response = await stub.Check(request, timeout=self._rule.deadline)
+        except grpc.aio.AioRpcError as error:
+            self._conclude(self._after_error(error))
+            return
+        answered_by_watch = told != self._told
+        verdict = _VERDICTS.get(response.status, _SENSELESS)
+        self._conclude(self._probe.heard() if answered_by_watch else self._probe.answered(verdict))
+
+    async def _watch(self, stub: Any) -> None:
+        """A Watch that breaks makes the next Check come at once: it knows whether anybody is there."""
+        request = health_pb2.HealthCheckRequest(service=READINESS)
+        while True:
+            try:
+                async for response in stub.Watch(request):
+                    self._told += 1
+                    self._conclude(self._probe.answered(_VERDICTS.get(response.status, _SENSELESS)))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return
+            self._check_now.set()
+            await asyncio.sleep(REWATCH_PAUSE * random.uniform(0.5, 1.0))
+
+    def _after_error(self, error: grpc.aio.AioRpcError) -> Probe:
+        match error.code():
+            case grpc.StatusCode.UNAVAILABLE if _SILENCE in (error.details() or ""):
+                return self._probe.missed(f"no answer to a new connection, {self._rule.misses} times")
+            case grpc.StatusCode.UNAVAILABLE:
+                return self._probe.refused(f"no connection to {self._address}: {error.details()}")
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return self._probe.missed(f"no answer within {self._rule.deadline:g} s, {self._rule.misses} times")
+            case grpc.StatusCode.NOT_FOUND:
+                return self._probe.answered(_UNKNOWN_NAME)
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return self._probe.answered(_NO_HEALTH_SERVICE)
+            case code:
+                return self._probe.missed(f"its health service fails with {code.name}: {error.details()}")
+
+    def _conclude(self, probe: Probe) -> None:
+        before, self._probe = self._probe, probe
+        if probe.verdict is not None and probe.verdict != before.verdict:
+            self._report(probe.verdict)

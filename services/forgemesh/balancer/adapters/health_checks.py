@@ -1,0 +1,65 @@
+"""The health checks of all members, one task each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from functools import partial
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from forgemesh.balancer.adapters.health_check import CheckRule, HealthCheck
+from forgemesh.balancer.domain.fleet import Member
+from forgemesh.balancer.domain.probe import Verdict
+from forgemesh.balancer.ports import Report
+from forgemesh.routing.endpoint import Health
+
+_log = logging.getLogger(__name__)
+
+RETRY_PAUSE = 1.0
+
+_Key: TypeAlias = tuple[str, int, str]
+
+
+class HealthChecks:
+    """Checks run inside the `async with` block; each ends with its incarnation."""
+
+    def __init__(self, rule: CheckRule) -> None:
+        self._rule = rule
+        self._tasks = asyncio.TaskGroup()
+        self._running: dict[_Key, asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._running.values():
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    def follow(self, members: Collection[Member], report: Report) -> None:
+        """From now on check exactly these, and report what changes."""
+        wanted = {_key(member): member for member in members}
+        for key in self._running.keys() - wanted.keys():
+            self._running.pop(key).cancel()
+        for key in wanted.keys() - self._running.keys():
+            self._running[key] = self._tasks.create_task(self._check(wanted[key], report), name=f"check {key[0]}")
+
+    async def _check(self, member: Member, report: Report) -> None:
+        """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
+        tell = partial(report, member.instance_id, member.incarnation)
+        while True:
+            try:
+                await HealthCheck(member.health_address, self._rule, tell).run()
+            except Exception:  # noqa: BLE001 - the seam
+                _log.exception("the health check of %s failed", member.instance_id)
+                tell(Verdict(Health.UNREACHABLE, "its health cannot be checked, see the log of the balancer"))
+            await asyncio.sleep(RETRY_PAUSE)
+
+
+def _key(member: Member) -> _Key:
+    return member.instance_id, member.incarnation, member.health_address

@@ -1,0 +1,76 @@
+"""The registry as the balancer follows it: an epoch first, then every change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+
+import grpc
+
+from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.balancer import codec
+from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.chassis.resumable import follow
+from forgemesh.faults import Fault
+from forgemesh.faults.registry import RevisionCompacted
+
+_log = logging.getLogger(__name__)
+
+ACQUIRE_DEADLINE = 2.0
+ACQUIRE_PAUSE = 0.5
+
+
+class RegistryWatch:
+    """
+    Tells the balancer what the registry says, resuming after each break where it stopped.
+
+    While the registry is away nothing is told, so the balancer keeps what it knows. `silence` (seconds) without any
+    message counts as a break.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, balancer: Balancer, *, balancer_id: str, silence: float) -> None:
+        self._stub = RegistryServiceStub(channel)
+        self._balancer = balancer
+        self._balancer_id = balancer_id
+        self._silence = silence
+        self._seen: instance_pb2.Revision | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._balancer.begin(await self._acquire_epoch())
+        stream = follow("the watch of the registry", self._open, silence=self._silence, on_refusal=self._refused)
+        async with contextlib.aclosing(stream) as messages:
+            async for message in messages:
+                self._tell(message)
+                self._seen = message.revision
+
+    def _open(self) -> grpc.aio.UnaryStreamCall[pb.WatchInstancesRequest, pb.WatchInstancesResponse]:
+        return self._stub.WatchInstances(pb.WatchInstancesRequest(resume_after=self._seen))
+
+    def _refused(self, fault: Fault) -> None:
+        if isinstance(fault, RevisionCompacted):
+            self._seen = None
+
+    def _tell(self, message: pb.WatchInstancesResponse) -> None:
+        match message.WhichOneof("kind"):
+            case "all":
+                self._balancer.listed([codec.member(instance) for instance in message.all.instances])
+            case "changed":
+                self._balancer.changed(codec.member(message.changed))
+            case "gone":
+                self._balancer.gone(message.gone.instance_id, message.gone.incarnation)
+
+    async def _acquire_epoch(self) -> int:
+        request = pb.AcquireBalancerEpochRequest(balancer_id=self._balancer_id)
+        tries = 0
+        while True:
+            try:
+                return (await self._stub.AcquireBalancerEpoch(request, timeout=ACQUIRE_DEADLINE)).epoch
+            except grpc.aio.AioRpcError as error:
+                tries += 1
+                log = _log.warning if tries == 1 else _log.debug
+                log("no epoch from the registry (%s), trying again", error.details())
+            await asyncio.sleep(ACQUIRE_PAUSE * random.uniform(0.5, 1.0))

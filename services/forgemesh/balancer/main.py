@@ -1,0 +1,68 @@
+"""The balancer process: `python -m forgemesh.balancer.main`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+
+from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
+from forgemesh.balancer.adapters.health_check import CheckRule
+from forgemesh.balancer.adapters.health_checks import HealthChecks
+from forgemesh.balancer.adapters.registry_watch import RegistryWatch
+from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.servicer import SERVICE, BalancerServicer
+from forgemesh.balancer.settings import BalancerSettings
+from forgemesh.chassis.channel import connect
+from forgemesh.chassis.process import tell_ready
+from forgemesh.chassis.server import Serving, serving
+from forgemesh.chassis.service import service_main
+from forgemesh.chassis.tasks import beside
+
+
+@contextlib.asynccontextmanager
+async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Balancer]]:
+    """Start in reading order, stop in reverse; ready once the balancer is warm, which may be after it yields."""
+    rule = CheckRule(settings.health_interval, settings.health_deadline, settings.misses)
+    async with connect(settings.registry) as channel, HealthChecks(rule) as checks:
+        balancer = Balancer(
+            checks,
+            time.monotonic,
+            coalesce=settings.coalesce,
+            heartbeat=settings.heartbeat,
+            first_checks=settings.first_checks,
+        )
+        watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
+        add = partial(add_BalancerServiceServicer_to_server, BalancerServicer(balancer, time.monotonic))
+        async with (
+            serving(settings.listening(), [SERVICE], add) as server,
+            beside(watch.run(), balancer.run(), _announce(balancer, server)),
+        ):
+            try:
+                yield server, balancer
+            finally:
+                balancer.close()
+
+
+async def _announce(balancer: Balancer, server: Serving) -> None:
+    await balancer.warm.wait()
+    await server.health.ready()
+    tell_ready(address=server.address, health_address=server.health_address)
+
+
+async def run(settings: BalancerSettings, stop: asyncio.Event) -> None:
+    """Serve until stopped."""
+    async with running(settings):
+        await stop.wait()
+
+
+def main() -> None:
+    """Run until told to stop."""
+    service_main(BalancerSettings, "balancer", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""BalancerService over gRPC: check and translate, call, translate back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
+from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
+from forgemesh.balancer import codec
+from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.chassis.pages import key_before, size_of, token_after
+from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.violations import Violations
+
+_log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["BalancerService"].full_name
+HELLO_DEADLINE = 5.0
+
+
+class BalancerServicer(BalancerServiceServicer):
+    """`clock` is the balancer's."""
+
+    def __init__(self, balancer: Balancer, clock: Callable[[], float]) -> None:
+        self._balancer = balancer
+        self._clock = clock
+
+    async def Subscribe(
+        self, request_iterator: AsyncIterator[pb.SubscribeRequest], context: Any
+    ) -> AsyncIterator[pb.SubscribeResponse]:
+        hello = await _hello(request_iterator)
+        with self._balancer.subscribed(hello.subscriber_id) as subscription:
+            _log.info("%s (boot %s) subscribes", hello.subscriber_id, hello.boot_id)
+            async with (
+                beside(_take_acks(request_iterator, subscription)),
+                contextlib.aclosing(subscription.news()) as stream,
+            ):
+                async for news in stream:
+                    yield codec.news_to_message(news, self._balancer.epoch, self._clock())
+
+    async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
+        key = key_before(request.page_token, 1)
+        page, more = self._balancer.snapshots(request.plugin_id, key[0] if key else "", size_of(request.page_size))
+        now = self._clock()
+        return pb.ListSnapshotsResponse(
+            snapshots=[codec.to_message(snapshot, now) for snapshot in page],
+            next_page_token=token_after(page[-1].plugin_id) if more else "",
+        )
+
+
+async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberHello:
+    """The first message; raises InvalidRequest if it is late, none or another."""
+    first = pb.SubscribeRequest()
+    with contextlib.suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(HELLO_DEADLINE):
+            first = await anext(requests)
+    found = Violations()
+    found.unless(bool(first.hello.subscriber_id), "hello.subscriber_id", "must open the subscription")
+    found.unless(bool(first.hello.boot_id), "hello.boot_id", "must open the subscription")
+    found.refuse()
+    return first.hello
+
+
+async def _take_acks(requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
+    async for request in requests:
+        if request.HasField("ack"):
+            subscription.acknowledge(request.ack.plugin_id, codec.from_revision(request.ack.revision))

@@ -1,0 +1,40 @@
+"""Settings of the balancer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forgemesh.chassis.service import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalancerSettings(ServiceSettings):
+    """
+    `registry` is host:port; its watch counts as broken after `registry_silence` seconds without even a bookmark.
+
+    Each instance is asked for its health every `health_interval` seconds, must answer within `health_deadline`, and is
+    out after `misses` times of silence. Changes of `coalesce` seconds go out together; subscribers hear a heartbeat
+    every `heartbeat` seconds. `first_checks` seconds after the first sync with the registry the feed opens, even if an
+    instance has not answered yet.
+    """
+
+    listen: str = "127.0.0.1:7403"
+    health_listen: str = "127.0.0.1:7503"
+    registry: str = "127.0.0.1:7402"
+    registry_silence: float = 4.0
+    health_interval: float = 1.0
+    health_deadline: float = 1.0
+    misses: int = 2
+    coalesce: float = 0.02
+    heartbeat: float = 1.0
+    first_checks: float = 1.0
+
+    def __post_init__(self) -> None:
+        ServiceSettings.__post_init__(self)
+        for name in ("registry_silence", "health_interval", "health_deadline", "heartbeat"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name):g} must be more than 0 seconds")
+        if self.misses < 1:
+            raise ValueError(f"misses = {self.misses} must be at least 1")
+        if self.coalesce < 0 or self.first_checks < 0:
+            raise ValueError("coalesce and first_checks must not be negative")

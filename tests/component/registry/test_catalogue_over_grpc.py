@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.api.registry.v1 import registry_service_pb2 as pb
+from forgemesh.faults.registry import ManifestConflict
+from forgemesh.faults.service import InvalidRequest
+from tests.component.registry.registries import listed, refusing, registration, registry_at
+from tests.manual_clock import ManualClock
+
+if TYPE_CHECKING:
+    from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
+
+
+def manifest(version: str, plugin_id: str = "weather.stats", description: str = "") -> manifest_pb2.Manifest:
+    made = manifest_pb2.Manifest(plugin_id=plugin_id, version=version, description=description)
+    made.operations.add(name="temperature")
+    return made
+
+
+async def publish(registry: RegistryServiceAsyncStub, made: manifest_pb2.Manifest) -> bool:
+    return (await registry.PublishManifest(pb.PublishManifestRequest(manifest=made))).created
+
+
+async def test_a_manifest_is_published_once(registry: RegistryServiceAsyncStub) -> None:
+    assert await publish(registry, manifest("1.0.0"))
+    assert not await publish(registry, manifest("1.0.0"))
+    with refusing(ManifestConflict):
+        await publish(registry, manifest("1.0.0", description="Another one."))
+
+
+async def test_the_catalogue_outlives_the_process(database: Path, clock: ManualClock) -> None:
+    async with registry_at(database, clock) as registry:
+        await publish(registry, manifest("1.0.0"))
+    async with registry_at(database, clock) as registry:
+        response = await registry.ListPlugins(pb.ListPluginsRequest())
+
+        assert list(response.manifests) == [manifest("1.0.0")]
+        with refusing(ManifestConflict):
+            await publish(registry, manifest("1.0.0", description="Another one."))
+
+
+async def test_the_catalogue_is_paged_by_plugin_and_precedence(registry: RegistryServiceAsyncStub) -> None:
+    for version in ("1.10.0", "1.9.0", "1.10.0-rc.1"):
+        await publish(registry, manifest(version))
+    await publish(registry, manifest("3.0.0", plugin_id="weather.reader"))
+    request, seen = pb.ListPluginsRequest(page_size=2), []
+    for _ in range(2):
+        response = await registry.ListPlugins(request)
+        seen += [(found.plugin_id, found.version) for found in response.manifests]
+        request.page_token = response.next_page_token
+
+    assert seen == [
+        ("weather.reader", "3.0.0"),
+        ("weather.stats", "1.9.0"),
+        ("weather.stats", "1.10.0-rc.1"),
+        ("weather.stats", "1.10.0"),
+    ]
+    assert request.page_token == ""
+
+
+async def test_instances_are_paged_by_id(registry: RegistryServiceAsyncStub) -> None:
+    for number in (3, 1, 2):
+        await registry.RegisterInstance(registration(f"stats-{number}"))
+    first = await registry.ListInstances(pb.ListInstancesRequest(page_size=2))
+    rest = await registry.ListInstances(pb.ListInstancesRequest(page_size=2, page_token=first.next_page_token))
+
+    assert [instance.instance_id for instance in (*first.instances, *rest.instances)] == [
+        "stats-1",
+        "stats-2",
+        "stats-3",
+    ]
+    assert rest.next_page_token == ""
+    assert await listed(registry) == ["stats-1", "stats-2", "stats-3"]
+
+
+async def test_a_refused_request_names_every_violation(registry: RegistryServiceAsyncStub) -> None:
+    with refusing(InvalidRequest):
+        await registry.RegisterInstance(pb.RegisterInstanceRequest())
+    with refusing(InvalidRequest):
+        await registry.ListInstances(pb.ListInstancesRequest(page_token="elsewhere"))
+    with refusing(InvalidRequest):
+        await registry.ListPlugins(pb.ListPluginsRequest(page_size=-1))

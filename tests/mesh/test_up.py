@@ -1,0 +1,196 @@
+"""`forgemesh up` and `forgemesh down`: the life of a local mesh, every process real."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh.up_process import Workplace, await_end, going_up
+
+pytestmark = pytest.mark.mesh
+
+SERVICES = {"traces", "registry", "balancer", "supervisor", "orchestrator"}
+FREE_PORTS = "\n".join(
+    f'[{name}]\nlisten = "127.0.0.1:0"\nhealth_listen = "127.0.0.1:0"\n'
+    for name in ("traces", "balancer", "supervisor")
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Workplace]:
+    workplace = Workplace(tmp_path)
+    yield workplace
+    assert workplace.left_behind() == []
+
+
+def test_every_service_is_a_process_and_none_outlives_the_mesh(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        facts, pids = mesh.facts(), mesh.pids()
+        assert set(facts["services"]) == SERVICES
+        assert set(pids) == {"up", "greeter-1", *SERVICES}
+        assert len(set(pids.values())) == 7
+        assert {os.getsid(pid) for name, pid in pids.items() if name in SERVICES} == {
+            facts["services"][name]["pid"] for name in SERVICES
+        }
+
+        assert mesh.stop() == 0
+
+    assert await_end(pids, within=0) == []
+    kept = {path.name for path in place.data.iterdir()}
+    assert kept == {"logs", "traces.db", "registry.db", "orchestrator.db"}
+
+
+def test_it_says_what_runs_and_what_to_type_next(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        talk = "".join(mesh.await_talk("Ctrl-C stops the mesh"))
+        mesh.stop()
+        assert mesh.process.stdout is not None
+        table = mesh.process.stdout.read().decode().splitlines()
+
+    assert "forgemesh run" in talk
+    assert [line.split()[0] for line in table] == ["PROCESS", *sorted(SERVICES), "greeter-1"]
+    assert all("ready" in line for line in table[1:])
+
+
+def test_when_it_is_killed_nothing_outlives_it_by_two_seconds(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        pids = mesh.pids()
+        os.kill(mesh.process.pid, signal.SIGKILL)
+
+        assert await_end(pids, within=2.0) == []
+
+
+def test_when_its_parent_is_gone_it_stops(place: Workplace) -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    with going_up(place, settings={"FORGEMESH_PARENT_FD": str(reading)}, inherit=(reading,)) as mesh:
+        os.close(reading)
+        os.close(writing)
+
+        assert mesh.process.wait(30) == 0
+
+
+def test_a_service_that_dies_comes_back_at_the_same_address(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        before = mesh.facts()["services"]["registry"]
+        os.kill(before["pid"], signal.SIGKILL)
+        mesh.await_talk("was killed by SIGKILL; starting it again")
+        mesh.await_talk("registry runs again")
+        after = mesh.facts()["services"]["registry"]
+
+        assert after["pid"] != before["pid"]
+        assert (after["address"], after["health_address"]) == (before["address"], before["health_address"])
+        assert place.forgemesh("status").returncode == 0
+
+
+def test_a_second_mesh_in_the_same_folder_is_refused_and_the_first_lives_on(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        second = place.forgemesh("up", "--any-port")
+        status = place.forgemesh("status")
+
+        assert second.returncode == 4
+        assert second.stderr.startswith(
+            f"error: a mesh runs in .forgemesh already (pid {mesh.process.pid}, orchestrator at {mesh.address})"
+        )
+        assert status.returncode == 0
+
+
+def test_down_stops_the_mesh_and_waits_for_it(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        pids = mesh.pids()
+        down = place.forgemesh("down")
+        again = place.forgemesh("down")
+
+        assert (down.returncode, again.returncode) == (0, 3)
+        assert await_end(pids, within=2.0) == []
+        assert "error: no mesh runs in .forgemesh" in again.stderr
+
+
+def test_ctrl_c_stops_it_well(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        mesh.process.send_signal(signal.SIGINT)
+
+        assert mesh.process.wait(30) == 0
+
+
+def test_what_was_started_in_it_is_there_after_a_restart(place: Workplace) -> None:
+    with going_up(place):
+        first = place.forgemesh("run", "hello.yaml", "-i", "name=Ada", "--execution-id", "x1")
+    with going_up(place):
+        shown = place.forgemesh("execution", "watch", "x1")
+
+    assert first.stdout == shown.stdout == '{"text":"Hello, Ada!"}\n'
+
+
+def test_a_plugin_that_does_not_load_is_named_and_the_rest_serves(place: Workplace) -> None:
+    with (place.folder / "forgemesh.toml").open("a") as config:
+        config.write('\n[plugins.broken]\nload = "nowhere:Nothing"\n')
+    with going_up(place) as mesh:
+        talk = "".join(mesh.await_talk("its log:"))
+        status = place.forgemesh("status")
+
+        assert mesh.said["not_ready"] == ["broken-1"]
+        assert "broken-1 is not ready" in talk
+        assert "nowhere" in talk
+        assert status.returncode == 1
+        assert place.forgemesh("run", "hello.yaml", "-i", "name=Ada").returncode == 0
+
+
+def test_a_port_in_use_is_one_sentence_and_starts_nothing(place: Workplace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        place.environment["FORGEMESH_REGISTRY_LISTEN"] = address
+        refused = place.forgemesh("up", "--config", write(place, FREE_PORTS))
+
+    assert refused.returncode == 5
+    assert f"error: service 'registry' cannot listen on {address}: address already in use\n" in refused.stderr
+    assert not (place.data / "registry.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[plugins", "not valid TOML"),
+        ("[plugin.greeter]\n", "unknown entries: plugin"),
+        ('[plugins.greeter]\nload = "greeter_plugin"\n', "plugins.greeter"),
+        ('[plugins.greeter]\nload = "greeter_plugin:Greeter"\nreplicas = 2\n', "replicas"),
+        ('[plugins.greeter]\nload = "greeter_plugin:Greeter"\n[registry]\nlease = 1000000\n', "lease"),
+        ('[plugins.greeter]\nload = "greeter_plugin:Greeter"\n[balancer]\nlisten = "0.0.0.0:0"\n', "insecure"),
+    ],
+)
+def test_a_configuration_that_is_not_valid_is_one_sentence(place: Workplace, text: str, complaint: str) -> None:
+    refused = place.forgemesh("up", "--config", write(place, text), *ports_for(text))
+
+    assert refused.returncode == 2
+    assert refused.stderr.count("error: ") == 1
+    assert complaint in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (place.data / "mesh.json").exists()
+
+
+def test_a_configuration_that_is_not_there_is_one_sentence(place: Workplace) -> None:
+    refused = place.forgemesh("up", "--config", "nowhere.toml")
+
+    assert refused.returncode == 2
+    assert refused.stderr == "error: cannot read nowhere.toml: No such file or directory\n"
+
+
+def test_a_data_directory_that_cannot_be_used_is_one_sentence(place: Workplace) -> None:
+    refused = place.forgemesh("up", "--any-port", "--data-dir", "forgemesh.toml")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the data directory forgemesh.toml cannot be used: ")
+    assert "Traceback" not in refused.stderr
+
+
+def write(place: Workplace, text: str) -> str:
+    (place.folder / "other.toml").write_text(text)
+    return "other.toml"
+
+
+def ports_for(text: str) -> tuple[str, ...]:
+    """A fixed port is wanted only where the configuration names one."""
+    return () if "listen" in text else ("--any-port",)
