@@ -1,0 +1,79 @@
+"""What people type as arguments: durations, inputs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from forgemesh.cli.problem import usage
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """A duration such as 500ms, 30s, 2m, 1h or a bare number of seconds."""
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise usage(f"{option} {text!r} is not a duration", hint="write it like 500ms, 30s, 2m or 1h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def input_of(pairs: Sequence[str], file: str | None) -> object:
+    """
+    The input of an execution: what `file` holds ("-" is stdin), with each key=value of `pairs` set in it.
+
+    None if neither says anything. Without pairs the file's bytes go out as they are.
+    """
+    raw = _read(file) if file is not None else None
+    if not pairs:
+        return None if raw is None else msgspec.Raw(raw)
+    value = {} if raw is None else msgspec.json.decode(raw)
+    if not isinstance(value, dict):
+        raise usage(f"{file} holds no JSON object, so -i cannot set anything in it")
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise usage(f"-i {pair!r} is not key=value", hint="write it like -i path=data.csv")
+        value[key] = _value(text)
+    return value
+
+
+def _value(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        return text
+
+
+def _read(file: str) -> bytes:
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise usage(f"cannot read --input {file}: {error.strerror}") from error
+    try:
+        msgspec.json.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise usage(f"--input {file} is not valid JSON: {error}") from error
+    return raw
+
+
+def source_of(target: str) -> str | None:
+    """The text of the definition if `target` names a file, None if it is the name of a workflow."""
+    path = Path(target)
+    if not path.is_file() and "/" not in target and path.suffix not in (".yaml", ".yml", ".json"):
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise usage(
+            f"cannot read {target}: {error.strerror}", hint="forgemesh run takes a file or a workflow's name"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise usage(f"{target} is no text file: it is not UTF-8 at byte {error.start}") from error

@@ -1,0 +1,82 @@
+"""Stay with an execution until it has ended, and say how."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.cli.exits import ExitCode
+from forgemesh.cli.live import follow_events, follow_progress
+from forgemesh.cli.problem import Problem
+from forgemesh.client import ExecutionFailed, ExecutionHandle
+
+if TYPE_CHECKING:
+    from forgemesh.cli.terminal import Terminal
+
+
+async def attend(
+    execution: ExecutionHandle, terminal: Terminal, wait: float | None, *, events_as_data: bool = False
+) -> None:
+    """
+    Tell its progress, then print its result; waits at most `wait` seconds.
+
+    With `events_as_data` the data is the events, a line of JSON each. Raises Problem if it failed or the time ran
+    out. When interrupted it says that the execution goes on.
+    """
+    follow = follow_events if events_as_data else follow_progress
+    try:
+        async with asyncio.timeout(wait):
+            progress = await follow(execution.watch(), terminal)
+            result = await execution.result()
+    except TimeoutError as error:
+        raise _still_running(execution.id, wait or 0.0) from error
+    except asyncio.CancelledError:
+        terminal.talk(f"\ndetached: execution {execution.id} goes on; forgemesh execution watch {execution.id}")
+        raise
+    except ExecutionFailed as failed:
+        terminal.talk(f"✗ {progress.summary()}")
+        raise problem_of_failure(failed) from failed
+    terminal.talk(f"✓ {progress.summary()} · {_trace_command(execution.id)}")
+    if not events_as_data:
+        show_result(result, terminal)
+
+
+def show_result(result: Any, terminal: Terminal) -> None:
+    """The result as data: JSON, indented on a terminal; what is not JSON as its message, data in base64."""
+    if isinstance(result, Payload):
+        terminal.message(result)
+        return
+    text = msgspec.json.encode(result)
+    if terminal.out.isatty():
+        text = msgspec.json.format(text, indent=2)
+    terminal.data(text.decode())
+
+
+def problem_of_failure(failed: ExecutionFailed) -> Problem:
+    """An execution's failure, with the command that shows where it came from."""
+    place = f" at {failed.step_path}" if failed.step_path else ""
+    return Problem(
+        ExitCode.FAILED,
+        f"execution {failed.execution_id} failed{place}",
+        reason=failed.reason,
+        code=failed.code.name,
+        details=[f"{failed.reason}: {failed.message}"],
+        hint=_trace_command(failed.execution_id),
+    )
+
+
+def _still_running(execution_id: str, seconds: float) -> Problem:
+    return Problem(
+        ExitCode.TIMED_OUT,
+        f"execution {execution_id} still runs after {seconds:g} s; it goes on",
+        reason="WAIT_TIMEOUT",
+        code="DEADLINE_EXCEEDED",
+        hint=f"forgemesh execution watch {execution_id}",
+    )
+
+
+def _trace_command(execution_id: str) -> str:
+    return f"forgemesh trace show {execution_id}"

@@ -1,0 +1,28 @@
+"""What the command line says beside the command itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from forgemesh.cli.terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """The global options; `address` is None where the client shall find it."""
+
+    terminal: Terminal
+    address: str | None = None
+    namespace: str = "default"
+
+
+Given = Annotated[CommandLine, Parameter(parse=False)]
+"""The parameter of a command that gets the global options."""
+
+
+def switch(*names: str, group: Group | None = None) -> Parameter:
+    """An option that is on when it is said, and has no opposite."""
+    return Parameter(name=names or None, group=group, negative=(), show_default=False)

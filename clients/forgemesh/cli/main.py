@@ -1,0 +1,140 @@
+"""The command `forgemesh`: global options, the commands by name, and the end of every one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from forgemesh.cli.command_line import CommandLine, switch
+from forgemesh.cli.exits import MEANINGS, ExitCode
+from forgemesh.cli.problem import Problem, problem_of, usage
+from forgemesh.cli.terminal import Terminal
+from forgemesh.faults import Fault
+
+_HELP = """A mesh of plugin processes and durable workflows.
+
+Exit codes:
+
+""" + "\n".join(f"* {int(code)}: {meaning}" for code, meaning in MEANINGS.items())
+
+_ANYWHERE = Group("Global options", sort_key=9)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code. Every problem is told on stderr, a bug with its traceback only under -v."""
+    given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    terminal, verbose = Terminal(sys.stdout, sys.stderr, json=_wants_json(given)), _wants_traceback(given)
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    try:
+        return int(_app(terminal).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its end
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the seam between commands and people
+        if verbose:
+            traceback.print_exception(error)
+        problem = _problem(error)
+        terminal.problem(problem)
+        return problem.exit_code
+
+
+def _app(terminal: Terminal) -> App:
+    app = App(name="forgemesh", help=_HELP, version_flags=(), help_format="markdown", result_action="return_value")
+    _add_commands(app)
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        address: Annotated[str | None, Parameter(group=_ANYWHERE)] = None,
+        namespace: Annotated[str, Parameter(group=_ANYWHERE)] = "default",
+        output: Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"], group=_ANYWHERE)] = "table",
+        verbose: Annotated[bool, switch("-v", "--verbose", group=_ANYWHERE)] = False,
+    ) -> object:
+        """
+        Run a command.
+
+        Parameters
+        ----------
+        address
+            The orchestrator's host:port; else FORGEMESH_ADDRESS, else the mesh of the nearest .forgemesh folder.
+        namespace
+            Where workflows and executions live.
+        output
+            Tables and sentences for people, or JSON for programs, errors included.
+        verbose
+            Also show logs, and tracebacks of errors.
+        """
+        command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        if "line" in injected:
+            bound.arguments["line"] = CommandLine(terminal=terminal, address=address, namespace=namespace)
+        outcome = command(*bound.args, **bound.kwargs)
+        return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
+
+    return app
+
+
+def _add_commands(app: App) -> None:
+    """By import path: a command's modules are loaded when it is called."""
+    here = "forgemesh.cli"
+    app.command(f"{here}.up:up", name="up", help="Start a mesh on this machine and keep it until Ctrl-C.")
+    app.command(f"{here}.down:down", name="down", help="Stop the mesh that runs in a data directory.")
+    app.command(f"{here}.status:status", name="status", help="Show the services and plugin instances of the mesh.")
+    app.command(f"{here}.run:run", name="run", help="Run a workflow and wait for its result.")
+    executions = App(name="execution", help="See executions.", version_flags=())
+    executions.command(f"{here}.executions:list_", name="list", help="List executions, newest first.")
+    executions.command(f"{here}.executions:show", name="show", help="Show one execution and its steps.")
+    executions.command(f"{here}.executions:watch", name="watch", help="Follow an execution until it has ended.")
+    app.command(executions)
+    plugins = App(name="plugin", help="See plugins.", version_flags=())
+    plugins.command(f"{here}.plugins:list_", name="list", help="List the plugins that the mesh knows.")
+    app.command(plugins)
+    traces = App(name="trace", help="See traces.", version_flags=())
+    traces.command(f"{here}.traces:show", name="show", help="Show the trace of an execution as a tree.")
+    app.command(traces)
+    app.command(f"{here}.version:version", name="version", help="Print the version.")
+
+
+def _problem(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Fault):
+        return problem_of(error)
+    if isinstance(error, CycloptsError):
+        place = " ".join(("forgemesh", *(error.command_chain or ())))
+        return usage(str(error), hint=f"{place} --help")
+    return Problem(
+        ExitCode.FAILED,
+        f"a bug in forgemesh: {type(error).__name__}: {error}",
+        reason="INTERNAL",
+        code="INTERNAL",
+        hint="the same command with -v shows where it happened",
+    )
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(
+        pair in (("-o", "json"), ("--output", "json")) or pair[0] in ("-ojson", "-o=json", "--output=json")
+        for pair in pairs
+    )
+
+
+def _wants_traceback(arguments: list[str]) -> bool:
+    return "-v" in arguments or "--verbose" in arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

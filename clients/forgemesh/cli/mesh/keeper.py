@@ -1,0 +1,100 @@
+"""Starts the processes of a local mesh in order, restarts those that die, stops them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from forgemesh.cli.mesh.directory import DataDirectory
+from forgemesh.cli.mesh.plan import Plan, Service
+from forgemesh.cli.mesh.process import DidNotStart, Running, ended, launch
+
+Processes = Mapping[str, Running]
+"""The processes that run, by the names of their services."""
+
+_STABLE = 30.0
+_MAX_BACKOFF = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Keeper:
+    """
+    The processes of one mesh.
+
+    `alive` is the end of a pipe that they inherit, `say` tells people, `changed` gets all processes after one was
+    replaced.
+    """
+
+    plan: Plan
+    directory: DataDirectory
+    alive: int
+    say: Callable[[str], None]
+    changed: Callable[[Processes], None]
+    running: dict[str, Running] = field(default_factory=dict)
+
+    async def run(self, started: Callable[[Processes], Awaitable[None]]) -> None:
+        """
+        Start everything, await `started(processes)`, then keep it up until cancelled.
+
+        Nothing runs any more when this returns or raises: a service that does not start ends the others as well.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for stage in self.plan.stages:
+                    await self._start(stage)
+                    for service in stage:
+                        tasks.create_task(self._keep(service))
+                await started(self.running)
+        finally:
+            await self._stop()
+
+    async def _start(self, stage: tuple[Service, ...]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for service in stage:
+                tasks.create_task(self._launch(service, self.plan.listens(service)))
+
+    async def _launch(self, service: Service, listens: tuple[str, str]) -> None:
+        self.running[service.name] = await launch(
+            service,
+            arguments=self.plan.arguments(),
+            environment=self.plan.settings(service, listens, {name: one.address for name, one in self.running.items()}),
+            log=self.directory.log(service.name),
+            alive=self.alive,
+        )
+
+    async def _keep(self, service: Service) -> None:
+        """Whenever the process ends, start another one at the same address: at once, then with growing pauses."""
+        clock = asyncio.get_running_loop().time
+        failures, since = 0, clock()
+        while True:
+            running = self.running[service.name]
+            code = await running.process.wait()
+            self.say(f"{service.name} (pid {running.pid}) {ended(code)}; starting it again")
+            if clock() - since > _STABLE:
+                failures = 0
+            failures = await self._again(service, running, failures)
+            since = clock()
+            self.changed(self.running)
+            self.say(f"{service.name} runs again (pid {self.running[service.name].pid})")
+
+    async def _again(self, service: Service, old: Running, failures: int) -> int:
+        """Try until it is ready; the number of tries in a row that were needed lately."""
+        while True:
+            if failures:
+                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2.0**failures))
+            failures += 1
+            try:
+                await self._launch(service, (old.address, old.health_address))
+            except DidNotStart as problem:
+                self.say(problem.as_text().rstrip())
+            else:
+                return failures
+
+    async def _stop(self) -> None:
+        for stage in reversed(self.plan.stages):
+            processes = [self.running[service.name] for service in stage if service.name in self.running]
+            in_time = await asyncio.gather(*(running.stop() for running in processes))
+            for running, well in zip(processes, in_time, strict=True):
+                if not well:
+                    self.say(f"{running.service.name} (pid {running.pid}) did not stop in time and was killed")

@@ -1,0 +1,97 @@
+"""`forgemesh run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from forgemesh.cli.arguments import input_of, seconds, source_of
+from forgemesh.cli.attendance import attend
+from forgemesh.cli.command_line import Given, switch
+from forgemesh.cli.problem import Problem
+from forgemesh.client import Client, ExecutionHandle
+from forgemesh.client.tracing import run_span
+
+if TYPE_CHECKING:
+    from forgemesh.cli.terminal import Terminal
+
+
+async def run(
+    target: str,
+    /,
+    *,
+    pairs: Annotated[tuple[str, ...], Parameter(name="-i", negative=(), show_default=False)] = (),
+    file: Annotated[str | None, Parameter(name="--input")] = None,
+    detach: Annotated[bool, switch()] = False,
+    timeout: str | None = None,
+    workflow_version: str | None = None,
+    execution_id: str | None = None,
+    request_id: str | None = None,
+    line: Given,
+) -> None:
+    """
+    Run a workflow and wait for its result: progress on stderr, the result as JSON on stdout.
+
+    Ctrl-C stops waiting, never the execution.
+
+    Examples:
+
+        forgemesh run examples/weather/workflow.yaml -i path=seattle.csv
+
+        forgemesh run weather-report --input input.json --timeout 2m
+
+    Parameters
+    ----------
+    target
+        A YAML or JSON file with a definition, which is registered first, or the name of a registered workflow.
+    pairs
+        key=value of the input; the value is JSON if it reads as JSON, text otherwise. May be repeated.
+    file
+        A file with the input as JSON, or - for stdin.
+    detach
+        Print the execution's id once it is started, and leave it alone.
+    timeout
+        Wait at most so long, e.g. 30s or 2m; the execution goes on.
+    workflow_version
+        The version to run; the highest one if not given.
+    execution_id
+        The execution's id; made up if not given.
+    request_id
+        Names this request: repeating it gives the same execution and starts nothing.
+    """
+    source, value, wait = source_of(target), input_of(pairs, file), seconds(timeout, "--timeout")
+    async with Client.connect(line.address) as mesh:
+        name = target
+        if source is not None:
+            definition = await mesh.register(source, namespace=line.namespace)
+            name, workflow_version = definition.name, workflow_version or definition.version
+        traces = (await mesh.mesh()).get("traces", "")
+        async with run_span(name, traces) as span:
+            execution = await mesh.start(
+                name,
+                value,
+                execution_id=execution_id,
+                request_id=request_id,
+                version=workflow_version,
+                namespace=line.namespace,
+                traceparent=span.traceparent,
+            )
+            span.started(execution.id, execution.trace_id)
+            if detach:
+                _say_started(execution, line.terminal)
+                return
+            line.terminal.talk(f"▶ {name} {execution.id}  trace {execution.trace_id}")
+            try:
+                await attend(execution, line.terminal, wait)
+            except Problem as problem:
+                span.failed(problem.reason, problem.message)
+                raise
+
+
+def _say_started(execution: ExecutionHandle, terminal: Terminal) -> None:
+    if terminal.json:
+        terminal.value({"execution_id": execution.id, "trace_id": execution.trace_id})
+        return
+    terminal.data(execution.id)
+    terminal.talk(f"started; see it with: forgemesh execution watch {execution.id}")

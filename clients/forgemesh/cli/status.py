@@ -1,0 +1,138 @@
+"""`forgemesh status`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from forgemesh.api.balancer.v1.snapshot_pb2 import Endpoint, Health
+from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
+from forgemesh.cli.command_line import Given
+from forgemesh.cli.exits import ExitCode
+from forgemesh.cli.neighbours import hosts, snapshots
+from forgemesh.cli.table import Table, word
+from forgemesh.client import Client
+from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
+from forgemesh.client.peer import Peer
+from forgemesh.faults import Fault
+
+if TYPE_CHECKING:
+    from forgemesh.cli.terminal import Terminal
+
+Found = TypeVar("Found")
+
+_ORDER = ("orchestrator", "balancer", "registry", "supervisor", "traces")
+_CHECK_DEADLINE = 1.0
+
+
+async def status(*, line: Given) -> int:
+    """
+    Show the services of the mesh and the plugin instances, as they are now.
+
+    Exits with 1 if a service or an instance does not serve.
+    """
+    async with Client.connect(line.address) as mesh:
+        facts = _facts_of(mesh.address)
+        addresses = await _addresses(mesh, facts)
+    services = await asyncio.gather(*(_service(name, addresses[name], facts) for name in _sorted(addresses)))
+    instances = await _instances(addresses, line.terminal)
+    if line.terminal.json:
+        line.terminal.value({"services": services, "instances": instances})
+    else:
+        _show(services, instances, line.terminal)
+    serves = all(row["health"] == "SERVING" for row in (*services, *instances))
+    return ExitCode.OK if serves else ExitCode.FAILED
+
+
+def _facts_of(orchestrator: str) -> MeshFacts | None:
+    """What the nearest local mesh says about itself, if it is the one that is asked."""
+    facts = nearest_mesh(Path.cwd())
+    known = facts.services.get("orchestrator") if facts else None
+    return facts if known and known.address == orchestrator else None
+
+
+async def _addresses(mesh: Client, facts: MeshFacts | None) -> dict[str, str]:
+    """From the orchestrator; while that is away from the local mesh's own file, if there is one."""
+    try:
+        return await mesh.mesh()
+    except Fault:
+        if facts is None:
+            raise
+        return {name: service.address for name, service in facts.services.items()}
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
+async def _service(name: str, address: str, facts: MeshFacts | None) -> dict[str, Any]:
+    pid = facts.services[name].pid if facts and name in facts.services else None
+    return {"service": name, "address": address, "health": await _health(Peer(name, address)), "pid": pid}
+
+
+async def _health(peer: Peer) -> str:
+    async with peer.channel() as channel:
+        try:
+            answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=_CHECK_DEADLINE)
+        except grpc.aio.AioRpcError:
+            return "UNREACHABLE"
+        return str(HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+async def _instances(addresses: dict[str, str], terminal: Terminal) -> list[dict[str, Any]]:
+    """What the balancer and the supervisor say about each instance; one of them may be away."""
+    states, running = await asyncio.gather(
+        _or_nothing(snapshots(addresses.get("balancer", "")), terminal),
+        _or_nothing(hosts(addresses.get("supervisor", "")), terminal),
+    )
+    plugins = {one.instance_id: state.plugin_id for state in states for one in state.endpoints}
+    seen = {one.instance_id: one for state in states for one in state.endpoints}
+    held = {host.instance_id: host for host in running}
+    names = seen.keys() | held.keys()
+    rows = [_instance(name, plugins.get(name, ""), seen.get(name), held.get(name)) for name in names]
+    return sorted(rows, key=lambda row: (row["plugin"], row["instance"]))
+
+
+def _instance(name: str, plugin: str, endpoint: Endpoint | None, host: Host | None) -> dict[str, Any]:
+    """One row; what nobody knows is empty."""
+    health = Health.Name(endpoint.health).removeprefix("HEALTH_") if endpoint else "UNREACHABLE"
+    return {
+        "plugin": plugin or (host.name if host else ""),
+        "instance": name,
+        "address": endpoint.address if endpoint else "",
+        "health": "NOT_CHECKED" if health == "UNSPECIFIED" else health,
+        "host": HostState.Name(host.state).removeprefix("HOST_STATE_") if host else "",
+        "pid": host.pid if host else None,
+        "restarts": host.restarts if host else None,
+        "reason": (host.reason if host else "") or (endpoint.health_reason if endpoint else ""),
+    }
+
+
+async def _or_nothing(asked: Awaitable[list[Found]], terminal: Terminal) -> list[Found]:
+    try:
+        return await asked
+    except Fault as fault:
+        terminal.talk(f"warning: {fault.message}")
+        return []
+
+
+def _show(services: list[dict[str, Any]], instances: list[dict[str, Any]], terminal: Terminal) -> None:
+    table = Table(("SERVICE", "ADDRESS", "HEALTH", "PID"))
+    for row in services:
+        table.add(row["service"], row["address"], word(row["health"], ""), row["pid"] or "")
+    terminal.table(table)
+    if not instances:
+        return
+    terminal.data("")
+    table = Table(("PLUGIN", "INSTANCE", "ADDRESS", "HEALTH", "HOST", "PID", "RESTARTS", "REASON"))
+    for row in instances:
+        health, host, pid = word(row["health"], ""), word(row["host"], ""), row["pid"] or ""
+        restarts = "" if row["restarts"] is None else row["restarts"]
+        table.add(row["plugin"], row["instance"], row["address"], health, host, pid, restarts, row["reason"])
+    terminal.table(table)

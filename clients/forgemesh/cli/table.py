@@ -1,0 +1,78 @@
+"""Rows of text: aligned columns, in colour on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+_GOOD = "green"
+_BAD = "red"
+_BUSY = "yellow"
+STYLES = {
+    "serving": _GOOD,
+    "ready": _GOOD,
+    "succeeded": _GOOD,
+    "running": "cyan",
+    "starting": _BUSY,
+    "draining": _BUSY,
+    "waiting": _BUSY,
+    "blocked": _BUSY,
+    "backoff": _BAD,
+    "stopped": _BAD,
+    "not serving": _BAD,
+    "unreachable": _BAD,
+    "failed": _BAD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Headings and rows of cells; an empty cell is shown as "-"."""
+
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, *cells: object) -> None:
+        """One more row."""
+        self.rows.append(tuple("-" if cell in ("", None) else printable(str(cell)) for cell in cells))
+
+    def lines(self) -> list[str]:
+        """The table as plain text; every column but the last is padded."""
+        everything = [self.headings, *self.rows]
+        widths = [max(len(row[column]) for row in everything) for column in range(len(self.headings))]
+        return [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in everything
+        ]
+
+
+def write_table(table: Table, stream: TextIO) -> None:
+    """Plain off a terminal, so that other programs can read it; in colour and fitted to the width on one."""
+    if not stream.isatty():
+        stream.write("\n".join(table.lines()) + "\n")
+        return
+    from rich.console import Console  # noqa: PLC0415 - takes 70 ms, wanted on a terminal only
+    from rich.table import Table as RichTable  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in table.headings:
+        drawn.add_column(heading, overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    Console(file=stream, highlight=False).print(drawn)
+
+
+def printable(text: str) -> str:
+    """The text without anything that could move the cursor."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def word(name: str, prefix: str) -> str:
+    """An enum value's name for people: HOST_STATE_READY with its prefix is "ready"."""
+    return name.removeprefix(prefix).lower().replace("_", " ")
+
+
+def joined(parts: Sequence[str]) -> str:
+    """The parts that say something, with a dot between them."""
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,106 @@
+"""`forgemesh trace show`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from forgemesh.api.traces.v1.trace_service_pb2 import GetTraceRequest, GetTraceResponse
+from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
+from forgemesh.chassis.attributes import STEP_PATH
+from forgemesh.cli.arguments import seconds
+from forgemesh.cli.command_line import Given
+from forgemesh.cli.executions import find_execution
+from forgemesh.cli.neighbours import address_of
+from forgemesh.cli.progress import counted
+from forgemesh.cli.table import joined
+from forgemesh.cli.trace_tree import glyphs_for, plain, summary, trace_lines
+from forgemesh.client import Client
+from forgemesh.client.peer import Peer
+from forgemesh.faults.tracing import TraceNotFound
+
+if TYPE_CHECKING:
+    from forgemesh.api.orchestrator.v1.execution_pb2 import Execution
+    from forgemesh.cli.terminal import Terminal
+
+_WIDTH = 120
+_COLOURS = {"where": "36", "time": "2", "bar": "34", "error": "31", "aside": "2"}
+_ARRIVAL = 2.0
+_PERIOD = 0.1
+
+
+async def show(
+    execution: str, /, *, minimum: Annotated[str | None, Parameter(name="--min")] = None, line: Given
+) -> None:
+    """
+    Show the trace of an execution as a tree, from the caller through orchestrator and plugins.
+
+    Parameters
+    ----------
+    execution
+        Its id, a unique beginning of it, or @last.
+    minimum
+        Leave out what took less, e.g. 5ms.
+    """
+    shortest = seconds(minimum, "--min") or 0.0
+    async with Client.connect(line.address) as mesh:
+        addresses = await mesh.mesh()
+        found = await (await find_execution(mesh, execution, line.namespace)).describe()
+    peer = Peer("traces", address_of("traces", addresses))
+    async with peer.channel() as channel:
+        stored = TraceServiceStub(channel).GetTrace
+        trace = await _settled(lambda: peer.call(stored, GetTraceRequest(trace_id=found.trace_id)), found)
+    if line.terminal.json:
+        line.terminal.message(trace)
+        return
+    _draw(trace, int(shortest * 1e9), line.terminal)
+
+
+def _draw(trace: GetTraceResponse, minimum: int, terminal: Terminal) -> None:
+    coloured = terminal.is_coloured()
+    lines = trace_lines(
+        trace.spans,
+        width=shutil.get_terminal_size((_WIDTH, 0)).columns if terminal.out.isatty() else _WIDTH,
+        minimum=minimum,
+        glyphs=glyphs_for(terminal.out.encoding),
+        style=_coloured if coloured else plain,
+    )
+    for line in lines:
+        terminal.data(line)
+    facts = summary(trace.spans)
+    terminal.talk(joined((f"trace {trace.trace_id}", counted(facts.spans, "span"), ", ".join(facts.services))))
+    if facts.orphans:
+        terminal.talk(f"warning: the parents of {counted(len(facts.orphans), 'span')} are not stored (yet)")
+
+
+def _coloured(text: str, role: str) -> str:
+    number = _COLOURS.get(role)
+    return f"\x1b[{number}m{text}\x1b[0m" if number else text
+
+
+async def _settled(ask: Callable[[], Awaitable[GetTraceResponse]], execution: Execution) -> GetTraceResponse:
+    """The trace, asked for again while spans of work that ended a moment ago may still be on their way."""
+    until = (execution.ended_at.ToNanoseconds() or execution.started_at.ToNanoseconds()) / 1e9 + _ARRIVAL
+    while True:
+        late = time.time() >= until
+        try:
+            trace = await ask()
+        except TraceNotFound:
+            if late:
+                raise
+        else:
+            if late or not execution.HasField("ended_at") or _is_whole(trace, execution):
+                return trace
+        await asyncio.sleep(_PERIOD)
+
+
+def _is_whole(trace: GetTraceResponse, execution: Execution) -> bool:
+    """Whether every parent is there, and a span of every step that was tried."""
+    tried = {step.step_path for step in execution.steps if step.attempts}
+    traced = {span.attributes.get(STEP_PATH, "") for span in trace.spans}
+    return tried <= traced and not summary(trace.spans).orphans

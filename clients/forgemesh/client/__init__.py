@@ -1,0 +1,6 @@
+"""What a caller needs: connect to a mesh, start workflows, watch them, get their results."""
+
+from forgemesh.client.client import Client
+from forgemesh.client.execution import ExecutionFailed, ExecutionHandle
+
+__all__ = ["Client", "ExecutionFailed", "ExecutionHandle"]

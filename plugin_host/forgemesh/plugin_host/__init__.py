@@ -1,0 +1,1 @@
+"""One process that serves one instance of one plugin."""

@@ -1,0 +1,61 @@
+"""Outcomes of calls as messages."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.faults import Fault, code_of, reason_of
+from forgemesh.faults.workflow import PayloadTooLarge
+from forgemesh.plugin import OperationError, Payload
+
+MAX_TEXT = 1024
+MAX_OUTPUT = SESSION_LIMIT - 64 * 1024
+"""Bytes; leaves room for what surrounds a payload in a message."""
+
+Outcome: TypeAlias = Payload | failure_pb2.Failure
+
+
+def failure_of(fault: Fault, step_path: str, *, retryable: bool) -> failure_pb2.Failure:
+    """A refusal as data, for a call that is answered on a session or was taken on before."""
+    return failure_pb2.Failure(
+        code=int(code_of(fault)),
+        reason=reason_of(fault),
+        message=cut(fault.message),
+        metadata={cut(key): cut(value) for key, value in fault.metadata.items()},
+        retryable=retryable,
+        step_path=step_path,
+        retry_after_millis=_millis(fault.retry_after),
+    )
+
+
+def declared_failure(error: OperationError, step_path: str) -> failure_pb2.Failure:
+    """What the author's code said."""
+    return failure_pb2.Failure(
+        code=int(error.code),
+        reason=cut(error.reason),
+        message=cut(error.message),
+        metadata={cut(key): cut(value) for key, value in error.metadata.items()},
+        retryable=error.retryable,
+        step_path=step_path,
+        retry_after_millis=_millis(error.retry_after),
+    )
+
+
+def fitting(payload: Payload, operation: str, step_path: str) -> Outcome:
+    """The payload, or the failure that it is larger than a message may be."""
+    size = len(payload.data)
+    if size <= MAX_OUTPUT:
+        return payload
+    return failure_of(PayloadTooLarge(f"the output of {operation}", size, MAX_OUTPUT), step_path, retryable=False)
+
+
+def cut(text: str) -> str:
+    """At most a kibibyte, and nothing that UTF-8 does not know."""
+    encoded = text.encode(errors="replace")
+    return encoded.decode() if len(encoded) <= MAX_TEXT else encoded[: MAX_TEXT - 3].decode(errors="ignore") + "…"
+
+
+def _millis(seconds: float | None) -> int:
+    return 0 if seconds is None else max(1, round(seconds * 1000))

@@ -1,0 +1,1 @@
+"""The arithmetic of a plugin host: who may run, who may send."""

@@ -1,0 +1,117 @@
+"""Running an operation: its input in, its outcome out; whatever the author's code raises becomes a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.chassis.logs import adopt
+from forgemesh.faults.plugin import InputInvalid, OutputInvalid, PluginException
+from forgemesh.faults.workflow import Cancelled
+from forgemesh.plugin import Context, OperationCancelled, OperationError
+from forgemesh.plugin_host.call import Call
+from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
+
+_NO_PAYLOAD_FITS = (ValueError, RecursionError)
+
+
+class Execution:
+    """Runs the operations of one plugin. Each call has a context of its own: task or thread, and contextvars."""
+
+    def __init__(self, plugin_id: str) -> None:
+        self._plugin_id = plugin_id
+        self._log = logging.getLogger(plugin_id)
+
+    async def run(self, call: Call) -> Outcome:
+        """Run an asynchronous operation; only a cancellation of the task itself comes out of it."""
+        self._enter(call)
+        try:
+            value = await call.operation.method(**self._arguments(call))
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return self._failed(call, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+            return self._failed(call, error)
+        return self._output(call, value)
+
+    def run_in_thread(self, call: Call) -> Outcome:
+        """Run a synchronous operation in a thread of its own; nothing comes out of it."""
+        self._enter(call)
+        try:
+            value = call.operation.method(**self._arguments(call))
+        except BaseException as error:  # noqa: BLE001 - the author's code may raise anything
+            return self._failed(call, error)
+        return self._output(call, value)
+
+    def _enter(self, call: Call) -> None:
+        span, invocation = call.span, call.invocation
+        span.enter()
+        adopt(
+            {
+                "trace_id": span.trace_id.hex(),
+                "span_id": span.span_id.hex(),
+                "execution_id": invocation.execution_id,
+                "step_path": invocation.step_path,
+            }
+        )
+
+    def _arguments(self, call: Call) -> dict[str, Any]:
+        definition = call.operation.definition
+        try:
+            arguments = definition.input.read(call.invocation.input)
+        except _NO_PAYLOAD_FITS as error:
+            raise _Refused(InputInvalid(self._plugin_id, definition.name, cut(str(error)))) from error
+        if definition.context is not None:
+            context = call.context = arguments[definition.context] = self._context(call)
+            if call.ending is not None:  # looked at after call.context is set: this may be a thread
+                context.cancel()
+        return arguments
+
+    def _context(self, call: Call) -> Context:
+        invocation = call.invocation
+        return Context(
+            execution_id=invocation.execution_id,
+            step_path=invocation.step_path,
+            attempt=invocation.attempt,
+            idempotency_key=invocation.idempotency_key,
+            namespace=invocation.namespace,
+            expires=call.arrived / 1e9 + call.seconds,
+            traceparent=call.span.traceparent,
+            logger=self._log,
+            report=lambda fraction, note: call.receiver.progressed(call, fraction, note),
+        )
+
+    def _output(self, call: Call, value: Any) -> Outcome:
+        definition, step_path = call.operation.definition, call.invocation.step_path
+        try:
+            payload = definition.write(value)
+        except Exception as error:  # noqa: BLE001 - it reads attributes of the author's classes
+            fault = OutputInvalid(self._plugin_id, definition.name, cut(f"{type(error).__name__}: {error}"))
+            self._log.error("%s", fault.message, exc_info=error)
+            return failure_of(fault, step_path, retryable=False)
+        return fitting(payload, definition.name, step_path)
+
+    def _failed(self, call: Call, error: BaseException) -> failure_pb2.Failure:
+        name, step_path = call.operation.definition.name, call.invocation.step_path
+        if isinstance(error, OperationError):
+            return declared_failure(error, step_path)
+        if isinstance(error, _Refused):
+            return failure_of(error.fault, step_path, retryable=False)
+        if isinstance(error, OperationCancelled):
+            return failure_of(Cancelled(step_path), step_path, retryable=False)
+        self._log.error("%s/%s raised %s", self._plugin_id, name, type(error).__name__, exc_info=error)
+        call.span.record_exception(error)
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return failure_of(PluginException(self._plugin_id, name, cut(said)), step_path, retryable=True)
+
+
+class _Refused(Exception):
+    """The input was refused before the author's code ran."""
+
+    def __init__(self, fault: InputInvalid) -> None:
+        super().__init__(fault.message)
+        self.fault = fault

@@ -1,0 +1,29 @@
+"""The end of a host whose supervisor is gone, even if the plugin blocks the event loop."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+
+from forgemesh.chassis.process import PARENT_FD
+
+ORPHAN_LIMIT = 1.75
+"""Seconds that an orphan has to end in good order."""
+EXIT_ORPHANED = 3
+
+
+def end_without_parent() -> None:
+    """Watch the parent's pipe from a thread: when it breaks, this process ends within ORPHAN_LIMIT, come what may."""
+    pipe = os.environ.get(PARENT_FD)
+    if pipe is not None:
+        threading.Thread(target=_watch, args=(int(pipe),), name="orphan-watch", daemon=True).start()
+
+
+def _watch(pipe: int) -> None:
+    broken = select.poll()  # not a read: the event loop watches the pipe too, and has made it non-blocking
+    broken.register(pipe, select.POLLIN)
+    broken.poll()
+    time.sleep(ORPHAN_LIMIT)
+    os._exit(EXIT_ORPHANED)

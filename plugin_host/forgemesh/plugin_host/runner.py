@@ -1,0 +1,197 @@
+"""Takes calls on, runs as many as may run, and answers each of them once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from contextvars import copy_context
+
+from forgemesh.api.plugin.v1 import invocation_pb2
+from forgemesh.faults import Fault
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound
+from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
+from forgemesh.plugin_host.call import Call, Receiver
+from forgemesh.plugin_host.codec import Outcome, failure_of
+from forgemesh.plugin_host.domain.admission import Admission, Verdict
+from forgemesh.plugin_host.execution import Execution
+from forgemesh.plugin_host.identity import Identity
+from forgemesh.plugin_host.loader import Operation, Plugin
+from forgemesh.plugin_host.spans import CallSpans
+from forgemesh.plugin_host.threads import WorkerThreads
+
+DEFAULT_CONCURRENCY = 16
+DEFAULT_TIMEOUT = 60.0
+LAST_WORDS = 0.5
+"""Seconds that an operation has to end by itself when its call is taken back or its time is over."""
+
+
+class Runner:
+    """
+    The calls of one host.
+
+    Must be made and used on the event loop; `tasks` owns what runs.
+    """
+
+    def __init__(
+        self, plugin: Plugin, identity: Identity, spans: CallSpans, tasks: asyncio.TaskGroup, *, queue_limit: int
+    ) -> None:
+        self._plugin = plugin
+        self._identity = identity
+        self._spans = spans
+        self._tasks = tasks
+        self._admission = Admission(plugin.definition.max_concurrency or DEFAULT_CONCURRENCY, queue_limit)
+        self._execution = Execution(plugin.definition.plugin_id)
+        self._threads = WorkerThreads(self._admission.concurrency)
+        self._waiting: deque[Call] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._blank = copy_context()
+        self._draining = False
+        self._drained = asyncio.Event()
+
+    @property
+    def capacity(self) -> int:
+        """How many calls this host takes at a time, its queue included."""
+        return self._admission.concurrency + self._admission.queue
+
+    def take(
+        self,
+        invocation: invocation_pb2.Invocation,
+        receiver: Receiver,
+        *,
+        credited: bool,
+        time_left: float | None = None,
+    ) -> Call:
+        """
+        Take a call on; `receiver` is told its answer later, never from within.
+
+        Raises InstanceDraining, WrongIncarnation, OperationNotFound or InstanceFull instead. `time_left` (seconds) is
+        what the transport allows, over and above what the invocation says.
+        """
+        if self._draining:
+            raise InstanceDraining(self._identity.instance_id)
+        self._identity.refuse_others(invocation.incarnation)
+        operation = self._operation(invocation.operation)
+        verdict = self._admission.arrive(credited=credited)
+        if verdict is Verdict.REFUSE:
+            raise InstanceFull(self._identity.instance_id, self._admission.running)
+        seconds = _seconds(invocation, operation, time_left)
+        call = Call(invocation, operation, receiver, self._spans.begin(invocation.traceparent), seconds)
+        call.timer = self._loop.call_later(seconds, self._expire, call)
+        if verdict is Verdict.RUN:
+            self._start(call)
+        else:
+            self._waiting.append(call)
+        return call
+
+    def cancel(self, call: Call) -> None:
+        """Nobody wants the call any more; without effect once it is answered."""
+        step_path = call.invocation.step_path
+        self._end_early(call, Cancelled(step_path), retryable=False)
+
+    async def drain(self) -> None:
+        """Take nothing on from now, and return when everything taken on has ended."""
+        self._draining = True
+        if not self._admission.idle:
+            await self._drained.wait()
+
+    def close(self) -> None:
+        """End the threads, as far as their operations end."""
+        self._threads.close()
+
+    def _operation(self, name: str) -> Operation:
+        operation = self._plugin.operations.get(name)
+        if operation is None:
+            raise OperationNotFound(self._plugin.definition.plugin_id, name, list(self._plugin.operations))
+        return operation
+
+    def _expire(self, call: Call) -> None:
+        self._end_early(call, StartToCloseTimeout(call.invocation.step_path, call.seconds), retryable=True)
+
+    def _end_early(self, call: Call, fault: Fault, *, retryable: bool) -> None:
+        """Tell the operation, and answer when it has ended or has used up its last words."""
+        if call.answer is not None or call.ending is not None:
+            return
+        failure = call.ending = failure_of(fault, call.invocation.step_path, retryable=retryable)
+        if not call.started:
+            self._admission.abandon()
+            self._waiting.remove(call)
+            self._finish(call, failure)
+            return
+        _cancel_timer(call)
+        call.timer = self._loop.call_later(LAST_WORDS, self._answer, call, failure)
+        if call.context is not None:
+            call.context.cancel()
+        if call.task is not None and call.begun:
+            call.task.cancel()
+
+    def _start(self, call: Call) -> None:
+        call.started = time.monotonic_ns()
+        context = self._blank.copy()
+        if call.operation.definition.asynchronous:
+            call.task = self._tasks.create_task(self._run(call), context=context)
+        else:
+            self._threads.submit(lambda: context.run(self._run_in_thread, call))
+
+    async def _run(self, call: Call) -> None:
+        call.begun = True
+        if call.ending is not None:  # before its first step: a task cancelled then would never get here
+            self._end(call, call.ending)
+            return
+        try:
+            outcome = await self._execution.run(call)
+        except asyncio.CancelledError:
+            step_path = call.invocation.step_path
+            self._end(call, failure_of(Cancelled(step_path), step_path, retryable=True))
+            raise
+        self._end(call, outcome)
+
+    def _run_in_thread(self, call: Call) -> None:
+        outcome = self._execution.run_in_thread(call)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._end, call, outcome)
+
+    def _end(self, call: Call, outcome: Outcome) -> None:
+        """The operation no longer runs: its place goes to the next."""
+        if self._admission.leave():
+            self._start(self._waiting.popleft())
+        self._finish(call, call.ending or outcome)
+
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        call.ended = True
+        self._answer(call, outcome)
+        call.receiver.released(call)
+        call.context = call.task = call.timer = None  # they refer to the call
+        if self._draining and self._admission.idle:
+            self._drained.set()
+
+    def _answer(self, call: Call, outcome: Outcome) -> None:
+        if call.answer is not None:
+            return
+        _cancel_timer(call)
+        call.finished = time.monotonic_ns()
+        call.answer = outcome
+        self._spans.end(
+            call.span,
+            call.invocation,
+            start=call.wall,
+            end=call.wall + call.finished - call.arrived,
+            queued=call.queued_micros,
+            failure=call.failure,
+        )
+        call.receiver.answered(call)
+
+
+def _seconds(invocation: invocation_pb2.Invocation, operation: Operation, time_left: float | None) -> float:
+    """How long a call may take: what its caller says, or the operation, or the mesh; never beyond the transport."""
+    if invocation.remaining_millis:
+        said = invocation.remaining_millis / 1000
+    else:
+        said = operation.definition.timeout or DEFAULT_TIMEOUT
+    return said if time_left is None else min(said, time_left)
+
+
+def _cancel_timer(call: Call) -> None:
+    if call.timer is not None:
+        call.timer.cancel()

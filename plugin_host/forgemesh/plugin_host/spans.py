@@ -1,0 +1,206 @@
+"""The span of each call: built straight as OTLP, and the parent of whatever spans the author adds."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context, trace
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.api.plugin.v1 import invocation_pb2
+from forgemesh.chassis import attributes
+from forgemesh.chassis.telemetry import (
+    ERROR,
+    SERVER,
+    SpanSink,
+    TraceParent,
+    new_span_id,
+    new_trace_id,
+    parse_traceparent,
+    set_attributes,
+)
+from forgemesh.faults import Code
+from forgemesh.plugin import PluginDefinition
+
+_MOST_CHILDREN = 1000
+_MOST_EVENTS = 128
+
+
+class CallSpan(trace.Span):
+    """
+    The span that an operation runs in, as the author's code sees it; the host ends it.
+
+    Spans that are started within it wait here until it ends: a killed process never leaves a child without its parent.
+    """
+
+    def __init__(self, trace_id: bytes, parent_id: bytes, recorded: bool) -> None:
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.span_id = new_span_id()
+        self.recorded = recorded
+        self.extra: dict[str, Any] | None = None
+        self.events: list[tuple[str, int, Mapping[str, Any]]] | None = None
+        self.children: list[Span] | None = []
+        self._context: trace.SpanContext | None = None
+
+    @property
+    def traceparent(self) -> str:
+        """For calls that the operation makes itself."""
+        return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-{self.recorded:02x}"
+
+    def enter(self) -> None:
+        """Make this the current span of the current context, which is the call's own."""
+        otel_context.attach(trace.set_span_in_context(self))
+
+    def hold(self, child: Span) -> bool:
+        """Keep a finished child until this span ends; false if it has ended, or holds as many as it may."""
+        if self.children is None or len(self.children) >= _MOST_CHILDREN:
+            return False
+        self.children.append(child)
+        return True
+
+    def get_span_context(self) -> trace.SpanContext:
+        if self._context is None:
+            self._context = trace.SpanContext(
+                int.from_bytes(self.trace_id),
+                int.from_bytes(self.span_id),
+                is_remote=False,
+                trace_flags=trace.TraceFlags(self.recorded),
+            )
+        return self._context
+
+    def is_recording(self) -> bool:
+        return self.recorded and self.children is not None
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self.set_attributes({key: value})
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        self.extra = {**(self.extra or {}), **attributes}
+
+    def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
+        self.events = self.events or []
+        if len(self.events) < _MOST_EVENTS:
+            self.events.append((name, timestamp or time.time_ns(), attributes or {}))
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        self.add_event("exception", {**_exception(exception), **(attributes or {})}, timestamp)
+
+    def set_status(self, status: Any, description: str | None = None) -> None:
+        """Without effect: the outcome of the call says how it ended."""
+
+    def update_name(self, name: str) -> None:
+        """Without effect: the name says which operation it is."""
+
+    def end(self, end_time: int | None = None) -> None:
+        """Without effect: the host ends it with the call."""
+
+
+class CallSpans:
+    """Begins and ends the spans of one host's calls; `incarnation` is asked for each time."""
+
+    def __init__(
+        self, sink: SpanSink, plugin: PluginDefinition, instance_id: str, incarnation: Callable[[], int]
+    ) -> None:
+        self._sink = sink
+        self._plugin = plugin
+        self._instance_id = instance_id
+        self._incarnation = incarnation
+        self._templates: dict[tuple[str, int], bytes] = {}
+
+    def begin(self, traceparent: str) -> CallSpan:
+        """A child of the caller's span; a trace of its own for a caller that has none."""
+        parent: TraceParent | None = parse_traceparent(traceparent) if traceparent else None
+        if parent is None:
+            return CallSpan(new_trace_id(), b"", True)
+        return CallSpan(parent.trace_id, parent.span_id, parent.sampled)
+
+    def end(
+        self,
+        call: CallSpan,
+        invocation: invocation_pb2.Invocation,
+        *,
+        start: int,
+        end: int,
+        queued: int,
+        failure: failure_pb2.Failure | None,
+    ) -> None:
+        """Send the span and what it held. Times are Unix nanoseconds, `queued` is microseconds."""
+        held, call.children = call.children, None
+        if not call.recorded or not self._sink.endpoints:
+            return
+        span = Span(
+            trace_id=call.trace_id,
+            span_id=call.span_id,
+            parent_span_id=call.parent_id,
+            start_time_unix_nano=start,
+            end_time_unix_nano=end,
+        )
+        span.MergeFromString(self._template(invocation.operation))
+        set_attributes(span, _of_invocation(invocation, queued))
+        _add_what_the_author_said(span, call)
+        if failure is not None:
+            _add_failure(span, failure)
+        self._sink.add(span)
+        for child in held or ():
+            self._sink.add(child)
+
+    def _template(self, operation: str) -> bytes:
+        """What all spans of an operation have in common."""
+        key = (operation, self._incarnation())
+        found = self._templates.get(key)
+        if found is None:
+            span = Span(name=f"execute {self._plugin.plugin_id}/{operation}", kind=SERVER)
+            facts = {
+                attributes.PLUGIN_ID: self._plugin.plugin_id,
+                attributes.PLUGIN_VERSION: self._plugin.version,
+                attributes.OPERATION: operation,
+                attributes.INSTANCE_ID: self._instance_id,
+                attributes.INSTANCE_INCARNATION: key[1],
+            }
+            set_attributes(span, facts)
+            found = self._templates[key] = span.SerializeToString()
+        return found
+
+
+def _of_invocation(invocation: invocation_pb2.Invocation, queued: int) -> dict[str, object]:
+    return {
+        attributes.EXECUTION_ID: invocation.execution_id,
+        attributes.STEP_PATH: invocation.step_path,
+        attributes.STEP_ATTEMPT: invocation.attempt,
+        attributes.IDEMPOTENCY_KEY: invocation.idempotency_key,
+        attributes.QUEUE_WAIT_MILLIS: queued / 1000,
+    }
+
+
+def _add_what_the_author_said(span: Span, call: CallSpan) -> None:
+    if call.extra:
+        set_attributes(span, call.extra)
+    for name, moment, facts in call.events or ():
+        set_attributes(span.events.add(name=name, time_unix_nano=moment), facts)
+
+
+def _add_failure(span: Span, failure: failure_pb2.Failure) -> None:
+    """A call that was taken back has no error: nobody wanted its result."""
+    set_attributes(span, {attributes.ERROR_TYPE: failure.reason})
+    if failure.code != Code.CANCELLED:
+        span.status.code = ERROR
+        span.status.message = failure.message
+
+
+def _exception(error: BaseException) -> dict[str, str]:
+    return {
+        attributes.EXCEPTION_TYPE: type(error).__qualname__,
+        attributes.EXCEPTION_MESSAGE: str(error),
+        attributes.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(error)),
+    }

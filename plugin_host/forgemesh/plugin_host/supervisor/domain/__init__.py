@@ -1,0 +1,1 @@
+"""What a supervised plugin host is, and how it changes."""

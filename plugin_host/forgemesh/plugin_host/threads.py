@@ -1,0 +1,42 @@
+"""Threads for synchronous operations."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+Job: TypeAlias = Callable[[], None]
+
+
+class WorkerThreads:
+    """
+    Runs jobs in at most `limit` threads, which are started as they are needed.
+
+    The threads do not keep the process alive: an operation that never returns cannot hold up its end.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._started = 0
+
+    def submit(self, job: Job) -> None:
+        """Run `job`, which raises nothing, as soon as a thread is free."""
+        self._jobs.put(job)
+        if self._idle.acquire(blocking=False) or self._started == self._limit:
+            return
+        self._started += 1
+        threading.Thread(target=self._work, name=f"operation-{self._started}", daemon=True).start()
+
+    def close(self) -> None:
+        """End the threads as their jobs end."""
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            self._idle.release()

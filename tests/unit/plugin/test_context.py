@@ -1,0 +1,62 @@
+import asyncio
+import math
+import time
+
+import pytest
+
+from forgemesh.plugin import Code, Context, OperationCancelled, OperationError
+
+
+def test_a_context_says_how_much_time_is_left() -> None:
+    assert 0 < Context(expires=time.monotonic() + 60).deadline <= 60
+    assert Context(expires=time.monotonic() - 1).deadline == 0
+    assert Context().deadline == math.inf
+
+
+def test_a_cancelled_context_tells_loops_to_end() -> None:
+    ctx = Context()
+    ctx.raise_if_cancelled()
+    ctx.cancel()
+
+    assert ctx.cancelled
+    with pytest.raises(OperationCancelled):
+        ctx.raise_if_cancelled()
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_cancellation_can_be_awaited(early: bool) -> None:
+    ctx = Context()
+    if early:
+        ctx.cancel()
+    waiting = asyncio.create_task(ctx.cancellation())
+    await asyncio.sleep(0)
+    ctx.cancel()
+
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_progress_stays_between_nothing_and_all() -> None:
+    told: list[tuple[float, str]] = []
+    ctx = Context(report=lambda fraction, note: told.append((fraction, note)))
+    await ctx.progress(-1)
+    await ctx.progress(0.5, note="trend")
+    await ctx.progress(7)
+
+    assert told == [(0.0, ""), (0.5, "trend"), (1.0, "")]
+
+
+async def test_progress_needs_no_listener() -> None:
+    await Context().progress(0.5)
+
+
+def test_an_operation_error_carries_text_only() -> None:
+    error = OperationError("FILE_NOT_FOUND", "no such file", metadata={"line": 7})  # type: ignore[dict-item]
+
+    assert error.metadata == {"line": "7"}
+    assert error.code is Code.FAILED_PRECONDITION
+    assert not error.retryable
+
+
+def test_an_operation_error_is_a_failure() -> None:
+    with pytest.raises(ValueError, match="other than OK"):
+        OperationError("FINE", "all is well", code=Code.OK)

@@ -1,0 +1,62 @@
+import os
+
+from forgemesh.plugin_host.supervisor.config import HostPlan
+from forgemesh.plugin_host.supervisor.environment import host_environment
+from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+
+SETTINGS = SupervisorSettings(registry="127.0.0.1:1", traces="127.0.0.1:2")
+
+
+def environment(ours: dict[str, str], **section: str) -> dict[str, str]:
+    plan = HostPlan(
+        instance_id="stats-1",
+        name="stats",
+        load="weather_stats:WeatherStats",
+        directories=("/plugins", "/shared"),
+        environment=section,
+        inherit=("WEATHER_LEDGER",),
+    )
+    return host_environment(plan, SETTINGS, ours, owner_token="secret")
+
+
+def test_a_host_gets_what_it_needs_and_no_more() -> None:
+    found = environment(
+        {
+            "PATH": "/bin",
+            "LC_ALL": "C.UTF-8",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "FORGEMESH_SUPERVISOR_LISTEN": "127.0.0.1:0",
+            "GRPC_VERBOSITY": "debug",
+        }
+    )
+
+    assert found == {
+        "PATH": "/bin",
+        "LC_ALL": "C.UTF-8",
+        "FORGEMESH_HOST_LOAD": "weather_stats:WeatherStats",
+        "FORGEMESH_HOST_PATH": f"/plugins{os.pathsep}/shared",
+        "FORGEMESH_HOST_INSTANCE_ID": "stats-1",
+        "FORGEMESH_HOST_NAME": "stats",
+        "FORGEMESH_HOST_OWNER_TOKEN": "secret",
+        "FORGEMESH_HOST_REGISTRY": "127.0.0.1:1",
+        "FORGEMESH_HOST_TRACES": "127.0.0.1:2",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def test_a_section_names_what_else_is_passed_on() -> None:
+    assert environment({"WEATHER_LEDGER": "/ledger"})["WEATHER_LEDGER"] == "/ledger"
+    assert "WEATHER_LEDGER" not in environment({})
+
+
+def test_a_section_sets_variables_over_ours() -> None:
+    assert environment({"TZ": "UTC"}, TZ="Europe/Berlin")["TZ"] == "Europe/Berlin"
+
+
+def test_nobody_else_says_who_a_host_is() -> None:
+    ours = {"FORGEMESH_HOST_INSTANCE_ID": "other", "FORGEMESH_HOST_QUEUE_LIMIT": "7"}
+    found = environment(ours, FORGEMESH_HOST_LOAD="other:Other")
+
+    assert found["FORGEMESH_HOST_INSTANCE_ID"] == "stats-1"
+    assert found["FORGEMESH_HOST_LOAD"] == "weather_stats:WeatherStats"
+    assert found["FORGEMESH_HOST_QUEUE_LIMIT"] == "7"

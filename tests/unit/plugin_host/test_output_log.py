@@ -1,0 +1,87 @@
+from pathlib import Path
+
+from hypothesis import given, strategies as st
+
+from forgemesh.plugin_host.supervisor import output
+from forgemesh.plugin_host.supervisor.output import CONTINUED, LONGEST_LINE, OutputLog
+
+
+def logged(path: Path, *chunks: bytes) -> OutputLog:
+    log = OutputLog(path)
+    for chunk in chunks:
+        log.add(chunk)
+    log.end()
+    log.close()
+    return log
+
+
+def test_lines_are_kept_however_they_arrive(tmp_path: Path) -> None:
+    path = tmp_path / "stats-1.log"
+    log = logged(path, b"first\nsec", b"ond\n\nthird")
+
+    assert path.read_bytes() == b"first\nsecond\n\nthird\n"
+    assert log.last_line == "third"
+
+
+def test_a_line_without_end_is_split_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "stats-1.log"
+    logged(path, *[b"x" * 65_536] * 16)
+
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(CONTINUED) for line in lines[:-1])
+    assert max(map(len, lines)) <= LONGEST_LINE + len(CONTINUED)
+    assert path.read_bytes().count(b"x") == 1_048_576
+
+
+def test_the_last_line_of_a_log_record_is_what_it_says(tmp_path: Path) -> None:
+    log = logged(tmp_path / "stats-1.log", b'{"level": "ERROR", "message": "no such file"}\n\n')
+
+    assert log.last_line == "no such file"
+
+
+def test_a_new_process_has_no_last_line_yet(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "stats-1.log")
+    log.add(b"of the old one\n")
+    log.forget()
+    log.note("process 7 started")
+    log.close()
+
+    assert log.last_line == ""
+
+
+def test_a_log_goes_on_over_restarts_of_the_supervisor(tmp_path: Path) -> None:
+    path = tmp_path / "stats-1.log"
+    logged(path, b"first\n")
+    logged(path, b"second\n")
+
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
+def test_a_log_never_takes_more_than_two_files(tmp_path: Path) -> None:
+    path = tmp_path / "stats-1.log"
+    line = b"x" * 9_999 + b"\n"
+    logged(path, *[line * 100] * (3 * output.LARGEST_FILE // (len(line) * 100)))
+
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["stats-1.log", "stats-1.log.1"]
+    assert all(found.stat().st_size <= output.LARGEST_FILE + 2_000_000 for found in tmp_path.iterdir())
+
+
+def test_a_disk_that_takes_nothing_does_not_stop_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "stats-1.log"
+    log = OutputLog(path)
+    log.close()
+    log.add(b"lost\n")
+    log.end()
+
+    assert log.last_line == "lost"
+
+
+@given(st.lists(st.binary(max_size=50)))
+def test_how_output_is_cut_into_chunks_makes_no_difference(chunks: list[bytes]) -> None:
+    import tempfile  # noqa: PLC0415 - tmp_path is one for all examples
+
+    with tempfile.TemporaryDirectory() as folder:
+        logged(Path(folder) / "a", *chunks)
+        logged(Path(folder) / "b", b"".join(chunks))
+
+        assert (Path(folder) / "a").read_bytes() == (Path(folder) / "b").read_bytes()
