@@ -50,13 +50,18 @@ class Registration:
         self._owner_token = owner_token
         self._ttl = ttl
         self._registered = False
+        self._leaving = False
         self.renewals = 0
 
     async def run(self, on_first: Callable[[], None]) -> None:
-        """Until cancelled; `on_first` is told once, after the first registration."""
+        """
+        Until cancelled, or until the lease is lost while the instance drains.
+
+        `on_first` is told once, after the first registration.
+        """
         failures = 0
         told = False
-        while True:
+        while self._registered or not self._leaving:
             try:
                 if self._registered:
                     await self._renew()
@@ -72,7 +77,8 @@ class Registration:
             await asyncio.sleep(self._pause(failures))
 
     async def announce_drain(self) -> None:
-        """Ask that no new calls be routed here; what the registry says to that changes nothing."""
+        """Ask that no new calls be routed here, and register no more; what the registry says to it changes nothing."""
+        self._leaving = True
         await self._leave(drain=True)
 
     async def end(self) -> None:

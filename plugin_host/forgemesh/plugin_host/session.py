@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
@@ -16,15 +17,24 @@ from forgemesh.plugin_host.outgoing import Outgoing
 from forgemesh.plugin_host.runner import Runner
 from forgemesh.plugin_host.scope import task_scope
 
+_log = logging.getLogger(__name__)
+
+PATIENCE = 30.0
+
 Write = Callable[[session_pb2.SessionResponse], Awaitable[None]]
 
 
 class Sessions:
-    """The open sessions of one host, which share its credits."""
+    """
+    The open sessions of one host, which share its credits.
 
-    def __init__(self, capacity: int) -> None:
+    A caller that reads nothing for `patience` seconds while something waits for it loses its session.
+    """
+
+    def __init__(self, capacity: int, *, patience: float = PATIENCE) -> None:
         self._pool = CreditPool(capacity)
         self._open: set[Session] = set()
+        self.patience = patience
         self.draining = False
 
     def enter(self, session: Session) -> None:
@@ -86,8 +96,11 @@ class Session:
         self._sessions.enter(self)
         try:
             self.held = self._sessions.grant(self)
-            await write(session_pb2.SessionResponse(hello=hello, credits=self.held))
+            async with asyncio.timeout(self._sessions.patience):
+                await write(session_pb2.SessionResponse(hello=hello, credits=self.held))
             await self._serve(requests, first, write)
+        except TimeoutError:
+            _log.warning("caller %s reads nothing, its session ends", first.hello.caller_id)
         finally:
             self._sessions.leave(self)
             for call in list(self._calls.values()):
@@ -160,7 +173,8 @@ class Session:
         while True:
             message = self._next_message()
             if message is not None:
-                await write(message)
+                async with asyncio.timeout(self._sessions.patience):
+                    await write(message)
             elif self._is_over():
                 return
             else:

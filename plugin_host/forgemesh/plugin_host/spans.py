@@ -58,9 +58,10 @@ class CallSpan(trace.Span):
 
     def hold(self, child: Span) -> bool:
         """Keep a finished child until this span ends; false if it has ended, or holds as many as it may."""
-        if self.children is None or len(self.children) >= _MOST_CHILDREN:
+        children = self.children  # another thread may end the span meanwhile
+        if children is None or len(children) >= _MOST_CHILDREN:
             return False
-        self.children.append(child)
+        children.append(child)
         return True
 
     def get_span_context(self) -> trace.SpanContext:

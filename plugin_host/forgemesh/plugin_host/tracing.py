@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from importlib import import_module
 from typing import Any
 
@@ -18,12 +19,14 @@ class LazyTracerProvider(trace.TracerProvider):
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._provider: trace.TracerProvider | None = None
+        self._making = threading.Lock()
 
     def get_tracer(self, *arguments: Any, **options: Any) -> trace.Tracer:
         """A tracer of the SDK."""
-        if self._provider is None:
-            author_spans = import_module("forgemesh.plugin_host.author_spans")
-            self._provider = author_spans.tracer_provider(self._sink, self._loop)
+        with self._making:
+            if self._provider is None:
+                author_spans = import_module("forgemesh.plugin_host.author_spans")
+                self._provider = author_spans.tracer_provider(self._sink, self._loop)
         return self._provider.get_tracer(*arguments, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import secrets
@@ -9,10 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from forgemesh.chassis.status import rpc_status_of
-from forgemesh.faults import Fault
-from forgemesh.faults.service import Internal
+from forgemesh.faults import Fault, Violation
+from forgemesh.faults.service import Internal, InvalidRequest
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class _Guarded(grpc.GenericRpcHandler):
 
 
 def _wrap(handler: Any, method: str) -> Any:
+    """The handler, guarded; a single request is read by the guard, so that one that cannot be read is refused."""
+    read = None if handler.request_streaming else handler.request_deserializer
     if handler.response_streaming:
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
@@ -60,41 +64,62 @@ def _wrap(handler: Any, method: str) -> Any:
         stream = handler.stream_stream or handler.unary_stream
         # a handler that writes to the context itself is a coroutine; one that yields is not
         guard = _guard_unary if inspect.iscoroutinefunction(stream) else _guard_stream
-        inner: Any = guard(stream, method)
+        inner: Any = guard(stream, method, read)
     else:
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        inner = _guard_unary(handler.stream_unary or handler.unary_unary, method)
-    return make(inner, handler.request_deserializer, handler.response_serializer)
+        inner = _guard_unary(handler.stream_unary or handler.unary_unary, method, read)
+    return make(inner, None if read else handler.request_deserializer, handler.response_serializer)
 
 
-def _guard_unary(inner: Any, method: str) -> Any:
+def _read(request: Any, read: Any) -> Any:
+    if read is None:
+        return request
+    try:
+        return read(request)
+    except DecodeError as error:
+        raise InvalidRequest([Violation("message", f"cannot be read: {error}")]) from error
+
+
+def _guard_unary(inner: Any, method: str, read: Any) -> Any:
     async def run(request: Any, context: Any) -> Any:
         try:
-            return await inner(request, context)
+            return await inner(_read(request, read), context)
         except grpc.aio.AbortError:
             raise
-        except Exception as error:  # noqa: BLE001 - the seam
-            await context.abort_with_status(rpc_status_of(_as_fault(error, method)))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the seam
+            await _refuse(error, context, method)
 
     return run
 
 
-def _guard_stream(inner: Any, method: str) -> Any:
+def _guard_stream(inner: Any, method: str, read: Any) -> Any:
     async def run(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in inner(request, context):
+            async for response in inner(_read(request, read), context):
                 yield response
         except grpc.aio.AbortError:
             raise
-        except Exception as error:  # noqa: BLE001 - the seam
-            await context.abort_with_status(rpc_status_of(_as_fault(error, method)))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the seam
+            await _refuse(error, context, method)
 
     return run
 
 
-def _as_fault(error: Exception, method: str) -> Fault:
+async def _refuse(error: Exception | asyncio.CancelledError, context: Any, method: str) -> None:
+    """
+    End the call with what the error says.
+
+    A cancellation of the call itself goes on. One that arose inside is a bug, and grpc would leave the caller waiting.
+    """
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
+    await context.abort_with_status(rpc_status_of(_as_fault(error, method)))
+
+
+def _as_fault(error: BaseException, method: str) -> Fault:
     if isinstance(error, Fault):
         return error
     incident = secrets.token_hex(4)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
@@ -35,12 +36,16 @@ FLUSH_PATIENCE = 5.0
 MAX_BACKOFF = 2.0
 MAX_TEXT = 4096
 
+_TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
+)
+
 INTERNAL = Span.SPAN_KIND_INTERNAL
 SERVER = Span.SPAN_KIND_SERVER
 CLIENT = Span.SPAN_KIND_CLIENT
 ERROR = Status.STATUS_CODE_ERROR
 
-Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[ExportTraceServiceRequest, ExportTraceServiceResponse]
+Export: TypeAlias = grpc.aio.UnaryUnaryMultiCallable[bytes, ExportTraceServiceResponse]
 
 _WORTH_ANOTHER_TRY = frozenset(
     {
@@ -70,16 +75,13 @@ class TraceParent:
 
 def parse_traceparent(text: str) -> TraceParent | None:
     """The trace context, or None if the text is not a valid one."""
-    parts = text.split("-")
-    if len(parts) < 4 or (len(parts[0]), len(parts[1]), len(parts[2]), len(parts[3])) != (2, 32, 16, 2):
+    match = _TRACEPARENT.fullmatch(text)
+    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
         return None
-    try:
-        trace_id, span_id, flags = bytes.fromhex(parts[1]), bytes.fromhex(parts[2]), int(parts[3], 16)
-    except ValueError:
+    trace_id, span_id = bytes.fromhex(match["trace"]), bytes.fromhex(match["span"])
+    if not any(trace_id) or not any(span_id):
         return None
-    if parts[0] == "ff" or not any(trace_id) or not any(span_id):
-        return None
-    return TraceParent(trace_id, span_id, bool(flags & 1))
+    return TraceParent(trace_id, span_id, bool(int(match["flags"], 16) & 1))
 
 
 def new_trace_id() -> bytes:
@@ -153,11 +155,16 @@ class SpanSink:
         if self._lines:
             self._lines[0].on_taken = self._taken
 
-    def add(self, span: Span, mark: object = None) -> None:
-        """Queue one span; `on_sent(mark)` is told the mark of the last span of each batch that was taken."""
+    def add(self, span: Span | bytes, mark: object = None) -> None:
+        """
+        Queue one span, as a message or encoded.
+
+        `on_sent(mark)` is told the mark of the last span of each batch that was taken.
+        """
         self.counts.added += 1
+        encoded = span if isinstance(span, bytes) else span.SerializeToString()
         for line in self._lines:
-            line.add(span, mark)
+            line.add(encoded, mark)
         if not self._lines:
             self._taken(1, mark)
 
@@ -174,7 +181,8 @@ class SpanSink:
 
     def waiting(self) -> list[tuple[Span, object]]:
         """Spans and marks that the first endpoint has not taken yet."""
-        return list(self._lines[0].waiting) if self._lines else []
+        first = self._lines[0].waiting if self._lines else []
+        return [(Span.FromString(encoded), mark) for encoded, mark in first]
 
     def _taken(self, spans: int, mark: object) -> None:
         self.counts.sent += spans
@@ -189,18 +197,18 @@ class Line:
     resource: Resource
     counts: SpanCounts
     on_taken: Callable[[int, object], None] = lambda spans, mark: None
-    waiting: list[tuple[Span, object]] = field(default_factory=list)
+    waiting: list[tuple[bytes, object]] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     failing: bool = False
 
-    def add(self, span: Span, mark: object) -> None:
+    def add(self, encoded: bytes, mark: object) -> None:
         """Queue one span, or count it as lost if the queue is full."""
         if len(self.waiting) >= QUEUE_LIMIT:
             self.counts.lost += 1
             return
-        self.waiting.append((span, mark))
+        self.waiting.append((encoded, mark))
         if len(self.waiting) == 1:
             self.begun.set()
         elif len(self.waiting) >= BATCH:
@@ -215,7 +223,7 @@ class Line:
         """Send once a batch is full or INTERVAL after its first span, until closed; then what is left."""
         try:
             async with connect(self.endpoint, keepalive=False) as channel:
-                export = channel.unary_unary(EXPORT, _serialize, _deserialize)
+                export: Export = channel.unary_unary(EXPORT, response_deserializer=_deserialize)
                 while not self.closing.is_set():
                     await self.begun.wait()
                     await _either(self.full, INTERVAL)
@@ -232,8 +240,7 @@ class Line:
         """Send what waits now; what comes meanwhile waits for the next batch, so that batches do not shrink."""
         left = len(self.waiting)
         while left > 0:
-            request = self._request(min(left, BATCH))
-            spans = len(request.resource_spans[0].scope_spans[0].spans)
+            request, spans = self._request(min(left, BATCH))
             refused = await self._send(export, request, spans)
             if refused is None:
                 return
@@ -243,19 +250,18 @@ class Line:
             self.counts.lost += refused
             self.on_taken(spans - refused, mark)
 
-    def _request(self, size: int) -> ExportTraceServiceRequest:
-        """The next batch, as much of it as one message may carry."""
-        while True:
-            spans = [span for span, _ in self.waiting[:size]]
-            scope = ScopeSpans(scope=InstrumentationScope(name="forgemesh"), spans=spans)
-            request = ExportTraceServiceRequest(
-                resource_spans=[ResourceSpans(resource=self.resource, scope_spans=[scope])]
-            )
-            if size == 1 or request.ByteSize() <= BATCH_BYTES:
-                return request
-            size //= 2
+    def _request(self, size: int) -> tuple[bytes, int]:
+        """The next batch, as much of it as one message may carry, and how many spans that is."""
+        batch: list[bytes] = []
+        room = BATCH_BYTES
+        for encoded, _ in self.waiting[:size]:
+            room -= len(encoded)
+            if room < 0 and batch:
+                break
+            batch.append(encoded)
+        return _encoded_request(self.resource, batch), len(batch)
 
-    async def _send(self, export: Export, request: ExportTraceServiceRequest, spans: int) -> int | None:
+    async def _send(self, export: Export, request: bytes, spans: int) -> int | None:
         """How many of the spans were refused for good; None if the sink closes before the endpoint answers."""
         wait = 0.1
         while True:
@@ -338,8 +344,23 @@ async def _either(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), seconds)
 
 
-def _serialize(request: ExportTraceServiceRequest) -> bytes:
-    return request.SerializeToString()
+def _encoded_request(resource: Resource, spans: Sequence[bytes]) -> bytes:
+    """An ExportTraceServiceRequest of spans that are encoded already."""
+    scope = ScopeSpans(scope=InstrumentationScope(name="forgemesh")).SerializeToString()
+    scope += b"".join(_field(ScopeSpans.SPANS_FIELD_NUMBER, span) for span in spans)
+    whole = ResourceSpans(resource=resource).SerializeToString() + _field(ResourceSpans.SCOPE_SPANS_FIELD_NUMBER, scope)
+    return _field(ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER, whole)
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A length-delimited protobuf field of a number below 16."""
+    head = bytearray((number << 3 | 2,))
+    size = len(data)
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + data
 
 
 def _deserialize(data: bytes) -> ExportTraceServiceResponse:

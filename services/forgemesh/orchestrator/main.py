@@ -33,14 +33,14 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
-from forgemesh.orchestrator.settings import Settings
+from forgemesh.orchestrator.settings import OrchestratorSettings
 
 _log = logging.getLogger(__name__)
 
 RECOVERY_PERIOD = 10.0
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
     """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
     orchestrator_id = str(ULID()).lower()
     parse = partial(_parse, CelCompiler())
@@ -93,7 +93,7 @@ def _log_commits(counts: CommitCounts) -> None:
     _log.info("%d writes in %d commits, %.1f each", counts.writes, counts.commits, mean, extra=facts)
 
 
-def _mesh(settings: Settings) -> dict[str, str]:
+def _mesh(settings: OrchestratorSettings) -> dict[str, str]:
     named = {
         "registry": settings.registry,
         "balancer": settings.balancer,
@@ -104,7 +104,7 @@ def _mesh(settings: Settings) -> dict[str, str]:
 
 
 def main() -> None:
-    service_main(Settings, "orchestrator", run)
+    service_main(OrchestratorSettings, "orchestrator", run)
 
 
 if __name__ == "__main__":

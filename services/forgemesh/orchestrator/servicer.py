@@ -7,7 +7,7 @@ from typing import Any
 
 from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
-from forgemesh.chassis.paging import page_of, page_size
+from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.telemetry import parse_traceparent
 from forgemesh.orchestrator.application.definitions import Definitions
@@ -43,10 +43,14 @@ class OrchestratorServicer(OrchestratorServiceServicer):
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> pb.ListDefinitionsResponse:
         found = await self._definitions.known(_namespace(request.namespace), request.name)
-        page, token = page_of(found, request.page_token, page_size(request.page_size, default=100))
+        after = key_before(request.page_token, 2)
+        names = [(kept.definition.name, kept.definition.version) for kept in found]
+        start = names.index(after) + 1 if after in names else 0
+        end = start + size_of(request.page_size)
+        page = found[start:end]
         return pb.ListDefinitionsResponse(
             definitions=[definition_to_message(kept.definition, kept.created_at, source=False) for kept in page],
-            next_page_token=token,
+            next_page_token=token_after(*names[end - 1]) if end < len(found) else "",
         )
 
     async def StartExecution(self, request: pb.StartExecutionRequest, context: Any) -> pb.StartExecutionResponse:
@@ -68,17 +72,18 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         return pb.GetExecutionResponse(execution=execution_to_message(state))
 
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> pb.ListExecutionsResponse:
-        size = page_size(request.page_size, default=50)
+        size = size_of(request.page_size, usual=50)
+        before = key_before(request.page_token, 1)
         rows = await self._executions.page(
             _namespace(request.namespace),
             request.workflow,
             _STATUS.get(request.status),
-            int(request.page_token) if request.page_token.isdecimal() else 0,
+            int(before[0]) if before is not None and before[0].isdecimal() else 0,
             size + 1,
         )
         return pb.ListExecutionsResponse(
             executions=[row_to_message(row) for row in rows[:size]],
-            next_page_token=str(rows[size - 1].key) if len(rows) > size else "",
+            next_page_token=token_after(str(rows[size - 1].key)) if len(rows) > size else "",
         )
 
     async def WatchExecution(

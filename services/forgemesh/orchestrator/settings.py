@@ -9,7 +9,7 @@ from forgemesh.chassis.service import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(ServiceSettings):
+class OrchestratorSettings(ServiceSettings):
     """Addresses are host:port; `traces` and `supervisor` may be empty, `advertise` is what GetMesh names for itself."""
 
     listen: str = "127.0.0.1:7401"

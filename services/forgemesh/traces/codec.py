@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from forgemesh.api.traces.v1 import span_pb2, trace_service_pb2
 from forgemesh.chassis.attributes import EXECUTION_ID, SERVICE_INSTANCE_ID, SERVICE_NAME
+from forgemesh.chassis.pages import key_before, token_after
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.traces.domain.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Delivery, Place, Span, StoredSpan
@@ -101,7 +101,7 @@ def _answer(refused: Counter[str]) -> ExportTraceServiceResponse:
 
 def trace_id_of(text: str) -> bytes:
     """Raises InvalidRequest unless the text is 32 hex digits."""
-    if len(text) == 2 * TRACE_ID_BYTES and all(digit in "0123456789abcdefABCDEF" for digit in text):
+    if _is_hexadecimal(text, TRACE_ID_BYTES):
         return bytes.fromhex(text)
     raise InvalidRequest([Violation("trace_id", "must be 32 hex digits")])
 
@@ -199,29 +199,25 @@ def to_summary(summary: TraceSummary) -> trace_service_pb2.TraceSummary:
 
 def to_page_token(start: int, key: bytes) -> str:
     """Opaque to clients."""
-    return base64.urlsafe_b64encode(start.to_bytes(8, "big") + key).decode()
+    return token_after(str(start), key.hex())
 
 
 def place_of(token: str, key_bytes: int) -> Place | None:
     """Where the page before ended; None for the first page. Raises InvalidRequest for any other text."""
-    if not token:
+    key = key_before(token, 2)
+    if key is None:
         return None
-    try:
-        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-    except ValueError:
-        raw = b""
-    if len(raw) != 8 + key_bytes or raw[0] & 0x80:
-        raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
-    return Place(int.from_bytes(raw[:8], "big"), raw[8:])
+    start, hexadecimal = key
+    if start.isdecimal() and len(start) < 20 and int(start) <= _LATEST and _is_hexadecimal(hexadecimal, key_bytes):
+        return Place(int(start), bytes.fromhex(hexadecimal))
+    raise InvalidRequest([Violation("page_token", "must come from an earlier response to the same request")])
 
 
-def page_size_of(wanted: int, *, usual: int, most: int) -> int:
-    """Zero means the usual size; raises InvalidRequest for less."""
-    if wanted < 0:
-        raise InvalidRequest([Violation("page_size", "must not be negative")])
-    return min(wanted or usual, most)
-
-
-def next_place(spans: Sequence[StoredSpan], *, more: bool) -> str:
+def next_page(spans: Sequence[StoredSpan], *, more: bool) -> str:
     """The token of the page after these spans; empty if there is none."""
     return to_page_token(spans[-1].start, spans[-1].span_id) if more else ""
+
+
+def _is_hexadecimal(text: str, size: int) -> bool:
+    """Whether the text says `size` bytes."""
+    return len(text) == 2 * size and all(digit in "0123456789abcdefABCDEF" for digit in text)

@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp, tr
 
 from forgemesh.api.traces.v1 import trace_service_pb2 as pb
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceServicer
+from forgemesh.chassis.pages import size_of
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.traces import codec
@@ -38,7 +39,7 @@ class TracesServicer(TraceServiceServicer):
         trace_id = await self._trace_id(request)
         spans, more = await self._traces.trace(trace_id, after)
         return pb.GetTraceResponse(
-            trace_id=trace_id.hex(), spans=codec.to_spans(spans), next_page_token=codec.next_place(spans, more=more)
+            trace_id=trace_id.hex(), spans=codec.to_spans(spans), next_page_token=codec.next_page(spans, more=more)
         )
 
     async def _trace_id(self, request: pb.GetTraceRequest) -> bytes:
@@ -50,7 +51,7 @@ class TracesServicer(TraceServiceServicer):
 
     async def ListTraces(self, request: pb.ListTracesRequest, context: Any) -> pb.ListTracesResponse:
         after = codec.place_of(request.page_token, TRACE_ID_BYTES)
-        size = codec.page_size_of(request.page_size, usual=50, most=500)
+        size = size_of(request.page_size, usual=50)
         found, more = await self._traces.newest(after, size)
         token = codec.to_page_token(found[-1].start, found[-1].trace_id) if more else ""
         return pb.ListTracesResponse(traces=[codec.to_summary(summary) for summary in found], next_page_token=token)

@@ -16,7 +16,8 @@ from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
-COMMAND = (sys.executable, "-m", "forgemesh.plugin_host.main")
+COMMAND = (sys.executable, "-P", "-m", "forgemesh.plugin_host.main")
+"""With -P nothing in the directory that it is started in takes the place of a library."""
 _CHUNK = 64 * 1024
 _LAST_OUTPUT = 1.0
 """Seconds that the output may stay open after the process has ended: something it started may hold it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,13 +13,21 @@ from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_option
 
 from forgemesh.faults.workflow import ExpressionError
 from forgemesh.orchestrator.domain.expression import ExpressionMistake
+from forgemesh.orchestrator.domain.template import without_strings
 
 MAX_SOURCE = 4096
 MAX_ITEMS = 500
 """Items that `map` and `filter` may run over: their cost is quadratic."""
+MAX_SPLIT = 4 * MAX_ITEMS
+"""Characters of a text that may be split for them."""
 
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (.*)")
+_NOISE = re.compile(r"^(?:INVALID_ARGUMENT: ERROR: |<input>:-1:-1: |[A-Z_]+: )+| \(in container ''\)| \[[A-Z_]+\]$")
+_EXPECTING = re.compile(r" expecting \{.*\}")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _QUADRATIC = re.compile(r"\.\s*(?:map|filter|transformList|transformMap)\s*\(")
+_SPLIT = re.compile(r"\.\s*split\s*\(")
+_STEP = re.compile(r"(?<![\w.])steps\b(?:\s*\.\s*(\w+)(?:\s*\.\s*(\w+))?)?")
 
 
 class CelProgram:
@@ -28,6 +37,7 @@ class CelProgram:
         self._source = source
         self._expression = expression
         self._quadratic = bool(_QUADRATIC.search(source))
+        self._longest_text = MAX_SPLIT if _SPLIT.search(source) else math.inf
 
     @property
     def source(self) -> str:
@@ -35,13 +45,13 @@ class CelProgram:
 
     def evaluate(self, bindings: Mapping[str, object]) -> object:
         """See Program; an evaluation error comes back from CEL as a value and is raised here."""
-        if self._quadratic and any(_has_long_list(value) for value in bindings.values()):
-            raise ExpressionError(
-                self._source,
-                f"`map` and `filter` run over at most {MAX_ITEMS} items; let a plugin work on lists of this size",
-            )
         try:
-            value = self._expression.eval(data=dict(bindings))
+            if self._quadratic and any(_is_long(value, self._longest_text) for value in bindings.values()):
+                raise ExpressionError(
+                    self._source,
+                    f"`map` and `filter` run over at most {MAX_ITEMS} items; let a plugin work on lists of this size",
+                )
+            value = self._expression.eval(data=_nested(bindings))
             if value.type() == cel.Type.ERROR:
                 raise ExpressionError(self._source, _clean(str(value.value())))
             return _json(value.plain_value())
@@ -52,23 +62,27 @@ class CelProgram:
 class CelCompiler:
     """Compiles against declared variables, so that a wrong name is refused before anything runs."""
 
-    def compile(self, source: str, variables: Sequence[str], *, boolean: bool = False) -> CelProgram:
+    def compile(self, source: str, variables: Collection[str], *, boolean: bool = False) -> CelProgram:
         """See Compiler."""
         if len(source.encode()) > MAX_SOURCE:
             raise ExpressionMistake(
                 f"the expression has {len(source.encode())} bytes, at most {MAX_SOURCE} are allowed"
             )
+        if not source.strip():
+            raise ExpressionMistake("the expression is empty")
         try:
-            expression = _environment(frozenset(variables)).compile(source)
+            expression = _environment().compile(source)
         except RuntimeError as error:
-            raise _mistake(str(error), variables) from error
+            raise _mistake(str(error), source) from error
+        _check_steps(source, variables)
         if boolean and expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
             raise ExpressionMistake(f"a condition must be true or false, this gives {expression.return_type().name()}")
         return CelProgram(source, expression)
 
 
-@lru_cache(maxsize=256)
-def _environment(variables: frozenset[str]) -> Any:
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    """The same for all expressions, since one costs milliseconds; which steps may be named is checked apart."""
     extensions = [
         ext_strings.ExtStrings(),
         ext_math.ExtMath(),
@@ -76,30 +90,74 @@ def _environment(variables: frozenset[str]) -> Any:
         ext_bindings.ExtBindings(),
         ext_encoders.ExtEncoders(),
     ]
-    types = {name: cel.Type.STRING if name.endswith(".status") else cel.Type.DYN for name in variables}
-    return cel.NewEnv(variables=types, extensions=extensions)
+    variables = dict.fromkeys(("input", "execution", "steps"), cel.Type.DYN)
+    return cel.NewEnv(variables=variables, extensions=extensions)
 
 
-def _mistake(text: str, variables: Sequence[str]) -> ExpressionMistake:
+def _check_steps(source: str, variables: Collection[str]) -> None:
+    """Raises ExpressionMistake for a step that cannot be read here, and for any other use of `steps`."""
+    for found in _STEP.finditer(without_strings(source)):
+        step_id, fact = found[1], found[2]
+        if f"steps.{step_id}.{fact}" in variables:
+            continue
+        before = source[: found.start()]
+        line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
+        if step_id is not None and f"steps.{step_id}.output" in variables:
+            message = f"of a step, read steps.{step_id}.output or steps.{step_id}.status"
+        else:
+            message = f"undeclared reference to '{''.join(found[0].split()):.100}'{_known_steps(variables)}"
+        raise ExpressionMistake(message, line, column)
+
+
+def _known_steps(variables: Collection[str]) -> str:
+    steps = sorted({variable.split(".")[1] for variable in variables if variable.startswith("steps.")})
+    listed = ", ".join(steps[:16]) + (", ..." if len(steps) > 16 else "")
+    return f"; steps that have ended here: {listed}" if steps else "; no step has ended here yet"
+
+
+def _nested(bindings: Mapping[str, object]) -> dict[str, object]:
+    """`steps.<id>.<fact>` as objects in one another."""
+    steps: dict[str, dict[str, object]] = {}
+    nested: dict[str, object] = {"steps": steps}
+    for variable, value in bindings.items():
+        _, *path = variable.split(".")
+        if path:
+            steps.setdefault(path[0], {})[path[1]] = value
+        else:
+            nested[variable] = value
+    return nested
+
+
+def _mistake(text: str, source: str) -> ExpressionMistake:
     match = _POSITION.search(text)
     if match is None:
         return ExpressionMistake(_clean(text))
-    message = match[3].removesuffix(" (in container '')")
-    if message.startswith("undeclared reference"):
-        steps = sorted({name.split(".")[1] for name in variables if name.startswith("steps.")})
-        known = f"; steps that have ended here: {', '.join(steps)}" if steps else "; no step has ended here yet"
-        message += known if "'steps" in message else f"; known: {', '.join(sorted({'input', 'execution', 'steps'}))}"
-    return ExpressionMistake(message, int(match[1]), int(match[2]))
+    line, column, message = int(match[1]), int(match[2]), _EXPECTING.sub("", _clean(match[3]))
+    undeclared = _UNDECLARED.match(message)
+    if undeclared is None:
+        return ExpressionMistake(message, line, column)
+    name = undeclared[1]
+    message = f"undeclared reference to '{name:.100}'; known: execution, input, steps"
+    return ExpressionMistake(message, line, _start_of(name, source.split("\n")[line - 1], column))
+
+
+def _start_of(name: str, line: str, column: int) -> int:
+    """CEL points at a name or, if it is a function's, behind it."""
+    return column - len(name) if line[: column - 1].endswith(name) else column
 
 
 def _clean(text: str) -> str:
-    return text.split("\n", 1)[0].removeprefix("INVALID_ARGUMENT: ERROR: ").strip()
+    if text.startswith("Unable to convert"):
+        return "it gives a value that JSON cannot say; end an optional one with `.orValue(...)`"
+    return _NOISE.sub("", text.split("\n", 1)[0]).strip()
 
 
-def _has_long_list(value: object) -> bool:
+def _is_long(value: object, longest_text: float) -> bool:
+    if isinstance(value, str):
+        return len(value) > longest_text
     if isinstance(value, list):
-        return len(value) > MAX_ITEMS or any(_has_long_list(item) for item in value)
-    return isinstance(value, dict) and any(_has_long_list(item) for item in value.values())
+        return len(value) > MAX_ITEMS or any(_is_long(item, longest_text) for item in value)
+    return isinstance(value, dict) and any(_is_long(item, longest_text) for item in value.values())
 
 
 def _json(value: object) -> object:
@@ -108,6 +166,8 @@ def _json(value: object) -> object:
         return {key: _json(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list):
         return [_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it gives {value}, which JSON cannot say")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"it gives a {type(value).__name__}, which JSON cannot say; convert it to a text or a number")

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis import attributes as names
-from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, attribute, set_attributes
+from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, usual_attribute
+from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.trace import ATTEMPT, RUN, ExecutionTrace, SpanFacts, span_id
@@ -62,25 +62,67 @@ class SpanExporter:
             self._marked = sent
 
 
-def encode(trace: ExecutionTrace, facts: SpanFacts) -> Span:
-    """The span as OTLP."""
+def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
+    """The span as OTLP has it on the wire."""
     started = trace.started
     assert started is not None
     execution_id = trace.execution_id
-    span = Span(
-        trace_id=started.trace_id,
-        span_id=span_id(execution_id, facts.key),
-        parent_span_id=started.parent_span_id if facts.parent is None else span_id(execution_id, facts.parent),
-        name=facts.name,
-        kind=_KINDS.get(facts.key[0], INTERNAL),
-        start_time_unix_nano=facts.start,
-        end_time_unix_nano=max(facts.start, facts.end),
-        attributes=[
-            attribute(names.EXECUTION_ID, execution_id),
-            _often(names.WORKFLOW_NAME, started.workflow),
-            *_own(facts),
-        ],
+    return encoded_span(
+        started.trace_id,
+        span_id(execution_id, facts.key),
+        started.parent_span_id if facts.parent is None else span_id(execution_id, facts.parent),
+        facts.name,
+        _KINDS.get(facts.key[0], INTERNAL),
+        facts.start,
+        max(facts.start, facts.end),
+        _attributes(execution_id, started, facts),
+        _rest(execution_id, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
     )
+
+
+def _attributes(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> list[bytes]:
+    found = [usual_attribute(names.EXECUTION_ID, execution_id), _what(started.workflow, facts.facts)]
+    if facts.dispatch is not None:
+        where = facts.dispatch
+        found.append(_where(where.instance_id, where.incarnation, where.plugin_version))
+        found.append(_how(where.policy, where.candidates, where.eligible, where.excluded))
+    if facts.failure is not None:
+        found.append(usual_attribute(names.ERROR_TYPE, facts.failure.reason))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _what(workflow: str, facts: tuple[tuple[str, str | int], ...]) -> bytes:
+    own = (encoded_attribute(_NAMES[key], value) for key, value in facts)
+    return b"".join((encoded_attribute(names.WORKFLOW_NAME, workflow), *own))
+
+
+@lru_cache(maxsize=1024)
+def _where(instance_id: str, incarnation: int, version: str) -> bytes:
+    return b"".join(
+        (
+            encoded_attribute(names.INSTANCE_ID, instance_id),
+            encoded_attribute(names.INSTANCE_INCARNATION, incarnation),
+            encoded_attribute(names.PLUGIN_VERSION, version),
+        )
+    )
+
+
+@lru_cache(maxsize=1024)
+def _how(policy: str, candidates: int, eligible: int, excluded: tuple[str, ...]) -> bytes:
+    return b"".join(
+        (
+            encoded_attribute(names.PICK_POLICY, policy),
+            encoded_attribute(names.PICK_CANDIDATES, candidates),
+            encoded_attribute(names.PICK_ELIGIBLE, eligible),
+            encoded_attribute(names.PICK_EXCLUDED, "; ".join(excluded)) if excluded else b"",
+        )
+    )
+
+
+def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> Span:
+    """What few spans have."""
+    span = Span()
     if facts.failure is not None:
         span.status.CopyFrom(Status(code=ERROR, message=facts.failure.message[:512]))
     for link in facts.links:
@@ -90,31 +132,6 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> Span:
         set_attributes(span, {names.WORKFLOW_VERSION: started.workflow_version})
         _link_caller(span, started.linked_span)
     return span
-
-
-def _own(facts: SpanFacts) -> list[KeyValue]:
-    found = [_often(_NAMES[key], value) for key, value in facts.facts.items() if key in _NAMES]
-    dispatch = facts.facts.get("dispatch")
-    if isinstance(dispatch, e.Dispatch):
-        found += (
-            _often(names.PLUGIN_VERSION, dispatch.plugin_version),
-            _often(names.INSTANCE_ID, dispatch.instance_id),
-            _often(names.INSTANCE_INCARNATION, dispatch.incarnation),
-            _often(names.PICK_POLICY, dispatch.policy),
-            _often(names.PICK_CANDIDATES, dispatch.candidates),
-            _often(names.PICK_ELIGIBLE, dispatch.eligible),
-        )
-        if dispatch.excluded:
-            found.append(attribute(names.PICK_EXCLUDED, "; ".join(dispatch.excluded)))
-    if facts.failure is not None:
-        found.append(_often(names.ERROR_TYPE, facts.failure.reason))
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _often(key: str, value: object) -> KeyValue:
-    """An attribute whose value comes again and again."""
-    return attribute(key, value)
 
 
 _NAMES = {

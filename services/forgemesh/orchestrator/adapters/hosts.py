@@ -55,9 +55,7 @@ class FeedHosts:
                     yield hello
                     await asyncio.Event().wait()
 
-                async for message in follow(
-                    "the balancer's feed", lambda: aiter(stub.Subscribe(requests())), silence=SILENCE
-                ):
+                async for message in follow("the balancer's feed", lambda: stub.Subscribe(requests()), silence=SILENCE):
                     self._take(message)
         finally:
             for _, task in self._links.values():

@@ -232,7 +232,8 @@ class SqliteStore:
     def _fence(self, connection: sqlite3.Connection) -> None:
         (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
         if epoch != self.epoch:
-            raise StoreUnavailable(str(self._database.path), f"owner epoch {epoch} has replaced epoch {self.epoch}")
+            cause = f"owner epoch {epoch} has replaced epoch {self.epoch}"
+            raise StoreUnavailable(str(self._database.path), cause, "ask the orchestrator that owns it now")
 
 
 async def open_store(database: Database, parse: Callable[[str, str], Definition]) -> SqliteStore:

@@ -61,7 +61,7 @@ class Definitions:
                 published[call.plugin_id] = await self._catalogue.operations(call.plugin_id)
             message = _lack(call, published[call.plugin_id])
             if message:
-                violations.append(Violation(path, message))
+                violations.append(Violation(path, f"{call.where}{message}"))
         if violations:
             raise DefinitionInvalid(definition.name, violations)
 

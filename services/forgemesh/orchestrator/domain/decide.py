@@ -10,9 +10,10 @@ from forgemesh.orchestrator.domain.definition import Branch, Call, Parallel, Swi
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.payload import Payload, json_payload
+from forgemesh.orchestrator.domain.reading import Read
 from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState, StepStatus
-from forgemesh.orchestrator.domain.template import Read, evaluate, evaluate_condition
+from forgemesh.orchestrator.domain.template import evaluate, evaluate_condition
 
 MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of a step's input or of an output: what one message carries, with room for the rest of it."""

@@ -14,7 +14,7 @@ OTHERWISE = "otherwise"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of a plugin's operation; `start_to_close` is in seconds."""
+    """One call of a plugin's operation; `start_to_close` is in seconds, `where` says where its text stands."""
 
     id: str
     plugin_id: str
@@ -23,6 +23,7 @@ class Call:
     input: Template = EMPTY
     retry: RetryRule = field(default_factory=RetryRule)
     start_to_close: float = 60.0
+    where: str = field(default="", compare=False)
 
     kind = "call"
 

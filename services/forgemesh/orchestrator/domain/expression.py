@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 
@@ -14,6 +14,11 @@ class ExpressionMistake(Exception):
         self.message = message
         self.line = line
         self.column = column
+
+    def offset_in(self, source: str) -> int:
+        """How many characters of `source` stand before the mistake."""
+        lines = source.split("\n")[: self.line - 1]
+        return sum(len(line) + 1 for line in lines) + self.column - 1
 
 
 class Program(Protocol):
@@ -29,5 +34,5 @@ class Program(Protocol):
 class Compiler(Protocol):
     """Compiles expressions over a fixed set of variables."""
 
-    def compile(self, source: str, variables: Sequence[str], *, boolean: bool = False) -> Program:
+    def compile(self, source: str, variables: Collection[str], *, boolean: bool = False) -> Program:
         """Raises ExpressionMistake; with `boolean`, also if the result can never be true or false."""

@@ -26,19 +26,23 @@ _NAMES: dict[type, str] = {
 
 @dataclass(slots=True)
 class Mistakes:
-    """What is wrong with a document; `position` gives line and column of a place, counting from 1."""
+    """
+    What is wrong with a document.
 
-    position: Callable[[Place], tuple[int, int] | None] = lambda place: None
+    `position` gives line and column, counting from 1, of what stands so many characters into the text at a place.
+    """
+
+    position: Callable[[Place, int], tuple[int, int] | None] = lambda place, offset: None
     found: list[Violation] = field(default_factory=list)
 
-    def add(self, place: Place, message: str, *, line: int = 1, column: int = 1) -> None:
-        """`line` and `column` are those of an expression within the text at `place`."""
-        position = self.position(place)
-        if position is not None:
-            at_line = position[0] + line - 1
-            at_column = position[1] + column - 1 if line == 1 else column
-            message = f"line {at_line}, column {at_column}: {message}"
-        self.found.append(Violation(spell(place), message))
+    def add(self, place: Place, message: str, *, offset: int = 0) -> None:
+        """`offset` counts the characters before the mistake in the text at `place`."""
+        self.found.append(Violation(spell(place), f"{self.where(place, offset)}{message}"))
+
+    def where(self, place: Place, offset: int = 0) -> str:
+        """Line and column for people, as the beginning of a message; empty if they are not known."""
+        position = self.position(place, offset)
+        return f"line {position[0]}, column {position[1]}: " if position is not None else ""
 
 
 def spell(place: Place) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import semantic_version
@@ -23,17 +22,15 @@ from forgemesh.orchestrator.domain.definition import (
 )
 from forgemesh.orchestrator.domain.expression import Compiler, ExpressionMistake
 from forgemesh.orchestrator.domain.fields import Fields, Mistakes, Place
+from forgemesh.orchestrator.domain.order import cycle_among
 from forgemesh.orchestrator.domain.retry import RetryRule
 from forgemesh.orchestrator.domain.template import (
     EMPTY,
     Computed,
     Literal,
     Template,
-    TemplateMistake,
+    TemplateCompiler,
     compile_expression,
-    compile_template,
-    expressions_in,
-    steps_named_in,
 )
 
 MAX_STEPS = 1_000
@@ -68,14 +65,14 @@ def content_hash(tree: object) -> str:
     return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()
 
 
-_StepParser: TypeAlias = Callable[[Fields, str, tuple[str, ...], int], Step]
-
-
 class _Parser:
+    """`_visible` holds, while a step is read, the variables that its expressions may name."""
+
     def __init__(self, compiler: Compiler, mistakes: Mistakes) -> None:
         self._compiler = compiler
         self._mistakes = mistakes
         self._steps = 0
+        self._visible: dict[str, None] = {"input": None, "execution": None}
 
     def definition(self, tree: dict[str, object], source: str, namespace: str) -> Definition:
         fields = Fields(tree, (), self._mistakes)
@@ -86,9 +83,10 @@ class _Parser:
         declared = self._input(fields)
         description = fields.text("description")
         timeout = fields.seconds("timeout", None)
-        steps = self._sequence(fields.items("steps"), ("steps",), (), 1)
-        visible = _variables(step.id for step in steps)
-        output = self._template(fields, "output", visible, default=Literal(None))
+        steps = self._sequence(fields.items("steps"), ("steps",), 1)
+        for step in steps:
+            self._visible |= _facts_of(step.id)
+        output = self._template(fields, "output", default=Literal(None))
         version = self._version(fields, digest)
         fields.finish()
         return Definition(
@@ -123,47 +121,43 @@ class _Parser:
             result[key] = InputField(type_name, required=not word.endswith("?"))
         return result
 
-    def _sequence(self, trees: Sequence[object], place: Place, outer: tuple[str, ...], depth: int) -> tuple[Step, ...]:
-        """`outer` names the steps around the group that are complete when it runs."""
+    def _sequence(self, trees: Sequence[object], place: Place, depth: int) -> tuple[Step, ...]:
+        """Each step sees those before it and those around it that are complete when it runs."""
         if not trees:
             self._mistakes.add(place, "there must be at least one step")
         if depth > MAX_DEPTH:
             self._mistakes.add(place, f"groups are nested deeper than {MAX_DEPTH}")
             return ()
-        ids = [tree.get("id") if isinstance(tree, dict) else None for tree in trees]
-        self._check_order(trees, ids, place)
+        cycle = cycle_among(trees)
+        if cycle:
+            index, path = cycle
+            self._mistakes.add((*place, index), f"the steps wait for one another in a cycle: {' -> '.join(path)}")
         steps: list[Step] = []
+        known: set[str] = set()
+        added: dict[str, None] = {}
         for index, tree in enumerate(trees):
-            before = (*outer, *(str(i) for i in ids[:index]))
-            step = self._step(tree, (*place, index), before, ids[:index], depth)
+            step = self._step(tree, (*place, index), known, depth)
             if step is not None:
+                known.add(step.id)
                 steps.append(step)
+                new = {name: None for name in _facts_of(step.id) if name not in self._visible}
+                self._visible |= new
+                added |= new
+        for name in added:
+            del self._visible[name]
         return tuple(steps)
 
-    def _check_order(self, trees: Sequence[object], ids: Sequence[object], place: Place) -> None:
-        """A step sees only what ran before it; name a cycle with its path, a mere late reference without."""
-        uses = {
-            str(step_id): [name for source in expressions_in(tree) for name in steps_named_in(source) if name in ids]
-            for step_id, tree in zip(ids, trees, strict=True)
-        }
-        for index, step_id in enumerate(ids):
-            cycle = _cycle(str(step_id), uses)
-            if cycle:
-                path = " -> ".join(cycle)
-                self._mistakes.add((*place, index), f"the steps wait for one another in a cycle: {path}")
-                return
-
-    def _step(
-        self, tree: object, place: Place, before: tuple[str, ...], siblings: Sequence[object], depth: int
-    ) -> Step | None:
+    def _step(self, tree: object, place: Place, known: set[str], depth: int) -> Step | None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            if self._steps == MAX_STEPS + 1:
+                self._mistakes.add(place, f"there are more than {MAX_STEPS} steps")
+            return None
         if not isinstance(tree, dict):
             self._mistakes.add(place, "a step is a mapping with `id` and one of call, switch, parallel")
             return None
-        self._steps += 1
-        if self._steps == MAX_STEPS + 1:
-            self._mistakes.add(place, f"there are more than {MAX_STEPS} steps")
         fields = Fields(tree, place, self._mistakes)
-        step_id = self._step_id(fields, siblings)
+        step_id = self._step_id(fields, known)
         kinds = [kind for kind in ("call", "switch", "parallel") if kind in tree]
         if len(kinds) != 1:
             found = " and ".join(kinds) or "none"
@@ -171,29 +165,41 @@ class _Parser:
             fields.taken |= _STEP_KEYS
             fields.finish()
             return None
-        parsers: dict[str, _StepParser] = {"call": self._call, "switch": self._switch, "parallel": self._parallel}
-        step = parsers[kinds[0]](fields, step_id, before, depth)
+        parsers: dict[str, Callable[[Fields, str, int], Step]] = {
+            "call": self._call,
+            "switch": self._switch,
+            "parallel": self._parallel,
+        }
+        step = parsers[kinds[0]](fields, step_id, depth)
         fields.finish()
         return step
 
-    def _step_id(self, fields: Fields, siblings: Sequence[object]) -> str:
+    def _step_id(self, fields: Fields, known: set[str]) -> str:
         step_id = fields.text("id", required=True)
-        if step_id and (not _ID.fullmatch(step_id) or step_id in _RESERVED):
-            self._mistakes.add(
-                (*fields.place, "id"),
-                f"{step_id!r} is not an identifier: lower-case letters, digits and _, at most 64, no reserved word",
-            )
-        if step_id in siblings:
-            self._mistakes.add((*fields.place, "id"), f"two steps have the id {step_id!r}")
+        place = (*fields.place, "id")
+        if step_id and step_id in known:
+            self._mistakes.add(place, f"two steps have the id {step_id!r}")
+        elif step_id or fields.tree.get("id") == "":
+            self._check_identifier(step_id, place)
         return step_id
 
-    def _call(self, fields: Fields, step_id: str, before: tuple[str, ...], depth: int) -> Call:
-        call = fields.mapping("call")
+    def _check_identifier(self, name: str, place: Place) -> None:
+        if not _ID.fullmatch(name) or name in _RESERVED:
+            self._mistakes.add(
+                place,
+                f"{name!r:.100} is not an identifier: lower-case letters, digits and _, at most 64, no reserved word",
+            )
+
+    def _call(self, fields: Fields, step_id: str, depth: int) -> Call:
+        call = fields.mapping("call", required=True)
         plugin_id, version_range, operation = "", "", ""
         if call is not None:
             plugin_id, _, version_range = call.text("plugin", required=True).partition("@")
             operation = call.text("operation", required=True)
             self._check_range(version_range, (*call.place, "plugin"))
+            for key, value in (("plugin", plugin_id), ("operation", operation)):
+                if not value and isinstance(call.tree.get(key), str):
+                    self._mistakes.add((*call.place, key), f"{key} names nothing")
             call.finish()
         timeouts = fields.mapping("timeouts")
         start_to_close = timeouts.seconds("start_to_close", 60.0) if timeouts else 60.0
@@ -204,9 +210,10 @@ class _Parser:
             plugin_id=plugin_id,
             version_range=version_range,
             operation=operation,
-            input=self._template(fields, "input", _variables(before), default=EMPTY),
+            input=self._template(fields, "input", default=EMPTY),
             retry=self._retry(fields),
             start_to_close=start_to_close or 60.0,
+            where=self._mistakes.where((*fields.place, "call", "plugin")),
         )
 
     def _check_range(self, version_range: str, place: Place) -> None:
@@ -225,17 +232,24 @@ class _Parser:
             initial=retry.seconds("initial", 0.2) or 0.2,
             coefficient=retry.number("coefficient", 2.0, low=1.0, high=100.0),
             max_interval=retry.seconds("max_interval", 10.0) or 10.0,
-            non_retryable=frozenset(str(reason) for reason in retry.items("non_retryable")),
+            non_retryable=frozenset(self._reasons(retry)),
         )
         retry.finish()
         return rule
 
-    def _switch(self, fields: Fields, step_id: str, before: tuple[str, ...], depth: int) -> Switch:
+    def _reasons(self, retry: Fields) -> list[str]:
+        reasons = retry.items("non_retryable")
+        for index, reason in enumerate(reasons):
+            if not isinstance(reason, str):
+                self._mistakes.add((*retry.place, "non_retryable", index), f"{reason!r:.60} is not a text")
+        return [str(reason) for reason in reasons]
+
+    def _switch(self, fields: Fields, step_id: str, depth: int) -> Switch:
         cases = fields.items("switch")
         branches = [
             branch
             for index, tree in enumerate(cases)
-            if (branch := self._case(tree, (*fields.place, "switch", index), index, before, depth)) is not None
+            if (branch := self._case(tree, (*fields.place, "switch", index), index, depth)) is not None
         ]
         if not cases:
             self._mistakes.add((*fields.place, "switch"), "a switch needs at least one case")
@@ -247,40 +261,40 @@ class _Parser:
         no_match = fields.choice("no_match", ("fail", "skip"), "fail")
         return Switch(id=step_id, branches=tuple(branches), no_match="skip" if no_match == "skip" else "fail")
 
-    def _case(self, tree: object, place: Place, index: int, before: tuple[str, ...], depth: int) -> Branch | None:
+    def _case(self, tree: object, place: Place, index: int, depth: int) -> Branch | None:
         if not isinstance(tree, dict):
             self._mistakes.add(place, "a case is a mapping with `when` and `steps`, or with `otherwise`")
             return None
         fields = Fields(tree, place, self._mistakes)
         if OTHERWISE in tree:
-            steps = self._sequence(fields.items(OTHERWISE), (*place, OTHERWISE), before, depth + 1)
+            steps = self._sequence(fields.items(OTHERWISE), (*place, OTHERWISE), depth + 1)
             fields.finish()
             return Branch(OTHERWISE, steps)
         name = fields.text("name", default=f"case_{index + 1}")
-        self._check_branch_name(name, (*place, "name"))
-        when = self._condition(fields, _variables(before))
-        steps = self._sequence(fields.items("steps"), (*place, "steps"), before, depth + 1)
+        self._check_identifier(name, (*place, "name"))
+        when = self._condition(fields)
+        steps = self._sequence(fields.items("steps"), (*place, "steps"), depth + 1)
         fields.finish()
         return Branch(name, steps, when)
 
-    def _condition(self, fields: Fields, variables: Sequence[str]) -> Computed | None:
+    def _condition(self, fields: Fields) -> Computed | None:
         source = fields.text("when", required=True)
-        if not source:
+        if not source and fields.tree.get("when") != "":
             return None
         try:
-            return compile_expression(source, self._compiler, variables, boolean=True)
+            return compile_expression(source, self._compiler, self._visible, boolean=True)
         except ExpressionMistake as error:
-            self._mistakes.add((*fields.place, "when"), error.message, line=error.line, column=error.column)
+            self._mistakes.add((*fields.place, "when"), error.message, offset=error.offset_in(source))
             return None
 
-    def _parallel(self, fields: Fields, step_id: str, before: tuple[str, ...], depth: int) -> Parallel:
-        group = fields.mapping("parallel")
+    def _parallel(self, fields: Fields, step_id: str, depth: int) -> Parallel:
+        group = fields.mapping("parallel", required=True)
         named = group.mapping("branches", required=True) if group else None
         branches: list[Branch] = []
         if named is not None:
             for name in named.tree:
-                self._check_branch_name(name, (*named.place, name))
-                steps = self._sequence(named.items(name), (*named.place, name), before, depth + 1)
+                self._check_identifier(name, (*named.place, name))
+                steps = self._sequence(named.items(name), (*named.place, name), depth + 1)
                 branches.append(Branch(name, steps))
             if not branches:
                 self._mistakes.add(named.place, "a parallel group needs at least one branch")
@@ -289,36 +303,17 @@ class _Parser:
             group.finish()
         return Parallel(id=step_id, branches=tuple(branches))
 
-    def _check_branch_name(self, name: str, place: Place) -> None:
-        if not _ID.fullmatch(name):
-            self._mistakes.add(place, f"{name!r} is not an identifier: lower-case letters, digits and _, at most 64")
-
-    def _template(self, fields: Fields, key: str, variables: Sequence[str], *, default: Template) -> Template:
+    def _template(self, fields: Fields, key: str, *, default: Template) -> Template:
         tree = fields.take(key)
         if tree is None:
             return default
-        mistakes: list[TemplateMistake] = []
-        template = compile_template(tree, self._compiler, variables, mistakes)
-        for found in mistakes:
-            place = (*fields.place, key, *found.path)
-            self._mistakes.add(place, found.mistake.message, line=found.mistake.line, column=found.mistake.column)
+        compiler = TemplateCompiler(self._compiler, self._visible)
+        template = compiler.compile(tree)
+        for found in compiler.mistakes:
+            self._mistakes.add((*fields.place, key, *found.path), found.message, offset=found.offset)
         return template
 
 
-def _variables(step_ids: Iterable[str]) -> list[str]:
-    return ["input", "execution", *(f"steps.{i}.{fact}" for i in step_ids for fact in ("output", "status"))]
-
-
-def _cycle(start: str, uses: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """A path from `start` back to it along `uses`, found without recursion."""
-    stack = [(start, [start])]
-    seen: set[str] = set()
-    while stack:
-        at, path = stack.pop()
-        for following in uses.get(at, ()):
-            if following == start:
-                return [*path, start]
-            if following not in seen:
-                seen.add(following)
-                stack.append((following, [*path, following]))
-    return None
+def _facts_of(step_id: str) -> dict[str, None]:
+    """The variables that a step is to those that come after it."""
+    return {f"steps.{step_id}.output": None, f"steps.{step_id}.status": None} if _ID.fullmatch(step_id) else {}

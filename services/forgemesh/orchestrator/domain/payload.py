@@ -20,13 +20,34 @@ class Payload(msgspec.Struct, frozen=True):
     def is_json(self) -> bool:
         return self.media_type in ("", JSON)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in a message, near enough: what comes with the data counts too."""
+        if not self.metadata:
+            return len(self.data)
+        return len(self.data) + sum(len(key.encode()) + len(value.encode()) for key, value in self.metadata.items())
+
     def value(self) -> object:
         """The decoded JSON; integers of any size stay exact. Raises ValueError for anything that is not JSON."""
         if not self.is_json:
             raise ValueError(f"a payload of type {self.media_type} cannot be looked into")
         try:
             return msgspec.json.decode(self.data) if self.data else None
+        except RecursionError as error:
+            raise ValueError("not valid JSON: it is nested too deep") from error
         except msgspec.DecodeError as error:
+            raise ValueError(f"not valid JSON: {error}") from error
+
+    def raw(self) -> msgspec.Raw:
+        """Its bytes, to stand inside a larger JSON text. Raises ValueError for anything that is not JSON."""
+        if not self.is_json:
+            raise ValueError(f"a payload of type {self.media_type} cannot stand inside another")
+        try:
+            self.data.decode()
+            return msgspec.Raw(msgspec.json.decode(self.data, type=msgspec.Raw) if self.data else b"null")
+        except RecursionError as error:
+            raise ValueError("not valid JSON: it is nested too deep") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"not valid JSON: {error}") from error
 
 

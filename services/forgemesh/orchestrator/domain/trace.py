@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from forgemesh.orchestrator.domain.failure import Failure
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
 
 
+@lru_cache(maxsize=8192)
 def span_id(execution_id: str, key: tuple[str, ...]) -> bytes:
     """Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id."""
     return hashlib.blake2b("\x1f".join((execution_id, *key)).encode(), digest_size=8).digest()
@@ -46,7 +48,8 @@ class SpanFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     start: int
     end: int
-    facts: Mapping[str, object] = {}
+    facts: tuple[tuple[str, str | int], ...] = ()
+    dispatch: e.Dispatch | None = None
     failure: Failure | None = None
     links: tuple[Link, ...] = ()
 
@@ -112,9 +115,6 @@ class ExecutionTrace:
         spans = self._unblock(fact.path, at)
         opened = self._open.pop(fact.path)
         call = self._calls[fact.path]
-        facts: dict[str, object] = {"attempt": fact.attempt, "plugin": call.plugin_id, "operation": call.operation}
-        if fact.dispatch is not None:
-            facts["dispatch"] = fact.dispatch
         earlier = (ATTEMPT, fact.path, str(fact.attempt - 1))
         span = SpanFacts(
             key=(ATTEMPT, fact.path, str(fact.attempt)),
@@ -122,7 +122,13 @@ class ExecutionTrace:
             name=fact.path.rpartition("/")[2],
             start=fact.dispatch.at if fact.dispatch is not None else opened.began_at,
             end=at,
-            facts={"step": fact.path, **facts},
+            facts=(
+                ("step", fact.path),
+                ("attempt", fact.attempt),
+                ("plugin", call.plugin_id),
+                ("operation", call.operation),
+            ),
+            dispatch=fact.dispatch,
             failure=fact.failure if isinstance(fact, e.AttemptFailed) else None,
             links=(Link(earlier, "previous_attempt"),) if fact.attempt > 1 else (),
         )
@@ -140,7 +146,7 @@ class ExecutionTrace:
             name="blocked",
             start=opened.blocked_at,
             end=at,
-            facts={"step": path, "attempt": blocked.attempt, "reason": blocked.reason},
+            facts=(("step", path), ("attempt", blocked.attempt), ("reason", blocked.reason)),
         )
         return [span]
 
@@ -156,7 +162,7 @@ class ExecutionTrace:
             name=fact.path.rpartition("/")[2],
             start=began_at,
             end=at,
-            facts={"step": fact.path, "branches": ",".join(branches)},
+            facts=(("step", fact.path), ("branches", ",".join(branches))),
             failure=failure,
         )
         return [span]
@@ -168,7 +174,7 @@ class ExecutionTrace:
             name="recover",
             start=self.last_at,
             end=at,
-            facts={"orchestrator": fact.orchestrator_id, "epoch": fact.epoch},
+            facts=(("orchestrator", fact.orchestrator_id), ("epoch", fact.epoch)),
             links=tuple(
                 Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt") for path, opened in self._open.items()
             ),
@@ -183,7 +189,7 @@ class ExecutionTrace:
             name=f"run {self.definition.name}",
             start=self.started_at,
             end=at,
-            facts={"status": "failed" if failure else "succeeded"},
+            facts=(("status", "failed" if failure else "succeeded"),),
             failure=failure,
         )
         return [span]

@@ -101,6 +101,7 @@ _FORGET = """
     )
 """
 
+_MOST_ASKED = 1024
 _SEEN_INTERVAL = 60.0
 _Row: TypeAlias = tuple[int, bytes, int, int, bytes]
 _BEFORE_ALL = Place(-1, b"")
@@ -208,9 +209,8 @@ def _grow(connection: sqlite3.Connection, growth: dict[bytes, Growth], now: floa
         found = known.get(trace_id)
         trace = traces[trace_id] = next(numbers) if found is None else found.id
         first = next(iter(new.executions), "")
-        rows.append(
-            (trace, trace_id, first, new.start, new.is_child, new.name, new.end, new.spans, new.errors, now, now)
-        )
+        begin = (new.start, new.is_child, new.name)
+        rows.append((trace, trace_id, first, *begin, new.end, new.spans, new.errors, now, now))
         executions += [(name, trace) for name in new.executions if found is None or name != found.execution_id]
         if found is not None:
             _amend(connection, found, new, first)
@@ -220,11 +220,15 @@ def _grow(connection: sqlite3.Connection, growth: dict[bytes, Growth], now: floa
 
 
 def _known(connection: sqlite3.Connection, trace_ids: list[bytes]) -> dict[bytes, _Known]:
-    """The traces that have a row; asks for 2^n of them, so that few texts have to be prepared."""
-    size = 1 << (len(trace_ids) - 1).bit_length()
-    asked = trace_ids + trace_ids[-1:] * (size - len(trace_ids))
-    rows = connection.execute(f"{_KNOWN} ({', '.join('?' * size)})", asked)
-    return {row[0]: _Known(*row[1:]) for row in rows}
+    """The traces that have a row; asks for 2^n of them at once, so that few texts have to be prepared."""
+    known: dict[bytes, _Known] = {}
+    for start in range(0, len(trace_ids), _MOST_ASKED):
+        asked = trace_ids[start : start + _MOST_ASKED]
+        size = 1 << (len(asked) - 1).bit_length()
+        asked += asked[-1:] * (size - len(asked))
+        rows = connection.execute(f"{_KNOWN} ({', '.join('?' * size)})", asked)
+        known |= {row[0]: _Known(*row[1:]) for row in rows}
+    return known
 
 
 def _amend(connection: sqlite3.Connection, known: _Known, new: Growth, execution: str) -> None:
