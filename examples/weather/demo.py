@@ -45,7 +45,7 @@ class Mesh:
     data: Path
 
     def command(self, *arguments: str, show: bool = False) -> subprocess.CompletedProcess[str]:
-        """One `forgemesh` command; its talk goes where ours goes, and so does its data with `show`, else it comes back."""
+        """One `forgemesh` command; its talk goes where ours goes, its data too with `show`, else it comes back."""
         return subprocess.run(
             [*FORGEMESH, *arguments],
             env=os.environ | {"FORGEMESH_ADDRESS": self.address},

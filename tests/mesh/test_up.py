@@ -1,14 +1,16 @@
 """`forgemesh up` and `forgemesh down`: the life of a local mesh, every process real."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.mesh.up_process import Workplace, await_end, going_up
+from tests.mesh.up_process import FORGEMESH, Workplace, await_end, await_file, going_up
 
 pytestmark = pytest.mark.mesh
 
@@ -116,6 +118,35 @@ def test_ctrl_c_stops_it_well(place: Workplace) -> None:
         assert mesh.process.wait(30) == 0
 
 
+def test_interrupted_while_it_starts_it_leaves_nothing(place: Workplace) -> None:
+    with subprocess.Popen(
+        [*FORGEMESH, "up", "--any-port"], cwd=place.folder, env=place.environment, start_new_session=True
+    ) as process:
+        logs = place.data / "logs"
+        await_file(logs / "supervisor.log")
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(30) == 0
+    assert not (place.data / "mesh.json").exists()
+
+
+def test_status_tells_what_is_left_while_the_orchestrator_does_not_answer(place: Workplace) -> None:
+    with going_up(place) as mesh:
+        orchestrator = mesh.facts()["services"]["orchestrator"]["pid"]
+        os.kill(orchestrator, signal.SIGSTOP)
+        status = json.loads(place.forgemesh("status", "-o", "json").stdout)
+        os.kill(orchestrator, signal.SIGCONT)
+
+    assert {row["service"]: row["health"] for row in status["services"]} == {
+        "orchestrator": "UNREACHABLE",
+        "balancer": "SERVING",
+        "registry": "SERVING",
+        "supervisor": "SERVING",
+        "traces": "SERVING",
+    }
+    assert [row["health"] for row in status["instances"]] == ["SERVING"]
+
+
 def test_what_was_started_in_it_is_there_after_a_restart(place: Workplace) -> None:
     with going_up(place):
         first = place.forgemesh("run", "hello.yaml", "-i", "name=Ada", "--execution-id", "x1")
@@ -129,12 +160,12 @@ def test_a_plugin_that_does_not_load_is_named_and_the_rest_serves(place: Workpla
     with (place.folder / "forgemesh.toml").open("a") as config:
         config.write('\n[plugins.broken]\nload = "nowhere:Nothing"\n')
     with going_up(place) as mesh:
-        talk = "".join(mesh.await_talk("its log:"))
+        talk = "".join(mesh.await_talk("its whole log:"))
         status = place.forgemesh("status")
 
         assert mesh.said["not_ready"] == ["broken-1"]
         assert "broken-1 is not ready" in talk
-        assert "nowhere" in talk
+        assert "No module named 'nowhere'" in talk
         assert status.returncode == 1
         assert place.forgemesh("run", "hello.yaml", "-i", "name=Ada").returncode == 0
 

@@ -193,6 +193,14 @@ def going_up(
             stream.close()
 
 
+def await_file(path: Path, within: float = START_DEADLINE) -> None:
+    """Wait until there is such a file; it comes from a process that tells nobody."""
+    until = time.monotonic() + within
+    while not path.exists():
+        assert time.monotonic() < until, f"there is no {path}"
+        time.sleep(0.01)
+
+
 def _rest(stream: IO[bytes] | None) -> str:
     """What can be read without waiting."""
     assert stream is not None

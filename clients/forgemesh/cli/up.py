@@ -21,14 +21,16 @@ from forgemesh.chassis.tasks import beside
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.mesh.directory import DataDirectory, holding
 from forgemesh.cli.mesh.keeper import Keeper, Processes
+from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
 from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
 from forgemesh.cli.problem import usage
-from forgemesh.cli.table import Table, word
+from forgemesh.cli.table import Table, printable, word
 from forgemesh.cli.terminal import Terminal
 from forgemesh.client.mesh_file import DATA_DIRECTORY, FILE_NAME, MeshFacts, ServiceFacts
 
+_LAST_LINES = 4
 DEFAULT_CONFIG = Path("forgemesh.toml")
 
 
@@ -190,7 +192,9 @@ def _alive() -> Iterator[int]:
 def _excuse(host: Host, directory: DataDirectory) -> str:
     state = word(HostState.Name(host.state), "HOST_STATE_")
     why = f": {host.reason}" if host.reason else ""
-    return f"warning: {host.instance_id} is not ready ({state}){why}\n  its log: {directory.log(host.instance_id)}"
+    log = directory.log(host.instance_id)
+    said = "".join(f"\n  | {printable(line)}" for line in last_lines(log, _LAST_LINES))
+    return f"warning: {host.instance_id} is not ready ({state}){why}{said}\n  its whole log: {log}"
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

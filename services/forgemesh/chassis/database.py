@@ -95,6 +95,7 @@ class Database:
     _jobs: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
     _reader: ThreadPoolExecutor | None = None
     _local: threading.local = field(default_factory=threading.local)
+    _closed: bool = False
 
     def write(self, work: Work[T], *, guard: Work[None] | None = None) -> asyncio.Future[T]:
         """
@@ -116,18 +117,23 @@ class Database:
         return self._queue(_Job(None, rows, guard, self.loop.create_future(), result))
 
     def _queue(self, job: _Job) -> asyncio.Future[Any]:
-        self._jobs.put(job)
+        if self._closed:
+            job.future.set_exception(_closed(self.path))
+        else:
+            self._jobs.put(job)
         return job.future
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a connection that sees everything committed so far."""
+        if self._closed:
+            raise _closed(self.path)
         return await self.loop.run_in_executor(self._reader, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = _connect(self.path)
         try:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = _connect(self.path)
             return work(connection)
         except sqlite3.DatabaseError as error:
             raise _fault(self.path, error) from error
@@ -179,6 +185,7 @@ async def open_database(
     try:
         yield database
     finally:
+        database._closed = True
         database._jobs.put(_STOP)
         await asyncio.to_thread(writer.join)
         connection.close()
@@ -193,6 +200,21 @@ def _close_reader(database: Database) -> None:
 
 
 def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tuple[int, sqlite3.Connection]:
+    with contextlib.ExitStack() as undo:
+        lock = _lock(path)
+        undo.callback(os.close, lock)
+        try:
+            connection = _connect(path, synchronous)
+            undo.callback(connection.close)
+            _migrate(connection, path, migrations)
+        except sqlite3.DatabaseError as error:
+            raise _fault(path, error) from error
+        undo.pop_all()
+    return lock, connection
+
+
+def _lock(path: Path) -> int:
+    """The open file, kept from other processes until it is closed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -201,17 +223,12 @@ def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tu
         raise StoreUnavailable(str(path), cause, "let this user write there, or name another path") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        connection = _connect(path, synchronous)
-        _migrate(connection, path, migrations)
     except BlockingIOError as error:
         os.close(lock)
         raise StoreUnavailable(
             str(path), "another process has it open", "stop that one, or give this one a path of its own"
         ) from error
-    except sqlite3.DatabaseError as error:
-        os.close(lock)
-        raise _fault(path, error) from error
-    return lock, connection
+    return lock
 
 
 def _connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
@@ -219,8 +236,12 @@ def _connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connectio
         path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256
     )
     connection.row_factory = sqlite3.Row
-    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 
@@ -280,10 +301,14 @@ def _settle(batch: list[_Job]) -> None:
             job.future.set_result(job.result)
 
 
+def _closed(path: Path) -> StoreUnavailable:
+    return StoreUnavailable(str(path), "this process is stopping and has closed it", "try again once it has restarted")
+
+
 def _fault(path: Path, error: sqlite3.DatabaseError) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return DataCorrupted(str(path), str(error))
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that one is bad SQL
         return StoreUnavailable(str(path), str(error), *_REMEDIES.get(code, ()))
     return error

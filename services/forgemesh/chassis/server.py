@@ -71,9 +71,9 @@ async def serving(
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)
     if listen.reflection:
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
-    address = bind(server, listen.address)
     await checks.start()
     async with checks.serving(listen.health_address) as health_address:
+        address = bind(server, listen.address)  # the last thing that can fail: grpc.aio frees ports only by stopping
         await server.start()
         try:
             yield Serving(address, health_address, checks)

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.orchestrator.v1 import definition_pb2, event_pb2, execution_pb2
 from forgemesh.api.payload.v1 import payload_pb2
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import JSON, Payload
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.ports import ExecutionRow
 
 SCHEMA_VERSION = 1
+MAX_MESSAGE = SESSION_LIMIT - 16 * 1024
+MAX_TEXT = 4096
+MAX_REASON = 200
+MAX_FACTS = 32
+MAX_PATH = 10_000
 
 
 def payload_to_message(payload: Payload) -> payload_pb2.Payload:
@@ -43,20 +51,34 @@ def failure_to_message(failure: Failure) -> failure_pb2.Failure:
         metadata=failure.metadata,
         retryable=failure.retryable,
         step_path=failure.step_path,
-        retry_after_millis=int(failure.retry_after * 1000),
+        retry_after_millis=round(min(failure.retry_after, LONGEST_WISH) * 1000),
     )
 
 
 def failure_from_message(message: failure_pb2.Failure) -> Failure:
     code = Code(message.code) if message.code in Code._value2member_map_ else Code.UNKNOWN
+    if code is Code.OK:
+        code = Code.UNKNOWN
     return Failure(
-        code if code is not Code.OK else Code.UNKNOWN,
+        code,
         message.reason or code.name,
         message.message,
         dict(message.metadata),
         message.retryable,
         message.step_path,
-        message.retry_after_millis / 1000,
+        min(max(0, message.retry_after_millis) / 1000, LONGEST_WISH),
+    )
+
+
+def foreign_failure(message: failure_pb2.Failure) -> Failure:
+    """What a plugin said, within bounds: it is kept once more for every group around the step."""
+    failure = failure_from_message(message)
+    return replace(
+        failure,
+        reason=failure.reason[:MAX_REASON],
+        message=failure.message[:MAX_TEXT],
+        metadata={k[:MAX_REASON]: failure.metadata[k][:MAX_TEXT] for k in sorted(failure.metadata)[:MAX_FACTS]},
+        step_path=failure.step_path[:MAX_PATH],
     )
 
 
@@ -68,7 +90,7 @@ def stored_event(event: e.Event) -> bytes:
     ).SerializeToString()
 
 
-def event_message_from_stored(data: bytes, record: str) -> event_pb2.ExecutionEvent:
+def event_from_stored(data: bytes, record: str) -> e.Event:
     """Raises DataCorrupted if the record does not fit its checksum or comes from a newer release."""
     try:
         stored = event_pb2.StoredEvent.FromString(data)
@@ -76,9 +98,9 @@ def event_message_from_stored(data: bytes, record: str) -> event_pb2.ExecutionEv
             raise DataCorrupted(record, "its checksum is wrong")
         if stored.schema_version != SCHEMA_VERSION:
             raise DataCorrupted(record, f"it has schema {stored.schema_version}, this release knows {SCHEMA_VERSION}")
-        return event_pb2.ExecutionEvent.FromString(stored.event)
-    except ValueError as error:
-        raise DataCorrupted(record, "it cannot be decoded") from error
+        return event_from_message(event_pb2.ExecutionEvent.FromString(stored.event))
+    except (ValueError, DecodeError) as error:
+        raise DataCorrupted(record, f"it cannot be decoded: {error}") from error
 
 
 def event_to_message(event: e.Event) -> event_pb2.ExecutionEvent:
@@ -247,10 +269,10 @@ _STEP_STATUS = {status: execution_pb2.StepStatus.Value(f"STEP_STATUS_{status.val
 
 
 def execution_to_message(state: ExecutionState) -> execution_pb2.Execution:
-    """The whole execution with its steps."""
+    """The whole execution with its steps; without its input if that would make it too large for one message."""
     started = state.started
     assert started is not None
-    return execution_pb2.Execution(
+    message = execution_pb2.Execution(
         namespace=state.namespace,
         execution_id=state.execution_id,
         workflow=started.workflow,
@@ -265,6 +287,9 @@ def execution_to_message(state: ExecutionState) -> execution_pb2.Execution:
         trace_id=started.trace_id.hex(),
         steps=[_step_to_message(step) for step in state.steps.values()],
     )
+    if message.ByteSize() > MAX_MESSAGE:
+        message.ClearField("input")
+    return message
 
 
 def row_to_message(row: ExecutionRow) -> execution_pb2.Execution:

@@ -89,10 +89,22 @@ class Store(Protocol):
         """The highest version if `version` is empty."""
 
     async def definitions(self, namespace: str, name: str) -> list[StoredDefinition]:
-        """By name, highest version first."""
+        """By name, highest version first; of versions that differ in their build alone, the newest first."""
 
-    async def create(self, new: NewExecution, events: Sequence[Event]) -> Created:
-        """Write an execution and its first events; raises ExecutionExists or RequestIdReused."""
+    async def definition_names(self, namespace: str) -> list[str]: ...
+
+    async def create(
+        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
+    ) -> Created:
+        """
+        Write an execution and its first events; raises ExecutionExists or RequestIdReused.
+
+        `settled` is told what became of the write in that moment, also if the caller has gone away meanwhile; it is not
+        called if nothing had to be written.
+        """
+
+    async def started_by(self, namespace: str, request: Request) -> Created | None:
+        """What a request with this id started before; raises RequestIdReused."""
 
     def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
         """Write an execution's next events in one transaction; returns the last one's position in the whole store."""
@@ -107,7 +119,7 @@ class Store(Protocol):
     async def open_executions(self) -> list[ExecutionRow]: ...
 
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
-        """In sequence; raises DataCorrupted."""
+        """In sequence, fewer than `limit` if they are large, none if there are none; raises DataCorrupted."""
 
     async def spans_sent(self) -> int:
         """Position up to which all spans have been taken by a collector."""

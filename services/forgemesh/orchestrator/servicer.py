@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
 from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
+from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.telemetry import parse_traceparent
+from forgemesh.faults import Violation
+from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.executions import Caller, Executions, StartRequest
 from forgemesh.orchestrator.codec import (
@@ -19,11 +22,13 @@ from forgemesh.orchestrator.codec import (
     payload_from_message,
     row_to_message,
 )
+from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.payload import EMPTY_OBJECT
 from forgemesh.orchestrator.domain.state import Status
 
 SERVICE = pb.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
 DEFAULT_NAMESPACE = "default"
+FRAME_BYTES = MEBIBYTE
 
 
 class OrchestratorServicer(OrchestratorServiceServicer):
@@ -78,7 +83,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             _namespace(request.namespace),
             request.workflow,
             _STATUS.get(request.status),
-            int(before[0]) if before is not None and before[0].isdecimal() else 0,
+            _key(before[0]) if before is not None else 0,
             size + 1,
         )
         return pb.ListExecutionsResponse(
@@ -91,7 +96,8 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
         namespace = _namespace(request.namespace)
         async for events in self._executions.watch(namespace, request.execution_id, request.from_sequence):
-            yield pb.WatchExecutionResponse(events=[event_to_message(event) for event in events])
+            for frame in _frames(events):
+                yield frame
 
     async def GetMesh(self, request: pb.GetMeshRequest, context: Any) -> pb.GetMeshResponse:
         services = [pb.MeshService(name=name, address=address) for name, address in sorted(self._mesh.items())]
@@ -103,6 +109,27 @@ _STATUS = {
     execution_pb2.EXECUTION_STATUS_SUCCEEDED: Status.SUCCEEDED,
     execution_pb2.EXECUTION_STATUS_FAILED: Status.FAILED,
 }
+
+
+def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:
+    """As many events together as fit into a message of moderate size."""
+    frame = pb.WatchExecutionResponse()
+    size = 0
+    for event in events:
+        message = event_to_message(event)
+        if size and size + message.ByteSize() > FRAME_BYTES:
+            yield frame
+            frame, size = pb.WatchExecutionResponse(), 0
+        frame.events.append(message)
+        size += message.ByteSize()
+    if size:
+        yield frame
+
+
+def _key(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
+    return int(text)
 
 
 def _namespace(given: str) -> str:

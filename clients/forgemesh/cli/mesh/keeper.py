@@ -22,8 +22,8 @@ class Keeper:
     """
     The processes of one mesh.
 
-    `alive` is the end of a pipe that they inherit, `say` tells people, `changed` gets all processes after one was
-    replaced.
+    `alive` is the end of a pipe that they inherit, `say` tells people, `changed` gets all processes when one was
+    replaced after the start.
     """
 
     plan: Plan
@@ -32,6 +32,7 @@ class Keeper:
     say: Callable[[str], None]
     changed: Callable[[Processes], None]
     running: dict[str, Running] = field(default_factory=dict)
+    _complete: bool = False
 
     async def run(self, started: Callable[[Processes], Awaitable[None]]) -> None:
         """
@@ -46,6 +47,7 @@ class Keeper:
                     for service in stage:
                         tasks.create_task(self._keep(service))
                 await started(self.running)
+                self._complete = True
         finally:
             await self._stop()
 
@@ -75,7 +77,8 @@ class Keeper:
                 failures = 0
             failures = await self._again(service, running, failures)
             since = clock()
-            self.changed(self.running)
+            if self._complete:
+                self.changed(self.running)
             self.say(f"{service.name} runs again (pid {self.running[service.name].pid})")
 
     async def _again(self, service: Service, old: Running, failures: int) -> int:

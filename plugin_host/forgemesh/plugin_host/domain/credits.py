@@ -10,9 +10,10 @@ class CreditPool:
     """
     The calls that a host takes at a time, its queue included, shared over all sessions.
 
-    A session *holds* what its caller may still send and what it has in the host. Credits are never taken from a
-    caller: a session above its share gives back as its calls finish. So a newcomer, which gets its share at once, can
-    bring the sum above the pool, and it is back at the pool when those above their share have finished as many calls.
+    A session *holds* what its caller may still send and what it has in the host. Each gets its share at once, when it
+    comes and when another one leaves. Credits are never taken from a caller: a session above its share gives back as
+    its calls finish. So the sum can be above the pool while a caller that came early holds credits idly; work never
+    brings it there, and it is back at the pool when every session has used what it holds.
     """
 
     size: int

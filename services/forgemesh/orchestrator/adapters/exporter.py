@@ -39,8 +39,8 @@ class SpanExporter:
         """See ports.Spans."""
         if trace.started is None or not trace.started.sampled:
             return
-        for facts in spans:
-            self._sink.add(encode(trace, facts), position)
+        for left, facts in zip(range(len(spans) - 1, -1, -1), spans, strict=True):
+            self._sink.add(encode(trace, facts), position - (left > 0))
 
     def _taken(self, mark: object) -> None:
         if isinstance(mark, int):
@@ -141,6 +141,7 @@ _NAMES = {
     "operation": names.OPERATION,
     "branches": names.GROUP_BRANCHES,
     "reason": names.BLOCKED_REASON,
+    "skipped": names.SKIPPED_REASON,
     "status": names.EXECUTION_STATUS,
     "orchestrator": names.ORCHESTRATOR_ID,
     "epoch": names.ORCHESTRATOR_EPOCH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +17,9 @@ from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault, code_of
 from forgemesh.faults.plugin import OutputInvalid
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.codec import failure_from_message, payload_from_message, payload_to_message
+from forgemesh.orchestrator.codec import foreign_failure, payload_from_message, payload_to_message
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.retry import RETRYABLE
+from forgemesh.orchestrator.domain.retry import FAILOVER, RETRYABLE
 from forgemesh.orchestrator.ports import Answer, Invocation
 from forgemesh.routing.endpoint import Endpoint
 
@@ -35,6 +35,9 @@ MAX_FRAME = MEBIBYTE
 HELLO_DEADLINE = 5.0
 UNARY_SLACK = 1.0
 MAX_BACKOFF = 2.0
+
+_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a call gets whose server is cut off or stops, without a word of the server's own."""
 
 _Stream: TypeAlias = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
 Done = Callable[[Answer], None]
@@ -94,10 +97,9 @@ class SessionLink:
         self._next += 1
         call_id = self._next
         message = _to_message(invocation, call_id, self._endpoint.incarnation)
-        call = self._calls[call_id] = _Call(message, done, len(invocation.input.data))
+        call = self._calls[call_id] = _Call(message, done, invocation.input.size)
         if self._by_unary or call.size > MAX_INLINE:
-            call.sent = True
-            call.unary = asyncio.create_task(self._invoke_unary(call_id, call))
+            self._send_alone(call_id, call)
         else:
             self._queue.append(call_id)
             self._wake.set()
@@ -117,6 +119,17 @@ class SessionLink:
             self._cancels.append(call)
             self._wake.set()
 
+    def _send_alone(self, call_id: int, call: _Call) -> None:
+        """By unary Invoke: what becomes of it is unknown from here on until the answer."""
+        call.sent = call.accepted = True
+        call.unary = asyncio.create_task(self._invoke_unary(call_id, call))
+        call.unary.add_done_callback(lambda _: self._answer_alone(call_id, self._lost(call)))
+
+    def _answer_alone(self, call_id: int, answer: Answer) -> None:
+        """No credits come with the answer that would say that there is room."""
+        if self._answer(call_id, answer):
+            self._on_change()
+
     async def run(self) -> None:
         """Keep the session open until cancelled."""
         failures = 0
@@ -125,8 +138,12 @@ class SessionLink:
                 while not self._by_unary:
                     was_ready = await self._session_once()
                     failures = 0 if was_ready else failures + 1
-                    await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF, 0.1 * 2**failures)))
+                    if not self._by_unary:
+                        await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF, 0.1 * 2**failures)))
                 self._set_state("ready")
+                queue, self._queue = self._queue, []
+                for call_id in queue:
+                    self._send_alone(call_id, self._calls[call_id])
                 await asyncio.Event().wait()
             finally:
                 self._set_state("broken")
@@ -194,8 +211,11 @@ class SessionLink:
                 self._answer(result.call_id, _to_answer(result, session=True))
             if frame.HasField("drain"):
                 self._set_state("draining")
-            elif frame.credits:
-                self._wake.set()
+                queue, self._queue = self._queue, []
+                self._lose(queue)
+            elif frame.credits or frame.results:
+                if self._queue:
+                    self._wake.set()
                 self._on_change()
 
     async def _write(self, stream: _Stream) -> None:
@@ -236,34 +256,39 @@ class SessionLink:
             answer = _to_answer(response.result, session=False)
         except grpc.aio.AioRpcError as error:
             answer = self._refusal(error)
-        except asyncio.CancelledError:
-            self._answer(call_id, self._lost(call))
-            raise
-        self._answer(call_id, answer)
+        self._answer_alone(call_id, answer)
 
     def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
         fault = from_rpc_error(error)
-        if isinstance(fault, ForeignFault) and error.code() is grpc.StatusCode.UNAVAILABLE:
+        if isinstance(fault, ForeignFault) and error.code() in _GONE:
             lost = HostLost(self._endpoint.instance_id, accepted=True)
             return Answer(None, failure_of(lost, retryable=True), session=False)
-        return Answer(None, failure_of(fault, retryable=code_of(fault) in RETRYABLE), accepted=False, session=False)
+        retryable = fault.reason in FAILOVER or code_of(fault) in RETRYABLE
+        unknown = isinstance(fault, ForeignFault)
+        return Answer(None, failure_of(fault, retryable=retryable), accepted=unknown, session=False)
 
     def _lost(self, call: _Call) -> Answer:
         fault = HostLost(self._endpoint.instance_id, accepted=call.accepted)
-        return Answer(None, failure_of(fault, retryable=True), accepted=call.accepted)
+        return Answer(None, failure_of(fault, retryable=True), accepted=call.accepted, session=call.unary is None)
 
     def _lose_all(self) -> None:
         self._queue.clear()
         self._cancels.clear()
         self._credits = 0
-        for call_id, call in list(self._calls.items()):
-            if call.unary is None:
+        self._lose([call_id for call_id, call in self._calls.items() if call.unary is None])
+
+    def _lose(self, calls: Sequence[int]) -> None:
+        for call_id in calls:
+            call = self._calls.get(call_id)
+            if call is not None:
                 self._answer(call_id, self._lost(call))
 
-    def _answer(self, call_id: int, answer: Answer) -> None:
+    def _answer(self, call_id: int, answer: Answer) -> bool:
+        """Whether the call was open."""
         call = self._calls.pop(call_id, None)
         if call is not None:
             call.done(answer)
+        return call is not None
 
     def _set_state(self, state: str) -> None:
         if state != self._state:
@@ -292,5 +317,5 @@ def _to_answer(result: invocation_pb2.InvocationResult, *, session: bool) -> Ans
     if kind == "output":
         return Answer(payload_from_message(result.output), None, session=session)
     if kind == "failure":
-        return Answer(None, failure_from_message(result.failure), session=session)
+        return Answer(None, foreign_failure(result.failure), session=session)
     return Answer(None, failure_of(OutputInvalid("plugin", "operation", "the result is empty")), session=session)

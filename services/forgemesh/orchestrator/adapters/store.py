@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import semantic_version
 
+from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
-from forgemesh.orchestrator.codec import event_from_message, event_message_from_stored, stored_event
+from forgemesh.orchestrator.codec import event_from_stored, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import Created, ExecutionRow, NewExecution, StoredDefinition
+from forgemesh.orchestrator.ports import Created, ExecutionRow, NewExecution, Request, StoredDefinition
 
 MIGRATIONS = (
     """
@@ -40,6 +42,12 @@ MIGRATIONS = (
         execution INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
         UNIQUE (execution, sequence)
     );
+    CREATE TRIGGER event_in_order BEFORE INSERT ON event
+    WHEN NEW.sequence > 1
+        AND NOT EXISTS (SELECT 1 FROM event WHERE execution = NEW.execution AND sequence = NEW.sequence - 1)
+    BEGIN
+        SELECT RAISE (ABORT, 'the event before it was not kept');
+    END;
     CREATE TABLE progress (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL);
     INSERT INTO owner VALUES (1, 0);
@@ -51,6 +59,7 @@ _ROW = (
     " (SELECT max(sequence) FROM event WHERE execution = key) AS sequence FROM execution"
 )
 _SPANS = "spans"
+PAGE_BYTES = 4 * MEBIBYTE
 
 _NEW_EXECUTION = Bulk("INSERT INTO execution VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 _NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
@@ -91,26 +100,39 @@ class SqliteStore:
             return created_at, True
 
         kept_at, created = await self._database.write(work, guard=self._fence)
+        self._compiled[d.namespace, d.content_hash] = d
         return StoredDefinition(d, kept_at), created
 
     async def definition(self, namespace: str, name: str, version: str) -> StoredDefinition | None:
-        for stored in await self.definitions(namespace, name):
-            if not version or stored.definition.version == version:
-                return stored
-        return None
+        rows = await self._definition_rows(namespace, name, version)
+        return StoredDefinition(self._compile(rows[0]), rows[0]["created_at"]) if rows else None
 
     async def definitions(self, namespace: str, name: str) -> list[StoredDefinition]:
+        rows = await self._definition_rows(namespace, name, "")
+        return [StoredDefinition(self._compile(row), row["created_at"]) for row in rows]
+
+    async def definition_names(self, namespace: str) -> list[str]:
+        def work(connection: sqlite3.Connection) -> list[str]:
+            sql = "SELECT DISTINCT name FROM definition WHERE namespace = ? ORDER BY name"
+            return [row["name"] for row in connection.execute(sql, (namespace,))]
+
+        return await self._database.read(work)
+
+    async def _definition_rows(self, namespace: str, name: str, version: str) -> list[sqlite3.Row]:
+        """By name, highest version first; of those that differ in their build alone, the newest."""
+
         def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
             where, values = "namespace = ?", [namespace]
-            if name:
-                where, values = where + " AND name = ?", [*values, name]
-            sql = f"SELECT namespace, content_hash, source, created_at FROM definition WHERE {where}"  # noqa: S608
+            for column, value in (("name", name), ("version", version)):
+                if value:
+                    where, values = f"{where} AND {column} = ?", [*values, value]
+            sql = f"SELECT * FROM definition WHERE {where}"  # noqa: S608
             return connection.execute(sql, values).fetchall()
 
         rows = await self._database.read(work)
-        stored = [StoredDefinition(self._compile(row), row["created_at"]) for row in rows]
-        stored.sort(key=lambda kept: semantic_version.Version(kept.definition.version), reverse=True)
-        return sorted(stored, key=lambda kept: kept.definition.name)
+        rows.sort(key=lambda row: row["created_at"], reverse=True)
+        rows.sort(key=lambda row: semantic_version.Version(row["version"]), reverse=True)
+        return sorted(rows, key=lambda row: row["name"])
 
     def _compile(self, row: sqlite3.Row) -> Definition:
         key = (row["namespace"], row["content_hash"])
@@ -118,22 +140,28 @@ class SqliteStore:
             self._compiled[key] = self._parse(row["namespace"], row["source"])
         return self._compiled[key]
 
-    async def create(self, new: NewExecution, events: Sequence[Event]) -> Created:
+    async def create(
+        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
+    ) -> Created:
         if new.request.request_id or new.request.id_chosen:
             earlier = await self._earlier_start(new)
             if earlier is not None:
                 return earlier
         self._key += 1
-        key = self._key
-        rows = [(_NEW_EXECUTION, _execution_row(key, new)), *self._event_rows(key, events)]
+        rows = [(_NEW_EXECUTION, _execution_row(self._key, new)), *self._event_rows(self._key, events)]
+        created = Created(self._key, new.execution_id, True, self._position)
+        written = self._database.write_rows(rows, created, guard=self._fence)
+        written.add_done_callback(settled)
         try:
-            position = await self._database.write_rows(rows, self._position, guard=self._fence)
+            return await asyncio.shield(written)
         except sqlite3.IntegrityError:  # another request came first, between the look and the write
             earlier = await self._earlier_start(new)
             if earlier is None:
                 raise
             return earlier
-        return Created(key, new.execution_id, True, position)
+
+    async def started_by(self, namespace: str, request: Request) -> Created | None:
+        return await self._database.read(lambda connection: _started_by(connection, namespace, request))
 
     def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
         rows = self._event_rows(key, events)
@@ -152,15 +180,9 @@ class SqliteStore:
         """What the same request started before; raises for another request's use of its ids."""
 
         def work(connection: sqlite3.Connection) -> Created | None:
-            row = connection.execute(
-                "SELECT key, execution_id, request_hash FROM execution WHERE namespace = ? AND request_id = ?"
-                " AND request_id <> ''",
-                (new.namespace, new.request.request_id),
-            ).fetchone()
-            if row is not None:
-                if row["request_hash"] != new.request.content:
-                    raise RequestIdReused(new.request.request_id, row["execution_id"])
-                return Created(row["key"], row["execution_id"], False, 0)
+            earlier = _started_by(connection, new.namespace, new.request)
+            if earlier is not None:
+                return earlier
             sql = "SELECT 1 FROM execution WHERE namespace = ? AND execution_id = ?"
             if connection.execute(sql, (new.namespace, new.execution_id)).fetchone() is not None:
                 raise ExecutionExists(new.execution_id)
@@ -199,15 +221,11 @@ class SqliteStore:
 
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
         def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
-            return connection.execute(
-                "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?",
-                (key, from_sequence, limit),
-            ).fetchall()
+            sql = "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
+            return _some(connection.execute(sql, (key, from_sequence, limit)))
 
         rows = await self._database.read(work)
-        return [
-            event_from_message(event_message_from_stored(row["body"], f"event {key}/{row['sequence']}")) for row in rows
-        ]
+        return [event_from_stored(row["body"], f"event {key}/{row['sequence']}") for row in rows]
 
     async def spans_sent(self) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -247,6 +265,28 @@ async def open_store(database: Database, parse: Callable[[str, str], Definition]
 
     epoch, key, position = await database.write(work)
     return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
+
+
+def _some(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+    """As many of them as have PAGE_BYTES together."""
+    found: list[sqlite3.Row] = []
+    size = 0
+    for row in rows:
+        found.append(row)
+        size += len(row["body"])
+        if size > PAGE_BYTES:
+            break
+    return found
+
+
+def _started_by(connection: sqlite3.Connection, namespace: str, request: Request) -> Created | None:
+    sql = "SELECT key, execution_id, request_hash FROM execution WHERE namespace = ? AND request_id = ?"
+    row = connection.execute(f"{sql} AND request_id <> ''", (namespace, request.request_id)).fetchone()
+    if row is None:
+        return None
+    if row["request_hash"] != request.content:
+        raise RequestIdReused(request.request_id, row["execution_id"])
+    return Created(row["key"], row["execution_id"], False, 0)
 
 
 def _execution_row(key: int, new: NewExecution) -> tuple[object, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import semantic_version
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid, DefinitionNotFound
+from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain.definition import Call, Definition
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.ports import Catalogue, Store, StoredDefinition
@@ -31,7 +33,8 @@ class Definitions:
 
     async def register(self, namespace: str, source: str) -> tuple[StoredDefinition, bool]:
         """Check, also against the registry, and keep; the second value is False if it was kept before."""
-        definition = self._parse(namespace, source)
+        check_ids(namespace=namespace)
+        definition = await asyncio.to_thread(self._parse, namespace, source)  # a large one takes a while
         await self._check_plugins(definition)
         stored, created = await self._store.keep_definition(definition, self._clock())
         if created:
@@ -44,8 +47,7 @@ class Definitions:
         if key not in self._known:
             stored = await self._store.definition(namespace, name, version)
             if stored is None:
-                known = {kept.definition.name for kept in await self._store.definitions(namespace, "")}
-                raise DefinitionNotFound(name, version, sorted(known))
+                raise DefinitionNotFound(name, version, await self._store.definition_names(namespace))
             self._known[key] = stored
         return self._known[key]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import count
 from typing import Protocol
 
 import semantic_version
@@ -24,7 +26,7 @@ from forgemesh.routing.snapshot import Snapshot
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
 FULL_NOTICE = 0.5
-"""Seconds that an attempt waits for a full plugin before that is put on record: short queues are ordinary."""
+"""Seconds without progress after which a full plugin is put on record: queues that move are ordinary."""
 
 OrderKey = tuple[str, str, str]
 """Namespace, execution id, step path."""
@@ -43,6 +45,7 @@ class Order:
     traceparent: str
     deadline: int = 0
     tried: frozenset[str] = frozenset()
+    arrival: int = 0
     blocked: Lack | None = None
     link: HostLink | None = None
     call_name: int = 0
@@ -52,6 +55,20 @@ class Order:
     @property
     def key(self) -> OrderKey:
         return self.namespace, self.execution_id, self.path
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The orders that wait for one version range of a plugin, in order of arrival, for all of which `lack` is why."""
+
+    lack: NoPick
+    orders: dict[OrderKey, Order] = field(default_factory=dict)
+    noticed: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def first(self) -> Order:
+        return next(iter(self.orders.values()))
 
 
 class Listener(Protocol):
@@ -68,7 +85,8 @@ class Listener(Protocol):
 @dataclass(slots=True)
 class Dispatcher:
     """
-    One queue per plugin, in order of arrival; woken by whatever may let an attempt go, never by polling.
+    First come, first served per plugin, among those that an instance can serve; woken by whatever may let an attempt
+    go, never by polling.
 
     `clock` gives Unix nanoseconds.
     """
@@ -77,7 +95,8 @@ class Dispatcher:
     clock: Callable[[], int]
     listener: Listener
     _active: dict[OrderKey, Order] = field(default_factory=dict)
-    _queues: dict[str, dict[OrderKey, Order]] = field(default_factory=dict)
+    _lanes: dict[str, dict[str, Lane]] = field(default_factory=dict)
+    _arrivals: count[int] = field(default_factory=count)
     _turns: dict[str, Turns] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
 
@@ -87,14 +106,18 @@ class Dispatcher:
     def send(self, order: Order) -> None:
         """Carry the order out, now or as soon as an instance may take it."""
         self._active[order.key] = order
-        queue = self._queues.get(order.call.plugin_id)
-        if queue:
-            queue[order.key] = order
+        order.arrival = next(self._arrivals)
+        lane = self._lane(order)
+        if lane is not None:
+            lane.orders[order.key] = order
+            if lane.noticed:
+                self._put_on_record(order, lane.lack)
             return
         lack = self._try(order)
         if lack is not None:
-            self._queues.setdefault(order.call.plugin_id, {})[order.key] = order
-            self._block(order, lack)
+            lane = Lane(lack, {order.key: order})
+            self._lanes.setdefault(order.call.plugin_id, {})[order.call.version_range] = lane
+            self._stuck(lane)
 
     def cancel(self, key: OrderKey) -> None:
         """Take an order back: a waiting one ends now, a running one within the grace."""
@@ -102,11 +125,12 @@ class Dispatcher:
         if order is None:
             return
         if order.link is None:
-            self._queues[order.call.plugin_id].pop(key, None)
+            self._leave_lane(order)
             self._finish(order, _cancelled(order))
             return
         order.link.cancel(order.call_name)
-        self._set_timer(order, CANCEL_GRACE, lambda: self._finish(order, _cancelled(order)))
+        if self._active.get(key) is order:
+            self._set_timer(order, CANCEL_GRACE, lambda: self._finish(order, _cancelled(order)))
 
     def forget(self, key: OrderKey) -> None:
         """Take an order back and tell nobody what becomes of it."""
@@ -114,9 +138,10 @@ class Dispatcher:
         if order is None:
             return
         self._set_timer(order, None)
-        self._queues.get(order.call.plugin_id, {}).pop(key, None)
         if order.link is not None:
             order.link.cancel(order.call_name)
+        else:
+            self._leave_lane(order)
 
     def _try(self, order: Order) -> NoPick | None:
         call = order.call
@@ -128,7 +153,7 @@ class Dispatcher:
             _view(links, snapshot),
             wanted=_wanted(call.version_range),
             exclude=order.tried,
-            now=self.clock() / 1e9,
+            now=time.monotonic(),
         )
         if isinstance(picked, NoPick):
             return picked
@@ -169,9 +194,9 @@ class Dispatcher:
 
     def _time_out(self, order: Order) -> None:
         assert order.link is not None
-        order.link.cancel(order.call_name)
         fault = StartToCloseTimeout(order.path, order.call.start_to_close)
         self._finish(order, Answer(None, failure_of(fault, retryable=True)))
+        order.link.cancel(order.call_name)  # last: a call that has not left yet is answered as lost
 
     def _finish(self, order: Order, answer: Answer) -> None:
         if self._active.get(order.key) is not order:
@@ -187,34 +212,67 @@ class Dispatcher:
         if seconds is not None and then is not None:
             order.timer = asyncio.get_running_loop().call_later(seconds, then)
 
-    def _block(self, order: Order, lack: NoPick) -> None:
-        if lack.reason is not Lack.ALL_FULL:
-            self._put_on_record(order, lack)
-        elif order.timer is None and order.blocked is None:
-            self._set_timer(order, FULL_NOTICE, lambda: self._put_on_record(order, lack))
+    def _lane(self, order: Order) -> Lane | None:
+        return self._lanes.get(order.call.plugin_id, {}).get(order.call.version_range)
+
+    def _leave_lane(self, order: Order) -> None:
+        lane = self._lane(order)
+        if lane is None:
+            return
+        lane.orders.pop(order.key, None)
+        if not lane.orders:
+            _set_notice(lane, None)
+            del self._lanes[order.call.plugin_id][order.call.version_range]
+
+    def _stuck(self, lane: Lane) -> None:
+        """Put on record why the lane does not move: a full plugin only when that lasts."""
+        if lane.lack.reason is Lack.ALL_FULL:
+            lane.noticed = False
+            _set_notice(lane, partial(self._notice, lane))
+        else:
+            self._notice(lane)
+
+    def _notice(self, lane: Lane) -> None:
+        _set_notice(lane, None)
+        lane.noticed = True
+        for order in lane.orders.values():
+            self._put_on_record(order, lane.lack)
 
     def _put_on_record(self, order: Order, lack: NoPick) -> None:
-        order.timer = None
         if order.blocked is not lack.reason:
             order.blocked = lack.reason
             self.listener.blocked(order, lack)
 
     def _changed(self, plugin_id: str) -> None:
-        if self._queues.get(plugin_id) and plugin_id not in self._dirty:
+        if self._lanes.get(plugin_id) and plugin_id not in self._dirty:
             self._dirty.add(plugin_id)
             asyncio.get_running_loop().call_soon(self._drain, plugin_id)
 
     def _drain(self, plugin_id: str) -> None:
+        """Serve whoever came first, lane by lane as long as something moves in it."""
         self._dirty.discard(plugin_id)
-        queue = self._queues.get(plugin_id, {})
-        for key, order in list(queue.items()):
+        moving = dict(self._lanes.get(plugin_id, {}))
+        while moving:
+            version_range, lane = min(moving.items(), key=lambda item: item[1].first.arrival)
+            order = lane.first
             lack = self._try(order)
             if lack is None:
-                queue.pop(key, None)
+                self._leave_lane(order)
+                lane.noticed = False
+                _set_notice(lane, None)
+                if not lane.orders:
+                    del moving[version_range]
                 continue
-            self._block(order, lack)
-            if not order.call.version_range:
-                break  # whoever comes after it finds the same
+            del moving[version_range]
+            if lack.reason is not lane.lack.reason or not (lane.noticed or lane.timer):
+                lane.lack = lack
+                self._stuck(lane)
+
+
+def _set_notice(lane: Lane, then: Callable[[], None] | None) -> None:
+    if lane.timer is not None:
+        lane.timer.cancel()
+    lane.timer = asyncio.get_running_loop().call_later(FULL_NOTICE, then) if then is not None else None
 
 
 def _view(links: Mapping[str, HostLink], snapshot: Snapshot) -> LocalView:

@@ -16,7 +16,7 @@ from forgemesh.orchestrator.application.dispatcher import Dispatcher, Order
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, failed, next_wake, open_below, record, recovered, succeeded
 from forgemesh.orchestrator.domain.definition import Call, Definition
-from forgemesh.orchestrator.domain.fold import apply
+from forgemesh.orchestrator.domain.fold import apply, fold
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, traceparent
 from forgemesh.orchestrator.ports import Answer, Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
@@ -32,7 +32,7 @@ class Running:
     """
     An open execution in memory.
 
-    `changed` is set and replaced whenever something of it became durable, `left` once it has ended or was dropped.
+    `changed` is set and replaced whenever something of it became durable, `left` once it has `ended` or was dropped.
     """
 
     key: int
@@ -40,6 +40,7 @@ class Running:
     trace: ExecutionTrace
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
     timer: asyncio.TimerHandle | None = None
     timer_at: int = 0
 
@@ -89,13 +90,22 @@ class Engine:
         now = self._clock()
         state = ExecutionState(definition.namespace, execution_id, definition)
         events = [record(state, started, now), *advance(state, now)]
-        created = await self._store.create(_new_execution(state, request), events)
-        if created.created:
-            running = Running(created.key, state, ExecutionTrace(execution_id, definition))
-            self._running[running.name] = running
-            self._act(running, events, created.position)
-            self._set_timer(running)
+        running = Running(0, state, ExecutionTrace(execution_id, definition))
+        settled = partial(self._created, running, events)
+        created = await self._store.create(_new_execution(state, request), events, settled)
+        if state.sequence != len(events):  # it has gone on; what is shown is durable
+            state = fold(state.namespace, execution_id, definition, events)
         return created, state
+
+    def _created(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
+        """Runs also when whoever asked for the execution has gone away."""
+        if written.cancelled() or written.exception() is not None or running.name in self._running:
+            return
+        created = written.result()
+        running.key = created.key
+        self._running[running.name] = running
+        self._act(running, events, created.position)
+        self._set_timer(running)
 
     async def take_up(self, row: ExecutionRow, definition: Definition, spans_from: int) -> None:
         """
@@ -106,7 +116,7 @@ class Engine:
         if (row.namespace, row.execution_id) in self._running:
             return
         state, trace = await self.load(row, definition, spans_from)
-        if state.status is not Status.RUNNING:
+        if state.status is not Status.RUNNING or (row.namespace, row.execution_id) in self._running:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
@@ -182,10 +192,10 @@ class Engine:
 
     def _act(self, running: Running, events: list[e.Event], position: int) -> None:
         """What durable events ask for."""
-        for event in events:
+        for index, event in enumerate(events, start=1):
             finished = running.trace.project(event)
             if finished:
-                self._spans.export(running.trace, finished, position)
+                self._spans.export(running.trace, finished, position - len(events) + index)
             fact = event.fact
             if isinstance(fact, e.AttemptStarted):
                 self._send(running, fact)
@@ -194,6 +204,7 @@ class Engine:
                     self._dispatcher.cancel((*running.name, step.path))
         if isinstance(events[-1].fact, e.ExecutionSucceeded | e.ExecutionFailed):
             del self._running[running.name]
+            running.ended = True
             running.left.set()
         running.changed.set()
         running.changed = asyncio.Event()

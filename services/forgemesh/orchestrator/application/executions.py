@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from ulid import ULID
 
-from forgemesh.faults import Violation
-from forgemesh.faults.service import InvalidRequest
+from forgemesh.faults import Fault, Violation
 from forgemesh.faults.workflow import ExecutionInputInvalid, ExecutionNotFound, ExecutionSuspended, PayloadTooLarge
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import MAX_INPUT
 from forgemesh.orchestrator.domain.definition import Definition
@@ -26,8 +25,9 @@ from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.ports import ExecutionRow, Request, Store
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 WATCH_PAGE = 200
+NEVER = 1 << 62
+"""A sequence number that no event reaches."""
 MAX_WAIT = 600.0
 
 
@@ -55,7 +55,8 @@ class StartRequest:
 
     def content(self) -> str:
         """What must be the same when a request id comes again."""
-        parts = (self.workflow, self.version, self.execution_id, self.input.media_type)
+        facts = (fact for pair in sorted(self.input.metadata.items()) for fact in pair)
+        parts = (self.workflow, self.version, self.execution_id, self.input.media_type, *facts)
         return hashlib.sha256("\0".join(parts).encode() + b"\0" + self.input.data).hexdigest()
 
 
@@ -70,28 +71,34 @@ class Executions:
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
         """The execution, and whether this request started it."""
-        _check_ids(request)
-        stored = await self._definitions.find(request.namespace, request.workflow, request.version)
-        definition = stored.definition
-        check_input(definition, request.input)
-        started = _started(definition, request, self._clock())
-        execution_id = request.execution_id or str(ULID()).lower()
+        _check_request(request)
         asked = Request(request.request_id, request.content(), bool(request.execution_id))
-        created, state = await self._engine.start(definition, execution_id, started, asked)
-        ended = await self._wait(request.namespace, created.execution_id, min(request.wait, MAX_WAIT))
-        if created.created and (ended or not request.wait):
+        try:
+            stored = await self._definitions.find(request.namespace, request.workflow, request.version)
+            check_input(stored.definition, request.input)
+        except Fault:  # a request that was answered before gets that answer, whatever has changed since
+            earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
+            if earlier is None:
+                raise
+            await self._wait(request.namespace, earlier.execution_id, request.wait)
+            return await self.get(request.namespace, earlier.execution_id), False
+        started = _started(stored.definition, request, self._clock())
+        execution_id = request.execution_id or str(ULID()).lower()
+        created, state = await self._engine.start(stored.definition, execution_id, started, asked)
+        ended = await self._wait(request.namespace, created.execution_id, request.wait)
+        if created.created and not request.wait:
             return state, True
-        return await self.get(request.namespace, created.execution_id), created.created
+        return ended or await self.get(request.namespace, created.execution_id), created.created
 
-    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> bool:
-        """Whether the execution is known to have ended within that time."""
+    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> ExecutionState | None:
+        """The execution, if it is known to have ended within that time."""
         running = self._engine.running(namespace, execution_id)
         if running is None or not seconds:
-            return False
+            return None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, MAX_WAIT)):
                 await running.left.wait()
-        return running.state.status is not Status.RUNNING
+        return running.state if running.ended else None
 
     async def get(self, namespace: str, execution_id: str) -> ExecutionState:
         """As far as it is durable; raises ExecutionNotFound."""
@@ -116,7 +123,7 @@ class Executions:
     async def watch(self, namespace: str, execution_id: str, from_sequence: int) -> AsyncIterator[list[e.Event]]:
         """Durable events from `from_sequence` on, as they come; ends after the execution's last one."""
         row = await self.row(namespace, execution_id)
-        following = max(1, from_sequence)
+        following = min(max(1, from_sequence), NEVER)
         while True:
             running = self._engine.running(namespace, execution_id)
             changed = running.changed if running is not None else None
@@ -136,8 +143,8 @@ class Executions:
 
 def check_input(definition: Definition, payload: Payload) -> None:
     """Raises PayloadTooLarge or ExecutionInputInvalid, with everything that does not fit."""
-    if len(payload.data) > MAX_INPUT:
-        raise PayloadTooLarge("the execution's input", len(payload.data), MAX_INPUT)
+    if payload.size > MAX_INPUT:
+        raise PayloadTooLarge("the execution's input", payload.size, MAX_INPUT)
     if not payload.is_json:
         if definition.input is not None:
             message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
@@ -205,18 +212,10 @@ def _started(definition: Definition, request: StartRequest, now: int) -> e.Execu
     )
 
 
-def _check_ids(request: StartRequest) -> None:
-    violations = [
-        Violation(
-            name, f"{value!r:.80} is not 1 to 200 letters, digits, '.', '_' or '-', beginning with one of the first two"
-        )
-        for name, value, needed in (
-            ("namespace", request.namespace, True),
-            ("workflow", request.workflow, True),
-            ("execution_id", request.execution_id, False),
-            ("request_id", request.request_id, False),
-        )
-        if (value or needed) and not _ID.fullmatch(value)
-    ]
-    if violations:
-        raise InvalidRequest(violations)
+def _check_request(request: StartRequest) -> None:
+    chosen = {"execution_id": request.execution_id, "request_id": request.request_id}
+    check_ids(
+        namespace=request.namespace,
+        workflow=request.workflow,
+        **{name: value for name, value in chosen.items() if value},
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from forgemesh.faults import Fault, workflow
 from forgemesh.orchestrator.domain import events as e
@@ -51,16 +52,30 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         return
     for path, (scope, index) in state.to_begin.items():
         yield _begin(state, path, scope, index)
-    for path, step in state.waiting.items():
-        if step.next_at <= now:
-            yield e.AttemptStarted(path, step.attempts + 1)
+    for path in _due(state, now):
+        yield e.AttemptStarted(path, state.steps[path].attempts + 1)
+
+
+def _due(state: ExecutionState, now: int) -> list[str]:
+    """The steps whose next try is due, the earliest first; looks at no more of the heap than that."""
+    due: set[tuple[int, str]] = set()
+    places = [0]
+    while places:
+        place = places.pop()
+        if place < len(state.wakes) and state.wakes[place][0] <= now:
+            at, path = state.wakes[place]
+            step = state.waiting.get(path)
+            if step is not None and step.next_at == at:
+                due.add((at, path))
+            places += (2 * place + 1, 2 * place + 2)
+    return [path for _, path in sorted(due)]
 
 
 def next_wake(state: ExecutionState) -> int | None:
     """When `decide` has something to say although nothing happens, in Unix nanoseconds."""
     if state.status is not Status.RUNNING or state.started is None:
         return None
-    times = [step.next_at for step in state.waiting.values()]
+    times = [state.wakes[0][0]] if state.wakes else []
     if state.started.deadline and state.stopping is None:
         times.append(state.started.deadline)
     return min(times, default=None)
@@ -70,8 +85,8 @@ def succeeded(state: ExecutionState, path: str, attempt: int, output: Payload, d
     """What a plugin's answer means; None if that try is not open any more."""
     if not _is_open(state, path, attempt):
         return None
-    if len(output.data) > MAX_INPUT:
-        fault = workflow.PayloadTooLarge(f"the output of {path!r}", len(output.data), MAX_INPUT)
+    if output.size > MAX_INPUT:
+        fault = workflow.PayloadTooLarge(f"the output of {path!r}", output.size, MAX_INPUT)
         return e.AttemptFailed(path, attempt, failure_of(fault, step_path=path), dispatch)
     return e.AttemptSucceeded(path, attempt, output, dispatch)
 
@@ -91,13 +106,17 @@ def failed(
     failure = failure.at(path)
     step = state.steps[path]
     if state.is_stopping(step.scope):
-        if failure.reason in ("HOST_LOST", "ORCHESTRATOR_LOST"):
+        if failure.reason in FAILOVER:
             failure = failure_of(workflow.Cancelled(path), step_path=path)
         return e.AttemptFailed(path, attempt, failure, dispatch)
     lost = step.lost + (failure.reason in FAILOVER)
     assert isinstance(step.step, Call)
     delay = step.step.retry.delay(failure, step.attempts - lost, lost, draw)
     next_at = 0 if delay is None else max(now, 1) + int(delay * SECOND)
+    deadline = state.started.deadline if state.started is not None else 0
+    if deadline and next_at >= deadline:
+        late = "no further try, since it would come after the execution's timeout"
+        return e.AttemptFailed(path, attempt, replace(failure, message=f"{failure.message}; {late}"), dispatch)
     return e.AttemptFailed(path, attempt, failure, dispatch, next_at)
 
 
@@ -154,8 +173,8 @@ def _begin(state: ExecutionState, path: str, scope: Scope, index: int) -> e.Fact
     try:
         if isinstance(step, Call):
             given = evaluate(step.input, reader(state, scope))
-            if len(given.data) > MAX_INPUT:
-                raise workflow.PayloadTooLarge(f"the input of {path!r}", len(given.data), MAX_INPUT)
+            if given.size > MAX_INPUT:
+                raise workflow.PayloadTooLarge(f"the input of {path!r}", given.size, MAX_INPUT)
             return e.AttemptStarted(path, 1, given)
         if isinstance(step, Parallel):
             return e.GroupStarted(path, tuple(branch.name for branch in step.branches))
@@ -211,8 +230,8 @@ def _finish(state: ExecutionState) -> e.Fact:
         return e.ExecutionFailed(failure)
     try:
         output = evaluate(state.definition.output, reader(state, state.scopes[""]))
-        if len(output.data) > MAX_INPUT:
-            raise workflow.PayloadTooLarge("the execution's output", len(output.data), MAX_INPUT)
+        if output.size > MAX_INPUT:
+            raise workflow.PayloadTooLarge("the execution's output", output.size, MAX_INPUT)
     except Fault as fault:
         return e.ExecutionFailed(failure_of(fault))
     return e.ExecutionSucceeded(output)

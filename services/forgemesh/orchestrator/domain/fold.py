@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
 from typing import Any
 
 from forgemesh.faults import Code
@@ -50,7 +51,7 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
     step = state.steps.get(fact.path) or _begin(state, fact.path, at)
-    state.waiting.pop(fact.path, None)
+    _leave_waiting(state, fact.path)
     step.status, step.next_at = StepStatus.RUNNING, 0
     step.attempts, step.attempt_began_at = fact.attempt, at
     if fact.input is not None:
@@ -71,6 +72,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
+        heappush(state.wakes, (fact.next_at, fact.path))
     elif fact.failure.code == Code.CANCELLED and state.is_stopping(step.scope):
         _end(state, step, StepStatus.CANCELLED, at)
     else:
@@ -156,6 +158,18 @@ def _begin(state: ExecutionState, path: str, at: int) -> StepState:
     return step
 
 
+def _leave_waiting(state: ExecutionState, path: str) -> None:
+    """Keep the heap's first wake a true one."""
+    if state.waiting.pop(path, None) is None:
+        return
+    while state.wakes:
+        at, first = state.wakes[0]
+        step = state.waiting.get(first)
+        if step is not None and step.next_at == at:
+            return
+        heappop(state.wakes)
+
+
 def _close_attempt(state: ExecutionState, path: str) -> StepState:
     step = state.open_attempts.pop(path)
     step.blocked, step.blocked_at = None, 0
@@ -164,7 +178,7 @@ def _close_attempt(state: ExecutionState, path: str) -> StepState:
 
 def _end(state: ExecutionState, step: StepState, status: StepStatus, at: int) -> None:
     step.status, step.ended_at, step.next_at = status, at, 0
-    state.waiting.pop(step.path, None)
+    _leave_waiting(state, step.path)
     state.to_settle.pop(step.path, None)
     scope = step.scope
     scope.index += 1

@@ -14,6 +14,8 @@ RETRYABLE = frozenset(
 )
 FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"})
 """Reasons that say something about where the call ran and nothing about the call."""
+LONGEST_WISH = 86_400.0
+"""Seconds that a failing side may ask us to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class RetryRule:
             return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
         if counted >= self.max_attempts:
             return None
-        return max(self._backoff(counted, draw), failure.retry_after)
+        return max(self._backoff(counted, draw), min(failure.retry_after, LONGEST_WISH))
 
     def _backoff(self, tries: int, draw: float) -> float:
         exponent = min(tries - 1, 64)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-import msgspec
-
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Step
 from forgemesh.orchestrator.domain.failure import Failure
@@ -86,7 +84,8 @@ class ExecutionState:
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
 
     What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `to_settle` (groups
-    with an ended branch; "" is the execution itself), `open_attempts` and `waiting` (next tries that are due later).
+    with an ended branch; "" is the execution itself), `open_attempts` and `waiting` (next tries that are due later),
+    with `wakes` as a heap of when they are due; what has left `waiting` since is void in it.
     """
 
     namespace: str
@@ -108,6 +107,7 @@ class ExecutionState:
     to_settle: dict[str, None] = field(default_factory=dict)
     open_attempts: dict[str, StepState] = field(default_factory=dict)
     waiting: dict[str, StepState] = field(default_factory=dict)
+    wakes: list[tuple[int, str]] = field(default_factory=list)
 
     def is_stopping(self, scope: Scope | None) -> bool:
         """Whether something around `scope` is failing, so that nothing new starts in it."""
@@ -127,10 +127,13 @@ class ExecutionState:
         outputs = {name: self._branch_output(f"{state.path}/{name}") for name in state.branches}
         if state.step.kind == "switch":
             return next(iter(outputs.values()))
+        parts: dict[str, object] = {}
         for name, output in outputs.items():
-            if not output.is_json:
-                raise ValueError(f"branch {name!r} gives {output.media_type}, which cannot stand in a JSON object")
-        return json_payload({name: msgspec.Raw(output.data or b"null") for name, output in outputs.items()})
+            try:
+                parts[name] = output.raw()
+            except ValueError as error:
+                raise ValueError(f"branch {name!r}: {error}") from error
+        return json_payload(parts)
 
     def _branch_output(self, path: str) -> Payload:
         scope = self.scopes[path]

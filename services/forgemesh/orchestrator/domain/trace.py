@@ -60,6 +60,7 @@ class _Open:
     began_at: int
     blocked: e.StepBlocked | None = None
     blocked_at: int = 0
+    blocked_sequence: int = 0
 
 
 @dataclass(slots=True)
@@ -67,8 +68,8 @@ class ExecutionTrace:
     """
     Turns events into finished spans; see docs/architecture.md for the model.
 
-    A try is a span named after its step, below its group or the run; a group is a span; so are a block and the gap
-    that a dead orchestrator left.
+    A try is a span named after its step, below its group or the run; a group is a span; so are a skipped step, a block
+    and the gap that a dead orchestrator left.
     """
 
     execution_id: str
@@ -76,6 +77,7 @@ class ExecutionTrace:
     started: e.ExecutionStarted | None = None
     started_at: int = 0
     last_at: int = 0
+    sequence: int = 0
     _calls: Mapping[str, Call] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
     _groups: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class ExecutionTrace:
 
     def project(self, event: e.Event) -> list[SpanFacts]:
         """The spans that `event` finishes; to be called once for each event, in sequence."""
+        self.sequence = event.sequence
         projection = _PROJECTIONS.get(type(event.fact))
         spans = projection(self, event.fact, event.at) if projection is not None else []
         self.last_at = event.at
@@ -101,7 +104,7 @@ class ExecutionTrace:
     def _step_blocked(self, fact: e.StepBlocked, at: int) -> list[SpanFacts]:
         spans = self._unblock(fact.path, at)
         attempt = self._open[fact.path]
-        attempt.blocked, attempt.blocked_at = fact, at
+        attempt.blocked, attempt.blocked_at, attempt.blocked_sequence = fact, at, self.sequence
         return spans
 
     def _step_unblocked(self, fact: e.StepUnblocked, at: int) -> list[SpanFacts]:
@@ -141,7 +144,7 @@ class ExecutionTrace:
             return []
         opened.blocked = None
         span = SpanFacts(
-            key=(BLOCKED, path, str(opened.blocked_at)),
+            key=(BLOCKED, path, str(opened.blocked_sequence)),
             parent=self._around(path),
             name="blocked",
             start=opened.blocked_at,
@@ -167,9 +170,20 @@ class ExecutionTrace:
         )
         return [span]
 
+    def _skipped(self, fact: e.StepSkipped, at: int) -> list[SpanFacts]:
+        span = SpanFacts(
+            key=(GROUP, fact.path),
+            parent=self._around(fact.path),
+            name=fact.path.rpartition("/")[2],
+            start=at,
+            end=at,
+            facts=(("step", fact.path), ("skipped", fact.reason)),
+        )
+        return [span]
+
     def _recovery(self, fact: e.ExecutionRecovered, at: int) -> list[SpanFacts]:
         span = SpanFacts(
-            key=(RECOVER, str(fact.epoch)),
+            key=(RECOVER, str(self.sequence)),
             parent=(RUN,),
             name="recover",
             start=self.last_at,
@@ -211,6 +225,7 @@ _PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]
     e.GroupSucceeded: ExecutionTrace._group,
     e.StepFailed: ExecutionTrace._group,
     e.StepCancelled: ExecutionTrace._group,
+    e.StepSkipped: ExecutionTrace._skipped,
     e.ExecutionRecovered: ExecutionTrace._recovery,
     e.ExecutionSucceeded: ExecutionTrace._run,
     e.ExecutionFailed: ExecutionTrace._run,

@@ -129,7 +129,9 @@ class Execution(_message.Message):
     """Its trace, 32 hex digits."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
-        """What it was started with. Not set in lists."""
+        """What it was started with. Not set in lists, nor where the rest leaves no room for it in a message of 4 MiB: then
+        the execution's first event has it.
+        """
 
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:

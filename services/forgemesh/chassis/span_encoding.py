@@ -1,0 +1,65 @@
+"""
+Spans straight in the wire format of OTLP, for those that are made for every step.
+
+A protobuf message is the concatenation of its encoded fields. Attributes come again and again, so their bytes are kept;
+what remains is to join them, a fifth of what building the message costs.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from functools import lru_cache
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from forgemesh.chassis.telemetry import attribute
+
+_IDS = struct.Struct("2s16s2s8s")
+_TIMES = struct.Struct("<BBBQBQ")
+_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
+_KIND, _START, _END = 0x30, 0x39, 0x41
+
+
+def encoded_span(
+    trace_id: bytes,
+    span_id: bytes,
+    parent_id: bytes,
+    name: str,
+    kind: Span.SpanKind.ValueType,
+    start: int,
+    end: int,
+    attributes: Iterable[bytes],
+    rest: Span | None = None,
+) -> bytes:
+    """
+    A span of 16, 8 and 8 (or no) bytes of ids, with times in Unix nanoseconds.
+
+    `attributes` come from `encoded_attribute`; `rest` brings what few spans have: status, events, links.
+    """
+    return b"".join(
+        (
+            _IDS.pack(_TRACE_ID, trace_id, _SPAN_ID, span_id),
+            _PARENT_ID + parent_id if parent_id else b"",
+            _encoded_name(name),
+            _TIMES.pack(_KIND, kind, _START, start, _END, end),
+            *attributes,
+            rest.SerializeToString() if rest is not None else b"",
+        )
+    )
+
+
+def encoded_attribute(key: str, value: object) -> bytes:
+    """One attribute of a span."""
+    return Span(attributes=[attribute(key, value)]).SerializeToString()
+
+
+@lru_cache(maxsize=8192)
+def usual_attribute(key: str, value: str | bool | float) -> bytes:
+    """One attribute whose value comes again and again: its bytes are kept."""
+    return encoded_attribute(key, value)
+
+
+@lru_cache(maxsize=1024)
+def _encoded_name(name: str) -> bytes:
+    return Span(name=name).SerializeToString()

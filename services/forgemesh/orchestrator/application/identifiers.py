@@ -1,0 +1,23 @@
+"""Names that callers choose."""
+
+from __future__ import annotations
+
+import re
+
+from forgemesh.faults import Violation
+from forgemesh.faults.service import InvalidRequest
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def check_ids(**given: str) -> None:
+    """Raises InvalidRequest with every one that is no identifier."""
+    violations = [
+        Violation(
+            name, f"{value!r:.80} is not 1 to 200 letters, digits, '.', '_' or '-', beginning with one of the first two"
+        )
+        for name, value in given.items()
+        if not _ID.fullmatch(value)
+    ]
+    if violations:
+        raise InvalidRequest(violations)

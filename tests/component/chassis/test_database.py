@@ -1,0 +1,396 @@
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgemesh.chassis.database import MAX_VARIABLES, Bulk, Database, open_database
+from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+
+FIRST = "CREATE TABLE sack (number INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT"
+SECOND = "ALTER TABLE sack ADD COLUMN weight INTEGER NOT NULL DEFAULT 0"
+SACKS = Bulk("INSERT INTO sack (number, content) VALUES", "(?, ?)")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "mill.db", [FIRST]) as opened:
+        yield opened
+
+
+def fill(number: int, content: Any = "grain") -> Any:
+    """Work that writes one sack and returns its number."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO sack (number, content) VALUES (?, ?)", (number, content))
+        return number
+
+    return work
+
+
+def numbers(connection: sqlite3.Connection) -> list[int]:
+    return [row["number"] for row in connection.execute("SELECT number FROM sack ORDER BY number")]
+
+
+@contextlib.contextmanager
+def busy_writer(database: Database) -> Iterator[asyncio.Future[None]]:
+    """Holds the writer thread inside a transaction while the block queues more."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def work(connection: sqlite3.Connection) -> None:
+        inside.set()
+        assert go_on.wait(10)
+
+    held = database.write(work)
+    assert inside.wait(10)
+    try:
+        yield held
+    finally:
+        go_on.set()
+
+
+async def test_a_write_gives_back_its_result_and_can_be_read_at_once(database: Database) -> None:
+    assert await database.write(fill(7)) == 7
+    assert await database.read(numbers) == [7]
+
+
+async def test_writes_that_wait_for_one_another_share_a_transaction(database: Database) -> None:
+    with busy_writer(database):
+        waiting = [database.write(fill(number)) for number in range(500)]
+    results = await asyncio.gather(*waiting)
+
+    assert results == list(range(500))
+    assert (database.counts.commits, database.counts.writes) == (2, 501)
+
+
+async def test_more_writes_than_a_transaction_takes_are_all_kept_in_order(database: Database) -> None:
+    with busy_writer(database):
+        waiting = [database.write(fill(number)) for number in range(4_500)]
+    await asyncio.gather(*waiting)
+
+    assert await database.read(numbers) == list(range(4_500))
+    assert database.counts.commits == 4
+
+
+async def test_a_bad_write_fails_alone(database: Database) -> None:
+    def stumble(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO sack (number, content) VALUES (99, 'half done')")
+        raise ValueError("stumbled")
+
+    with busy_writer(database):
+        waiting = [database.write(work) for work in (fill(1), stumble, fill(2), fill(1), fill(3, None), fill(4))]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [result for result in results if isinstance(result, int)] == [1, 2, 4]
+    assert isinstance(results[1], ValueError)
+    assert [type(results[at]) for at in (3, 4)] == [sqlite3.IntegrityError] * 2
+    assert await database.read(numbers) == [1, 2, 4]
+
+
+async def test_rows_of_many_writers_go_into_one_statement_and_keep_their_order(database: Database) -> None:
+    with busy_writer(database):
+        waiting = [
+            database.write_rows([(SACKS, (2 * number, "a")), (SACKS, (2 * number + 1, "b"))], number)
+            for number in range(100)
+        ]
+    results = await asyncio.gather(*waiting)
+
+    assert results == list(range(100))
+    rows = await database.read(lambda connection: connection.execute("SELECT content FROM sack").fetchall())
+    assert [row["content"] for row in rows] == ["a", "b"] * 100
+
+
+async def test_a_row_that_does_not_fit_fails_its_writer_alone(database: Database) -> None:
+    with busy_writer(database):
+        good = database.write_rows([(SACKS, (1, "a")), (SACKS, (2, "b"))], "good")
+        bad = database.write_rows([(SACKS, (3, "c")), (SACKS, (1, "again"))], "bad")
+    results = await asyncio.gather(good, bad, return_exceptions=True)
+
+    assert results[0] == "good"
+    assert isinstance(results[1], sqlite3.IntegrityError)
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_a_guard_that_raises_refuses_what_names_it_and_nothing_else(database: Database) -> None:
+    def guard(connection: sqlite3.Connection) -> None:
+        raise PermissionError("deposed")
+
+    with busy_writer(database):
+        guarded = [database.write(fill(1), guard=guard), database.write_rows([(SACKS, (2, "b"))], 2, guard=guard)]
+        free = database.write(fill(3))
+    results = await asyncio.gather(*guarded, free, return_exceptions=True)
+
+    assert [type(result) for result in results] == [PermissionError, PermissionError, int]
+    assert await database.read(numbers) == [3]
+
+
+async def test_a_guard_runs_once_for_all_that_name_it(database: Database) -> None:
+    runs: list[sqlite3.Connection] = []
+
+    with busy_writer(database):
+        waiting = [database.write(fill(number), guard=runs.append) for number in range(10)]
+    await asyncio.gather(*waiting)
+
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 1000, 1023, MAX_VARIABLES])
+async def test_a_bulk_writes_any_number_of_rows_in_order(database: Database, rows: int) -> None:
+    await database.write(lambda connection: SACKS.run(connection, [(number, "x") for number in range(rows)]))
+
+    assert await database.read(numbers) == list(range(rows))
+
+
+async def test_a_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(database: Database) -> None:
+    await database.write(fill(1))
+    with busy_writer(database):
+        waiting = database.write(fill(2))
+        seen = await database.read(numbers)
+    await waiting
+
+    assert seen == [1]
+
+
+async def test_a_write_whose_waiter_is_gone_is_still_kept(database: Database) -> None:
+    with busy_writer(database):
+        database.write(fill(1)).cancel()
+        waiting = database.write(fill(2))
+    await waiting
+
+    assert await database.read(numbers) == [1, 2]
+
+
+async def test_what_is_queued_when_the_database_is_closed_is_kept(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "mill.db", [FIRST]) as first:
+        waiting = [first.write(fill(number)) for number in range(100)]
+
+    assert await asyncio.gather(*waiting) == list(range(100))
+    async with open_database(tmp_path / "mill.db", [FIRST]) as second:
+        assert await second.read(numbers) == list(range(100))
+
+
+async def test_a_closed_database_refuses_instead_of_letting_wait(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "mill.db", [FIRST]) as database:
+        pass
+
+    for refused in (database.write(fill(1)), database.write_rows([], None), database.read(numbers)):
+        with pytest.raises(StoreUnavailable, match="this process is stopping and has closed it"):
+            await refused
+
+
+async def test_bad_sql_is_a_bug_and_no_trouble_of_the_store(database: Database) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT * FROM nowhere")
+
+    for attempt in (database.write(work), database.read(work)):
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            await attempt
+
+
+async def test_the_file_is_for_its_owner_alone(database: Database) -> None:
+    await database.write(fill(1))
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in database.path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "a" / "b" / "mill.db", [FIRST]) as database:
+        await database.write(fill(1))
+
+    assert (tmp_path / "a" / "b" / "mill.db").exists()
+
+
+async def test_a_new_release_brings_an_old_file_up_to_date(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "mill.db", [FIRST]) as old:
+        await old.write(fill(1))
+
+    async with open_database(tmp_path / "mill.db", [FIRST, SECOND]) as new:
+        row = await new.read(lambda connection: connection.execute("SELECT number, weight FROM sack").fetchone())
+        (version,) = await new.read(lambda connection: connection.execute("PRAGMA user_version").fetchone())
+
+    assert (tuple(row), version) == ((1, 0), 2)
+
+
+async def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "mill.db", [FIRST]) as old:
+        await old.write(fill(1))
+    half = "ALTER TABLE sack ADD COLUMN colour TEXT; INSERT INTO nowhere VALUES (1)"
+
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        async with open_database(tmp_path / "mill.db", [FIRST, half]):
+            pass
+
+    async with open_database(tmp_path / "mill.db", [FIRST, SECOND]) as new:
+        columns = await new.read(lambda connection: connection.execute("SELECT * FROM sack").fetchone().keys())
+    assert columns == ["number", "content", "weight"]
+
+
+async def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async with open_database(tmp_path / "mill.db", [FIRST, SECOND]) as new:
+        await new.write(fill(1))
+
+    with pytest.raises(StoreUnavailable) as refused:
+        async with open_database(tmp_path / "mill.db", [FIRST]):
+            pass
+
+    assert "it has schema 2, this release knows 1" in refused.value.message
+    assert "use the newer release" in refused.value.message
+    async with open_database(tmp_path / "mill.db", [FIRST, SECOND]) as again:
+        assert await again.read(numbers) == [1]
+
+
+OTHER_PROCESS = """
+import asyncio, os, pathlib, sys
+from forgemesh.chassis.database import open_database
+
+async def main():
+    async with open_database(pathlib.Path(sys.argv[1]), [sys.argv[2]], synchronous=sys.argv[4]) as database:
+        print(os.getpid(), flush=True)
+        for number in range(int(sys.argv[3])):
+            def work(connection):
+                connection.execute("INSERT INTO sack (number, content) VALUES (?, 'x')", (number,))
+            await database.write(work)
+            print(number, flush=True)
+        print("done", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def other_process(path: Path, writes: int, *, synchronous: str = "FULL", before: tuple[str, ...] = ()) -> Any:
+    command = [*before, sys.executable, "-c", OTHER_PROCESS, str(path), FIRST, str(writes), synchronous]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+async def test_a_second_process_is_refused_with_a_reason(tmp_path: Path) -> None:
+    with other_process(tmp_path / "mill.db", 0) as first:
+        assert [first.stdout.readline() for _ in range(2)][1] == "done\n"
+        try:
+            with pytest.raises(StoreUnavailable) as refused:
+                async with open_database(tmp_path / "mill.db", [FIRST]):
+                    pass
+        finally:
+            first.kill()
+
+    assert refused.value.metadata == {
+        "path": str(tmp_path / "mill.db"),
+        "cause": "another process has it open",
+        "remedy": "stop that one, or give this one a path of its own",
+    }
+
+
+async def test_what_was_acknowledged_before_a_kill_is_there_for_the_next_process(tmp_path: Path) -> None:
+    with other_process(tmp_path / "mill.db", 10_000) as first:
+        first.stdout.readline()
+        acknowledged = [int(first.stdout.readline()) for _ in range(200)]
+        first.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in first.stdout.read().split() if line.isdecimal()]
+
+    async with open_database(tmp_path / "mill.db", [FIRST]) as second:
+        kept = await second.read(numbers)
+
+    assert set(acknowledged) <= set(kept)
+    assert len(kept) <= len(acknowledged) + 1
+
+
+def synced(trace: Path) -> int:
+    return sum("sync(" in line and "= 0" in line for line in trace.read_text().splitlines())
+
+
+@pytest.mark.parametrize("synchronous", ["FULL", "NORMAL"])
+def test_an_acknowledged_write_has_reached_the_disk_unless_less_was_asked_for(tmp_path: Path, synchronous: str) -> None:
+    """A kill proves nothing here, for the page cache survives it: this counts the calls that empty it."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    before = ("strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", str(trace))
+    with other_process(tmp_path / "mill.db", 50, synchronous=synchronous, before=before) as traced:
+        pid, *lines = [traced.stdout.readline() for _ in range(52)]
+        if not lines[-1]:
+            pytest.skip("strace may not trace here")
+        os.kill(int(pid), signal.SIGKILL)
+
+    assert (synced(trace) >= 50) == (synchronous == "FULL")
+
+
+async def test_a_full_disk_refuses_writes_keeps_what_is_there_and_recovers(database: Database) -> None:
+    await database.write(fill(1))
+    (pages,) = await database.read(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+
+    def limit(to: int) -> Any:
+        return lambda connection: connection.execute(f"PRAGMA max_page_count={to}").fetchone()
+
+    await database.write(limit(pages + 2))
+    with busy_writer(database):
+        large = [database.write(fill(number, "x" * 100_000)) for number in (2, 3)]
+        small = database.write(fill(4))
+    results = await asyncio.gather(*large, small, return_exceptions=True)
+
+    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable, int]
+    assert isinstance(results[0], StoreUnavailable)
+    assert results[0].metadata["cause"] == "database or disk is full"
+    assert "free space" in results[0].message
+    assert await database.read(numbers) == [1, 4]
+    await database.write(limit(1_000_000))
+    assert await database.write(fill(2, "x" * 100_000)) == 2
+    assert await database.read(numbers) == [1, 2, 4]
+
+
+async def test_a_file_that_is_no_database_is_reported_as_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "mill.db"
+    path.write_bytes(b"this is a letter, not a database\n" * 1000)
+
+    with pytest.raises(DataCorrupted, match="restore the data directory from a backup"):
+        async with open_database(path, [FIRST]):
+            pass
+
+    assert path.read_bytes().startswith(b"this is a letter")
+
+
+async def test_a_page_that_was_overwritten_is_reported_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mill.db"
+    async with open_database(path, [FIRST]) as database:
+        await database.write(lambda connection: SACKS.run(connection, [(n, "x" * 500) for n in range(1000)]))
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 20 * 4096)
+
+    async with open_database(path, [FIRST]) as damaged:
+        with pytest.raises(DataCorrupted):
+            await damaged.read(
+                lambda connection: connection.execute("SELECT sum(length(content)) FROM sack").fetchall()
+            )
+
+
+@pytest.mark.parametrize("place", ["file/mill.db", "folder"])
+async def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(StoreUnavailable) as refused:
+        async with open_database(tmp_path / place, [FIRST]):
+            pass
+
+    assert refused.value.metadata["path"] == str(tmp_path / place)
+    assert "let this user write there" in refused.value.message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(StoreUnavailable, match="Permission denied"):
+        async with open_database(tmp_path / "mill.db", [FIRST]):
+            pass

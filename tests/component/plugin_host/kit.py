@@ -1,0 +1,169 @@
+"""A plugin whose operations do what a test tells them to."""
+
+import asyncio
+import contextvars
+import sys
+import threading
+import time
+from typing import Any
+
+from opentelemetry import trace
+
+from forgemesh.plugin import Code, Context, OperationError, Payload, operation, plugin
+
+MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="")
+
+
+@plugin("test.kit", version="1.0.0", max_concurrency=2)
+class Kit:
+    """Operations for tests."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.unblock = threading.Event()
+        self.life: list[str] = []
+        self.running = 0
+        self.most_running = 0
+        self.seen: list[str] = []
+        self.tracer = trace.get_tracer("author")
+
+    async def start(self) -> None:
+        self.life.append("started")
+
+    def stop(self) -> None:
+        self.life.append("stopped")
+
+    @operation(idempotent=True)
+    async def echo(self, value: Any) -> Any:
+        return value
+
+    @operation
+    async def whole(self, payload: Payload) -> Payload:
+        return payload
+
+    @operation
+    async def hold(self, value: int = 0) -> int:
+        """Returns when the gate is open."""
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.seen.append("cancelled")
+            raise
+        finally:
+            self.running -= 1
+        return value
+
+    @operation
+    async def stubborn(self) -> str:
+        """Does not let itself be cancelled before the gate is open."""
+        while not self.open.is_set():
+            try:
+                await self.open.wait()
+            except asyncio.CancelledError:
+                self.seen.append("cancelled")
+        return "done at last"
+
+    @operation
+    async def tells(self, ctx: Context) -> dict[str, Any]:
+        return {
+            "execution_id": ctx.execution_id,
+            "step_path": ctx.step_path,
+            "attempt": ctx.attempt,
+            "idempotency_key": ctx.idempotency_key,
+            "namespace": ctx.namespace,
+            "deadline": ctx.deadline,
+            "traceparent": ctx.traceparent,
+        }
+
+    @operation
+    async def logs(self, text: str, ctx: Context) -> None:
+        ctx.logger.warning(text)
+
+    @operation
+    async def progresses(self, ctx: Context) -> None:
+        await ctx.progress(0.25, note="first")
+        await ctx.progress(0.5, note="second")
+        await self.open.wait()
+
+    @operation
+    async def marks(self, mark: str) -> str:
+        """What the call before has left in the context."""
+        before = MARK.get()
+        MARK.set(mark)
+        return before
+
+    @operation
+    async def declares(self) -> None:
+        raise OperationError(
+            "FILE_NOT_FOUND",
+            "no such file",
+            retryable=True,
+            metadata={"path": "a.csv"},
+            code=Code.UNAVAILABLE,
+            retry_after=1.5,
+        )
+
+    @operation
+    async def raises(self, text: str) -> None:
+        raise ValueError(text)
+
+    @operation
+    async def exits(self) -> None:
+        sys.exit(7)
+
+    @operation
+    async def cancels_itself(self) -> None:
+        raise asyncio.CancelledError
+
+    @operation
+    async def returns_nonsense(self) -> Any:
+        return object()
+
+    @operation
+    async def returns_much(self, size: int) -> Payload:
+        return Payload(bytes(size), "application/octet-stream")
+
+    @operation(timeout=0.05)
+    async def dawdles(self) -> None:
+        await self.open.wait()
+
+    @operation
+    def blocks(self, ctx: Context) -> str:
+        """A synchronous operation that looks whether it is still wanted."""
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            while not self.unblock.wait(0.005):
+                ctx.raise_if_cancelled()
+        finally:
+            self.running -= 1
+            self.seen.append("cancelled" if ctx.cancelled else "unblocked")
+        return threading.current_thread().name
+
+    @operation
+    def deaf(self) -> str:
+        """A synchronous operation that hears nothing."""
+        self.unblock.wait()
+        return "done at last"
+
+    @operation
+    def raises_in_thread(self) -> None:
+        raise OperationError("NO", "no")
+
+    @operation
+    def spins(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return threading.current_thread().name
+
+    @operation
+    async def traces(self) -> None:
+        """Two spans of the author's, both ended before the gate is waited for."""
+        with self.tracer.start_as_current_span("outer") as outer:
+            outer.set_attribute("rows", 7)
+            with self.tracer.start_as_current_span("inner"):
+                pass
+        trace.get_current_span().set_attribute("author.said", "hello")
+        self.running += 1
+        await self.open.wait()

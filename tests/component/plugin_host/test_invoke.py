@@ -1,0 +1,244 @@
+import asyncio
+import json
+from typing import Any
+
+import grpc
+import pytest
+
+from forgemesh.api.plugin.v1 import plugin_service_pb2 as pb
+from forgemesh.chassis.status import from_rpc_error
+from forgemesh.faults import Code, Fault
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, WrongIncarnation
+from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invocation, invoke
+
+
+async def refusal(served: Served, operation: str, **others: Any) -> Fault:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await invoke(served, operation, **others)
+    return from_rpc_error(refused.value)
+
+
+async def test_an_operation_gets_its_input_and_returns_its_output(served: Served) -> None:
+    result = await invoke(served, "echo", value={"days": [1, 2**70]}, attempt=3)
+
+    assert json.loads(result.output.data) == {"days": [1, 2**70]}
+    assert result.output.media_type == "application/json"
+    assert result.attempt == 3
+
+
+async def test_opaque_payloads_pass_through_unread(served: Served) -> None:
+    payload = {"media_type": "application/octet-stream", "data": b"\x00\xff", "metadata": {"type_url": "x"}}
+    result = await invoke(served, "whole", input=payload)
+
+    assert result.output.data == b"\x00\xff"
+    assert result.output.media_type == "application/octet-stream"
+    assert dict(result.output.metadata) == {"type_url": "x"}
+
+
+async def test_the_context_says_whose_call_it_is(served: Served) -> None:
+    result = await invoke(
+        served,
+        "tells",
+        execution_id="01J",
+        step_path="analyse/wind",
+        attempt=2,
+        idempotency_key="01J/analyse/wind",
+        namespace="prod",
+        remaining_millis=5000,
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
+    )
+    told = json.loads(result.output.data)
+
+    assert 0 < told.pop("deadline") <= 5
+    assert told.pop("traceparent").startswith(f"00-{'a' * 32}-")
+    assert told == {
+        "execution_id": "01J",
+        "step_path": "analyse/wind",
+        "attempt": 2,
+        "idempotency_key": "01J/analyse/wind",
+        "namespace": "prod",
+    }
+
+
+async def test_describe_gives_the_manifest(served: Served) -> None:
+    described = await served.stub.Describe(pb.DescribeRequest(), timeout=DEADLINE)
+
+    assert described.manifest == served.plugin.manifest
+    assert described.instance_id == "kit-1"
+    assert described.incarnation == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code", "reason", "retryable"),
+    [
+        ("nothing", {}, Code.UNIMPLEMENTED, "OPERATION_NOT_FOUND", False),
+        ("raises", {}, Code.INVALID_ARGUMENT, "INPUT_INVALID", False),
+        ("raises", {"text": "no"}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
+        ("exits", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
+        ("cancels_itself", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
+        ("returns_nonsense", {}, Code.INTERNAL, "OUTPUT_INVALID", False),
+        ("returns_much", {"size": 5_000_000}, Code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE", False),
+        ("declares", {}, Code.UNAVAILABLE, "FILE_NOT_FOUND", True),
+        ("raises_in_thread", {}, Code.FAILED_PRECONDITION, "NO", False),
+        ("dawdles", {}, Code.DEADLINE_EXCEEDED, "START_TO_CLOSE_TIMEOUT", True),
+    ],
+)
+async def test_a_failure_of_the_operation_is_data(
+    served: Served, operation: str, arguments: dict[str, Any], code: Code, reason: str, retryable: bool
+) -> None:
+    result = await invoke(served, operation, step_path="analyse/wind", **arguments)
+    failure = result.failure
+
+    assert (failure.code, failure.reason, failure.retryable) == (code, reason, retryable)
+    assert failure.step_path == "analyse/wind"
+    assert failure.message
+
+
+async def test_a_declared_failure_keeps_what_the_author_said(served: Served) -> None:
+    failure = (await invoke(served, "declares")).failure
+
+    assert failure.message == "no such file"
+    assert dict(failure.metadata) == {"path": "a.csv"}
+    assert failure.retry_after_millis == 1500
+
+
+async def test_an_exception_says_its_type_and_at_most_a_kibibyte(served: Served) -> None:
+    failure = (await invoke(served, "raises", text="é" * 10_000)).failure
+
+    assert "ValueError: ééé" in failure.message
+    assert len(failure.message.encode()) <= 1024
+
+
+async def test_calls_wait_for_a_place_and_too_many_are_refused(served: Served) -> None:
+    calls = [asyncio.create_task(invoke(served, "hold", value=number)) for number in range(6)]
+    await eventually(lambda: served.kit.running == 2)
+    fault = await refusal(served, "echo", value=1)
+    served.kit.open.set()
+    results = await asyncio.gather(*calls)
+
+    assert isinstance(fault, InstanceFull)
+    assert fault.retry_after is not None
+    assert served.kit.most_running == 2
+    assert sorted(json.loads(result.output.data) for result in results) == list(range(6))
+
+
+async def test_waiting_for_a_place_is_told_apart_from_running(served: Served) -> None:
+    held = [asyncio.create_task(invoke(served, "hold")) for _ in range(2)]
+    await eventually(lambda: served.kit.running == 2)
+    waiting = asyncio.create_task(invoke(served, "echo", value=1))
+    timed_out = await invoke(served, "dawdles")
+    served.kit.open.set()
+
+    assert timed_out.failure.reason == "START_TO_CLOSE_TIMEOUT"
+    assert timed_out.queued_micros >= 50_000
+    assert timed_out.ran_micros == 0
+    assert (await waiting).queued_micros >= 50_000
+    assert all(result.queued_micros < 50_000 for result in await asyncio.gather(*held))
+
+
+async def test_the_deadline_of_the_call_reaches_the_operation(served: Served) -> None:
+    request = pb.InvokeRequest(invocation=invocation("tells", remaining_millis=60_000))
+    response = await served.stub.Invoke(request, timeout=5)
+
+    assert json.loads(response.result.output.data)["deadline"] <= 5
+
+
+async def test_a_caller_that_goes_away_cancels_its_operation(served: Served) -> None:
+    call = served.stub.Invoke(pb.InvokeRequest(invocation=invocation("hold")))
+    waiting = asyncio.ensure_future(call.code())
+    await eventually(lambda: served.kit.running == 1)
+    call.cancel()
+    await eventually(lambda: served.kit.running == 0)
+
+    assert served.kit.seen == ["cancelled"]
+    assert await waiting is grpc.StatusCode.CANCELLED
+
+
+async def test_a_call_for_another_process_is_refused(served: Served) -> None:
+    served.identity.registered(4)
+    served.identity.registered(7)
+    fault = await refusal(served, "echo", value=1, incarnation=5)
+
+    assert isinstance(fault, WrongIncarnation)
+    assert fault.metadata == {"instance_id": "kit-1", "wanted": "5", "current": "7"}
+
+
+@pytest.mark.parametrize("incarnation", [0, 4, 7])
+async def test_a_process_answers_to_all_its_incarnations(served: Served, incarnation: int) -> None:
+    served.identity.registered(4)
+    served.identity.registered(7)
+
+    assert (await invoke(served, "echo", value=1, incarnation=incarnation)).HasField("output")
+
+
+async def test_a_synchronous_operation_runs_beside_the_loop(served: Served) -> None:
+    blocked = asyncio.create_task(invoke(served, "blocks"))
+    await eventually(lambda: served.kit.running == 1)
+    beside = await invoke(served, "echo", value=1)
+    served.kit.unblock.set()
+
+    assert beside.HasField("output")
+    assert json.loads((await blocked).output.data).startswith("operation-")
+
+
+async def test_no_more_synchronous_operations_run_than_the_concurrency(served: Served) -> None:
+    calls = [asyncio.create_task(invoke(served, "blocks")) for _ in range(5)]
+    await eventually(lambda: served.kit.running == 2)
+    served.kit.unblock.set()
+    await asyncio.gather(*calls)
+
+    assert served.kit.most_running == 2
+
+
+async def test_a_synchronous_operation_hears_that_its_time_is_over(served: Served) -> None:
+    result = await invoke(served, "blocks", remaining_millis=50)
+
+    assert result.failure.reason == "START_TO_CLOSE_TIMEOUT"
+    assert served.kit.seen == ["cancelled"]
+
+
+@pytest.mark.parametrize("operation", ["deaf", "stubborn"])
+async def test_an_operation_that_hears_nothing_is_answered_without_and_keeps_its_place(
+    served: Served, operation: str
+) -> None:
+    result = await invoke(served, operation, remaining_millis=20)
+    held = asyncio.create_task(invoke(served, "hold"))
+    await eventually(lambda: served.kit.running == 1)
+    refused = await invoke(served, "dawdles")
+    served.kit.open.set()
+    served.kit.unblock.set()
+
+    assert result.failure.reason == "START_TO_CLOSE_TIMEOUT"
+    assert refused.ran_micros == 0, "there was no place"
+    assert (await held).HasField("output")
+    assert (await invoke(served, "echo", value=1)).HasField("output")
+
+
+async def test_a_draining_host_refuses_calls_and_ends_those_it_has(served: Served) -> None:
+    held = asyncio.create_task(invoke(served, "hold", value=7))
+    await eventually(lambda: served.kit.running == 1)
+    draining = asyncio.create_task(served.host.drain(0.0, DEADLINE))
+    await eventually(lambda: served.host.sessions.draining)
+    fault = await refusal(served, "echo", value=1)
+    served.kit.open.set()
+    await draining
+
+    assert isinstance(fault, InstanceDraining)
+    assert (await held).output.data == b"7"
+
+
+async def test_a_drain_does_not_wait_beyond_its_grace(served: Served) -> None:
+    call = asyncio.ensure_future(invoke(served, "hold"))
+    await eventually(lambda: served.kit.running == 1)
+    await served.host.drain(0.0, 0.01)
+
+    assert not call.done()
+    call.cancel()
+
+
+async def test_a_plugin_is_started_before_the_first_call_and_stopped_after_the_last() -> None:
+    async with host_at() as served:
+        assert served.kit.life == ["started"]
+        await invoke(served, "echo", value=1)
+
+    assert served.kit.life == ["started", "stopped"]
