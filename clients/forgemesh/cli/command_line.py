@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from forgemesh.cli.terminal import Terminal
 
@@ -23,6 +23,6 @@ Given = Annotated[CommandLine, Parameter(parse=False)]
 """The parameter of a command that gets the global options."""
 
 
-def switch(*names: str, group: Group | None = None) -> Parameter:
+def switch(*names: str, **more: Any) -> Parameter:
     """An option that is on when it is said, and has no opposite."""
-    return Parameter(name=names or None, group=group, negative=(), show_default=False)
+    return Parameter(name=names or None, negative=(), show_default=False, **more)

@@ -25,6 +25,19 @@ Exit codes:
 
 """ + "\n".join(f"* {int(code)}: {meaning}" for code, meaning in MEANINGS.items())
 
+_GROUPS = {"execution": "See executions.", "plugin": "See plugins.", "trace": "See traces."}
+_COMMANDS = (
+    ("up", "up:up", "Start a mesh on this machine and keep it until Ctrl-C."),
+    ("down", "down:down", "Stop the mesh that runs in a data directory."),
+    ("status", "status:status", "Show the services and plugin instances of the mesh."),
+    ("run", "run:run", "Run a workflow and wait for its result."),
+    ("execution list", "executions:list_", "List executions, newest first."),
+    ("execution show", "executions:show", "Show one execution and its steps."),
+    ("execution watch", "executions:watch", "Follow an execution until it has ended."),
+    ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
+    ("trace show", "traces:show", "Show the trace of an execution as a tree."),
+    ("version", "version:version", "Print the version."),
+)
 _ANYWHERE = Group("Global options", sort_key=9)
 
 
@@ -37,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     terminal, verbose = Terminal(sys.stdout, sys.stderr, json=_wants_json(given)), _wants_traceback(given)
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     try:
-        return int(_app(terminal).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)
+        return int(_app(terminal, given).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -51,9 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
         return problem.exit_code
 
 
-def _app(terminal: Terminal) -> App:
+def _app(terminal: Terminal, given: list[str]) -> App:
     app = App(name="forgemesh", help=_HELP, version_flags=(), help_format="markdown", result_action="return_value")
-    _add_commands(app)
+    _add_commands(app, given)
 
     @app.meta.default
     def launch(
@@ -86,25 +99,15 @@ def _app(terminal: Terminal) -> App:
     return app
 
 
-def _add_commands(app: App) -> None:
-    """By import path: a command's modules are loaded when it is called."""
-    here = "forgemesh.cli"
-    app.command(f"{here}.up:up", name="up", help="Start a mesh on this machine and keep it until Ctrl-C.")
-    app.command(f"{here}.down:down", name="down", help="Stop the mesh that runs in a data directory.")
-    app.command(f"{here}.status:status", name="status", help="Show the services and plugin instances of the mesh.")
-    app.command(f"{here}.run:run", name="run", help="Run a workflow and wait for its result.")
-    executions = App(name="execution", help="See executions.", version_flags=())
-    executions.command(f"{here}.executions:list_", name="list", help="List executions, newest first.")
-    executions.command(f"{here}.executions:show", name="show", help="Show one execution and its steps.")
-    executions.command(f"{here}.executions:watch", name="watch", help="Follow an execution until it has ended.")
-    app.command(executions)
-    plugins = App(name="plugin", help="See plugins.", version_flags=())
-    plugins.command(f"{here}.plugins:list_", name="list", help="List the plugins that the mesh knows.")
-    app.command(plugins)
-    traces = App(name="trace", help="See traces.", version_flags=())
-    traces.command(f"{here}.traces:show", name="show", help="Show the trace of an execution as a tree.")
-    app.command(traces)
-    app.command(f"{here}.version:version", name="version", help="Print the version.")
+def _add_commands(app: App, given: list[str]) -> None:
+    """By import path, so that a module is loaded when it is called; the command that is named tells its own help."""
+    groups = {name: App(name=name, help=brief, version_flags=()) for name, brief in _GROUPS.items()}
+    for words, place, brief in _COMMANDS:
+        *group, name = words.split()
+        help_ = {} if set(words.split()) <= set(given) else {"help": brief}
+        (groups[group[0]] if group else app).command(f"forgemesh.cli.{place}", name=name, **help_)
+    for one in groups.values():
+        app.command(one)
 
 
 def _problem(error: Exception) -> Problem:

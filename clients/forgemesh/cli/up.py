@@ -51,7 +51,7 @@ def up(
     Parameters
     ----------
     config
-        A TOML file with the plugins under [plugins.<name>], and settings of the services under [registry],
+        A TOML file with the plugins under [plugins.NAME], and settings of the services under [registry],
         [orchestrator] and so on; forgemesh.toml if that exists.
     data_dir
         Where databases, logs and mesh.json go.
@@ -119,7 +119,7 @@ class _Mesh:
 
     async def _instances(self, processes: Processes) -> list[Instance]:
         if "supervisor" not in processes:
-            self.terminal.talk("no plugins are named, so none is started: see forgemesh up --help, --config")
+            self.terminal.talk("no plugins: a forgemesh.toml names them under [plugins.NAME]; see forgemesh up --help")
             return []
         return await wait_for_instances(processes["supervisor"].address, processes["balancer"].address)
 
@@ -172,7 +172,7 @@ def _tables(file: Path) -> dict[str, Any]:
         known = ", ".join(f"[{service.name}]" for service in SERVICES)
         raise usage(
             f"{file} has unknown entries: {', '.join(unknown)}",
-            hint=f"known are [plugins.<name>], {known}",
+            hint=f"known are [plugins.NAME], {known}",
             reason="CONFIG_INVALID",
         )
     return tables

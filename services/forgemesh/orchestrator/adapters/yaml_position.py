@@ -62,19 +62,20 @@ def _indent(lines: list[str], header: int) -> int:
 def _in_flow(lines: list[str], line: int, column: int, offset: int, style: str) -> tuple[int, int]:
     """Plain and quoted scalars: escapes are longer than what they mean, breaks fold to a blank."""
     left = offset
-    while left > 0:
+    while True:
         text = lines[line]
+        if style == '"' and text[column:] == "\\" and line + 1 < len(lines):
+            line, column = line + 1, _first(lines[line + 1])
+            continue
+        if left <= 0:
+            return line, column
         if not text[column:].strip() and line + 1 < len(lines):
             line, column, width = _folded(lines, line)
         elif style == '"' and text.startswith("\\", column):
-            if column + 1 == len(text) and line + 1 < len(lines):
-                line, column, width = line + 1, _first(lines[line + 1]), 0
-            else:
-                column, width = column + _ESCAPES.get(text[column + 1 : column + 2], 2), 1
+            column, width = column + _ESCAPES.get(text[column + 1 : column + 2], 2), 1
         else:
             column, width = column + (2 if style == "'" and text.startswith("''", column) else 1), 1
         left -= width
-    return line, column
 
 
 def _folded(lines: list[str], line: int) -> tuple[int, int, int]:

@@ -32,21 +32,33 @@ class Running:
     """
     An open execution in memory.
 
-    `changed` is set and replaced whenever something of it became durable, `left` once it has `ended` or was dropped.
+    `left` is set once it has `ended` or was dropped.
     """
 
     key: int
     state: ExecutionState
     trace: ExecutionTrace
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     ended: bool = False
     timer: asyncio.TimerHandle | None = None
     timer_at: int = 0
+    _change: asyncio.Event | None = None
 
     @property
     def name(self) -> tuple[str, str]:
         return self.state.namespace, self.state.execution_id
+
+    def change(self) -> asyncio.Event:
+        """Is set when something of it becomes durable from now on, or when it has left."""
+        if self._change is None:
+            self._change = asyncio.Event()
+        return self._change
+
+    def tell_watchers(self) -> None:
+        """Something became durable, or it has left."""
+        if self._change is not None:
+            self._change.set()
+            self._change = None
 
 
 class Engine:
@@ -206,8 +218,7 @@ class Engine:
             del self._running[running.name]
             running.ended = True
             running.left.set()
-        running.changed.set()
-        running.changed = asyncio.Event()
+        running.tell_watchers()
 
     def _send(self, running: Running, fact: e.AttemptStarted) -> None:
         state = running.state
@@ -258,7 +269,7 @@ class Engine:
         for path in running.state.open_attempts:
             self._dispatcher.forget((*running.name, path))
         running.left.set()
-        running.changed.set()
+        running.tell_watchers()
         self.on_suspended()
 
 

@@ -126,7 +126,7 @@ class Executions:
         following = min(max(1, from_sequence), NEVER)
         while True:
             running = self._engine.running(namespace, execution_id)
-            changed = running.changed if running is not None else None
+            changed = running.change() if running is not None else None
             events = await self._store.events(row.key, following, WATCH_PAGE)
             if events:
                 yield events

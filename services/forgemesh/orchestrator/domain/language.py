@@ -77,7 +77,7 @@ class _Parser:
     def definition(self, tree: dict[str, object], source: str, namespace: str) -> Definition:
         fields = Fields(tree, (), self._mistakes)
         name = fields.text("name", required=True)
-        if name and not _NAME.fullmatch(name):
+        if isinstance(tree.get("name"), str) and not _NAME.fullmatch(name):
             self._mistakes.add(("name",), f"{name!r} is not 1 to 200 letters, digits, '.', '_' or '-'")
         digest = content_hash(tree)
         declared = self._input(fields)
