@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import itertools
 import logging
 import os
 import sys
@@ -128,7 +129,7 @@ def _problem(error: Exception) -> Problem:
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
     return any(
         pair in (("-o", "json"), ("--output", "json")) or pair[0] in ("-ojson", "-o=json", "--output=json")
         for pair in pairs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,8 +88,8 @@ async def _health(peer: Peer) -> str:
 async def _instances(addresses: dict[str, str], terminal: Terminal) -> list[dict[str, Any]]:
     """What the balancer and the supervisor say about each instance; one of them may be away."""
     states, running = await asyncio.gather(
-        _or_nothing(snapshots(addresses.get("balancer", "")), terminal),
-        _or_nothing(hosts(addresses.get("supervisor", "")), terminal),
+        _or_nothing(snapshots, addresses.get("balancer"), terminal),
+        _or_nothing(hosts, addresses.get("supervisor"), terminal),
     )
     plugins = {one.instance_id: state.plugin_id for state in states for one in state.endpoints}
     seen = {one.instance_id: one for state in states for one in state.endpoints}
@@ -114,9 +114,14 @@ def _instance(name: str, plugin: str, endpoint: Endpoint | None, host: Host | No
     }
 
 
-async def _or_nothing(asked: Awaitable[list[Found]], terminal: Terminal) -> list[Found]:
+async def _or_nothing(
+    ask: Callable[[str], Awaitable[list[Found]]], address: str | None, terminal: Terminal
+) -> list[Found]:
+    """What the service at `address` answers; a mesh may have none, e.g. no supervisor when it has no plugins."""
+    if not address:
+        return []
     try:
-        return await asked
+        return await ask(address)
     except Fault as fault:
         terminal.talk(f"warning: {fault.message}")
         return []

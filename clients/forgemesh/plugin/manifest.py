@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.plugin.definition import OperationDefinition, PluginDefinition
 
@@ -26,7 +24,6 @@ def manifest_of(definition: PluginDefinition) -> manifest_pb2.Manifest:
         weight=definition.weight,
         max_concurrency=definition.max_concurrency,
         metadata=definition.metadata,
-        sdk=f"forgemesh-python/{version('forgemesh')}",
     )
 
 

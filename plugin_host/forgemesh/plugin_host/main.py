@@ -18,7 +18,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.logs import configure_logs
 from forgemesh.chassis.process import Stop, tell_ready
 from forgemesh.chassis.server import Listen, Serving, serving
-from forgemesh.chassis.service import service_main
+from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.telemetry import SpanSink, exporting_spans
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Plugin, load_definition, started
@@ -132,7 +132,7 @@ async def registered(
 
 def _instance(host: Host, plugin: Plugin, identity: Identity, settings: HostSettings) -> instance_pb2.Instance:
     definition = plugin.definition
-    labels = {"pid": str(os.getpid()), "host": socket.gethostname()}
+    labels = {"pid": str(os.getpid()), "host": socket.gethostname(), "sdk": f"forgemesh-python/{VERSION}"}
     return instance_pb2.Instance(
         instance_id=identity.instance_id,
         plugin_id=definition.plugin_id,

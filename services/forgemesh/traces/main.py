@@ -19,6 +19,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.tasks import beside
 from forgemesh.traces.adapters.sqlite import MIGRATIONS, SqliteSpanStore
 from forgemesh.traces.application import Traces
 from forgemesh.traces.servicer import OtlpServicer, TracesServicer
@@ -39,10 +40,9 @@ async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
             add_TraceServiceServicer_to_server(TracesServicer(traces), server)
 
         listen = settings.listening(receive_limit=SESSION_LIMIT)
-        async with serving(listen, SERVICES, add) as server, asyncio.TaskGroup() as tasks:
-            sweeps = tasks.create_task(ReconcileLoop("retention", traces.sweep, period=_SWEEP_PERIOD).run())
+        sweeps = ReconcileLoop("retention", traces.sweep, period=_SWEEP_PERIOD)
+        async with serving(listen, SERVICES, add) as server, beside(sweeps.run()):
             yield server
-            sweeps.cancel()
 
 
 async def run(settings: TracesSettings, stop: asyncio.Event) -> None:

@@ -73,7 +73,6 @@ def test_a_manifest_is_derived_from_the_class() -> None:
     assert [(interface.name, interface.version) for interface in manifest.provides] == [("timeseries.summary", "1.0.0")]
     assert (manifest.max_concurrency, manifest.priority, manifest.weight) == (8, 3, 5)
     assert dict(manifest.metadata) == {"team": "climate"}
-    assert manifest.sdk.startswith("forgemesh-python/")
 
 
 def test_operations_are_described_in_the_order_of_the_class() -> None:

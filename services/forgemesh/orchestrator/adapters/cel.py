@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from cel_expr_python import cel
@@ -20,6 +21,7 @@ MAX_ITEMS = 500
 """Items that `map` and `filter` may run over: their cost is quadratic."""
 MAX_SPLIT = 4 * MAX_ITEMS
 """Characters of a text that may be split for them."""
+LISTED = 16
 
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _NOISE = re.compile(r"^(?:INVALID_ARGUMENT: ERROR: |<input>:-1:-1: |[A-Z_]+: )+| \(in container ''\)| \[[A-Z_]+\]$")
@@ -110,9 +112,10 @@ def _check_steps(source: str, variables: Collection[str]) -> None:
 
 
 def _known_steps(variables: Collection[str]) -> str:
-    steps = sorted({variable.split(".")[1] for variable in variables if variable.startswith("steps.")})
-    listed = ", ".join(steps[:16]) + (", ..." if len(steps) > 16 else "")
-    return f"; steps that have ended here: {listed}" if steps else "; no step has ended here yet"
+    ended = (variable.split(".")[1] for variable in variables if variable.endswith(".output"))
+    listed = ", ".join(islice(ended, LISTED))
+    more = ", ..." if next(ended, None) is not None else ""
+    return f"; steps that have ended here: {listed}{more}" if listed else "; no step has ended here yet"
 
 
 def _nested(bindings: Mapping[str, object]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from forgemesh.orchestrator.adapters.yaml_position import Scalar, lines_of
 from forgemesh.orchestrator.domain.fields import Place
 
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 200
+MAX_DEPTH = 250
 MAX_DIGITS = 1_000
 
 _NULL = re.compile(r"~|null|Null|NULL|")

@@ -81,7 +81,6 @@ class Manifest(_message.Message):
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
-    SDK_FIELD_NUMBER: _builtins.int
     plugin_id: _builtins.str
     """Dotted lower-case name, unique in the mesh, e.g. "weather.stats"."""
     version: _builtins.str
@@ -94,8 +93,6 @@ class Manifest(_message.Message):
     """Share of traffic relative to other instances. Zero means 1."""
     max_concurrency: _builtins.int
     """How many calls one instance runs at a time. Zero means the host's default."""
-    sdk: _builtins.str
-    """Name and version of the library that serves the plugin, e.g. "forgemesh-python/0.1.0"."""
     @_builtins.property
     def provides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interface]:
         """Contracts that this plugin fulfils."""
@@ -130,11 +127,10 @@ class Manifest(_message.Message):
         max_concurrency: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         limits: Global___ResourceLimits | None = ...,
-        sdk: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependencies", b"dependencies", "description", b"description", "limits", b"limits", "max_concurrency", b"max_concurrency", "metadata", b"metadata", "operations", b"operations", "plugin_id", b"plugin_id", "priority", b"priority", "provides", b"provides", "sdk", b"sdk", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependencies", b"dependencies", "description", b"description", "limits", b"limits", "max_concurrency", b"max_concurrency", "metadata", b"metadata", "operations", b"operations", "plugin_id", b"plugin_id", "priority", b"priority", "provides", b"provides", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

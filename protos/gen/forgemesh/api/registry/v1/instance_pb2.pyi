@@ -110,7 +110,7 @@ class Instance(_message.Message):
     """Registration state."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free facts, e.g. "pid" and "host"."""
+        """Free facts, e.g. "pid", "host" and "sdk" (the library that serves the plugin, "forgemesh-python/0.1.0")."""
 
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,54 @@
+"""Definitions for tests, made as the orchestrator makes them: from a text."""
+
+import json
+
+from forgemesh.faults.workflow import DefinitionInvalid
+from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.fields import Mistakes
+from forgemesh.orchestrator.domain.language import parse_definition
+
+CALL = {"plugin": "p", "operation": "o"}
+
+
+def parsed(source: str, namespace: str = "default") -> Definition:
+    document = read_document(source)
+    return parse_definition(document.tree, source, CelCompiler(), Mistakes(document.position), namespace=namespace)
+
+
+def of_steps(*steps: object, **more: object) -> Definition:
+    return parsed(json.dumps({"name": "w", "version": "1.0.0", "steps": steps, **more}))
+
+
+def violations(source: str) -> list[str]:
+    """Each as "<field>: <message>"; none if the definition is valid."""
+    try:
+        parsed(source)
+    except DefinitionInvalid as invalid:
+        return [f"{violation.field}: {violation.message}" for violation in invalid.violations]
+    return []
+
+
+def violations_of(*steps: object, **more: object) -> list[str]:
+    return violations(json.dumps({"name": "w", "steps": steps, **more}))
+
+
+def call(step_id: str, **more: object) -> dict[str, object]:
+    return {"id": step_id, "call": CALL, **more}
+
+
+def parallel(step_id: str, **branches: list[dict[str, object]]) -> dict[str, object]:
+    return {"id": step_id, "parallel": {"branches": branches}}
+
+
+def switch(step_id: str, *cases: dict[str, object], **more: object) -> dict[str, object]:
+    return {"id": step_id, "switch": list(cases), **more}
+
+
+def case(when: str, *steps: dict[str, object]) -> dict[str, object]:
+    return {"when": when, "steps": list(steps)}
+
+
+def otherwise(*steps: dict[str, object]) -> dict[str, object]:
+    return {"otherwise": list(steps)}
