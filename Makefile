@@ -96,7 +96,7 @@ bench: .venv/.runtime ## Measure what a step costs
 
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data
-	rm -rf .venv .venv-protos .forgemesh .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-protos .forgemesh .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forgemesh.cli.table import joined, printable
+from forgemesh.faults.workflow import Cancelled
 
 if TYPE_CHECKING:
     from forgemesh.api.errors.v1.failure_pb2 import Failure
@@ -95,6 +96,8 @@ class Progress:
             note = joined((instance, f"{which}failed: {short(tried.failure)}", following))
             return Line("⟳", event.step_path, "", note, "yellow")
         self.steps += 1
+        if tried.failure.reason == Cancelled.reason:
+            return Line("-", event.step_path, self._took(event), joined((instance, "cancelled")), "dim")
         note = joined((instance, f"{which if tried.attempt > 1 else ''}failed: {tried.failure.reason}"))
         return Line("✗", event.step_path, self._took(event), note, "red")
 

@@ -272,9 +272,14 @@ def _where(span: Span, glyphs: Glyphs) -> str:
     """The process: its instance if that names the service, else both, a long instance by its end."""
     service = printable(span.service).removeprefix("forgemesh-")
     instance = printable(span.service_instance)
-    if not instance or instance.startswith(service):
+    if not instance or _plain(instance).startswith(_plain(service)):
         return instance or service
     return f"{service}/{instance if len(instance) <= 12 else glyphs.cut + instance[-6:]}"
+
+
+def _plain(name: str) -> str:
+    """Plugin ids have points where instance ids mostly have dashes."""
+    return name.replace(".", "-")
 
 
 def _cut(text: str, width: int, glyphs: Glyphs) -> str:

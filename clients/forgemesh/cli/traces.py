@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -54,7 +55,7 @@ async def show(
     peer = Peer("traces", address_of("traces", addresses))
     async with peer.channel() as channel:
         stored = TraceServiceStub(channel).GetTrace
-        trace = await _settled(lambda: peer.call(stored, GetTraceRequest(trace_id=found.trace_id)), found)
+        trace = await _settled(lambda: _whole(partial(peer.call, stored), found.trace_id), found)
     if line.terminal.json:
         line.terminal.message(trace)
         return
@@ -81,6 +82,16 @@ def _draw(trace: GetTraceResponse, minimum: int, terminal: Terminal) -> None:
 def _coloured(text: str, role: str) -> str:
     number = _COLOURS.get(role)
     return f"\x1b[{number}m{text}\x1b[0m" if number else text
+
+
+async def _whole(ask: Callable[[GetTraceRequest], Awaitable[GetTraceResponse]], trace_id: str) -> GetTraceResponse:
+    """All pages of the trace as one."""
+    trace = await ask(GetTraceRequest(trace_id=trace_id))
+    while trace.next_page_token:
+        page = await ask(GetTraceRequest(trace_id=trace_id, page_token=trace.next_page_token))
+        trace.spans.extend(page.spans)
+        trace.next_page_token = page.next_page_token
+    return trace
 
 
 async def _settled(ask: Callable[[], Awaitable[GetTraceResponse]], execution: Execution) -> GetTraceResponse:

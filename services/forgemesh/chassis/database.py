@@ -32,7 +32,6 @@ _REMEDIES = {
     sqlite3.SQLITE_READONLY: ("let this user write to it",),
     sqlite3.SQLITE_CANTOPEN: ("let this user open it and create files beside it",),
 }
-_STOP = object()
 _MAX_BATCH = 2_000
 
 
@@ -92,7 +91,8 @@ class Database:
     path: Path
     loop: asyncio.AbstractEventLoop
     counts: CommitCounts = field(default_factory=CommitCounts)
-    _jobs: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
+    _fresh: list[_Job] = field(default_factory=list)
+    _jobs: queue.SimpleQueue[list[_Job] | None] = field(default_factory=queue.SimpleQueue)
     _reader: ThreadPoolExecutor | None = None
     _local: threading.local = field(default_factory=threading.local)
     _closed: bool = False
@@ -120,8 +120,16 @@ class Database:
         if self._closed:
             job.future.set_exception(_closed(self.path))
         else:
-            self._jobs.put(job)
+            self._fresh.append(job)
+            if len(self._fresh) == 1:
+                self.loop.call_soon(self._hand_over)
         return job.future
+
+    def _hand_over(self) -> None:
+        """Wake the writer once for all that the loop wrote in this round, so that it stays together."""
+        for start in range(0, len(self._fresh), _MAX_BATCH):
+            self._jobs.put(self._fresh[start : start + _MAX_BATCH])
+        self._fresh = []
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a connection that sees everything committed so far."""
@@ -153,16 +161,16 @@ class Database:
     def _next_batch(self) -> list[_Job]:
         batch: list[_Job] = []
         item = self._jobs.get()
-        while isinstance(item, _Job):
-            batch.append(item)
-            if len(batch) == _MAX_BATCH:
+        while item is not None:
+            batch += item
+            if len(batch) >= _MAX_BATCH:
                 return batch
             try:
                 item = self._jobs.get_nowait()
             except queue.Empty:
                 return batch
         if batch:
-            self._jobs.put(_STOP)
+            self._jobs.put(None)
         return batch
 
 
@@ -186,7 +194,8 @@ async def open_database(
         yield database
     finally:
         database._closed = True
-        database._jobs.put(_STOP)
+        database._hand_over()
+        database._jobs.put(None)
         await asyncio.to_thread(writer.join)
         connection.close()
         await asyncio.to_thread(_close_reader, database)

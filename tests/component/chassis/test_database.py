@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def numbers(connection: sqlite3.Connection) -> list[int]:
     return [row["number"] for row in connection.execute("SELECT number FROM sack ORDER BY number")]
 
 
-@contextlib.contextmanager
-def busy_writer(database: Database) -> Iterator[asyncio.Future[None]]:
+@contextlib.asynccontextmanager
+async def busy_writer(database: Database) -> AsyncIterator[asyncio.Future[None]]:
     """Holds the writer thread inside a transaction while the block queues more."""
     inside, go_on = threading.Event(), threading.Event()
 
@@ -52,7 +52,7 @@ def busy_writer(database: Database) -> Iterator[asyncio.Future[None]]:
         assert go_on.wait(10)
 
     held = database.write(work)
-    assert inside.wait(10)
+    assert await asyncio.to_thread(inside.wait, 10)
     try:
         yield held
     finally:
@@ -65,7 +65,7 @@ async def test_a_write_gives_back_its_result_and_can_be_read_at_once(database: D
 
 
 async def test_writes_that_wait_for_one_another_share_a_transaction(database: Database) -> None:
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = [database.write(fill(number)) for number in range(500)]
     results = await asyncio.gather(*waiting)
 
@@ -74,7 +74,7 @@ async def test_writes_that_wait_for_one_another_share_a_transaction(database: Da
 
 
 async def test_more_writes_than_a_transaction_takes_are_all_kept_in_order(database: Database) -> None:
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = [database.write(fill(number)) for number in range(4_500)]
     await asyncio.gather(*waiting)
 
@@ -87,7 +87,7 @@ async def test_a_bad_write_fails_alone(database: Database) -> None:
         connection.execute("INSERT INTO sack (number, content) VALUES (99, 'half done')")
         raise ValueError("stumbled")
 
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = [database.write(work) for work in (fill(1), stumble, fill(2), fill(1), fill(3, None), fill(4))]
     results = await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -98,7 +98,7 @@ async def test_a_bad_write_fails_alone(database: Database) -> None:
 
 
 async def test_rows_of_many_writers_go_into_one_statement_and_keep_their_order(database: Database) -> None:
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = [
             database.write_rows([(SACKS, (2 * number, "a")), (SACKS, (2 * number + 1, "b"))], number)
             for number in range(100)
@@ -111,7 +111,7 @@ async def test_rows_of_many_writers_go_into_one_statement_and_keep_their_order(d
 
 
 async def test_a_row_that_does_not_fit_fails_its_writer_alone(database: Database) -> None:
-    with busy_writer(database):
+    async with busy_writer(database):
         good = database.write_rows([(SACKS, (1, "a")), (SACKS, (2, "b"))], "good")
         bad = database.write_rows([(SACKS, (3, "c")), (SACKS, (1, "again"))], "bad")
     results = await asyncio.gather(good, bad, return_exceptions=True)
@@ -125,7 +125,7 @@ async def test_a_guard_that_raises_refuses_what_names_it_and_nothing_else(databa
     def guard(connection: sqlite3.Connection) -> None:
         raise PermissionError("deposed")
 
-    with busy_writer(database):
+    async with busy_writer(database):
         guarded = [database.write(fill(1), guard=guard), database.write_rows([(SACKS, (2, "b"))], 2, guard=guard)]
         free = database.write(fill(3))
     results = await asyncio.gather(*guarded, free, return_exceptions=True)
@@ -137,7 +137,7 @@ async def test_a_guard_that_raises_refuses_what_names_it_and_nothing_else(databa
 async def test_a_guard_runs_once_for_all_that_name_it(database: Database) -> None:
     runs: list[sqlite3.Connection] = []
 
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = [database.write(fill(number), guard=runs.append) for number in range(10)]
     await asyncio.gather(*waiting)
 
@@ -153,7 +153,7 @@ async def test_a_bulk_writes_any_number_of_rows_in_order(database: Database, row
 
 async def test_a_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(database: Database) -> None:
     await database.write(fill(1))
-    with busy_writer(database):
+    async with busy_writer(database):
         waiting = database.write(fill(2))
         seen = await database.read(numbers)
     await waiting
@@ -162,7 +162,7 @@ async def test_a_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(d
 
 
 async def test_a_write_whose_waiter_is_gone_is_still_kept(database: Database) -> None:
-    with busy_writer(database):
+    async with busy_writer(database):
         database.write(fill(1)).cancel()
         waiting = database.write(fill(2))
     await waiting
@@ -333,7 +333,7 @@ async def test_a_full_disk_refuses_writes_keeps_what_is_there_and_recovers(datab
         return lambda connection: connection.execute(f"PRAGMA max_page_count={to}").fetchone()
 
     await database.write(limit(pages + 2))
-    with busy_writer(database):
+    async with busy_writer(database):
         large = [database.write(fill(number, "x" * 100_000)) for number in (2, 3)]
         small = database.write(fill(4))
     results = await asyncio.gather(*large, small, return_exceptions=True)

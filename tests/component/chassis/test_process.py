@@ -41,25 +41,23 @@ TROUBLES = {
 async def run(settings, stop):
     if settings.mood in TROUBLES:
         raise TROUBLES[settings.mood]
-    kept = [name for name in os.environ if name.endswith("_FD")]
-    tell_ready(address="127.0.0.1:7401", reflection=settings.reflection, stones=settings.stones, kept=kept)
+    tell_ready(address="127.0.0.1:7401", reflection=settings.reflection, stones=settings.stones)
     await stop.wait()
-    print("orphaned" if stop.orphaned else "stopped", flush=True)
+    told_to_children = [name for name in os.environ if name.endswith("_FD")]
+    print(*told_to_children, "orphaned" if stop.orphaned else "stopped", flush=True)
 
 service_main(Settings, "mill", run)
 """
 
 
 @contextmanager
-def mill(
-    *arguments: str, parent: int | None = None, **settings: str
-) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+def mill(*arguments: str, parent: int = -1, **settings: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """The program as a process, and the pipe on which it says that it is ready."""
     reading, writing = os.pipe()
     environment = {**os.environ, "FORGEMESH_READY_FD": str(writing)}
     environment |= {f"FORGEMESH_MILL_{name.upper()}": value for name, value in settings.items()}
     passed = [writing]
-    if parent is not None:
+    if parent != -1:
         environment["FORGEMESH_PARENT_FD"] = str(parent)
         passed.append(parent)
     process = subprocess.Popen(
@@ -81,7 +79,7 @@ def mill(
 
 def outcome(*arguments: str, **settings: str) -> tuple[int, str]:
     """Exit code and stderr of a mill that does not get ready."""
-    with mill(*arguments, **settings) as (process, ready):
+    with mill(*arguments, parent=-1, **settings) as (process, ready):
         assert ready.readline() == ""
         _, err = process.communicate(timeout=PATIENCE)
         return process.returncode, err
@@ -102,7 +100,7 @@ def test_it_says_on_its_pipe_that_it_is_ready_and_closes_that() -> None:
         facts = json.loads(ready.readline())
         rest = ready.read()
 
-    assert facts == {"address": "127.0.0.1:7401", "reflection": False, "stones": 3, "kept": []}
+    assert facts == {"address": "127.0.0.1:7401", "reflection": False, "stones": 3}
     assert rest == ""
 
 

@@ -110,6 +110,13 @@ def test_a_step_that_is_cancelled_or_skipped_is_told() -> None:
     assert [" ".join(line.split()) for line in lines] == ["- a/x cancelled", "- b skipped: NO_CASE_MATCHED"]
 
 
+def test_a_call_that_was_taken_back_has_not_failed() -> None:
+    taken_back = pb.AttemptFailed(attempt=1, failure=Failure(code=1, reason="CANCELLED", message="by a failure"))
+    _, lines = told(tried(0, "a/x/x"), at(5, "a/x/x", attempt_failed=taken_back))
+
+    assert [" ".join(line.split()) for line in lines] == ["- a/x/x 5 ms cancelled"]
+
+
 def test_a_takeover_by_another_orchestrator_is_told() -> None:
     _, lines = told(at(0, execution_recovered=pb.ExecutionRecovered(orchestrator_id="o-2")))
 

@@ -161,11 +161,13 @@ def test_an_instance_that_names_its_service_stands_alone_and_a_long_one_is_short
     lines = drawn(
         span(1, 0, "a", 0, 1, service="forgemesh-orchestrator", instance="01JD7X2M9QZKTR4V8W6Y3B5N1C"),
         span(2, 1, "b", 0, 1, service="weather.stats", instance="weather.stats-2"),
-        span(3, 1, "c", 0, 1, service="somebody", instance=""),
+        span(3, 1, "c", 0, 1, service="weather.stats", instance="weather-stats-1"),
+        span(4, 1, "d", 0, 1, service="somebody", instance=""),
         width=120,
     )
 
-    assert [line.split()[-4] for line in lines] == ["orchestrator/…3B5N1C", "weather.stats-2", "somebody"]
+    expected = ["orchestrator/…3B5N1C", "weather.stats-2", "weather-stats-1", "somebody"]
+    assert [line.split()[-4] for line in lines] == expected
 
 
 def test_a_name_cannot_move_the_cursor() -> None:

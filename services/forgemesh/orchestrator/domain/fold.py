@@ -9,6 +9,7 @@ from typing import Any
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Call, Definition, Step
+from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import FAILOVER
 from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState, StepStatus
 
@@ -109,7 +110,9 @@ def _step_failed(state: ExecutionState, fact: e.StepFailed, at: int) -> None:
 
 
 def _step_skipped(state: ExecutionState, fact: e.StepSkipped, at: int) -> None:
-    _end(state, _begin(state, fact.path, at), StepStatus.SKIPPED, at)
+    step = _begin(state, fact.path, at)
+    step.output = NULL
+    _end(state, step, StepStatus.SKIPPED, at)
 
 
 def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> None:

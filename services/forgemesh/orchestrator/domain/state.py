@@ -8,7 +8,7 @@ from enum import Enum
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Step
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
+from forgemesh.orchestrator.domain.payload import Payload, json_payload
 
 
 class Status(Enum):
@@ -118,9 +118,9 @@ class ExecutionState:
         return self.stopping is not None
 
     def output_of(self, state: StepState) -> Payload:
-        """What later steps see of an ended step; null if it was skipped."""
+        """What later steps see of an ended step; that of a group is worked out when it is first asked for."""
         if state.output is None:
-            state.output = self._group_output(state) if state.branches else NULL
+            state.output = self._group_output(state)
         return state.output
 
     def _group_output(self, state: StepState) -> Payload:

@@ -1,0 +1,215 @@
+import random
+import zlib
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.api.orchestrator.v1 import event_pb2
+from forgemesh.api.payload.v1 import payload_pb2
+from forgemesh.faults import Code
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator import codec
+from forgemesh.orchestrator.codec import (
+    event_from_stored,
+    execution_to_message,
+    failure_from_message,
+    failure_to_message,
+    foreign_failure,
+    payload_from_message,
+    stored_event,
+)
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.decide import MAX_INPUT
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.payload import JSON, Payload
+from forgemesh.orchestrator.domain.retry import LONGEST_WISH
+from tests.unit.orchestrator.histories import History, broken
+from tests.unit.orchestrator.workflows import call, of_steps
+
+texts = st.text(st.characters(codec="utf-8"), max_size=30)
+times = st.integers(0, 2**63 - 1)
+counts = st.integers(0, 2**32 - 1)
+large = st.integers(0, 2**64 - 1)
+metadata = st.dictionaries(texts, texts, max_size=3)
+payloads = st.builds(Payload, st.binary(max_size=50), st.one_of(st.just(JSON), texts.filter(bool)), metadata)
+failures = st.builds(
+    Failure,
+    st.sampled_from([code for code in Code if code is not Code.OK]),
+    texts.filter(bool),
+    texts,
+    metadata,
+    st.booleans(),
+    texts,
+    st.integers(0, int(LONGEST_WISH * 1000)).map(lambda millis: millis / 1000),
+)
+dispatches = st.builds(
+    e.Dispatch,
+    instance_id=texts,
+    incarnation=large,
+    plugin_version=texts,
+    at=times,
+    policy=texts,
+    candidates=counts,
+    eligible=counts,
+    excluded=st.lists(texts, max_size=3).map(tuple),
+    session=st.booleans(),
+    accepted=st.booleans(),
+)
+facts = st.one_of(
+    st.builds(
+        e.ExecutionStarted,
+        workflow=texts,
+        workflow_version=texts,
+        content_hash=texts,
+        input=payloads,
+        trace_id=st.binary(min_size=16, max_size=16),
+        parent_span_id=st.sampled_from([b"", b"12345678"]),
+        sampled=st.booleans(),
+        linked_span=texts,
+        deadline=times,
+    ),
+    st.builds(e.ExecutionSucceeded, payloads),
+    st.builds(e.ExecutionFailed, failures),
+    st.builds(e.ExecutionRecovered, texts, large),
+    st.builds(e.AttemptStarted, texts, counts, st.none() | payloads),
+    st.builds(e.AttemptSucceeded, texts, counts, payloads, dispatches),
+    st.builds(e.AttemptFailed, texts, counts, failures, st.none() | dispatches, times),
+    st.builds(e.StepBlocked, texts, counts, texts, texts),
+    st.builds(e.StepUnblocked, texts, counts),
+    st.builds(e.GroupStarted, texts, st.lists(texts, max_size=3).map(tuple)),
+    st.builds(e.GroupSucceeded, texts),
+    st.builds(e.StepFailed, texts, failures),
+    st.builds(e.StepSkipped, texts, texts),
+    st.builds(e.StepCancelled, texts),
+    st.builds(e.StopRequested, texts, failures),
+)
+events = st.builds(e.Event, large, times, facts)
+
+
+@given(events)
+def test_every_fact_comes_back_from_the_store_as_it_was(event: e.Event) -> None:
+    assert event_from_stored(stored_event(event), "event 1/1") == event
+
+
+def test_there_is_no_fact_that_the_store_does_not_know() -> None:
+    kinds = set(e.Fact.__args__)
+
+    assert kinds == set(codec._TO_MESSAGE)
+    assert {field.name for field in event_pb2.ExecutionEvent.DESCRIPTOR.oneofs_by_name["kind"].fields} == set(
+        codec._FROM_MESSAGE
+    )
+
+
+@settings(max_examples=50)
+@given(events, st.randoms(use_true_random=False))
+def test_a_record_with_a_flipped_bit_is_refused(event: e.Event, draw: random.Random) -> None:
+    body = bytearray(stored_event(event))
+    body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
+
+    with pytest.raises(DataCorrupted, match="event 7/3"):
+        event_from_stored(bytes(body), "event 7/3")
+
+
+@pytest.mark.parametrize("cut", range(0, 40, 3))
+def test_a_record_that_was_cut_off_is_refused(cut: int) -> None:
+    body = stored_event(e.Event(1, 2, e.StepBlocked("a/b/c", 1, "NONE_HEALTHY", "no instance is healthy")))
+
+    with pytest.raises(DataCorrupted):
+        event_from_stored(body[:cut], "event 7/3")
+
+
+def test_a_record_of_another_release_is_refused_by_its_schema() -> None:
+    body = stored_event(e.Event(1, 2, e.StepCancelled("a")))
+    newer = event_pb2.StoredEvent.FromString(body)
+    newer.schema_version = 2
+
+    with pytest.raises(DataCorrupted, match="it has schema 2, this release knows 1"):
+        event_from_stored(newer.SerializeToString(), "event 7/3")
+
+
+def test_a_record_that_says_nothing_we_know_is_refused() -> None:
+    stored = event_pb2.StoredEvent(schema_version=1, event=event_pb2.ExecutionEvent(sequence=1).SerializeToString())
+    stored.checksum = zlib.crc32(stored.event)
+
+    with pytest.raises(DataCorrupted, match="says nothing"):
+        event_from_stored(stored.SerializeToString(), "event 7/3")
+
+
+@given(failures)
+def test_a_failure_means_the_same_after_any_number_of_journeys(failure: Failure) -> None:
+    once = failure_from_message(failure_to_message(failure))
+
+    assert once == failure
+    assert failure_from_message(failure_to_message(once)) == once
+
+
+@pytest.mark.parametrize(
+    ("code", "known"), [(0, Code.UNKNOWN), (99, Code.UNKNOWN), (-1, Code.UNKNOWN), (14, Code.UNAVAILABLE)]
+)
+def test_a_failure_always_has_a_code_and_a_reason(code: int, known: Code) -> None:
+    failure = failure_from_message(failure_pb2.Failure(code=code))
+
+    assert (failure.code, failure.reason) == (known, known.name)
+
+
+@pytest.mark.parametrize(("millis", "seconds"), [(-(2**63), 0.0), (2**63 - 1, LONGEST_WISH), (1500, 1.5)])
+def test_a_wish_to_wait_is_kept_within_reason(millis: int, seconds: float) -> None:
+    failure = failure_from_message(failure_pb2.Failure(retry_after_millis=millis))
+
+    assert failure.retry_after == seconds
+    assert failure_to_message(failure).retry_after_millis == seconds * 1000
+
+
+def test_what_a_plugin_says_about_its_failure_is_kept_within_bounds() -> None:
+    message = failure_pb2.Failure(
+        code=13,
+        reason="R" * 100_000,
+        message="m" * 100_000,
+        metadata={f"k{number:05}" + "k" * 1000: "v" * 100_000 for number in range(100)},
+        step_path="p" * 100_000,
+    )
+
+    failure = foreign_failure(message)
+
+    assert len(failure.metadata) == codec.MAX_FACTS
+    assert failure_to_message(failure).ByteSize() < 200_000
+
+
+def test_a_payload_without_a_media_type_is_json() -> None:
+    assert payload_from_message(payload_pb2.Payload(data=b"1")) == Payload(b"1", JSON)
+
+
+def test_an_execution_is_shown_without_its_input_where_both_do_not_fit() -> None:
+    history = History(of_steps(call("a", input={}), output="${steps.a.output}"), "x" * (MAX_INPUT // 2))
+    small = execution_to_message(history.state)
+    history.succeed("a", "y" * (MAX_INPUT - 100))
+
+    large = execution_to_message(history.state)
+
+    assert small.HasField("input")
+    assert not large.HasField("input")
+    assert len(large.output.data) == MAX_INPUT - 98
+    assert large.ByteSize() < 4 * 1024 * 1024
+
+
+def test_an_execution_shows_where_its_steps_stand() -> None:
+    history = History(of_steps(call("a"), call("b")))
+    history.succeed("a")
+    history.block("b")
+
+    message = execution_to_message(history.state)
+
+    assert [(step.step_path, step.kind, step.attempts, step.instance_id) for step in message.steps] == [
+        ("a", "call", 1, "i-1"),
+        ("b", "call", 1, ""),
+    ]
+    assert message.steps[1].blocked_reason == "NONE_HEALTHY"
+    assert not message.HasField("ended_at")
+    history.fail("b", broken())
+    ended = execution_to_message(history.state)
+    assert ended.failure.reason == "BROKEN"
+    assert ended.failure.step_path == "b"
+    assert ended.HasField("ended_at")
+    assert not ended.HasField("output")
+    assert ended.steps[1].blocked_reason == ""

@@ -1,0 +1,143 @@
+import pytest
+
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.decide import advance, decide, next_wake
+from forgemesh.orchestrator.domain.fold import apply, fold
+from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.state import Status, StepStatus
+from tests.unit.orchestrator.histories import (
+    START,
+    History,
+    broken,
+    facts_of,
+    unavailable,
+)
+from tests.unit.orchestrator.workflows import call, of_steps, parallel
+
+THREE = [parallel("g", a=[call("x")], b=[call("x")], c=[call("x")])]
+
+
+def test_the_timeout_stops_what_runs_and_what_waits() -> None:
+    history = History(of_steps(*THREE, timeout="60s"))
+    history.fail("g/a/x", unavailable(retry_after=50.0))
+    assert next_wake(history.state) == START + 50 * SECOND
+    history.succeed("g/b/x")
+    history.block("g/c/x")
+
+    stopping = history.wait(60)
+
+    assert [type(event.fact) for event in stopping][:2] == [e.StopRequested, e.StepCancelled]
+    history.take_back(stopping)
+    assert history.reason == "EXECUTION_TIMEOUT"
+    assert history.statuses() == {"g": "CANCELLED", "g/a/x": "CANCELLED", "g/b/x": "SUCCEEDED", "g/c/x": "CANCELLED"}
+
+
+def test_the_timeout_does_not_fire_before_its_time_nor_twice() -> None:
+    history = History(of_steps(call("a"), timeout="60s"))
+
+    assert history.wait(59.999999) == []
+    assert next_wake(history.state) == START + 60 * SECOND
+    assert len(history.wait(0.000001)) == 1
+    assert history.wait(1000) == []
+    assert next_wake(history.state) is None
+
+
+def test_a_step_that_ends_just_as_the_timeout_passes_leaves_nothing_open() -> None:
+    history = History(of_steps(call("a"), call("b"), timeout="60s"))
+    history.now += 61 * SECOND
+
+    history.succeed("a")
+
+    assert history.reason == "EXECUTION_TIMEOUT"
+    assert history.statuses() == {"a": "SUCCEEDED", "b": "CANCELLED"}
+
+
+def test_the_last_step_may_still_end_well_after_the_timeout_if_nobody_noticed() -> None:
+    history = History(of_steps(call("a"), timeout="60s"))
+    history.now += 61 * SECOND
+
+    history.succeed("a")
+
+    assert history.state.status is Status.SUCCEEDED
+
+
+def test_time_never_runs_backwards_in_a_history() -> None:
+    history = History(of_steps(call("a"), call("b")))
+    history.now -= 3600 * SECOND
+
+    history.succeed("a")
+    history.succeed("b")
+
+    assert {event.at for event in history.events} == {START}
+
+
+def test_recovery_makes_lost_tries_again_and_nothing_else() -> None:
+    history = History(of_steps(*THREE, output="${steps.g.output}"))
+    history.succeed("g/a/x", 1)
+    history.succeed("g/c/x", 3)
+
+    events = history.crash()
+
+    assert [type(event.fact) for event in events] == [e.ExecutionRecovered, e.AttemptFailed, e.AttemptStarted]
+    (lost,) = facts_of(events, e.AttemptFailed)
+    assert (lost.path, lost.attempt, lost.failure.reason, lost.dispatch) == ("g/b/x", 1, "ORCHESTRATOR_LOST", None)
+    history.succeed("g/b/x", 2)
+    assert history.output == {"a": 1, "b": 2, "c": 3}
+
+
+def test_recovery_keeps_waiting_for_what_was_waited_for() -> None:
+    history = History(of_steps(call("a"), timeout="60s"))
+    history.fail("a", unavailable(retry_after=30.0))
+
+    history.crash()
+
+    assert history.step("a").status is StepStatus.WAITING
+    assert next_wake(history.state) == START + 30 * SECOND
+
+
+def test_recovery_of_what_stops_goes_on_stopping() -> None:
+    history = History(of_steps(*THREE))
+    history.fail("g/a/x", broken())
+
+    history.crash()
+
+    assert history.reason == "BROKEN"
+    assert history.statuses() == {"g": "FAILED", "g/a/x": "FAILED", "g/b/x": "CANCELLED", "g/c/x": "CANCELLED"}
+
+
+def test_recovery_after_the_timeout_ends_the_execution() -> None:
+    history = History(of_steps(call("a"), timeout="60s"))
+    history.now += 100 * SECOND
+
+    history.crash()
+
+    assert history.reason in ("EXECUTION_TIMEOUT", "ORCHESTRATOR_LOST")
+    assert history.open == []
+
+
+def test_an_orchestrator_that_keeps_dying_uses_up_the_tries_that_it_loses() -> None:
+    history = History(of_steps(call("a", retry={"max_attempts": 2})))
+
+    for _ in range(3):
+        history.crash()
+        history.wait(10)
+
+    assert history.reason == "ORCHESTRATOR_LOST"
+    assert history.step("a").attempts == 3
+
+
+def test_an_event_that_is_not_the_next_one_is_refused() -> None:
+    history = History(of_steps(call("a"), call("b")))
+    history.succeed("a")
+
+    with pytest.raises(ValueError, match="event 4 cannot follow 2"):
+        fold("default", "e-1", history.definition, [*history.events[:2], *history.events[3:]])
+    with pytest.raises(ValueError, match="event 2 cannot follow 2"):
+        apply(fold("default", "e-1", history.definition, history.events[:2]), history.events[1])
+
+
+def test_there_is_nothing_to_decide_twice() -> None:
+    history = History(of_steps(*THREE))
+
+    assert advance(history.state, history.now) == []
+    assert list(decide(history.state, history.now)) == []
