@@ -57,12 +57,19 @@ def test_it_says_what_runs_and_what_to_type_next(place: Workplace) -> None:
     assert all("ready" in line for line in table[1:])
 
 
-def test_when_it_is_killed_nothing_outlives_it_by_two_seconds(place: Workplace) -> None:
+def test_when_it_is_killed_at_work_nothing_outlives_it_by_two_seconds(place: Workplace) -> None:
+    command = [*FORGEMESH, "run", "linger.yaml", "-i", "seconds=30"]
     with going_up(place) as mesh:
         pids = mesh.pids()
-        os.kill(mesh.process.pid, signal.SIGKILL)
+        with subprocess.Popen(command, cwd=place.folder, env=place.environment, stderr=subprocess.PIPE) as caller:
+            assert caller.stderr is not None
+            while b"greeter-1" not in (line := caller.stderr.readline()):
+                assert line, "it ended before the first step"
+            os.kill(mesh.process.pid, signal.SIGKILL)
+            survivors = await_end(pids, within=2.0)
+            caller.kill()
 
-        assert await_end(pids, within=2.0) == []
+    assert survivors == []
 
 
 def test_when_its_parent_is_gone_it_stops(place: Workplace) -> None:

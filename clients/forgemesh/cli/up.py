@@ -70,18 +70,20 @@ def up(
 
 
 async def _serve(plan: Plan, terminal: Terminal, stop: Stop) -> None:
-    with holding(plan.data) as directory, _alive() as alive:
+    with holding(plan.data) as directory, _living() as alive:
         for stage in plan.stages:
             for service in stage:
                 refuse_taken(service, plan.listens(service))
         mesh = _Mesh(directory, terminal, datetime.now(UTC))
-        keeper = Keeper(plan=plan, directory=directory, alive=alive, say=terminal.talk, changed=mesh.publish)
+        keeper = Keeper(plan=plan, directory=directory, alive=alive.end, say=terminal.talk, changed=mesh.publish)
         terminal.talk(f"starting a mesh in {plan.data} ...")
         try:
             async with beside(keeper.run(mesh.announce)):
                 await stop.wait()
                 terminal.talk("stopping ...")
                 directory.withdraw()
+                if stop.orphaned:
+                    alive.let_go()
         except BaseExceptionGroup as group:
             raise _first(group) from group
     terminal.talk("stopped")
@@ -178,15 +180,27 @@ def _tables(file: Path) -> dict[str, Any]:
     return tables
 
 
+class _Alive:
+    """A pipe that tells the services that this process lives: they inherit `end`, nobody writes to the other one."""
+
+    def __init__(self) -> None:
+        self.end, self._held = os.pipe()
+
+    def let_go(self) -> None:
+        """Let the services end as they do when this process is dead: at once."""
+        if self._held >= 0:
+            os.close(self._held)
+        self._held = -1
+
+
 @contextmanager
-def _alive() -> Iterator[int]:
-    """The reading end of a pipe whose other end this process holds as long as it lives."""
-    reading, writing = os.pipe()
+def _living() -> Iterator[_Alive]:
+    alive = _Alive()
     try:
-        yield reading
+        yield alive
     finally:
-        os.close(reading)
-        os.close(writing)
+        alive.let_go()
+        os.close(alive.end)
 
 
 def _excuse(host: Host, directory: DataDirectory) -> str:

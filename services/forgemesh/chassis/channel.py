@@ -31,4 +31,9 @@ def connect(address: str, *, keepalive: bool = True) -> grpc.aio.Channel:
 
     `keepalive` sends pings every 5 s, which only our own servers accept: leave it out towards foreign peers.
     """
-    return grpc.aio.insecure_channel(address, options=(*_OPTIONS, *(_KEEPALIVE if keepalive else ())))
+    return grpc.aio.insecure_channel(address, options=channel_options(keepalive=keepalive))
+
+
+def channel_options(*, keepalive: bool) -> tuple[tuple[str, int], ...]:
+    """The one set of options for channels; see docs/decisions/0004-server-options.md."""
+    return (*_OPTIONS, *(_KEEPALIVE if keepalive else ()))

@@ -28,6 +28,8 @@ READY_FD = "FORGEMESH_READY_FD"
 
 EXIT_SETTINGS = 2
 EXIT_CANNOT_START = 1
+ORPHAN_LIMIT = 1.5
+"""Seconds after which a process whose parent is gone ends, whatever it still has in hand."""
 
 
 class CannotStart(Exception):
@@ -85,6 +87,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: Stop) -> None:
         _log.warning("the parent process is gone, stopping")
         stop.orphaned = True
         stop.set()
+        loop.call_later(ORPHAN_LIMIT, os._exit, 0)
 
     loop.add_reader(fd, gone)
 

@@ -66,7 +66,7 @@ async def serving(
     The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse.
     """
     checks = Health(services, stall=stall)
-    server = grpc.aio.server(options=_options(listen))
+    server = grpc.aio.server(options=server_options(listen))
     add(cast(grpc.aio.Server, GuardedServer(server)))
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)
     if listen.reflection:
@@ -84,7 +84,7 @@ async def serving(
             await checks.on_loop.enter_graceful_shutdown()  # flips liveness too, so it comes last
 
 
-def _options(listen: Listen) -> list[tuple[str, int]]:
+def server_options(listen: Listen) -> list[tuple[str, int]]:
     """Measured against grpc 1.85: see docs/decisions/0004-server-options.md."""
     options = [
         ("grpc.so_reuseport", 0),
@@ -98,7 +98,7 @@ def _options(listen: Listen) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 2000),
         ("grpc.http2.ping_timeout_ms", 2000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 4000),
         ("grpc.http2.settings_timeout", 5000),
         ("grpc.server_handshake_timeout_ms", 5000),
         ("grpc.server.max_pending_requests", 20000),

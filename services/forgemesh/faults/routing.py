@@ -23,7 +23,7 @@ class NotRegistered(Fault):
         listed = ", ".join(unwanted)
         version = f" in a wanted version is registered, only {listed}" if unwanted else " is registered"
         super().__init__(
-            f"no instance of {plugin!r}{version}; start one with `forgemesh plugin serve`",
+            f"no instance of {plugin!r}{version}; start one, or see `forgemesh status`",
             {"plugin": plugin, "unwanted": listed},
         )
 

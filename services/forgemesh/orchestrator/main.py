@@ -77,8 +77,10 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()
+            await server.health.not_ready()
             for task in tasks:
                 task.cancel()
+            await engine.stop(settings.grace)
         _log_commits(database.counts)
 
 

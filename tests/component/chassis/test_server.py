@@ -1,15 +1,17 @@
 import asyncio
 import contextlib
 import socket
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from grpc._cython import cygrpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.channel import SESSION_LIMIT, channel_options, connect
 from forgemesh.chassis.health import PortInUse
-from forgemesh.chassis.server import CONTROL_LIMIT, Listen
+from forgemesh.chassis.server import CONTROL_LIMIT, Listen, server_options
 from tests.component.chassis.mill import PATIENCE, SERVICE, Mill, outlived, running
 
 
@@ -154,3 +156,13 @@ async def test_reflection_is_not_served_unasked() -> None:
             await _services(mill)
 
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_grpc_knows_every_option_by_its_name() -> None:
+    """It takes a misspelt one without a word: once that cost every quiet session its connection, after 15 s."""
+    core = Path(cygrpc.__file__).read_bytes()
+    listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", connection_age=1.0)
+    names = [name for name, _ in (*server_options(listen), *channel_options(keepalive=True))]
+
+    assert len(names) > 20
+    assert [name for name in names if f"{name}\0".encode() not in core] == []

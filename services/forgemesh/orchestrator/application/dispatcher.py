@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -99,12 +100,23 @@ class Dispatcher:
     _arrivals: count[int] = field(default_factory=count)
     _turns: dict[str, Turns] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
+    _stopped: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
         self.hosts.on_change(self._changed)
 
+    async def stop(self, grace: float) -> None:
+        """Send nothing any more; return once every call that is under way has ended, or after `grace` seconds."""
+        self._stopped = asyncio.Event()
+        self._look_whether_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._stopped.wait()
+
     def send(self, order: Order) -> None:
-        """Carry the order out, now or as soon as an instance may take it."""
+        """Carry the order out, now or as soon as an instance may take it; never, once stopped."""
+        if self._stopped is not None:
+            return
         self._active[order.key] = order
         order.arrival = next(self._arrivals)
         lane = self._lane(order)
@@ -204,6 +216,11 @@ class Dispatcher:
         del self._active[order.key]
         self._set_timer(order, None)
         self.listener.answered(order, answer)
+        self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self._stopped is not None and not any(order.link is not None for order in self._active.values()):
+            self._stopped.set()
 
     def _set_timer(self, order: Order, seconds: float | None, then: Callable[[], None] | None = None) -> None:
         if order.timer is not None:
@@ -251,6 +268,8 @@ class Dispatcher:
     def _drain(self, plugin_id: str) -> None:
         """Serve whoever came first, lane by lane as long as something moves in it."""
         self._dirty.discard(plugin_id)
+        if self._stopped is not None:
+            return
         moving = dict(self._lanes.get(plugin_id, {}))
         while moving:
             version_range, lane = min(moving.items(), key=lambda item: item[1].first.arrival)

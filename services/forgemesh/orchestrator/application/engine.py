@@ -90,6 +90,7 @@ class Engine:
         self._dispatcher = Dispatcher(hosts, clock, self)
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
+        self.stopping = False
 
     def running(self, namespace: str, execution_id: str) -> Running | None:
         """The execution, if it is open and in memory."""
@@ -152,6 +153,17 @@ class Engine:
                 if event.sequence >= spans_from:
                     self._spans.export(trace, finished, 0)
         return state, trace
+
+    async def stop(self, grace: float) -> None:
+        """
+        Begin nothing more, let calls that are under way end for `grace` seconds, and drop every execution.
+
+        The next process takes them up from the store.
+        """
+        self.stopping = True
+        await self._dispatcher.stop(grace)
+        for running in list(self._running.values()):
+            self._drop(running)
 
     def answered(self, order: Order, answer: Answer) -> None:
         """See dispatcher.Listener."""
@@ -263,6 +275,10 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
+        self._drop(running)
+        self.on_suspended()
+
+    def _drop(self, running: Running) -> None:
         del self._running[running.name]
         if running.timer is not None:
             running.timer.cancel()
@@ -270,7 +286,6 @@ class Engine:
             self._dispatcher.forget((*running.name, path))
         running.left.set()
         running.tell_watchers()
-        self.on_suspended()
 
 
 def _new_execution(state: ExecutionState, request: Request) -> NewExecution:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ulid import ULID
 
 from forgemesh.faults import Fault, Violation
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionInputInvalid, ExecutionNotFound, ExecutionSuspended, PayloadTooLarge
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
@@ -72,6 +73,8 @@ class Executions:
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
         """The execution, and whether this request started it."""
         _check_request(request)
+        if self._engine.stopping:
+            raise ShuttingDown("the orchestrator")
         asked = Request(request.request_id, request.content(), bool(request.execution_id))
         try:
             stored = await self._definitions.find(request.namespace, request.workflow, request.version)

@@ -1,0 +1,155 @@
+import dataclasses
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgemesh.balancer.settings import BalancerSettings
+from forgemesh.chassis import attributes
+from forgemesh.chassis.service import ServiceSettings
+from forgemesh.cli.exits import ExitCode
+from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.fields import Mistakes
+from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.settings import OrchestratorSettings
+from forgemesh.plugin import define
+from forgemesh.plugin_host.settings import HostSettings
+from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.registry.settings import RegistrySettings
+from forgemesh.traces.settings import TracesSettings
+from tests.architecture.repository import ROOT, tracked
+
+README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+PLUGINS = ROOT / "docs" / "plugins.md"
+PAGES = [path for path in tracked() if path.suffix == ".md"]
+
+SETTINGS: list[tuple[str, str, type[ServiceSettings]]] = [
+    ("Registry", "REGISTRY", RegistrySettings),
+    ("Balancer", "BALANCER", BalancerSettings),
+    ("Orchestrator", "ORCHESTRATOR", OrchestratorSettings),
+    ("Traces", "TRACES", TracesSettings),
+    ("Supervisor", "SUPERVISOR", SupervisorSettings),
+    ("Plugin host", "HOST", HostSettings),
+]
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+MADE = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for named, text in FENCED.findall(page.read_text(encoding="utf-8")) if named == language]
+
+
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The places of a page that a link may name, as GitHub derives them from headings."""
+    headings = HEADING.findall(prose(page))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def described(heading: str) -> dict[str, tuple[str, str]]:
+    """Variable and default of each setting in the table below a heading."""
+    section = OPERATIONS.read_text(encoding="utf-8").partition(f"### {heading}\n")[2].partition("\n#")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip().strip("`") for cell in row] for row in rows]
+    return {setting: (variable, default) for setting, variable, default, *_ in cells}
+
+
+def written(field: dataclasses.Field[Any]) -> str:
+    """A default as the tables write it."""
+    value = field.default
+    if value is dataclasses.MISSING:
+        return "needed"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
+
+
+def definitions() -> Iterator[tuple[str, str]]:
+    """Every definition in a page, with where it stands."""
+    for page in PAGES:
+        for number, block in enumerate(blocks(page, "yaml"), start=1):
+            if block.startswith("name:"):
+                yield f"{page.relative_to(ROOT)}, block {number}", block
+
+
+def parsed(compiler: CelCompiler, source: str) -> Definition:
+    document = read_document(source)
+    return parse_definition(document.tree, source, compiler, Mistakes(document.position))
+
+
+@pytest.mark.parametrize(("heading", "section", "settings"), SETTINGS)
+def test_every_setting_is_described_with_its_variable_and_its_default(
+    heading: str, section: str, settings: type[ServiceSettings]
+) -> None:
+    common, own = described("Every process"), described(heading)
+    rows = common | own
+    expected = {
+        field.name: (f"FORGEMESH_{section}_{field.name.upper()}", written(field))
+        for field in dataclasses.fields(settings)
+    }
+
+    assert {name: (row[0].replace("<SECTION>", section), row[1]) for name, row in rows.items()} == expected
+
+
+def test_every_attribute_of_spans_is_described() -> None:
+    page = OPERATIONS.read_text(encoding="utf-8")
+    names = [value for name, value in vars(attributes).items() if name.isupper()]
+
+    assert names
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_every_exit_code_stands_in_the_readme() -> None:
+    listed = re.findall(r"^\| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert listed == [str(int(code)) for code in ExitCode]
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        for link in LINK.findall(prose(page)):
+            if re.match(r"[a-z]+:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+
+    assert broken == []
+
+
+def test_every_target_that_a_page_names_can_be_made() -> None:
+    made = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {target for page in PAGES for target in MADE.findall(page.read_text(encoding="utf-8"))}
+
+    assert named >= {"run", "up", "test"}
+    assert named - made == set()
+
+
+def test_every_definition_in_a_page_is_valid() -> None:
+    parse = partial(parsed, CelCompiler())
+    found = {place: parse(source).name for place, source in definitions()}
+
+    assert {"words", "order", "sized", "analysed"} <= set(found.values())
+
+
+def test_the_plugin_of_the_reference_works_as_it_says() -> None:
+    """Its last block holds assertions of its own."""
+    names: dict[str, Any] = {"__name__": "documented"}
+    for block in blocks(PLUGINS, "python"):
+        exec(compile(block, PLUGINS.name, "exec"), names)
+
+    assert set(define(names["Stock"]).operations) == {"reserve", "count"}

@@ -1,0 +1,123 @@
+"""A whole orchestrator but for the wire: the real store, engine, recovery and use cases over scripted hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from forgemesh.chassis.database import Database, open_database
+from forgemesh.orchestrator.adapters.store import MIGRATIONS, SqliteStore, open_store
+from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.executions import Executions, StartRequest
+from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.ports import Store
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
+from tests.unit.orchestrator.workflows import parsed
+
+
+class AnyPlugin:
+    """A catalogue in which every plugin has the operation `o`; what is put into `known` is all there is of it."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, dict[str, frozenset[str]] | None] = {}
+
+    async def operations(self, plugin_id: str) -> dict[str, frozenset[str]] | None:
+        return self.known.get(plugin_id, {"1.0.0": frozenset({"o"})})
+
+
+@dataclass
+class KeptSpans:
+    """Takes spans as an exporter does."""
+
+    spans: list[tuple[SpanFacts, int]] = field(default_factory=list)
+
+    def export(self, trace: ExecutionTrace, spans: Sequence[SpanFacts], position: int) -> None:
+        self.spans += [(span, position) for span in spans]
+
+
+@dataclass
+class Orchestrator:
+    """What a test has in its hands."""
+
+    store: Store
+    hosts: ScriptedHosts
+    engine: Engine
+    definitions: Definitions
+    executions: Executions
+    recovery: Recovery
+    catalogue: AnyPlugin
+    spans: KeptSpans
+    suspended: asyncio.Event
+
+    async def start(self, source: str, given: object = None, **facts: object) -> ExecutionState:
+        """Register and start; the id of the execution is "e" unless another one is given."""
+        stored, _ = await self.definitions.register("default", source)
+        known: dict[str, object] = {
+            "namespace": "default",
+            "workflow": stored.definition.name,
+            "version": stored.definition.version,
+            "execution_id": "e",
+            "request_id": "",
+            "input": Payload(json.dumps({} if given is None else given).encode()),
+        }
+        state, _ = await self.executions.start(StartRequest(**(known | facts)))  # type: ignore[arg-type]
+        return state
+
+    async def ended(self, execution_id: str = "e") -> ExecutionState:
+        """The execution once it has ended, as the store has it."""
+        async with asyncio.timeout(PATIENCE):
+            running = self.engine.running("default", execution_id)
+            if running is not None:
+                await running.left.wait()
+            state = await self.executions.get("default", execution_id)
+        assert state.status is not Status.RUNNING
+        return state
+
+    async def until(self, holds: Callable[[ExecutionState], bool], execution_id: str = "e") -> ExecutionState:
+        """The execution as soon as what is durable of it fulfils the condition."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                running = self.engine.running("default", execution_id)
+                change = running.change() if running is not None else None
+                state = await self.executions.get("default", execution_id)
+                if holds(state):
+                    return state
+                assert change is not None, f"it is over: {state.status}"
+                await change.wait()
+
+    async def history(self, execution_id: str = "e") -> list[Event]:
+        row = await self.executions.row("default", execution_id)
+        return await self.store.events(row.key, 1, 10_000)
+
+
+def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
+    spans, suspended, catalogue = KeptSpans(), asyncio.Event(), AnyPlugin()
+    engine = Engine(
+        store, hosts, spans, clock=time.time_ns, draw=lambda: 0.5, orchestrator_id=f"o-{epoch}", epoch=epoch
+    )
+    engine.on_suspended = suspended.set
+    definitions = Definitions(store, catalogue, lambda namespace, source: parsed(source, namespace), time.time_ns)
+    executions = Executions(store, engine, definitions, time.time_ns)
+    recovery = Recovery(store, engine, definitions)
+    return Orchestrator(store, hosts, engine, definitions, executions, recovery, catalogue, spans, suspended)
+
+
+@contextlib.asynccontextmanager
+async def database_at(path: Path) -> AsyncIterator[Database]:
+    async with open_database(path, MIGRATIONS) as database:
+        yield database
+
+
+async def store_over(database: Database) -> SqliteStore:
+    """A store with a new owner epoch."""
+    return await open_store(database, lambda namespace, source: parsed(source, namespace))

@@ -1,0 +1,84 @@
+"""The real store, but for the moment at which its writes are told, or for a disk that is full for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from forgemesh.chassis.database import Database
+from forgemesh.faults.service import StoreUnavailable
+from forgemesh.orchestrator.adapters.store import SqliteStore
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.ports import Created, NewExecution
+from tests.component.orchestrator.orchestrators import store_over
+
+T = TypeVar("T")
+
+
+class HeldStore(SqliteStore):
+    """Writes, but tells nobody while it is `holding`."""
+
+    def __init__(self, inner: SqliteStore) -> None:
+        for name, value in vars(inner).items():
+            setattr(self, name, value)
+        self.written = asyncio.Event()
+        self._held: list[Callable[[], None]] = []
+        self.holding = True
+
+    def hold(self) -> None:
+        self.holding = True
+        self.written.clear()
+
+    def release(self) -> None:
+        self.holding = False
+        held, self._held = self._held, []
+        for tell in held:
+            tell()
+
+    async def create(
+        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
+    ) -> Created:
+        told: Future[Created] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(settled)
+        await super().create(new, events, lambda written: self._hold(written, told))
+        return await asyncio.shield(told)
+
+    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+        told: Future[int] = asyncio.get_running_loop().create_future()
+        super().append(key, events, ended).add_done_callback(lambda written: self._hold(written, told))
+        return told
+
+    def _hold(self, written: Future[T], told: Future[T]) -> None:
+        self._held.append(lambda: told.set_result(written.result()))
+        self.written.set()
+        if not self.holding:
+            self.release()
+
+
+class FailingStore(SqliteStore):
+    """Refuses the next `failures` appends before they reach the disk; later ones are written."""
+
+    def __init__(self, inner: SqliteStore) -> None:
+        for name, value in vars(inner).items():
+            setattr(self, name, value)
+        self.failures = 0
+
+    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+        if self.failures == 0:
+            return super().append(key, events, ended)
+        self.failures -= 1
+        failed: Future[int] = asyncio.get_running_loop().create_future()
+        fault = StoreUnavailable("orchestrator.db", "disk full")
+        asyncio.get_running_loop().call_soon(failed.set_exception, fault)
+        return failed
+
+
+async def held_store(database: Database) -> HeldStore:
+    return HeldStore(await store_over(database))
+
+
+async def failing_store(database: Database) -> FailingStore:
+    return FailingStore(await store_over(database))

@@ -1,0 +1,288 @@
+import asyncio
+
+import pytest
+
+from forgemesh.orchestrator.application import dispatcher as module
+from forgemesh.orchestrator.application.dispatcher import Dispatcher, Order, OrderKey
+from forgemesh.orchestrator.domain.definition import Call
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.ports import Answer
+from forgemesh.routing.endpoint import Endpoint, Health
+from forgemesh.routing.pick import NoPick
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
+
+
+class Log:
+    """Is told what becomes of orders, and keeps it."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.lines: list[str] = []
+        self.moved = asyncio.Event()
+
+    def answered(self, order: Order, answer: Answer) -> None:
+        assert order.path not in self.answers
+        self.answers[order.path] = answer
+        self._note(f"{order.path} answered")
+
+    def blocked(self, order: Order, lack: NoPick) -> None:
+        self._note(f"{order.path} {lack.reason.value}")
+
+    def unblocked(self, order: Order) -> None:
+        self._note(f"{order.path} unblocked")
+
+    def _note(self, line: str) -> None:
+        self.lines.append(line)
+        self.moved.set()
+
+    async def until(self, *lines: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not set(lines) <= set(self.lines):
+                self.moved.clear()
+                await self.moved.wait()
+
+
+@pytest.fixture
+async def hosts() -> ScriptedHosts:
+    return ScriptedHosts()
+
+
+@pytest.fixture
+async def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def dispatcher(hosts: ScriptedHosts, log: Log) -> Dispatcher:
+    return Dispatcher(hosts, lambda: 1_000_000_000, log)
+
+
+def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: object) -> Order:
+    call = Call(id="a", plugin_id=plugin_id, version_range=version_range, operation="o")
+    known: dict[str, object] = {
+        "namespace": "default",
+        "execution_id": "e",
+        "path": path,
+        "attempt": 1,
+        "call": call,
+        "input": Payload(b"{}"),
+        "traceparent": "",
+    }
+    return Order(**(known | facts))  # type: ignore[arg-type]
+
+
+def key(path: str) -> OrderKey:
+    return "default", "e", path
+
+
+def sent(hosts: ScriptedHosts) -> list[str]:
+    return [call.path for call in hosts.calls]
+
+
+async def test_everyone_who_waits_has_it_on_record_and_not_only_the_first(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    for path in "abc":
+        dispatcher.send(order(path))
+
+    assert log.lines == ["a NOT_REGISTERED", "b NOT_REGISTERED", "c NOT_REGISTERED"]
+    hosts.show("p", endpoint("i-1", health=Health.NOT_SERVING))
+    await log.until("a NONE_HEALTHY", "b NONE_HEALTHY", "c NONE_HEALTHY")
+    hosts.show("p", endpoint("i-1", health=Health.NOT_SERVING))
+    hosts.show("p", endpoint("i-1"))
+    await hosts.call("c")
+    assert log.lines[6:] == ["a unblocked", "b unblocked", "c unblocked"]
+    assert sent(hosts) == ["a", "b", "c"]
+
+
+async def test_whoever_came_first_is_served_first(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
+    hosts.show("p", endpoint("i-1"))
+    link = hosts.links("p")["i-1"]
+    link.has_room = False
+    for path, version_range in (("a", ""), ("b", "^1"), ("c", ""), ("d", "^1")):
+        dispatcher.send(order(path, version_range))
+
+    link.has_room = True
+    hosts.tell("p")
+    await hosts.call("d")
+
+    assert sent(hosts) == ["a", "b", "c", "d"]
+
+
+async def test_a_version_that_is_not_there_does_not_hold_up_one_that_is(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1", plugin_version="1.4.0"))
+    dispatcher.send(order("new", "^2"))
+
+    dispatcher.send(order("old", "^1"))
+    dispatcher.send(order("any"))
+
+    assert sent(hosts) == ["old", "any"]
+    assert log.lines == ["new NOT_REGISTERED"]
+    hosts.show("p", endpoint("i-1", plugin_version="1.4.0"), endpoint("i-2", plugin_version="2.0.0"))
+    assert (await hosts.call("new")).instance_id == "i-2"
+
+
+async def test_one_plugin_does_not_hold_up_another(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
+    dispatcher.send(order("a"))
+    hosts.show("q", endpoint("i-1"))
+
+    dispatcher.send(order("b", plugin_id="q"))
+
+    assert sent(hosts) == ["b"]
+
+
+async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FULL_NOTICE", 0.25)
+    hosts.show("p", endpoint("i-1", max_in_flight=1))
+    for path in "abcd":
+        dispatcher.send(order(path))
+
+    for path, following in ("ab", "bc"):
+        (await hosts.call(path)).succeed()
+        hosts.tell("p")
+        await hosts.call(following)
+    assert "d ALL_FULL" not in log.lines
+    await log.until("d ALL_FULL")
+
+    dispatcher.send(order("e"))
+    assert log.lines[-1] == "e ALL_FULL"
+    (await hosts.call("c")).succeed()
+    hosts.tell("p")
+    await hosts.call("d")
+    assert log.lines[-1] == "d unblocked"
+
+
+async def test_a_reason_that_changes_is_put_on_record_and_an_older_notice_is_void(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FULL_NOTICE", 0.02)
+    hosts.show("p", endpoint("i-1", max_in_flight=1))
+    dispatcher.send(order("running"))
+    dispatcher.send(order("a"))
+
+    hosts.show("p", with_open_circuit("i-1", 1e9))
+    await log.until("a CIRCUIT_OPEN")
+    hosts.show("p", endpoint("i-1", max_in_flight=1))
+    await log.until("a ALL_FULL")
+
+    assert log.lines == ["a CIRCUIT_OPEN", "a ALL_FULL"]
+
+
+async def test_a_waiting_order_that_is_taken_back_ends_at_once(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    for path in "abc":
+        dispatcher.send(order(path))
+
+    dispatcher.cancel(key("b"))
+    dispatcher.forget(key("c"))
+
+    failure = log.answers["b"].failure
+    assert failure is not None
+    assert failure.reason == "CANCELLED"
+    assert "c" not in log.answers
+    hosts.show("p", endpoint("i-1"))
+    await hosts.call("a")
+    assert sent(hosts) == ["a"]
+    dispatcher.cancel(key("b"))
+    dispatcher.cancel(key("unknown"))
+    dispatcher.forget(key("unknown"))
+
+
+async def test_an_order_that_is_forgotten_is_never_heard_of_again(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1"))
+    dispatcher.send(order("a"))
+    call = await hosts.call("a")
+
+    dispatcher.forget(key("a"))
+    assert call.cancelled
+    dispatcher.send(order("a", attempt=2))
+    call.succeed("of the forgotten one")
+
+    assert log.answers == {}
+    (await hosts.call("a", 2)).succeed("of the new one")
+    answer = log.answers["a"]
+    assert answer.output is not None
+    assert answer.output.data == b'"of the new one"'
+
+
+async def test_a_cancelled_call_that_answers_at_once_leaves_no_timer_behind(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1"))
+    hosts.links("p")["i-1"].on_cancel = lambda call: call.succeed("just in time")
+    running = order("a")
+    dispatcher.send(running)
+
+    dispatcher.cancel(key("a"))
+
+    assert log.answers["a"].output is not None
+    assert running.timer is None
+
+
+async def test_the_instance_that_was_tried_is_taken_again_only_if_there_is_no_other(
+    dispatcher: Dispatcher, hosts: ScriptedHosts
+) -> None:
+    hosts.show("p", endpoint("i-1"), endpoint("i-2"))
+    for number in range(4):
+        dispatcher.send(order(f"a{number}", tried=frozenset({"i-1"})))
+
+    hosts.show("p", endpoint("i-1"))
+    dispatcher.send(order("b", tried=frozenset({"i-1"})))
+
+    assert [call.instance_id for call in hosts.calls] == ["i-2"] * 4 + ["i-1"]
+
+
+async def test_a_broken_link_is_out_before_any_snapshot_says_so(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
+    hosts.show("p", endpoint("i-1"), endpoint("i-2"))
+    hosts.links("p")["i-1"].usable = False
+
+    for number in range(3):
+        dispatcher.send(order(f"a{number}"))
+
+    assert {call.instance_id for call in hosts.calls} == {"i-2"}
+    assert hosts.calls[0].invocation.remaining == 60.0
+
+
+async def test_a_dispatch_explains_itself(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
+    out: Endpoint = endpoint("i-1", health=Health.UNREACHABLE)
+    hosts.show("p", out, endpoint("i-2", plugin_version="1.2.3", incarnation=7))
+    running = order("a")
+
+    dispatcher.send(running)
+
+    assert running.dispatch is not None
+    assert running.dispatch.excluded == ("i-1: unreachable",)
+    assert (running.dispatch.candidates, running.dispatch.eligible) == (2, 1)
+    assert (running.dispatch.instance_id, running.dispatch.incarnation) == ("i-2", 7)
+    assert running.dispatch.plugin_version == "1.2.3"
+
+
+async def test_a_thousand_that_wait_cost_little_as_long_as_they_wait(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1", max_in_flight=1))
+    looks = 0
+    real = hosts.snapshot
+
+    def counted(plugin_id: str) -> object:
+        nonlocal looks
+        looks += 1
+        return real(plugin_id)
+
+    hosts.snapshot = counted  # type: ignore[method-assign, assignment]
+    for number in range(1000):
+        dispatcher.send(order(f"a{number}", "^1"))
+
+    for number in range(100):
+        (await hosts.call(f"a{number}")).succeed()
+        hosts.tell("p")
+    await hosts.call("a100")
+
+    assert looks <= 2 + 2 * 100

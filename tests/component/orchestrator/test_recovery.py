@@ -1,0 +1,208 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from forgemesh.chassis.database import Database
+from forgemesh.faults import Code
+from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import Status
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
+from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
+from tests.component.orchestrator.stores import failing_store
+
+TWO_STEPS = """
+name: two
+steps:
+  - {id: a, call: {plugin: p, operation: o}, input: {n: "${input.n}"}, retry: {initial: 1ms}}
+  - {id: b, call: {plugin: p, operation: o}, input: "${steps.a.output}"}
+output: "${steps.b.output}"
+"""
+THREE_BRANCHES = """
+name: three
+steps:
+  - id: g
+    parallel:
+      branches:
+        a: [{id: x, call: {plugin: p, operation: o}, timeouts: {start_to_close: 50ms}, retry: {max_attempts: 1}}]
+        b: [{id: x, call: {plugin: p, operation: o}}]
+        c: [{id: x, call: {plugin: p, operation: o}}]
+output: "${steps.g.output}"
+"""
+AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
+BROKEN = Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work")
+
+
+async def test_a_failed_write_suspends_and_recovery_goes_on(database: Database, hosts: ScriptedHosts) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    call = await hosts.call("a")
+    store.failures = 1
+
+    call.succeed({"n": 8})
+    async with asyncio.timeout(PATIENCE):
+        await orchestrator.suspended.wait()
+    assert orchestrator.engine.running("default", "e") is None
+    assert [call.path for call in hosts.calls] == ["a"]
+    await orchestrator.recovery.run()
+    await hosts.answer("a", {"n": 9}, attempt=2)
+    await hosts.answer("b")
+
+    assert (await orchestrator.ended()).status is Status.SUCCEEDED
+    kinds = [type(event.fact).__name__ for event in await orchestrator.history()]
+    assert kinds[2:5] == ["ExecutionRecovered", "AttemptFailed", "AttemptStarted"]
+
+
+async def test_a_write_behind_a_failed_one_is_not_kept(database: Database, hosts: ScriptedHosts) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    await orchestrator.start(THREE_BRANCHES.replace("50ms", "60s"))
+    calls = [await hosts.call(path) for path in ("g/a/x", "g/b/x", "g/c/x")]
+    store.failures = 1
+
+    for call in calls:
+        call.succeed("first")
+    async with asyncio.timeout(PATIENCE):
+        await orchestrator.suspended.wait()
+    await orchestrator.recovery.run()
+    for call in calls:
+        await hosts.answer(call.path, "second", attempt=2)
+
+    ended = await orchestrator.ended()
+    assert ended.output == Payload(b'{"a":"second","b":"second","c":"second"}')
+    assert [event.sequence for event in await orchestrator.history()] == list(range(1, ended.sequence + 1))
+
+
+async def test_a_start_that_waits_does_not_report_an_end_that_was_not_kept(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    starting = asyncio.create_task(orchestrator.start(TWO_STEPS, {"n": 7}, wait=PATIENCE))
+    await hosts.answer("a")
+    call = await hosts.call("b")
+    store.failures = 1
+
+    call.succeed()
+
+    assert (await starting).status is Status.RUNNING
+
+
+async def test_another_process_takes_up_what_is_open_and_repeats_nothing_that_ended(
+    database: Database, orchestrator: Orchestrator
+) -> None:
+    await orchestrator.start(THREE_BRANCHES.replace("50ms", "60s"))
+    for branch in ("a", "b"):
+        await orchestrator.hosts.answer(f"g/{branch}/x", branch)
+    await orchestrator.hosts.call("g/c/x")
+    await orchestrator.until(lambda state: len(state.open_attempts) == 1)
+    hosts = ScriptedHosts()
+    hosts.show("p", endpoint("i-1"))
+    successor = orchestrator_over(await store_over(database), hosts, 2)
+
+    await successor.recovery.run()
+    await successor.recovery.run()
+    await hosts.answer("g/c/x", "c", attempt=2)
+
+    assert (await successor.ended()).output == Payload(b'{"a":"a","b":"b","c":"c"}')
+    assert [call.path for call in hosts.calls] == ["g/c/x"]
+    before = {span.key for span, _ in orchestrator.spans.spans}
+    again = {span.key for span, position in successor.spans.spans if position == 0}
+    assert before == again
+    keys = [span.key for span, _ in successor.spans.spans]
+    assert len(keys) == len(set(keys))
+
+
+async def test_spans_that_a_collector_has_are_not_sent_again(database: Database, orchestrator: Orchestrator) -> None:
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    await orchestrator.hosts.answer("a")
+    await orchestrator.hosts.call("b")
+    await orchestrator.store.mark_spans_sent(1)
+    successor = orchestrator_over(await store_over(database), ScriptedHosts(), 2)
+
+    await successor.recovery.run()
+
+    assert [span.key for span, position in successor.spans.spans if position == 0] == [("attempt", "a", "1")]
+
+
+async def test_recovery_leaves_alone_what_runs(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    before = orchestrator.engine.running("default", "e")
+
+    await orchestrator.recovery.run()
+
+    assert orchestrator.engine.running("default", "e") is before
+    assert "ExecutionRecovered" not in [type(event.fact).__name__ for event in await orchestrator.history()]
+
+
+async def test_one_damaged_execution_does_not_keep_the_others_down(
+    database: Database, orchestrator: Orchestrator
+) -> None:
+    for name in ("e-1", "e-2", "e-3"):
+        await orchestrator.start(TWO_STEPS, {"n": 7}, execution_id=name)
+        await orchestrator.hosts.call("a", execution_id=name)
+    await database.write(
+        lambda connection: connection.execute("UPDATE event SET body = x'00' WHERE execution = 2 AND sequence = 2")
+    )
+    hosts = ScriptedHosts()
+    hosts.show("p", endpoint("i-1"))
+    successor = orchestrator_over(await store_over(database), hosts, 2)
+
+    with pytest.raises(Exception, match="damaged"):
+        await successor.recovery.run()
+
+    for name in ("e-1", "e-3"):
+        await hosts.call("a", attempt=2, execution_id=name)
+
+
+async def collected(watching: AsyncIterator[list[e.Event]]) -> list[e.Event]:
+    async with asyncio.timeout(PATIENCE):
+        return [event async for events in watching for event in events]
+
+
+async def test_a_watcher_sees_every_event_once_however_it_comes_in(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    watchers = [asyncio.create_task(collected(orchestrator.executions.watch("default", "e", n))) for n in (0, 1, 3, 6)]
+    await orchestrator.hosts.answer("a")
+    late = asyncio.create_task(collected(orchestrator.executions.watch("default", "e", 1)))
+    await orchestrator.hosts.answer("b")
+
+    seen = [[event.sequence for event in await watcher] for watcher in (*watchers, late)]
+
+    assert seen == [list(range(first, 7)) for first in (1, 1, 3, 6, 1)]
+    assert await collected(orchestrator.executions.watch("default", "e", 1)) == await orchestrator.history()
+    assert await collected(orchestrator.executions.watch("default", "e", 7)) == []
+    assert await collected(orchestrator.executions.watch("default", "e", 2**64 - 1)) == []
+
+
+async def test_a_watcher_of_a_suspended_execution_is_told_and_may_go_on_where_it_was(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    seen: list[int] = []
+
+    async def watch() -> None:
+        async for events in orchestrator.executions.watch("default", "e", len(seen) + 1):
+            seen.extend(event.sequence for event in events)
+
+    watching = asyncio.create_task(watch())
+    call = await hosts.call("a")
+    store.failures = 1
+    call.succeed({})
+    with pytest.raises(ExecutionSuspended):
+        async with asyncio.timeout(PATIENCE):
+            await watching
+    await orchestrator.recovery.run()
+    watching = asyncio.create_task(watch())
+    await hosts.answer("a", attempt=2)
+    await hosts.answer("b")
+    async with asyncio.timeout(PATIENCE):
+        await watching
+
+    assert seen == list(range(1, (await orchestrator.ended()).sequence + 1))
