@@ -61,9 +61,7 @@ async def measure(mesh: Mesh, count: int, in_flight: int) -> None:
         taken = sorted(await run_executions(stub, count, in_flight))
         seconds, after = time.perf_counter() - began, mesh.cpu_seconds()
     steps = count * STEPS
-    print(
-        f"{count} executions of {STEPS} no-op steps, {in_flight} in flight; every commit synced, every span recorded"
-    )
+    print(f"{count} executions of {STEPS} no-op steps, {in_flight} in flight; every commit synced, every span recorded")
     print(f"  {count / seconds:8.0f} executions/s   {steps / seconds:8.0f} steps/s")
     print(f"  {statistics.median(taken) * 1e3:8.1f} ms p50        {taken[int(count * 0.99)] * 1e3:8.1f} ms p99")
     print("  CPU per step:")

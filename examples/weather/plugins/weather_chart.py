@@ -125,9 +125,7 @@ def _heading(values: Values, name: str, what: str, keys: list[tuple[str, str]]) 
     return f'<text x="{LEFT}" y="{values.top - 14}">{"".join(parts)}</text>'
 
 
-def _line(
-    series: list[P], value: Callable[[P], float], time: Time, values: Values, colour: str
-) -> Iterator[str]:
+def _line(series: list[P], value: Callable[[P], float], time: Time, values: Values, colour: str) -> Iterator[str]:
     """A line that breaks where periods are missing; dots where there is room for them."""
     for run in _runs(series):
         places = [(time.middle(point.period), values.at(value(point))) for point in run]

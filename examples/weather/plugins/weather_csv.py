@@ -32,9 +32,7 @@ class RecordError(Exception):
     `retryable` is true only where the same file may be fine a moment later.
     """
 
-    def __init__(
-        self, reason: str, message: str, metadata: Mapping[str, str], *, retryable: bool = False
-    ) -> None:
+    def __init__(self, reason: str, message: str, metadata: Mapping[str, str], *, retryable: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.metadata = dict(metadata)

@@ -54,9 +54,7 @@ def merge(sections: Sections, origin: Origin) -> Findings:
     }
     if len(set(ranges.values())) > 1:
         told = "; ".join(f"{name}: {days}" for name, days in ranges.items())
-        raise SectionsError(
-            f"the sections cover different days ({told}); give all three summaries the same days"
-        )
+        raise SectionsError(f"the sections cover different days ({told}); give all three summaries the same days")
     return Findings(
         origin=origin,
         first=sections.temperature.first,

@@ -35,8 +35,7 @@ def split(days: list[Day], grain: Grain) -> list[tuple[Period, list[Day]]]:
     for day in days:
         groups.setdefault(start_of(day.date), []).append(day)
     return [
-        (Period(start=start, full=length_of(start), days=len(groups[start])), groups[start])
-        for start in sorted(groups)
+        (Period(start=start, full=length_of(start), days=len(groups[start])), groups[start]) for start in sorted(groups)
     ]
 
 

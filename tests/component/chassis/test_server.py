@@ -1,12 +1,12 @@
 import asyncio
 import contextlib
 import socket
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from grpc._cython import cygrpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from forgemesh.chassis.channel import SESSION_LIMIT, channel_options, connect
@@ -160,7 +160,7 @@ async def test_reflection_is_not_served_unasked() -> None:
 
 def test_grpc_knows_every_option_by_its_name() -> None:
     """It takes a misspelt one without a word: once that cost every quiet session its connection, after 15 s."""
-    core = Path(cygrpc.__file__).read_bytes()
+    core = Path(str(import_module("grpc._cython.cygrpc").__file__)).read_bytes()
     listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", connection_age=1.0)
     names = [name for name, _ in (*server_options(listen), *channel_options(keepalive=True))]
 

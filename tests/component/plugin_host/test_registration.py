@@ -73,7 +73,7 @@ async def test_a_host_publishes_its_manifest_and_registers(served: Served, regis
     assert instance.max_in_flight == 6
     assert instance.session
     assert instance.labels["name"] == "kit"
-    assert set(instance.labels) == {"pid", "host", "name"}
+    assert set(instance.labels) == {"pid", "host", "sdk", "name"}
     assert [manifest.plugin_id for manifest in plugins.manifests] == ["test.kit"]
 
 

@@ -54,9 +54,7 @@ def test_a_short_record_is_charted_by_day() -> None:
 
 
 def test_a_record_of_some_months_is_charted_by_month() -> None:
-    told = summaries.precipitation(
-        [day("2020-01-31", rain=2), day("2020-02-01", rain=3), day("2020-04-30", rain=4)]
-    )
+    told = summaries.precipitation([day("2020-01-31", rain=2), day("2020-02-01", rain=3), day("2020-04-30", rain=4)])
 
     assert told.grain == "month"
     assert told.series == [
@@ -85,8 +83,7 @@ def test_a_trend_of_two_values_is_the_line_through_them() -> None:
 
 def test_the_seasons_are_no_trend() -> None:
     record = [
-        day(plain.date.isoformat(), high=10 + 5 * (plain.date.month in (6, 7, 8)))
-        for plain in days("2012-01-01", 900)
+        day(plain.date.isoformat(), high=10 + 5 * (plain.date.month in (6, 7, 8))) for plain in days("2012-01-01", 900)
     ]
 
     assert summaries.trend_per_decade(record) == 0.0

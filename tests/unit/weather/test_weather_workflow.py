@@ -103,9 +103,7 @@ async def test_a_refused_file_is_the_readers_own_failure(tmp_path: Path) -> None
 
 
 async def test_summaries_of_different_days_are_refused() -> None:
-    mixed = msgspec.structs.replace(
-        sections(days("2020-01-01", 3)), wind=sections(days("2020-01-01", 4)).wind
-    )
+    mixed = msgspec.structs.replace(sections(days("2020-01-01", 3)), wind=sections(days("2020-01-01", 4)).wind)
 
     with pytest.raises(OperationError) as refused:
         await call(WeatherPrepare().merge, sections=mixed)

@@ -86,22 +86,23 @@ class SqliteStore:
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         d = definition
 
-        def work(connection: sqlite3.Connection) -> tuple[int, bool]:
-            row = connection.execute(
-                "SELECT content_hash, created_at FROM definition WHERE namespace = ? AND name = ? AND version = ?",
+        def work(connection: sqlite3.Connection) -> sqlite3.Row | None:
+            row: sqlite3.Row | None = connection.execute(
+                "SELECT * FROM definition WHERE namespace = ? AND name = ? AND version = ?",
                 (d.namespace, d.name, d.version),
             ).fetchone()
-            if row is not None:
-                if row["content_hash"] != d.content_hash:
-                    raise DefinitionConflict(d.name, d.version, str(semantic_version.Version(d.version).next_minor()))
-                return row["created_at"], False
-            values = (d.namespace, d.name, d.version, d.content_hash, d.source, created_at)
-            connection.execute("INSERT INTO definition VALUES (?, ?, ?, ?, ?, ?)", values)
-            return created_at, True
+            if row is None:
+                values = (d.namespace, d.name, d.version, d.content_hash, d.source, created_at)
+                connection.execute("INSERT INTO definition VALUES (?, ?, ?, ?, ?, ?)", values)
+            elif row["content_hash"] != d.content_hash:
+                raise DefinitionConflict(d.name, d.version, str(semantic_version.Version(d.version).next_minor()))
+            return row
 
-        kept_at, created = await self._database.write(work, guard=self._fence)
+        kept = await self._database.write(work, guard=self._fence)
+        if kept is not None:
+            return StoredDefinition(self._compile(kept), kept["created_at"]), False
         self._compiled[d.namespace, d.content_hash] = d
-        return StoredDefinition(d, kept_at), created
+        return StoredDefinition(d, created_at), True
 
     async def definition(self, namespace: str, name: str, version: str) -> StoredDefinition | None:
         rows = await self._definition_rows(namespace, name, version)
