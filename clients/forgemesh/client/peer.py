@@ -69,6 +69,8 @@ class Peer:
     def fault(self, error: grpc.aio.AioRpcError, deadline: float | None = None) -> Fault:
         """What a failed call means: the peer's own Fault, or ServiceUnreachable if the connection failed."""
         fault = from_rpc_error(error)
+        if isinstance(fault, ForeignFault) and fault.foreign_code is Code.UNIMPLEMENTED:
+            return ServiceUnreachable(self.service, self.address, f"what listens there is no {self.service}")
         if isinstance(fault, ForeignFault) and fault.foreign_code in _BROKEN:
             return ServiceUnreachable(self.service, self.address, _cause(error, deadline))
         return fault

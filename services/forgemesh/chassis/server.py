@@ -43,7 +43,7 @@ class Listen:
     connection_age: float | None = None
 
     def __post_init__(self) -> None:
-        for name, address in (("address", self.address), ("health_address", self.health_address)):
+        for name, address in (("listen", self.address), ("health_listen", self.health_address)):
             _refuse_open_listener(name, address, self.insecure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         self.listening()
+        if not isinstance(logging.getLevelName(self.log_level.upper()), int):
+            raise ValueError(f"log_level = {self.log_level!r} is none of DEBUG, INFO, WARNING, ERROR, CRITICAL")
 
     def listening(self, *, receive_limit: int = CONTROL_LIMIT, connection_age: float | None = None) -> Listen:
         """How the service's server listens; raises ValueError for an open listener without `insecure`."""

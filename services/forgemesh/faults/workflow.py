@@ -28,7 +28,7 @@ class DefinitionInvalid(Fault):
     def __init__(self, name: str, violations: Sequence[Violation]) -> None:
         listed = "; ".join(f"{v.field}: {v.message}" for v in violations)
         super().__init__(
-            f"the definition {name!r} is not valid: {listed}",
+            f"the definition {name!r} is not valid: {listed}" if name else f"the definition is not valid: {listed}",
             {"name": name, "violations": listed},
             violations=violations,
         )

@@ -54,11 +54,11 @@ async def test_a_port_is_free_again_once_its_server_has_stopped() -> None:
     assert answers == [b"GRAIN"]
 
 
-@pytest.mark.parametrize("name", ["address", "health_address"])
-def test_a_listener_beyond_this_machine_is_refused_without_a_word(name: str) -> None:
+@pytest.mark.parametrize(("name", "setting"), [("address", "listen"), ("health_address", "health_listen")])
+def test_a_listener_beyond_this_machine_is_refused_without_a_word(name: str, setting: str) -> None:
     at = {"address": "127.0.0.1:0", "health_address": "127.0.0.1:0", name: "0.0.0.0:0"}
 
-    with pytest.raises(ValueError, match=f"{name} = '0.0.0.0:0' listens beyond this machine without TLS"):
+    with pytest.raises(ValueError, match=f"^{setting} = '0.0.0.0:0' listens beyond this machine without TLS"):
         Listen(address=at["address"], health_address=at["health_address"])
 
 

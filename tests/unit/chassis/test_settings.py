@@ -172,4 +172,4 @@ def test_a_listener_on_this_machine_needs_no_word(listen: str) -> None:
 def test_an_open_health_listener_is_refused_as_well() -> None:
     (problem,) = problems_of(Shop, {"FORGEMESH_MILL_HEALTH_LISTEN": "0.0.0.0:7501"})
 
-    assert "health_address" in problem
+    assert "health_listen" in problem

@@ -47,7 +47,14 @@ def test_a_connection_that_fails_is_an_unreachable_service(error: AioRpcError, c
     assert fault.metadata == {"service": "orchestrator", "address": "127.0.0.1:7401", "cause": cause}
 
 
-def test_a_bare_refusal_that_is_not_about_the_connection_stays_what_it_is() -> None:
+def test_a_service_of_another_kind_is_named_as_that() -> None:
     fault = PEER.fault(bare(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
+
+    assert isinstance(fault, ServiceUnreachable)
+    assert "what listens there is no" in fault.message
+
+
+def test_a_bare_refusal_that_is_not_about_the_connection_stays_what_it_is() -> None:
+    fault = PEER.fault(bare(grpc.StatusCode.OUT_OF_RANGE, "too far"))
 
     assert isinstance(fault, ForeignFault)

@@ -83,6 +83,7 @@ class Plan:
             defaults["database"] = str(self.data / f"{service.name}.db")
         if service is SUPERVISOR:
             defaults["log_directory"] = str(self.data / "logs")
+            defaults["owner_key"] = str(self.data / "supervisor.key")
             if self.config is not None:
                 defaults["plugins"] = str(self.config)
         chosen = {name: value for name, value in defaults.items() if self._said(service, name) is None}

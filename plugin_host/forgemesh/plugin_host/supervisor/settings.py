@@ -13,8 +13,9 @@ class SupervisorSettings(ServiceSettings):
     """
     Which hosts to run and what to tell them.
 
-    `plugins` is the file with the [plugins.*] tables. `grace` (seconds) is what a host has to end in good order before
-    its process group is killed; `parallel_starts` is how many may be starting at a time.
+    `plugins` is the file with the [plugins.*] tables, `owner_key` a file with a secret that is made at the first start:
+    who has it may take over the registrations of these hosts. `grace` (seconds) is what a host has to end in good
+    order before its process group is killed; `parallel_starts` is how many may be starting at a time.
     """
 
     listen: str = "127.0.0.1:7404"
@@ -23,6 +24,7 @@ class SupervisorSettings(ServiceSettings):
     registry: str = "127.0.0.1:7402"
     traces: str = "127.0.0.1:7405"
     log_directory: Path = Path(".forgemesh/logs")
+    owner_key: Path = Path(".forgemesh/supervisor.key")
     grace: float = 8.0
     parallel_starts: int = 3
 

@@ -72,7 +72,7 @@ class SessionLink:
         self._wake = asyncio.Event()
         self._state = "connecting"
         self._by_unary = not endpoint.session
-        self._channel = connect(endpoint.address)
+        self._channel = connect(endpoint.address, keepalive=endpoint.session)
         self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
         self.frames = 0
         self.frame_calls = 0

@@ -129,4 +129,6 @@ def _refuse_large(reference: Reference, value: object) -> None:
 
 
 def _known_keys(value: object) -> str:
-    return f"; it has {', '.join(map(str, list(value)[:8]))}" if isinstance(value, Mapping) else ""
+    if not isinstance(value, Mapping):
+        return ""
+    return f"; it has {', '.join(map(str, list(value)[:8]))}" if value else "; it is empty"

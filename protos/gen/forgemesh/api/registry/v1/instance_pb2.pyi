@@ -105,7 +105,7 @@ class Instance(_message.Message):
     zone: _builtins.str
     """Failure domain, e.g. a zone or a node."""
     session: _builtins.bool
-    """True if it serves PluginService.Session."""
+    """True if it serves PluginService.Session and accepts HTTP/2 pings every five seconds."""
     state: Global___InstanceState.ValueType
     """Registration state."""
     @_builtins.property
