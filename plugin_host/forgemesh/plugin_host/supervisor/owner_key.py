@@ -1,4 +1,4 @@
-"""The secret behind the hosts' owner tokens, so that a new supervisor's hosts own the registrations of the old one's."""
+"""The secret behind the owner tokens: a new supervisor's hosts own the registrations of the old one's."""
 
 from __future__ import annotations
 
