@@ -34,7 +34,7 @@ class Execution:
             if task is not None and task.cancelling():
                 raise
             return self._failed(call, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - the author's code may raise anything
             return self._failed(call, error)
         return self._output(call, value)
 
@@ -96,6 +96,16 @@ class Execution:
         return fitting(payload, definition.name, step_path)
 
     def _failed(self, call: Call, error: BaseException) -> failure_pb2.Failure:
+        """Never fails itself, whatever the author's exception is made of."""
+        try:
+            return self._failure(call, error)
+        except Exception:  # noqa: BLE001 - it calls and reads what the author wrote
+            name, said = call.operation.definition.name, type(error).__name__
+            self._log.error("%s/%s raised %s, which cannot be reported as it is", self._plugin_id, name, said)
+            fault = PluginException(self._plugin_id, name, cut(said))
+            return failure_of(fault, call.invocation.step_path, retryable=True)
+
+    def _failure(self, call: Call, error: BaseException) -> failure_pb2.Failure:
         name, step_path = call.operation.definition.name, call.invocation.step_path
         if isinstance(error, OperationError):
             return declared_failure(error, step_path)

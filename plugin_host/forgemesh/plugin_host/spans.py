@@ -18,6 +18,7 @@ from forgemesh.chassis.telemetry import (
     SERVER,
     SpanSink,
     TraceParent,
+    encodable,
     new_span_id,
     new_trace_id,
     parse_traceparent,
@@ -28,6 +29,7 @@ from forgemesh.plugin import PluginDefinition
 
 _MOST_CHILDREN = 1000
 _MOST_EVENTS = 128
+_LATEST = 2**64 - 1
 
 
 class CallSpan(trace.Span):
@@ -188,7 +190,8 @@ def _add_what_the_author_said(span: Span, call: CallSpan) -> None:
     if call.extra:
         set_attributes(span, call.extra)
     for name, moment, facts in call.events or ():
-        set_attributes(span.events.add(name=name, time_unix_nano=moment), facts)
+        event = span.events.add(name=encodable(str(name)), time_unix_nano=min(max(moment, 0), _LATEST))
+        set_attributes(event, facts)
 
 
 def _add_failure(span: Span, failure: failure_pb2.Failure) -> None:

@@ -95,7 +95,11 @@ def new_span_id() -> bytes:
 
 
 def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes: Mapping[str, object]) -> None:
-    """Add attributes; booleans, integers and floats keep their type, everything else becomes text."""
+    """
+    Add attributes; booleans, integers of 64 bits and floats keep their type, everything else becomes text.
+
+    Never fails: what UTF-8 does not know is replaced.
+    """
     add = target.attributes.add  # in place: a message that is made apart is copied in, at three times the cost
     for key, value in attributes.items():
         _fill(add(), key, value)
@@ -109,6 +113,13 @@ def attribute(key: str, value: object) -> KeyValue:
 
 
 def _fill(pair: KeyValue, key: str, value: object) -> None:
+    try:
+        _put(pair, key, value)
+    except (TypeError, ValueError):  # a lone surrogate, an integer beyond 64 bits, a key that is no text
+        _put(pair, encodable(str(key)), encodable(str(value)))
+
+
+def _put(pair: KeyValue, key: str, value: object) -> None:
     pair.key = key
     if isinstance(value, str):
         pair.value.string_value = value[:MAX_TEXT]
@@ -120,6 +131,11 @@ def _fill(pair: KeyValue, key: str, value: object) -> None:
         pair.value.double_value = value
     else:
         pair.value.string_value = str(value)[:MAX_TEXT]
+
+
+def encodable(text: str) -> str:
+    """The text, with what UTF-8 does not know replaced."""
+    return text.encode(errors="replace").decode()
 
 
 @dataclass(slots=True)

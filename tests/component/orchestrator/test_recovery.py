@@ -139,6 +139,22 @@ async def test_recovery_leaves_alone_what_runs(orchestrator: Orchestrator) -> No
     assert "ExecutionRecovered" not in [type(event.fact).__name__ for event in await orchestrator.history()]
 
 
+async def test_two_recoveries_at_once_take_an_execution_up_once(database: Database, orchestrator: Orchestrator) -> None:
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    hosts = ScriptedHosts()
+    hosts.show("p", endpoint("i-1"))
+    successor = orchestrator_over(await store_over(database), hosts, 2)
+
+    await asyncio.gather(*(successor.recovery.run() for _ in range(3)))
+    await hosts.answer("a", attempt=2)
+    await hosts.answer("b")
+
+    await successor.ended()
+    kinds = [type(event.fact).__name__ for event in await successor.history()]
+    assert kinds.count("ExecutionRecovered") == 1
+    assert [call.path for call in hosts.calls] == ["a", "b"]
+
+
 async def test_one_damaged_execution_does_not_keep_the_others_down(
     database: Database, orchestrator: Orchestrator
 ) -> None:

@@ -14,6 +14,13 @@ from forgemesh.plugin import Code, Context, OperationError, Payload, operation, 
 MARK: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="")
 
 
+class Unspeakable(Exception):
+    """Fails when somebody asks what it says."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("not for you")
+
+
 @plugin("test.kit", version="1.0.0", max_concurrency=2)
 class Kit:
     """Operations for tests."""
@@ -108,6 +115,29 @@ class Kit:
     @operation
     async def raises(self, text: str) -> None:
         raise ValueError(text)
+
+    @operation
+    async def raises_what_utf8_does_not_know(self) -> None:
+        span = trace.get_current_span()
+        span.set_attribute("file\udcff", 2**70)
+        span.add_event("read \udcff", {"of": "\udcff"}, timestamp=-1)
+        raise ValueError("no file 'caf\udce9.csv'")
+
+    @operation
+    async def raises_what_cannot_be_shown(self) -> None:
+        raise Unspeakable
+
+    @operation
+    def raises_what_cannot_be_shown_in_thread(self) -> None:
+        raise Unspeakable
+
+    @operation
+    async def declares_nonsense(self) -> None:
+        raise OperationError("LATER", "not now", retry_after=float("inf"))
+
+    @operation
+    async def interrupts(self) -> None:
+        raise KeyboardInterrupt
 
     @operation
     async def exits(self) -> None:

@@ -119,6 +119,16 @@ async def test_a_failure_shows_on_the_span(traced: Served, collector: Collector)
     assert "raise ValueError(text)" in str(exception["exception.stacktrace"])
 
 
+async def test_what_no_span_can_hold_is_made_to_fit(traced: Served, collector: Collector) -> None:
+    await invoke(traced, "raises_what_utf8_does_not_know", traceparent=SAMPLED)
+    span = await only_span(collector)
+
+    assert attributes_of(span)["file?"] == str(2**70)
+    assert [event.name for event in span.events] == ["read ?", "exception"]
+    assert attributes_of(span.events[0]) == {"of": "?"}
+    assert attributes_of(span.events[1])["exception.message"] == "no file 'caf?.csv'"
+
+
 async def test_a_call_that_was_taken_back_is_no_error(traced: Served, collector: Collector) -> None:
     async with session(traced) as caller:
         await caller.send(invocation("hold", traceparent=SAMPLED))

@@ -216,6 +216,23 @@ def test_a_group_inside_what_stops_is_cancelled_with_its_steps() -> None:
     }
 
 
+def test_a_group_inside_what_stops_that_had_all_it_needs_has_succeeded() -> None:
+    inner = parallel("i", a=[call("x")], b=[call("x")])
+    history = History(of_steps(parallel("g", one=[inner, call("after")], two=[call("y")])))
+    history.succeed("g/one/i/a/x")
+    history.fail("g/two/y", broken())
+
+    history.succeed("g/one/i/b/x")
+
+    assert history.statuses() == {
+        "g": "FAILED",
+        "g/one/i": "SUCCEEDED",
+        "g/two/y": "FAILED",
+        "g/one/i/a/x": "SUCCEEDED",
+        "g/one/i/b/x": "SUCCEEDED",
+    }
+
+
 def test_a_branch_of_other_bytes_than_json_fails_whoever_looks_at_the_group() -> None:
     history = History(of_steps(*THREE, output="${steps.g.output}"))
     history.succeed("g/a/x", Payload(b"\x00", "image/png"))

@@ -42,6 +42,16 @@ def test_the_timeout_does_not_fire_before_its_time_nor_twice() -> None:
     assert next_wake(history.state) is None
 
 
+def test_the_timeout_is_the_cause_whatever_a_step_says_while_it_is_taken_back() -> None:
+    history = History(of_steps(call("a"), timeout="60s"))
+    history.wait(60)
+
+    history.fail("a", broken())
+
+    assert history.statuses() == {"a": "FAILED"}
+    assert history.reason == "EXECUTION_TIMEOUT"
+
+
 def test_a_step_that_ends_just_as_the_timeout_passes_leaves_nothing_open() -> None:
     history = History(of_steps(call("a"), call("b"), timeout="60s"))
     history.now += 61 * SECOND
