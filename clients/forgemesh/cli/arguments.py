@@ -41,8 +41,19 @@ def input_of(pairs: Sequence[str], file: str | None) -> object:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise usage(f"-i {pair!r} is not key=value", hint="write it like -i path=data.csv")
+        if not _is_text(pair):
+            raise usage(f"-i {pair!r} is no text: it is not UTF-8", hint="give it in a file, with --input")
         value[key] = _value(text)
     return value
+
+
+def _is_text(argument: str) -> bool:
+    """Whether what the command line held was UTF-8; other bytes come as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _value(text: str) -> object:
@@ -59,7 +70,7 @@ def _read(file: str) -> bytes:
         raise usage(f"cannot read --input {file}: {error.strerror}") from error
     try:
         msgspec.json.decode(raw)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise usage(f"--input {file} is not valid JSON: {error}") from error
     return raw
 

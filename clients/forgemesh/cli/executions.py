@@ -45,6 +45,8 @@ async def list_(
     limit
         At most so many.
     """
+    if limit < 1:
+        raise usage(f"--limit {limit} lists nothing", hint="take a number from 1")
     wanted = ExecutionStatus.Value(f"EXECUTION_STATUS_{(status or 'unspecified').upper()}")
     async with Client.connect(line.address) as mesh:
         found = await mesh.list_executions(workflow=workflow, status=wanted, limit=limit, namespace=line.namespace)
@@ -173,7 +175,7 @@ def _steps(execution: Execution) -> Table:
 
 def _why(step: Step) -> str:
     if step.blocked_reason:
-        return step.blocked_reason
+        return f"{step.blocked_reason}: {step.blocked_message}" if step.blocked_message else step.blocked_reason
     return short(step.failure) if step.HasField("failure") else ""
 
 

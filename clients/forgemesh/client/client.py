@@ -16,10 +16,12 @@ from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.client.execution import JSON, ExecutionHandle
 from forgemesh.client.mesh_file import nearest_mesh
 from forgemesh.client.peer import DEADLINE, Peer
 from forgemesh.client.tracing import current_traceparent
+from forgemesh.faults.workflow import PayloadTooLarge
 
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
@@ -86,7 +88,7 @@ class Client:
             workflow_version=version or "",
             execution_id=execution_id or "",
             request_id=request_id or secrets.token_hex(16),
-            input=None if input is None else Payload(media_type=JSON, data=msgspec.json.encode(input)),
+            input=None if input is None else _payload(input),
             wait_millis=int(wait * 1000),
         )
         parent = traceparent or current_traceparent()
@@ -137,6 +139,14 @@ class Client:
 
     def _handle(self, execution: Execution) -> ExecutionHandle:
         return ExecutionHandle(self._stub, self._peer, execution)
+
+
+def _payload(value: object) -> Payload:
+    """The value as JSON; raises PayloadTooLarge for what no message carries."""
+    data = msgspec.json.encode(value)
+    if len(data) > SESSION_LIMIT:
+        raise PayloadTooLarge("the input", len(data), SESSION_LIMIT)
+    return Payload(media_type=JSON, data=data)
 
 
 def find_address() -> str:

@@ -318,5 +318,6 @@ def _step_to_message(step: StepState) -> execution_pb2.Step:
         began_at=timestamp(step.began_at),
         ended_at=timestamp(step.ended_at),
         blocked_reason=step.blocked.reason if step.blocked else "",
+        blocked_message=step.blocked.message if step.blocked else "",
         next_attempt_at=timestamp(step.next_at),
     )

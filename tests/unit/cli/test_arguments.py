@@ -67,6 +67,18 @@ def test_nothing_can_be_set_in_what_is_no_object(tmp_path: Path, content: str) -
         input_of(("rows=2",), str(file))
 
 
+def test_bytes_that_are_no_text_are_wrong_usage(tmp_path: Path) -> None:
+    file = tmp_path / "input.json"
+    file.write_bytes(b'{"name": "\xff"}')
+
+    with pytest.raises(Problem, match="not valid JSON") as in_file:
+        input_of((), str(file))
+    with pytest.raises(Problem, match="not UTF-8") as in_pair:
+        input_of(("name=caf\udce9",), None)
+
+    assert (in_file.value.exit_code, in_pair.value.exit_code) == (2, 2)
+
+
 def test_a_broken_or_missing_input_file_is_wrong_usage(tmp_path: Path) -> None:
     file = tmp_path / "input.json"
     file.write_text("{")

@@ -32,6 +32,16 @@ def test_the_timeout_stops_what_runs_and_what_waits() -> None:
     assert history.statuses() == {"g": "CANCELLED", "g/a/x": "CANCELLED", "g/b/x": "SUCCEEDED", "g/c/x": "CANCELLED"}
 
 
+def test_a_timeout_is_told_as_it_was_defined_though_the_start_took_a_moment_to_record() -> None:
+    history = History(of_steps(call("a"), timeout="1s"))
+    history.state.started_at += 52_000
+
+    stopping = history.wait(1)
+
+    assert isinstance(stopping[0].fact, e.StopRequested)
+    assert stopping[0].fact.failure.message.endswith("its timeout of 1 s")
+
+
 def test_the_timeout_does_not_fire_before_its_time_nor_twice() -> None:
     history = History(of_steps(call("a"), timeout="60s"))
 

@@ -22,7 +22,12 @@ SILENCE = 5.0
 
 
 class FeedHosts:
-    """See ports.Hosts. Fail static: a lost feed changes nothing, a lost session takes its instance out at once."""
+    """
+    See ports.Hosts. Fail static: a lost feed changes nothing, a lost session takes its instance out at once.
+
+    A new subscription names every plugin before its first heartbeat; of those that it does not name only the instances
+    are kept to which the link still stands.
+    """
 
     def __init__(self, balancer: str, caller_id: str) -> None:
         self._balancer = balancer
@@ -31,6 +36,7 @@ class FeedHosts:
         self._links: dict[tuple[str, int], tuple[SessionLink, asyncio.Task[None]]] = {}
         self._by_plugin: dict[str, dict[str, SessionLink]] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self._named: set[str] | None = set()
         self.synced = asyncio.Event()
 
     def snapshot(self, plugin_id: str) -> Snapshot | None:
@@ -55,7 +61,13 @@ class FeedHosts:
                     yield hello
                     await asyncio.Event().wait()
 
-                async for message in follow("the balancer's feed", lambda: stub.Subscribe(requests()), silence=SILENCE):
+                feed = follow(
+                    "the balancer's feed",
+                    lambda: stub.Subscribe(requests()),
+                    silence=SILENCE,
+                    on_break=self._begin_again,
+                )
+                async for message in feed:
                     self._take(message)
         finally:
             for _, task in self._links.values():
@@ -72,10 +84,26 @@ class FeedHosts:
             if known is not None and revision > known.revision:
                 self._replace(Snapshot(known.plugin_id, revision, known.policy, ()))
         elif kind == "heartbeat":
+            self._forget_unnamed()
             self.synced.set()
+
+    def _begin_again(self) -> None:
+        self._named = set()
+
+    def _forget_unnamed(self) -> None:
+        if self._named is None:
+            return
+        for plugin_id, known in list(self._snapshots.items()):
+            links = self._by_plugin[plugin_id]
+            standing = tuple(endpoint for endpoint in known.endpoints if links[endpoint.instance_id].usable)
+            if plugin_id not in self._named and standing != known.endpoints:
+                self._replace(Snapshot(plugin_id, known.revision, known.policy, standing))
+        self._named = None
 
     def _take_snapshot(self, message: snapshot_pb2.PluginSnapshot) -> None:
         snapshot = snapshot_from_message(message)
+        if self._named is not None:
+            self._named.add(snapshot.plugin_id)
         known = self._snapshots.get(snapshot.plugin_id)
         if known is None or snapshot.revision > known.revision:
             self._replace(snapshot)

@@ -14,8 +14,18 @@ _HEALTH = {
     pb.HEALTH_NOT_SERVING: Health.NOT_SERVING,
     pb.HEALTH_UNREACHABLE: Health.UNREACHABLE,
 }
-_ADMISSION = {pb.ADMISSION_DRAINING: Admission.DRAINING, pb.ADMISSION_OUT: Admission.OUT}
-_CIRCUIT = {pb.CIRCUIT_STATE_OPEN: CircuitState.OPEN, pb.CIRCUIT_STATE_HALF_OPEN: CircuitState.HALF_OPEN}
+_ADMISSION = {
+    pb.ADMISSION_UNSPECIFIED: Admission.OPEN,
+    pb.ADMISSION_OPEN: Admission.OPEN,
+    pb.ADMISSION_DRAINING: Admission.DRAINING,
+    pb.ADMISSION_OUT: Admission.OUT,
+}
+_CIRCUIT = {
+    pb.CIRCUIT_STATE_UNSPECIFIED: CircuitState.CLOSED,
+    pb.CIRCUIT_STATE_CLOSED: CircuitState.CLOSED,
+    pb.CIRCUIT_STATE_OPEN: CircuitState.OPEN,
+    pb.CIRCUIT_STATE_HALF_OPEN: CircuitState.HALF_OPEN,
+}
 
 
 def revision_from_message(message: pb.FeedRevision) -> Revision:
@@ -31,7 +41,7 @@ def snapshot_from_message(message: pb.PluginSnapshot) -> Snapshot:
 
 def _endpoint(message: pb.Endpoint, now: float) -> Endpoint:
     circuit = CircuitView(
-        _CIRCUIT.get(message.circuit.state, CircuitState.CLOSED),
+        _CIRCUIT.get(message.circuit.state, CircuitState.OPEN),
         message.circuit.generation,
         now + message.circuit.open_for_millis / 1000,
     )
@@ -43,7 +53,7 @@ def _endpoint(message: pb.Endpoint, now: float) -> Endpoint:
         health=_HEALTH.get(message.health, Health.UNCHECKED),
         health_reason=message.health_reason,
         health_since=now - message.health_age_millis / 1000,
-        admission=_ADMISSION.get(message.admission, Admission.OPEN),
+        admission=_ADMISSION.get(message.admission, Admission.OUT),
         circuit=circuit,
         weight=message.weight,
         tier=message.tier,

@@ -47,7 +47,7 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         yield from _settle(state, next(reversed(state.to_settle)))
         return
     if started.deadline and now >= started.deadline and state.stopping is None:
-        seconds = (started.deadline - state.started_at) / SECOND
+        seconds = state.definition.timeout or (started.deadline - state.started_at) / SECOND
         yield from _stop(state, "", failure_of(workflow.ExecutionTimeout(state.execution_id, seconds)))
         return
     for path, (scope, index) in state.to_begin.items():

@@ -194,6 +194,7 @@ class Step(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     BLOCKED_REASON_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    BLOCKED_MESSAGE_FIELD_NUMBER: _builtins.int
     step_path: _builtins.str
     """Its place, e.g. "analyse/wind/wind"."""
     kind: _builtins.str
@@ -206,6 +207,8 @@ class Step(_message.Message):
     """The instance of the newest attempt that was answered."""
     blocked_reason: _builtins.str
     """Why it does not move, while BLOCKED: a reason of the errors area such as NONE_HEALTHY."""
+    blocked_message: _builtins.str
+    """Why it does not move, while BLOCKED, for people."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Why it failed, or why its newest attempt did."""
@@ -235,10 +238,11 @@ class Step(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         blocked_reason: _builtins.str = ...,
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+        blocked_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_reason", b"blocked_reason", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "status", b"status", "step_path", b"step_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "status", b"status", "step_path", b"step_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
