@@ -16,13 +16,13 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceSer
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.logs import configure_logs
-from forgemesh.chassis.process import Stop, tell_ready
+from forgemesh.chassis.process import EXIT_CANNOT_START, Stop, tell_ready
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.telemetry import SpanSink, exporting_spans
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Plugin, load_definition, started
-from forgemesh.plugin_host.orphan import end_without_parent
+from forgemesh.plugin_host.orphan import end_within, end_without_parent
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import Runner
 from forgemesh.plugin_host.scope import task_scope
@@ -38,6 +38,8 @@ SERVICES = ("forgemesh.api.plugin.v1.PluginService",)
 LAST_RESPONSES = 0.5
 """Seconds that the answers of finished calls have to leave the process."""
 ORPHAN_GRACE = 0.5
+LAST_RESORT = 3.0
+"""Seconds after which a host ends although operations ignore that they are cancelled."""
 
 
 async def run(settings: HostSettings, stop: Stop) -> None:
@@ -55,11 +57,17 @@ async def run(settings: HostSettings, stop: Stop) -> None:
             hosting(plugin, identity, sink, settings) as host,
             registered(host, plugin, identity, settings) as registration,
         ):
-            await stop.wait()
-            await host.server.health.not_ready()
-            if registration is not None:
-                await registration.announce_drain()
-            await host.drain(settings.drain_delay, ORPHAN_GRACE if stop.orphaned else settings.grace)
+            try:
+                await stop.wait()
+                await host.server.health.not_ready()
+                if registration is not None:
+                    await registration.announce_drain()
+                grace = ORPHAN_GRACE if stop.orphaned else settings.grace
+                if not await host.drain(settings.drain_delay, grace):
+                    end_within(LAST_RESORT, 0)
+            except asyncio.CancelledError:  # something of the host itself has failed
+                end_within(LAST_RESORT, EXIT_CANNOT_START)
+                raise
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,8 +78,8 @@ class Host:
     runner: Runner
     sessions: Sessions
 
-    async def drain(self, delay: float, grace: float) -> None:
-        """Take nothing new on after `delay` seconds; give what runs `grace` seconds to end."""
+    async def drain(self, delay: float, grace: float) -> bool:
+        """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
         await asyncio.sleep(delay)
         self.sessions.drain()
         try:
@@ -79,6 +87,8 @@ class Host:
                 await self.runner.drain()
         except TimeoutError:
             _log.warning("calls still run after %g s of grace, cutting them off", grace)
+            return False
+        return True
 
 
 @contextlib.asynccontextmanager

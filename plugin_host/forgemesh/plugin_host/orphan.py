@@ -1,4 +1,4 @@
-"""The end of a host whose supervisor is gone, even if the plugin blocks the event loop."""
+"""The end of a host that must end, even if the plugin blocks the event loop or ignores every cancellation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def end_without_parent() -> None:
     pipe = os.environ.get(PARENT_FD)
     if pipe is not None:
         threading.Thread(target=_watch, args=(int(pipe),), name="orphan-watch", daemon=True).start()
+
+
+def end_within(seconds: float, exit_code: int) -> None:
+    """End this process by then, come what may; without effect if it ends before."""
+    timer = threading.Timer(seconds, os._exit, (exit_code,))
+    timer.daemon = True
+    timer.start()
 
 
 def _watch(pipe: int) -> None:
