@@ -342,6 +342,24 @@ async def test_a_refusal_by_the_host_keeps_its_reason(
         assert await link.failure(1) == expected
 
 
+async def test_a_link_ends_when_it_is_told_to_even_if_its_session_breaks_in_that_moment() -> None:
+    for turns in range(30):
+        plugin = ScriptedPlugin()
+        async with AsyncExitStack() as stack:
+            address = await stack.enter_async_context(serving_plugin(plugin))
+            running = [asyncio.create_task(Link(address).link.run()) for _ in range(4)]
+            await plugin.session(len(running))
+            await stack.aclose()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in running:
+                task.cancel()
+
+            _, left = await asyncio.wait(running, timeout=PATIENCE)
+
+            assert not left, turns
+
+
 async def test_a_link_that_is_closed_leaves_no_call_unanswered(plugin: ScriptedPlugin, address: str) -> None:
     async with linked(address) as link:
         session = await plugin.session()

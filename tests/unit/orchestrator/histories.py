@@ -15,7 +15,7 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState, StepStatus
+from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState
 
 F = TypeVar("F")
 
@@ -173,6 +173,3 @@ def _picture_of_scope(scope: Scope) -> tuple[object, ...]:
     group = scope.group.path if scope.group is not None else None
     outer = scope.outer.path if scope.outer is not None else None
     return scope.path, group, outer, scope.index, [step.path for step in scope.begun.values()]
-
-
-GOOD = (StepStatus.SUCCEEDED, StepStatus.SKIPPED)

@@ -176,6 +176,7 @@ class SessionLink:
             if not self._by_unary:
                 self._set_state("broken")
                 self._lose_all()
+        _heed_cancellation()
         return was_ready
 
     def _judge(self, errors: BaseExceptionGroup[grpc.aio.AioRpcError]) -> None:
@@ -294,6 +295,13 @@ class SessionLink:
         if state != self._state:
             self._state = state
             self._on_change()
+
+
+def _heed_cancellation() -> None:
+    """A task group one of whose tasks fails while it is cancelled reports the failure alone."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _to_message(invocation: Invocation, call_id: int, incarnation: int) -> invocation_pb2.Invocation:

@@ -1,0 +1,84 @@
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from forgemesh.chassis.telemetry import SpanSink
+from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
+from forgemesh.orchestrator.adapters.store import SqliteStore
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id
+from tests.unit.orchestrator.histories import History, broken, unavailable
+from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch
+
+
+def spans_of(history: History) -> tuple[ExecutionTrace, list[SpanFacts]]:
+    trace = ExecutionTrace("e-1", history.definition)
+    return trace, [span for event in history.events for span in trace.project(event)]
+
+
+def encoded(history: History) -> dict[str, Span]:
+    trace, spans = spans_of(history)
+    return {"/".join(facts.key): Span.FromString(encode(trace, facts)) for facts in spans}
+
+
+def texts(span: Span) -> dict[str, str]:
+    return {pair.key: pair.value.string_value or str(pair.value.int_value) for pair in span.attributes}
+
+
+def failed_history() -> History:
+    skipped = switch("s", case("false", call("y")), no_match="skip")
+    history = History(of_steps(skipped, parallel("g", b=[call("x")])))
+    history.fail("g/b/x", unavailable())
+    history.wait(1)
+    history.block("g/b/x")
+    history.fail("g/b/x", broken())
+    return history
+
+
+async def test_spans_say_what_happened_and_hang_together() -> None:
+    spans = encoded(failed_history())
+
+    assert list(spans) == [
+        "start",
+        "group/s",
+        "attempt/g/b/x/1",
+        "blocked/g/b/x/7",
+        "attempt/g/b/x/2",
+        "group/g",
+        "run",
+    ]
+    assert {span.trace_id for span in spans.values()} == {b"t" * 16}
+    assert spans["attempt/g/b/x/2"].parent_span_id == spans["group/g"].span_id == span_id("e-1", ("group", "g"))
+    assert spans["group/g"].parent_span_id == spans["run"].span_id
+    assert spans["run"].parent_span_id == b""
+    assert spans["attempt/g/b/x/2"].links[0].span_id == spans["attempt/g/b/x/1"].span_id
+    assert spans["run"].status.code == Status.STATUS_CODE_ERROR
+    assert spans["start"].status.code == Status.STATUS_CODE_UNSET
+    assert texts(spans["group/s"])["forgemesh.skipped.reason"] == "NO_CASE_MATCHED"
+    assert texts(spans["blocked/g/b/x/7"])["forgemesh.blocked.reason"] == "NONE_HEALTHY"
+    facts = texts(spans["attempt/g/b/x/2"])
+    assert (facts["forgemesh.step.attempt"], facts["forgemesh.instance.id"], facts["error.type"]) == (
+        "2",
+        "i-1",
+        "BROKEN",
+    )
+
+
+async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before(store: SqliteStore) -> None:
+    sink = SpanSink(Resource(), ())
+    exporter = SpanExporter(sink, store)
+    marks: list[object] = []
+    taken = sink.on_sent
+
+    def noted(mark: object) -> None:
+        marks.append(mark)
+        taken(mark)
+
+    sink.on_sent = noted
+    trace, spans = spans_of(failed_history())
+
+    exporter.export(trace, spans[:1], 3)
+    exporter.export(trace, spans[1:4], 7)
+    exporter.export(trace, spans[4:], 0)
+    await exporter.mark()
+
+    assert marks == [3, 6, 6, 7, -1, -1, 0]
+    assert await store.spans_sent() == 7
