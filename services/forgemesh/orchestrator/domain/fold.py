@@ -47,14 +47,14 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
 
 
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
-    state.recoveries += 1
+    """Nothing follows from it by itself: the tries that were lost fail in events of their own."""
 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
     step = state.steps.get(fact.path) or _begin(state, fact.path, at)
     _leave_waiting(state, fact.path)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts, step.attempt_began_at = fact.attempt, at
+    step.attempts = fact.attempt
     if fact.input is not None:
         step.input = fact.input
     state.open_attempts[fact.path] = step

@@ -65,7 +65,6 @@ class StepState:
     ended_at: int = 0
     attempts: int = 0
     lost: int = 0
-    attempt_began_at: int = 0
     next_at: int = 0
     input: Payload | None = None
     output: Payload | None = None
@@ -100,7 +99,6 @@ class ExecutionState:
     output: Payload | None = None
     failure: Failure | None = None
     stopping: Failure | None = None
-    recoveries: int = 0
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)
     to_begin: dict[str, tuple[Scope, int]] = field(default_factory=dict)
