@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from forgemesh.orchestrator.domain.retry import RetryRule
@@ -12,20 +14,151 @@ from forgemesh.orchestrator.domain.template import EMPTY, Computed, Template
 OTHERWISE = "otherwise"
 
 
+class Trigger(Enum):
+    """What the steps before a step must have come to, so that it runs; otherwise it is skipped (UPSTREAM_FAILED)."""
+
+    ALL_SUCCEEDED = "all_succeeded"
+    """None failed and none was skipped because of a failure."""
+    NONE_FAILED = "none_failed"
+    """None failed; whatever was skipped does not count."""
+    ANY_SUCCEEDED = "any_succeeded"
+    """At least one succeeded; does not wait for the others. Takes their failures up."""
+    ALL_DONE = "all_done"
+    """All have ended, however. Takes their failures up."""
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether a step that runs by this rule takes up the failures before it, so that its sequence goes on."""
+        return self in (Trigger.ALL_DONE, Trigger.ANY_SUCCEEDED)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call of a plugin's operation; `start_to_close` is in seconds, `where` says where its text stands."""
+class Common:
+    """
+    What every step has. `after` are indexes into its sequence; `when` false skips it; `sets` are variables that it sets
+    once it has succeeded, evaluated in order with its own output in sight; `where` says where its text stands.
+    """
 
     id: str
-    plugin_id: str
-    version_range: str
-    operation: str
-    input: Template = EMPTY
-    retry: RetryRule = field(default_factory=RetryRule)
-    start_to_close: float = 60.0
+    after: tuple[int, ...] = ()
+    trigger: Trigger = Trigger.ALL_SUCCEEDED
+    when: Computed | None = None
+    sets: tuple[tuple[str, Template], ...] = ()
     where: str = field(default="", compare=False)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """
+    Seconds; None is no limit.
+
+    `schedule_to_start` and `start_to_close` are of one attempt: until it leaves for an instance, and from then on;
+    `heartbeat` is the longest silence of a running one. `schedule_to_close` is of the step, all attempts and pauses
+    between them included.
+    """
+
+    start_to_close: float = 60.0
+    schedule_to_start: float | None = None
+    schedule_to_close: float | None = None
+    heartbeat: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    Who is called: a plugin by id, or any provider of an interface; `version_range` is the plugin's or the interface's.
+
+    `must` are facts of the manifest's metadata that a provider has to have, `prefer` those that decide among several.
+    """
+
+    operation: str
+    plugin_id: str = ""
+    interface: str = ""
+    version_range: str = ""
+    must: Mapping[str, str] = field(default_factory=dict)
+    prefer: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The plugin's id, or the interface's name."""
+        return self.plugin_id or self.interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """The call that undoes a step's effect. Sees what the step saw, its output, and `error`."""
+
+    target: Target
+    input: Template = EMPTY
+    retry: RetryRule = field(default_factory=lambda: RetryRule(max_attempts=10))
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheRule:
+    """Keep the output under `key` (None: the input) for `ttl` seconds."""
+
+    ttl: float
+    key: Template | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Common):
+    """
+    One call of a plugin's operation.
+
+    `idempotent` None is unsaid: what the operation's manifest says at registration counts. `affinity` is a key: equal
+    keys go to the same instance as long as it is there.
+    """
+
+    target: Target
+    input: Template = EMPTY
+    retry: RetryRule = field(default_factory=RetryRule)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    idempotent: bool | None = None
+    in_doubt: Literal["retry", "fail", "manual"] = "manual"
+    on_exhausted: Literal["fail", "incident"] = "fail"
+    compensate: Compensation | None = None
+    cache: CacheRule | None = None
+    priority: int = 0
+    affinity: Template | None = None
+
     kind = "call"
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """
+    Steps in order of declaration with the graph between them: `before[i]` and `following[i]` are indexes.
+
+    A step that names nothing in `after` follows the one before it in the list.
+    """
+
+    steps: tuple[Step, ...]
+    before: tuple[tuple[int, ...], ...] = ()
+    following: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def of(cls, steps: tuple[Step, ...], before: tuple[tuple[int, ...], ...]) -> Sequence:
+        following: list[list[int]] = [[] for _ in steps]
+        for index, sources in enumerate(before):
+            for source in sources:
+                following[source].append(index)
+        return cls(steps, before, tuple(tuple(targets) for targets in following))
+
+    @classmethod
+    def in_order(cls, steps: tuple[Step, ...]) -> Sequence:
+        """Each step after the one before it."""
+        return cls.of(steps, tuple((index - 1,) if index else () for index in range(len(steps))))
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, index: int) -> Step:
+        return self.steps[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +166,14 @@ class Branch:
     """A named sequence of steps inside a group; `when` only in a switch."""
 
     name: str
-    steps: tuple[Step, ...]
+    steps: Sequence
     when: Computed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Switch:
+class Switch(Common):
     """Its conditions are evaluated once, in order; the first true one's branch runs, else `otherwise`."""
 
-    id: str
     branches: tuple[Branch, ...]
     no_match: Literal["fail", "skip"] = "fail"
 
@@ -49,17 +181,97 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parallel:
-    """All branches at once; the first failure, by time, stops the others."""
+class Join:
+    """
+    When a group of branches has ended, and how.
 
-    id: str
+    `all` fails at the first failure beyond what is tolerated; `all_settled` lets every branch end first; `quorum`
+    (`any` is a quorum of one) succeeds with the `quorum`-th success and stops the others, and fails as soon as so many
+    cannot be reached. Tolerated are `tolerate` failures, or that share of the branches if it ends in `%`.
+    """
+
+    mode: Literal["all", "all_settled", "quorum"] = "all"
+    quorum: int = 0
+    tolerate: str = "0"
+
+    def tolerated(self, branches: int) -> int:
+        """How many branches may fail."""
+        if self.tolerate.endswith("%"):
+            return int(branches * float(self.tolerate[:-1]) / 100)
+        return int(self.tolerate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallel(Common):
+    """
+    Named branches, at most `max_concurrency` (0: all) at once.
+
+    `merge` says which branch's value of a variable that several set counts once the group has succeeded, in order of
+    declaration; "error" refuses such definitions.
+    """
+
     branches: tuple[Branch, ...]
+    join: Join = field(default_factory=Join)
+    max_concurrency: int = 0
+    merge: Literal["error", "first", "last"] = "error"
 
     kind = "parallel"
 
 
-Group: TypeAlias = Switch | Parallel
-Step: TypeAlias = Call | Switch | Parallel
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map(Common):
+    """
+    The same steps for each item of a list, as branches named by index; variables that they set stay inside.
+
+    `undoable`: a step inside has a compensation, so that iterations are remembered after their end.
+    """
+
+    over: Template
+    steps: Sequence
+    join: Join = field(default_factory=Join)
+    max_concurrency: int = 0
+    undoable: bool = False
+
+    kind = "map"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait(Common):
+    """
+    For `seconds`, until a moment (an RFC 3339 text), or for a signal, for which it waits `seconds` at most if they are
+    set; when those are over, it fails or, with `on_timeout: skip`, is skipped.
+    """
+
+    seconds: float | None = None
+    until: Template | None = None
+    signal: str = ""
+    on_timeout: Literal["fail", "skip"] = "fail"
+
+    kind = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child(Common):
+    """
+    Another workflow as a step; `on_close` says what becomes of it when this execution is stopped before it has ended.
+
+    An empty `version` is the highest at the time.
+    """
+
+    workflow: str
+    version: str = ""
+    input: Template = EMPTY
+    retry: RetryRule = field(default_factory=lambda: RetryRule(max_attempts=1))
+    on_close: Literal["cancel", "terminate", "abandon"] = "cancel"
+    on_exhausted: Literal["fail", "incident"] = "fail"
+
+    kind = "workflow"
+
+
+Group: TypeAlias = Switch | Parallel | Map
+Worker: TypeAlias = Call | Child
+"""What has attempts."""
+Step: TypeAlias = Call | Switch | Parallel | Map | Wait | Child
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +283,26 @@ class InputField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """
+    At most `limit` executions with the same key run at once; one more is queued, takes the place of the oldest one, or
+    is itself cancelled. `key` is over the input.
+    """
+
+    key: Template
+    limit: int = 1
+    on_conflict: Literal["queue", "cancel_in_progress", "cancel_newest"] = "queue"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Definition:
     """
     A workflow, immutable by (namespace, name, version).
 
     `timeout` is in seconds; `input` is None if the definition declares nothing about it; `content_hash` is the
-    SHA-256 of the definition's canonical JSON.
+    SHA-256 of the definition's canonical JSON; `max_concurrency` (0: no limit) bounds the attempts that are open at
+    once. `vars` are evaluated in order at the start, each with those before it in sight. `idempotence` is what the
+    registry said at registration about calls that do not say it themselves, by step path.
     """
 
     namespace: str
@@ -84,22 +310,53 @@ class Definition:
     version: str
     content_hash: str
     source: str
-    steps: tuple[Step, ...]
+    steps: Sequence
     output: Template
     description: str = ""
     input: Mapping[str, InputField] | None = None
     timeout: float | None = None
+    vars: tuple[tuple[str, Template], ...] = ()
+    max_concurrency: int = 0
+    concurrency: Concurrency | None = None
+    idempotence: Mapping[str, bool] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[tuple[str, Step]]:
+        """Every step with its declared path, in order of declaration; iterations of a map stand as `*`."""
+        yield from _walk("", self.steps)
 
     def calls(self) -> Iterator[tuple[str, Call]]:
-        """Every call with its step path, in order of declaration."""
-        yield from _calls("", self.steps)
+        """Every call with its declared path, in order of declaration."""
+        for path, step in self.walk():
+            if isinstance(step, Call):
+                yield path, step
+
+    @cached_property
+    def by_path(self) -> Mapping[str, Step]:
+        """By declared path."""
+        return dict(self.walk())
+
+    def step_at(self, path: str) -> Step:
+        """The step of a path as it is in an execution; raises KeyError."""
+        return self.by_path[declared(path)]
 
 
-def _calls(prefix: str, steps: tuple[Step, ...]) -> Iterator[tuple[str, Call]]:
+COMPENSATION = ":compensate"
+
+
+def declared(path: str) -> str:
+    """An execution's step path without the indexes of iterations and the mark of a compensation."""
+    path = path.removesuffix(COMPENSATION)
+    if not any(part[:1].isdigit() for part in path.split("/")):
+        return path
+    return "/".join("*" if part[0].isdigit() else part for part in path.split("/"))
+
+
+def _walk(prefix: str, steps: Sequence) -> Iterator[tuple[str, Step]]:
     for step in steps:
         path = f"{prefix}{step.id}"
-        if isinstance(step, Call):
-            yield path, step
-        else:
+        yield path, step
+        if isinstance(step, Map):
+            yield from _walk(f"{path}/*/", step.steps)
+        elif isinstance(step, Switch | Parallel):
             for branch in step.branches:
-                yield from _calls(f"{path}/{branch.name}/", branch.steps)
+                yield from _walk(f"{path}/{branch.name}/", branch.steps)

@@ -2,12 +2,13 @@
 The facts of an execution's history; what each guarantees stands in orchestrator/v1/event.proto.
 
 They are structs and not dataclasses because several are made for every step, and a frozen dataclass takes ten times
-as long to make.
+as long to make. Moments are Unix time in nanoseconds, 0 for none.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -16,22 +17,39 @@ from forgemesh.orchestrator.domain.payload import Payload
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how a try ran; `at` is Unix time in nanoseconds."""
+    """Where and how a try ran; `plugin_id` is empty if it is the one that the step names, `cached`: nowhere at all."""
 
     instance_id: str
     incarnation: int
     plugin_version: str
     at: int
+    plugin_id: str = ""
     policy: str = "round_robin"
     candidates: int = 0
     eligible: int = 0
     excluded: tuple[str, ...] = ()
     session: bool = True
     accepted: bool = True
+    cached: bool = False
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where an execution comes from, as far as that applies: the step of a parent that waits for it, the execution and
+    event that it was forked from, the schedule that started it.
+    """
+
+    parent_id: str = ""
+    parent_path: str = ""
+    parent_attempt: int = 0
+    forked_from: str = ""
+    forked_sequence: int = 0
+    forked_trace: str = ""
+    schedule_id: str = ""
 
 
 class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """`trace_id` and `parent_span_id` are raw bytes; `deadline` is Unix time in nanoseconds, 0 for none."""
+    """`trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key."""
 
     workflow: str
     workflow_version: str
@@ -42,6 +60,14 @@ class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
     sampled: bool = True
     linked_span: str = ""
     deadline: int = 0
+    priority: int = 0
+    concurrency_key: str = ""
+    queued: bool = False
+    origin: Origin | None = None
+
+
+class ExecutionAdmitted(msgspec.Struct, frozen=True):
+    """It has got its place under its concurrency key."""
 
 
 class ExecutionSucceeded(msgspec.Struct, frozen=True):
@@ -49,7 +75,15 @@ class ExecutionSucceeded(msgspec.Struct, frozen=True):
 
 
 class ExecutionFailed(msgspec.Struct, frozen=True):
+    """
+    It ended badly, as `status` says (the name of a final Status other than SUCCEEDED).
+
+    `left_to_do`: steps whose effects were not undone, the next one to undo first.
+    """
+
     failure: Failure
+    status: str = "FAILED"
+    left_to_do: tuple[str, ...] = ()
 
 
 class ExecutionRecovered(msgspec.Struct, frozen=True):
@@ -57,36 +91,99 @@ class ExecutionRecovered(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class PauseRequested(msgspec.Struct, frozen=True):
+    """`interrupt`: open attempts are taken back, else they end; `hold_clock`: the timeout stands still meanwhile."""
+
+    by: str = ""
+    reason: str = ""
+    interrupt: bool = False
+    hold_clock: bool = False
+
+
+class ExecutionPaused(msgspec.Struct, frozen=True):
+    """Nothing is in flight any more."""
+
+
+class ExecutionResumed(msgspec.Struct, frozen=True):
+    by: str = ""
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    by: str = ""
+    reason: str = ""
+
+
+class SignalReceived(msgspec.Struct, frozen=True):
+    """Kept until a step waits for it; `signal_id` tells a repetition."""
+
+    name: str
+    payload: Payload
+    signal_id: str = ""
+    by: str = ""
+
+
+class VariablesSet(msgspec.Struct, frozen=True):
+    """By the step at `path`, or by the definition."""
+
+    path: str
+    values: Mapping[str, Payload]
+
+
+class ResultTaken(msgspec.Struct, frozen=True):
+    """In a fork: the step at `path` had ended so in the origin and will not run again."""
+
+    path: str
+    output: Payload
+    skipped: str = ""
+
+
 class AttemptStarted(msgspec.Struct, frozen=True):
-    """`input` is set at the first try only."""
+    """
+    `input` is set at the first try, and when it was edited; so are `cache_key` and `affinity`.
+
+    `child_id` names the execution that a workflow step starts.
+    """
 
     path: str
     attempt: int
     input: Payload | None = None
+    cache_key: str = ""
+    affinity: str = ""
+    child_id: str = ""
 
 
 class AttemptSucceeded(msgspec.Struct, frozen=True):
+    """`dispatch` is None for a child execution."""
+
     path: str
     attempt: int
     output: Payload
-    dispatch: Dispatch
+    dispatch: Dispatch | None
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
-    """`next_at` is Unix time in nanoseconds; 0 means that the step has ended."""
+    """
+    `next_at` is when the next try is due; 0 without `incident` means that the step has ended.
+
+    `incident` is "EXHAUSTED" or "IN_DOUBT": the step waits for a person.
+    """
 
     path: str
     attempt: int
     failure: Failure
     dispatch: Dispatch | None
     next_at: int = 0
+    incident: str = ""
 
 
 class StepBlocked(msgspec.Struct, frozen=True):
+    """`until` is when it may go on, if that is known."""
+
     path: str
     attempt: int
     reason: str
     message: str
+    until: int = 0
 
 
 class StepUnblocked(msgspec.Struct, frozen=True):
@@ -94,13 +191,48 @@ class StepUnblocked(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class GroupStarted(msgspec.Struct, frozen=True):
+class IncidentOpened(msgspec.Struct, frozen=True):
+    """A step cannot begin and waits for a person."""
+
     path: str
-    branches: tuple[str, ...]
+    failure: Failure
+
+
+class IncidentResolved(msgspec.Struct, frozen=True):
+    """`payload` is the edited input of a retry, or the output of a completion."""
+
+    path: str
+    action: Literal["retry", "complete", "fail"]
+    payload: Payload | None = None
+    by: str = ""
+    reason: str = ""
+
+
+class GroupStarted(msgspec.Struct, frozen=True):
+    """`items` (a JSON list) and `count` only for a map, whose branches are named by index."""
+
+    path: str
+    branches: tuple[str, ...] = ()
+    items: Payload | None = None
+    count: int = 0
 
 
 class GroupSucceeded(msgspec.Struct, frozen=True):
     path: str
+
+
+class WaitStarted(msgspec.Struct, frozen=True):
+    path: str
+    until: int = 0
+    signal: str = ""
+
+
+class WaitEnded(msgspec.Struct, frozen=True):
+    """`signal` is the sequence number of the event that brought the signal, 0 for a timer."""
+
+    path: str
+    output: Payload
+    signal: int = 0
 
 
 class StepFailed(msgspec.Struct, frozen=True):
@@ -109,6 +241,8 @@ class StepFailed(msgspec.Struct, frozen=True):
 
 
 class StepSkipped(msgspec.Struct, frozen=True):
+    """`reason` is CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+
     path: str
     reason: str
 
@@ -118,28 +252,47 @@ class StepCancelled(msgspec.Struct, frozen=True):
 
 
 class StopRequested(msgspec.Struct, frozen=True):
-    """`path` names a group, or is empty for the whole execution."""
+    """`path` names a group, or is empty for the whole execution; no failure: enough branches have succeeded."""
 
     path: str
+    failure: Failure | None
+
+
+class CompensationStarted(msgspec.Struct, frozen=True):
+    """Everything has ended and `failure` is why the effects of steps are undone now."""
+
     failure: Failure
 
 
 Fact: TypeAlias = (
     ExecutionStarted
+    | ExecutionAdmitted
     | ExecutionSucceeded
     | ExecutionFailed
     | ExecutionRecovered
+    | PauseRequested
+    | ExecutionPaused
+    | ExecutionResumed
+    | CancelRequested
+    | SignalReceived
+    | VariablesSet
+    | ResultTaken
     | AttemptStarted
     | AttemptSucceeded
     | AttemptFailed
     | StepBlocked
     | StepUnblocked
+    | IncidentOpened
+    | IncidentResolved
     | GroupStarted
     | GroupSucceeded
+    | WaitStarted
+    | WaitEnded
     | StepFailed
     | StepSkipped
     | StepCancelled
     | StopRequested
+    | CompensationStarted
 )
 
 

@@ -10,7 +10,7 @@ from forgemesh.faults import Code, Fault, code_of, reason_of
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """See errors/v1/failure.proto; `retry_after` is in seconds."""
+    """See errors/v1/failure.proto; `retry_after` is in seconds, `causes` are the failures that this one sums up."""
 
     code: Code
     reason: str
@@ -19,6 +19,7 @@ class Failure:
     retryable: bool = False
     step_path: str = ""
     retry_after: float = 0.0
+    causes: tuple[Failure, ...] = ()
 
     def at(self, step_path: str) -> Failure:
         """The same failure, said to have arisen at `step_path` unless it already says where."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forgemesh/api/errors/v1/failure.proto\x12\x17\x66orgemesh.api.errors.v1\"\xed\x01\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12@\n\x08metadata\x18\x04 \x03(\x0b\x32..forgemesh.api.errors.v1.Failure.MetadataEntry\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x11\n\tstep_path\x18\x06 \x01(\t\x12\x1a\n\x12retry_after_millis\x18\x07 \x01(\x03\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forgemesh/api/errors/v1/failure.proto\x12\x17\x66orgemesh.api.errors.v1\"\x9f\x02\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12@\n\x08metadata\x18\x04 \x03(\x0b\x32..forgemesh.api.errors.v1.Failure.MetadataEntry\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x11\n\tstep_path\x18\x06 \x01(\t\x12\x1a\n\x12retry_after_millis\x18\x07 \x01(\x03\x12\x30\n\x06\x63\x61uses\x18\x08 \x03(\x0b\x32 .forgemesh.api.errors.v1.Failure\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FAILURE_METADATAENTRY']._loaded_options = None
   _globals['_FAILURE_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_FAILURE']._serialized_start=67
-  _globals['_FAILURE']._serialized_end=304
-  _globals['_FAILURE_METADATAENTRY']._serialized_start=257
-  _globals['_FAILURE_METADATAENTRY']._serialized_end=304
+  _globals['_FAILURE']._serialized_end=354
+  _globals['_FAILURE_METADATAENTRY']._serialized_start=307
+  _globals['_FAILURE_METADATAENTRY']._serialized_end=354
 # @@protoc_insertion_point(module_scope)

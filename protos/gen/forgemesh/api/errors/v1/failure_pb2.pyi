@@ -54,6 +54,7 @@ class Failure(_message.Message):
     RETRYABLE_FIELD_NUMBER: _builtins.int
     STEP_PATH_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MILLIS_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """The canonical gRPC status code, never OK."""
     reason: _builtins.str
@@ -70,6 +71,10 @@ class Failure(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Every varying word of `message`, under stable keys."""
 
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Failure]:
+        """The failures that this one sums up, the first in time first; at most 100."""
+
     def __init__(
         self,
         *,
@@ -80,10 +85,11 @@ class Failure(_message.Message):
         retryable: _builtins.bool = ...,
         step_path: _builtins.str = ...,
         retry_after_millis: _builtins.int = ...,
+        causes: _abc.Iterable[Global___Failure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retry_after_millis", b"retry_after_millis", "retryable", b"retryable", "step_path", b"step_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "code", b"code", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retry_after_millis", b"retry_after_millis", "retryable", b"retryable", "step_path", b"step_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

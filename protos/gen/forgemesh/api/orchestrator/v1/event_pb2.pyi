@@ -33,17 +33,30 @@ class ExecutionEvent(_message.Message):
     EXECUTION_SUCCEEDED_FIELD_NUMBER: _builtins.int
     EXECUTION_FAILED_FIELD_NUMBER: _builtins.int
     EXECUTION_RECOVERED_FIELD_NUMBER: _builtins.int
+    EXECUTION_ADMITTED_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
+    EXECUTION_PAUSED_FIELD_NUMBER: _builtins.int
+    EXECUTION_RESUMED_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    SIGNAL_RECEIVED_FIELD_NUMBER: _builtins.int
     ATTEMPT_STARTED_FIELD_NUMBER: _builtins.int
     ATTEMPT_SUCCEEDED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FAILED_FIELD_NUMBER: _builtins.int
     STEP_BLOCKED_FIELD_NUMBER: _builtins.int
     STEP_UNBLOCKED_FIELD_NUMBER: _builtins.int
+    INCIDENT_OPENED_FIELD_NUMBER: _builtins.int
+    INCIDENT_RESOLVED_FIELD_NUMBER: _builtins.int
+    RESULT_TAKEN_FIELD_NUMBER: _builtins.int
+    VARIABLES_SET_FIELD_NUMBER: _builtins.int
     GROUP_STARTED_FIELD_NUMBER: _builtins.int
     GROUP_SUCCEEDED_FIELD_NUMBER: _builtins.int
     STEP_FAILED_FIELD_NUMBER: _builtins.int
     STEP_SKIPPED_FIELD_NUMBER: _builtins.int
     STEP_CANCELLED_FIELD_NUMBER: _builtins.int
     STOP_REQUESTED_FIELD_NUMBER: _builtins.int
+    WAIT_STARTED_FIELD_NUMBER: _builtins.int
+    WAIT_ENDED_FIELD_NUMBER: _builtins.int
+    COMPENSATION_STARTED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the events of one execution from 1, without gaps."""
     unix_nano: _builtins.int
@@ -67,6 +80,30 @@ class ExecutionEvent(_message.Message):
         """Another orchestrator process took the open execution up."""
 
     @_builtins.property
+    def execution_admitted(self) -> Global___ExecutionAdmitted:
+        """It has got its place under its concurrency key."""
+
+    @_builtins.property
+    def pause_requested(self) -> Global___PauseRequested:
+        """Nothing new starts until it is resumed."""
+
+    @_builtins.property
+    def execution_paused(self) -> Global___ExecutionPaused:
+        """Nothing is in flight any more."""
+
+    @_builtins.property
+    def execution_resumed(self) -> Global___ExecutionResumed:
+        """It goes on."""
+
+    @_builtins.property
+    def cancel_requested(self) -> Global___CancelRequested:
+        """It is to stop, and to undo what it did."""
+
+    @_builtins.property
+    def signal_received(self) -> Global___SignalReceived:
+        """A signal has come; it is kept until a step waits for it."""
+
+    @_builtins.property
     def attempt_started(self) -> Global___AttemptStarted:
         """A try at a call is on record. Committed before the plugin sees it."""
 
@@ -87,12 +124,28 @@ class ExecutionEvent(_message.Message):
         """An instance took it."""
 
     @_builtins.property
+    def incident_opened(self) -> Global___IncidentOpened:
+        """A step cannot begin and waits for a person."""
+
+    @_builtins.property
+    def incident_resolved(self) -> Global___IncidentResolved:
+        """A person decided what becomes of a step that waits for one."""
+
+    @_builtins.property
+    def result_taken(self) -> Global___ResultTaken:
+        """In a fork: the step had ended in the origin and will not run again."""
+
+    @_builtins.property
+    def variables_set(self) -> Global___VariablesSet:
+        """Variables have new values."""
+
+    @_builtins.property
     def group_started(self) -> Global___GroupStarted:
-        """A switch or a parallel group began."""
+        """A switch, a parallel group or a map began."""
 
     @_builtins.property
     def group_succeeded(self) -> Global___GroupSucceeded:
-        """A switch or a parallel group ended well."""
+        """A switch, a parallel group or a map ended well."""
 
     @_builtins.property
     def step_failed(self) -> Global___StepFailed:
@@ -108,8 +161,22 @@ class ExecutionEvent(_message.Message):
 
     @_builtins.property
     def stop_requested(self) -> Global___StopRequested:
-        """The group (or, without a step path, the execution) is failing: nothing new starts in it, open tries are
+        """The group (or, without a step path, the execution) is ending early: nothing new starts in it, open tries are
         taken back.
+        """
+
+    @_builtins.property
+    def wait_started(self) -> Global___WaitStarted:
+        """A step waits for a moment or a signal."""
+
+    @_builtins.property
+    def wait_ended(self) -> Global___WaitEnded:
+        """What it waited for has come."""
+
+    @_builtins.property
+    def compensation_started(self) -> Global___CompensationStarted:
+        """Everything has ended, and the effects of steps that have a compensation are undone now. The step paths of the
+        undoing calls end in ":compensate".
         """
 
     def __init__(
@@ -122,23 +189,36 @@ class ExecutionEvent(_message.Message):
         execution_succeeded: Global___ExecutionSucceeded | None = ...,
         execution_failed: Global___ExecutionFailed | None = ...,
         execution_recovered: Global___ExecutionRecovered | None = ...,
+        execution_admitted: Global___ExecutionAdmitted | None = ...,
+        pause_requested: Global___PauseRequested | None = ...,
+        execution_paused: Global___ExecutionPaused | None = ...,
+        execution_resumed: Global___ExecutionResumed | None = ...,
+        cancel_requested: Global___CancelRequested | None = ...,
+        signal_received: Global___SignalReceived | None = ...,
         attempt_started: Global___AttemptStarted | None = ...,
         attempt_succeeded: Global___AttemptSucceeded | None = ...,
         attempt_failed: Global___AttemptFailed | None = ...,
         step_blocked: Global___StepBlocked | None = ...,
         step_unblocked: Global___StepUnblocked | None = ...,
+        incident_opened: Global___IncidentOpened | None = ...,
+        incident_resolved: Global___IncidentResolved | None = ...,
+        result_taken: Global___ResultTaken | None = ...,
+        variables_set: Global___VariablesSet | None = ...,
         group_started: Global___GroupStarted | None = ...,
         group_succeeded: Global___GroupSucceeded | None = ...,
         step_failed: Global___StepFailed | None = ...,
         step_skipped: Global___StepSkipped | None = ...,
         step_cancelled: Global___StepCancelled | None = ...,
         stop_requested: Global___StopRequested | None = ...,
+        wait_started: Global___WaitStarted | None = ...,
+        wait_ended: Global___WaitEnded | None = ...,
+        compensation_started: Global___CompensationStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "execution_failed", b"execution_failed", "execution_recovered", b"execution_recovered", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "kind", b"kind", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "execution_failed", b"execution_failed", "execution_recovered", b"execution_recovered", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "kind", b"kind", "sequence", b"sequence", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -189,6 +269,10 @@ class ExecutionStarted(_message.Message):
     SAMPLED_FIELD_NUMBER: _builtins.int
     LINKED_SPAN_FIELD_NUMBER: _builtins.int
     DEADLINE_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of the definition."""
     workflow_version: _builtins.str
@@ -205,9 +289,19 @@ class ExecutionStarted(_message.Message):
     """The caller's trace and span ("<trace>-<span>"), if its trace was not adopted."""
     deadline_unix_nano: _builtins.int
     """When it must have ended, Unix time in nanoseconds. Zero means never."""
+    priority: _builtins.int
+    """Higher goes first where executions compete for an instance."""
+    concurrency_key: _builtins.str
+    """Executions of the workflow with the same key share places. Empty: it shares none."""
+    queued: _builtins.bool
+    """True if it has to wait for a place before anything of it begins."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What the execution works on."""
+
+    @_builtins.property
+    def origin(self) -> Global___Origin:
+        """Where it comes from, unless a caller just started it."""
 
     def __init__(
         self,
@@ -221,14 +315,427 @@ class ExecutionStarted(_message.Message):
         sampled: _builtins.bool = ...,
         linked_span: _builtins.str = ...,
         deadline_unix_nano: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        concurrency_key: _builtins.str = ...,
+        queued: _builtins.bool = ...,
+        origin: Global___Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "parent_span_id", b"parent_span_id", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecutionStarted: _TypeAlias = ExecutionStarted  # noqa: Y015
+
+@_typing.final
+class Origin(_message.Message):
+    """Where an execution comes from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    PARENT_STEP_PATH_FIELD_NUMBER: _builtins.int
+    PARENT_ATTEMPT_FIELD_NUMBER: _builtins.int
+    FORKED_FROM_FIELD_NUMBER: _builtins.int
+    FORKED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FORKED_TRACE_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    parent_execution_id: _builtins.str
+    """The execution of which a step waits for this one."""
+    parent_step_path: _builtins.str
+    """That step."""
+    parent_attempt: _builtins.int
+    """That step's attempt."""
+    forked_from: _builtins.str
+    """The execution that this one was forked from."""
+    forked_sequence: _builtins.int
+    """The event up to which results were taken over."""
+    forked_trace_id: _builtins.str
+    """Trace of the execution that it was forked from."""
+    schedule_id: _builtins.str
+    """The schedule that started it."""
+    def __init__(
+        self,
+        *,
+        parent_execution_id: _builtins.str = ...,
+        parent_step_path: _builtins.str = ...,
+        parent_attempt: _builtins.int = ...,
+        forked_from: _builtins.str = ...,
+        forked_sequence: _builtins.int = ...,
+        forked_trace_id: _builtins.str = ...,
+        schedule_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "forked_sequence", b"forked_sequence", "forked_trace_id", b"forked_trace_id", "parent_attempt", b"parent_attempt", "parent_execution_id", b"parent_execution_id", "parent_step_path", b"parent_step_path", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+@_typing.final
+class ExecutionAdmitted(_message.Message):
+    """It has its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionAdmitted: _TypeAlias = ExecutionAdmitted  # noqa: Y015
+
+@_typing.final
+class PauseRequested(_message.Message):
+    """Nothing new starts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INTERRUPT_FIELD_NUMBER: _builtins.int
+    HOLD_CLOCK_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who asked for it."""
+    reason: _builtins.str
+    """Why."""
+    interrupt: _builtins.bool
+    """Whether open attempts are taken back; otherwise they end."""
+    hold_clock: _builtins.bool
+    """Whether the execution's timeout stands still meanwhile."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        interrupt: _builtins.bool = ...,
+        hold_clock: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "hold_clock", b"hold_clock", "interrupt", b"interrupt", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRequested: _TypeAlias = PauseRequested  # noqa: Y015
+
+@_typing.final
+class ExecutionPaused(_message.Message):
+    """Nothing is in flight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionPaused: _TypeAlias = ExecutionPaused  # noqa: Y015
+
+@_typing.final
+class ExecutionResumed(_message.Message):
+    """It goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who asked for it."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionResumed: _TypeAlias = ExecutionResumed  # noqa: Y015
+
+@_typing.final
+class CancelRequested(_message.Message):
+    """It is to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Who asked for it."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequested: _TypeAlias = CancelRequested  # noqa: Y015
+
+@_typing.final
+class SignalReceived(_message.Message):
+    """A signal has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIGNAL_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What a step waits for."""
+    signal_id: _builtins.str
+    """Tells a repetition of the same signal. Empty: none."""
+    by: _builtins.str
+    """Who sent it."""
+    @_builtins.property
+    def payload(self) -> _payload_pb2.Payload:
+        """What came with it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        payload: _payload_pb2.Payload | None = ...,
+        signal_id: _builtins.str = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "name", b"name", "payload", b"payload", "signal_id", b"signal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalReceived: _TypeAlias = SignalReceived  # noqa: Y015
+
+@_typing.final
+class VariablesSet(_message.Message):
+    """Variables have new values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _payload_pb2.Payload: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _payload_pb2.Payload | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.Payload]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VariablesSet: _TypeAlias = VariablesSet  # noqa: Y015
+
+@_typing.final
+class ResultTaken(_message.Message):
+    """A step's result in the origin of a fork."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SKIPPED_REASON_FIELD_NUMBER: _builtins.int
+    skipped_reason: _builtins.str
+    """Why it was skipped. Empty: it succeeded."""
+    @_builtins.property
+    def output(self) -> _payload_pb2.Payload:
+        """What it returned."""
+
+    def __init__(
+        self,
+        *,
+        output: _payload_pb2.Payload | None = ...,
+        skipped_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "skipped_reason", b"skipped_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResultTaken: _TypeAlias = ResultTaken  # noqa: Y015
+
+@_typing.final
+class IncidentOpened(_message.Message):
+    """A step cannot begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentOpened: _TypeAlias = IncidentOpened  # noqa: Y015
+
+@_typing.final
+class IncidentResolved(_message.Message):
+    """A person decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    action: _builtins.str
+    """"retry": another attempt; "complete": the step counts as succeeded; "fail": it counts as failed."""
+    by: _builtins.str
+    """Who decided."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def payload(self) -> _payload_pb2.Payload:
+        """The edited input of a retry, or the output of a completion. Unset: the input stays, the output is null."""
+
+    def __init__(
+        self,
+        *,
+        action: _builtins.str = ...,
+        payload: _payload_pb2.Payload | None = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by", b"by", "payload", b"payload", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncidentResolved: _TypeAlias = IncidentResolved  # noqa: Y015
+
+@_typing.final
+class WaitStarted(_message.Message):
+    """A step waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    until_unix_nano: _builtins.int
+    """Until when at most, Unix time in nanoseconds. Zero: for ever."""
+    signal: _builtins.str
+    """For which signal. Empty: only for the moment."""
+    def __init__(
+        self,
+        *,
+        until_unix_nano: _builtins.int = ...,
+        signal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitStarted: _TypeAlias = WaitStarted  # noqa: Y015
+
+@_typing.final
+class WaitEnded(_message.Message):
+    """What it waited for has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SIGNAL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    signal_sequence: _builtins.int
+    """Sequence number of the event that brought the signal. Zero for a moment."""
+    @_builtins.property
+    def output(self) -> _payload_pb2.Payload:
+        """The signal's payload; null for a moment."""
+
+    def __init__(
+        self,
+        *,
+        output: _payload_pb2.Payload | None = ...,
+        signal_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "signal_sequence", b"signal_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitEnded: _TypeAlias = WaitEnded  # noqa: Y015
+
+@_typing.final
+class CompensationStarted(_message.Message):
+    """The effects of steps are undone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompensationStarted: _TypeAlias = CompensationStarted  # noqa: Y015
 
 @_typing.final
 class ExecutionSucceeded(_message.Message):
@@ -261,18 +768,28 @@ class ExecutionFailed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FAILURE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    LEFT_TO_DO_FIELD_NUMBER: _builtins.int
+    status: _builtins.str
+    """FAILED, CANCELLED, TERMINATED, TIMED_OUT, COMPENSATED or COMPENSATION_FAILED. Empty means FAILED."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Why."""
+
+    @_builtins.property
+    def left_to_do(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Steps whose effects were not undone, the next one to undo first."""
 
     def __init__(
         self,
         *,
         failure: _failure_pb2.Failure | None = ...,
+        status: _builtins.str = ...,
+        left_to_do: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "left_to_do", b"left_to_do", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,8 +829,17 @@ class AttemptStarted(_message.Message):
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    CACHE_KEY_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
+    CHILD_EXECUTION_ID_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Counts the tries of the step from 1."""
+    cache_key: _builtins.str
+    """Key under which the output may have been kept. Empty: it is not looked for."""
+    affinity: _builtins.str
+    """Equal keys go to the same instance. Empty: none."""
+    child_execution_id: _builtins.str
+    """The execution that a workflow step starts. Empty for a call."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """The evaluated input; it stays the same for later tries, which leave it unset."""
@@ -323,10 +849,13 @@ class AttemptStarted(_message.Message):
         *,
         attempt: _builtins.int = ...,
         input: _payload_pb2.Payload | None = ...,
+        cache_key: _builtins.str = ...,
+        affinity: _builtins.str = ...,
+        child_execution_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "input", b"input"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "attempt", b"attempt", "cache_key", b"cache_key", "child_execution_id", b"child_execution_id", "input", b"input"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -376,10 +905,13 @@ class AttemptFailed(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     DISPATCH_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    INCIDENT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which one."""
     next_attempt_unix_nano: _builtins.int
-    """When the next try is due, Unix time in nanoseconds. Zero: there is none, the step has ended."""
+    """When the next try is due, Unix time in nanoseconds. Zero: there is none, and without `incident` the step has ended."""
+    incident: _builtins.str
+    """EXHAUSTED or IN_DOUBT: the step waits for a person. Empty: it does not."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Why."""
@@ -395,10 +927,11 @@ class AttemptFailed(_message.Message):
         failure: _failure_pb2.Failure | None = ...,
         dispatch: Global___Dispatch | None = ...,
         next_attempt_unix_nano: _builtins.int = ...,
+        incident: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dispatch", b"dispatch", "failure", b"failure", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dispatch", b"dispatch", "failure", b"failure", "incident", b"incident", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,6 +953,8 @@ class Dispatch(_message.Message):
     EXCLUDED_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance that was picked."""
     incarnation: _builtins.int
@@ -438,6 +973,10 @@ class Dispatch(_message.Message):
     """True if it travelled by session, false if by unary Invoke."""
     accepted: _builtins.bool
     """Whether the host had taken the call on when it was lost."""
+    plugin_id: _builtins.str
+    """The plugin that was picked, where the step names an interface."""
+    cached: _builtins.bool
+    """True if nothing was called: the output had been kept."""
     @_builtins.property
     def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why the others could not: "<instance>: <reason>", at most 16."""
@@ -455,10 +994,12 @@ class Dispatch(_message.Message):
         excluded: _abc.Iterable[_builtins.str] | None = ...,
         session: _builtins.bool = ...,
         accepted: _builtins.bool = ...,
+        plugin_id: _builtins.str = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "candidates", b"candidates", "eligible", b"eligible", "excluded", b"excluded", "incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_version", b"plugin_version", "policy", b"policy", "session", b"session", "unix_nano", b"unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cached", b"cached", "candidates", b"candidates", "eligible", b"eligible", "excluded", b"excluded", "incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "policy", b"policy", "session", b"session", "unix_nano", b"unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -473,22 +1014,26 @@ class StepBlocked(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which one."""
     reason: _builtins.str
     """NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL."""
     message: _builtins.str
     """The same for people."""
+    until_unix_nano: _builtins.int
+    """When it may go on, Unix time in nanoseconds. Zero: unknown."""
     def __init__(
         self,
         *,
         attempt: _builtins.int = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        until_unix_nano: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "message", b"message", "reason", b"reason", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -523,18 +1068,30 @@ class GroupStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BRANCHES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many items a map has."""
     @_builtins.property
     def branches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The branches that run: the chosen one of a switch, all of a parallel group, in order of declaration."""
+        """The branches that run: the chosen one of a switch, all of a parallel group, in order of declaration. Those of a map
+        are named by index and not listed.
+        """
+
+    @_builtins.property
+    def items(self) -> _payload_pb2.Payload:
+        """The items of a map, a JSON list. Unset otherwise."""
 
     def __init__(
         self,
         *,
         branches: _abc.Iterable[_builtins.str] | None = ...,
+        items: _payload_pb2.Payload | None = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["branches", b"branches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["branches", b"branches", "count", b"count", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -589,7 +1146,7 @@ class StepSkipped(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why, e.g. "NO_CASE_MATCHED"."""
+    """CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
     def __init__(
         self,
         *,
@@ -622,14 +1179,14 @@ Global___StepCancelled: _TypeAlias = StepCancelled  # noqa: Y015
 
 @_typing.final
 class StopRequested(_message.Message):
-    """A group or the execution is failing."""
+    """A group or the execution is ending early."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FAILURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
-        """What it will fail with."""
+        """What it will fail with. Unset: enough branches have succeeded."""
 
     def __init__(
         self,

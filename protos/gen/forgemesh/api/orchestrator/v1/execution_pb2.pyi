@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from forgemesh.api.errors.v1 import failure_pb2 as _failure_pb2
+from forgemesh.api.orchestrator.v1 import event_pb2 as _event_pb2
 from forgemesh.api.payload.v1 import payload_pb2 as _payload_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -36,9 +37,29 @@ class _ExecutionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Execu
     """It ended well."""
     EXECUTION_STATUS_FAILED: _ExecutionStatus.ValueType  # 3
     """It ended badly."""
+    EXECUTION_STATUS_QUEUED: _ExecutionStatus.ValueType  # 4
+    """It waits for a place under its concurrency key."""
+    EXECUTION_STATUS_PAUSING: _ExecutionStatus.ValueType  # 5
+    """It is to pause; something is still in flight."""
+    EXECUTION_STATUS_PAUSED: _ExecutionStatus.ValueType  # 6
+    """Nothing of it runs until it is resumed."""
+    EXECUTION_STATUS_CANCELLING: _ExecutionStatus.ValueType  # 7
+    """It is to stop; something is still in flight."""
+    EXECUTION_STATUS_COMPENSATING: _ExecutionStatus.ValueType  # 8
+    """The effects of its steps are being undone."""
+    EXECUTION_STATUS_CANCELLED: _ExecutionStatus.ValueType  # 9
+    """It was cancelled and there was nothing to undo."""
+    EXECUTION_STATUS_TERMINATED: _ExecutionStatus.ValueType  # 10
+    """It was ended at once; nothing was undone."""
+    EXECUTION_STATUS_TIMED_OUT: _ExecutionStatus.ValueType  # 11
+    """It took longer than its timeout and there was nothing to undo."""
+    EXECUTION_STATUS_COMPENSATED: _ExecutionStatus.ValueType  # 12
+    """It ended badly, and what it had done was undone."""
+    EXECUTION_STATUS_COMPENSATION_FAILED: _ExecutionStatus.ValueType  # 13
+    """It ended badly, and not everything that it had done could be undone."""
 
 class ExecutionStatus(_ExecutionStatus, metaclass=_ExecutionStatusEnumTypeWrapper):
-    """Where an execution stands. SUCCEEDED and FAILED are final."""
+    """Where an execution stands. From SUCCEEDED to COMPENSATION_FAILED they are final."""
 
 EXECUTION_STATUS_UNSPECIFIED: ExecutionStatus.ValueType  # 0
 """Not a status."""
@@ -48,6 +69,26 @@ EXECUTION_STATUS_SUCCEEDED: ExecutionStatus.ValueType  # 2
 """It ended well."""
 EXECUTION_STATUS_FAILED: ExecutionStatus.ValueType  # 3
 """It ended badly."""
+EXECUTION_STATUS_QUEUED: ExecutionStatus.ValueType  # 4
+"""It waits for a place under its concurrency key."""
+EXECUTION_STATUS_PAUSING: ExecutionStatus.ValueType  # 5
+"""It is to pause; something is still in flight."""
+EXECUTION_STATUS_PAUSED: ExecutionStatus.ValueType  # 6
+"""Nothing of it runs until it is resumed."""
+EXECUTION_STATUS_CANCELLING: ExecutionStatus.ValueType  # 7
+"""It is to stop; something is still in flight."""
+EXECUTION_STATUS_COMPENSATING: ExecutionStatus.ValueType  # 8
+"""The effects of its steps are being undone."""
+EXECUTION_STATUS_CANCELLED: ExecutionStatus.ValueType  # 9
+"""It was cancelled and there was nothing to undo."""
+EXECUTION_STATUS_TERMINATED: ExecutionStatus.ValueType  # 10
+"""It was ended at once; nothing was undone."""
+EXECUTION_STATUS_TIMED_OUT: ExecutionStatus.ValueType  # 11
+"""It took longer than its timeout and there was nothing to undo."""
+EXECUTION_STATUS_COMPENSATED: ExecutionStatus.ValueType  # 12
+"""It ended badly, and what it had done was undone."""
+EXECUTION_STATUS_COMPENSATION_FAILED: ExecutionStatus.ValueType  # 13
+"""It ended badly, and not everything that it had done could be undone."""
 Global___ExecutionStatus: _TypeAlias = ExecutionStatus  # noqa: Y015
 
 class _StepStatus:
@@ -63,7 +104,7 @@ class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus
     STEP_STATUS_BLOCKED: _StepStatus.ValueType  # 2
     """An attempt is open and no instance may take it; it goes on by itself."""
     STEP_STATUS_WAITING: _StepStatus.ValueType  # 3
-    """An attempt failed and the next one is due later."""
+    """It waits for a moment or a signal, or an attempt failed and the next one is due later."""
     STEP_STATUS_SUCCEEDED: _StepStatus.ValueType  # 4
     """It ended well."""
     STEP_STATUS_FAILED: _StepStatus.ValueType  # 5
@@ -71,7 +112,11 @@ class _StepStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepStatus
     STEP_STATUS_SKIPPED: _StepStatus.ValueType  # 6
     """It was not meant to run."""
     STEP_STATUS_CANCELLED: _StepStatus.ValueType  # 7
-    """The failure of something around it ended it."""
+    """The end of something around it ended it."""
+    STEP_STATUS_INCIDENT: _StepStatus.ValueType  # 8
+    """Its attempts are used up and it waits for a person."""
+    STEP_STATUS_IN_DOUBT: _StepStatus.ValueType  # 9
+    """Whether it took effect is not known, it must not be repeated blindly, and it waits for a person."""
 
 class StepStatus(_StepStatus, metaclass=_StepStatusEnumTypeWrapper):
     """Where a step stands. SUCCEEDED, FAILED, SKIPPED and CANCELLED are final."""
@@ -83,7 +128,7 @@ STEP_STATUS_RUNNING: StepStatus.ValueType  # 1
 STEP_STATUS_BLOCKED: StepStatus.ValueType  # 2
 """An attempt is open and no instance may take it; it goes on by itself."""
 STEP_STATUS_WAITING: StepStatus.ValueType  # 3
-"""An attempt failed and the next one is due later."""
+"""It waits for a moment or a signal, or an attempt failed and the next one is due later."""
 STEP_STATUS_SUCCEEDED: StepStatus.ValueType  # 4
 """It ended well."""
 STEP_STATUS_FAILED: StepStatus.ValueType  # 5
@@ -91,7 +136,11 @@ STEP_STATUS_FAILED: StepStatus.ValueType  # 5
 STEP_STATUS_SKIPPED: StepStatus.ValueType  # 6
 """It was not meant to run."""
 STEP_STATUS_CANCELLED: StepStatus.ValueType  # 7
-"""The failure of something around it ended it."""
+"""The end of something around it ended it."""
+STEP_STATUS_INCIDENT: StepStatus.ValueType  # 8
+"""Its attempts are used up and it waits for a person."""
+STEP_STATUS_IN_DOUBT: StepStatus.ValueType  # 9
+"""Whether it took effect is not known, it must not be repeated blindly, and it waits for a person."""
 Global___StepStatus: _TypeAlias = StepStatus  # noqa: Y015
 
 @_typing.final
@@ -99,6 +148,27 @@ class Execution(_message.Message):
     """One run of a definition, pinned to the version it started with."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _payload_pb2.Payload: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _payload_pb2.Payload | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
@@ -113,6 +183,17 @@ class Execution(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    STOPPED_BY_FIELD_NUMBER: _builtins.int
+    STOPPED_REASON_FIELD_NUMBER: _builtins.int
+    LEFT_TO_DO_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    EXPECTED_END_FIELD_NUMBER: _builtins.int
+    SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives."""
     execution_id: _builtins.str
@@ -127,6 +208,18 @@ class Execution(_message.Message):
     """Sequence number of its newest event."""
     trace_id: _builtins.str
     """Its trace, 32 hex digits."""
+    priority: _builtins.int
+    """Higher goes first where executions compete for an instance."""
+    concurrency_key: _builtins.str
+    """Executions of the workflow with the same key share places."""
+    stopped_by: _builtins.str
+    """Who paused or cancelled it, while that is so."""
+    stopped_reason: _builtins.str
+    """Why they did."""
+    progress: _builtins.float
+    """How much of it is done, from 0 to 1, as far as the definition lets it be known. Not set in lists."""
+    suspended_reason: _builtins.str
+    """Why it does not run at all although it is open; it goes on by itself. Empty: it runs."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What it was started with. Not set in lists, nor where the rest leaves no room for it in a message of 4 MiB: then
@@ -139,7 +232,7 @@ class Execution(_message.Message):
 
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
-        """Why it failed. Set once FAILED."""
+        """Why it ended badly, or will. Not set in lists."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
@@ -151,7 +244,27 @@ class Execution(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Its steps in order of their beginning. Not set in lists."""
+        """Its steps in order of their beginning; iterations of a map only while they run. Not set in lists."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp:
+        """When it must have ended. Unset: never."""
+
+    @_builtins.property
+    def origin(self) -> _event_pb2.Origin:
+        """Where it comes from, unless a caller just started it. Not set in lists."""
+
+    @_builtins.property
+    def left_to_do(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Steps whose effects were not undone, the next one to undo first. Set once COMPENSATION_FAILED or TERMINATED."""
+
+    @_builtins.property
+    def expected_end(self) -> _timestamp_pb2.Timestamp:
+        """When it will have ended, if the rest goes on as what was done. Unset: unknown."""
+
+    @_builtins.property
+    def variables(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.Payload]:
+        """Variables of its outermost steps, by name. Not set in lists."""
 
     def __init__(
         self,
@@ -169,10 +282,21 @@ class Execution(_message.Message):
         sequence: _builtins.int = ...,
         trace_id: _builtins.str = ...,
         steps: _abc.Iterable[Global___Step] | None = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        priority: _builtins.int = ...,
+        concurrency_key: _builtins.str = ...,
+        origin: _event_pb2.Origin | None = ...,
+        stopped_by: _builtins.str = ...,
+        stopped_reason: _builtins.str = ...,
+        left_to_do: _abc.Iterable[_builtins.str] | None = ...,
+        progress: _builtins.float = ...,
+        expected_end: _timestamp_pb2.Timestamp | None = ...,
+        suspended_reason: _builtins.str = ...,
+        variables: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "failure", b"failure", "input", b"input", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "execution_id", b"execution_id", "failure", b"failure", "input", b"input", "namespace", b"namespace", "output", b"output", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,10 +319,20 @@ class Step(_message.Message):
     BLOCKED_REASON_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     BLOCKED_MESSAGE_FIELD_NUMBER: _builtins.int
+    SKIPPED_REASON_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    CHILD_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    WAITS_UNTIL_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_SIGNAL_FIELD_NUMBER: _builtins.int
+    BRANCHES_FIELD_NUMBER: _builtins.int
+    BRANCHES_SUCCEEDED_FIELD_NUMBER: _builtins.int
+    BRANCHES_FAILED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    PROGRESS_NOTE_FIELD_NUMBER: _builtins.int
     step_path: _builtins.str
     """Its place, e.g. "analyse/wind/wind"."""
     kind: _builtins.str
-    """call, switch or parallel."""
+    """call, switch, parallel, map, wait or workflow."""
     status: Global___StepStatus.ValueType
     """Where it stands."""
     attempts: _builtins.int
@@ -209,6 +343,24 @@ class Step(_message.Message):
     """Why it does not move, while BLOCKED: a reason of the errors area such as NONE_HEALTHY."""
     blocked_message: _builtins.str
     """Why it does not move, while BLOCKED, for people."""
+    skipped_reason: _builtins.str
+    """Why it was skipped: CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+    taken: _builtins.bool
+    """True if its result was taken over from the execution that this one was forked from."""
+    child_execution_id: _builtins.str
+    """The execution that a workflow step started."""
+    waits_for_signal: _builtins.str
+    """The signal that a wait waits for."""
+    branches: _builtins.int
+    """Branches of a group: all of them, those that ended well, those that failed."""
+    branches_succeeded: _builtins.int
+    """Those that ended well."""
+    branches_failed: _builtins.int
+    """Those that failed."""
+    progress: _builtins.float
+    """How far the running attempt says it is, from 0 to 1."""
+    progress_note: _builtins.str
+    """What it says about it."""
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Why it failed, or why its newest attempt did."""
@@ -225,6 +377,10 @@ class Step(_message.Message):
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
         """When its next attempt is due, while it waits for one."""
 
+    @_builtins.property
+    def waits_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when a wait lasts at most, while it waits."""
+
     def __init__(
         self,
         *,
@@ -239,10 +395,20 @@ class Step(_message.Message):
         blocked_reason: _builtins.str = ...,
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         blocked_message: _builtins.str = ...,
+        skipped_reason: _builtins.str = ...,
+        taken: _builtins.bool = ...,
+        child_execution_id: _builtins.str = ...,
+        waits_until: _timestamp_pb2.Timestamp | None = ...,
+        waits_for_signal: _builtins.str = ...,
+        branches: _builtins.int = ...,
+        branches_succeeded: _builtins.int = ...,
+        branches_failed: _builtins.int = ...,
+        progress: _builtins.float = ...,
+        progress_note: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at", "waits_until", b"waits_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "status", b"status", "step_path", b"step_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,10 +25,14 @@ _sym_db = _symbol_database.Default()
 from forgemesh.api.orchestrator.v1 import definition_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_definition__pb2
 from forgemesh.api.orchestrator.v1 import event_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_event__pb2
 from forgemesh.api.orchestrator.v1 import execution_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_execution__pb2
+from forgemesh.api.errors.v1 import failure_pb2 as forgemesh_dot_api_dot_errors_dot_v1_dot_failure__pb2
+from forgemesh.api.orchestrator.v1 import control_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2
+from forgemesh.api.orchestrator.v1 import workflow_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_workflow__pb2
 from forgemesh.api.payload.v1 import payload_pb2 as forgemesh_dot_api_dot_payload_dot_v1_dot_payload__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8forgemesh/api/orchestrator/v1/orchestrator_service.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a.forgemesh/api/orchestrator/v1/definition.proto\x1a)forgemesh/api/orchestrator/v1/event.proto\x1a-forgemesh/api/orchestrator/v1/execution.proto\x1a&forgemesh/api/payload/v1/payload.proto\">\n\x19RegisterDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"l\n\x1aRegisterDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"`\n\x16ListDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListDefinitionsResponse\x12>\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc7\x01\n\x15StartExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x18\n\x10workflow_version\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x30\n\x05input\x18\x06 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x13\n\x0bwait_millis\x18\x07 \x01(\x03\"f\n\x16StartExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\">\n\x13GetExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\"S\n\x14GetExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\"\xa3\x01\n\x15ListExecutionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12>\n\x06status\x18\x03 \x01(\x0e\x32..forgemesh.api.orchestrator.v1.ExecutionStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"o\n\x16ListExecutionsResponse\x12<\n\nexecutions\x18\x01 \x03(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x15WatchExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x15\n\rfrom_sequence\x18\x03 \x01(\x04\"W\n\x16WatchExecutionResponse\x12=\n\x06\x65vents\x18\x01 \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ExecutionEvent\"\x10\n\x0eGetMeshRequest\"`\n\x0fGetMeshResponse\x12<\n\x08services\x18\x01 \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.MeshService\x12\x0f\n\x07version\x18\x02 \x01(\t\",\n\x0bMeshService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t2\xac\x07\n\x13OrchestratorService\x12\x8e\x01\n\x12RegisterDefinition\x12\x38.forgemesh.api.orchestrator.v1.RegisterDefinitionRequest\x1a\x39.forgemesh.api.orchestrator.v1.RegisterDefinitionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fListDefinitions\x12\x35.forgemesh.api.orchestrator.v1.ListDefinitionsRequest\x1a\x36.forgemesh.api.orchestrator.v1.ListDefinitionsResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eStartExecution\x12\x34.forgemesh.api.orchestrator.v1.StartExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.StartExecutionResponse\"\x03\x90\x02\x02\x12|\n\x0cGetExecution\x12\x32.forgemesh.api.orchestrator.v1.GetExecutionRequest\x1a\x33.forgemesh.api.orchestrator.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eListExecutions\x12\x34.forgemesh.api.orchestrator.v1.ListExecutionsRequest\x1a\x35.forgemesh.api.orchestrator.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x84\x01\n\x0eWatchExecution\x12\x34.forgemesh.api.orchestrator.v1.WatchExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12m\n\x07GetMesh\x12-.forgemesh.api.orchestrator.v1.GetMeshRequest\x1a..forgemesh.api.orchestrator.v1.GetMeshResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8forgemesh/api/orchestrator/v1/orchestrator_service.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a.forgemesh/api/orchestrator/v1/definition.proto\x1a)forgemesh/api/orchestrator/v1/event.proto\x1a-forgemesh/api/orchestrator/v1/execution.proto\x1a%forgemesh/api/errors/v1/failure.proto\x1a+forgemesh/api/orchestrator/v1/control.proto\x1a,forgemesh/api/orchestrator/v1/workflow.proto\x1a&forgemesh/api/payload/v1/payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n\x19RegisterDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x39\n\x08workflow\x18\x03 \x01(\x0b\x32\'.forgemesh.api.orchestrator.v1.Workflow\"y\n\x19ValidateDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x39\n\x08workflow\x18\x03 \x01(\x0b\x32\'.forgemesh.api.orchestrator.v1.Workflow\"\x81\x01\n\x1aValidateDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\x12\n\nregistered\x18\x03 \x01(\x08\"H\n\x14GetDefinitionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x91\x01\n\x15GetDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x39\n\x08workflow\x18\x02 \x01(\x0b\x32\'.forgemesh.api.orchestrator.v1.Workflow\"l\n\x1aRegisterDefinitionResponse\x12=\n\ndefinition\x18\x01 \x01(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"`\n\x16ListDefinitionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"r\n\x17ListDefinitionsResponse\x12>\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32).forgemesh.api.orchestrator.v1.Definition\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb4\x03\n\x15StartExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\x18\n\x10workflow_version\x18\x03 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x30\n\x05input\x18\x06 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x13\n\x0bwait_millis\x18\x07 \x01(\x03\x12\x45\n\x0fid_reuse_policy\x18\x08 \x01(\x0e\x32,.forgemesh.api.orchestrator.v1.IdReusePolicy\x12K\n\x12id_conflict_policy\x18\t \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.IdConflictPolicy\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x35\n\x06signal\x18\x0b \x01(\x0b\x32%.forgemesh.api.orchestrator.v1.Signal\x12\x0e\n\x06paused\x18\x0c \x01(\x08\"`\n\x16StartExecutionsRequest\x12\x46\n\x08requests\x18\x01 \x03(\x0b\x32\x34.forgemesh.api.orchestrator.v1.StartExecutionRequest\"`\n\x17StartExecutionsResponse\x12\x45\n\x07results\x18\x01 \x03(\x0b\x32\x34.forgemesh.api.orchestrator.v1.StartExecutionsResult\"\xa1\x01\n\x15StartExecutionsResult\x12H\n\x07started\x18\x01 \x01(\x0b\x32\x35.forgemesh.api.orchestrator.v1.StartExecutionResponseH\x00\x12\x33\n\x07refused\x18\x02 \x01(\x0b\x32 .forgemesh.api.errors.v1.FailureH\x00\x42\t\n\x07outcome\"f\n\x16StartExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\">\n\x13GetExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\"S\n\x14GetExecutionResponse\x12;\n\texecution\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\"\xa1\x02\n\x15ListExecutionsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12>\n\x06status\x18\x03 \x01(\x0e\x32..forgemesh.api.orchestrator.v1.ExecutionStatus\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12>\n\x06\x66ilter\x18\x06 \x01(\x0b\x32..forgemesh.api.orchestrator.v1.ExecutionFilter\x12<\n\x05order\x18\x07 \x01(\x0e\x32-.forgemesh.api.orchestrator.v1.ExecutionOrder\"o\n\x16ListExecutionsResponse\x12<\n\nexecutions\x18\x01 \x03(\x0b\x32(.forgemesh.api.orchestrator.v1.Execution\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x15WatchExecutionRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x15\n\rfrom_sequence\x18\x03 \x01(\x04\"W\n\x16WatchExecutionResponse\x12=\n\x06\x65vents\x18\x01 \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ExecutionEvent\"\x18\n\x16GetOrchestratorRequest\"\x88\x02\n\x17GetOrchestratorResponse\x12\x17\n\x0forchestrator_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\r\x12\x11\n\tsuspended\x18\x04 \x01(\r\x12\x15\n\rstore_trouble\x18\x05 \x01(\t\x12\x16\n\x0esaved_by_sweep\x18\x06 \x01(\x04\x12\x14\n\x0cleaked_slots\x18\x07 \x01(\x04\x12,\n\x08swept_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x10\n\x0eGetMeshRequest\"`\n\x0fGetMeshResponse\x12<\n\x08services\x18\x01 \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.MeshService\x12\x0f\n\x07version\x18\x02 \x01(\t\",\n\x0bMeshService\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t*\xac\x01\n\rIdReusePolicy\x12\x1f\n\x1bID_REUSE_POLICY_UNSPECIFIED\x10\x00\x12$\n ID_REUSE_POLICY_REJECT_DUPLICATE\x10\x01\x12#\n\x1fID_REUSE_POLICY_ALLOW_DUPLICATE\x10\x02\x12/\n+ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY\x10\x03*\xa3\x01\n\x10IdConflictPolicy\x12\"\n\x1eID_CONFLICT_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17ID_CONFLICT_POLICY_FAIL\x10\x01\x12#\n\x1fID_CONFLICT_POLICY_USE_EXISTING\x10\x02\x12)\n%ID_CONFLICT_POLICY_TERMINATE_EXISTING\x10\x03*\xcb\x01\n\x0e\x45xecutionOrder\x12\x1f\n\x1b\x45XECUTION_ORDER_UNSPECIFIED\x10\x00\x12&\n\"EXECUTION_ORDER_STARTED_DESCENDING\x10\x01\x12%\n!EXECUTION_ORDER_STARTED_ASCENDING\x10\x02\x12$\n EXECUTION_ORDER_ENDED_DESCENDING\x10\x03\x12#\n\x1f\x45XECUTION_ORDER_ENDED_ASCENDING\x10\x04\x32\xc2\x19\n\x13OrchestratorService\x12\x8e\x01\n\x12RegisterDefinition\x12\x38.forgemesh.api.orchestrator.v1.RegisterDefinitionRequest\x1a\x39.forgemesh.api.orchestrator.v1.RegisterDefinitionResponse\"\x03\x90\x02\x02\x12\x8e\x01\n\x12ValidateDefinition\x12\x38.forgemesh.api.orchestrator.v1.ValidateDefinitionRequest\x1a\x39.forgemesh.api.orchestrator.v1.ValidateDefinitionResponse\"\x03\x90\x02\x01\x12\x7f\n\rGetDefinition\x12\x33.forgemesh.api.orchestrator.v1.GetDefinitionRequest\x1a\x34.forgemesh.api.orchestrator.v1.GetDefinitionResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x0fListDefinitions\x12\x35.forgemesh.api.orchestrator.v1.ListDefinitionsRequest\x1a\x36.forgemesh.api.orchestrator.v1.ListDefinitionsResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eStartExecution\x12\x34.forgemesh.api.orchestrator.v1.StartExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.StartExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fStartExecutions\x12\x35.forgemesh.api.orchestrator.v1.StartExecutionsRequest\x1a\x36.forgemesh.api.orchestrator.v1.StartExecutionsResponse\"\x03\x90\x02\x02\x12|\n\x0cGetExecution\x12\x32.forgemesh.api.orchestrator.v1.GetExecutionRequest\x1a\x33.forgemesh.api.orchestrator.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0eListExecutions\x12\x34.forgemesh.api.orchestrator.v1.ListExecutionsRequest\x1a\x35.forgemesh.api.orchestrator.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x84\x01\n\x0eWatchExecution\x12\x34.forgemesh.api.orchestrator.v1.WatchExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.WatchExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12\x88\x01\n\x10\x45xplainExecution\x12\x36.forgemesh.api.orchestrator.v1.ExplainExecutionRequest\x1a\x37.forgemesh.api.orchestrator.v1.ExplainExecutionResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x0fListCheckpoints\x12\x35.forgemesh.api.orchestrator.v1.ListCheckpointsRequest\x1a\x36.forgemesh.api.orchestrator.v1.ListCheckpointsResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x0ePauseExecution\x12\x34.forgemesh.api.orchestrator.v1.PauseExecutionRequest\x1a\x35.forgemesh.api.orchestrator.v1.PauseExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fResumeExecution\x12\x35.forgemesh.api.orchestrator.v1.ResumeExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.ResumeExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0f\x43\x61ncelExecution\x12\x35.forgemesh.api.orchestrator.v1.CancelExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.CancelExecutionResponse\"\x03\x90\x02\x02\x12\x8e\x01\n\x12TerminateExecution\x12\x38.forgemesh.api.orchestrator.v1.TerminateExecutionRequest\x1a\x39.forgemesh.api.orchestrator.v1.TerminateExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fSignalExecution\x12\x35.forgemesh.api.orchestrator.v1.SignalExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.SignalExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0fResolveIncident\x12\x35.forgemesh.api.orchestrator.v1.ResolveIncidentRequest\x1a\x36.forgemesh.api.orchestrator.v1.ResolveIncidentResponse\"\x03\x90\x02\x02\x12\x7f\n\rForkExecution\x12\x33.forgemesh.api.orchestrator.v1.ForkExecutionRequest\x1a\x34.forgemesh.api.orchestrator.v1.ForkExecutionResponse\"\x03\x90\x02\x02\x12\x8b\x01\n\x11\x43ontrolExecutions\x12\x37.forgemesh.api.orchestrator.v1.ControlExecutionsRequest\x1a\x38.forgemesh.api.orchestrator.v1.ControlExecutionsResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x0f\x44\x65leteExecution\x12\x35.forgemesh.api.orchestrator.v1.DeleteExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.DeleteExecutionResponse\"\x03\x90\x02\x02\x12\x87\x01\n\x0f\x45xportExecution\x12\x35.forgemesh.api.orchestrator.v1.ExportExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.ExportExecutionResponse\"\x03\x90\x02\x01\x30\x01\x12\x87\x01\n\x0fImportExecution\x12\x35.forgemesh.api.orchestrator.v1.ImportExecutionRequest\x1a\x36.forgemesh.api.orchestrator.v1.ImportExecutionResponse\"\x03\x90\x02\x02(\x01\x12\x85\x01\n\x0fGetOrchestrator\x12\x35.forgemesh.api.orchestrator.v1.GetOrchestratorRequest\x1a\x36.forgemesh.api.orchestrator.v1.GetOrchestratorResponse\"\x03\x90\x02\x01\x12m\n\x07GetMesh\x12-.forgemesh.api.orchestrator.v1.GetMeshRequest\x1a..forgemesh.api.orchestrator.v1.GetMeshResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,48 +41,106 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['RegisterDefinition']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['RegisterDefinition']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ValidateDefinition']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ValidateDefinition']._serialized_options = b'\220\002\001'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetDefinition']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetDefinition']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListDefinitions']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListDefinitions']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['StartExecution']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['StartExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['StartExecutions']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['StartExecutions']._serialized_options = b'\220\002\002'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetExecution']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetExecution']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListExecutions']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListExecutions']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['WatchExecution']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['WatchExecution']._serialized_options = b'\220\002\001'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ExplainExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ExplainExecution']._serialized_options = b'\220\002\001'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListCheckpoints']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ListCheckpoints']._serialized_options = b'\220\002\001'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['PauseExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['PauseExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ResumeExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ResumeExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['CancelExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['CancelExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['TerminateExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['TerminateExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['SignalExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['SignalExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ResolveIncident']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ResolveIncident']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ForkExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ForkExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ControlExecutions']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ControlExecutions']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['DeleteExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['DeleteExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ExportExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ExportExecution']._serialized_options = b'\220\002\001'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ImportExecution']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['ImportExecution']._serialized_options = b'\220\002\002'
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetOrchestrator']._loaded_options = None
+  _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetOrchestrator']._serialized_options = b'\220\002\001'
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetMesh']._loaded_options = None
   _globals['_ORCHESTRATORSERVICE'].methods_by_name['GetMesh']._serialized_options = b'\220\002\001'
-  _globals['_REGISTERDEFINITIONREQUEST']._serialized_start=269
-  _globals['_REGISTERDEFINITIONREQUEST']._serialized_end=331
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_start=333
-  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_end=441
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=443
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=539
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=541
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=655
-  _globals['_STARTEXECUTIONREQUEST']._serialized_start=658
-  _globals['_STARTEXECUTIONREQUEST']._serialized_end=857
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=859
-  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=961
-  _globals['_GETEXECUTIONREQUEST']._serialized_start=963
-  _globals['_GETEXECUTIONREQUEST']._serialized_end=1025
-  _globals['_GETEXECUTIONRESPONSE']._serialized_start=1027
-  _globals['_GETEXECUTIONRESPONSE']._serialized_end=1110
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=1113
-  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=1276
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=1278
-  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=1389
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=1391
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=1478
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=1480
-  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=1567
-  _globals['_GETMESHREQUEST']._serialized_start=1569
-  _globals['_GETMESHREQUEST']._serialized_end=1585
-  _globals['_GETMESHRESPONSE']._serialized_start=1587
-  _globals['_GETMESHRESPONSE']._serialized_end=1683
-  _globals['_MESHSERVICE']._serialized_start=1685
-  _globals['_MESHSERVICE']._serialized_end=1729
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=1732
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=2672
+  _globals['_IDREUSEPOLICY']._serialized_start=3447
+  _globals['_IDREUSEPOLICY']._serialized_end=3619
+  _globals['_IDCONFLICTPOLICY']._serialized_start=3622
+  _globals['_IDCONFLICTPOLICY']._serialized_end=3785
+  _globals['_EXECUTIONORDER']._serialized_start=3788
+  _globals['_EXECUTIONORDER']._serialized_end=3991
+  _globals['_REGISTERDEFINITIONREQUEST']._serialized_start=432
+  _globals['_REGISTERDEFINITIONREQUEST']._serialized_end=553
+  _globals['_VALIDATEDEFINITIONREQUEST']._serialized_start=555
+  _globals['_VALIDATEDEFINITIONREQUEST']._serialized_end=676
+  _globals['_VALIDATEDEFINITIONRESPONSE']._serialized_start=679
+  _globals['_VALIDATEDEFINITIONRESPONSE']._serialized_end=808
+  _globals['_GETDEFINITIONREQUEST']._serialized_start=810
+  _globals['_GETDEFINITIONREQUEST']._serialized_end=882
+  _globals['_GETDEFINITIONRESPONSE']._serialized_start=885
+  _globals['_GETDEFINITIONRESPONSE']._serialized_end=1030
+  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_start=1032
+  _globals['_REGISTERDEFINITIONRESPONSE']._serialized_end=1140
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=1142
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=1238
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=1240
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=1354
+  _globals['_STARTEXECUTIONREQUEST']._serialized_start=1357
+  _globals['_STARTEXECUTIONREQUEST']._serialized_end=1793
+  _globals['_STARTEXECUTIONSREQUEST']._serialized_start=1795
+  _globals['_STARTEXECUTIONSREQUEST']._serialized_end=1891
+  _globals['_STARTEXECUTIONSRESPONSE']._serialized_start=1893
+  _globals['_STARTEXECUTIONSRESPONSE']._serialized_end=1989
+  _globals['_STARTEXECUTIONSRESULT']._serialized_start=1992
+  _globals['_STARTEXECUTIONSRESULT']._serialized_end=2153
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_start=2155
+  _globals['_STARTEXECUTIONRESPONSE']._serialized_end=2257
+  _globals['_GETEXECUTIONREQUEST']._serialized_start=2259
+  _globals['_GETEXECUTIONREQUEST']._serialized_end=2321
+  _globals['_GETEXECUTIONRESPONSE']._serialized_start=2323
+  _globals['_GETEXECUTIONRESPONSE']._serialized_end=2406
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_start=2409
+  _globals['_LISTEXECUTIONSREQUEST']._serialized_end=2698
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_start=2700
+  _globals['_LISTEXECUTIONSRESPONSE']._serialized_end=2811
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=2813
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=2900
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_start=2902
+  _globals['_WATCHEXECUTIONRESPONSE']._serialized_end=2989
+  _globals['_GETORCHESTRATORREQUEST']._serialized_start=2991
+  _globals['_GETORCHESTRATORREQUEST']._serialized_end=3015
+  _globals['_GETORCHESTRATORRESPONSE']._serialized_start=3018
+  _globals['_GETORCHESTRATORRESPONSE']._serialized_end=3282
+  _globals['_GETMESHREQUEST']._serialized_start=3284
+  _globals['_GETMESHREQUEST']._serialized_end=3300
+  _globals['_GETMESHRESPONSE']._serialized_start=3302
+  _globals['_GETMESHRESPONSE']._serialized_end=3398
+  _globals['_MESHSERVICE']._serialized_start=3400
+  _globals['_MESHSERVICE']._serialized_end=3444
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=3994
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=7260
 # @@protoc_insertion_point(module_scope)

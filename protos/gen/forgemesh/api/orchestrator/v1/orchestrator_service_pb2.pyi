@@ -4,13 +4,18 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.errors.v1 import failure_pb2 as _failure_pb2
+from forgemesh.api.orchestrator.v1 import control_pb2 as _control_pb2
 from forgemesh.api.orchestrator.v1 import definition_pb2 as _definition_pb2
 from forgemesh.api.orchestrator.v1 import event_pb2 as _event_pb2
 from forgemesh.api.orchestrator.v1 import execution_pb2 as _execution_pb2
+from forgemesh.api.orchestrator.v1 import workflow_pb2 as _workflow_pb2
 from forgemesh.api.payload.v1 import payload_pb2 as _payload_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +27,94 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _IdReusePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdReusePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdReusePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ID_REUSE_POLICY_UNSPECIFIED: _IdReusePolicy.ValueType  # 0
+    """The same as REJECT_DUPLICATE."""
+    ID_REUSE_POLICY_REJECT_DUPLICATE: _IdReusePolicy.ValueType  # 1
+    """Never."""
+    ID_REUSE_POLICY_ALLOW_DUPLICATE: _IdReusePolicy.ValueType  # 2
+    """Once the execution of that id has ended. The old one is kept under its id with "~1", "~2", ... behind it."""
+    ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY: _IdReusePolicy.ValueType  # 3
+    """Once the execution of that id has ended, and not well."""
+
+class IdReusePolicy(_IdReusePolicy, metaclass=_IdReusePolicyEnumTypeWrapper):
+    """Whether an execution id may be used again."""
+
+ID_REUSE_POLICY_UNSPECIFIED: IdReusePolicy.ValueType  # 0
+"""The same as REJECT_DUPLICATE."""
+ID_REUSE_POLICY_REJECT_DUPLICATE: IdReusePolicy.ValueType  # 1
+"""Never."""
+ID_REUSE_POLICY_ALLOW_DUPLICATE: IdReusePolicy.ValueType  # 2
+"""Once the execution of that id has ended. The old one is kept under its id with "~1", "~2", ... behind it."""
+ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY: IdReusePolicy.ValueType  # 3
+"""Once the execution of that id has ended, and not well."""
+Global___IdReusePolicy: _TypeAlias = IdReusePolicy  # noqa: Y015
+
+class _IdConflictPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IdConflictPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IdConflictPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ID_CONFLICT_POLICY_UNSPECIFIED: _IdConflictPolicy.ValueType  # 0
+    """The same as FAIL."""
+    ID_CONFLICT_POLICY_FAIL: _IdConflictPolicy.ValueType  # 1
+    """Refuse."""
+    ID_CONFLICT_POLICY_USE_EXISTING: _IdConflictPolicy.ValueType  # 2
+    """Answer with the open one."""
+    ID_CONFLICT_POLICY_TERMINATE_EXISTING: _IdConflictPolicy.ValueType  # 3
+    """Terminate the open one and start anew."""
+
+class IdConflictPolicy(_IdConflictPolicy, metaclass=_IdConflictPolicyEnumTypeWrapper):
+    """What to do if an execution of that id is open."""
+
+ID_CONFLICT_POLICY_UNSPECIFIED: IdConflictPolicy.ValueType  # 0
+"""The same as FAIL."""
+ID_CONFLICT_POLICY_FAIL: IdConflictPolicy.ValueType  # 1
+"""Refuse."""
+ID_CONFLICT_POLICY_USE_EXISTING: IdConflictPolicy.ValueType  # 2
+"""Answer with the open one."""
+ID_CONFLICT_POLICY_TERMINATE_EXISTING: IdConflictPolicy.ValueType  # 3
+"""Terminate the open one and start anew."""
+Global___IdConflictPolicy: _TypeAlias = IdConflictPolicy  # noqa: Y015
+
+class _ExecutionOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExecutionOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExecutionOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXECUTION_ORDER_UNSPECIFIED: _ExecutionOrder.ValueType  # 0
+    """The same as STARTED_DESCENDING."""
+    EXECUTION_ORDER_STARTED_DESCENDING: _ExecutionOrder.ValueType  # 1
+    """The newest first."""
+    EXECUTION_ORDER_STARTED_ASCENDING: _ExecutionOrder.ValueType  # 2
+    """The oldest first."""
+    EXECUTION_ORDER_ENDED_DESCENDING: _ExecutionOrder.ValueType  # 3
+    """What ended last first; what is open before that."""
+    EXECUTION_ORDER_ENDED_ASCENDING: _ExecutionOrder.ValueType  # 4
+    """What ended first first; what is open after that."""
+
+class ExecutionOrder(_ExecutionOrder, metaclass=_ExecutionOrderEnumTypeWrapper):
+    """In which order executions are listed."""
+
+EXECUTION_ORDER_UNSPECIFIED: ExecutionOrder.ValueType  # 0
+"""The same as STARTED_DESCENDING."""
+EXECUTION_ORDER_STARTED_DESCENDING: ExecutionOrder.ValueType  # 1
+"""The newest first."""
+EXECUTION_ORDER_STARTED_ASCENDING: ExecutionOrder.ValueType  # 2
+"""The oldest first."""
+EXECUTION_ORDER_ENDED_DESCENDING: ExecutionOrder.ValueType  # 3
+"""What ended last first; what is open before that."""
+EXECUTION_ORDER_ENDED_ASCENDING: ExecutionOrder.ValueType  # 4
+"""What ended first first; what is open after that."""
+Global___ExecutionOrder: _TypeAlias = ExecutionOrder  # noqa: Y015
+
 @_typing.final
 class RegisterDefinitionRequest(_message.Message):
     """Registers a definition."""
@@ -30,23 +123,155 @@ class RegisterDefinitionRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it shall live. Empty means "default"."""
     source: _builtins.str
     """YAML or JSON text, at most 256 KiB."""
+    @_builtins.property
+    def workflow(self) -> _workflow_pb2.Workflow:
+        """The same as a message, if there is no source."""
+
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         source: _builtins.str = ...,
+        workflow: _workflow_pb2.Workflow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterDefinitionRequest: _TypeAlias = RegisterDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class ValidateDefinitionRequest(_message.Message):
+    """Asks whether a definition is valid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Where it would live. Empty means "default"."""
+    source: _builtins.str
+    """YAML or JSON text, at most 256 KiB."""
+    @_builtins.property
+    def workflow(self) -> _workflow_pb2.Workflow:
+        """The same as a message, if there is no source."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        source: _builtins.str = ...,
+        workflow: _workflow_pb2.Workflow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateDefinitionRequest: _TypeAlias = ValidateDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class ValidateDefinitionResponse(_message.Message):
+    """The definition is valid; otherwise the call is refused with every violation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    registered: _builtins.bool
+    """True if the same content is registered already."""
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """As it would be registered."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is allowed and looks like a mistake."""
+
+    def __init__(
+        self,
+        *,
+        definition: _definition_pb2.Definition | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        registered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "registered", b"registered", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateDefinitionResponse: _TypeAlias = ValidateDefinitionResponse  # noqa: Y015
+
+@_typing.final
+class GetDefinitionRequest(_message.Message):
+    """Asks for one definition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Where it lives. Empty means "default"."""
+    name: _builtins.str
+    """Its name."""
+    version: _builtins.str
+    """Its version. Empty means the highest."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDefinitionRequest: _TypeAlias = GetDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class GetDefinitionResponse(_message.Message):
+    """One definition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """With its source."""
+
+    @_builtins.property
+    def workflow(self) -> _workflow_pb2.Workflow:
+        """The same as a message."""
+
+    def __init__(
+        self,
+        *,
+        definition: _definition_pb2.Definition | None = ...,
+        workflow: _workflow_pb2.Workflow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDefinitionResponse: _TypeAlias = GetDefinitionResponse  # noqa: Y015
 
 @_typing.final
 class RegisterDefinitionResponse(_message.Message):
@@ -151,6 +376,11 @@ class StartExecutionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     WAIT_MILLIS_FIELD_NUMBER: _builtins.int
+    ID_REUSE_POLICY_FIELD_NUMBER: _builtins.int
+    ID_CONFLICT_POLICY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it shall live. Empty means "default"."""
     workflow: _builtins.str
@@ -165,9 +395,21 @@ class StartExecutionRequest(_message.Message):
     """How long the answer may wait for the end of the execution, in milliseconds; at most 10 minutes. Zero: not at all.
     The execution goes on in any case, also if the caller goes away.
     """
+    id_reuse_policy: Global___IdReusePolicy.ValueType
+    """Whether an execution id may be used again after the execution of that id has ended."""
+    id_conflict_policy: Global___IdConflictPolicy.ValueType
+    """What to do if an execution of that id is open."""
+    priority: _builtins.int
+    """Higher goes first where executions compete for an instance; from -1000 to 1000."""
+    paused: _builtins.bool
+    """Start it paused: nothing of it runs until it is resumed."""
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What to work on. Unset means an empty JSON object."""
+
+    @_builtins.property
+    def signal(self) -> _control_pb2.Signal:
+        """A signal that it gets with its start or, where an open execution is used, that that one gets."""
 
     def __init__(
         self,
@@ -179,14 +421,99 @@ class StartExecutionRequest(_message.Message):
         request_id: _builtins.str = ...,
         input: _payload_pb2.Payload | None = ...,
         wait_millis: _builtins.int = ...,
+        id_reuse_policy: Global___IdReusePolicy.ValueType = ...,
+        id_conflict_policy: Global___IdConflictPolicy.ValueType = ...,
+        priority: _builtins.int = ...,
+        signal: _control_pb2.Signal | None = ...,
+        paused: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "signal", b"signal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "input", b"input", "namespace", b"namespace", "request_id", b"request_id", "wait_millis", b"wait_millis", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "id_conflict_policy", b"id_conflict_policy", "id_reuse_policy", b"id_reuse_policy", "input", b"input", "namespace", b"namespace", "paused", b"paused", "priority", b"priority", "request_id", b"request_id", "signal", b"signal", "wait_millis", b"wait_millis", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartExecutionRequest: _TypeAlias = StartExecutionRequest  # noqa: Y015
+
+@_typing.final
+class StartExecutionsRequest(_message.Message):
+    """Starts many executions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartExecutionRequest]:
+        """At most 1,000, and 4 MiB together."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___StartExecutionRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartExecutionsRequest: _TypeAlias = StartExecutionsRequest  # noqa: Y015
+
+@_typing.final
+class StartExecutionsResponse(_message.Message):
+    """What became of each, in order of the requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartExecutionsResult]:
+        """One for each request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___StartExecutionsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartExecutionsResponse: _TypeAlias = StartExecutionsResponse  # noqa: Y015
+
+@_typing.final
+class StartExecutionsResult(_message.Message):
+    """What became of one request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def started(self) -> Global___StartExecutionResponse:
+        """It runs, or has ended."""
+
+    @_builtins.property
+    def refused(self) -> _failure_pb2.Failure:
+        """It was refused."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___StartExecutionResponse | None = ...,
+        refused: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refused", b"refused", "started", b"started"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refused", b"refused", "started", b"started"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["started", "refused"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___StartExecutionsResult: _TypeAlias = StartExecutionsResult  # noqa: Y015
 
 @_typing.final
 class StartExecutionResponse(_message.Message):
@@ -277,6 +604,8 @@ class ListExecutionsRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where to look. Empty means "default"."""
     workflow: _builtins.str
@@ -286,7 +615,13 @@ class ListExecutionsRequest(_message.Message):
     page_size: _builtins.int
     """At most this many. Zero means 50; more than 500 is read as 500."""
     page_token: _builtins.str
-    """From an earlier response; empty for the first page."""
+    """From an earlier response to the same question; empty for the first page."""
+    order: Global___ExecutionOrder.ValueType
+    """Unspecified: the newest first."""
+    @_builtins.property
+    def filter(self) -> _control_pb2.ExecutionFilter:
+        """Only these, in addition to the fields above."""
+
     def __init__(
         self,
         *,
@@ -295,10 +630,12 @@ class ListExecutionsRequest(_message.Message):
         status: _execution_pb2.ExecutionStatus.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _control_pb2.ExecutionFilter | None = ...,
+        order: Global___ExecutionOrder.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "namespace", b"namespace", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -385,6 +722,81 @@ class WatchExecutionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchExecutionResponse: _TypeAlias = WatchExecutionResponse  # noqa: Y015
+
+@_typing.final
+class GetOrchestratorRequest(_message.Message):
+    """Asks how the orchestrator does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrchestratorRequest: _TypeAlias = GetOrchestratorRequest  # noqa: Y015
+
+@_typing.final
+class GetOrchestratorResponse(_message.Message):
+    """How the orchestrator does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORCHESTRATOR_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    STORE_TROUBLE_FIELD_NUMBER: _builtins.int
+    SAVED_BY_SWEEP_FIELD_NUMBER: _builtins.int
+    LEAKED_SLOTS_FIELD_NUMBER: _builtins.int
+    SWEPT_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    orchestrator_id: _builtins.str
+    """Names the process, unique per start."""
+    epoch: _builtins.int
+    """Its fencing epoch."""
+    running: _builtins.int
+    """Executions that it runs."""
+    suspended: _builtins.int
+    """Open executions that it does not run at this moment."""
+    store_trouble: _builtins.str
+    """Why, if its store refuses writes. Empty: it does not."""
+    saved_by_sweep: _builtins.int
+    """Open executions that had neither a timer, an attempt, a wait nor a pause and were woken by the sweep. Must stay 0."""
+    leaked_slots: _builtins.int
+    """Places under concurrency keys that had no open execution and were freed. Must stay 0."""
+    @_builtins.property
+    def swept_at(self) -> _timestamp_pb2.Timestamp:
+        """When the sweep last looked."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it runs."""
+
+    def __init__(
+        self,
+        *,
+        orchestrator_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        running: _builtins.int = ...,
+        suspended: _builtins.int = ...,
+        store_trouble: _builtins.str = ...,
+        saved_by_sweep: _builtins.int = ...,
+        leaked_slots: _builtins.int = ...,
+        swept_at: _timestamp_pb2.Timestamp | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "swept_at", b"swept_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "leaked_slots", b"leaked_slots", "orchestrator_id", b"orchestrator_id", "running", b"running", "saved_by_sweep", b"saved_by_sweep", "started_at", b"started_at", "store_trouble", b"store_trouble", "suspended", b"suspended", "swept_at", b"swept_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrchestratorResponse: _TypeAlias = GetOrchestratorResponse  # noqa: Y015
 
 @_typing.final
 class GetMeshRequest(_message.Message):

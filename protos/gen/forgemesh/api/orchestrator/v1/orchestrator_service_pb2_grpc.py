@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from forgemesh.api.orchestrator.v1 import control_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2
 from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -40,6 +41,16 @@ class OrchestratorServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionResponse.FromString,
                 _registered_method=True)
+        self.ValidateDefinition = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ValidateDefinition',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionResponse.FromString,
+                _registered_method=True)
+        self.GetDefinition = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/GetDefinition',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.FromString,
+                _registered_method=True)
         self.ListDefinitions = channel.unary_unary(
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/ListDefinitions',
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsRequest.SerializeToString,
@@ -49,6 +60,11 @@ class OrchestratorServiceStub(object):
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecution',
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionResponse.FromString,
+                _registered_method=True)
+        self.StartExecutions = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecutions',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.FromString,
                 _registered_method=True)
         self.GetExecution = channel.unary_unary(
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/GetExecution',
@@ -64,6 +80,76 @@ class OrchestratorServiceStub(object):
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/WatchExecution',
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionResponse.FromString,
+                _registered_method=True)
+        self.ExplainExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ExplainExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ListCheckpoints',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.PauseExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/PauseExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionResponse.FromString,
+                _registered_method=True)
+        self.ResumeExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ResumeExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionResponse.FromString,
+                _registered_method=True)
+        self.CancelExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/CancelExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionResponse.FromString,
+                _registered_method=True)
+        self.TerminateExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/TerminateExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionResponse.FromString,
+                _registered_method=True)
+        self.SignalExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/SignalExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionResponse.FromString,
+                _registered_method=True)
+        self.ResolveIncident = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ResolveIncident',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentResponse.FromString,
+                _registered_method=True)
+        self.ForkExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ForkExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionResponse.FromString,
+                _registered_method=True)
+        self.ControlExecutions = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ControlExecutions',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsResponse.FromString,
+                _registered_method=True)
+        self.DeleteExecution = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/DeleteExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionResponse.FromString,
+                _registered_method=True)
+        self.ExportExecution = channel.unary_stream(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ExportExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionResponse.FromString,
+                _registered_method=True)
+        self.ImportExecution = channel.stream_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/ImportExecution',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionResponse.FromString,
+                _registered_method=True)
+        self.GetOrchestrator = channel.unary_unary(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/GetOrchestrator',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorResponse.FromString,
                 _registered_method=True)
         self.GetMesh = channel.unary_unary(
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/GetMesh',
@@ -85,6 +171,20 @@ class OrchestratorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ValidateDefinition(self, request, context):
+        """Checks a definition as RegisterDefinition does, also against the plugins that are published now, and keeps nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDefinition(self, request, context):
+        """One definition with its source.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDefinitions(self, request, context):
         """The definitions of a namespace, by name and version, newest version first. Without their sources.
         """
@@ -95,6 +195,13 @@ class OrchestratorServiceServicer(object):
     def StartExecution(self, request, context):
         """Starts an execution and answers once its start is durable. The same request id always gets the same answer.
         The caller's `traceparent` metadata, if sampled, becomes the parent of the execution's trace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartExecutions(self, request, context):
+        """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,6 +229,104 @@ class OrchestratorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainExecution(self, request, context):
+        """Why an execution does not move, and when it will: from the engine's own state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """The points from which an execution can be forked, in order of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseExecution(self, request, context):
+        """Starts nothing new in an execution until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeExecution(self, request, context):
+        """Lets a paused execution go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelExecution(self, request, context):
+        """Stops an execution: what runs is taken back, then what it did is undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TerminateExecution(self, request, context):
+        """Ends an execution at once; nothing is undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignalExecution(self, request, context):
+        """Sends a signal to an execution; it is kept until a step waits for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveIncident(self, request, context):
+        """Decides what becomes of a step that waits for a person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkExecution(self, request, context):
+        """Starts a new execution with the results that another one had at a checkpoint. That one stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ControlExecutions(self, request, context):
+        """Does the same to many executions; what cannot be done to one does not hold up the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExecution(self, request, context):
+        """Forgets an execution that has ended, with its history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportExecution(self, request, context):
+        """One execution as a file that another mesh can import: an ExecutionArchive, serialised and cut into pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportExecution(self, request_iterator, context):
+        """Takes over an execution that another mesh has exported. One that has not ended arrives paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrchestrator(self, request, context):
+        """How this orchestrator does: what it runs, what it could not, and what its sweeps had to save.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMesh(self, request, context):
         """Where the other services of this mesh listen.
         """
@@ -137,6 +342,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionResponse.SerializeToString,
             ),
+            'ValidateDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateDefinition,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionResponse.SerializeToString,
+            ),
+            'GetDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDefinition,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.SerializeToString,
+            ),
             'ListDefinitions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDefinitions,
                     request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsRequest.FromString,
@@ -146,6 +361,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.StartExecution,
                     request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionResponse.SerializeToString,
+            ),
+            'StartExecutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartExecutions,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.SerializeToString,
             ),
             'GetExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExecution,
@@ -161,6 +381,76 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.WatchExecution,
                     request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionResponse.SerializeToString,
+            ),
+            'ExplainExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'PauseExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionResponse.SerializeToString,
+            ),
+            'ResumeExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionResponse.SerializeToString,
+            ),
+            'CancelExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionResponse.SerializeToString,
+            ),
+            'TerminateExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.TerminateExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionResponse.SerializeToString,
+            ),
+            'SignalExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionResponse.SerializeToString,
+            ),
+            'ResolveIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveIncident,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentResponse.SerializeToString,
+            ),
+            'ForkExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionResponse.SerializeToString,
+            ),
+            'ControlExecutions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ControlExecutions,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsResponse.SerializeToString,
+            ),
+            'DeleteExecution': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionResponse.SerializeToString,
+            ),
+            'ExportExecution': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionResponse.SerializeToString,
+            ),
+            'ImportExecution': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportExecution,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionResponse.SerializeToString,
+            ),
+            'GetOrchestrator': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrchestrator,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorResponse.SerializeToString,
             ),
             'GetMesh': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMesh,
@@ -196,6 +486,60 @@ class OrchestratorService(object):
             '/forgemesh.api.orchestrator.v1.OrchestratorService/RegisterDefinition',
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionRequest.SerializeToString,
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RegisterDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ValidateDefinition',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ValidateDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/GetDefinition',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -250,6 +594,33 @@ class OrchestratorService(object):
             '/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecution',
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionRequest.SerializeToString,
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecutions',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -331,6 +702,384 @@ class OrchestratorService(object):
             '/forgemesh.api.orchestrator.v1.OrchestratorService/WatchExecution',
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionRequest.SerializeToString,
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ExplainExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExplainExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ListCheckpoints',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/PauseExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.PauseExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ResumeExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResumeExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/CancelExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.CancelExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TerminateExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/TerminateExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.TerminateExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/SignalExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.SignalExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ResolveIncident',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ResolveIncidentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ForkExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ForkExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ControlExecutions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ControlExecutions',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ControlExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/DeleteExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.DeleteExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportExecution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ExportExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ExportExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportExecution(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/ImportExecution',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_control__pb2.ImportExecutionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrchestrator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/GetOrchestrator',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetOrchestratorResponse.FromString,
             options,
             channel_credentials,
             insecure,

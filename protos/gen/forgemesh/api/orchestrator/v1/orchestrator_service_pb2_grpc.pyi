@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.orchestrator.v1 import control_pb2 as _control_pb2
 from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as _orchestrator_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -38,12 +39,18 @@ class OrchestratorServiceStub:
     same version is refused with DEFINITION_CONFLICT. A broken one is refused with DEFINITION_INVALID and every
     violation, each with its line and column.
     """
+    ValidateDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ValidateDefinitionRequest, _orchestrator_service_pb2.ValidateDefinitionResponse]
+    """Checks a definition as RegisterDefinition does, also against the plugins that are published now, and keeps nothing."""
+    GetDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDefinitionRequest, _orchestrator_service_pb2.GetDefinitionResponse]
+    """One definition with its source."""
     ListDefinitions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDefinitionsRequest, _orchestrator_service_pb2.ListDefinitionsResponse]
     """The definitions of a namespace, by name and version, newest version first. Without their sources."""
     StartExecution: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionRequest, _orchestrator_service_pb2.StartExecutionResponse]
     """Starts an execution and answers once its start is durable. The same request id always gets the same answer.
     The caller's `traceparent` metadata, if sampled, becomes the parent of the execution's trace.
     """
+    StartExecutions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionsRequest, _orchestrator_service_pb2.StartExecutionsResponse]
+    """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
     GetExecution: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetExecutionRequest, _orchestrator_service_pb2.GetExecutionResponse]
     """One execution with its steps."""
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListExecutionsRequest, _orchestrator_service_pb2.ListExecutionsResponse]
@@ -52,6 +59,34 @@ class OrchestratorServiceStub:
     """The events of an execution from a sequence number on: those that exist, then each new one once it is durable.
     Ends after the execution's last event. Watching again from the next number sees no gap and no repetition.
     """
+    ExplainExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.ExplainExecutionRequest, _control_pb2.ExplainExecutionResponse]
+    """Why an execution does not move, and when it will: from the engine's own state."""
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListCheckpointsRequest, _control_pb2.ListCheckpointsResponse]
+    """The points from which an execution can be forked, in order of time."""
+    PauseExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.PauseExecutionRequest, _control_pb2.PauseExecutionResponse]
+    """Starts nothing new in an execution until it is resumed."""
+    ResumeExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeExecutionRequest, _control_pb2.ResumeExecutionResponse]
+    """Lets a paused execution go on."""
+    CancelExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.CancelExecutionRequest, _control_pb2.CancelExecutionResponse]
+    """Stops an execution: what runs is taken back, then what it did is undone."""
+    TerminateExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.TerminateExecutionRequest, _control_pb2.TerminateExecutionResponse]
+    """Ends an execution at once; nothing is undone."""
+    SignalExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.SignalExecutionRequest, _control_pb2.SignalExecutionResponse]
+    """Sends a signal to an execution; it is kept until a step waits for it."""
+    ResolveIncident: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResolveIncidentRequest, _control_pb2.ResolveIncidentResponse]
+    """Decides what becomes of a step that waits for a person."""
+    ForkExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.ForkExecutionRequest, _control_pb2.ForkExecutionResponse]
+    """Starts a new execution with the results that another one had at a checkpoint. That one stays as it is."""
+    ControlExecutions: _grpc.UnaryUnaryMultiCallable[_control_pb2.ControlExecutionsRequest, _control_pb2.ControlExecutionsResponse]
+    """Does the same to many executions; what cannot be done to one does not hold up the others."""
+    DeleteExecution: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeleteExecutionRequest, _control_pb2.DeleteExecutionResponse]
+    """Forgets an execution that has ended, with its history."""
+    ExportExecution: _grpc.UnaryStreamMultiCallable[_control_pb2.ExportExecutionRequest, _control_pb2.ExportExecutionResponse]
+    """One execution as a file that another mesh can import: an ExecutionArchive, serialised and cut into pieces."""
+    ImportExecution: _grpc.StreamUnaryMultiCallable[_control_pb2.ImportExecutionRequest, _control_pb2.ImportExecutionResponse]
+    """Takes over an execution that another mesh has exported. One that has not ended arrives paused."""
+    GetOrchestrator: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetOrchestratorRequest, _orchestrator_service_pb2.GetOrchestratorResponse]
+    """How this orchestrator does: what it runs, what it could not, and what its sweeps had to save."""
     GetMesh: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMeshRequest, _orchestrator_service_pb2.GetMeshResponse]
     """Where the other services of this mesh listen."""
 
@@ -65,12 +100,18 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     same version is refused with DEFINITION_CONFLICT. A broken one is refused with DEFINITION_INVALID and every
     violation, each with its line and column.
     """
+    ValidateDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ValidateDefinitionRequest, _orchestrator_service_pb2.ValidateDefinitionResponse]  # type: ignore[assignment]
+    """Checks a definition as RegisterDefinition does, also against the plugins that are published now, and keeps nothing."""
+    GetDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDefinitionRequest, _orchestrator_service_pb2.GetDefinitionResponse]  # type: ignore[assignment]
+    """One definition with its source."""
     ListDefinitions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDefinitionsRequest, _orchestrator_service_pb2.ListDefinitionsResponse]  # type: ignore[assignment]
     """The definitions of a namespace, by name and version, newest version first. Without their sources."""
     StartExecution: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionRequest, _orchestrator_service_pb2.StartExecutionResponse]  # type: ignore[assignment]
     """Starts an execution and answers once its start is durable. The same request id always gets the same answer.
     The caller's `traceparent` metadata, if sampled, becomes the parent of the execution's trace.
     """
+    StartExecutions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionsRequest, _orchestrator_service_pb2.StartExecutionsResponse]  # type: ignore[assignment]
+    """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
     GetExecution: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetExecutionRequest, _orchestrator_service_pb2.GetExecutionResponse]  # type: ignore[assignment]
     """One execution with its steps."""
     ListExecutions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListExecutionsRequest, _orchestrator_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
@@ -79,6 +120,34 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """The events of an execution from a sequence number on: those that exist, then each new one once it is durable.
     Ends after the execution's last event. Watching again from the next number sees no gap and no repetition.
     """
+    ExplainExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.ExplainExecutionRequest, _control_pb2.ExplainExecutionResponse]  # type: ignore[assignment]
+    """Why an execution does not move, and when it will: from the engine's own state."""
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_control_pb2.ListCheckpointsRequest, _control_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """The points from which an execution can be forked, in order of time."""
+    PauseExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.PauseExecutionRequest, _control_pb2.PauseExecutionResponse]  # type: ignore[assignment]
+    """Starts nothing new in an execution until it is resumed."""
+    ResumeExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeExecutionRequest, _control_pb2.ResumeExecutionResponse]  # type: ignore[assignment]
+    """Lets a paused execution go on."""
+    CancelExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.CancelExecutionRequest, _control_pb2.CancelExecutionResponse]  # type: ignore[assignment]
+    """Stops an execution: what runs is taken back, then what it did is undone."""
+    TerminateExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.TerminateExecutionRequest, _control_pb2.TerminateExecutionResponse]  # type: ignore[assignment]
+    """Ends an execution at once; nothing is undone."""
+    SignalExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.SignalExecutionRequest, _control_pb2.SignalExecutionResponse]  # type: ignore[assignment]
+    """Sends a signal to an execution; it is kept until a step waits for it."""
+    ResolveIncident: _aio.UnaryUnaryMultiCallable[_control_pb2.ResolveIncidentRequest, _control_pb2.ResolveIncidentResponse]  # type: ignore[assignment]
+    """Decides what becomes of a step that waits for a person."""
+    ForkExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.ForkExecutionRequest, _control_pb2.ForkExecutionResponse]  # type: ignore[assignment]
+    """Starts a new execution with the results that another one had at a checkpoint. That one stays as it is."""
+    ControlExecutions: _aio.UnaryUnaryMultiCallable[_control_pb2.ControlExecutionsRequest, _control_pb2.ControlExecutionsResponse]  # type: ignore[assignment]
+    """Does the same to many executions; what cannot be done to one does not hold up the others."""
+    DeleteExecution: _aio.UnaryUnaryMultiCallable[_control_pb2.DeleteExecutionRequest, _control_pb2.DeleteExecutionResponse]  # type: ignore[assignment]
+    """Forgets an execution that has ended, with its history."""
+    ExportExecution: _aio.UnaryStreamMultiCallable[_control_pb2.ExportExecutionRequest, _control_pb2.ExportExecutionResponse]  # type: ignore[assignment]
+    """One execution as a file that another mesh can import: an ExecutionArchive, serialised and cut into pieces."""
+    ImportExecution: _aio.StreamUnaryMultiCallable[_control_pb2.ImportExecutionRequest, _control_pb2.ImportExecutionResponse]  # type: ignore[assignment]
+    """Takes over an execution that another mesh has exported. One that has not ended arrives paused."""
+    GetOrchestrator: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetOrchestratorRequest, _orchestrator_service_pb2.GetOrchestratorResponse]  # type: ignore[assignment]
+    """How this orchestrator does: what it runs, what it could not, and what its sweeps had to save."""
     GetMesh: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMeshRequest, _orchestrator_service_pb2.GetMeshResponse]  # type: ignore[assignment]
     """Where the other services of this mesh listen."""
 
@@ -97,6 +166,22 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ValidateDefinition(
+        self,
+        request: _orchestrator_service_pb2.ValidateDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ValidateDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.ValidateDefinitionResponse]]:
+        """Checks a definition as RegisterDefinition does, also against the plugins that are published now, and keeps nothing."""
+
+    @_abc_1.abstractmethod
+    def GetDefinition(
+        self,
+        request: _orchestrator_service_pb2.GetDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.GetDefinitionResponse]]:
+        """One definition with its source."""
+
+    @_abc_1.abstractmethod
     def ListDefinitions(
         self,
         request: _orchestrator_service_pb2.ListDefinitionsRequest,
@@ -113,6 +198,14 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts an execution and answers once its start is durable. The same request id always gets the same answer.
         The caller's `traceparent` metadata, if sampled, becomes the parent of the execution's trace.
         """
+
+    @_abc_1.abstractmethod
+    def StartExecutions(
+        self,
+        request: _orchestrator_service_pb2.StartExecutionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.StartExecutionsResponse, _abc.Awaitable[_orchestrator_service_pb2.StartExecutionsResponse]]:
+        """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
 
     @_abc_1.abstractmethod
     def GetExecution(
@@ -139,6 +232,118 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """The events of an execution from a sequence number on: those that exist, then each new one once it is durable.
         Ends after the execution's last event. Watching again from the next number sees no gap and no repetition.
         """
+
+    @_abc_1.abstractmethod
+    def ExplainExecution(
+        self,
+        request: _control_pb2.ExplainExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ExplainExecutionResponse, _abc.Awaitable[_control_pb2.ExplainExecutionResponse]]:
+        """Why an execution does not move, and when it will: from the engine's own state."""
+
+    @_abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: _control_pb2.ListCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListCheckpointsResponse, _abc.Awaitable[_control_pb2.ListCheckpointsResponse]]:
+        """The points from which an execution can be forked, in order of time."""
+
+    @_abc_1.abstractmethod
+    def PauseExecution(
+        self,
+        request: _control_pb2.PauseExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.PauseExecutionResponse, _abc.Awaitable[_control_pb2.PauseExecutionResponse]]:
+        """Starts nothing new in an execution until it is resumed."""
+
+    @_abc_1.abstractmethod
+    def ResumeExecution(
+        self,
+        request: _control_pb2.ResumeExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ResumeExecutionResponse, _abc.Awaitable[_control_pb2.ResumeExecutionResponse]]:
+        """Lets a paused execution go on."""
+
+    @_abc_1.abstractmethod
+    def CancelExecution(
+        self,
+        request: _control_pb2.CancelExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CancelExecutionResponse, _abc.Awaitable[_control_pb2.CancelExecutionResponse]]:
+        """Stops an execution: what runs is taken back, then what it did is undone."""
+
+    @_abc_1.abstractmethod
+    def TerminateExecution(
+        self,
+        request: _control_pb2.TerminateExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TerminateExecutionResponse, _abc.Awaitable[_control_pb2.TerminateExecutionResponse]]:
+        """Ends an execution at once; nothing is undone."""
+
+    @_abc_1.abstractmethod
+    def SignalExecution(
+        self,
+        request: _control_pb2.SignalExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SignalExecutionResponse, _abc.Awaitable[_control_pb2.SignalExecutionResponse]]:
+        """Sends a signal to an execution; it is kept until a step waits for it."""
+
+    @_abc_1.abstractmethod
+    def ResolveIncident(
+        self,
+        request: _control_pb2.ResolveIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ResolveIncidentResponse, _abc.Awaitable[_control_pb2.ResolveIncidentResponse]]:
+        """Decides what becomes of a step that waits for a person."""
+
+    @_abc_1.abstractmethod
+    def ForkExecution(
+        self,
+        request: _control_pb2.ForkExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ForkExecutionResponse, _abc.Awaitable[_control_pb2.ForkExecutionResponse]]:
+        """Starts a new execution with the results that another one had at a checkpoint. That one stays as it is."""
+
+    @_abc_1.abstractmethod
+    def ControlExecutions(
+        self,
+        request: _control_pb2.ControlExecutionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ControlExecutionsResponse, _abc.Awaitable[_control_pb2.ControlExecutionsResponse]]:
+        """Does the same to many executions; what cannot be done to one does not hold up the others."""
+
+    @_abc_1.abstractmethod
+    def DeleteExecution(
+        self,
+        request: _control_pb2.DeleteExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DeleteExecutionResponse, _abc.Awaitable[_control_pb2.DeleteExecutionResponse]]:
+        """Forgets an execution that has ended, with its history."""
+
+    @_abc_1.abstractmethod
+    def ExportExecution(
+        self,
+        request: _control_pb2.ExportExecutionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ExportExecutionResponse], _abc.AsyncIterator[_control_pb2.ExportExecutionResponse]]:
+        """One execution as a file that another mesh can import: an ExecutionArchive, serialised and cut into pieces."""
+
+    @_abc_1.abstractmethod
+    def ImportExecution(
+        self,
+        request_iterator: _MaybeAsyncIterator[_control_pb2.ImportExecutionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ImportExecutionResponse, _abc.Awaitable[_control_pb2.ImportExecutionResponse]]:
+        """Takes over an execution that another mesh has exported. One that has not ended arrives paused."""
+
+    @_abc_1.abstractmethod
+    def GetOrchestrator(
+        self,
+        request: _orchestrator_service_pb2.GetOrchestratorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetOrchestratorResponse, _abc.Awaitable[_orchestrator_service_pb2.GetOrchestratorResponse]]:
+        """How this orchestrator does: what it runs, what it could not, and what its sweeps had to save."""
 
     @_abc_1.abstractmethod
     def GetMesh(
