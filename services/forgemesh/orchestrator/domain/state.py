@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Definition, Step
+from forgemesh.orchestrator.domain.definition import Definition, Group, Map, Parallel, Sequence, Step
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
+from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
 
 
 class Status(Enum):
     """Where an execution stands."""
 
+    QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSING = "PAUSING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    COMPENSATING = "COMPENSATING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TERMINATED = "TERMINATED"
+    TIMED_OUT = "TIMED_OUT"
+    COMPENSATED = "COMPENSATED"
+    COMPENSATION_FAILED = "COMPENSATION_FAILED"
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self in _ENDS
+
+
+_ENDS = frozenset(
+    {
+        Status.SUCCEEDED,
+        Status.FAILED,
+        Status.CANCELLED,
+        Status.TERMINATED,
+        Status.TIMED_OUT,
+        Status.COMPENSATED,
+        Status.COMPENSATION_FAILED,
+    }
+)
 
 
 class StepStatus(Enum):
@@ -25,6 +54,8 @@ class StepStatus(Enum):
     RUNNING = "RUNNING"
     BLOCKED = "BLOCKED"
     WAITING = "WAITING"
+    INCIDENT = "INCIDENT"
+    IN_DOUBT = "IN_DOUBT"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     SKIPPED = "SKIPPED"
@@ -32,49 +63,101 @@ class StepStatus(Enum):
 
     @property
     def final(self) -> bool:
+        """Whether it has ended."""
         return self in _FINAL
 
 
 _FINAL = frozenset({StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Scope:
-    """A sequence of steps that runs; `group` is None for the definition's own sequence."""
+    """
+    A sequence of steps that runs; `group` is None for the definition's own sequence.
+
+    `open` counts its steps whose turn has come and that have not ended; `behind` counts, of steps with several before
+    them, those that have not ended; `vars` are the variables that its own steps have set; `item` and `index` only in
+    an iteration of a map.
+    """
 
     path: str
-    steps: tuple[Step, ...]
+    steps: Sequence
     group: StepState | None
     outer: Scope | None
     begun: dict[str, StepState] = field(default_factory=dict)
-    index: int = 0
+    open: int = 0
+    turned: set[int] | None = None
+    behind: dict[int, int] | None = None
+    failed: bool = False
+    vars: dict[str, Payload] = field(default_factory=dict)
+    item: Payload | None = None
+    index: int = -1
 
     def path_of(self, index: int) -> str:
+        """The path of one of its steps."""
         return f"{self.path}/{self.steps[index].id}" if self.path else self.steps[index].id
+
+    @property
+    def name(self) -> str:
+        """The branch's name."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass(slots=True)
+class Branches:
+    """
+    How the branches of a group stand. `outputs` are by name, of those that ended well; `failures` in order of time;
+    `next` is the first branch that has not been opened.
+    """
+
+    count: int
+    limit: int
+    next: int = 0
+    open: int = 0
+    succeeded: int = 0
+    outputs: dict[str, Payload] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
 class StepState:
-    """A step that has begun; times in Unix nanoseconds, 0 for not yet."""
+    """
+    A step that has begun; times in Unix nanoseconds, 0 for not yet.
+
+    `lost` counts attempts that say nothing about the call, `spent` those before the count began anew.
+    """
 
     path: str
     step: Step
     scope: Scope
     began_at: int
+    index: int = 0
     status: StepStatus = StepStatus.RUNNING
     ended_at: int = 0
     attempts: int = 0
     lost: int = 0
+    spent: int = 0
     next_at: int = 0
+    close_at: int = 0
     input: Payload | None = None
     output: Payload | None = None
     failure: Failure | None = None
     dispatch: e.Dispatch | None = None
     blocked: e.StepBlocked | None = None
     blocked_at: int = 0
-    branches: tuple[str, ...] = ()
-    open_branches: int = 0
-    stopping: Failure | None = None
+    started: e.AttemptStarted | None = None
+    """The newest attempt."""
+    branch_names: tuple[str, ...] = ()
+    branches: Branches | None = None
+    items: tuple[Payload, ...] = ()
+    stopping: e.StopRequested | None = None
+    waits: e.WaitStarted | None = None
+    skipped: str = ""
+    taken: bool = False
+    compensates: StepState | None = None
+    """The step whose effect this one undoes."""
+    doubtful: bool = False
+    """It did not end well, and may have taken effect all the same."""
 
 
 @dataclass(slots=True)
@@ -82,9 +165,11 @@ class ExecutionState:
     """
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
 
-    What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `to_settle` (groups
-    with an ended branch; "" is the execution itself), `open_attempts` and `waiting` (next tries that are due later),
-    with `wakes` as a heap of when they are due; what has left `waiting` since is void in it.
+    What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `ready` (the same,
+    of those that need one of the execution's own places), `to_skip` (steps that cannot run any more), `to_settle`
+    (groups with an ended branch; "" is the execution itself), `to_set` (steps whose variables are to be set), and
+    `wakes` as a heap of when something is due: (moment, path). A wake counts only as long as the step at the path says
+    the same.
     """
 
     namespace: str
@@ -96,43 +181,87 @@ class ExecutionState:
     started_at: int = 0
     ended_at: int = 0
     last_at: int = 0
+    deadline: int = 0
     output: Payload | None = None
     failure: Failure | None = None
-    stopping: Failure | None = None
+    stopping: e.StopRequested | None = None
+    pause: e.PauseRequested | None = None
+    paused_at: int = 0
+    cancel: e.CancelRequested | None = None
+    compensating: bool = False
+    left_to_do: tuple[str, ...] = ()
+    vars_set: bool = False
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)
     to_begin: dict[str, tuple[Scope, int]] = field(default_factory=dict)
+    ready: dict[str, tuple[Scope, int]] = field(default_factory=dict)
+    to_skip: dict[str, tuple[Scope, int]] = field(default_factory=dict)
     to_settle: dict[str, None] = field(default_factory=dict)
+    to_set: dict[str, StepState] = field(default_factory=dict)
     open_attempts: dict[str, StepState] = field(default_factory=dict)
     waiting: dict[str, StepState] = field(default_factory=dict)
+    """Whose next attempt is due later."""
+    waits: dict[str, StepState] = field(default_factory=dict)
+    """Wait steps that have begun."""
+    incidents: dict[str, StepState] = field(default_factory=dict)
     wakes: list[tuple[int, str]] = field(default_factory=list)
+    signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
+    """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
+    signal_ids: dict[str, int] = field(default_factory=dict)
+    """Every signal id that has come, and with which event."""
+    taken: dict[str, e.ResultTaken] = field(default_factory=dict)
+    undoable: list[StepState] = field(default_factory=list)
+    """Steps whose effect may have to be undone, in order of their end."""
+    ended_steps: int = 0
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return self.started.trace_id.hex() if self.started is not None else ""
 
     def is_stopping(self, scope: Scope | None) -> bool:
-        """Whether something around `scope` is failing, so that nothing new starts in it."""
+        """Whether something around `scope` is ending early, so that nothing new starts in it."""
+        if self.stopping is not None:
+            return True
         while scope is not None:
             if scope.group is not None and scope.group.stopping is not None:
                 return True
             scope = scope.outer
-        return self.stopping is not None
+        return False
+
+    def scopes_from(self, scope: Scope | None) -> Iterator[Scope]:
+        """`scope` and those around it, the innermost first."""
+        while scope is not None:
+            yield scope
+            scope = scope.outer
 
     def output_of(self, state: StepState) -> Payload:
         """What later steps see of an ended step; that of a group is worked out when it is first asked for."""
         if state.output is None:
-            state.output = self._group_output(state)
+            state.output = self._group_output(state) if state.branches is not None else NULL
         return state.output
 
-    def _group_output(self, state: StepState) -> Payload:
-        outputs = {name: self._branch_output(f"{state.path}/{name}") for name in state.branches}
-        if state.step.kind == "switch":
-            return next(iter(outputs.values()))
-        parts: dict[str, object] = {}
-        for name, output in outputs.items():
-            try:
-                parts[name] = output.raw()
-            except ValueError as error:
-                raise ValueError(f"branch {name!r}: {error}") from error
-        return json_payload(parts)
+    def _group_output(self, group: StepState) -> Payload:
+        assert group.branches is not None
+        outputs = group.branches.outputs
+        if isinstance(group.step, Map):
+            names: Iterator[str] | tuple[str, ...] = (str(index) for index in range(group.branches.count))
+            return json_payload([_part(name, outputs) for name in names])
+        if isinstance(group.step, Parallel):
+            return json_payload({name: _part(name, outputs) for name in group.branch_names})
+        return next(iter(outputs.values()), NULL)
 
-    def _branch_output(self, path: str) -> Payload:
-        scope = self.scopes[path]
-        return self.output_of(scope.begun[scope.steps[-1].id])
+
+def _part(name: str, outputs: dict[str, Payload]) -> object:
+    output = outputs.get(name)
+    if output is None:
+        return None
+    try:
+        return output.raw()
+    except ValueError as error:
+        raise ValueError(f"branch {name!r}: {error}") from error
+
+
+def max_open(group: Group) -> int:
+    """How many branches of the group run at once; 0 is all of them."""
+    return group.max_concurrency if isinstance(group, Parallel | Map) else 0
