@@ -171,10 +171,10 @@ class OrchestratorLost(Fault):
     code = Code.UNAVAILABLE
     reason = "ORCHESTRATOR_LOST"
 
-    def __init__(self, step_path: str, attempt: int) -> None:
+    def __init__(self, step_path: str, attempt: int, *, sent: bool = True) -> None:
         super().__init__(
             f"the orchestrator died while attempt {attempt} at {step_path!r} was open",
-            {"step_path": step_path, "attempt": str(attempt)},
+            {"step_path": step_path, "attempt": str(attempt), "sent": str(sent)},
         )
 
 
@@ -183,4 +183,170 @@ class Cancelled(Fault):
     reason = "CANCELLED"
 
     def __init__(self, step_path: str) -> None:
-        super().__init__(f"{step_path!r} was cancelled by a failure beside it", {"step_path": step_path})
+        super().__init__(f"{step_path!r} was cancelled by the end of what is around it", {"step_path": step_path})
+
+
+class Interrupted(Fault):
+    code = Code.CANCELLED
+    reason = "INTERRUPTED"
+
+    def __init__(self, step_path: str) -> None:
+        super().__init__(
+            f"{step_path!r} was taken back by a pause; it is tried again after it", {"step_path": step_path}
+        )
+
+
+class InDoubt(Fault):
+    code = Code.ABORTED
+    reason = "IN_DOUBT"
+
+    def __init__(self, step_path: str, attempt: int, cause: str) -> None:
+        super().__init__(
+            f"whether attempt {attempt} at {step_path!r} took effect is not known ({cause}), and the step is not"
+            f" idempotent; look at its effect, then decide with `forgemesh execution resolve EXECUTION {step_path}`",
+            {"step_path": step_path, "attempt": str(attempt), "cause": cause},
+        )
+
+
+class BranchesFailed(Fault):
+    code = Code.ABORTED
+    reason = "BRANCHES_FAILED"
+
+    def __init__(self, step_path: str, failed: int, branches: int, failures: Sequence[str]) -> None:
+        listed = "; ".join(failures[:10])
+        more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
+        super().__init__(
+            f"{failed} of {branches} branches of {step_path!r} failed: {listed}{more}",
+            {"step_path": step_path, "failed": str(failed), "branches": str(branches), "failures": listed},
+        )
+
+
+class SignalTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "SIGNAL_TIMEOUT"
+
+    def __init__(self, step_path: str, signal: str, seconds: float) -> None:
+        super().__init__(
+            f"no signal {signal!r} came to {step_path!r} within its timeout of {seconds:g} s",
+            {"step_path": step_path, "signal": signal, "seconds": f"{seconds:g}"},
+        )
+
+
+class ExecutionCancelled(Fault):
+    code = Code.CANCELLED
+    reason = "EXECUTION_CANCELLED"
+
+    def __init__(self, execution_id: str, by: str, why: str) -> None:
+        whom, because = (f" by {by}" if by else ""), (f": {why}" if why else "")
+        super().__init__(
+            f"execution {execution_id!r} was cancelled{whom}{because}",
+            {"execution_id": execution_id, "by": by, "why": why},
+        )
+
+
+class ExecutionTerminated(Fault):
+    code = Code.CANCELLED
+    reason = "EXECUTION_TERMINATED"
+
+    def __init__(self, execution_id: str, by: str, why: str) -> None:
+        whom, because = (f" by {by}" if by else ""), (f": {why}" if why else "")
+        super().__init__(
+            f"execution {execution_id!r} was terminated{whom}{because}; nothing was undone",
+            {"execution_id": execution_id, "by": by, "why": why},
+        )
+
+
+class ExecutionState(Fault):
+    """What was asked for is not possible in the state in which the execution is."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "EXECUTION_STATE"
+
+    def __init__(self, execution_id: str, action: str, status: str, hint: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} is {status} and cannot be {action}; {hint}",
+            {"execution_id": execution_id, "action": action, "status": status, "hint": hint},
+        )
+
+
+class NoIncident(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_INCIDENT"
+
+    def __init__(self, execution_id: str, step_path: str, waiting: Sequence[str]) -> None:
+        listed = ", ".join(waiting)
+        hint = f"those that do: {listed}" if waiting else "no step of it does"
+        super().__init__(
+            f"step {step_path!r} of execution {execution_id!r} does not wait for a person; {hint}",
+            {"execution_id": execution_id, "step_path": step_path, "waiting": listed},
+        )
+
+
+class TooManySignals(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_SIGNALS"
+
+    def __init__(self, execution_id: str, limit: int) -> None:
+        super().__init__(
+            f"execution {execution_id!r} holds {limit} signals that no step has taken; send no more until it does",
+            {"execution_id": execution_id, "limit": str(limit)},
+            retry_after=1.0,
+        )
+
+
+class CheckpointNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "CHECKPOINT_NOT_FOUND"
+
+    def __init__(self, execution_id: str, checkpoint_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has no checkpoint {checkpoint_id!r}; see"
+            f" `forgemesh execution checkpoints {execution_id}`",
+            {"execution_id": execution_id, "checkpoint_id": checkpoint_id},
+        )
+
+
+class CheckpointSuperseded(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "CHECKPOINT_SUPERSEDED"
+
+    def __init__(self, execution_id: str, checkpoint_id: str, newest: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has gone on since checkpoint {checkpoint_id!r}, the newest is {newest!r}; to"
+            f" start again from the older one: forgemesh execution fork {execution_id} --from {checkpoint_id}",
+            {"execution_id": execution_id, "checkpoint_id": checkpoint_id, "newest": newest},
+        )
+
+
+class ConcurrencyExceeded(Fault):
+    code = Code.CANCELLED
+    reason = "CONCURRENCY_EXCEEDED"
+
+    def __init__(self, execution_id: str, key: str, limit: int) -> None:
+        super().__init__(
+            f"execution {execution_id!r} gave way to another one: of concurrency key {key!r} at most {limit} run at once",
+            {"execution_id": execution_id, "key": key, "limit": str(limit)},
+        )
+
+
+class ChildFailed(Fault):
+    code = Code.ABORTED
+    reason = "CHILD_FAILED"
+
+    def __init__(self, step_path: str, child_id: str, status: str, cause: str) -> None:
+        super().__init__(
+            f"execution {child_id!r}, which step {step_path!r} waited for, ended {status}: {cause}; see"
+            f" `forgemesh execution show {child_id}`",
+            {"step_path": step_path, "child_id": child_id, "status": status, "cause": cause},
+        )
+
+
+class ScheduleToCloseTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "SCHEDULE_TO_CLOSE_TIMEOUT"
+
+    def __init__(self, step_path: str, seconds: float) -> None:
+        super().__init__(
+            f"{step_path!r} took longer than its schedule_to_close of {seconds:g} s, pauses between attempts included",
+            {"step_path": step_path, "seconds": f"{seconds:g}"},
+        )

@@ -18,7 +18,7 @@ from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import MAX_INPUT
+from forgemesh.orchestrator.domain.payload import MAX_INPUT
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.payload import Payload

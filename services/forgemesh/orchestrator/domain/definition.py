@@ -129,7 +129,8 @@ class Call(Common):
 @dataclass(frozen=True, slots=True)
 class Sequence:
     """
-    Steps in order of declaration with the graph between them: `before[i]` and `following[i]` are indexes.
+    Steps in order of declaration with the graph between them: `before[i]` and `following[i]` are indexes, `first` those
+    with nothing before them.
 
     A step that names nothing in `after` follows the one before it in the list.
     """
@@ -137,6 +138,7 @@ class Sequence:
     steps: tuple[Step, ...]
     before: tuple[tuple[int, ...], ...] = ()
     following: tuple[tuple[int, ...], ...] = ()
+    first: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, steps: tuple[Step, ...], before: tuple[tuple[int, ...], ...]) -> Sequence:
@@ -144,7 +146,8 @@ class Sequence:
         for index, sources in enumerate(before):
             for source in sources:
                 following[source].append(index)
-        return cls(steps, before, tuple(tuple(targets) for targets in following))
+        first = tuple(index for index, sources in enumerate(before) if not sources)
+        return cls(steps, before, tuple(tuple(targets) for targets in following), first)
 
     @classmethod
     def in_order(cls, steps: tuple[Step, ...]) -> Sequence:

@@ -130,11 +130,16 @@ class VariablesSet(msgspec.Struct, frozen=True):
 
 
 class ResultTaken(msgspec.Struct, frozen=True):
-    """In a fork: the step at `path` had ended so in the origin and will not run again."""
+    """
+    In a fork: the step at `path` had ended so in the origin and will not run again.
+
+    `variables` are what the branches of a group had set.
+    """
 
     path: str
     output: Payload
     skipped: str = ""
+    variables: Mapping[str, Payload] = {}
 
 
 class AttemptStarted(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from forgemesh.faults import Code, Fault, code_of, reason_of
@@ -24,6 +24,10 @@ class Failure:
     def at(self, step_path: str) -> Failure:
         """The same failure, said to have arisen at `step_path` unless it already says where."""
         return self if self.step_path else replace(self, step_path=step_path)
+
+    def with_causes(self, causes: Sequence[Failure]) -> Failure:
+        """The same failure with others attached to it."""
+        return replace(self, causes=tuple(causes))
 
 
 def failure_of(fault: Fault, *, retryable: bool = False, step_path: str = "") -> Failure:

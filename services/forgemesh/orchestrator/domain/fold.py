@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from heapq import heappop, heappush
 from typing import Any
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Call, Definition, Step
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER
-from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState, StepStatus
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE
+from forgemesh.orchestrator.domain.scopes import (
+    begin_step,
+    end_step,
+    end_taken,
+    leave_waiting,
+    leave_waits,
+    merge_variables,
+    open_scope,
+    pass_on,
+    start_group,
+    wake,
+)
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
 
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
@@ -29,55 +40,160 @@ def apply(state: ExecutionState, event: e.Event) -> None:
     state.sequence = event.sequence
     state.last_at = event.at
     _FOLDS[type(event.fact)](state, event.fact, event.at)
+    if state.to_take:
+        end_taken(state, event.at)
 
 
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
-    state.started, state.started_at = fact, at
-    _open(state, "", state.definition.steps, None, None)
+    state.started, state.started_at, state.deadline = fact, at, fact.deadline
+    state.queued = fact.queued
+    state.status = _open_status(state)
+    state.vars_set = not state.definition.vars
+    open_scope(state, "", state.definition.steps, None, at)
+
+
+def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
+    state.queued = False
+    state.status = _open_status(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
-    state.status, state.output, state.ended_at = Status.SUCCEEDED, fact.output, at
-    state.to_settle.clear()
+    state.output = fact.output
+    _close(state, Status.SUCCEEDED, at)
 
 
 def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -> None:
-    state.status, state.failure, state.ended_at = Status.FAILED, fact.failure, at
-    state.to_settle.clear()
+    state.failure, state.left_to_do = fact.failure, fact.left_to_do
+    for step in state.steps.values():
+        if not step.status.final:
+            step.status, step.ended_at, step.next_at = StepStatus.CANCELLED, at, 0
+    _close(state, Status(fact.status or "FAILED"), at)
+
+
+def _close(state: ExecutionState, status: Status, at: int) -> None:
+    state.status, state.ended_at, state.queued, state.pause = status, at, False, None
+    for what_is_left in (
+        state.to_begin,
+        state.ready,
+        state.to_skip,
+        state.to_settle,
+        state.to_set,
+        state.open_attempts,
+        state.waiting,
+        state.waits,
+        state.listening,
+        state.incidents,
+        state.wakes,
+    ):
+        what_is_left.clear()
 
 
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
-    """Nothing follows from it by itself: the tries that were lost fail in events of their own."""
+    """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
+
+
+def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
+    if state.pause is None:
+        state.paused_at = at
+    state.pause, state.status = fact, Status.PAUSING
+
+
+def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
+    state.status = Status.PAUSED
+
+
+def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
+    if state.pause is not None and state.pause.hold_clock and state.deadline:
+        state.deadline += at - state.paused_at
+    state.pause = None
+    state.status = _open_status(state)
+
+
+def _open_status(state: ExecutionState) -> Status:
+    return Status.QUEUED if state.queued else Status.RUNNING
+
+
+def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
+    state.cancel, state.pause, state.status = fact, None, Status.CANCELLING
+
+
+def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
+    state.signals.setdefault(fact.name, []).append((state.sequence, fact))
+    if fact.signal_id:
+        state.signal_ids[fact.signal_id] = state.sequence
+
+
+def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
+    if not fact.path:
+        state.scopes[""].vars |= fact.values
+        state.vars_set = True
+        return
+    step = state.to_set.pop(fact.path)
+    step.scope.vars |= fact.values
+    pass_on(state, step, at)
+
+
+def _result_taken(state: ExecutionState, fact: e.ResultTaken, at: int) -> None:
+    state.taken[fact.path] = fact
+    if fact.path in state.to_begin or fact.path in state.ready:
+        state.to_take.append(fact.path)
 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
-    step = state.steps.get(fact.path) or _begin(state, fact.path, at)
-    _leave_waiting(state, fact.path)
+    step = state.steps.get(fact.path) or _begin_worker(state, fact.path, at)
+    leave_waiting(state, fact.path)
     step.status, step.next_at = StepStatus.RUNNING, 0
     step.attempts = fact.attempt
+    step.started = fact
     if fact.input is not None:
         step.input = fact.input
     state.open_attempts[fact.path] = step
 
 
+def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
+    if path.endswith(COMPENSATION):
+        undone = state.undoable[-1]
+        step = StepState(path, undone.step, undone.scope, at, undone.index, compensates=undone)
+        state.steps[path] = state.undoing = step
+        return step
+    step = begin_step(state, path, at)
+    if isinstance(step.step, Call) and step.step.timeouts.schedule_to_close is not None:
+        step.close_at = at + int(step.step.timeouts.schedule_to_close * SECOND)
+        wake(state, step.close_at, path)
+    return step
+
+
 def _attempt_succeeded(state: ExecutionState, fact: e.AttemptSucceeded, at: int) -> None:
     step = _close_attempt(state, fact.path)
     step.dispatch, step.failure, step.output = fact.dispatch, None, fact.output
-    _end(state, step, StepStatus.SUCCEEDED, at)
+    end_step(state, step, StepStatus.SUCCEEDED, at)
 
 
 def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> None:
     step = _close_attempt(state, fact.path)
     step.dispatch, step.failure = fact.dispatch, fact.failure
     step.lost += fact.failure.reason in FAILOVER
+    step.spent += fact.failure.reason == INTERRUPTED
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
-        heappush(state.wakes, (fact.next_at, fact.path))
-    elif fact.failure.code == Code.CANCELLED and state.is_stopping(step.scope):
-        _end(state, step, StepStatus.CANCELLED, at)
+        wake(state, fact.next_at, fact.path)
+        return
+    step.doubtful = fate_unknown(fact)
+    if fact.incident:
+        step.status = StepStatus.IN_DOUBT if fact.incident == StepStatus.IN_DOUBT.value else StepStatus.INCIDENT
+        state.incidents[fact.path] = step
+    elif fact.failure.code == Code.CANCELLED and state.is_stopping(step.scope) and step.compensates is None:
+        end_step(state, step, StepStatus.CANCELLED, at)
     else:
-        _end(state, step, StepStatus.FAILED, at)
+        end_step(state, step, StepStatus.FAILED, at)
+
+
+def fate_unknown(fact: e.AttemptFailed) -> bool:
+    """Whether the call may have had its effect although the attempt failed."""
+    if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
+        return fact.failure.metadata.get("sent") != "False"
+    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch is not None and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -90,115 +206,141 @@ def _step_unblocked(state: ExecutionState, fact: e.StepUnblocked, at: int) -> No
     step.status, step.blocked, step.blocked_at = StepStatus.RUNNING, None, 0
 
 
+def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> None:
+    step = begin_step(state, fact.path, at)
+    step.status, step.failure = StepStatus.INCIDENT, fact.failure
+    state.incidents[fact.path] = step
+
+
+def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
+    step = state.incidents.pop(fact.path)
+    if fact.action == "retry" and not step.attempts and fact.payload is None:
+        del state.steps[fact.path], step.scope.begun[step.step.id]
+        state.to_begin[fact.path] = (step.scope, step.index)
+    elif fact.action == "retry":
+        step.spent, step.close_at = step.attempts - step.lost, 0
+        if fact.payload is not None:
+            step.input = fact.payload
+        step.status, step.next_at = StepStatus.WAITING, max(at, 1)
+        state.waiting[fact.path] = step
+        wake(state, step.next_at, fact.path)
+    elif fact.action == "complete":
+        step.failure, step.doubtful = None, False
+        step.output = fact.payload if fact.payload is not None else NULL
+        end_step(state, step, StepStatus.SUCCEEDED, at)
+    else:
+        end_step(state, step, StepStatus.FAILED, at)
+
+
 def _group_started(state: ExecutionState, fact: e.GroupStarted, at: int) -> None:
-    group = _begin(state, fact.path, at)
-    assert not isinstance(group.step, Call)
-    group.branches, group.open_branches = fact.branches, len(fact.branches)
-    declared = {branch.name: branch for branch in group.step.branches}
-    for name in fact.branches:
-        _open(state, f"{fact.path}/{name}", declared[name].steps, group, group.scope)
+    start_group(state, begin_step(state, fact.path, at), fact, at)
 
 
 def _group_succeeded(state: ExecutionState, fact: e.GroupSucceeded, at: int) -> None:
-    _end(state, state.steps[fact.path], StepStatus.SUCCEEDED, at)
+    group = state.steps[fact.path]
+    group.failure = None
+    merge_variables(state, group)
+    end_step(state, group, StepStatus.SUCCEEDED, at)
+
+
+def _wait_started(state: ExecutionState, fact: e.WaitStarted, at: int) -> None:
+    step = begin_step(state, fact.path, at)
+    step.status, step.waits = StepStatus.WAITING, fact
+    state.waits[fact.path] = step
+    if fact.signal:
+        state.listening.setdefault(fact.signal, {})[fact.path] = step
+    if fact.until:
+        wake(state, fact.until, fact.path)
+
+
+def _wait_ended(state: ExecutionState, fact: e.WaitEnded, at: int) -> None:
+    step = state.steps[fact.path]
+    step.output = fact.output
+    if fact.signal and step.waits is not None:
+        kept = state.signals[step.waits.signal]
+        kept[:] = [entry for entry in kept if entry[0] != fact.signal]
+        if not kept:
+            del state.signals[step.waits.signal]
+    leave_waits(state, step)
+    end_step(state, step, StepStatus.SUCCEEDED, at)
 
 
 def _step_failed(state: ExecutionState, fact: e.StepFailed, at: int) -> None:
-    step = state.steps.get(fact.path) or _begin(state, fact.path, at)
+    step = state.steps.get(fact.path)
+    if step is None:
+        step = (
+            _begin_worker(state, fact.path, at)
+            if fact.path.endswith(COMPENSATION)
+            else begin_step(state, fact.path, at)
+        )
     step.failure = fact.failure
-    _end(state, step, StepStatus.FAILED, at)
+    if state.to_set.pop(fact.path, None) is not None:  # it had succeeded, and its variables could not be set
+        step.status = StepStatus.FAILED
+        pass_on(state, step, at)
+        return
+    end_step(state, step, StepStatus.FAILED, at)
 
 
 def _step_skipped(state: ExecutionState, fact: e.StepSkipped, at: int) -> None:
-    step = _begin(state, fact.path, at)
-    step.output = NULL
-    _end(state, step, StepStatus.SKIPPED, at)
+    step = state.steps.get(fact.path) or begin_step(state, fact.path, at)
+    step.output, step.skipped = NULL, fact.reason
+    end_step(state, step, StepStatus.SKIPPED, at)
 
 
 def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> None:
-    step = state.steps.get(fact.path) or _begin(state, fact.path, at)
-    _end(state, step, StepStatus.CANCELLED, at)
+    step = state.steps.get(fact.path) or begin_step(state, fact.path, at)
+    end_step(state, step, StepStatus.CANCELLED, at)
 
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if fact.path:
-        state.steps[fact.path].stopping = fact.failure
+        state.steps[fact.path].stopping = fact
     else:
-        state.stopping = fact.failure
+        state.stopping = fact
+    group = state.steps.get(fact.path)
     state.to_settle.pop(fact.path, None)
+    if group is not None and group.branches is not None and group.branches.open == 0:
+        state.to_settle[fact.path] = None
+
+
+def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
+    state.compensating, state.failure, state.status = True, fact.failure, Status.COMPENSATING
+    state.to_settle.clear()
 
 
 _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.ExecutionStarted: _execution_started,
+    e.ExecutionAdmitted: _execution_admitted,
     e.ExecutionSucceeded: _execution_succeeded,
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: _execution_recovered,
+    e.PauseRequested: _pause_requested,
+    e.ExecutionPaused: _execution_paused,
+    e.ExecutionResumed: _execution_resumed,
+    e.CancelRequested: _cancel_requested,
+    e.SignalReceived: _signal_received,
+    e.VariablesSet: _variables_set,
+    e.ResultTaken: _result_taken,
     e.AttemptStarted: _attempt_started,
     e.AttemptSucceeded: _attempt_succeeded,
     e.AttemptFailed: _attempt_failed,
     e.StepBlocked: _step_blocked,
     e.StepUnblocked: _step_unblocked,
+    e.IncidentOpened: _incident_opened,
+    e.IncidentResolved: _incident_resolved,
     e.GroupStarted: _group_started,
     e.GroupSucceeded: _group_succeeded,
+    e.WaitStarted: _wait_started,
+    e.WaitEnded: _wait_ended,
     e.StepFailed: _step_failed,
     e.StepSkipped: _step_skipped,
     e.StepCancelled: _step_cancelled,
     e.StopRequested: _stop_requested,
+    e.CompensationStarted: _compensation_started,
 }
-
-
-def _open(
-    state: ExecutionState, path: str, steps: tuple[Step, ...], group: StepState | None, outer: Scope | None
-) -> None:
-    scope = state.scopes[path] = Scope(path, steps, group, outer)
-    state.to_begin[scope.path_of(0)] = (scope, 0)
-
-
-def _begin(state: ExecutionState, path: str, at: int) -> StepState:
-    scope, index = state.to_begin.pop(path)
-    step = StepState(path, scope.steps[index], scope, at)
-    state.steps[path] = scope.begun[step.step.id] = step
-    return step
-
-
-def _leave_waiting(state: ExecutionState, path: str) -> None:
-    """Keep the heap's first wake a true one."""
-    if state.waiting.pop(path, None) is None:
-        return
-    while state.wakes:
-        at, first = state.wakes[0]
-        step = state.waiting.get(first)
-        if step is not None and step.next_at == at:
-            return
-        heappop(state.wakes)
 
 
 def _close_attempt(state: ExecutionState, path: str) -> StepState:
     step = state.open_attempts.pop(path)
     step.blocked, step.blocked_at = None, 0
     return step
-
-
-def _end(state: ExecutionState, step: StepState, status: StepStatus, at: int) -> None:
-    step.status, step.ended_at, step.next_at = status, at, 0
-    _leave_waiting(state, step.path)
-    state.to_settle.pop(step.path, None)
-    scope = step.scope
-    scope.index += 1
-    goes_on = status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED) and not state.is_stopping(scope)
-    if goes_on and scope.index < len(scope.steps):
-        state.to_begin[scope.path_of(scope.index)] = (scope, scope.index)
-    elif scope.group is None:
-        state.failure = step.failure if status is StepStatus.FAILED else None
-        state.to_settle[""] = None
-    else:
-        _end_branch(state, scope.group, step)
-
-
-def _end_branch(state: ExecutionState, group: StepState, last: StepState) -> None:
-    group.open_branches -= 1
-    if last.status is StepStatus.FAILED and group.failure is None:
-        group.failure = last.failure
-    fails_now = group.failure is not None and group.stopping is None and not state.is_stopping(group.scope)
-    if fails_now or group.open_branches == 0:
-        state.to_settle[group.path] = None

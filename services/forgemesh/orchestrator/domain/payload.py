@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from forgemesh.faults.workflow import PayloadTooLarge
+
 JSON = "application/json"
+MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a step's input or of an output: what one message carries, with room for the rest of it."""
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -54,6 +58,12 @@ class Payload(msgspec.Struct, frozen=True):
 def json_payload(value: object) -> Payload:
     """`value` as JSON. Raises TypeError or ValueError for what JSON cannot say."""
     return Payload(msgspec.json.encode(value))
+
+
+def check_size(payload: Payload, what: str) -> None:
+    """Raises PayloadTooLarge."""
+    if payload.size > MAX_INPUT:
+        raise PayloadTooLarge(what, payload.size, MAX_INPUT)
 
 
 NULL = Payload(b"null")

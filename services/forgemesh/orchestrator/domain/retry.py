@@ -14,6 +14,13 @@ RETRYABLE = frozenset(
 )
 FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"})
 """Reasons that say something about where the call ran and nothing about the call."""
+INTERRUPTED = "INTERRUPTED"
+"""An attempt that a pause took back: it never counts."""
+UNKNOWN_FATE = frozenset(
+    {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE_TO_CLOSE_TIMEOUT", "HEARTBEAT_TIMEOUT"}
+    | {"CANCELLED", INTERRUPTED}
+)
+"""Reasons after which a call that had been taken on may have had its effect all the same."""
 LONGEST_WISH = 86_400.0
 """Seconds that a failing side may ask us to wait."""
 

@@ -106,8 +106,8 @@ class Scope:
 @dataclass(slots=True)
 class Branches:
     """
-    How the branches of a group stand. `outputs` are by name, of those that ended well; `failures` in order of time;
-    `next` is the first branch that has not been opened.
+    How the branches of a group stand. `outputs` are by name, of those that ended well, as values or as the steps that
+    have them; `failures` in order of time; `next` is the first branch that has not been opened.
     """
 
     count: int
@@ -115,7 +115,7 @@ class Branches:
     next: int = 0
     open: int = 0
     succeeded: int = 0
-    outputs: dict[str, Payload] = field(default_factory=dict)
+    outputs: dict[str, Payload | StepState] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
 
 
@@ -150,6 +150,8 @@ class StepState:
     branch_names: tuple[str, ...] = ()
     branches: Branches | None = None
     items: tuple[Payload, ...] = ()
+    merged: dict[str, Payload] = field(default_factory=dict)
+    """Variables that the branches of a group have set."""
     stopping: e.StopRequested | None = None
     waits: e.WaitStarted | None = None
     skipped: str = ""
@@ -187,6 +189,7 @@ class ExecutionState:
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
     paused_at: int = 0
+    queued: bool = False
     cancel: e.CancelRequested | None = None
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
@@ -203,6 +206,8 @@ class ExecutionState:
     """Whose next attempt is due later."""
     waits: dict[str, StepState] = field(default_factory=dict)
     """Wait steps that have begun."""
+    listening: dict[str, dict[str, StepState]] = field(default_factory=dict)
+    """Those of them that wait for a signal, by its name."""
     incidents: dict[str, StepState] = field(default_factory=dict)
     wakes: list[tuple[int, str]] = field(default_factory=list)
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
@@ -210,8 +215,12 @@ class ExecutionState:
     signal_ids: dict[str, int] = field(default_factory=dict)
     """Every signal id that has come, and with which event."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
+    to_take: list[str] = field(default_factory=list)
+    """Steps whose turn has come and whose results were taken over; empty between events."""
     undoable: list[StepState] = field(default_factory=list)
-    """Steps whose effect may have to be undone, in order of their end."""
+    """Steps whose effect may have to be undone, in order of their end; while compensating, those that are left."""
+    undoing: StepState | None = None
+    """The compensation that runs."""
     ended_steps: int = 0
 
     @property
@@ -243,23 +252,23 @@ class ExecutionState:
 
     def _group_output(self, group: StepState) -> Payload:
         assert group.branches is not None
-        outputs = group.branches.outputs
         if isinstance(group.step, Map):
-            names: Iterator[str] | tuple[str, ...] = (str(index) for index in range(group.branches.count))
-            return json_payload([_part(name, outputs) for name in names])
+            return json_payload([self._part(group.branches, str(index)) for index in range(group.branches.count)])
         if isinstance(group.step, Parallel):
-            return json_payload({name: _part(name, outputs) for name in group.branch_names})
-        return next(iter(outputs.values()), NULL)
+            return json_payload({name: self._part(group.branches, name) for name in group.branch_names})
+        return next((self._of_branch(output) for output in group.branches.outputs.values()), NULL)
 
+    def _part(self, branches: Branches, name: str) -> object:
+        output = branches.outputs.get(name)
+        if output is None:
+            return None
+        try:
+            return self._of_branch(output).raw()
+        except ValueError as error:
+            raise ValueError(f"branch {name!r}: {error}") from error
 
-def _part(name: str, outputs: dict[str, Payload]) -> object:
-    output = outputs.get(name)
-    if output is None:
-        return None
-    try:
-        return output.raw()
-    except ValueError as error:
-        raise ValueError(f"branch {name!r}: {error}") from error
+    def _of_branch(self, output: Payload | StepState) -> Payload:
+        return self.output_of(output) if isinstance(output, StepState) else output
 
 
 def max_open(group: Group) -> int:

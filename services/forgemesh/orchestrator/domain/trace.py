@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Call, Definition
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.failure import Failure
 
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
+WAIT, PAUSE, INCIDENT, COMPENSATE = "wait", "pause", "incident", "compensate"
 
 
 @lru_cache(maxsize=8192)
@@ -61,6 +62,29 @@ class _Open:
     blocked: e.StepBlocked | None = None
     blocked_at: int = 0
     blocked_sequence: int = 0
+    child_id: str = ""
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Something that lasts and is no attempt: a span once it is over."""
+
+    key: tuple[str, ...]
+    parent: tuple[str, ...]
+    name: str
+    since: int
+    facts: tuple[tuple[str, str | int], ...] = ()
+
+    def over(self, at: int, failure: Failure | None = None) -> SpanFacts:
+        return SpanFacts(
+            key=self.key,
+            parent=self.parent,
+            name=self.name,
+            start=self.since,
+            end=at,
+            facts=self.facts,
+            failure=failure,
+        )
 
 
 @dataclass(slots=True)
@@ -68,8 +92,8 @@ class ExecutionTrace:
     """
     Turns events into finished spans; see docs/architecture.md for the model.
 
-    A try is a span named after its step, below its group or the run; a group is a span; so are a skipped step, a block
-    and the gap that a dead orchestrator left.
+    An attempt is a span named after its step, below its group or the run; a group is a span; so are a skipped step, a
+    block, a wait, a pause, an incident, the compensation and the gap that a dead orchestrator left.
     """
 
     execution_id: str
@@ -78,12 +102,8 @@ class ExecutionTrace:
     started_at: int = 0
     last_at: int = 0
     sequence: int = 0
-    _calls: Mapping[str, Call] = field(default_factory=dict)
     _open: dict[str, _Open] = field(default_factory=dict)
-    _groups: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._calls = dict(self.definition.calls())
+    _gaps: dict[tuple[str, str], _Gap] = field(default_factory=dict)
 
     def project(self, event: e.Event) -> list[SpanFacts]:
         """The spans that `event` finishes; to be called once for each event, in sequence."""
@@ -98,7 +118,7 @@ class ExecutionTrace:
         return [SpanFacts(key=(START,), parent=(RUN,), name=f"start {fact.workflow}", start=at, end=at)]
 
     def _attempt_started(self, fact: e.AttemptStarted, at: int) -> list[SpanFacts]:
-        self._open[fact.path] = _Open(fact.attempt, at)
+        self._open[fact.path] = _Open(fact.attempt, at, child_id=fact.child_id)
         return []
 
     def _step_blocked(self, fact: e.StepBlocked, at: int) -> list[SpanFacts]:
@@ -110,32 +130,37 @@ class ExecutionTrace:
     def _step_unblocked(self, fact: e.StepUnblocked, at: int) -> list[SpanFacts]:
         return self._unblock(fact.path, at)
 
-    def _group_started(self, fact: e.GroupStarted, at: int) -> list[SpanFacts]:
-        self._groups[fact.path] = (at, fact.branches)
-        return []
-
     def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> list[SpanFacts]:
         spans = self._unblock(fact.path, at)
-        opened = self._open.pop(fact.path)
-        call = self._calls[fact.path]
-        earlier = (ATTEMPT, fact.path, str(fact.attempt - 1))
-        span = SpanFacts(
-            key=(ATTEMPT, fact.path, str(fact.attempt)),
-            parent=self._around(fact.path),
-            name=fact.path.rpartition("/")[2],
-            start=fact.dispatch.at if fact.dispatch is not None else opened.began_at,
+        failure = fact.failure if isinstance(fact, e.AttemptFailed) else None
+        spans.append(self._attempt_span(fact.path, self._open.pop(fact.path), at, fact.dispatch, failure))
+        if isinstance(fact, e.AttemptFailed) and fact.incident:
+            self._begin_gap(INCIDENT, fact.path, "incident", at, (("reason", fact.incident),))
+        return spans
+
+    def _attempt_span(
+        self, path: str, opened: _Open, at: int, dispatch: e.Dispatch | None, failure: Failure | None
+    ) -> SpanFacts:
+        earlier = (ATTEMPT, path, str(opened.attempt - 1))
+        return SpanFacts(
+            key=(ATTEMPT, path, str(opened.attempt)),
+            parent=self._around(path),
+            name=path.rpartition("/")[2],
+            start=dispatch.at if dispatch is not None else opened.began_at,
             end=at,
-            facts=(
-                ("step", fact.path),
-                ("attempt", fact.attempt),
-                ("plugin", call.plugin_id),
-                ("operation", call.operation),
-            ),
-            dispatch=fact.dispatch,
-            failure=fact.failure if isinstance(fact, e.AttemptFailed) else None,
-            links=(Link(earlier, "previous_attempt"),) if fact.attempt > 1 else (),
+            facts=(("step", path), ("attempt", opened.attempt), *self._called(path, opened, dispatch)),
+            dispatch=dispatch,
+            failure=failure,
+            links=(Link(earlier, "previous_attempt"),) if opened.attempt > 1 else (),
         )
-        return [*spans, span]
+
+    def _called(self, path: str, opened: _Open, dispatch: e.Dispatch | None) -> tuple[tuple[str, str | int], ...]:
+        step = self.definition.step_at(path)
+        if not isinstance(step, Call):
+            return (("child", opened.child_id),)
+        target = step.compensate.target if path.endswith(COMPENSATION) and step.compensate else step.target
+        plugin = dispatch.plugin_id if dispatch is not None and dispatch.plugin_id else target.name
+        return (("plugin", plugin), ("operation", target.operation))
 
     def _unblock(self, path: str, at: int) -> list[SpanFacts]:
         opened = self._open[path]
@@ -153,33 +178,53 @@ class ExecutionTrace:
         )
         return [span]
 
-    def _group(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> list[SpanFacts]:
-        group = self._groups.pop(fact.path, None)
+    def _group_started(self, fact: e.GroupStarted, at: int) -> list[SpanFacts]:
+        self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at, (_branches(fact),))
+        return []
+
+    def _wait_started(self, fact: e.WaitStarted, at: int) -> list[SpanFacts]:
+        name = f"wait {fact.signal}" if fact.signal else "wait"
+        self._begin_gap(WAIT, fact.path, name, at)
+        return []
+
+    def _wait_ended(self, fact: e.WaitEnded, at: int) -> list[SpanFacts]:
+        return self._end_gap(WAIT, fact.path, at)
+
+    def _step_ended(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> list[SpanFacts]:
         failure = fact.failure if isinstance(fact, e.StepFailed) else None
-        if group is None and failure is None:
-            return []
-        began_at, branches = group or (at, ())
-        span = SpanFacts(
-            key=(GROUP, fact.path),
-            parent=self._around(fact.path),
-            name=fact.path.rpartition("/")[2],
-            start=began_at,
-            end=at,
-            facts=(("step", fact.path), ("branches", ",".join(branches))),
-            failure=failure,
-        )
-        return [span]
+        spans = [span for kind in (GROUP, WAIT, INCIDENT) for span in self._end_gap(kind, fact.path, at, failure)]
+        if spans or failure is None:
+            return spans
+        return [self._moment(fact.path, at, (("step", fact.path),), failure)]
 
     def _skipped(self, fact: e.StepSkipped, at: int) -> list[SpanFacts]:
-        span = SpanFacts(
-            key=(GROUP, fact.path),
-            parent=self._around(fact.path),
-            name=fact.path.rpartition("/")[2],
-            start=at,
-            end=at,
-            facts=(("step", fact.path), ("skipped", fact.reason)),
-        )
-        return [span]
+        waited = self._end_gap(WAIT, fact.path, at)
+        return waited or [self._moment(fact.path, at, (("step", fact.path), ("skipped", fact.reason)))]
+
+    def _moment(
+        self, path: str, at: int, facts: tuple[tuple[str, str | int], ...], failure: Failure | None = None
+    ) -> SpanFacts:
+        """The span of a step that ended where it would have begun."""
+        return _Gap((GROUP, path), self._around(path), path.rpartition("/")[2], at, facts).over(at, failure)
+
+    def _incident_opened(self, fact: e.IncidentOpened, at: int) -> list[SpanFacts]:
+        self._begin_gap(INCIDENT, fact.path, "incident", at, (("reason", fact.failure.reason),))
+        return []
+
+    def _incident_resolved(self, fact: e.IncidentResolved, at: int) -> list[SpanFacts]:
+        return self._end_gap(INCIDENT, fact.path, at)
+
+    def _pause_requested(self, fact: e.PauseRequested, at: int) -> list[SpanFacts]:
+        if (PAUSE, "") not in self._gaps:
+            self._gaps[PAUSE, ""] = _Gap((PAUSE, str(self.sequence)), (RUN,), "pause", at)
+        return []
+
+    def _execution_resumed(self, fact: e.ExecutionResumed | e.CancelRequested, at: int) -> list[SpanFacts]:
+        return self._end_gap(PAUSE, "", at)
+
+    def _compensation_started(self, fact: e.CompensationStarted, at: int) -> list[SpanFacts]:
+        self._gaps[COMPENSATE, ""] = _Gap((COMPENSATE,), (RUN,), "compensate", at)
+        return []
 
     def _recovery(self, fact: e.ExecutionRecovered, at: int) -> list[SpanFacts]:
         span = SpanFacts(
@@ -197,21 +242,48 @@ class ExecutionTrace:
 
     def _run(self, fact: e.ExecutionSucceeded | e.ExecutionFailed, at: int) -> list[SpanFacts]:
         failure = fact.failure if isinstance(fact, e.ExecutionFailed) else None
+        status = fact.status.lower() if isinstance(fact, e.ExecutionFailed) else "succeeded"
+        undone = self._gaps.pop((COMPENSATE, ""), None)
+        left = [span for path in list(self._open) for span in self._abandon(path, at, failure)]
+        left += [gap.over(at, failure) for gap in self._gaps.values()]
+        if undone is not None:
+            left.append(undone.over(at, failure if status == "compensation_failed" else None))
+        self._gaps.clear()
         span = SpanFacts(
             key=(RUN,),
             parent=None,
             name=f"run {self.definition.name}",
             start=self.started_at,
             end=at,
-            facts=(("status", "failed" if failure else "succeeded"),),
+            facts=(("status", status),),
             failure=failure,
         )
-        return [span]
+        return [*left, span]
+
+    def _abandon(self, path: str, at: int, failure: Failure | None) -> list[SpanFacts]:
+        """Spans of an attempt that was open when the execution was terminated."""
+        return [*self._unblock(path, at), self._attempt_span(path, self._open.pop(path), at, None, failure)]
+
+    def _begin_gap(
+        self, kind: str, path: str, name: str, at: int, facts: tuple[tuple[str, str | int], ...] = ()
+    ) -> None:
+        key = (kind, path) if kind in (GROUP, WAIT) else (kind, path, str(self.sequence))
+        self._gaps[kind, path] = _Gap(key, self._around(path), name, at, (("step", path), *facts))
+
+    def _end_gap(self, kind: str, path: str, at: int, failure: Failure | None = None) -> list[SpanFacts]:
+        gap = self._gaps.pop((kind, path), None)
+        return [gap.over(at, failure)] if gap is not None else []
 
     def _around(self, path: str) -> tuple[str, ...]:
-        """The group whose branch the step is in (its path without branch and id), or the run."""
+        """The group whose branch the step is in (its path without branch and id), the compensation, or the run."""
+        if path.endswith(COMPENSATION):
+            return (COMPENSATE,)
         group = path.rsplit("/", 2)[0] if path.count("/") >= 2 else ""
         return (GROUP, group) if group else (RUN,)
+
+
+def _branches(fact: e.GroupStarted) -> tuple[str, str | int]:
+    return ("branches", ",".join(fact.branches)) if fact.items is None else ("items", fact.count)
 
 
 _PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]]] = {
@@ -222,10 +294,18 @@ _PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]
     e.StepBlocked: ExecutionTrace._step_blocked,
     e.StepUnblocked: ExecutionTrace._step_unblocked,
     e.GroupStarted: ExecutionTrace._group_started,
-    e.GroupSucceeded: ExecutionTrace._group,
-    e.StepFailed: ExecutionTrace._group,
-    e.StepCancelled: ExecutionTrace._group,
+    e.GroupSucceeded: ExecutionTrace._step_ended,
+    e.StepFailed: ExecutionTrace._step_ended,
+    e.StepCancelled: ExecutionTrace._step_ended,
     e.StepSkipped: ExecutionTrace._skipped,
+    e.WaitStarted: ExecutionTrace._wait_started,
+    e.WaitEnded: ExecutionTrace._wait_ended,
+    e.IncidentOpened: ExecutionTrace._incident_opened,
+    e.IncidentResolved: ExecutionTrace._incident_resolved,
+    e.PauseRequested: ExecutionTrace._pause_requested,
+    e.ExecutionResumed: ExecutionTrace._execution_resumed,
+    e.CancelRequested: ExecutionTrace._execution_resumed,
+    e.CompensationStarted: ExecutionTrace._compensation_started,
     e.ExecutionRecovered: ExecutionTrace._recovery,
     e.ExecutionSucceeded: ExecutionTrace._run,
     e.ExecutionFailed: ExecutionTrace._run,

@@ -98,6 +98,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The orchestrator died while the attempt was open."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 106
     """A sibling's failure cancelled the work."""
+    ERROR_REASON_INTERRUPTED: _ErrorReason.ValueType  # 240
+    """A pause took the attempt back."""
+    ERROR_REASON_IN_DOUBT: _ErrorReason.ValueType  # 241
+    """Whether the step took effect is not known, and it must not be repeated blindly."""
+    ERROR_REASON_BRANCHES_FAILED: _ErrorReason.ValueType  # 242
+    """More branches of a group failed than are tolerated."""
+    ERROR_REASON_SIGNAL_TIMEOUT: _ErrorReason.ValueType  # 243
+    """The signal that a step waited for did not come in time."""
+    ERROR_REASON_EXECUTION_CANCELLED: _ErrorReason.ValueType  # 244
+    """A person or a schedule cancelled the execution."""
+    ERROR_REASON_EXECUTION_TERMINATED: _ErrorReason.ValueType  # 245
+    """A person or a schedule terminated the execution."""
+    ERROR_REASON_EXECUTION_STATE: _ErrorReason.ValueType  # 246
+    """The execution is in a state in which this cannot be done."""
+    ERROR_REASON_NO_INCIDENT: _ErrorReason.ValueType  # 247
+    """The step does not wait for a person."""
+    ERROR_REASON_TOO_MANY_SIGNALS: _ErrorReason.ValueType  # 248
+    """The execution holds as many signals as it may that no step has taken."""
+    ERROR_REASON_CHECKPOINT_NOT_FOUND: _ErrorReason.ValueType  # 249
+    """The execution has no such checkpoint."""
+    ERROR_REASON_CHECKPOINT_SUPERSEDED: _ErrorReason.ValueType  # 250
+    """The execution has gone on since the checkpoint."""
+    ERROR_REASON_CONCURRENCY_EXCEEDED: _ErrorReason.ValueType  # 251
+    """The execution gave way to another one with the same concurrency key."""
+    ERROR_REASON_CHILD_FAILED: _ErrorReason.ValueType  # 252
+    """The execution that a workflow step started did not end well."""
     ERROR_REASON_NOT_REGISTERED: _ErrorReason.ValueType  # 120
     """No instance of the plugin is registered."""
     ERROR_REASON_NONE_HEALTHY: _ErrorReason.ValueType  # 121
@@ -190,6 +216,32 @@ ERROR_REASON_ORCHESTRATOR_LOST: ErrorReason.ValueType  # 105
 """The orchestrator died while the attempt was open."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 106
 """A sibling's failure cancelled the work."""
+ERROR_REASON_INTERRUPTED: ErrorReason.ValueType  # 240
+"""A pause took the attempt back."""
+ERROR_REASON_IN_DOUBT: ErrorReason.ValueType  # 241
+"""Whether the step took effect is not known, and it must not be repeated blindly."""
+ERROR_REASON_BRANCHES_FAILED: ErrorReason.ValueType  # 242
+"""More branches of a group failed than are tolerated."""
+ERROR_REASON_SIGNAL_TIMEOUT: ErrorReason.ValueType  # 243
+"""The signal that a step waited for did not come in time."""
+ERROR_REASON_EXECUTION_CANCELLED: ErrorReason.ValueType  # 244
+"""A person or a schedule cancelled the execution."""
+ERROR_REASON_EXECUTION_TERMINATED: ErrorReason.ValueType  # 245
+"""A person or a schedule terminated the execution."""
+ERROR_REASON_EXECUTION_STATE: ErrorReason.ValueType  # 246
+"""The execution is in a state in which this cannot be done."""
+ERROR_REASON_NO_INCIDENT: ErrorReason.ValueType  # 247
+"""The step does not wait for a person."""
+ERROR_REASON_TOO_MANY_SIGNALS: ErrorReason.ValueType  # 248
+"""The execution holds as many signals as it may that no step has taken."""
+ERROR_REASON_CHECKPOINT_NOT_FOUND: ErrorReason.ValueType  # 249
+"""The execution has no such checkpoint."""
+ERROR_REASON_CHECKPOINT_SUPERSEDED: ErrorReason.ValueType  # 250
+"""The execution has gone on since the checkpoint."""
+ERROR_REASON_CONCURRENCY_EXCEEDED: ErrorReason.ValueType  # 251
+"""The execution gave way to another one with the same concurrency key."""
+ERROR_REASON_CHILD_FAILED: ErrorReason.ValueType  # 252
+"""The execution that a workflow step started did not end well."""
 ERROR_REASON_NOT_REGISTERED: ErrorReason.ValueType  # 120
 """No instance of the plugin is registered."""
 ERROR_REASON_NONE_HEALTHY: ErrorReason.ValueType  # 121

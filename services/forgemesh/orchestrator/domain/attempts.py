@@ -1,0 +1,160 @@
+"""Attempts at a step: what their ends mean, and what comes after them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from forgemesh.faults import workflow
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.definition import Call, Child, Target, Timeouts, declared
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.fold import fate_unknown
+from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
+from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
+
+MAX_ID = 200
+
+
+def target_of(step: StepState) -> Target:
+    """Who a call, or the compensation of one, calls."""
+    assert isinstance(step.step, Call)
+    compensation = step.step.compensate if step.compensates is not None else None
+    return compensation.target if compensation is not None else step.step.target
+
+
+def timeouts_of(step: StepState) -> Timeouts:
+    """The timeouts of a call, or of the compensation of one."""
+    assert isinstance(step.step, Call)
+    compensation = step.step.compensate if step.compensates is not None else None
+    return compensation.timeouts if compensation is not None else step.step.timeouts
+
+
+def _retry_of(step: StepState) -> RetryRule:
+    assert isinstance(step.step, Call | Child)
+    if step.compensates is not None and isinstance(step.step, Call) and step.step.compensate is not None:
+        return step.step.compensate.retry
+    return step.step.retry
+
+
+def child_id(execution_id: str, path: str, attempt: int) -> str:
+    """Of the execution that a workflow step starts; derived, so that it is never started twice."""
+    own = f"{execution_id}.{path.replace('/', '.')}.{attempt}"
+    if len(own) <= MAX_ID:
+        return own
+    digest = hashlib.sha256(own.encode()).hexdigest()[:32]
+    return f"{own[: MAX_ID - 33]}-{digest}"
+
+
+def next_attempt(state: ExecutionState, step: StepState) -> e.Fact:
+    """Another try at a step whose pause is over."""
+    number = step.attempts + 1
+    child = child_id(state.execution_id, step.path, number) if isinstance(step.step, Child) else ""
+    before = step.started
+    return e.AttemptStarted(
+        step.path, number, None, before.cache_key if before else "", before.affinity if before else "", child
+    )
+
+
+def succeeded(
+    state: ExecutionState, path: str, attempt: int, output: Payload, dispatch: e.Dispatch | None
+) -> e.Fact | None:
+    """What a plugin's answer means; None if that attempt is not open any more."""
+    if not _is_open(state, path, attempt):
+        return None
+    if output.size > MAX_INPUT:
+        fault = workflow.PayloadTooLarge(f"the output of {path!r}", output.size, MAX_INPUT)
+        return e.AttemptFailed(path, attempt, failure_of(fault, step_path=path), dispatch)
+    return e.AttemptSucceeded(path, attempt, output, dispatch)
+
+
+def failed(
+    state: ExecutionState,
+    path: str,
+    attempt: int,
+    failure: Failure,
+    dispatch: e.Dispatch | None,
+    now: int,
+    draw: float,
+) -> e.Fact | None:
+    """What a failed attempt means; `draw` in [0, 1) spreads the next one. None if that attempt is not open any more."""
+    if not _is_open(state, path, attempt):
+        return None
+    step = state.steps[path]
+    if step.compensates is None and state.is_stopping(step.scope):
+        return _stopped(path, attempt, failure.at(path), dispatch)
+    if state.pause is not None and failure.reason == workflow.Cancelled.reason:
+        failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
+        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1))
+    else:
+        fact = _followed(state, step, e.AttemptFailed(path, attempt, failure.at(path), dispatch), now, draw)
+    return _doubted(state, step, fact)
+
+
+def _stopped(path: str, attempt: int, failure: Failure, dispatch: e.Dispatch | None) -> e.Fact:
+    if failure.reason in FAILOVER:
+        failure = replace(failure_of(workflow.Cancelled(path), step_path=path), metadata=failure.metadata)
+    return e.AttemptFailed(path, attempt, failure, dispatch)
+
+
+def _followed(state: ExecutionState, step: StepState, fact: e.AttemptFailed, now: int, draw: float) -> e.AttemptFailed:
+    """The same fact with when the next attempt is due, if there is to be one."""
+    lost = step.lost + (fact.failure.reason in FAILOVER)
+    counted = step.attempts - lost - step.spent
+    delay = _retry_of(step).delay(fact.failure, counted, lost, draw)
+    if delay is None:
+        return _exhausted(step, fact)
+    next_at = max(now, 1) + int(delay * SECOND)
+    for limit, name in ((state.deadline, "the execution's timeout"), (step.close_at, "the step's schedule_to_close")):
+        if limit and next_at >= limit and not state.compensating:
+            late = f"{fact.failure.message}; no further attempt, since it would come after {name}"
+            return _exhausted(step, _with(fact, failure=replace(fact.failure, message=late)))
+    return _with(fact, next_at=next_at)
+
+
+def _exhausted(step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
+    if step.compensates is None and isinstance(step.step, Call | Child) and step.step.on_exhausted == "incident":
+        return _with(fact, incident="EXHAUSTED")
+    return fact
+
+
+def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
+    """A call that must not be repeated blindly is not, while it may have had its effect."""
+    call = step.step
+    if not isinstance(call, Call) or step.compensates is not None or not fate_unknown(fact):
+        return fact
+    if _is_idempotent(state, step, call) is not False or call.in_doubt == "retry":
+        return fact
+    failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
+    incident = "IN_DOUBT" if call.in_doubt == "manual" else ""
+    return _with(fact, failure=replace(failure, causes=(fact.failure,)), next_at=0, incident=incident)
+
+
+def _is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:
+    if call.idempotent is not None:
+        return call.idempotent
+    return state.definition.idempotence.get(declared(step.path))
+
+
+def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:
+    """The step has taken longer than its schedule_to_close, attempts and pauses together."""
+    assert isinstance(step.step, Call)
+    seconds = step.step.timeouts.schedule_to_close or 0.0
+    failure = failure_of(workflow.ScheduleToCloseTimeout(step.path, seconds), step_path=step.path)
+    if step.path not in state.open_attempts:
+        return e.StepFailed(step.path, failure)
+    sent = step.status is not StepStatus.BLOCKED
+    failure = replace(failure, metadata={**failure.metadata, "sent": str(sent)})
+    fact = e.AttemptFailed(step.path, step.attempts, failure, None)
+    return _doubted(state, step, _exhausted(step, fact))
+
+
+def _with(fact: e.AttemptFailed, **changes: object) -> e.AttemptFailed:
+    known = {name: getattr(fact, name) for name in fact.__struct_fields__}
+    return e.AttemptFailed(**(known | changes))
+
+
+def _is_open(state: ExecutionState, path: str, attempt: int) -> bool:
+    step = state.open_attempts.get(path)
+    return step is not None and step.attempts == attempt

@@ -1,0 +1,158 @@
+"""How steps begin: what their conditions and templates give becomes part of the history, once."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+from forgemesh.faults import Fault, workflow
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.attempts import child_id
+from forgemesh.orchestrator.domain.bindings import reader
+from forgemesh.orchestrator.domain.definition import Call, Child, Map, Parallel, Step, Switch, Wait
+from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.payload import Payload, check_size
+from forgemesh.orchestrator.domain.reading import Read
+from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.state import ExecutionState, Scope, StepState
+from forgemesh.orchestrator.domain.template import Template, evaluate, evaluate_condition
+
+MAX_ITEMS = 100_000
+"""Items of one map."""
+CONDITION_FALSE = "CONDITION_FALSE"
+
+
+def begin(state: ExecutionState, path: str, scope: Scope, index: int, now: int) -> e.Fact:
+    """The first fact of a step whose turn has come."""
+    step, read = scope.steps[index], reader(state, scope)
+    try:
+        if step.when is not None and not evaluate_condition(step.when, read):
+            return e.StepSkipped(path, CONDITION_FALSE)
+        return _begin(state, path, step, read, max(now, state.last_at))
+    except Fault as fault:
+        failure = failure_of(fault, step_path=path)
+        if isinstance(step, Call | Child) and step.on_exhausted == "incident":
+            return e.IncidentOpened(path, failure)
+        return e.StepFailed(path, failure)
+
+
+def _begin(state: ExecutionState, path: str, step: Step, read: Read, now: int) -> e.Fact:
+    match step:
+        case Call():
+            return _begin_call(path, step, read)
+        case Child():
+            given = _input(path, step.input, read)
+            return e.AttemptStarted(path, 1, given, child_id=child_id(state.execution_id, path, 1))
+        case Parallel():
+            return e.GroupStarted(path, tuple(branch.name for branch in step.branches))
+        case Switch():
+            return _choose(path, step, read)
+        case Map():
+            return _begin_map(path, step, read)
+        case Wait():
+            return _begin_wait(path, step, read, now)
+
+
+def _input(path: str, template: Template, read: Read) -> Payload:
+    given = evaluate(template, read)
+    check_size(given, f"the input of {path!r}")
+    return given
+
+
+def _begin_call(path: str, call: Call, read: Read) -> e.Fact:
+    given = _input(path, call.input, read)
+    if call.cache is None and call.affinity is None:
+        return e.AttemptStarted(path, 1, given)
+    affinity = _text(evaluate(call.affinity, read)) if call.affinity is not None else ""
+    return e.AttemptStarted(path, 1, given, _cache_key(call, given, read), affinity)
+
+
+def _cache_key(call: Call, given: Payload, read: Read) -> str:
+    """Of what was asked and of whom; which version answered is kept beside the result."""
+    if call.cache is None:
+        return ""
+    key = evaluate(call.cache.key, read) if call.cache.key is not None else given
+    target = call.target
+    parts = (target.plugin_id, target.interface, target.version_range, target.operation, key.media_type)
+    return hashlib.sha256("\0".join(parts).encode() + b"\0" + key.data).hexdigest()
+
+
+def _text(value: Payload) -> str:
+    decoded = value.value()
+    return decoded if isinstance(decoded, str) else value.data.decode()
+
+
+def _choose(path: str, step: Switch, read: Read) -> e.Fact:
+    for branch in step.branches:
+        if branch.when is None or evaluate_condition(branch.when, read):
+            return e.GroupStarted(path, (branch.name,))
+    if step.no_match == "skip":
+        return e.StepSkipped(path, workflow.NoCaseMatched.reason)
+    raise workflow.NoCaseMatched(path)
+
+
+def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
+    items = _input(path, step.over, read)
+    try:
+        value = items.value()
+    except ValueError as error:
+        raise workflow.ExpressionError("over", str(error)) from error
+    if not isinstance(value, list):
+        raise workflow.ExpressionError("over", f"it gives {value!r:.80}, and a map runs over a list")
+    if len(value) > MAX_ITEMS:
+        raise workflow.ExpressionError("over", f"the list has {len(value)} items, a map runs over at most {MAX_ITEMS}")
+    return e.GroupStarted(path, (), items, len(value))
+
+
+def _begin_wait(path: str, step: Wait, read: Read, now: int) -> e.Fact:
+    if step.until is not None:
+        return e.WaitStarted(path, max(_moment(evaluate(step.until, read)), 1))
+    until = now + int(step.seconds * SECOND) if step.seconds is not None else 0
+    return e.WaitStarted(path, until, step.signal)
+
+
+def _moment(value: Payload) -> int:
+    """An RFC 3339 text as Unix nanoseconds."""
+    decoded = value.value()
+    try:
+        moment = datetime.fromisoformat(decoded) if isinstance(decoded, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise workflow.ExpressionError(
+            "until", f"it gives {decoded!r:.80}, not a moment such as '2026-01-31T12:00:00Z', zone included"
+        )
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1000
+
+
+def start_variables(state: ExecutionState) -> e.Fact:
+    """The definition's variables, or the end of the execution if they cannot be had."""
+    scope = state.scopes[""]
+    try:
+        return e.VariablesSet("", _values(state, state.definition.vars, scope))
+    except Fault as fault:
+        return e.ExecutionFailed(failure_of(fault))
+
+
+def set_variables(state: ExecutionState, step: StepState) -> e.Fact:
+    """What a step that has succeeded sets, or its failure if that cannot be had."""
+    try:
+        return e.VariablesSet(step.path, _values(state, step.step.sets, step.scope))
+    except Fault as fault:
+        return e.StepFailed(step.path, failure_of(fault, step_path=step.path))
+
+
+def _values(state: ExecutionState, templates: tuple[tuple[str, Template], ...], scope: Scope) -> dict[str, Payload]:
+    """Each sees those before it."""
+    values: dict[str, Payload] = {}
+    outside = reader(state, scope)
+
+    def read(variable: str) -> Payload:
+        own = values.get(variable.removeprefix("vars.")) if variable.startswith("vars.") else None
+        return own if own is not None else outside(variable)
+
+    for name, template in templates:
+        values[name] = evaluate(template, read)
+        check_size(values[name], f"the variable {name!r}")
+    return values

@@ -1,0 +1,47 @@
+"""
+Undoing what an execution has done (the saga pattern, Garcia-Molina and Salem 1987): the compensations of its steps, one
+after the other, the step that ended last first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forgemesh.faults import Fault
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.bindings import reader
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call
+from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.payload import check_size
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
+from forgemesh.orchestrator.domain.template import evaluate
+
+
+def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
+    """The next step to undo, or the end of the execution; nothing while one is being undone."""
+    if state.undoing is not None:
+        return
+    assert state.failure is not None
+    if not state.undoable:
+        yield e.ExecutionFailed(state.failure, "COMPENSATED")
+        return
+    last = state.undoable[-1]
+    path = f"{last.path}{COMPENSATION}"
+    undone = state.steps.get(path)
+    if undone is not None and undone.status is StepStatus.FAILED:
+        left = tuple(step.path for step in reversed(state.undoable))
+        cause = (undone.failure,) if undone.failure is not None else ()
+        yield e.ExecutionFailed(state.failure.with_causes((*state.failure.causes, *cause)), "COMPENSATION_FAILED", left)
+        return
+    yield _undo(state, path, last)
+
+
+def _undo(state: ExecutionState, path: str, step: StepState) -> e.Fact:
+    assert isinstance(step.step, Call)
+    assert step.step.compensate is not None
+    try:
+        given = evaluate(step.step.compensate.input, reader(state, step.scope, undoing=step))
+        check_size(given, f"the input of {path!r}")
+    except Fault as fault:
+        return e.StepFailed(path, failure_of(fault, step_path=path))
+    return e.AttemptStarted(path, 1, given)

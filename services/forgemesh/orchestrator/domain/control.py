@@ -1,0 +1,143 @@
+"""What people may do to an execution, and in which states: requests become facts, or are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Literal
+
+from forgemesh.faults import workflow
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.attempts import failed
+from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.payload import Payload, check_size
+from forgemesh.orchestrator.domain.state import ExecutionState, Status
+
+MAX_SIGNALS = 10_000
+"""Signals that an execution holds and no step has taken."""
+
+
+class Action(Enum):
+    """What can be asked for, as the past participle that a refusal needs."""
+
+    PAUSE = "paused"
+    RESUME = "resumed"
+    CANCEL = "cancelled"
+    TERMINATE = "terminated"
+    SIGNAL = "signalled"
+    RESOLVE = "resolved"
+    DELETE = "deleted"
+    FORK = "forked"
+
+
+_OPEN = frozenset(status for status in Status if not status.final)
+_ENDED = frozenset(Status) - _OPEN
+
+LEGAL: Mapping[Action, frozenset[Status]] = {
+    Action.PAUSE: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
+    Action.RESUME: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
+    Action.CANCEL: _OPEN - {Status.COMPENSATING},
+    Action.TERMINATE: _OPEN,
+    Action.SIGNAL: _OPEN - {Status.COMPENSATING},
+    Action.RESOLVE: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
+    Action.DELETE: _ENDED,
+    Action.FORK: frozenset(Status)
+    - {Status.QUEUED, Status.COMPENSATING, Status.COMPENSATED, Status.COMPENSATION_FAILED},
+}
+"""In which states what may be asked for. Asking again for what holds already is no mistake and changes nothing."""
+
+_REPEATED: Mapping[Action, frozenset[Status]] = {
+    Action.CANCEL: frozenset({Status.CANCELLED}),
+    Action.TERMINATE: frozenset({Status.TERMINATED}),
+}
+"""States that say that the same was asked for before."""
+
+
+def check(state: ExecutionState, action: Action) -> None:
+    """Raises faults.workflow.ExecutionState if `action` is not legal now."""
+    check_status(state.execution_id, state.status, action)
+
+
+def check_status(execution_id: str, status: Status, action: Action) -> None:
+    """The same for an execution of which only the status is known."""
+    if status not in LEGAL[action] and status not in _REPEATED.get(action, ()):
+        raise workflow.ExecutionState(execution_id, action.value, status.value, _hint(execution_id, status, action))
+
+
+def _hint(execution_id: str, status: Status, action: Action) -> str:
+    if action is Action.FORK and status is not Status.QUEUED:
+        return f"what it did is undone; start it anew, see `forgemesh execution show {execution_id}`"
+    if action is Action.DELETE:
+        return f"wait for its end, or end it with `forgemesh execution terminate {execution_id}`"
+    if status.final:
+        return f"start from one of its checkpoints with `forgemesh execution fork {execution_id}`"
+    if status is Status.COMPENSATING:
+        return f"let it undo what it did, or end it as it is with `forgemesh execution terminate {execution_id}`"
+    return f"see what it does with `forgemesh execution explain {execution_id}`"
+
+
+def pause(state: ExecutionState, request: e.PauseRequested) -> tuple[e.Fact, ...]:
+    """Nothing new starts; a pause that interrupts may follow one that does not."""
+    check(state, Action.PAUSE)
+    if state.pause is not None and (state.pause.interrupt or not request.interrupt or state.status is Status.PAUSED):
+        return ()
+    return (request,)
+
+
+def resume(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
+    """It goes on."""
+    check(state, Action.RESUME)
+    return (e.ExecutionResumed(by),) if state.pause is not None else ()
+
+
+def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
+    """It stops, and undoes what it did."""
+    check(state, Action.CANCEL)
+    return (e.CancelRequested(by, reason),) if state.cancel is None and not state.status.final else ()
+
+
+def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
+    """It ends at once; what it did stays."""
+    check(state, Action.TERMINATE)
+    if state.status.final:
+        return ()
+    left = tuple(step.path for step in reversed(state.undoable))
+    failure = failure_of(workflow.ExecutionTerminated(state.execution_id, by, reason))
+    return (e.ExecutionFailed(failure, "TERMINATED", left),)
+
+
+def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:
+    """It is kept until a step waits for it; one with an id that has come before is not."""
+    check(state, Action.SIGNAL)
+    check_size(request.payload, f"the signal {request.name!r}")
+    if request.signal_id and request.signal_id in state.signal_ids:
+        return ()
+    if sum(len(kept) for kept in state.signals.values()) >= MAX_SIGNALS:
+        raise workflow.TooManySignals(state.execution_id, MAX_SIGNALS)
+    return (request,)
+
+
+def resolve(
+    state: ExecutionState,
+    path: str,
+    action: Literal["retry", "complete", "fail"],
+    payload: Payload | None,
+    by: str,
+    reason: str,
+) -> tuple[e.Fact, ...]:
+    """What becomes of a step that waits for a person; raises faults.workflow.NoIncident if it does not."""
+    check(state, Action.RESOLVE)
+    if path not in state.incidents:
+        raise workflow.NoIncident(state.execution_id, path, list(state.incidents))
+    if payload is not None:
+        check_size(payload, f"what {path!r} goes on with")
+    return (e.IncidentResolved(path, action, payload, by, reason),)
+
+
+def unsent(state: ExecutionState, path: str, now: int) -> e.Fact | None:
+    """An attempt that had not left yet when the execution was paused is taken back and does not count."""
+    step = state.open_attempts.get(path)
+    if step is None:
+        return None
+    failure = failure_of(workflow.Cancelled(path), step_path=path)
+    return failed(state, path, step.attempts, failure, None, now, 0.0)
