@@ -5,60 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-import msgspec
-
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.orchestrator.application.dispatcher import Dispatcher, Order
+from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.application.calls import Calls
+from forgemesh.orchestrator.application.children import Children
+from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.places import Places
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.application.results import Results
+from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, failed, next_wake, open_below, record, recovered, succeeded
-from forgemesh.orchestrator.domain.definition import Call, Definition
+from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import apply, fold
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, traceparent
-from forgemesh.orchestrator.ports import Answer, Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
-from forgemesh.routing.pick import NoPick
+from forgemesh.orchestrator.domain.trace import ExecutionTrace
+from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
 
 _log = logging.getLogger(__name__)
 
 PAGE = 1_000
-
-
-@dataclass(slots=True, eq=False)
-class Running:
-    """
-    An open execution in memory.
-
-    `left` is set once it has `ended` or was dropped.
-    """
-
-    key: int
-    state: ExecutionState
-    trace: ExecutionTrace
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: bool = False
-    timer: asyncio.TimerHandle | None = None
-    timer_at: int = 0
-    _change: asyncio.Event | None = None
-
-    @property
-    def name(self) -> tuple[str, str]:
-        return self.state.namespace, self.state.execution_id
-
-    def change(self) -> asyncio.Event:
-        """Is set when something of it becomes durable from now on, or when it has left."""
-        if self._change is None:
-            self._change = asyncio.Event()
-        return self._change
-
-    def tell_watchers(self) -> None:
-        """Something became durable, or it has left."""
-        if self._change is not None:
-            self._change.set()
-            self._change = None
 
 
 class Engine:
@@ -74,44 +43,70 @@ class Engine:
         self,
         store: Store,
         hosts: Hosts,
+        providers: Providers,
         spans: Spans,
         *,
         clock: Callable[[], int],
         draw: Callable[[], float],
         orchestrator_id: str,
         epoch: int,
+        max_in_flight: int = 0,
     ) -> None:
         self._store = store
         self._spans = spans
-        self._clock = clock
-        self._draw = draw
-        self._orchestrator_id = orchestrator_id
-        self._epoch = epoch
-        self._dispatcher = Dispatcher(hosts, clock, self)
+        self.clock = clock
+        self.draw = draw
+        self.orchestrator_id = orchestrator_id
+        self.epoch = epoch
+        results = Results(store, hosts, clock)
+        calls = Calls(self, hosts, providers, results, max_in_flight=max_in_flight)
+        self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
+        self.trouble = ""
         self.stopping = False
 
     def running(self, namespace: str, execution_id: str) -> Running | None:
         """The execution, if it is open and in memory."""
         return self._running.get((namespace, execution_id))
 
+    def all_running(self) -> Iterator[Running]:
+        """Every open execution in memory."""
+        return iter(list(self._running.values()))
+
     async def start(
-        self, definition: Definition, execution_id: str, started: e.ExecutionStarted, request: Request
+        self,
+        definition: Definition,
+        execution_id: str,
+        facts: Sequence[e.Fact],
+        request: Request,
+        settled: Callable[[Future[Created]], None] = lambda written: None,
     ) -> tuple[Created, ExecutionState]:
-        """Commit a new execution with its first attempts, then let it run."""
-        now = self._clock()
+        """
+        Commit a new execution, whose first fact is its start, with what follows at once, then let it run.
+
+        `settled` is told what became of the write, also if the caller has gone away meanwhile.
+        """
+        now = self.clock()
         state = ExecutionState(definition.namespace, execution_id, definition)
-        events = [record(state, started, now), *advance(state, now)]
+        events = [record(state, fact, now) for fact in facts]
+        events += advance(state, now)
         running = Running(0, state, ExecutionTrace(execution_id, definition))
-        settled = partial(self._created, running, events)
-        created = await self._store.create(_new_execution(state, request), events, settled)
+        written = partial(self._created, running, events, settled)
+        created = await self._store.create(_new_execution(state, request), events, written)
         if state.sequence != len(events):  # it has gone on; what is shown is durable
             state = fold(state.namespace, execution_id, definition, events)
         return created, state
 
-    def _created(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
+    def _created(
+        self,
+        running: Running,
+        events: list[e.Event],
+        settled: Callable[[Future[Created]], None],
+        written: Future[Created],
+    ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
+        settled(written)
         if written.cancelled() or written.exception() is not None or running.name in self._running:
             return
         created = written.result()
@@ -120,22 +115,39 @@ class Engine:
         self._act(running, events, created.position)
         self._set_timer(running)
 
+    async def command(
+        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> list[e.Event]:
+        """
+        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
+
+        Raises what `ask` raises, and StoreUnavailable.
+        """
+        if self._running.get(running.name) is not running:
+            raise ExecutionSuspended(running.state.execution_id)
+        facts = ask(running.state)
+        events = self.turn(running, facts) if facts else []
+        await running.durable()
+        return events
+
     async def take_up(self, row: ExecutionRow, definition: Definition, spans_from: int) -> None:
         """
-        Go on with an open execution that this process does not run yet; its open attempts count as lost.
+        Go on with an open execution that this process does not run yet; its open calls count as lost.
 
         Spans of events from `spans_from` on are exported once more.
         """
         if (row.namespace, row.execution_id) in self._running:
             return
         state, trace = await self.load(row, definition, spans_from)
-        if state.status is not Status.RUNNING or (row.namespace, row.execution_id) in self._running:
+        if state.status.final or (row.namespace, row.execution_id) in self._running:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
-        now = self._clock()
-        events = recovered(state, self._orchestrator_id, self._epoch, now, self._draw())
+        now = self.clock()
+        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
+        reopened = tuple(state.open_attempts)
         self._commit(running, [*events, *advance(state, now)])
+        self.effects.taken_up(running, reopened)
 
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
@@ -148,8 +160,8 @@ class Engine:
                 try:
                     apply(state, event)
                     finished = trace.project(event)
-                except (ValueError, KeyError) as error:
-                    raise DataCorrupted(f"event {row.key}/{event.sequence}", str(error)) from error
+                except (ValueError, KeyError, IndexError, AssertionError) as error:
+                    raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
                 if event.sequence >= spans_from:
                     self._spans.export(trace, finished, 0)
         return state, trace
@@ -161,95 +173,60 @@ class Engine:
         The next process takes them up from the store.
         """
         self.stopping = True
-        await self._dispatcher.stop(grace)
+        await self.effects.stop(grace)
         for running in list(self._running.values()):
             self._drop(running)
 
-    def answered(self, order: Order, answer: Answer) -> None:
-        """See dispatcher.Listener."""
-        running = self._running.get(order.key[:2])
-        if running is None:
-            return
-        now = self._clock()
-        if answer.failure is None and answer.output is not None and order.dispatch is not None:
-            fact = succeeded(running.state, order.path, order.attempt, answer.output, _where(order.dispatch, answer))
-        else:
-            assert answer.failure is not None
-            where = _where(order.dispatch, answer) if order.dispatch is not None else None
-            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, self._draw())
-        if fact is not None:
-            self._turn(running, (fact,))
-
-    def blocked(self, order: Order, lack: NoPick) -> None:
-        """See dispatcher.Listener."""
-        running = self._running.get(order.key[:2])
-        if running is not None:
-            self._turn(running, (e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message),))
-
-    def unblocked(self, order: Order) -> None:
-        """See dispatcher.Listener."""
-        running = self._running.get(order.key[:2])
-        if running is not None:
-            self._turn(running, (e.StepUnblocked(order.path, order.attempt),))
-
-    def _turn(self, running: Running, facts: Iterable[e.Fact]) -> None:
-        now = self._clock()
-        events = [record(running.state, fact, now) for fact in facts]
-        events += advance(running.state, now)
+    def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
+        """Fold what happened, decide what follows, and queue both as one write; the events."""
+        now, state = self.clock(), running.state
+        still_open = list(state.open_attempts.values())
+        events = [record(state, fact, now) for fact in facts]
+        if state.status is Status.TERMINATED:
+            running.cut = still_open
+        events += advance(state, now)
         self._commit(running, events)
+        return events
 
     def _commit(self, running: Running, events: list[e.Event]) -> None:
         state = running.state
-        ended = None if state.status is Status.RUNNING else (state.status, state.ended_at)
-        written = self._store.append(running.key, events, ended)
+        before = running.status
+        running.status = state.status
+        changed = (state.status, state.ended_at) if state.status is not before else None
+        written = running.written = self._store.append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
+        error = None if written.cancelled() else written.exception()
         if self._running.get(running.name) is not running:
             return
-        error = None if written.cancelled() else written.exception()
         if error is not None or written.cancelled():
             self._suspend(running, error)
             return
+        self.trouble = ""
         self._act(running, events, written.result())
 
     def _act(self, running: Running, events: list[e.Event], position: int) -> None:
         """What durable events ask for."""
+        first = position - len(events)
         for index, event in enumerate(events, start=1):
             finished = running.trace.project(event)
             if finished:
-                self._spans.export(running.trace, finished, position - len(events) + index)
-            fact = event.fact
-            if isinstance(fact, e.AttemptStarted):
-                self._send(running, fact)
-            elif isinstance(fact, e.StopRequested):
-                for step in open_below(running.state, fact.path):
-                    self._dispatcher.cancel((*running.name, step.path))
-        if isinstance(events[-1].fact, e.ExecutionSucceeded | e.ExecutionFailed):
-            del self._running[running.name]
-            running.ended = True
-            running.left.set()
+                self._spans.export(running.trace, finished, first + index)
+            self.effects.act(running, event)
+        if running.state.status.final and events[-1].sequence == running.state.sequence:
+            self._end(running)
         running.tell_watchers()
 
-    def _send(self, running: Running, fact: e.AttemptStarted) -> None:
-        state = running.state
-        step, started = state.steps[fact.path], state.started
-        assert isinstance(step.step, Call)
-        assert step.input is not None
-        assert started is not None
-        order = Order(
-            namespace=state.namespace,
-            execution_id=state.execution_id,
-            path=fact.path,
-            attempt=fact.attempt,
-            call=step.step,
-            input=step.input,
-            traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
-            deadline=started.deadline,
-            tried=frozenset((step.dispatch.instance_id,)) if step.dispatch is not None else frozenset(),
-        )
-        self._dispatcher.send(order)
+    def _end(self, running: Running) -> None:
+        del self._running[running.name]
+        if running.timer is not None:
+            running.timer.cancel()
+        running.ended = True
+        running.left.set()
+        self.effects.cut(running, running.cut)
+        self.effects.ended(running)
 
     def _set_timer(self, running: Running) -> None:
         at = next_wake(running.state) or 0
@@ -259,14 +236,15 @@ class Engine:
             running.timer.cancel()
         running.timer, running.timer_at = None, at
         if at:
-            wait = max(0, at - self._clock()) / 1e9
-            running.timer = asyncio.get_running_loop().call_later(wait, self._wake, running)
+            wait = max(0, at - self.clock()) / 1e9
+            running.timer = asyncio.get_running_loop().call_later(wait, self.wake, running)
 
-    def _wake(self, running: Running) -> None:
+    def wake(self, running: Running) -> None:
+        """Something may be due."""
         running.timer, running.timer_at = None, 0
         if self._running.get(running.name) is not running:
             return
-        events = advance(running.state, self._clock())
+        events = advance(running.state, self.clock())
         if events:
             self._commit(running, events)
         else:
@@ -275,6 +253,7 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
+        self.trouble = str(error)
         self._drop(running)
         self.on_suspended()
 
@@ -282,8 +261,7 @@ class Engine:
         del self._running[running.name]
         if running.timer is not None:
             running.timer.cancel()
-        for path in running.state.open_attempts:
-            self._dispatcher.forget((*running.name, path))
+        self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()
 
@@ -291,6 +269,7 @@ class Engine:
 def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
     started = state.started
     assert started is not None
+    origin = started.origin or e.Origin()
     return NewExecution(
         namespace=state.namespace,
         execution_id=state.execution_id,
@@ -298,12 +277,11 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         workflow_version=started.workflow_version,
         started_at=state.started_at,
         trace_id=started.trace_id.hex(),
+        status=state.status,
+        ended_at=state.ended_at,
+        priority=started.priority,
+        concurrency_key=started.concurrency_key,
+        parent_id=origin.parent_id,
+        schedule_id=origin.schedule_id,
         request=request,
-        ended=None if state.status is Status.RUNNING else (state.status, state.ended_at),
     )
-
-
-def _where(dispatch: e.Dispatch, answer: Answer) -> e.Dispatch:
-    if answer.session and answer.accepted:
-        return dispatch
-    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)

@@ -1,107 +1,53 @@
-"""Starting executions and looking at them."""
+"""Looking at executions; what is shown is durable."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from ulid import ULID
-
-from forgemesh.faults import Fault, Violation
-from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionInputInvalid, ExecutionNotFound, ExecutionSuspended, PayloadTooLarge
+from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.identifiers import check_ids
+from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import MAX_INPUT
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fields import suggestion
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import ExecutionRow, Request, Store
+from forgemesh.orchestrator.domain.checkpoint import Checkpoint, checkpoint_at
+from forgemesh.orchestrator.domain.explain import Explanation, explain
+from forgemesh.orchestrator.domain.fold import apply
+from forgemesh.orchestrator.domain.progress import expected_end, progress
+from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
 
 WATCH_PAGE = 200
 NEVER = 1 << 62
 """A sequence number that no event reaches."""
-MAX_WAIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """The caller's trace context: raw ids, and whether its trace is recorded."""
+class View:
+    """An execution as people see it: with what is known of it beyond its history."""
 
-    trace_id: bytes
-    span_id: bytes
-    sampled: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartRequest:
-    """What StartExecution asks for; empty texts are what the caller left out, `wait` is in seconds."""
-
-    namespace: str
-    workflow: str
-    version: str
-    execution_id: str
-    request_id: str
-    input: Payload
-    wait: float = 0.0
-    caller: Caller | None = None
-
-    def content(self) -> str:
-        """What must be the same when a request id comes again."""
-        facts = (fact for pair in sorted(self.input.metadata.items()) for fact in pair)
-        parts = (self.workflow, self.version, self.execution_id, self.input.media_type, *facts)
-        return hashlib.sha256("\0".join(parts).encode() + b"\0" + self.input.data).hexdigest()
+    state: ExecutionState
+    progress: float
+    expected_end: int
+    suspended: str
+    said: dict[str, tuple[float, str]]
 
 
 class Executions:
-    """Use cases over the engine and the store; what they show is durable."""
+    """Use cases over the engine and the store. `checksum` is that of an event as the store keeps it."""
 
-    def __init__(self, store: Store, engine: Engine, definitions: Definitions, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        definitions: Definitions,
+        clock: Callable[[], int],
+        checksum: Callable[[e.Event], int],
+    ) -> None:
         self._store = store
         self._engine = engine
         self._definitions = definitions
         self._clock = clock
-
-    async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
-        """The execution, and whether this request started it."""
-        _check_request(request)
-        if self._engine.stopping:
-            raise ShuttingDown("the orchestrator")
-        asked = Request(request.request_id, request.content(), bool(request.execution_id))
-        try:
-            stored = await self._definitions.find(request.namespace, request.workflow, request.version)
-            check_input(stored.definition, request.input)
-        except Fault:  # a request that was answered before gets that answer, whatever has changed since
-            earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
-            if earlier is None:
-                raise
-            await self._wait(request.namespace, earlier.execution_id, request.wait)
-            return await self.get(request.namespace, earlier.execution_id), False
-        started = _started(stored.definition, request, self._clock())
-        execution_id = request.execution_id or str(ULID()).lower()
-        created, state = await self._engine.start(stored.definition, execution_id, started, asked)
-        ended = await self._wait(request.namespace, created.execution_id, request.wait)
-        if created.created and not request.wait:
-            return state, True
-        return ended or await self.get(request.namespace, created.execution_id), created.created
-
-    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> ExecutionState | None:
-        """The execution, if it is known to have ended within that time."""
-        running = self._engine.running(namespace, execution_id)
-        if running is None or not seconds:
-            return None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, MAX_WAIT)):
-                await running.left.wait()
-        return running.state if running.ended else None
+        self._checksum = checksum
 
     async def get(self, namespace: str, execution_id: str) -> ExecutionState:
         """As far as it is durable; raises ExecutionNotFound."""
@@ -110,6 +56,19 @@ class Executions:
         state, _ = await self._engine.load(row, stored.definition)
         return state
 
+    def view(self, state: ExecutionState) -> View:
+        """The state with how far it is and whether anybody runs it."""
+        running = self._engine.running(state.namespace, state.execution_id)
+        said = {path: (one.fraction, one.note) for path, one in running.said.items()} if running is not None else {}
+        fractions = {path: fraction for path, (fraction, _) in said.items()}
+        suspended = self.suspended(state) if running is None and not state.status.final else ""
+        end = expected_end(state, fractions, self._clock()) if not suspended else 0
+        return View(state, progress(state, fractions), end, suspended, said)
+
+    def suspended(self, state: ExecutionState) -> str:
+        """Why nobody runs an open execution at this moment."""
+        return self._engine.trouble or "its orchestrator has not taken it up yet"
+
     async def row(self, namespace: str, execution_id: str) -> ExecutionRow:
         """What lists show of it; raises ExecutionNotFound."""
         row = await self._store.find(namespace, execution_id)
@@ -117,11 +76,9 @@ class Executions:
             raise ExecutionNotFound(execution_id)
         return row
 
-    async def page(
-        self, namespace: str, workflow: str, status: Status | None, before: int, limit: int
-    ) -> Sequence[ExecutionRow]:
-        """Newest first."""
-        return await self._store.executions(namespace, workflow, status, before, limit)
+    async def page(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
+        """Reads what was acknowledged before."""
+        return await self._store.executions(wanted, order, token, limit)
 
     async def watch(self, namespace: str, execution_id: str, from_sequence: int) -> AsyncIterator[list[e.Event]]:
         """Durable events from `from_sequence` on, as they come; ends after the execution's last one."""
@@ -139,86 +96,49 @@ class Executions:
             elif changed is not None:
                 await changed.wait()
             elif (row := await self.row(namespace, execution_id)).sequence < following:
-                if row.status is Status.RUNNING:
+                if not row.status.final:
                     raise ExecutionSuspended(execution_id)
                 return
 
+    async def explain(self, namespace: str, execution_id: str) -> Explanation:
+        """Why it does not move; raises ExecutionNotFound."""
+        running = self._engine.running(namespace, execution_id)
+        if running is None:
+            state = await self.get(namespace, execution_id)
+            reason = "" if state.status.final else self.suspended(state)
+            return explain(state, self._clock(), {}, reason, 0)
+        effects = self._engine.effects
+        ahead = effects.places.ahead_of(running.state)
+        return explain(running.state, self._clock(), effects.calls.explain(running), "", ahead)
 
-def check_input(definition: Definition, payload: Payload) -> None:
-    """Raises PayloadTooLarge or ExecutionInputInvalid, with everything that does not fit."""
-    if payload.size > MAX_INPUT:
-        raise PayloadTooLarge("the execution's input", payload.size, MAX_INPUT)
-    if not payload.is_json:
-        if definition.input is not None:
-            message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
-            raise ExecutionInputInvalid(definition.name, [Violation("input", message)])
-        return
-    try:
-        value = payload.value()
-    except ValueError as error:
-        raise ExecutionInputInvalid(definition.name, [Violation("input", str(error))]) from error
-    if definition.input is not None:
-        violations = list(_misfits(definition, value))
-        if violations:
-            raise ExecutionInputInvalid(definition.name, violations)
+    async def checkpoints(
+        self, namespace: str, execution_id: str, after: int, limit: int
+    ) -> tuple[ExecutionRow, Sequence[Checkpoint]]:
+        """Those with a sequence number above `after`, in order of time."""
+        row = await self.row(namespace, execution_id)
+        found: list[Checkpoint] = []
+        async for state, event in self.replay(row, upto=NEVER):
+            checkpoint = checkpoint_at(state, event, self._checksum(event)) if event.sequence > after else None
+            if checkpoint is not None:
+                found.append(checkpoint)
+                if len(found) == limit:
+                    break
+        return row, found
 
+    async def replay(self, row: ExecutionRow, upto: int) -> AsyncIterator[tuple[ExecutionState, e.Event]]:
+        """The state after each event up to a sequence number; ended iterations of maps are kept in it."""
+        stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
+        state = ExecutionState(row.namespace, row.execution_id, stored.definition, remember=True)
+        while events := await self._store.events(row.key, state.sequence + 1, PAGE):
+            for event in events:
+                if event.sequence > upto:
+                    return
+                apply(state, event)
+                yield state, event
 
-def _misfits(definition: Definition, value: object) -> list[Violation]:
-    declared = definition.input or {}
-    if not isinstance(value, dict):
-        return [Violation("input", f"must be an object with {', '.join(declared)}")]
-    found: list[Violation] = []
-    for name, field in declared.items():
-        if name not in value:
-            if field.required:
-                found.append(Violation(f"input.{name}", f"is missing; it must be of type {field.type}"))
-        elif not _fits(value[name], field.type):
-            found.append(Violation(f"input.{name}", f"must be of type {field.type}, not {value[name]!r:.60}"))
-    unknown = [name for name in value if name not in declared]
-    found += [Violation(f"input.{name}", f"is not declared{suggestion(name, declared)}") for name in unknown]
-    return found
-
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "object": dict,
-    "array": list,
-}
-
-
-def _fits(value: object, type_name: str) -> bool:
-    if type_name == "any":
-        return True
-    if isinstance(value, bool):
-        return type_name == "boolean"
-    return isinstance(value, _TYPES[type_name])
-
-
-def _started(definition: Definition, request: StartRequest, now: int) -> e.ExecutionStarted:
-    """A sampled caller's trace is adopted; otherwise a trace is minted, and linked to an unsampled caller's."""
-    caller = request.caller
-    adopted = caller is not None and caller.sampled
-    linked = f"{caller.trace_id.hex()}-{caller.span_id.hex()}" if caller is not None and not adopted else ""
-    return e.ExecutionStarted(
-        workflow=definition.name,
-        workflow_version=definition.version,
-        content_hash=definition.content_hash,
-        input=request.input,
-        trace_id=caller.trace_id if caller is not None and adopted else secrets.token_bytes(16),
-        parent_span_id=caller.span_id if caller is not None and adopted else b"",
-        sampled=True,
-        linked_span=linked,
-        deadline=now + int(definition.timeout * SECOND) if definition.timeout is not None else 0,
-    )
-
-
-def _check_request(request: StartRequest) -> None:
-    chosen = {"execution_id": request.execution_id, "request_id": request.request_id}
-    check_ids(
-        namespace=request.namespace,
-        workflow=request.workflow,
-        **{name: value for name, value in chosen.items() if value},
-    )
+    async def newest_checkpoint(self, row: ExecutionRow) -> Checkpoint | None:
+        """The last point at which a step had ended."""
+        newest = None
+        async for state, event in self.replay(row, upto=NEVER):
+            newest = checkpoint_at(state, event, self._checksum(event)) or newest
+        return newest

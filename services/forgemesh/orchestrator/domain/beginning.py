@@ -63,7 +63,7 @@ def _begin_call(path: str, call: Call, read: Read) -> e.Fact:
     given = _input(path, call.input, read)
     if call.cache is None and call.affinity is None:
         return e.AttemptStarted(path, 1, given)
-    affinity = _text(evaluate(call.affinity, read)) if call.affinity is not None else ""
+    affinity = text_of(evaluate(call.affinity, read)) if call.affinity is not None else ""
     return e.AttemptStarted(path, 1, given, _cache_key(call, given, read), affinity)
 
 
@@ -77,7 +77,8 @@ def _cache_key(call: Call, given: Payload, read: Read) -> str:
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + key.data).hexdigest()
 
 
-def _text(value: Payload) -> str:
+def text_of(value: Payload) -> str:
+    """A text as it is, anything else as JSON."""
     decoded = value.value()
     return decoded if isinstance(decoded, str) else value.data.decode()
 

@@ -237,7 +237,7 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
     elif is_complete(scope):
         branches.succeeded += 1
         branches.outputs[scope.name] = _branch_output(state, scope, group)
-    if isinstance(group.step, Map) and not group.step.undoable:
+    if isinstance(group.step, Map) and not group.step.undoable and not state.remember:
         _drop(state, scope)
     stops = group.stopping is None and not state.is_stopping(group.scope) and must_stop(group) is not None
     goes_on = not stops and not state.is_stopping(scope)

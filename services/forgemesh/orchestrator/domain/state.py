@@ -222,6 +222,8 @@ class ExecutionState:
     undoing: StepState | None = None
     """The compensation that runs."""
     ended_steps: int = 0
+    remember: bool = False
+    """Keep ended iterations of maps: whoever looks back needs them."""
 
     @property
     def trace_id(self) -> str:

@@ -1,0 +1,202 @@
+"""The open attempts of calls: from durable events to orders, and from answers back to facts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.application.results import Results
+from forgemesh.orchestrator.application.running import Running, Said
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.attempts import failed, succeeded, target_of, timeouts_of
+from forgemesh.orchestrator.domain.control import unsent
+from forgemesh.orchestrator.domain.definition import Call, Child
+from forgemesh.orchestrator.domain.ending import open_below
+from forgemesh.orchestrator.domain.explain import Hindrance
+from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.domain.trace import traceparent
+from forgemesh.orchestrator.ports import Answer, Hosts
+
+if TYPE_CHECKING:
+    from forgemesh.orchestrator.application.engine import Engine
+
+
+class Calls:
+    """What the engine wants of plugins; is told by the dispatcher what becomes of it."""
+
+    def __init__(
+        self, engine: Engine, hosts: Hosts, providers: Providers, results: Results, *, max_in_flight: int = 0
+    ) -> None:
+        self._engine = engine
+        self._results = results
+        self._dispatcher = Dispatcher(hosts, providers, engine.clock, self, max_in_flight=max_in_flight)
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing more; return once calls under way have ended, or after `grace` seconds."""
+        await self._dispatcher.stop(grace)
+
+    def start(self, running: Running, fact: e.AttemptStarted) -> None:
+        """An attempt is on record and may leave; or its result is there already."""
+        order = _order(running.state, fact)
+        if not fact.cache_key:
+            self._dispatcher.send(order)
+            return
+        self._results.look_up(fact.cache_key, order.target, partial(self._looked_up, running, order))
+
+    def _looked_up(self, running: Running, order: Order, kept: tuple[e.Dispatch, Answer] | None) -> None:
+        if self._engine.running(*running.name) is not running or not _is_open(running.state, order):
+            return
+        if kept is None:
+            self._dispatcher.send(order)
+        else:
+            order.dispatch = kept[0]
+            self.answered(order, kept[1])
+
+    def take_back(self, running: Running, path: str) -> None:
+        """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
+        for step in open_below(running.state, path):
+            self._dispatcher.cancel((*running.name, step.path))
+
+    def interrupt(self, running: Running) -> None:
+        """Cancel every open call, because of a pause."""
+        for step in list(running.state.open_attempts.values()):
+            if not isinstance(step.step, Child):
+                self._dispatcher.cancel((*running.name, step.path))
+
+    def withhold(self, running: Running) -> None:
+        """A pause has begun: what has not left yet does not leave any more."""
+        for key in self._dispatcher.unsent(*running.name):
+            self._dispatcher.forget(key)
+            fact = unsent(running.state, key[2], self._engine.clock())
+            if fact is not None:
+                self._engine.turn(running, (fact,))
+
+    def forget(self, running: Running, path: str) -> None:
+        """The attempt's end was decided without it."""
+        self._dispatcher.forget((*running.name, path))
+
+    def explain(self, running: Running) -> dict[str, Hindrance]:
+        """What the dispatcher knows of the execution's open calls, by step path."""
+        found: dict[str, Hindrance] = {}
+        for path in running.state.open_attempts:
+            known = self._dispatcher.explain((*running.name, path))
+            if isinstance(known, Waiting):
+                found[path] = _waits(path, known)
+            elif known is not None:
+                found[path] = _runs(path, known)
+        return found
+
+    def answered(self, order: Order, answer: Answer) -> None:
+        """See order.Listener."""
+        running = self._engine.running(order.namespace, order.execution_id)
+        if running is None:
+            return
+        running.said.pop(order.path, None)
+        where = _where(order.dispatch, answer) if order.dispatch is not None else None
+        if answer.failure is None and answer.output is not None:
+            fact = succeeded(running.state, order.path, order.attempt, answer.output, where)
+            self._keep(running.state, order, answer, where)
+        else:
+            assert answer.failure is not None
+            now, draw = self._engine.clock(), self._engine.draw()
+            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw)
+        if fact is not None:
+            self._engine.turn(running, (fact,))
+
+    def _keep(self, state: ExecutionState, order: Order, answer: Answer, where: e.Dispatch | None) -> None:
+        step = state.steps.get(order.path)
+        if step is None or step.started is None or not step.started.cache_key or where is None or where.cached:
+            return
+        if isinstance(step.step, Call) and step.step.cache is not None and answer.output is not None:
+            ends = self._engine.clock() + int(step.step.cache.ttl * SECOND)
+            self._results.keep(step.started.cache_key, where.plugin_version, answer.output, ends)
+
+    def blocked(self, order: Order, lack: Lacking) -> None:
+        """See order.Listener."""
+        running = self._engine.running(order.namespace, order.execution_id)
+        if running is not None and _is_open(running.state, order):
+            until = self._engine.clock() + int(lack.retry_after * SECOND) if lack.retry_after else 0
+            fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until)
+            self._engine.turn(running, (fact,))
+
+    def unblocked(self, order: Order) -> None:
+        """See order.Listener."""
+        running = self._engine.running(order.namespace, order.execution_id)
+        if running is not None and _is_open(running.state, order):
+            self._engine.turn(running, (e.StepUnblocked(order.path, order.attempt),))
+
+    def progressed(self, order: Order, fraction: float, note: str) -> None:
+        """See order.Listener."""
+        running = self._engine.running(order.namespace, order.execution_id)
+        if running is not None:
+            running.said[order.path] = Said(fraction, note)
+
+
+def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
+    step, started = state.steps[fact.path], state.started
+    assert isinstance(step.step, Call)
+    assert step.input is not None
+    assert started is not None
+    compensating = step.compensates is not None
+    return Order(
+        namespace=state.namespace,
+        execution_id=state.execution_id,
+        path=fact.path,
+        attempt=fact.attempt,
+        target=target_of(step),
+        timeouts=timeouts_of(step),
+        input=step.input,
+        traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
+        deadline=0 if compensating else state.deadline,
+        close_at=step.close_at,
+        tried=_NONE if step.dispatch is None else frozenset((step.dispatch.instance_id,)),
+        priority=started.priority + step.step.priority,
+        affinity=fact.affinity,
+    )
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _is_open(state: ExecutionState, order: Order) -> bool:
+    step = state.open_attempts.get(order.path)
+    return step is not None and step.attempts == order.attempt
+
+
+def _where(dispatch: e.Dispatch, answer: Answer) -> e.Dispatch:
+    if answer.session and answer.accepted:
+        return dispatch
+    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)
+
+
+def _waits(path: str, waiting: Waiting) -> Hindrance:
+    place = f"; {waiting.position} go before it" if waiting.position else ""
+    return Hindrance(
+        step_path=path,
+        reason=waiting.lack.reason.value,
+        message=f"{waiting.lack.message}{place}",
+        since=waiting.since,
+        until=waiting.until,
+    )
+
+
+def _runs(path: str, underway: Underway) -> Hindrance:
+    where = underway.dispatch.instance_id
+    doing = "is told to stop" if underway.cancelling else "works on it"
+    said = f", {underway.fraction:.0%} done" if underway.heard_at else ""
+    note = f": {underway.note}" if underway.note else ""
+    return Hindrance(
+        step_path=path,
+        reason="RUNNING",
+        message=f"instance {where!r} {doing}{said}{note}",
+        since=underway.since,
+        instance_id=where,
+    )

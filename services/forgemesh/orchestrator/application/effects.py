@@ -1,0 +1,76 @@
+"""What durable events ask of the world outside an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from forgemesh.orchestrator.application.calls import Calls
+from forgemesh.orchestrator.application.children import Children
+from forgemesh.orchestrator.application.places import Places
+from forgemesh.orchestrator.application.running import Running
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.definition import Child
+from forgemesh.orchestrator.domain.state import StepState
+
+
+@dataclass(slots=True)
+class Effects:
+    """Passes each event on to whom it concerns."""
+
+    calls: Calls
+    children: Children
+    places: Places
+
+    def act(self, running: Running, event: e.Event) -> None:
+        """Once per event, in order, when it is durable."""
+        fact = event.fact
+        if isinstance(fact, e.AttemptStarted):
+            if fact.child_id:
+                self.children.start(running, fact.path)
+            else:
+                self.calls.start(running, fact)
+        elif isinstance(fact, e.AttemptFailed):
+            if fact.dispatch is None:
+                self.calls.forget(running, fact.path)
+        elif isinstance(fact, e.StopRequested):
+            self.calls.take_back(running, fact.path)
+            self.children.take_back(running, fact.path)
+        elif isinstance(fact, e.PauseRequested):
+            self._pause(running, fact)
+        elif isinstance(fact, e.ExecutionResumed):
+            self.children.resume(running, fact.by)
+
+    def _pause(self, running: Running, fact: e.PauseRequested) -> None:
+        self.children.pause(running, fact)
+        self.calls.withhold(running)
+        if fact.interrupt:
+            self.calls.interrupt(running)
+
+    def taken_up(self, running: Running, reopened: Iterable[str]) -> None:
+        """An execution was taken up after a crash; children that it waits for are looked for again."""
+        for path in reopened:
+            if isinstance(running.state.steps[path].step, Child):
+                self.children.start(running, path)
+
+    def dropped(self, running: Running) -> None:
+        """An execution left the memory and will be taken up again."""
+        for path in running.state.open_attempts:
+            self.calls.forget(running, path)
+
+    def cut(self, running: Running, steps: Iterable[StepState]) -> None:
+        """An execution was terminated while these steps had open attempts."""
+        for step in steps:
+            if isinstance(step.step, Child):
+                self.children.close(running, step)
+            else:
+                self.calls.forget(running, step.path)
+
+    def ended(self, running: Running) -> None:
+        """An execution has ended."""
+        self.places.leave(running)
+        self.children.ended(running.state)
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing more."""
+        await self.calls.stop(grace)

@@ -1,0 +1,65 @@
+"""An open execution in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from dataclasses import dataclass, field
+
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
+from forgemesh.orchestrator.domain.trace import ExecutionTrace
+
+
+@dataclass(slots=True)
+class Said:
+    """What a running attempt last said of itself: how far it is (0 to 1), and a note for people."""
+
+    fraction: float
+    note: str
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """
+    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable; `status`
+    is what the store's row of it says, or will once that is written.
+    """
+
+    key: int
+    state: ExecutionState
+    trace: ExecutionTrace
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False
+    timer: asyncio.TimerHandle | None = None
+    timer_at: int = 0
+    written: Future[int] | None = None
+    status: Status = Status.RUNNING
+    said: dict[str, Said] = field(default_factory=dict)
+    cut: list[StepState] = field(default_factory=list)
+    """Steps whose attempts were open when it was terminated."""
+    _change: asyncio.Event | None = None
+
+    def __post_init__(self) -> None:
+        self.status = self.state.status
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Namespace and id."""
+        return self.state.namespace, self.state.execution_id
+
+    def change(self) -> asyncio.Event:
+        """Is set when something of it becomes durable from now on, or when it has left."""
+        if self._change is None:
+            self._change = asyncio.Event()
+        return self._change
+
+    def tell_watchers(self) -> None:
+        """Something became durable, or it has left."""
+        if self._change is not None:
+            self._change.set()
+            self._change = None
+
+    async def durable(self) -> None:
+        """Return once everything that its state says now is durable; raises what the store raised if it is not."""
+        if self.written is not None:
+            await asyncio.shield(self.written)

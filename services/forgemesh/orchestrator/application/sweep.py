@@ -1,0 +1,50 @@
+"""The safety net: looks whether every open execution can go on, and counts what it had to save."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.domain.liveness import is_stuck
+from forgemesh.orchestrator.ports import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """
+    "Every open execution has a timer, an attempt, a wait or a pause": whatever does not is woken, and counted.
+
+    Nothing waits for a sweep, since every wait is woken by an event; both counts must stay 0.
+    """
+
+    store: Store
+    engine: Engine
+    recovery: Recovery
+    clock: Callable[[], int]
+    saved: int = 0
+    leaked: int = 0
+    suspended: int = 0
+    swept_at: int = 0
+
+    async def run(self) -> None:
+        """Look once; idempotent."""
+        await self.recovery.run()
+        for running in self.engine.all_running():
+            idle = running.written is None or running.written.done()
+            overdue = running.timer_at and running.timer_at + GRACE < self.clock()
+            if idle and (is_stuck(running.state) or overdue):
+                self.saved += 1
+                _log.error("execution %s stood still and is woken; this is a bug", running.state.execution_id)
+                self.engine.wake(running)
+        self.leaked += await self.store.free_leaked_slots()
+        self.suspended = await self.store.count_open() - len(list(self.engine.all_running()))
+        self.swept_at = self.clock()
+
+
+GRACE = 2_000_000_000
+"""Nanoseconds that a timer may be late on a busy machine."""

@@ -1,0 +1,143 @@
+"""Why an execution does not move, and when it will: from its state and what is known of its open attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from forgemesh.orchestrator.domain.definition import Child
+from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
+
+LISTED = 50
+"""Hindrances that an answer names at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hindrance:
+    """See control.proto; `since` and `until` are Unix nanoseconds, 0 for unknown."""
+
+    reason: str
+    message: str
+    step_path: str = ""
+    since: int = 0
+    until: int = 0
+    instance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One sentence, and everything that the execution waits for, what holds up most first."""
+
+    status: Status
+    summary: str
+    hindrances: tuple[Hindrance, ...]
+
+
+def explain(
+    state: ExecutionState, now: int, dispatched: Mapping[str, Hindrance], suspended: str, ahead: int
+) -> Explanation:
+    """
+    `dispatched` is what the dispatcher says of open attempts, by step path; `suspended` why nobody runs the execution,
+    or nothing; `ahead` how many wait before it for its concurrency key.
+    """
+    if state.status.final:
+        return Explanation(state.status, f"It has ended: {state.status.value}.", ())
+    found = [
+        *_of_the_whole(state, suspended, ahead),
+        *sorted(_of_steps(state, dispatched), key=lambda one: (_RANK.get(one.reason, 5), one.until or 1 << 62)),
+    ]
+    return Explanation(state.status, _summary(state, found, now), tuple(found[:LISTED]))
+
+
+_RANK = {
+    "IN_DOUBT": 0,
+    "INCIDENT": 0,
+    "SIGNAL": 3,
+    "TIMER": 3,
+    "CHILD": 3,
+    "BACKOFF": 2,
+    "CONCURRENCY": 4,
+    "RUNNING": 4,
+}
+"""What holds up most comes first; reasons why no instance takes a call are between."""
+
+
+def _of_the_whole(state: ExecutionState, suspended: str, ahead: int) -> Iterator[Hindrance]:
+    if suspended:
+        yield Hindrance(reason="SUSPENDED", message=f"{suspended}; it goes on by itself", since=state.last_at)
+    if state.queued:
+        key = state.started.concurrency_key if state.started is not None else ""
+        message = f"{ahead} executions with concurrency key {key!r} are before it"
+        yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
+    if state.pause is not None:
+        who = f" by {state.pause.by}" if state.pause.by else ""
+        why = f": {state.pause.reason}" if state.pause.reason else ""
+        message = f"paused{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
+        yield Hindrance(reason="PAUSED", message=message, since=state.paused_at)
+    if state.cancel is not None or state.stopping is not None:
+        yield Hindrance(reason="STOPPING", message="it is ending, and waits for what is still open")
+
+
+def _of_steps(state: ExecutionState, dispatched: Mapping[str, Hindrance]) -> Iterator[Hindrance]:
+    for step in state.incidents.values():
+        yield _incident(state, step)
+    for step in state.open_attempts.values():
+        yield dispatched.get(step.path) or _open(step)
+    for step in state.waiting.values():
+        cause = step.failure.message if step.failure is not None else "it is tried again"
+        message = f"attempt {step.attempts + 1} comes after a pause: {cause}"
+        yield Hindrance(step_path=step.path, reason="BACKOFF", message=message, since=step.began_at, until=step.next_at)
+    for step in state.waits.values():
+        yield _wait(state, step)
+    for path in state.ready:
+        message = f"the execution's max_concurrency of {state.definition.max_concurrency} is reached"
+        yield Hindrance(step_path=path, reason="CONCURRENCY", message=message)
+
+
+def _incident(state: ExecutionState, step: StepState) -> Hindrance:
+    cause = step.failure.message if step.failure is not None else ""
+    message = f"{cause}; decide with `forgemesh execution resolve {state.execution_id} {step.path}`"
+    return Hindrance(step_path=step.path, reason=step.status.value, message=message, since=step.began_at)
+
+
+def _open(step: StepState) -> Hindrance:
+    if isinstance(step.step, Child) and step.started is not None:
+        message = f"execution {step.started.child_id!r} runs; see `forgemesh execution explain {step.started.child_id}`"
+        return Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
+    if step.status is StepStatus.BLOCKED and step.blocked is not None:
+        blocked = step.blocked
+        return Hindrance(
+            step_path=step.path,
+            reason=blocked.reason,
+            message=blocked.message,
+            since=step.blocked_at,
+            until=blocked.until,
+        )
+    return Hindrance(step_path=step.path, reason="RUNNING", message="its attempt is on its way", since=step.began_at)
+
+
+def _wait(state: ExecutionState, step: StepState) -> Hindrance:
+    waits = step.waits
+    assert waits is not None
+    if waits.signal:
+        message = f"send it with `forgemesh execution signal {state.execution_id} {waits.signal}`"
+        return Hindrance(step_path=step.path, reason="SIGNAL", message=message, since=step.began_at, until=waits.until)
+    return Hindrance(
+        step_path=step.path, reason="TIMER", message="it waits for a moment", since=step.began_at, until=waits.until
+    )
+
+
+def _summary(state: ExecutionState, found: list[Hindrance], now: int) -> str:
+    if not found:
+        return "It is moving: its next event is being written."
+    first = found[0]
+    place = f"step {first.step_path!r}" if first.step_path else "the execution"
+    when = f", until {_in(first.until, now)} from now at the latest" if first.until > now else ""
+    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{first.reason}: {place}: {first.message}{when}{more}"
+
+
+def _in(moment: int, now: int) -> str:
+    seconds = (moment - now) / SECOND
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
