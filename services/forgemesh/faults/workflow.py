@@ -145,6 +145,53 @@ class StartToCloseTimeout(Fault):
         )
 
 
+class HeartbeatTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "HEARTBEAT_TIMEOUT"
+
+    def __init__(self, step_path: str, seconds: float) -> None:
+        super().__init__(
+            f"an attempt at {step_path!r} said nothing for longer than its heartbeat of {seconds:g} s; its operation"
+            " must report progress more often, or the step needs a longer `heartbeat`",
+            {"step_path": step_path, "seconds": f"{seconds:g}"},
+        )
+
+
+class ScheduleToStartTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "SCHEDULE_TO_START_TIMEOUT"
+
+    def __init__(self, step_path: str, seconds: float, cause: str) -> None:
+        super().__init__(
+            f"an attempt at {step_path!r} could not leave within its schedule_to_start of {seconds:g} s: {cause}",
+            {"step_path": step_path, "seconds": f"{seconds:g}", "cause": cause},
+        )
+
+
+class ScheduleToCloseTimeout(Fault):
+    code = Code.DEADLINE_EXCEEDED
+    reason = "SCHEDULE_TO_CLOSE_TIMEOUT"
+
+    def __init__(self, step_path: str, seconds: float) -> None:
+        super().__init__(
+            f"step {step_path!r} took longer than its schedule_to_close of {seconds:g} s, all attempts and the pauses"
+            " between them included",
+            {"step_path": step_path, "seconds": f"{seconds:g}"},
+        )
+
+
+class ProcessFull(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "PROCESS_FULL"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the orchestrator has {limit} calls in flight, as many as it may have; the step goes on in its turn, or"
+            " raise the orchestrator's `max_in_flight`",
+            {"limit": str(limit)},
+        )
+
+
 class ExecutionTimeout(Fault):
     code = Code.DEADLINE_EXCEEDED
     reason = "EXECUTION_TIMEOUT"
@@ -338,15 +385,4 @@ class ChildFailed(Fault):
             f"execution {child_id!r}, which step {step_path!r} waited for, ended {status}: {cause}; see"
             f" `forgemesh execution show {child_id}`",
             {"step_path": step_path, "child_id": child_id, "status": status, "cause": cause},
-        )
-
-
-class ScheduleToCloseTimeout(Fault):
-    code = Code.DEADLINE_EXCEEDED
-    reason = "SCHEDULE_TO_CLOSE_TIMEOUT"
-
-    def __init__(self, step_path: str, seconds: float) -> None:
-        super().__init__(
-            f"{step_path!r} took longer than its schedule_to_close of {seconds:g} s, pauses between attempts included",
-            {"step_path": step_path, "seconds": f"{seconds:g}"},
         )

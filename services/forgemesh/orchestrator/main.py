@@ -28,6 +28,7 @@ from forgemesh.orchestrator.adapters.yaml_source import read_document
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
@@ -52,28 +53,30 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         store = await open_store(database, parse)
         registry = await stack.enter_async_context(connect(settings.registry))
         hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
-        exporter = SpanExporter(sink, store)
+        catalogue = RegistryCatalogue(registry, settings.registry)
+        providers = Providers(catalogue)
         engine = Engine(
             store,
             hosts,
-            exporter,
+            providers,
+            exporter := SpanExporter(sink, store),
             clock=time.time_ns,
             draw=random.random,
             orchestrator_id=orchestrator_id,
             epoch=store.epoch,
+            max_in_flight=settings.max_in_flight,
         )
-        definitions = Definitions(store, RegistryCatalogue(registry, settings.registry), parse, time.time_ns)
+        definitions = Definitions(store, catalogue, hosts, parse, time.time_ns)
         executions = Executions(store, engine, definitions, time.time_ns)
         mesh = _mesh(settings)
-        servicer = OrchestratorServicer(definitions, executions, mesh)
-        add = partial(add_OrchestratorServiceServicer_to_server, servicer)
+        add = partial(add_OrchestratorServiceServicer_to_server, OrchestratorServicer(definitions, executions, mesh))
         listening = settings.listening(receive_limit=SESSION_LIMIT)
         server = await stack.enter_async_context(serving(listening, (SERVICE,), add))
         mesh["orchestrator"] = settings.advertise or server.address
         recovery = ReconcileLoop("recovery", Recovery(store, engine, definitions).run, period=RECOVERY_PERIOD)
         engine.on_suspended = recovery.nudge
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(recovery.run()), group.create_task(exporter.run())]
+            tasks = [group.create_task(one.run()) for one in (recovery, exporter, providers)]
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from forgemesh.routing.snapshot import Snapshot
@@ -159,6 +160,16 @@ class Answer(msgspec.Struct, frozen=True):
     session: bool = True
 
 
+class Caller(Protocol):
+    """Is told about a call that it made."""
+
+    def answered(self, answer: Answer) -> None:
+        """What became of it; told exactly once."""
+
+    def progressed(self, fraction: float, note: str) -> None:
+        """How far it is, from 0 to 1, and a word for people; not after the answer."""
+
+
 class HostLink(Protocol):
     """The way to one incarnation of a plugin instance."""
 
@@ -172,11 +183,14 @@ class HostLink(Protocol):
     @property
     def has_room(self) -> bool: ...
 
-    def invoke(self, invocation: Invocation, done: Callable[[Answer], None]) -> int:
-        """Send, and tell `done` exactly once what became of it; returns the call's name for `cancel`."""
+    def invoke(self, invocation: Invocation, caller: Caller) -> int:
+        """Send, and tell the caller later what becomes of it; returns the call's name, for the methods below."""
 
     def cancel(self, call: int) -> None:
-        """Tell the host that nobody wants the call; `done` still comes, if only when the link breaks."""
+        """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
+
+    def hears_progress(self, call: int) -> bool:
+        """Whether the host can say how far the call is: on a session, and not when it is called alone."""
 
 
 class Hosts(Protocol):
@@ -200,7 +214,10 @@ class Spans(Protocol):
 
 
 class Catalogue(Protocol):
-    """What the registry knows about plugins."""
+    """What the registry knows about plugins. Raises faults.service.ServiceUnreachable when it does not answer."""
 
-    async def operations(self, plugin_id: str) -> dict[str, frozenset[str]] | None:
-        """Operation names by plugin version; None if the plugin was never published."""
+    async def plugins(self, plugin_id: str) -> dict[str, Mapping[str, OperationFacts]] | None:
+        """The plugin's operations by version; None if it was never published."""
+
+    async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:
+        """Every published plugin version that provides an interface, by interface: each of those asked for is there."""

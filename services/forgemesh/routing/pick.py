@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from forgemesh.faults import Fault
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
+from forgemesh.routing.affinity import favourite
 from forgemesh.routing.eligibility import Exclusion, LocalView, has_room, local_exclusion
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.round_robin import Turns, forget, next_turn
@@ -85,10 +86,11 @@ def pick(
     *,
     wanted: Callable[[str], bool] = any_version,
     exclude: frozenset[str] = frozenset(),
+    affinity: str = "",
     now: float = 0.0,
 ) -> Picked | NoPick:
     """
-    Choose an instance whose plugin version is `wanted`.
+    Choose an instance whose plugin version is `wanted`: the next one in turn, or the one that `affinity` leads to.
 
     `exclude` holds the ids that were tried already: they are taken only if nobody else is eligible. `now` is on the
     clock of `CircuitView.open_until`.
@@ -100,9 +102,12 @@ def pick(
         return _lacking(snapshot, wanted, (*snapshot.ruled_out, *excluded), now)
     if snapshot.tiered:
         eligible = _preferred_tier(eligible, excluded)
-    if len(cursor.owed) > len(snapshot.endpoints):
-        cursor = forget(cursor, snapshot.endpoints)
-    chosen, cursor = next_turn(cursor, eligible)
+    if affinity:
+        chosen = favourite(affinity, eligible)
+    else:
+        if len(cursor.owed) > len(snapshot.endpoints):
+            cursor = forget(cursor, snapshot.endpoints)
+        chosen, cursor = next_turn(cursor, eligible)
     against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
     return Picked(chosen, cursor, len(snapshot.endpoints), len(eligible), against[:LISTED])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer, Invocation
+from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.snapshot import Policy, Revision, Snapshot
 
@@ -39,11 +39,15 @@ class Call:
     instance_id: str
     invocation: Invocation
     done: Callable[[Answer], None]
+    caller: Caller
     cancelled: bool = False
 
     @property
     def path(self) -> str:
         return self.invocation.step_path
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        self.caller.progressed(fraction, note)
 
     def succeed(self, value: object = None) -> None:
         self.done(Answer(Payload(json.dumps(value).encode()), None))
@@ -57,9 +61,11 @@ class ScriptedLink:
     """Keeps what it is given; `on_cancel` answers a call that is taken back."""
 
     instance_id: str
+    plugin_id: str
     hosts: ScriptedHosts
     usable: bool = True
     has_room: bool = True
+    session: bool = True
     open: dict[int, Call] = field(default_factory=dict)
     on_cancel: Callable[[Call], None] = lambda call: None
 
@@ -67,17 +73,21 @@ class ScriptedLink:
     def in_flight(self) -> int:
         return len(self.open)
 
-    def invoke(self, invocation: Invocation, done: Callable[[Answer], None]) -> int:
+    def invoke(self, invocation: Invocation, caller: Caller) -> int:
         name = len(self.hosts.calls) + 1
 
         def ended(answer: Answer) -> None:
             self.open.pop(name, None)
-            done(answer)
+            caller.answered(answer)
+            self.hosts.tell(self.plugin_id)
 
-        call = Call(self.instance_id, invocation, ended)
+        call = Call(self.instance_id, invocation, ended, caller)
         self.open[name] = call
         self.hosts.came(call)
         return name
+
+    def hears_progress(self, call: int) -> bool:
+        return self.session
 
     def cancel(self, call: int) -> None:
         found = self.open.get(call)
@@ -113,7 +123,7 @@ class ScriptedHosts:
         self._snapshots[plugin_id] = Snapshot(plugin_id, Revision(1, self._revision), Policy.ROUND_ROBIN, endpoints)
         links = self._links.setdefault(plugin_id, {})
         for one in endpoints:
-            links.setdefault(one.instance_id, ScriptedLink(one.instance_id, self))
+            links.setdefault(one.instance_id, ScriptedLink(one.instance_id, plugin_id, self))
         self.tell(plugin_id)
 
     def tell(self, plugin_id: str) -> None:

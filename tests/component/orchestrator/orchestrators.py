@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from forgemesh.orchestrator.adapters.store import MIGRATIONS, SqliteStore, open_
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions, StartRequest
+from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from forgemesh.orchestrator.ports import Store
@@ -29,10 +31,14 @@ class AnyPlugin:
     """A catalogue in which every plugin has the operation `o`; what is put into `known` is all there is of it."""
 
     def __init__(self) -> None:
-        self.known: dict[str, dict[str, frozenset[str]] | None] = {}
+        self.known: dict[str, dict[str, Mapping[str, OperationFacts]] | None] = {}
+        self.provided: dict[str, list[Provider]] = {}
 
-    async def operations(self, plugin_id: str) -> dict[str, frozenset[str]] | None:
-        return self.known.get(plugin_id, {"1.0.0": frozenset({"o"})})
+    async def plugins(self, plugin_id: str) -> dict[str, Mapping[str, OperationFacts]] | None:
+        return self.known.get(plugin_id, {"1.0.0": {"o": OperationFacts()}})
+
+    async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:
+        return {interface: self.provided.get(interface, []) for interface in interfaces}
 
 
 @dataclass
@@ -103,10 +109,19 @@ class Orchestrator:
 def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
     spans, suspended, catalogue = KeptSpans(), asyncio.Event(), AnyPlugin()
     engine = Engine(
-        store, hosts, spans, clock=time.time_ns, draw=lambda: 0.5, orchestrator_id=f"o-{epoch}", epoch=epoch
+        store,
+        hosts,
+        Providers(catalogue),
+        spans,
+        clock=time.time_ns,
+        draw=lambda: 0.5,
+        orchestrator_id=f"o-{epoch}",
+        epoch=epoch,
     )
     engine.on_suspended = suspended.set
-    definitions = Definitions(store, catalogue, lambda namespace, source: parsed(source, namespace), time.time_ns)
+    definitions = Definitions(
+        store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
+    )
     executions = Executions(store, engine, definitions, time.time_ns)
     recovery = Recovery(store, engine, definitions)
     return Orchestrator(store, hosts, engine, definitions, executions, recovery, catalogue, spans, suspended)

@@ -105,12 +105,30 @@ class ScriptedPlugin(PluginServiceServicer):
         return self.alone[number - 1]
 
 
+class KeptAnswers:
+    """The caller of one call of a link: keeps what it is told under a number."""
+
+    def __init__(self, link: Link, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def answered(self, answer: Answer) -> None:
+        assert self._number not in self._link.answers, "answered twice"
+        self._link.answers[self._number] = answer
+        self._link.moved.set()
+
+    def progressed(self, fraction: float, note: str) -> None:
+        self._link.progress.append((self._number, fraction, note))
+        self._link.moved.set()
+
+
 class Link:
     """A link, and what it said."""
 
     def __init__(self, address: str, **facts: Any) -> None:
         self.link = SessionLink(endpoint("i-1", address=address, incarnation=7, **facts), "caller", self._changed)
         self.answers: dict[int, Answer] = {}
+        self.progress: list[tuple[int, float, str]] = []
         self.changes = 0
         self.moved = asyncio.Event()
 
@@ -131,12 +149,7 @@ class Link:
             "remaining": 30.0,
         }
 
-        def done(answer: Answer) -> None:
-            assert number not in self.answers, "answered twice"
-            self.answers[number] = answer
-            self.moved.set()
-
-        return self.link.invoke(Invocation(**(known | facts)), done)
+        return self.link.invoke(Invocation(**(known | facts)), KeptAnswers(self, number))
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):

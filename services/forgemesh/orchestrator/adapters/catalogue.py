@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import grpc
 
+from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2, registry_service_pb2_grpc
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault
 from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ServiceUnreachable
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 
 DEADLINE = 5.0
+PAGE = 500
+
+_IDEMPOTENT = {manifest_pb2.IDEMPOTENCY_IDEMPOTENT: True, manifest_pb2.IDEMPOTENCY_NOT_IDEMPOTENT: False}
 
 
 class RegistryCatalogue:
@@ -20,16 +27,53 @@ class RegistryCatalogue:
         self._stub = registry_service_pb2_grpc.RegistryServiceStub(channel)
         self._address = address
 
-    async def operations(self, plugin_id: str) -> dict[str, frozenset[str]] | None:
-        request = registry_service_pb2.ListPluginsRequest(plugin_id=plugin_id, page_size=500)
+    async def plugins(self, plugin_id: str) -> dict[str, Mapping[str, OperationFacts]] | None:
         try:
-            response = await self._stub.ListPlugins(request, timeout=DEADLINE)
-        except grpc.aio.AioRpcError as error:
-            fault = from_rpc_error(error)
-            if isinstance(fault, PluginNotFound):
-                return None
-            if isinstance(fault, ForeignFault):
-                raise ServiceUnreachable("registry", self._address, fault.message) from error
-            raise fault from error
-        known = {m.version: frozenset(o.name for o in m.operations) for m in response.manifests}
-        return known or None
+            manifests = await self._manifests(plugin_id)
+        except PluginNotFound:
+            return None
+        return {manifest.version: _operations(manifest) for manifest in manifests} or None
+
+    async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:
+        found: dict[str, list[Provider]] = {interface: [] for interface in interfaces}
+        for manifest in await self._manifests("") if interfaces else ():
+            for provided in manifest.provides:
+                if provided.name in found:
+                    found[provided.name].append(_provider(manifest, provided.version))
+        return found
+
+    async def _manifests(self, plugin_id: str) -> list[manifest_pb2.Manifest]:
+        found: list[manifest_pb2.Manifest] = []
+        request = registry_service_pb2.ListPluginsRequest(plugin_id=plugin_id, page_size=PAGE)
+        while True:
+            try:
+                response = await self._stub.ListPlugins(request, timeout=DEADLINE)
+            except grpc.aio.AioRpcError as error:
+                fault = from_rpc_error(error)
+                if isinstance(fault, ForeignFault):
+                    raise ServiceUnreachable("registry", self._address, fault.message) from error
+                raise fault from error
+            found.extend(response.manifests)
+            if not response.next_page_token:
+                return found
+            request.page_token = response.next_page_token
+
+
+def _provider(manifest: manifest_pb2.Manifest, interface_version: str) -> Provider:
+    return Provider(
+        plugin_id=manifest.plugin_id,
+        plugin_version=manifest.version,
+        interface_version=interface_version,
+        operations=_operations(manifest),
+        metadata=dict(manifest.metadata),
+        priority=manifest.priority,
+    )
+
+
+def _operations(manifest: manifest_pb2.Manifest) -> dict[str, OperationFacts]:
+    return {operation.name: _facts(operation) for operation in manifest.operations}
+
+
+def _facts(operation: manifest_pb2.Operation) -> OperationFacts:
+    timeout = operation.timeout.ToMicroseconds() / 1e6 if operation.HasField("timeout") else None
+    return OperationFacts(_IDEMPOTENT.get(operation.idempotency), timeout)

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
-from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
+from forgemesh.api.plugin.v1 import plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
 from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault, code_of
-from forgemesh.faults.plugin import OutputInvalid
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.codec import foreign_failure, payload_from_message, payload_to_message
+from forgemesh.orchestrator.adapters.invocation_codec import answer_of, write_invocation
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.retry import FAILOVER, RETRYABLE
-from forgemesh.orchestrator.ports import Answer, Invocation
+from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -34,19 +33,20 @@ MAX_INLINE = 256 * 1024
 MAX_FRAME = MEBIBYTE
 HELLO_DEADLINE = 5.0
 UNARY_SLACK = 1.0
+MAX_NOTE = 1024
+"""Characters of what a plugin says about its progress."""
 MAX_BACKOFF = 2.0
 
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a call gets whose server is cut off or stops, without a word of the server's own."""
 
 _Stream: TypeAlias = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
-Done = Callable[[Answer], None]
 
 
 @dataclass(slots=True)
 class _Call:
-    message: invocation_pb2.Invocation
-    done: Done
+    invocation: Invocation
+    caller: Caller
     size: int
     sent: bool = False
     accepted: bool = False
@@ -92,12 +92,11 @@ class SessionLink:
             return limit == 0 or len(self._calls) < limit
         return self._credits > len(self._queue)
 
-    def invoke(self, invocation: Invocation, done: Done) -> int:
+    def invoke(self, invocation: Invocation, caller: Caller) -> int:
         """See ports.HostLink."""
         self._next += 1
         call_id = self._next
-        message = _to_message(invocation, call_id, self._endpoint.incarnation)
-        call = self._calls[call_id] = _Call(message, done, invocation.input.size)
+        call = self._calls[call_id] = _Call(invocation, caller, invocation.input.size)
         if self._by_unary or call.size > MAX_INLINE:
             self._send_alone(call_id, call)
         else:
@@ -118,6 +117,11 @@ class SessionLink:
         else:
             self._cancels.append(call)
             self._wake.set()
+
+    def hears_progress(self, call: int) -> bool:
+        """See ports.HostLink."""
+        found = self._calls.get(call)
+        return found is not None and found.unary is None
 
     def _send_alone(self, call_id: int, call: _Call) -> None:
         """By unary Invoke: what becomes of it is unknown from here on until the answer."""
@@ -208,8 +212,10 @@ class SessionLink:
                 if call_id in self._calls:
                     self._calls[call_id].accepted = True
             self._credits += frame.credits
+            for progress in frame.progress:
+                self._progress(progress)
             for result in frame.results:
-                self._answer(result.call_id, _to_answer(result, session=True))
+                self._answer(result.call_id, answer_of(result, session=True))
             if frame.HasField("drain"):
                 self._set_state("draining")
                 queue, self._queue = self._queue, []
@@ -228,33 +234,33 @@ class SessionLink:
 
     def _next_frame(self) -> session_pb2.SessionRequest | None:
         """Whatever waits, as far as credits and the frame's size allow; None if nothing can go."""
-        batch: list[invocation_pb2.Invocation] = []
-        size = 0
-        while self._queue and len(batch) < self._credits and size < MAX_FRAME:
-            call = self._calls[self._queue[len(batch)]]
+        frame = session_pb2.SessionRequest()
+        size = count = 0
+        for call_id in self._queue[: self._credits]:
+            call = self._calls[call_id]
             call.sent = True
+            write_invocation(frame.invocations.add(), call.invocation, call_id, self._endpoint.incarnation)
             size += call.size
-            batch.append(call.message)
-            if len(batch) == len(self._queue):
+            count += 1
+            if size >= MAX_FRAME:
                 break
-        if not batch and not self._cancels:
+        if not count and not self._cancels:
             return None
-        self._credits -= len(batch)
-        del self._queue[: len(batch)]
-        cancels, self._cancels = self._cancels, []
+        self._credits -= count
+        del self._queue[:count]
+        for call_id in self._cancels:
+            frame.cancels.add().call_id = call_id
+        self._cancels.clear()
         self.frames += 1
-        self.frame_calls += len(batch)
-        return session_pb2.SessionRequest(
-            invocations=batch, cancels=[session_pb2.Cancel(call_id=call_id) for call_id in cancels]
-        )
+        self.frame_calls += count
+        return frame
 
     async def _invoke_unary(self, call_id: int, call: _Call) -> None:
+        request = plugin_service_pb2.InvokeRequest()
+        write_invocation(request.invocation, call.invocation, call_id, self._endpoint.incarnation)
         try:
-            response = await self._stub.Invoke(
-                plugin_service_pb2.InvokeRequest(invocation=call.message),
-                timeout=call.message.remaining_millis / 1000 + UNARY_SLACK,
-            )
-            answer = _to_answer(response.result, session=False)
+            response = await self._stub.Invoke(request, timeout=call.invocation.remaining + UNARY_SLACK)
+            answer = answer_of(response.result, session=False)
         except grpc.aio.AioRpcError as error:
             answer = self._refusal(error)
         self._answer_alone(call_id, answer)
@@ -288,8 +294,14 @@ class SessionLink:
         """Whether the call was open."""
         call = self._calls.pop(call_id, None)
         if call is not None:
-            call.done(answer)
+            call.caller.answered(answer)
         return call is not None
+
+    def _progress(self, progress: session_pb2.Progress) -> None:
+        call = self._calls.get(progress.call_id)
+        if call is not None:
+            fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
+            call.caller.progressed(fraction, progress.note[:MAX_NOTE])
 
     def _set_state(self, state: str) -> None:
         if state != self._state:
@@ -302,28 +314,3 @@ def _heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _to_message(invocation: Invocation, call_id: int, incarnation: int) -> invocation_pb2.Invocation:
-    return invocation_pb2.Invocation(
-        call_id=call_id,
-        operation=invocation.operation,
-        input=payload_to_message(invocation.input),
-        namespace=invocation.namespace,
-        execution_id=invocation.execution_id,
-        step_path=invocation.step_path,
-        attempt=invocation.attempt,
-        idempotency_key=invocation.idempotency_key,
-        remaining_millis=max(1, int(invocation.remaining * 1000)),
-        traceparent=invocation.traceparent,
-        incarnation=incarnation,
-    )
-
-
-def _to_answer(result: invocation_pb2.InvocationResult, *, session: bool) -> Answer:
-    kind = result.WhichOneof("outcome")
-    if kind == "output":
-        return Answer(payload_from_message(result.output), None, session=session)
-    if kind == "failure":
-        return Answer(None, foreign_failure(result.failure), session=session)
-    return Answer(None, failure_of(OutputInvalid("plugin", "operation", "the result is empty")), session=session)

@@ -1,113 +1,80 @@
-"""Sends open attempts to instances: picks one, or keeps the attempt until one may take it."""
+"""Sends open attempts to instances, and sees to it that each of them ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from itertools import count
-from typing import Protocol
+from collections.abc import Callable
 
-import semantic_version
+import msgspec
 
-from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
-from forgemesh.orchestrator.domain.definition import Call
+from forgemesh.faults import Code, Fault
+from forgemesh.faults.workflow import (
+    Cancelled,
+    HeartbeatTimeout,
+    ScheduleToCloseTimeout,
+    ScheduleToStartTimeout,
+    StartToCloseTimeout,
+)
+from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
+from forgemesh.orchestrator.application.errand import Errand
+from forgemesh.orchestrator.application.lanes import Lanes
+from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, Order, OrderKey, Running, Waiting
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.application.route import InterfaceRoute, Route
+from forgemesh.orchestrator.application.waiting_room import WaitingRoom
 from forgemesh.orchestrator.domain.events import Dispatch
-from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer, HostLink, Hosts, Invocation
-from forgemesh.routing.eligibility import LocalView
-from forgemesh.routing.pick import Lack, NoPick, Picked, any_version, pick
-from forgemesh.routing.round_robin import Turns
-from forgemesh.routing.snapshot import Snapshot
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.ports import Answer, Hosts, Invocation
+from forgemesh.routing.pick import NoPick, Picked
 
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
-FULL_NOTICE = 0.5
-"""Seconds without progress after which a full plugin is put on record: queues that move are ordinary."""
-
-OrderKey = tuple[str, str, str]
-"""Namespace, execution id, step path."""
+LEAST = 0.001
+"""Seconds that a plugin is given even if there are none left."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Order:
-    """One attempt to be carried out; `deadline` is Unix nanoseconds, 0 for none; `tried` is passed over if possible."""
-
-    namespace: str
-    execution_id: str
-    path: str
-    attempt: int
-    call: Call
-    input: Payload
-    traceparent: str
-    deadline: int = 0
-    tried: frozenset[str] = frozenset()
-    arrival: int = 0
-    blocked: Lack | None = None
-    link: HostLink | None = None
-    call_name: int = 0
-    dispatch: Dispatch | None = None
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def key(self) -> OrderKey:
-        return self.namespace, self.execution_id, self.path
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """The orders that wait for one version range of a plugin, in order of arrival, for all of which `lack` is why."""
-
-    lack: NoPick
-    orders: dict[OrderKey, Order] = field(default_factory=dict)
-    noticed: bool = False
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def first(self) -> Order:
-        return next(iter(self.orders.values()))
-
-
-class Listener(Protocol):
-    """Is told what becomes of orders."""
-
-    def answered(self, order: Order, answer: Answer) -> None:
-        """Exactly once for each order that is not forgotten."""
-
-    def blocked(self, order: Order, lack: NoPick) -> None: ...
-
-    def unblocked(self, order: Order) -> None: ...
-
-
-@dataclass(slots=True)
 class Dispatcher:
     """
-    First come, first served per plugin, among those that an instance can serve; woken by whatever may let an attempt
-    go, never by polling.
+    Every order leaves as soon as an instance may take it, at most `max_in_flight` (0: no limit) of all at once.
 
-    `clock` gives Unix nanoseconds.
+    `clock` gives Unix nanoseconds. The heartbeat of an order is not looked at if its call goes alone (unary Invoke):
+    nothing can come back there before the answer.
     """
 
-    hosts: Hosts
-    clock: Callable[[], int]
-    listener: Listener
-    _active: dict[OrderKey, Order] = field(default_factory=dict)
-    _lanes: dict[str, dict[str, Lane]] = field(default_factory=dict)
-    _arrivals: count[int] = field(default_factory=count)
-    _turns: dict[str, Turns] = field(default_factory=dict)
-    _dirty: set[str] = field(default_factory=set)
-    _stopped: asyncio.Event | None = None
+    def __init__(
+        self,
+        hosts: Hosts,
+        providers: Providers,
+        clock: Callable[[], int],
+        listener: Listener,
+        *,
+        max_in_flight: int = 0,
+    ) -> None:
+        self._clock = clock
+        self._listener = listener
+        self._crowded = Crowded(max_in_flight)
+        self._limit = max_in_flight
+        self._in_flight = 0
+        self._active: dict[OrderKey, Errand] = {}
+        self._unsent: dict[tuple[str, str], dict[OrderKey, None]] = {}
+        self._lanes = Lanes(hosts, providers)
+        self._deadlines = Deadlines()
+        self._room = WaitingRoom(self._depart, self._crowd, listener, self._deadlines, clock)
+        self._stopped: asyncio.Event | None = None
+        hosts.on_change(self._instances_changed)
+        providers.on_change(self._providers_changed)
 
-    def __post_init__(self) -> None:
-        self.hosts.on_change(self._changed)
+    @property
+    def in_flight(self) -> int:
+        """How many orders are with instances."""
+        return self._in_flight
 
     async def stop(self, grace: float) -> None:
         """Send nothing any more; return once every call that is under way has ended, or after `grace` seconds."""
         self._stopped = asyncio.Event()
+        self._room.closed = True
         self._look_whether_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -117,208 +84,261 @@ class Dispatcher:
         """Carry the order out, now or as soon as an instance may take it; never, once stopped."""
         if self._stopped is not None:
             return
-        self._active[order.key] = order
-        order.arrival = next(self._arrivals)
-        lane = self._lane(order)
-        if lane is not None:
-            lane.orders[order.key] = order
-            if lane.noticed:
-                self._put_on_record(order, lane.lack)
+        lane = self._lanes.of(order.target)
+        errand = self._active[order.key] = Errand(order, self, lane, self._clock())
+        if lane.queue:
+            self._wait(errand, None)
             return
-        lack = self._try(order)
+        lack = self._crowd() or self._depart(errand)
         if lack is not None:
-            lane = Lane(lack, {order.key: order})
-            self._lanes.setdefault(order.call.plugin_id, {})[order.call.version_range] = lane
-            self._stuck(lane)
+            self._wait(errand, lack)
 
     def cancel(self, key: OrderKey) -> None:
         """Take an order back: a waiting one ends now, a running one within the grace."""
-        order = self._active.get(key)
-        if order is None:
+        errand = self._active.get(key)
+        if errand is None or errand.cancelling:
             return
-        if order.link is None:
-            self._leave_lane(order)
-            self._finish(order, _cancelled(order))
+        if errand.link is None:
+            self.finish(errand, _cancelled(errand, accepted=False))
             return
-        order.link.cancel(order.call_name)
-        if self._active.get(key) is order:
-            self._set_timer(order, CANCEL_GRACE, lambda: self._finish(order, _cancelled(order)))
+        errand.cancelling = True
+        errand.link.cancel(errand.call)
+        if self._active.get(key) is errand:
+            self._set_alarm(errand, CANCEL_GRACE, self._give_up)
 
     def forget(self, key: OrderKey) -> None:
         """Take an order back and tell nobody what becomes of it."""
-        order = self._active.pop(key, None)
-        if order is None:
+        errand = self._active.get(key)
+        if errand is None:
             return
-        self._set_timer(order, None)
-        if order.link is not None:
-            order.link.cancel(order.call_name)
-        else:
-            self._leave_lane(order)
+        self._close(errand)
+        if errand.link is not None:
+            errand.link.cancel(errand.call)
 
-    def _try(self, order: Order) -> NoPick | None:
-        call = order.call
-        links = self.hosts.links(call.plugin_id)
-        snapshot = self.hosts.snapshot(call.plugin_id) or Snapshot.nothing(call.plugin_id)
-        picked = pick(
-            snapshot,
-            self._turns.get(call.plugin_id) or Turns(),
-            _view(links, snapshot),
-            wanted=_wanted(call.version_range),
-            exclude=order.tried,
-            now=time.monotonic(),
+    def unsent(self, namespace: str, execution_id: str) -> list[OrderKey]:
+        """The orders of an execution that still wait, in the order in which they came."""
+        return list(self._unsent.get((namespace, execution_id), ()))
+
+    def explain(self, key: OrderKey) -> Waiting | Running | None:
+        """How it stands with an order; None if it has ended, or never was."""
+        errand = self._active.get(key)
+        if errand is None:
+            return None
+        dispatch = errand.order.dispatch
+        if errand.link is None or dispatch is None:
+            return self._room.waiting(errand)
+        return Running(
+            dispatch=dispatch,
+            since=dispatch.at,
+            heard_at=errand.heard_at,
+            fraction=errand.fraction,
+            note=errand.note,
+            cancelling=errand.cancelling,
         )
-        if isinstance(picked, NoPick):
-            return picked
-        self._turns[call.plugin_id] = picked.cursor
-        if order.blocked is not None:
-            self.listener.unblocked(order)
-            order.blocked = None
-        self._invoke(order, picked, links[picked.endpoint.instance_id])
-        return None
 
-    def _invoke(self, order: Order, picked: Picked, link: HostLink) -> None:
-        now = self.clock()
-        order.dispatch = Dispatch(
-            instance_id=picked.endpoint.instance_id,
-            incarnation=picked.endpoint.incarnation,
-            plugin_version=picked.endpoint.plugin_version,
-            at=now,
-            candidates=picked.candidates,
-            eligible=picked.eligible,
-            excluded=tuple(f"{instance}: {reason.value}" for instance, reason in picked.excluded),
-        )
-        remaining = order.call.start_to_close
-        if order.deadline:
-            remaining = max(0.001, min(remaining, (order.deadline - now) / 1e9))
-        invocation = Invocation(
-            operation=order.call.operation,
-            input=order.input,
-            namespace=order.namespace,
-            execution_id=order.execution_id,
-            step_path=order.path,
-            attempt=order.attempt,
-            traceparent=order.traceparent,
-            remaining=remaining,
-        )
-        order.link = link
-        self._set_timer(order, order.call.start_to_close, lambda: self._time_out(order))
-        order.call_name = link.invoke(invocation, lambda answer: self._finish(order, answer))
-
-    def _time_out(self, order: Order) -> None:
-        assert order.link is not None
-        fault = StartToCloseTimeout(order.path, order.call.start_to_close)
-        self._finish(order, Answer(None, failure_of(fault, retryable=True)))
-        order.link.cancel(order.call_name)  # last: a call that has not left yet is answered as lost
-
-    def _finish(self, order: Order, answer: Answer) -> None:
-        if self._active.get(order.key) is not order:
+    def finish(self, errand: Errand, answer: Answer) -> None:
+        """See errand.Owner; what comes after the end changes nothing."""
+        order = errand.order
+        if self._active.get(order.key) is not errand:
             return
-        del self._active[order.key]
-        self._set_timer(order, None)
-        self.listener.answered(order, answer)
+        self._close(errand)
+        if answer.failure is not None:
+            answer = _named(errand, answer, answer.failure)
+        self._listener.answered(order, answer)
         self._look_whether_idle()
 
+    def hear(self, errand: Errand, fraction: float, note: str) -> None:
+        """See errand.Owner."""
+        if self._active.get(errand.order.key) is errand:
+            errand.silent_since = asyncio.get_running_loop().time()
+            errand.heard_at, errand.fraction, errand.note = self._clock(), fraction, note
+            self._listener.progressed(errand.order, fraction, note)
+
+    def _crowd(self) -> Crowded | None:
+        return self._crowded if self._limit and self._in_flight >= self._limit else None
+
+    def _wait(self, errand: Errand, lack: Lacking | None) -> None:
+        order = errand.order
+        self._unsent.setdefault(order.key[:2], {})[order.key] = None
+        if order.timeouts.schedule_to_start is not None:
+            self._set_alarm(errand, order.timeouts.schedule_to_start, self._start_too_late)
+        self._room.enter(errand, lack)
+
+    def _depart(self, errand: Errand) -> NoPick | None:
+        order = errand.order
+        found = errand.lane.route.find(order, time.monotonic())
+        if isinstance(found, NoPick):
+            return found
+        pool, picked = found
+        if errand.blocked is not None:
+            self._listener.unblocked(order)
+        self._unlist(order)
+        now = self._clock()
+        order.dispatch = _dispatch(order, picked, pool.plugin_id, now)
+        link = errand.link = pool.take(picked)
+        self._in_flight += 1
+        self._watch(errand)
+        errand.call = link.invoke(_invocation(order, now), errand)
+        pool.sent(picked.endpoint.instance_id, link)
+        return None
+
+    def _close(self, errand: Errand) -> None:
+        """The errand is over, wherever it stands."""
+        del self._active[errand.order.key]
+        self._set_alarm(errand, 0.0, None)
+        if errand.link is not None:
+            self._in_flight -= 1
+            self._room.more_room()
+        else:
+            self._unlist(errand.order)
+            self._room.leave(errand)
+
+    def _unlist(self, order: Order) -> None:
+        if not self._unsent:
+            return
+        listed = self._unsent.get(order.key[:2])
+        if listed is not None:
+            listed.pop(order.key, None)
+            if not listed:
+                del self._unsent[order.key[:2]]
+
+    def _watch(self, errand: Errand) -> None:
+        """The errand starts to run."""
+        timeouts = errand.order.timeouts
+        if timeouts.heartbeat is None or timeouts.heartbeat >= timeouts.start_to_close:
+            self._set_alarm(errand, timeouts.start_to_close, self._close_too_late)
+            return
+        now = errand.silent_since = asyncio.get_running_loop().time()
+        errand.close_at = now + timeouts.start_to_close
+        self._set_alarm(errand, timeouts.heartbeat, self._listen)
+
+    def _listen(self, errand: Errand) -> None:
+        """Has it said anything since the alarm was set?"""
+        assert errand.link is not None
+        heartbeat = errand.order.timeouts.heartbeat
+        assert heartbeat is not None
+        now = asyncio.get_running_loop().time()
+        left, silence = errand.close_at - now, now - errand.silent_since
+        if left < 1 / TICKS:
+            self._close_too_late(errand)
+        elif not errand.link.hears_progress(errand.call):
+            self._set_alarm(errand, left, self._close_too_late)
+        elif silence > heartbeat - 1 / TICKS:
+            self._run_out(errand, HeartbeatTimeout(errand.order.path, heartbeat))
+        else:
+            self._set_alarm(errand, min(left, heartbeat - silence), self._listen)
+
+    def _close_too_late(self, errand: Errand) -> None:
+        self._run_out(errand, StartToCloseTimeout(errand.order.path, errand.order.timeouts.start_to_close))
+
+    def _run_out(self, errand: Errand, fault: Fault) -> None:
+        errand.alarm = None
+        link = errand.link
+        assert link is not None
+        self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
+        link.cancel(errand.call)  # last: a call that has not left yet is answered as lost
+
+    def _start_too_late(self, errand: Errand) -> None:
+        errand.alarm = None
+        seconds = errand.order.timeouts.schedule_to_start
+        assert seconds is not None
+        fault = ScheduleToStartTimeout(errand.order.path, seconds, self._room.waiting(errand).lack.message)
+        self.finish(errand, Answer(None, failure_of(fault), accepted=False))
+
+    def _give_up(self, errand: Errand) -> None:
+        errand.alarm = None
+        self.finish(errand, _cancelled(errand, accepted=True))
+
+    def _set_alarm(self, errand: Errand, seconds: float, then: Callable[[Errand], None] | None) -> None:
+        if errand.alarm is not None:
+            self._deadlines.call_off(errand.alarm)
+        errand.alarm = self._deadlines.set(seconds, then, errand) if then is not None else None
+
     def _look_whether_idle(self) -> None:
-        if self._stopped is not None and not any(order.link is not None for order in self._active.values()):
+        if self._stopped is not None and not self._in_flight:
             self._stopped.set()
 
-    def _set_timer(self, order: Order, seconds: float | None, then: Callable[[], None] | None = None) -> None:
-        if order.timer is not None:
-            order.timer.cancel()
-            order.timer = None
-        if seconds is not None and then is not None:
-            order.timer = asyncio.get_running_loop().call_later(seconds, then)
+    def _instances_changed(self, plugin_id: str) -> None:
+        self._lanes.changed(plugin_id)
+        self._room.changed(lambda route: route.leads_to(plugin_id))
 
-    def _lane(self, order: Order) -> Lane | None:
-        return self._lanes.get(order.call.plugin_id, {}).get(order.call.version_range)
+    def _providers_changed(self, interface: str) -> None:
+        def concerns(route: Route) -> bool:
+            return isinstance(route, InterfaceRoute) and route.interface == interface
 
-    def _leave_lane(self, order: Order) -> None:
-        lane = self._lane(order)
-        if lane is None:
-            return
-        lane.orders.pop(order.key, None)
-        if not lane.orders:
-            _set_notice(lane, None)
-            del self._lanes[order.call.plugin_id][order.call.version_range]
-
-    def _stuck(self, lane: Lane) -> None:
-        """Put on record why the lane does not move: a full plugin only when that lasts."""
-        if lane.lack.reason is Lack.ALL_FULL:
-            lane.noticed = False
-            _set_notice(lane, partial(self._notice, lane))
-        else:
-            self._notice(lane)
-
-    def _notice(self, lane: Lane) -> None:
-        _set_notice(lane, None)
-        lane.noticed = True
-        for order in lane.orders.values():
-            self._put_on_record(order, lane.lack)
-
-    def _put_on_record(self, order: Order, lack: NoPick) -> None:
-        if order.blocked is not lack.reason:
-            order.blocked = lack.reason
-            self.listener.blocked(order, lack)
-
-    def _changed(self, plugin_id: str) -> None:
-        if self._lanes.get(plugin_id) and plugin_id not in self._dirty:
-            self._dirty.add(plugin_id)
-            asyncio.get_running_loop().call_soon(self._drain, plugin_id)
-
-    def _drain(self, plugin_id: str) -> None:
-        """Serve whoever came first, lane by lane as long as something moves in it."""
-        self._dirty.discard(plugin_id)
-        if self._stopped is not None:
-            return
-        moving = dict(self._lanes.get(plugin_id, {}))
-        while moving:
-            version_range, lane = min(moving.items(), key=lambda item: item[1].first.arrival)
-            order = lane.first
-            lack = self._try(order)
-            if lack is None:
-                self._leave_lane(order)
-                lane.noticed = False
-                _set_notice(lane, None)
-                if not lane.orders:
-                    del moving[version_range]
-                continue
-            del moving[version_range]
-            if lack.reason is not lane.lack.reason or not (lane.noticed or lane.timer):
-                lane.lack = lack
-                self._stuck(lane)
+        self._room.changed(concerns)
 
 
-def _set_notice(lane: Lane, then: Callable[[], None] | None) -> None:
-    if lane.timer is not None:
-        lane.timer.cancel()
-    lane.timer = asyncio.get_running_loop().call_later(FULL_NOTICE, then) if then is not None else None
-
-
-def _view(links: Mapping[str, HostLink], snapshot: Snapshot) -> LocalView:
-    """What the links say about the snapshot's instances."""
-    return LocalView(
-        in_flight={instance_id: link.in_flight for instance_id, link in links.items()},
-        lost={
-            (endpoint.instance_id, endpoint.incarnation)
-            for endpoint in snapshot.open
-            if not links[endpoint.instance_id].usable
-        },
-        full={instance_id for instance_id, link in links.items() if not link.has_room},
+def _dispatch(order: Order, picked: Picked, plugin_id: str, now: int) -> Dispatch:
+    endpoint = picked.endpoint
+    return Dispatch(
+        instance_id=endpoint.instance_id,
+        incarnation=endpoint.incarnation,
+        plugin_version=endpoint.plugin_version,
+        at=now,
+        plugin_id="" if order.target.plugin_id else plugin_id,
+        policy="affinity" if order.affinity else "round_robin",
+        candidates=picked.candidates,
+        eligible=picked.eligible,
+        excluded=tuple([f"{instance}: {reason.value}" for instance, reason in picked.excluded])
+        if picked.excluded
+        else (),
     )
 
 
-def _cancelled(order: Order) -> Answer:
-    return Answer(None, failure_of(Cancelled(order.path), step_path=order.path))
+def _end(order: Order) -> int:
+    """The moment after which nobody waits for the answer (Unix nanoseconds), the attempt's own limit apart; or 0."""
+    if order.deadline and order.close_at:
+        return min(order.deadline, order.close_at)
+    return order.deadline or order.close_at
 
 
-@lru_cache(maxsize=1024)
-def _wanted(version_range: str) -> Callable[[str], bool]:
-    if not version_range:
-        return any_version
-    wanted = semantic_version.NpmSpec(version_range)
+def _invocation(order: Order, now: int) -> Invocation:
+    remaining = order.timeouts.start_to_close
+    end = _end(order)
+    if end:
+        remaining = max(LEAST, min(remaining, (end - now) / 1e9))
+    return Invocation(
+        operation=order.target.operation,
+        input=order.input,
+        namespace=order.namespace,
+        execution_id=order.execution_id,
+        step_path=order.path,
+        attempt=order.attempt,
+        traceparent=order.traceparent,
+        remaining=remaining,
+    )
 
-    @lru_cache(maxsize=256)
-    def matches(version: str) -> bool:
-        return bool(wanted.match(semantic_version.Version(version)))
 
-    return matches
+def _named(errand: Errand, answer: Answer, failure: Failure) -> Answer:
+    """
+    The answer with the failure that the step shall see.
+
+    A host knows how long it was given, and not whose limit that was; a call that was taken back before its host had it
+    is not lost.
+    """
+    order = errand.order
+    if errand.cancelling and not answer.accepted:
+        return _cancelled(errand, accepted=False)
+    end, dispatch = _end(order), order.dispatch
+    if failure.reason != StartToCloseTimeout.reason or not end or dispatch is None:
+        return answer
+    if end >= dispatch.at + order.timeouts.start_to_close * 1e9:
+        return answer
+    return msgspec.structs.replace(answer, failure=_ended_around(order))
+
+
+def _ended_around(order: Order) -> Failure:
+    """The step's time was over, or the execution's."""
+    seconds = order.timeouts.schedule_to_close
+    if order.close_at and seconds is not None and order.close_at == _end(order):
+        return failure_of(ScheduleToCloseTimeout(order.path, seconds), step_path=order.path)
+    message = f"the time of execution {order.execution_id!r} was over while an attempt at {order.path!r} ran"
+    return Failure(
+        Code.DEADLINE_EXCEEDED, "EXECUTION_TIMEOUT", message, {"step_path": order.path}, step_path=order.path
+    )
+
+
+def _cancelled(errand: Errand, *, accepted: bool) -> Answer:
+    path = errand.order.path
+    return Answer(None, failure_of(Cancelled(path), step_path=path), accepted)

@@ -134,6 +134,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every healthy instance is full."""
     ERROR_REASON_TRACE_NOT_FOUND: _ErrorReason.ValueType  # 140
     """No trace of this id is stored."""
+    ERROR_REASON_HEARTBEAT_TIMEOUT: _ErrorReason.ValueType  # 220
+    """A running attempt reported no progress for longer than its heartbeat."""
+    ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: _ErrorReason.ValueType  # 221
+    """The attempt could not leave for an instance within its schedule_to_start."""
+    ERROR_REASON_SCHEDULE_TO_CLOSE_TIMEOUT: _ErrorReason.ValueType  # 222
+    """The step took longer than its schedule_to_close, all attempts included."""
+    ERROR_REASON_PROCESS_FULL: _ErrorReason.ValueType  # 223
+    """The orchestrator has as many calls in flight as it may have."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -252,4 +260,12 @@ ERROR_REASON_ALL_FULL: ErrorReason.ValueType  # 123
 """Every healthy instance is full."""
 ERROR_REASON_TRACE_NOT_FOUND: ErrorReason.ValueType  # 140
 """No trace of this id is stored."""
+ERROR_REASON_HEARTBEAT_TIMEOUT: ErrorReason.ValueType  # 220
+"""A running attempt reported no progress for longer than its heartbeat."""
+ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: ErrorReason.ValueType  # 221
+"""The attempt could not leave for an instance within its schedule_to_start."""
+ERROR_REASON_SCHEDULE_TO_CLOSE_TIMEOUT: ErrorReason.ValueType  # 222
+"""The step took longer than its schedule_to_close, all attempts included."""
+ERROR_REASON_PROCESS_FULL: ErrorReason.ValueType  # 223
+"""The orchestrator has as many calls in flight as it may have."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,54 @@
+"""An order on its way: where it stands, for the dispatcher's own use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from forgemesh.orchestrator.application.deadlines import Alarm
+from forgemesh.orchestrator.application.order import Lacking, Order
+from forgemesh.orchestrator.ports import Answer, HostLink
+
+if TYPE_CHECKING:
+    from forgemesh.orchestrator.application.waiting_room import Lane
+
+
+class Owner(Protocol):
+    """Who looks after an errand that is under way."""
+
+    def finish(self, errand: Errand, answer: Answer) -> None:
+        """It has been answered."""
+
+    def hear(self, errand: Errand, fraction: float, note: str) -> None:
+        """It has told how far it is."""
+
+
+class Errand(msgspec.Struct, eq=False):
+    """
+    Waits in `lane`, or runs on `link` as `call`; `since` is when it came (Unix nanoseconds).
+
+    `blocked` is why it waits as far as that was told; `alarm` is for the next of its deadlines, `close_at` the end of
+    its start_to_close and `silent_since` its last sign of life (on the loop's clock). See ports.Caller for the rest.
+    """
+
+    order: Order
+    owner: Owner
+    lane: Lane
+    since: int
+    blocked: Lacking | None = None
+    link: HostLink | None = None
+    call: int = 0
+    alarm: Alarm | None = None
+    close_at: float = 0.0
+    silent_since: float = 0.0
+    heard_at: int = 0
+    fraction: float = 0.0
+    note: str = ""
+    cancelling: bool = False
+
+    def answered(self, answer: Answer) -> None:
+        self.owner.finish(self, answer)
+
+    def progressed(self, fraction: float, note: str) -> None:
+        self.owner.hear(self, fraction, note)

@@ -1,0 +1,120 @@
+"""One attempt to be carried out, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from forgemesh.faults.workflow import ProcessFull
+from forgemesh.orchestrator.domain.definition import Target, Timeouts
+from forgemesh.orchestrator.domain.events import Dispatch
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.ports import Answer
+from forgemesh.routing.pick import NoPick
+
+OrderKey: TypeAlias = tuple[str, str, str]
+"""Namespace, execution id, step path."""
+
+
+class Order(msgspec.Struct, kw_only=True, eq=False):
+    """
+    One attempt to be carried out; only `dispatch` changes, when it leaves for an instance.
+
+    `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
+    that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
+    and equal `affinity` goes to the same instance ("" is none).
+    """
+
+    namespace: str
+    execution_id: str
+    path: str
+    attempt: int
+    target: Target
+    timeouts: Timeouts
+    input: Payload
+    traceparent: str
+    deadline: int = 0
+    close_at: int = 0
+    tried: frozenset[str] = frozenset()
+    priority: int = 0
+    affinity: str = ""
+    dispatch: Dispatch | None = None
+    key: OrderKey = ("", "", "")
+    """Derived."""
+
+    def __post_init__(self) -> None:
+        self.key = (self.namespace, self.execution_id, self.path)
+
+
+class Crowding(Enum):
+    """Why an order waits for nothing that has to do with its target."""
+
+    PROCESS_FULL = ProcessFull.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Crowded:
+    """This process has as many calls in flight as it may have; reads like a NoPick."""
+
+    limit: int
+    reason: Crowding = Crowding.PROCESS_FULL
+    retry_after: float | None = None
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do about it."""
+        return ProcessFull(self.limit).message
+
+
+Lacking: TypeAlias = NoPick | Crowded
+"""Why an order waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """
+    An order that has not left.
+
+    `since` is when it came and `until` when it may go on (0: not known), in Unix nanoseconds; `position` counts those
+    that wait for the same and go before it.
+    """
+
+    lack: Lacking
+    since: int
+    until: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """
+    An order that an instance has; moments are Unix nanoseconds, 0 for never.
+
+    `fraction` and `note` are the last progress that it told; `cancelling` since it was taken back.
+    """
+
+    dispatch: Dispatch
+    since: int
+    heard_at: int = 0
+    fraction: float = 0.0
+    note: str = ""
+    cancelling: bool = False
+
+
+class Listener(Protocol):
+    """Is told what becomes of orders."""
+
+    def answered(self, order: Order, answer: Answer) -> None:
+        """Exactly once for each order that is not forgotten."""
+
+    def blocked(self, order: Order, lack: Lacking) -> None:
+        """It waits, for another reason than before."""
+
+    def unblocked(self, order: Order) -> None:
+        """It leaves after all; told only if it was told to be blocked."""
+
+    def progressed(self, order: Order, fraction: float, note: str) -> None:
+        """How far it is, from 0 to 1."""

@@ -1,0 +1,141 @@
+"""What is published of the plugins that a definition calls, held against what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self, TypeAlias
+
+from forgemesh.faults import Violation
+from forgemesh.faults.workflow import DefinitionInvalid
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Target
+from forgemesh.orchestrator.domain.fields import suggestion
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits
+from forgemesh.orchestrator.ports import Catalogue, Hosts
+
+Versions: TypeAlias = Mapping[str, Mapping[str, OperationFacts]]
+"""Operations by plugin version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A definition beside what the registry knew in one moment of every plugin and interface that it names."""
+
+    definition: Definition
+    plugins: Mapping[str, Versions | None]
+    interfaces: Mapping[str, Sequence[Provider]]
+
+    @classmethod
+    async def read(cls, definition: Definition, catalogue: Catalogue) -> Self:
+        """Raises ServiceUnreachable."""
+        targets = [target for _, _, target in _targets(definition)]
+        plugins: dict[str, Versions | None] = {}
+        for target in targets:
+            if target.plugin_id and target.plugin_id not in plugins:
+                plugins[target.plugin_id] = await catalogue.plugins(target.plugin_id)
+        interfaces = sorted({target.interface for target in targets if target.interface})
+        return cls(definition, plugins, await catalogue.providers(interfaces))
+
+    def checked(self) -> Definition:
+        """The definition with what the registry says about idempotence; raises DefinitionInvalid with every lack."""
+        violations = []
+        for path, call, target in _targets(self.definition):
+            lack = self._plugin_lack(target) if target.plugin_id else self._interface_lack(target)
+            if lack:
+                violations.append(Violation(path, f"{call.where}{lack}"))
+        if violations:
+            raise DefinitionInvalid(self.definition.name, violations)
+        said = {
+            path: careful(self._facts(call.target)) for path, call in self.definition.calls() if call.idempotent is None
+        }
+        known = {path: idempotent for path, idempotent in said.items() if idempotent is not None}
+        return replace(self.definition, idempotence=known)
+
+    def warnings(self, hosts: Hosts) -> list[str]:
+        """What is allowed and looks like a mistake; `hosts` know which instances are registered now."""
+        found = []
+        for path, call, target in _targets(self.definition):
+            if not self._is_registered(target, hosts):
+                found.append(
+                    f"{path}: {call.where}no instance of {target.name!r} that fits is registered right now; the step"
+                    " would wait until one is"
+                )
+        for path, call in self.definition.calls():
+            found += (f"{path}: {call.where}{warning}" for warning in self._oddities(path, call))
+        return found
+
+    def _oddities(self, path: str, call: Call) -> Iterator[str]:
+        limit, own = self.definition.timeout, call.timeouts.start_to_close
+        if limit is not None and own > limit:
+            yield f"its start_to_close of {own:g} s is longer than the execution's timeout of {limit:g} s"
+        idempotent = call.idempotent if call.idempotent is not None else careful(self._facts(call.target))
+        if idempotent is False and call.in_doubt == "retry":
+            yield (
+                f"{call.target.operation!r} is not idempotent, and `in_doubt: retry` repeats it although it may have"
+                " taken effect"
+            )
+
+    def _facts(self, target: Target) -> list[OperationFacts]:
+        """What every version that fits says about the operation."""
+        if target.interface:
+            found = eligible(self.interfaces[target.interface], target)
+            return [provider.operations[target.operation] for provider in found]
+        versions = self.plugins[target.plugin_id] or {}
+        return [
+            operations[target.operation]
+            for version, operations in versions.items()
+            if fits(version, target.version_range) and target.operation in operations
+        ]
+
+    def _is_registered(self, target: Target, hosts: Hosts) -> bool:
+        if target.plugin_id:
+            return any(fits(version, target.version_range) for version in _registered(target.plugin_id, hosts))
+        return any(
+            provider.plugin_version in _registered(provider.plugin_id, hosts)
+            for provider in eligible(self.interfaces[target.interface], target)
+        )
+
+    def _plugin_lack(self, target: Target) -> str:
+        """What is missing for the call, or nothing."""
+        plugin_id, versions = target.plugin_id, self.plugins[target.plugin_id]
+        if versions is None:
+            return f"no plugin {plugin_id!r} was ever published; see `forgemesh plugin list`"
+        fitting = [operations for version, operations in versions.items() if fits(version, target.version_range)]
+        if not fitting:
+            return f"no version of {plugin_id!r} fits {target.version_range!r}; published: {', '.join(versions)}"
+        known = frozenset[str]().union(*fitting)
+        if target.operation not in known:
+            return f"{plugin_id!r} has no operation {target.operation!r}{suggestion(target.operation, known)}"
+        return ""
+
+    def _interface_lack(self, target: Target) -> str:
+        name, providers = target.interface, self.interfaces[target.interface]
+        if not providers:
+            return f"no published plugin provides the interface {name!r}; see `forgemesh plugin list`"
+        fitting = [one for one in providers if fits(one.interface_version, target.version_range)]
+        if not fitting:
+            listed = ", ".join(sorted({one.interface_version for one in providers}))
+            return f"no provider of {name!r} fits {target.version_range!r}; published: {listed}"
+        known = frozenset[str]().union(*(one.operations for one in fitting))
+        if target.operation not in known:
+            return f"no provider of {name!r} has an operation {target.operation!r}{suggestion(target.operation, known)}"
+        if not eligible(fitting, target):
+            wanted = ", ".join(f"{fact}={value}" for fact, value in target.must.items())
+            listed = ", ".join(sorted({one.plugin_id for one in fitting}))
+            return (
+                f"no provider of {name!r} with {target.operation!r} has {wanted} in its metadata; there are: {listed}"
+            )
+        return ""
+
+
+def _targets(definition: Definition) -> Iterator[tuple[str, Call, Target]]:
+    """Everything that is called, compensations included, with its path."""
+    for path, call in definition.calls():
+        yield path, call, call.target
+        if call.compensate is not None:
+            yield f"{path}{COMPENSATION}", call, call.compensate.target
+
+
+def _registered(plugin_id: str, hosts: Hosts) -> set[str]:
+    snapshot = hosts.snapshot(plugin_id)
+    return {endpoint.plugin_version for endpoint in snapshot.endpoints} if snapshot is not None else set()

@@ -1,0 +1,147 @@
+"""The way from a target to an instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
+import semantic_version
+
+from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.application.pool import Pool
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.domain.definition import Target
+from forgemesh.orchestrator.domain.provider import Choice, ranked
+from forgemesh.routing.affinity import draw
+from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, any_version
+
+Found: TypeAlias = tuple[Pool, Picked]
+
+_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED)
+"""The nearest to a call first."""
+
+
+class Route(Protocol):
+    """Finds an instance for each order of one target."""
+
+    def find(self, order: Order, now: float) -> Found | NoPick:
+        """`now` is monotonic seconds."""
+
+    def leads_to(self, plugin_id: str) -> bool:
+        """Whether a change of the plugin's instances may let an order go."""
+
+    @property
+    def settled(self) -> bool:
+        """False as long as it is not known who there is."""
+
+
+class PluginRoute:
+    """To one plugin in a range of versions."""
+
+    __slots__ = ("_pool", "_wanted", "plugin_id")
+
+    settled = True
+
+    def __init__(self, pool: Pool, version_range: str) -> None:
+        self.plugin_id = pool.plugin_id
+        self._pool = pool
+        self._wanted = _wanted(version_range)
+
+    def find(self, order: Order, now: float) -> Found | NoPick:
+        picked = self._pool.pick(self._wanted, order.tried, order.affinity, now)
+        return picked if isinstance(picked, NoPick) else (self._pool, picked)
+
+    def leads_to(self, plugin_id: str) -> bool:
+        return plugin_id == self.plugin_id
+
+
+class InterfaceRoute:
+    """
+    To any provider of an interface: those of the most preferred tier that has room, in turn.
+
+    With an affinity, providers of a tier are tried in the order that the key gives them. An instance that was tried
+    before is taken only if no provider has another one.
+    """
+
+    def __init__(self, target: Target, providers: Providers, pool: Callable[[str], Pool]) -> None:
+        self._target = target
+        self._providers = providers
+        self._pool = pool
+        self._tiers: tuple[tuple[Choice, ...], ...] = ()
+        self._seen = -1
+        self._plugins: frozenset[str] = frozenset()
+        self._turn = 0
+        self._name = f"{target.interface}@{target.version_range}" if target.version_range else target.interface
+
+    @property
+    def interface(self) -> str:
+        return self._target.interface
+
+    @property
+    def settled(self) -> bool:
+        return self._providers.of(self.interface) is not None
+
+    def leads_to(self, plugin_id: str) -> bool:
+        return plugin_id in self._plugins
+
+    def find(self, order: Order, now: float) -> Found | NoPick:
+        if self._seen != self._providers.version:
+            self._rank()
+        if not self._tiers:
+            self._providers.ask(self.interface)
+        lacks: list[NoPick] = []
+        again: Found | None = None
+        for choice in self._choices(order.affinity):
+            pool = self._pool(choice.plugin_id)
+            picked = pool.pick(choice.versions.__contains__, order.tried, order.affinity, now)
+            if isinstance(picked, NoPick):
+                lacks.append(picked)
+            elif picked.endpoint.instance_id not in order.tried:
+                return pool, picked
+            else:
+                again = again or (pool, picked)
+        return again or summed(self._name, lacks)
+
+    def _rank(self) -> None:
+        self._seen = self._providers.version
+        self._tiers = ranked(self._providers.of(self.interface) or (), self._target)
+        self._plugins = frozenset(choice.plugin_id for tier in self._tiers for choice in tier)
+
+    def _choices(self, affinity: str) -> Iterator[Choice]:
+        self._turn += 1
+        for tier in self._tiers:
+            if affinity:
+                yield from sorted(tier, key=lambda choice: draw(affinity, choice.plugin_id), reverse=True)
+            else:
+                first = self._turn % len(tier)
+                yield from tier[first:]
+                yield from tier[:first]
+
+
+def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
+    """Why none of several plugins can take a call: the hurdle of those that come nearest to it."""
+    reason = next((hurdle for hurdle in _HURDLES if any(lack.reason is hurdle for lack in lacks)), Lack.NOT_REGISTERED)
+    nearest = [lack for lack in lacks if lack.reason is reason]
+    waits = [lack.retry_after for lack in nearest if lack.retry_after is not None]
+    return NoPick(
+        reason,
+        name,
+        sum(lack.instances for lack in nearest),
+        min(waits, default=None),
+        tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
+        tuple(sorted({version for lack in nearest for version in lack.unwanted})),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _wanted(version_range: str) -> Callable[[str], bool]:
+    if not version_range:
+        return any_version
+    wanted = semantic_version.NpmSpec(version_range)
+
+    @lru_cache(maxsize=256)
+    def matches(version: str) -> bool:
+        return bool(wanted.match(semantic_version.Version(version)))
+
+    return matches

@@ -1,0 +1,181 @@
+"""Where orders wait until an instance may take them, and in which order they are called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
+from forgemesh.orchestrator.application.errand import Errand
+from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting
+from forgemesh.orchestrator.application.route import Route
+from forgemesh.orchestrator.domain.fair_queue import FairQueue
+from forgemesh.routing.pick import Lack
+
+FULL_NOTICE = 0.5
+"""Seconds without progress after which fullness is put on record: queues that move are ordinary."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """
+    The orders that wait for the same, for all of which `lack` is why, since `lacked_at` (Unix nanoseconds).
+
+    `noticed`: that is on record.
+    """
+
+    route: Route
+    queue: FairQueue[OrderKey, Errand]
+    lack: Lacking | None = None
+    lacked_at: int = 0
+    noticed: bool = False
+    alarm: Alarm | None = None
+
+
+@dataclass(slots=True, eq=False)
+class WaitingRoom:
+    """
+    Lets orders go as soon as something that they wait for changes, never by polling. Those that wait for the same
+    instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
+    either, the same rules decide between the instances.
+
+    `depart` sends an order or says why it cannot go; `crowded` says why nobody can. `clock` gives Unix nanoseconds.
+    """
+
+    depart: Callable[[Errand], Lacking | None]
+    crowded: Callable[[], Crowded | None]
+    listener: Listener
+    deadlines: Deadlines
+    clock: Callable[[], int]
+    closed: bool = False
+    _lanes: dict[Lane, None] = field(default_factory=dict)
+    """Those in which somebody waits."""
+    _stirred: dict[Lane, None] = field(default_factory=dict)
+    """Those in which somebody may be able to go."""
+    _called: bool = False
+
+    def enter(self, errand: Errand, lack: Lacking | None) -> None:
+        """Wait; `lack` is None for an order that has to queue behind others."""
+        lane, order = errand.lane, errand.order
+        flow = (order.namespace, order.execution_id)
+        lane.queue.push(order.key, errand, flow=flow, priority=order.priority, now=errand.since / 1e9)
+        if lack is not None:
+            self._lanes[lane] = None
+            lane.noticed = False
+            self._lacking(lane, lack)
+        elif lane.noticed and lane.lack is not None:
+            self._put_on_record(errand, lane.lack)
+
+    def leave(self, errand: Errand) -> None:
+        """Wait no more, without being served."""
+        lane = errand.lane
+        lane.queue.remove(errand.order.key)
+        if not lane.queue:
+            self._empty(lane)
+
+    def changed(self, concerns: Callable[[Route], bool]) -> None:
+        """Something has changed for the routes that it concerns."""
+        if self._lanes:
+            self._stir(lane for lane in self._lanes if concerns(lane.route))
+
+    def more_room(self) -> None:
+        """This process has room for one more call."""
+        if self._stirred:
+            self._call()
+
+    def waiting(self, errand: Errand) -> Waiting:
+        """How it stands with a waiting order."""
+        lane = errand.lane
+        assert lane.lack is not None
+        wait = lane.lack.retry_after
+        return Waiting(
+            lack=lane.lack,
+            since=errand.since,
+            until=lane.lacked_at + round(wait * 1e9) if wait is not None else 0,
+            position=lane.queue.position(errand.order.key),
+        )
+
+    def _stir(self, lanes: Iterable[Lane]) -> None:
+        self._stirred.update(dict.fromkeys(lanes))
+        if self._stirred:
+            self._call()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """One order after the other, as long as somebody may be able to go."""
+        self._called = False
+        if self.closed:
+            return
+        moving = {lane: None for lane in self._stirred if lane.queue}
+        self._stirred.clear()
+        crowded = self.crowded()
+        while moving and crowded is None:
+            lane = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
+            lack = self.depart(lane.queue.first())
+            if lack is None:
+                lane.queue.pop(self.clock() / 1e9)
+                self._moved(lane)
+            else:
+                self._lacking(lane, lack)
+            if lack is not None or not lane.queue:
+                del moving[lane]
+            crowded = self.crowded()
+        for lane in moving:
+            assert crowded is not None
+            self._lacking(lane, crowded)
+        self._stirred.update(moving)
+
+    def _moved(self, lane: Lane) -> None:
+        lane.noticed = False
+        self._call_off(lane)
+        if not lane.queue:
+            self._empty(lane)
+
+    def _empty(self, lane: Lane) -> None:
+        self._call_off(lane)
+        self._lanes.pop(lane, None)
+        self._stirred.pop(lane, None)
+        lane.lack = None
+
+    def _lacking(self, lane: Lane, lack: Lacking) -> None:
+        """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
+        news = lane.lack is None or lack.reason is not lane.lack.reason or not (lane.noticed or lane.alarm)
+        lane.lack, lane.lacked_at = lack, self.clock()
+        if not news:
+            return
+        self._call_off(lane)
+        if _passing(lane, lack):
+            lane.noticed = False
+            lane.alarm = self.deadlines.set(FULL_NOTICE, self._notice, lane)
+        else:
+            self._notice(lane)
+
+    def _notice(self, lane: Lane) -> None:
+        lane.alarm = None
+        lane.noticed = True
+        assert lane.lack is not None
+        for errand in list(lane.queue):
+            self._put_on_record(errand, lane.lack)
+
+    def _put_on_record(self, errand: Errand, lack: Lacking) -> None:
+        if errand.blocked is None or errand.blocked.reason is not lack.reason:
+            errand.blocked = lack
+            self.listener.blocked(errand.order, lack)
+
+    def _call_off(self, lane: Lane) -> None:
+        if lane.alarm is not None:
+            self.deadlines.call_off(lane.alarm)
+            lane.alarm = None
+
+
+def _passing(lane: Lane, lack: Lacking) -> bool:
+    return isinstance(lack, Crowded) or lack.reason is Lack.ALL_FULL or not lane.route.settled
+
+
+def _rank(lane: Lane) -> tuple[float, int, int]:
+    return lane.queue.rank()

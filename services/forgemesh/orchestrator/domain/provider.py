@@ -1,0 +1,76 @@
+"""Who fulfils an interface, and who of them is preferred for a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import semantic_version
+
+from forgemesh.orchestrator.domain.definition import Target
+
+
+class OperationFacts(msgspec.Struct, frozen=True):
+    """What a manifest says about an operation; None is unsaid, `timeout` is in seconds."""
+
+    idempotent: bool | None = None
+    timeout: float | None = None
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """One published plugin version that fulfils an interface, in one version of that."""
+
+    plugin_id: str
+    plugin_version: str
+    interface_version: str
+    operations: Mapping[str, OperationFacts]
+    metadata: Mapping[str, str] = {}
+    priority: int = 0
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A plugin in the versions in which it may take a call."""
+
+    plugin_id: str
+    versions: frozenset[str]
+
+
+def fits(version: str, version_range: str) -> bool:
+    """Whether a version lies in a range; every one does in an empty range."""
+    return not version_range or semantic_version.Version(version) in semantic_version.NpmSpec(version_range)
+
+
+def eligible(providers: Iterable[Provider], target: Target) -> list[Provider]:
+    """Those that have the operation, fulfil the interface in a version in range, and have every fact in `must`."""
+    return [
+        one
+        for one in providers
+        if target.operation in one.operations
+        and fits(one.interface_version, target.version_range)
+        and all(one.metadata.get(name) == value for name, value in target.must.items())
+    ]
+
+
+def ranked(providers: Iterable[Provider], target: Target) -> tuple[tuple[Choice, ...], ...]:
+    """
+    The eligible providers in tiers, the most preferred first: by how many of the facts in `prefer` they have, then by
+    the priority in their manifest. Those of one tier are as good as one another.
+    """
+    tiers: dict[tuple[int, int], dict[str, set[str]]] = {}
+    for one in eligible(providers, target):
+        score = sum(one.metadata.get(name) == value for name, value in target.prefer.items())
+        tier = tiers.setdefault((-score, -one.priority), {})
+        tier.setdefault(one.plugin_id, set()).add(one.plugin_version)
+    return tuple(_choices(tiers[place]) for place in sorted(tiers))
+
+
+def _choices(tier: Mapping[str, set[str]]) -> tuple[Choice, ...]:
+    return tuple(Choice(plugin_id, frozenset(tier[plugin_id])) for plugin_id in sorted(tier))
+
+
+def careful(facts: Sequence[OperationFacts]) -> bool | None:
+    """What counts of what several versions say about idempotence: False if one says so, True only if all do."""
+    said = [one.idempotent for one in facts]
+    if False in said:
+        return False
+    return True if said and all(said) else None
