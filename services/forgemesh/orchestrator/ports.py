@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import msgspec
@@ -29,7 +30,11 @@ class StoredDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRow:
-    """What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds."""
+    """
+    What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
+
+    `incidents` counts the steps that wait for a person.
+    """
 
     key: int
     namespace: str
@@ -41,6 +46,28 @@ class ExecutionRow:
     ended_at: int
     trace_id: str
     sequence: int
+    incidents: int = 0
+    priority: int = 0
+    concurrency_key: str = ""
+    parent_id: str = ""
+    schedule_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What of an execution's row changes."""
+
+    status: Status
+    ended_at: int = 0
+    incidents: int = 0
+
+
+class IdReuse(Enum):
+    """Whether an execution id may be used again after the execution of that id has ended."""
+
+    REJECT_DUPLICATE = "REJECT_DUPLICATE"
+    ALLOW_DUPLICATE = "ALLOW_DUPLICATE"
+    ALLOW_DUPLICATE_FAILED_ONLY = "ALLOW_DUPLICATE_FAILED_ONLY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +77,12 @@ class Request:
     request_id: str
     content: str
     id_chosen: bool
+    reuse: IdReuse = IdReuse.REJECT_DUPLICATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """A start to be written; `ended` if it ended in its first turn."""
+    """A start to be written."""
 
     namespace: str
     execution_id: str
@@ -63,7 +91,11 @@ class NewExecution:
     started_at: int
     trace_id: str
     request: Request
-    ended: tuple[Status, int] | None
+    standing: Standing
+    priority: int = 0
+    concurrency_key: str = ""
+    parent_id: str = ""
+    schedule_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +108,66 @@ class Created:
     position: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFilter:
+    """Which executions are meant: every field that is set narrows the choice; moments are Unix nanoseconds."""
+
+    namespace: str
+    workflows: tuple[str, ...] = ()
+    workflow_version: str = ""
+    statuses: tuple[Status, ...] = ()
+    open_only: bool = False
+    incidents_only: bool = False
+    id_prefix: str = ""
+    started_from: int = 0
+    started_before: int = 0
+    parent_id: str = ""
+    schedule_id: str = ""
+    concurrency_key: str = ""
+
+
+class ExecutionOrder(Enum):
+    """In which order executions are listed; what is open has the latest of all ends."""
+
+    STARTED_DESCENDING = "STARTED_DESCENDING"
+    STARTED_ASCENDING = "STARTED_ASCENDING"
+    ENDED_DESCENDING = "ENDED_DESCENDING"
+    ENDED_ASCENDING = "ENDED_ASCENDING"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some executions, and the token of those after them; empty if there are none."""
+
+    rows: list[ExecutionRow]
+    next_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """An open execution with a concurrency key: whether it has a place, or waits for one."""
+
+    namespace: str
+    workflow: str
+    concurrency_key: str
+    execution_id: str
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """The output of an earlier call, and the plugin version that gave it."""
+
+    plugin_version: str
+    output: Payload
+
+
 class Store(Protocol):
     """
     Keeps definitions and histories. What it acknowledges is durable.
 
-    Raises faults.service.StoreUnavailable when it cannot, and then has kept nothing of what it was asked.
+    Raises faults.service.StoreUnavailable when it cannot, and then has kept nothing of what it was asked, and
+    DataCorrupted for what it finds damaged.
     """
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
@@ -100,27 +187,45 @@ class Store(Protocol):
         """
         Write an execution and its first events; raises ExecutionExists or RequestIdReused.
 
-        `settled` is told what became of the write in that moment, also if the caller has gone away meanwhile; it is not
-        called if nothing had to be written.
+        If the request allows it, an ended execution of the same id is renamed. `settled` is told what became of the
+        write in that moment, also if the caller has gone away meanwhile; it is not called if nothing had to be written.
         """
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         """What a request with this id started before; raises RequestIdReused."""
 
-    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
-        """Write an execution's next events in one transaction; returns the last one's position in the whole store."""
+    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+        """
+        Write an execution's next events, and where it stands if that has changed, in one transaction; returns the last
+        event's position in the whole store.
+        """
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
 
-    async def executions(
-        self, namespace: str, workflow: str, status: Status | None, before: int, limit: int
-    ) -> list[ExecutionRow]:
-        """Newest first, older than the key `before` (0: from the newest)."""
+    async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
+        """Sees everything that was acknowledged; raises InvalidRequest for a token of another question."""
 
     async def open_executions(self) -> list[ExecutionRow]: ...
 
+    async def count_open(self) -> int: ...
+
+    async def slots(self) -> list[SlotRow]:
+        """Of all open executions with a concurrency key, the oldest first."""
+
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
         """In sequence, fewer than `limit` if they are large, none if there are none; raises DataCorrupted."""
+
+    async def delete_execution(self, key: int) -> None:
+        """Forget an execution with its history and what only it needs."""
+
+    async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
+        """Keys of ended executions: those that ended before then, and those beyond the `keep` newest (0: all kept)."""
+
+    async def cached(self, key: bytes, now: int) -> KeptResult | None: ...
+
+    async def keep_result(self, key: bytes, plugin_version: str, output: Payload, expires_at: int) -> None: ...
+
+    async def drop_expired_results(self, now: int) -> None: ...
 
     async def spans_sent(self) -> int:
         """Position up to which all spans have been taken by a collector."""

@@ -3,51 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
+from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.service import VERSION
-from forgemesh.chassis.telemetry import parse_traceparent
-from forgemesh.faults import Violation
-from forgemesh.faults.service import InvalidRequest
+from forgemesh.orchestrator import requests
+from forgemesh.orchestrator.application.archives import Archives
+from forgemesh.orchestrator.application.bulk import Bulk
+from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.executions import Caller, Executions, StartRequest
+from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.starts import Starts
+from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.codec import (
+    checkpoint_to_message,
     definition_to_message,
     event_to_message,
     execution_to_message,
-    payload_from_message,
+    explanation_to_message,
+    failure_to_message,
     row_to_message,
+    timestamp,
+    workflow_from_message,
+    workflow_to_message,
 )
 from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.domain.payload import EMPTY_OBJECT
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.domain.state import ExecutionState
 
 SERVICE = pb.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
-DEFAULT_NAMESPACE = "default"
 FRAME_BYTES = MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """What the service offers."""
+
+    definitions: Definitions
+    executions: Executions
+    starts: Starts
+    controls: Controls
+    bulk: Bulk
+    archives: Archives
+    sweep: Sweep
 
 
 class OrchestratorServicer(OrchestratorServiceServicer):
     """`mesh` names the addresses of the mesh's services."""
 
-    def __init__(self, definitions: Definitions, executions: Executions, mesh: Mapping[str, str]) -> None:
-        self._definitions = definitions
-        self._executions = executions
+    def __init__(self, use_cases: UseCases, mesh: Mapping[str, str]) -> None:
+        self._definitions = use_cases.definitions
+        self._executions = use_cases.executions
+        self._starts = use_cases.starts
+        self._controls = use_cases.controls
+        self._bulk = use_cases.bulk
+        self._archives = use_cases.archives
+        self._sweep = use_cases.sweep
         self._mesh = mesh
 
     async def RegisterDefinition(
         self, request: pb.RegisterDefinitionRequest, context: Any
     ) -> pb.RegisterDefinitionResponse:
-        stored, created = await self._definitions.register(_namespace(request.namespace), request.source)
+        stored, created = await self._definitions.register(requests.namespace_of(request), _source(request))
         message = definition_to_message(stored.definition, stored.created_at, source=True)
         return pb.RegisterDefinitionResponse(definition=message, created=created)
 
+    async def ValidateDefinition(
+        self, request: pb.ValidateDefinitionRequest, context: Any
+    ) -> pb.ValidateDefinitionResponse:
+        namespace = requests.namespace_of(request)
+        definition, warnings, registered = await self._definitions.validate(namespace, _source(request))
+        message = definition_to_message(definition, 0, source=False)
+        return pb.ValidateDefinitionResponse(definition=message, warnings=warnings, registered=registered)
+
+    async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> pb.GetDefinitionResponse:
+        stored = await self._definitions.find(requests.namespace_of(request), request.name, request.version)
+        return pb.GetDefinitionResponse(
+            definition=definition_to_message(stored.definition, stored.created_at, source=True),
+            workflow=workflow_to_message(stored.definition.source),
+        )
+
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> pb.ListDefinitionsResponse:
-        found = await self._definitions.known(_namespace(request.namespace), request.name)
+        found = await self._definitions.known(requests.namespace_of(request), request.name)
         after = key_before(request.page_token, 2)
         names = [(kept.definition.name, kept.definition.version) for kept in found]
         start = names.index(after) + 1 if after in names else 0
@@ -59,56 +99,209 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         )
 
     async def StartExecution(self, request: pb.StartExecutionRequest, context: Any) -> pb.StartExecutionResponse:
-        start = StartRequest(
-            namespace=_namespace(request.namespace),
-            workflow=request.workflow,
-            version=request.workflow_version,
-            execution_id=request.execution_id,
-            request_id=request.request_id,
-            input=payload_from_message(request.input) if request.HasField("input") else EMPTY_OBJECT,
-            wait=max(0, request.wait_millis) / 1000,
-            caller=_caller(context),
-        )
-        state, created = await self._executions.start(start)
-        return pb.StartExecutionResponse(execution=execution_to_message(state), created=created)
+        state, created = await self._starts.start(requests.start_of(request, requests.caller_of(context)))
+        return pb.StartExecutionResponse(execution=self._message(state), created=created)
+
+    async def StartExecutions(self, request: pb.StartExecutionsRequest, context: Any) -> pb.StartExecutionsResponse:
+        caller = requests.caller_of(context)
+        asked = [(lambda one=one: requests.start_of(one, caller)) for one in request.requests]
+        results = []
+        for outcome in await self._bulk.start(asked):
+            if isinstance(outcome, tuple):
+                started = pb.StartExecutionResponse(execution=self._message(outcome[0]), created=outcome[1])
+                results.append(pb.StartExecutionsResult(started=started))
+            else:
+                results.append(pb.StartExecutionsResult(refused=failure_to_message(outcome)))
+        return pb.StartExecutionsResponse(results=results)
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
-        state = await self._executions.get(_namespace(request.namespace), request.execution_id)
-        return pb.GetExecutionResponse(execution=execution_to_message(state))
+        state = await self._executions.get(requests.namespace_of(request), request.execution_id)
+        return pb.GetExecutionResponse(execution=self._message(state))
 
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> pb.ListExecutionsResponse:
-        size = size_of(request.page_size, usual=50)
-        before = key_before(request.page_token, 1)
-        rows = await self._executions.page(
-            _namespace(request.namespace),
-            request.workflow,
-            _STATUS.get(request.status),
-            _key(before[0]) if before is not None else 0,
-            size + 1,
-        )
+        namespace = requests.namespace_of(request)
+        wanted = requests.filter_of(namespace, request.filter, request.workflow, request.status)
+        order, size = requests.order_of(request.order), size_of(request.page_size, usual=50)
+        page = await self._executions.page(wanted, order, request.page_token, size)
         return pb.ListExecutionsResponse(
-            executions=[row_to_message(row) for row in rows[:size]],
-            next_page_token=token_after(str(rows[size - 1].key)) if len(rows) > size else "",
+            executions=[row_to_message(row) for row in page.rows], next_page_token=page.next_token
         )
 
     async def WatchExecution(
         self, request: pb.WatchExecutionRequest, context: Any
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
-        namespace = _namespace(request.namespace)
+        namespace = requests.namespace_of(request)
         async for events in self._executions.watch(namespace, request.execution_id, request.from_sequence):
             for frame in _frames(events):
                 yield frame
+
+    async def ExplainExecution(
+        self, request: control_pb2.ExplainExecutionRequest, context: Any
+    ) -> control_pb2.ExplainExecutionResponse:
+        found = await self._executions.explain(requests.namespace_of(request), request.execution_id)
+        return explanation_to_message(found)
+
+    async def ListCheckpoints(
+        self, request: control_pb2.ListCheckpointsRequest, context: Any
+    ) -> control_pb2.ListCheckpointsResponse:
+        after, size = requests.number_before(request.page_token), size_of(request.page_size)
+        namespace = requests.namespace_of(request)
+        row, found = await self._executions.checkpoints(namespace, request.execution_id, after, size + 1)
+        stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
+        return control_pb2.ListCheckpointsResponse(
+            checkpoints=[checkpoint_to_message(one, row, stored.definition.content_hash) for one in found[:size]],
+            next_page_token=token_after(str(found[size - 1].sequence)) if len(found) > size else "",
+        )
+
+    async def PauseExecution(
+        self, request: control_pb2.PauseExecutionRequest, context: Any
+    ) -> control_pb2.PauseExecutionResponse:
+        namespace, pause = requests.namespace_of(request), requests.pause_of(request)
+        state = await self._controls.pause(namespace, request.execution_id, pause)
+        return control_pb2.PauseExecutionResponse(execution=self._message(state))
+
+    async def ResumeExecution(
+        self, request: control_pb2.ResumeExecutionRequest, context: Any
+    ) -> control_pb2.ResumeExecutionResponse:
+        state = await self._controls.resume(
+            requests.namespace_of(request), request.execution_id, request.checkpoint_id, requests.text_of(request.by)
+        )
+        return control_pb2.ResumeExecutionResponse(execution=self._message(state))
+
+    async def CancelExecution(
+        self, request: control_pb2.CancelExecutionRequest, context: Any
+    ) -> control_pb2.CancelExecutionResponse:
+        by, reason = requests.text_of(request.by), requests.text_of(request.reason)
+        state = await self._controls.cancel(requests.namespace_of(request), request.execution_id, by, reason)
+        return control_pb2.CancelExecutionResponse(execution=self._message(state))
+
+    async def TerminateExecution(
+        self, request: control_pb2.TerminateExecutionRequest, context: Any
+    ) -> control_pb2.TerminateExecutionResponse:
+        by, reason = requests.text_of(request.by), requests.text_of(request.reason)
+        state = await self._controls.terminate(requests.namespace_of(request), request.execution_id, by, reason)
+        return control_pb2.TerminateExecutionResponse(execution=self._message(state))
+
+    async def SignalExecution(
+        self, request: control_pb2.SignalExecutionRequest, context: Any
+    ) -> control_pb2.SignalExecutionResponse:
+        signal = requests.signal_of(request.signal, request.by)
+        received, sequence = await self._controls.signal(requests.namespace_of(request), request.execution_id, signal)
+        return control_pb2.SignalExecutionResponse(received=received, sequence=sequence)
+
+    async def ResolveIncident(
+        self, request: control_pb2.ResolveIncidentRequest, context: Any
+    ) -> control_pb2.ResolveIncidentResponse:
+        state = await self._controls.resolve(
+            requests.namespace_of(request),
+            request.execution_id,
+            request.step_path,
+            requests.incident_action_of(request.action),
+            requests.payload_of(request, "payload", None),
+            requests.text_of(request.by),
+            requests.text_of(request.reason),
+        )
+        return control_pb2.ResolveIncidentResponse(execution=self._message(state))
+
+    async def ForkExecution(
+        self, request: control_pb2.ForkExecutionRequest, context: Any
+    ) -> control_pb2.ForkExecutionResponse:
+        state, created = await self._controls.fork(
+            requests.fork_of(request, requests.caller_of(context)),
+            request.execution_id,
+            request.checkpoint_id,
+            requests.payload_of(request, "input_patch", None),
+            list(request.rerun_steps),
+            keep_signals=request.keep_signals,
+        )
+        return control_pb2.ForkExecutionResponse(execution=self._message(state), created=created)
+
+    async def ControlExecutions(
+        self, request: control_pb2.ControlExecutionsRequest, context: Any
+    ) -> control_pb2.ControlExecutionsResponse:
+        namespace = requests.namespace_of(request)
+        wanted = requests.filter_of(namespace, request.filter, "", 0) if request.HasField("filter") else None
+        ids, more = await self._bulk.chosen(namespace, list(request.execution_ids), wanted)
+        outcomes = await self._bulk.control(ids, lambda execution_id: self._control(namespace, execution_id, request))
+        results = [
+            control_pb2.ControlExecutionsResult(
+                execution_id=execution_id, refused=failure_to_message(failure) if failure is not None else None
+            )
+            for execution_id, failure in outcomes
+        ]
+        return control_pb2.ControlExecutionsResponse(results=results, more=more)
+
+    async def _control(
+        self, namespace: str, execution_id: str, request: control_pb2.ControlExecutionsRequest
+    ) -> None:
+        """The same request as for one, to each."""
+        kind = request.WhichOneof("action")
+        one = getattr(request, kind) if kind is not None else None
+        calls = {
+            "pause": self.PauseExecution,
+            "resume": self.ResumeExecution,
+            "cancel": self.CancelExecution,
+            "terminate": self.TerminateExecution,
+            "signal": self.SignalExecution,
+            "resolve": self.ResolveIncident,
+            "delete": self.DeleteExecution,
+        }
+        copy = requests.addressed(one, kind, namespace, execution_id)
+        await calls[kind or ""](copy, None)
+
+    async def DeleteExecution(
+        self, request: control_pb2.DeleteExecutionRequest, context: Any
+    ) -> control_pb2.DeleteExecutionResponse:
+        await self._controls.delete(requests.namespace_of(request), request.execution_id)
+        return control_pb2.DeleteExecutionResponse()
+
+    async def ExportExecution(
+        self, request: control_pb2.ExportExecutionRequest, context: Any
+    ) -> AsyncIterator[control_pb2.ExportExecutionResponse]:
+        async for chunk in self._archives.export(requests.namespace_of(request), request.execution_id):
+            yield control_pb2.ExportExecutionResponse(chunk=chunk)
+
+    async def ImportExecution(
+        self, request_iterator: AsyncIterator[control_pb2.ImportExecutionRequest], context: Any
+    ) -> control_pb2.ImportExecutionResponse:
+        namespace, execution_id, pieces = await requests.gathered(request_iterator)
+        state = await self._archives.take_over(namespace, execution_id, pieces)
+        return control_pb2.ImportExecutionResponse(execution=self._message(state))
+
+    async def GetOrchestrator(self, request: pb.GetOrchestratorRequest, context: Any) -> pb.GetOrchestratorResponse:
+        sweep, engine = self._sweep, self._sweep.engine
+        return pb.GetOrchestratorResponse(
+            orchestrator_id=engine.orchestrator_id,
+            epoch=engine.epoch,
+            running=engine.count,
+            suspended=max(0, sweep.suspended),
+            store_trouble=engine.trouble,
+            saved_by_sweep=sweep.saved,
+            leaked_slots=sweep.leaked,
+            swept_at=timestamp(sweep.swept_at),
+            started_at=timestamp(engine.started_at),
+        )
 
     async def GetMesh(self, request: pb.GetMeshRequest, context: Any) -> pb.GetMeshResponse:
         services = [pb.MeshService(name=name, address=address) for name, address in sorted(self._mesh.items())]
         return pb.GetMeshResponse(services=services, version=VERSION)
 
+    def _message(self, state: ExecutionState) -> execution_pb2.Execution:
+        view = self._executions.view(state)
+        return execution_to_message(
+            state,
+            progress=view.progress,
+            expected_end=view.expected_end,
+            suspended=view.suspended,
+            said=view.said,
+        )
 
-_STATUS = {
-    execution_pb2.EXECUTION_STATUS_RUNNING: Status.RUNNING,
-    execution_pb2.EXECUTION_STATUS_SUCCEEDED: Status.SUCCEEDED,
-    execution_pb2.EXECUTION_STATUS_FAILED: Status.FAILED,
-}
+
+def _source(request: pb.RegisterDefinitionRequest | pb.ValidateDefinitionRequest) -> str:
+    """The text, or that of the message if there is none."""
+    if request.source or not request.HasField("workflow"):
+        return request.source
+    return workflow_from_message(request.workflow)
 
 
 def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:
@@ -124,21 +317,3 @@ def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:
         size += message.ByteSize()
     if size:
         yield frame
-
-
-def _key(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
-        raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
-    return int(text)
-
-
-def _namespace(given: str) -> str:
-    return given or DEFAULT_NAMESPACE
-
-
-def _caller(context: Any) -> Caller | None:
-    for key, value in context.invocation_metadata() or ():
-        if key == "traceparent":
-            parent = parse_traceparent(value if isinstance(value, str) else value.decode("ascii", "replace"))
-            return Caller(parent.trace_id, parent.span_id, parent.sampled) if parent is not None else None
-    return None

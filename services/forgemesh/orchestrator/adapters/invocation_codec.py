@@ -5,7 +5,7 @@ from __future__ import annotations
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.faults.plugin import OutputInvalid
-from forgemesh.orchestrator.codec import foreign_failure, payload_from_message
+from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import JSON, Payload
 from forgemesh.orchestrator.ports import Answer, Invocation

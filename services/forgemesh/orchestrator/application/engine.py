@@ -16,7 +16,7 @@ from forgemesh.orchestrator.application.effects import Effects
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running
+from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
@@ -190,9 +190,8 @@ class Engine:
 
     def _commit(self, running: Running, events: list[e.Event]) -> None:
         state = running.state
-        before = running.status
-        running.status = state.status
-        changed = (state.status, state.ended_at) if state.status is not before else None
+        before, running.standing = running.standing, standing_of(state)
+        changed = running.standing if running.standing != before else None
         written = running.written = self._store.append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
@@ -277,8 +276,7 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         workflow_version=started.workflow_version,
         started_at=state.started_at,
         trace_id=started.trace_id.hex(),
-        status=state.status,
-        ended_at=state.ended_at,
+        standing=standing_of(state),
         priority=started.priority,
         concurrency_key=started.concurrency_key,
         parent_id=origin.parent_id,

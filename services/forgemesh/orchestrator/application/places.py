@@ -113,6 +113,14 @@ class Places:
             return 0
         return list(room.queue).index(state.execution_id) + len(room.holders)
 
+    def leaked(self) -> int:
+        """Places of executions that are not open here; must be 0 once all were taken up."""
+        return sum(
+            self._engine.running(namespace, execution_id) is None
+            for (namespace, _, _), room in self._rooms.items()
+            for execution_id in room.holders
+        )
+
     def _remove(self, key: RoomKey, execution_id: str) -> None:
         room = self._rooms.get(key)
         if room is None:

@@ -6,8 +6,9 @@ import asyncio
 from asyncio import Future
 from dataclasses import dataclass, field
 
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
+from forgemesh.orchestrator.ports import Standing
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class Said:
 @dataclass(slots=True, eq=False)
 class Running:
     """
-    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable; `status`
+    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable; `standing`
     is what the store's row of it says, or will once that is written.
     """
 
@@ -33,14 +34,14 @@ class Running:
     timer: asyncio.TimerHandle | None = None
     timer_at: int = 0
     written: Future[int] | None = None
-    status: Status = Status.RUNNING
+    standing: Standing = field(init=False)
     said: dict[str, Said] = field(default_factory=dict)
     cut: list[StepState] = field(default_factory=list)
     """Steps whose attempts were open when it was terminated."""
     _change: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
-        self.status = self.state.status
+        self.standing = standing_of(self.state)
 
     @property
     def name(self) -> tuple[str, str]:
@@ -63,3 +64,8 @@ class Running:
         """Return once everything that its state says now is durable; raises what the store raised if it is not."""
         if self.written is not None:
             await asyncio.shield(self.written)
+
+
+def standing_of(state: ExecutionState) -> Standing:
+    """What the store's row says of an execution in this state."""
+    return Standing(state.status, state.ended_at, len(state.incidents))

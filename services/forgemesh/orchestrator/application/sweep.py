@@ -19,7 +19,7 @@ class Sweep:
     """
     "Every open execution has a timer, an attempt, a wait or a pause": whatever does not is woken, and counted.
 
-    Nothing waits for a sweep, since every wait is woken by an event; both counts must stay 0.
+    Nothing waits for a sweep, since every wait is woken by an event; `saved` and `leaked` must stay 0.
     """
 
     store: Store
@@ -41,7 +41,7 @@ class Sweep:
                 self.saved += 1
                 _log.error("execution %s stood still and is woken; this is a bug", running.state.execution_id)
                 self.engine.wake(running)
-        self.leaked += await self.store.free_leaked_slots()
+        self.leaked = self.engine.effects.places.leaked()
         self.suspended = await self.store.count_open() - len(list(self.engine.all_running()))
         self.swept_at = self.clock()
 

@@ -233,22 +233,30 @@ class StoredEvent(_message.Message):
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """How `event` is to be read; a reader refuses a version it does not know."""
     checksum: _builtins.int
     """CRC-32 of `event`."""
     event: _builtins.bytes
     """A serialised ExecutionEvent."""
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 of each payload that is kept apart because of its size. In `event` such a payload has no data, and its
+        digest, in hex, under the metadata key "\\\\0blob".
+        """
+
     def __init__(
         self,
         *,
         schema_version: _builtins.int = ...,
         checksum: _builtins.int = ...,
         event: _builtins.bytes = ...,
+        blobs: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "event", b"event", "schema_version", b"schema_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "checksum", b"checksum", "event", b"event", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Domain values and their messages, both ways."""
