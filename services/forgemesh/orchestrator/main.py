@@ -51,15 +51,15 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
         store = await open_store(database, parse)
-        registry = await stack.enter_async_context(connect(settings.registry))
         hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
-        catalogue = RegistryCatalogue(registry, settings.registry)
+        catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
+        exporter = SpanExporter(sink, store)
         engine = Engine(
             store,
             hosts,
             providers,
-            exporter := SpanExporter(sink, store),
+            exporter,
             clock=time.time_ns,
             draw=random.random,
             orchestrator_id=orchestrator_id,

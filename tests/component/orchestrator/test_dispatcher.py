@@ -1,45 +1,12 @@
-import asyncio
-
 import pytest
 
-from forgemesh.orchestrator.application import dispatcher as module
-from forgemesh.orchestrator.application.dispatcher import Dispatcher, Order, OrderKey
-from forgemesh.orchestrator.domain.definition import Call
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.faults.workflow import HostLost
+from forgemesh.orchestrator.application import waiting_room
+from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.routing.endpoint import Endpoint, Health
-from forgemesh.routing.pick import NoPick
-from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
-
-
-class Log:
-    """Is told what becomes of orders, and keeps it."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.lines: list[str] = []
-        self.moved = asyncio.Event()
-
-    def answered(self, order: Order, answer: Answer) -> None:
-        assert order.path not in self.answers
-        self.answers[order.path] = answer
-        self._note(f"{order.path} answered")
-
-    def blocked(self, order: Order, lack: NoPick) -> None:
-        self._note(f"{order.path} {lack.reason.value}")
-
-    def unblocked(self, order: Order) -> None:
-        self._note(f"{order.path} unblocked")
-
-    def _note(self, line: str) -> None:
-        self.lines.append(line)
-        self.moved.set()
-
-    async def until(self, *lines: str) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not set(lines) <= set(self.lines):
-                self.moved.clear()
-                await self.moved.wait()
+from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
 
 @pytest.fixture
@@ -54,25 +21,7 @@ async def log() -> Log:
 
 @pytest.fixture
 async def dispatcher(hosts: ScriptedHosts, log: Log) -> Dispatcher:
-    return Dispatcher(hosts, lambda: 1_000_000_000, log)
-
-
-def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: object) -> Order:
-    call = Call(id="a", plugin_id=plugin_id, version_range=version_range, operation="o")
-    known: dict[str, object] = {
-        "namespace": "default",
-        "execution_id": "e",
-        "path": path,
-        "attempt": 1,
-        "call": call,
-        "input": Payload(b"{}"),
-        "traceparent": "",
-    }
-    return Order(**(known | facts))  # type: ignore[arg-type]
-
-
-def key(path: str) -> OrderKey:
-    return "default", "e", path
+    return dispatcher_over(hosts, log)
 
 
 def sent(hosts: ScriptedHosts) -> list[str]:
@@ -99,6 +48,7 @@ async def test_whoever_came_first_is_served_first(dispatcher: Dispatcher, hosts:
     hosts.show("p", endpoint("i-1"))
     link = hosts.links("p")["i-1"]
     link.has_room = False
+    hosts.tell("p")
     for path, version_range in (("a", ""), ("b", "^1"), ("c", ""), ("d", "^1")):
         dispatcher.send(order(path, version_range))
 
@@ -136,14 +86,13 @@ async def test_one_plugin_does_not_hold_up_another(dispatcher: Dispatcher, hosts
 async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FULL_NOTICE", 0.25)
+    monkeypatch.setattr(waiting_room, "FULL_NOTICE", 0.25)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path in "abcd":
         dispatcher.send(order(path))
 
     for path, following in ("ab", "bc"):
         (await hosts.call(path)).succeed()
-        hosts.tell("p")
         await hosts.call(following)
     assert "d ALL_FULL" not in log.lines
     await log.until("d ALL_FULL")
@@ -151,7 +100,6 @@ async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
     dispatcher.send(order("e"))
     assert log.lines[-1] == "e ALL_FULL"
     (await hosts.call("c")).succeed()
-    hosts.tell("p")
     await hosts.call("d")
     assert log.lines[-1] == "d unblocked"
 
@@ -159,7 +107,7 @@ async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
 async def test_a_reason_that_changes_is_put_on_record_and_an_older_notice_is_void(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FULL_NOTICE", 0.02)
+    monkeypatch.setattr(waiting_room, "FULL_NOTICE", 0.02)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     dispatcher.send(order("running"))
     dispatcher.send(order("a"))
@@ -212,18 +160,31 @@ async def test_an_order_that_is_forgotten_is_never_heard_of_again(
     assert answer.output.data == b'"of the new one"'
 
 
-async def test_a_cancelled_call_that_answers_at_once_leaves_no_timer_behind(
+async def test_a_cancelled_call_that_answers_at_once_has_ended_as_it_says(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1"))
     hosts.links("p")["i-1"].on_cancel = lambda call: call.succeed("just in time")
-    running = order("a")
-    dispatcher.send(running)
+    dispatcher.send(order("a"))
 
     dispatcher.cancel(key("a"))
 
     assert log.answers["a"].output is not None
-    assert running.timer is None
+    assert dispatcher.explain(key("a")) is None
+
+
+async def test_a_cancelled_call_that_its_host_never_had_is_cancelled_and_not_lost(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1"))
+    lost = failure_of(HostLost("i-1", accepted=False), retryable=True)
+    hosts.links("p")["i-1"].on_cancel = lambda call: call.fail(lost, accepted=False)
+    dispatcher.send(order("a"))
+
+    dispatcher.cancel(key("a"))
+
+    assert log.reason("a") == "CANCELLED"
+    assert not log.answers["a"].accepted
 
 
 async def test_the_instance_that_was_tried_is_taken_again_only_if_there_is_no_other(
@@ -242,6 +203,7 @@ async def test_the_instance_that_was_tried_is_taken_again_only_if_there_is_no_ot
 async def test_a_broken_link_is_out_before_any_snapshot_says_so(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1"), endpoint("i-2"))
     hosts.links("p")["i-1"].usable = False
+    hosts.tell("p")
 
     for number in range(3):
         dispatcher.send(order(f"a{number}"))
@@ -282,7 +244,6 @@ async def test_a_thousand_that_wait_cost_little_as_long_as_they_wait(
 
     for number in range(100):
         (await hosts.call(f"a{number}")).succeed()
-        hosts.tell("p")
     await hosts.call("a100")
 
     assert looks <= 2 + 2 * 100

@@ -32,6 +32,7 @@ from forgemesh.faults.workflow import (
     RequestIdReused,
 )
 from forgemesh.orchestrator.domain.decide import MAX_INPUT
+from forgemesh.orchestrator.domain.provider import OperationFacts
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import Orchestrator
@@ -123,7 +124,10 @@ async def test_a_broken_definition_is_refused_with_every_violation(stub: Orchest
 async def test_what_the_registry_does_not_know_is_refused_with_its_place(
     stub: OrchestratorServiceAsyncStub, orchestrator: Orchestrator
 ) -> None:
-    orchestrator.catalogue.known |= {"gone": None, "p": {"1.2.0": frozenset({"read", "write"})}}
+    orchestrator.catalogue.known |= {
+        "gone": None,
+        "p": {"1.2.0": {"read": OperationFacts(), "write": OperationFacts()}},
+    }
     source = (
         "name: w\nsteps:\n  - id: a\n    call: {plugin: gone, operation: o}\n"
         "  - {id: g, parallel: {branches: {x: [{id: b, call: {plugin: p, operation: raed}}]}}}\n"

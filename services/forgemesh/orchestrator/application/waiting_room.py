@@ -62,6 +62,8 @@ class WaitingRoom:
         lane.queue.push(order.key, errand, flow=flow, priority=order.priority, now=errand.since / 1e9)
         if lack is not None:
             self._lanes[lane] = None
+            if isinstance(lack, Crowded):
+                self._stirred[lane] = None
             lane.noticed = False
             self._lacking(lane, lack)
         elif lane.noticed and lane.lack is not None:

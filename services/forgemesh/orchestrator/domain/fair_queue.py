@@ -37,7 +37,8 @@ class Shares:
     Within a priority: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with items of equal length. An item
     is stamped with start = max(virtual time, finish of its flow's item before), and finish = start + 1; the smallest
     start is served next, and is then the virtual time. So flows that wait take turns, each first come, first served,
-    and one that comes anew comes next instead of last.
+    and one that comes anew comes next instead of last. What flows have had is cleaned up now and then, which gives some
+    of them one turn more.
 
     Between priorities: the one with the highest priority + (now - since) / AGEING, where `since` is when it was served
     last, or when it began to wait (linear ageing, after Kleinrock's delay-dependent priorities, 1964). The order of two
@@ -58,7 +59,7 @@ class Shares:
         finish[flow] = start + 1
         level.waiting += 1
         if len(finish) > 2 * level.waiting + SLACK:
-            level.finish = {name: end for name, end in finish.items() if end > level.virtual}
+            level.finish = {name: end for name, end in finish.items() if end > level.virtual + 1}
         self._arrivals += 1
         return start, self._arrivals
 

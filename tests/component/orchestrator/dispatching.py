@@ -1,0 +1,120 @@
+"""What tests of the dispatcher have in common: orders, and a listener that keeps what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.application.order import Lacking, Order, OrderKey
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.domain.definition import Target, Timeouts
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
+from forgemesh.orchestrator.ports import Answer
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
+
+
+class Log:
+    """Is told what becomes of orders, and keeps it."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.lacks: dict[str, Lacking] = {}
+        self.lines: list[str] = []
+        self.moved = asyncio.Event()
+
+    def answered(self, order: Order, answer: Answer) -> None:
+        assert order.path not in self.answers
+        self.answers[order.path] = answer
+        self._note(f"{order.path} answered")
+
+    def blocked(self, order: Order, lack: Lacking) -> None:
+        self.lacks[order.path] = lack
+        self._note(f"{order.path} {lack.reason.value}")
+
+    def unblocked(self, order: Order) -> None:
+        self._note(f"{order.path} unblocked")
+
+    def progressed(self, order: Order, fraction: float, note: str) -> None:
+        self._note(f"{order.path} {fraction:g} {note}")
+
+    def reason(self, path: str) -> str:
+        """Why the order failed."""
+        failure = self.answers[path].failure
+        return failure.reason if failure is not None else ""
+
+    async def until(self, *lines: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not set(lines) <= set(self.lines):
+                self.moved.clear()
+                await self.moved.wait()
+
+    def _note(self, line: str) -> None:
+        self.lines.append(line)
+        self.moved.set()
+
+
+class ScriptedCatalogue:
+    """See ports.Catalogue: says what a test puts into it, or raises `fault`."""
+
+    def __init__(self) -> None:
+        self.provided: dict[str, list[Provider]] = {}
+        self.fault: Exception | None = None
+        self.looks = 0
+        self.moved = asyncio.Event()
+
+    async def plugins(self, plugin_id: str) -> dict[str, Any] | None:
+        return None
+
+    async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:
+        self.looks += 1
+        self.moved.set()
+        if self.fault is not None:
+            raise self.fault
+        return {interface: list(self.provided.get(interface, ())) for interface in interfaces}
+
+    async def looked(self, times: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.looks < times:
+                self.moved.clear()
+                await self.moved.wait()
+
+
+def dispatcher_over(
+    hosts: ScriptedHosts, log: Log, providers: Providers | None = None, max_in_flight: int = 0
+) -> Dispatcher:
+    """Its clock stands still at one second."""
+    known = providers or Providers(ScriptedCatalogue())
+    return Dispatcher(hosts, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
+
+
+def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Provider:
+    known: dict[str, Any] = {"interface_version": "1.0.0", "operations": {"o": OperationFacts()}}
+    return Provider(plugin_id=plugin_id, plugin_version=plugin_version, **(known | facts))
+
+
+def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> Order:
+    known: dict[str, Any] = {
+        "namespace": "default",
+        "execution_id": "e",
+        "path": path,
+        "attempt": 1,
+        "target": Target(plugin_id=plugin_id, version_range=version_range, operation="o"),
+        "timeouts": Timeouts(),
+        "input": Payload(b"{}"),
+        "traceparent": "",
+    }
+    return Order(**(known | facts))
+
+
+def to_interface(path: str, version_range: str = "", **terms: Any) -> Order:
+    """An order for any provider of `shape`; `terms` are of its target, but for the affinity and what was tried."""
+    facts = {name: terms.pop(name) for name in ("affinity", "tried") if name in terms}
+    target = Target(interface="shape", version_range=version_range, operation="o", **terms)
+    return order(path, target=target, **facts)
+
+
+def key(path: str, execution_id: str = "e") -> OrderKey:
+    return "default", execution_id, path
