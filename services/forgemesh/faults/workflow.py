@@ -371,8 +371,21 @@ class ConcurrencyExceeded(Fault):
 
     def __init__(self, execution_id: str, key: str, limit: int) -> None:
         super().__init__(
-            f"execution {execution_id!r} gave way to another one: of concurrency key {key!r} at most {limit} run at once",
+            f"execution {execution_id!r} gave way to another one: at most {limit} with concurrency key {key!r} run at"
+            " once",
             {"execution_id": execution_id, "key": key, "limit": str(limit)},
+        )
+
+
+class ArchiveUnreadable(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "ARCHIVE_UNREADABLE"
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the exported execution has format {found}, this release knows {known}; import it with the release that"
+            " exported it, or a newer one",
+            {"found": str(found), "known": str(known)},
         )
 
 

@@ -23,13 +23,15 @@ from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
 from forgemesh.orchestrator.adapters.hosts import following_hosts
-from forgemesh.orchestrator.adapters.store import MIGRATIONS, open_store
+from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
+from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
 from forgemesh.orchestrator.adapters.yaml_source import read_document
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.application.use_cases import use_cases
+from forgemesh.orchestrator.codec.archives import ArchivePacking
+from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
@@ -38,7 +40,7 @@ from forgemesh.orchestrator.settings import OrchestratorSettings
 
 _log = logging.getLogger(__name__)
 
-RECOVERY_PERIOD = 10.0
+SWEEP_PERIOD = 10.0
 
 
 async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
@@ -67,16 +69,17 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             max_in_flight=settings.max_in_flight,
         )
         definitions = Definitions(store, catalogue, hosts, parse, time.time_ns)
-        executions = Executions(store, engine, definitions, time.time_ns)
+        offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
+        engine.effects.places.load(await store.slots())
         mesh = _mesh(settings)
-        add = partial(add_OrchestratorServiceServicer_to_server, OrchestratorServicer(definitions, executions, mesh))
+        add = partial(add_OrchestratorServiceServicer_to_server, OrchestratorServicer(offered, mesh))
         listening = settings.listening(receive_limit=SESSION_LIMIT)
         server = await stack.enter_async_context(serving(listening, (SERVICE,), add))
         mesh["orchestrator"] = settings.advertise or server.address
-        recovery = ReconcileLoop("recovery", Recovery(store, engine, definitions).run, period=RECOVERY_PERIOD)
-        engine.on_suspended = recovery.nudge
+        sweep = ReconcileLoop("sweep", offered.sweep.run, period=SWEEP_PERIOD)
+        engine.on_suspended = sweep.nudge
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one.run()) for one in (recovery, exporter, providers)]
+            tasks = [group.create_task(one.run()) for one in (sweep, exporter, providers)]
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
@@ -11,44 +10,22 @@ from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import Orchestr
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.service import VERSION
-from forgemesh.orchestrator import requests
-from forgemesh.orchestrator.application.archives import Archives
-from forgemesh.orchestrator.application.bulk import Bulk
-from forgemesh.orchestrator.application.controls import Controls
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.starts import Starts
-from forgemesh.orchestrator.application.sweep import Sweep
-from forgemesh.orchestrator.codec import (
+from forgemesh.orchestrator.application.use_cases import UseCases
+from forgemesh.orchestrator.codec import requests
+from forgemesh.orchestrator.codec.events import event_to_message
+from forgemesh.orchestrator.codec.executions import (
     checkpoint_to_message,
     definition_to_message,
-    event_to_message,
     execution_to_message,
     explanation_to_message,
-    failure_to_message,
     row_to_message,
-    timestamp,
-    workflow_from_message,
-    workflow_to_message,
 )
+from forgemesh.orchestrator.codec.payloads import failure_to_message, timestamp
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import ExecutionState
 
 SERVICE = pb.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
 FRAME_BYTES = MEBIBYTE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UseCases:
-    """What the service offers."""
-
-    definitions: Definitions
-    executions: Executions
-    starts: Starts
-    controls: Controls
-    bulk: Bulk
-    archives: Archives
-    sweep: Sweep
 
 
 class OrchestratorServicer(OrchestratorServiceServicer):
@@ -83,7 +60,6 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         stored = await self._definitions.find(requests.namespace_of(request), request.name, request.version)
         return pb.GetDefinitionResponse(
             definition=definition_to_message(stored.definition, stored.created_at, source=True),
-            workflow=workflow_to_message(stored.definition.source),
         )
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> pb.ListDefinitionsResponse:
@@ -231,13 +207,11 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         ]
         return control_pb2.ControlExecutionsResponse(results=results, more=more)
 
-    async def _control(
-        self, namespace: str, execution_id: str, request: control_pb2.ControlExecutionsRequest
-    ) -> None:
+    async def _control(self, namespace: str, execution_id: str, request: control_pb2.ControlExecutionsRequest) -> None:
         """The same request as for one, to each."""
         kind = request.WhichOneof("action")
         one = getattr(request, kind) if kind is not None else None
-        calls = {
+        calls: dict[str | None, Callable[[Any, Any], Awaitable[object]]] = {
             "pause": self.PauseExecution,
             "resume": self.ResumeExecution,
             "cancel": self.CancelExecution,
@@ -247,7 +221,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             "delete": self.DeleteExecution,
         }
         copy = requests.addressed(one, kind, namespace, execution_id)
-        await calls[kind or ""](copy, None)
+        await calls[kind](copy, None)
 
     async def DeleteExecution(
         self, request: control_pb2.DeleteExecutionRequest, context: Any
@@ -299,9 +273,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
 
 def _source(request: pb.RegisterDefinitionRequest | pb.ValidateDefinitionRequest) -> str:
     """The text, or that of the message if there is none."""
-    if request.source or not request.HasField("workflow"):
-        return request.source
-    return workflow_from_message(request.workflow)
+    return request.source
 
 
 def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:

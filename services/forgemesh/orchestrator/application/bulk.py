@@ -22,9 +22,7 @@ class Bulk:
         self._store = store
         self._starts = starts
 
-    async def start(
-        self, asked: Sequence[Callable[[], StartRequest]]
-    ) -> list[tuple[ExecutionState, bool] | Failure]:
+    async def start(self, asked: Sequence[Callable[[], StartRequest]]) -> list[tuple[ExecutionState, bool] | Failure]:
         """What became of each; raises InvalidRequest if they are too many. `asked` may refuse, too."""
         _check_number("requests", len(asked))
 

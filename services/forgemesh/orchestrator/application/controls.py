@@ -8,7 +8,6 @@ from typing import Literal
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import CheckpointNotFound, CheckpointSuperseded, ExecutionSuspended
-from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.identifiers import check_ids
@@ -31,14 +30,12 @@ class Controls:
         self,
         store: Store,
         engine: Engine,
-        definitions: Definitions,
         executions: Executions,
         starts: Starts,
         checksum: Callable[[e.Event], int],
     ) -> None:
         self._store = store
         self._engine = engine
-        self._definitions = definitions
         self._executions = executions
         self._starts = starts
         self._checksum = checksum
@@ -152,8 +149,8 @@ class Controls:
         upto = sequence_of(checkpoint_id) if checkpoint_id else NEVER
         last: tuple[ExecutionState, e.Event] | None = None
         if upto is not None:
-            async for last in self._executions.replay(row, upto):
-                pass
+            async for reached in self._executions.replay(row, upto):
+                last = reached
         if last is None:
             raise CheckpointNotFound(row.execution_id, checkpoint_id)
         state, event = last

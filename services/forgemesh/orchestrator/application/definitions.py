@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import semantic_version
 
@@ -55,6 +56,13 @@ class Definitions:
             following = semantic_version.Version(definition.version).next_minor()
             raise DefinitionConflict(definition.name, definition.version, str(following))
         return definition, warnings, stored is not None
+
+    async def keep(self, namespace: str, source: str, idempotence: Mapping[str, bool]) -> Definition:
+        """Keep a definition that another mesh had checked against its registry."""
+        definition = await asyncio.to_thread(self._parse, namespace, source)
+        stored, _ = await self._store.keep_definition(replace(definition, idempotence=idempotence), self._clock())
+        self._known.clear()
+        return stored.definition
 
     async def find(self, namespace: str, name: str, version: str) -> StoredDefinition:
         """The highest version if `version` is empty; raises DefinitionNotFound."""

@@ -49,6 +49,7 @@ class Effects:
 
     def taken_up(self, running: Running, reopened: Iterable[str]) -> None:
         """An execution was taken up after a crash; children that it waits for are looked for again."""
+        self.places.taken_up(running)
         for path in reopened:
             if isinstance(running.state.steps[path].step, Child):
                 self.children.start(running, path)

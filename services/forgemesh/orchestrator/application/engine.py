@@ -65,10 +65,16 @@ class Engine:
         self.on_suspended: Callable[[], None] = lambda: None
         self.trouble = ""
         self.stopping = False
+        self.started_at = clock()
 
     def running(self, namespace: str, execution_id: str) -> Running | None:
         """The execution, if it is open and in memory."""
         return self._running.get((namespace, execution_id))
+
+    @property
+    def count(self) -> int:
+        """How many executions are open and in memory."""
+        return len(self._running)
 
     def all_running(self) -> Iterator[Running]:
         """Every open execution in memory."""
@@ -92,7 +98,7 @@ class Engine:
         events = [record(state, fact, now) for fact in facts]
         events += advance(state, now)
         running = Running(0, state, ExecutionTrace(execution_id, definition))
-        written = partial(self._created, running, events, settled)
+        written = partial(self._created, running, events, 0, settled)
         created = await self._store.create(_new_execution(state, request), events, written)
         if state.sequence != len(events):  # it has gone on; what is shown is durable
             state = fold(state.namespace, execution_id, definition, events)
@@ -102,22 +108,33 @@ class Engine:
         self,
         running: Running,
         events: list[e.Event],
+        old: int,
         settled: Callable[[Future[Created]], None],
         written: Future[Created],
     ) -> None:
-        """Runs also when whoever asked for the execution has gone away."""
+        """Runs also when whoever asked for the execution has gone away; the first `old` events ask for nothing."""
         settled(written)
         if written.cancelled() or written.exception() is not None or running.name in self._running:
             return
         created = written.result()
         running.key = created.key
         self._running[running.name] = running
-        self._act(running, events, created.position)
+        self._act(running, events, created.position, old)
         self._set_timer(running)
 
-    async def command(
-        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]
-    ) -> list[e.Event]:
+    async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
+        """Commit an execution that another mesh has begun, with its history; if it is open, it pauses."""
+        now, events = self.clock(), list(history)
+        trace = ExecutionTrace(state.execution_id, state.definition)
+        if not state.status.final:
+            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
+            events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
+            events += advance(state, now)
+        running = Running(0, state, trace)
+        written = partial(self._created, running, events, len(history), lambda settled: None)
+        await self._store.create(_new_execution(state, Request("", "", id_chosen=True)), events, written)
+
+    async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
         """
         Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
 
@@ -206,14 +223,15 @@ class Engine:
         self.trouble = ""
         self._act(running, events, written.result())
 
-    def _act(self, running: Running, events: list[e.Event], position: int) -> None:
-        """What durable events ask for."""
+    def _act(self, running: Running, events: list[e.Event], position: int, old: int = 0) -> None:
+        """What durable events ask for, the first `old` of them apart."""
         first = position - len(events)
         for index, event in enumerate(events, start=1):
             finished = running.trace.project(event)
             if finished:
                 self._spans.export(running.trace, finished, first + index)
-            self.effects.act(running, event)
+            if index > old:
+                self.effects.act(running, event)
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()

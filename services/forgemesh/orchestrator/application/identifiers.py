@@ -6,6 +6,7 @@ import re
 
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
+from forgemesh.orchestrator.domain.events import SignalReceived
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -21,3 +22,14 @@ def check_ids(**given: str) -> None:
     ]
     if violations:
         raise InvalidRequest(violations)
+
+
+def check_start(
+    namespace: str, workflow: str, execution_id: str, request_id: str, signal: SignalReceived | None
+) -> None:
+    """The names in a request to start an execution, of which some may be left out; raises InvalidRequest."""
+    chosen = {"execution_id": execution_id, "request_id": request_id}
+    given = {name: value for name, value in chosen.items() if value}
+    if signal is not None:
+        given["signal.name"] = signal.name
+    check_ids(namespace=namespace, workflow=workflow, **given)

@@ -7,7 +7,6 @@ import logging
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import Store
 
 _log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class Recovery:
             spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
             try:
                 stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
-                if row.status is Status.RUNNING:
+                if not row.status.final:
                     await self._engine.take_up(row, stored.definition, spans_from)
                 else:
                     await self._engine.load(row, stored.definition, spans_from)

@@ -22,8 +22,8 @@ class Said:
 @dataclass(slots=True, eq=False)
 class Running:
     """
-    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable; `standing`
-    is what the store's row of it says, or will once that is written.
+    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable;
+    `standing` is what the store's row of it says, or will once that is written.
     """
 
     key: int

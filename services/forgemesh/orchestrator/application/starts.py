@@ -7,9 +7,8 @@ import contextlib
 import hashlib
 import secrets
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from ulid import ULID
@@ -28,7 +27,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.beginning import text_of
 from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.payload import NULL, Payload, check_size, json_payload
+from forgemesh.orchestrator.domain.payload import Payload, check_size, json_payload
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.template import evaluate
@@ -210,9 +209,7 @@ class Starts:
         return running.state if running.ended else None
 
 
-def _started(
-    definition: Definition, request: StartRequest, now: int, key: str, *, queued: bool
-) -> e.ExecutionStarted:
+def _started(definition: Definition, request: StartRequest, now: int, key: str, *, queued: bool) -> e.ExecutionStarted:
     """A sampled caller's trace is adopted; otherwise a trace is minted, and linked to an unsampled caller's."""
     caller = request.caller
     adopted = caller is not None and caller.sampled

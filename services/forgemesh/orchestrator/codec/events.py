@@ -19,6 +19,7 @@ from forgemesh.orchestrator.codec.payloads import (
     payload_to_message,
 )
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.payload import Payload
 
 SCHEMA_VERSION = 2
 """Version 1 knew only the events of calls, switches and parallel groups; they read the same."""
@@ -30,12 +31,13 @@ def stored_event(event: e.Event) -> tuple[bytes, Mapping[bytes, bytes]]:
     message = event_to_message(event)
     body = message.SerializeToString()
     if len(body) <= INLINE:
-        return _stored(body, ()), _NOTHING
+        return record_of(body, ()), _NOTHING
     blobs = take_out(message)
-    return _stored(message.SerializeToString() if blobs else body, tuple(blobs)), blobs
+    return record_of(message.SerializeToString() if blobs else body, tuple(blobs)), blobs
 
 
-def _stored(body: bytes, blobs: Sequence[bytes]) -> bytes:
+def record_of(body: bytes, blobs: Sequence[bytes] = ()) -> bytes:
+    """A serialised event with schema version and checksum."""
     return pb.StoredEvent(
         schema_version=SCHEMA_VERSION, checksum=zlib.crc32(body), event=body, blobs=blobs
     ).SerializeToString()
@@ -62,7 +64,7 @@ def opened(data: bytes, record: str) -> pb.StoredEvent:
     return stored
 
 
-def event_from_stored(stored: pb.StoredEvent, blobs: Mapping[bytes, bytes], record: str) -> e.Event:
+def event_fromrecord_of(stored: pb.StoredEvent, blobs: Mapping[bytes, bytes], record: str) -> e.Event:
     """The event in a record; raises DataCorrupted if it cannot be read."""
     try:
         message = pb.ExecutionEvent.FromString(stored.event)
@@ -77,9 +79,7 @@ def event_to_message(event: e.Event) -> pb.ExecutionEvent:
     fact = event.fact
     field, encode = _TO_MESSAGE[type(fact)]
     facts = {field: encode(fact)}
-    return pb.ExecutionEvent(
-        sequence=event.sequence, unix_nano=event.at, step_path=getattr(fact, "path", ""), **facts
-    )
+    return pb.ExecutionEvent(sequence=event.sequence, unix_nano=event.at, step_path=getattr(fact, "path", ""), **facts)
 
 
 def event_from_message(message: pb.ExecutionEvent) -> e.Event:
@@ -323,7 +323,7 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
 }
 
 
-def _payloads(values: Mapping[str, Any]) -> dict[str, e.Payload]:
+def _payloads(values: Mapping[str, Any]) -> dict[str, Payload]:
     return {name: payload_from_message(value) for name, value in values.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from forgemesh.api.orchestrator.v1 import control_pb2, definition_pb2, execution_pb2 as pb
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.orchestrator.codec.events import SCHEMA_VERSION, origin_to_message
-from forgemesh.orchestrator.codec.payloads import failure_to_message, payload_to_message, timestamp
+from forgemesh.orchestrator.codec.payloads import failure_to_message, moment, payload_to_message, timestamp
 from forgemesh.orchestrator.domain.checkpoint import Checkpoint
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.explain import Explanation, Hindrance
@@ -41,7 +41,7 @@ def execution_to_message(
     said: Mapping[str, tuple[float, str]] = {},
 ) -> pb.Execution:
     """
-    The whole execution with its steps; without its input, and then with fewer steps, if that is too large for a message.
+    The whole execution with its steps; without its input, and then with fewer steps, if it is too large for a message.
 
     `said` is what open attempts say of themselves, by step path.
     """
@@ -49,7 +49,7 @@ def execution_to_message(
     message.steps.extend(_step_to_message(step, said.get(step.path)) for step in state.steps.values())
     message.progress, message.suspended_reason = progress, suspended
     if expected_end:
-        message.expected_end.CopyFrom(timestamp(expected_end))
+        message.expected_end.CopyFrom(moment(expected_end))
     root = state.scopes.get("")
     for name, value in (root.vars if root is not None else {}).items():
         message.variables[name].CopyFrom(payload_to_message(value))
@@ -131,7 +131,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
     if step.waits is not None:
         message.waits_for_signal = step.waits.signal
         if step.waits.until and not step.status.final:
-            message.waits_until.CopyFrom(timestamp(step.waits.until))
+            message.waits_until.CopyFrom(moment(step.waits.until))
     if step.branches is not None:
         message.branches = step.branches.count
         message.branches_succeeded = step.branches.succeeded

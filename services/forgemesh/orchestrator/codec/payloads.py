@@ -84,6 +84,8 @@ def foreign_failure(message: failure_pb2.Failure) -> Failure:
 
 def timestamp(unix_nano: int) -> Timestamp | None:
     """None for 0, which stands for never."""
-    if not unix_nano:
-        return None
+    return moment(unix_nano) if unix_nano else None
+
+
+def moment(unix_nano: int) -> Timestamp:
     return Timestamp(seconds=unix_nano // SECOND, nanos=unix_nano % SECOND)

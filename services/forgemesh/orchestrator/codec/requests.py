@@ -39,7 +39,7 @@ _CONFLICT: dict[int, Literal["fail", "use_existing", "terminate_existing"]] = {
     pb.ID_CONFLICT_POLICY_USE_EXISTING: "use_existing",
     pb.ID_CONFLICT_POLICY_TERMINATE_EXISTING: "terminate_existing",
 }
-_ORDER = {
+_ORDER: dict[int, ExecutionOrder] = {
     pb.EXECUTION_ORDER_UNSPECIFIED: ExecutionOrder.STARTED_DESCENDING,
     pb.EXECUTION_ORDER_STARTED_DESCENDING: ExecutionOrder.STARTED_DESCENDING,
     pb.EXECUTION_ORDER_STARTED_ASCENDING: ExecutionOrder.STARTED_ASCENDING,
@@ -51,7 +51,9 @@ _ACTIONS: dict[int, Literal["retry", "complete", "fail"]] = {
     control_pb2.INCIDENT_ACTION_COMPLETE: "complete",
     control_pb2.INCIDENT_ACTION_FAIL: "fail",
 }
-_STATUS = {execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}"): status for status in Status}
+_STATUS: dict[int, Status] = {
+    execution_pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}"): status for status in Status
+}
 
 
 def namespace_of(request: Any) -> str:
@@ -76,7 +78,9 @@ def start_of(request: pb.StartExecutionRequest, caller: Caller | None) -> StartR
         if number not in known
     ]
     if abs(request.priority) > MAX_PRIORITY:
-        violations.append(Violation("priority", f"{request.priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}"))
+        violations.append(
+            Violation("priority", f"{request.priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}")
+        )
     if violations:
         raise InvalidRequest(violations)
     return StartRequest(
@@ -133,27 +137,28 @@ def incident_action_of(number: int) -> Literal["retry", "complete", "fail"]:
     return _ACTIONS[number]
 
 
-def filter_of(namespace: str, message: control_pb2.ExecutionFilter, workflow: str, status: int) -> ExecutionFilter:
+def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str, status: int) -> ExecutionFilter:
     """Raises InvalidRequest for statuses that do not exist."""
-    wanted = [*message.statuses, *([status] if status else [])]
-    unknown = [number for number in wanted if number not in _STATUS]
+    numbers = [*asked.statuses, *([status] if status else [])]
+    unknown = [number for number in numbers if number not in _STATUS]
     if unknown:
-        raise InvalidRequest([Violation("statuses", f"{number} is no status that this release knows") for number in unknown])
-    started_from = message.started_from if message.HasField("started_from") else None
-    started_before = message.started_before if message.HasField("started_before") else None
+        message = "is no status that this release knows"
+        raise InvalidRequest([Violation("statuses", f"{number} {message}") for number in unknown])
+    started_from = asked.started_from if asked.HasField("started_from") else None
+    started_before = asked.started_before if asked.HasField("started_before") else None
     return ExecutionFilter(
         namespace=namespace,
-        workflows=tuple([*message.workflows, *([workflow] if workflow else [])]),
-        statuses=tuple(_STATUS[number] for number in wanted),
-        open_only=message.open_only,
-        id_prefix=message.id_prefix,
+        workflows=(*asked.workflows, *([workflow] if workflow else [])),
+        statuses=tuple(_STATUS[number] for number in numbers),
+        open_only=asked.open_only,
+        id_prefix=asked.id_prefix,
         started_from=_nanos(started_from),
         started_before=_nanos(started_before),
-        parent_id=message.parent_execution_id,
-        schedule_id=message.schedule_id,
-        concurrency_key=message.concurrency_key,
-        incidents_only=message.incidents_only,
-        workflow_version=message.workflow_version,
+        parent_id=asked.parent_execution_id,
+        schedule_id=asked.schedule_id,
+        concurrency_key=asked.concurrency_key,
+        incidents_only=asked.incidents_only,
+        workflow_version=asked.workflow_version,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether an open execution can go on: it has a timer, an attempt, a wait, a pause, or waits for a person or a place."""
+"""Whether an open execution can go on: by a timer, an attempt, a wait, a person or a place."""
 
 from __future__ import annotations
 

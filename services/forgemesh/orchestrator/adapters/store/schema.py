@@ -1,0 +1,122 @@
+"""The tables of the orchestrator's database, and how their rows are told damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from forgemesh.chassis.database import Bulk
+from forgemesh.faults.service import DataCorrupted
+
+MIGRATIONS = (
+    """
+    CREATE TABLE definition (
+        namespace TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
+        content_hash TEXT NOT NULL, source TEXT NOT NULL, created_at INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name, version)
+    ) WITHOUT ROWID;
+    CREATE TABLE execution (
+        key INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL, execution_id TEXT NOT NULL,
+        workflow TEXT NOT NULL, workflow_version TEXT NOT NULL,
+        status TEXT NOT NULL, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,
+        trace_id TEXT NOT NULL, request_id TEXT NOT NULL, request_hash TEXT NOT NULL,
+        UNIQUE (namespace, execution_id)
+    );
+    CREATE INDEX execution_open ON execution (key) WHERE status = 'RUNNING';
+    CREATE INDEX execution_workflow ON execution (namespace, workflow, key);
+    CREATE UNIQUE INDEX execution_request ON execution (namespace, request_id) WHERE request_id <> '';
+    CREATE TABLE event (
+        position INTEGER PRIMARY KEY,
+        execution INTEGER NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
+        UNIQUE (execution, sequence)
+    );
+    CREATE TRIGGER event_in_order BEFORE INSERT ON event
+    WHEN NEW.sequence > 1
+        AND NOT EXISTS (SELECT 1 FROM event WHERE execution = NEW.execution AND sequence = NEW.sequence - 1)
+    BEGIN
+        SELECT RAISE (ABORT, 'the event before it was not kept');
+    END;
+    CREATE TABLE progress (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL);
+    INSERT INTO owner VALUES (1, 0);
+    """,
+    """
+    ALTER TABLE definition ADD COLUMN idempotence TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE definition ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE execution ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE execution ADD COLUMN concurrency_key TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN parent_id TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN schedule_id TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE execution ADD COLUMN incidents INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE execution ADD COLUMN standing_checksum INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX execution_open;
+    CREATE INDEX execution_open ON execution (key) WHERE ended_at = 0;
+    CREATE INDEX execution_status ON execution (namespace, status, key);
+    CREATE INDEX execution_ended ON execution (namespace, ended_at, key);
+    CREATE INDEX execution_incident ON execution (namespace, key) WHERE incidents > 0;
+    CREATE INDEX execution_parent ON execution (namespace, parent_id, key) WHERE parent_id <> '';
+    CREATE INDEX execution_schedule ON execution (namespace, schedule_id, key) WHERE schedule_id <> '';
+    CREATE INDEX execution_concurrency ON execution (namespace, concurrency_key, key) WHERE concurrency_key <> '';
+    CREATE TABLE blob (hash BLOB PRIMARY KEY, data BLOB NOT NULL);
+    CREATE TABLE blob_use (
+        execution INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (execution, hash)
+    ) WITHOUT ROWID;
+    CREATE INDEX blob_use_hash ON blob_use (hash);
+    CREATE TABLE kept_result (
+        key BLOB PRIMARY KEY, plugin_version TEXT NOT NULL, media_type TEXT NOT NULL, output BLOB NOT NULL,
+        expires_at INTEGER NOT NULL, checksum INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX kept_result_expiry ON kept_result (expires_at);
+    """,
+)
+
+FACTS = (
+    "key",
+    "namespace",
+    "execution_id",
+    "workflow",
+    "workflow_version",
+    "started_at",
+    "trace_id",
+    "request_id",
+    "request_hash",
+    "priority",
+    "concurrency_key",
+    "parent_id",
+    "schedule_id",
+)
+"""Columns of an execution that `checksum` covers; they change when it is renamed."""
+STANDING = ("key", "status", "ended_at", "incidents")
+"""Columns that `standing_checksum` covers."""
+
+NEW_EXECUTION = Bulk(
+    f"INSERT INTO execution ({', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum) VALUES",
+    f"({', '.join('?' * (len(FACTS) + 5))})",
+)
+NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
+NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
+STANDING_CHANGED = Bulk(
+    "WITH now (key, status, ended_at, incidents, checksum) AS (VALUES",
+    "(?, ?, ?, ?, ?)",
+    ") UPDATE execution SET status = now.status, ended_at = now.ended_at, incidents = now.incidents,"
+    " standing_checksum = now.checksum FROM now WHERE execution.key = now.key",
+)
+
+
+def checksum(values: Sequence[object]) -> int:
+    """CRC-32 over a row's columns; never 0, which stands for a row of a release that did not know checksums."""
+    return (
+        zlib.crc32(msgspec.json.encode([value.hex() if isinstance(value, bytes) else value for value in values])) or 1
+    )
+
+
+def check(row: sqlite3.Row | Mapping[str, object], columns: Sequence[str], told: str, record: str) -> None:
+    """Raises DataCorrupted if the columns do not fit the checksum in the column `told`."""
+    if row[told] and row[told] != checksum([row[column] for column in columns]):
+        raise DataCorrupted(record, "its checksum is wrong")

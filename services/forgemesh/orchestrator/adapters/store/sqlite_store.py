@@ -1,0 +1,255 @@
+"""Executions and their histories in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from asyncio import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from forgemesh.chassis.channel import MEBIBYTE
+from forgemesh.chassis.database import Bulk, Database
+from forgemesh.faults.service import StoreUnavailable
+from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
+from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
+from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
+from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
+from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
+from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT
+from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.ports import (
+    Created,
+    ExecutionFilter,
+    ExecutionOrder,
+    ExecutionRow,
+    IdReuse,
+    NewExecution,
+    Page,
+    Request,
+    SlotRow,
+    Standing,
+)
+
+PAGE_BYTES = 4 * MEBIBYTE
+_SPANS = "spans"
+_LOOKED_UP = 500
+"""Hashes in one question for large payloads."""
+
+
+class SqliteStore(DefinitionRows, KeptResults):
+    """See ports.Store. Every write is fenced: once another process has taken the file over, none is accepted."""
+
+    def __init__(
+        self, database: Database, parse: Callable[[str, str], Definition], *, epoch: int, key: int, position: int
+    ) -> None:
+        self._database = database
+        self._parse = parse
+        self._compiled: dict[tuple[str, str, str, str], Definition] = {}
+        self._key = key
+        self._position = position
+        self.epoch = epoch
+
+    async def create(
+        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
+    ) -> Created:
+        renamed: int | None = None
+        if new.request.request_id or new.request.id_chosen:
+            earlier, renamed = await self._earlier_start(new)
+            if earlier is not None:
+                return earlier
+        self._key += 1
+        rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
+        created = Created(self._key, new.execution_id, True, self._position)
+        if renamed is None:
+            written = self._database.write_rows(rows, created, guard=self._fence)
+        else:
+            written = self._database.write(_renaming(renamed, rows, created), guard=self._fence)
+        written.add_done_callback(settled)
+        try:
+            return await asyncio.shield(written)
+        except sqlite3.IntegrityError:  # another request came first, between the look and the write
+            earlier, _ = await self._earlier_start(new)
+            if earlier is None:
+                raise
+            return earlier
+
+    async def started_by(self, namespace: str, request: Request) -> Created | None:
+        return await self._database.read(lambda connection: _started_by(connection, namespace, request))
+
+    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+        rows = self._event_rows(key, events)
+        if standing is not None:
+            rows.append(standing_row(key, standing))
+        return self._database.write_rows(rows, self._position, guard=self._fence)
+
+    def _event_rows(self, key: int, events: Sequence[Event]) -> list[tuple[Bulk, tuple[object, ...]]]:
+        rows: list[tuple[Bulk, tuple[object, ...]]] = []
+        for event in events:
+            self._position += 1
+            body, blobs = stored_event(event)
+            rows.append((NEW_EVENT, (self._position, key, event.sequence, body)))
+            for digest, data in blobs.items():
+                rows += ((NEW_BLOB, (digest, data)), (NEW_BLOB_USE, (key, digest)))
+        return rows
+
+    async def _earlier_start(self, new: NewExecution) -> tuple[Created | None, int | None]:
+        """What the same request started before, and what is to be renamed; raises for another's use of its ids."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Created | None, int | None]:
+            earlier = _started_by(connection, new.namespace, new.request)
+            if earlier is not None:
+                return earlier, None
+            row = connection.execute(f"{ROW} {_BY_ID}", (new.namespace, new.execution_id)).fetchone()
+            if row is None:
+                return None, None
+            found = from_row(row)
+            if not _may_reuse(new.request.reuse, found.status):
+                raise ExecutionExists(new.execution_id)
+            return None, found.key
+
+        return await self._database.read(work)
+
+    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
+        rows = await self._rows(_BY_ID, (namespace, execution_id))
+        return rows[0] if rows else None
+
+    async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
+        return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
+
+    async def open_executions(self) -> list[ExecutionRow]:
+        return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
+
+    async def count_open(self) -> int:
+        sql = "SELECT count(*) FROM execution WHERE ended_at = 0"
+        return await self._database.read(lambda connection: int(connection.execute(sql).fetchone()[0]))
+
+    async def slots(self) -> list[SlotRow]:
+        rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
+        return [
+            SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, row.status is not Status.QUEUED)
+            for row in rows
+        ]
+
+    async def executions_after(self, position: int) -> list[ExecutionRow]:
+        clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"
+        return await self._rows(clause, (position,))
+
+    async def _rows(self, clause: str, values: tuple[object, ...]) -> list[ExecutionRow]:
+        def work(connection: sqlite3.Connection) -> list[ExecutionRow]:
+            return [from_row(row) for row in connection.execute(f"{ROW} {clause}", values)]
+
+        return await self._database.read(work)
+
+    async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
+        def work(connection: sqlite3.Connection) -> list[Event]:
+            sql = "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
+            rows = _some(connection.execute(sql, (key, from_sequence, limit)))
+            records = [(f"event {key}/{row['sequence']}", row["body"]) for row in rows]
+            stored = [(record, opened(body, record)) for record, body in records]
+            blobs = _blobs(connection, [digest for _, one in stored for digest in one.blobs])
+            return [event_from_stored(one, blobs, record) for record, one in stored]
+
+        return await self._database.read(work)
+
+    async def delete_execution(self, key: int) -> None:
+        await self._database.write(lambda connection: delete(connection, key), guard=self._fence)
+
+    async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
+        return await self._database.read(lambda connection: expired(connection, ended_before, keep, limit))
+
+    async def spans_sent(self) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            row = connection.execute("SELECT position FROM progress WHERE name = ?", (_SPANS,)).fetchone()
+            return row[0] if row else 0
+
+        return await self._database.read(work)
+
+    async def mark_spans_sent(self, position: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (_SPANS, position))
+
+        await self._database.write(work, guard=self._fence)
+
+    async def last_before(self, key: int, position: int) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            sql = "SELECT max(sequence) FROM event WHERE execution = ? AND position <= ?"
+            return int(connection.execute(sql, (key, position)).fetchone()[0] or 0)
+
+        return await self._database.read(work)
+
+    def _fence(self, connection: sqlite3.Connection) -> None:
+        (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
+        if epoch != self.epoch:
+            cause = f"owner epoch {epoch} has replaced epoch {self.epoch}"
+            raise StoreUnavailable(str(self._database.path), cause, "ask the orchestrator that owns it now")
+
+
+_BY_ID = "WHERE namespace = ? AND execution_id = ?"
+
+
+async def open_store(database: Database, parse: Callable[[str, str], Definition]) -> SqliteStore:
+    """Start a new owner epoch; writes under older ones are refused from now on."""
+
+    def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
+        connection.execute("UPDATE owner SET epoch = epoch + 1")
+        sql = "SELECT epoch, (SELECT max(key) FROM execution), (SELECT max(position) FROM event) FROM owner"
+        epoch, key, position = connection.execute(sql).fetchone()
+        return epoch, key or 0, position or 0
+
+    epoch, key, position = await database.write(work)
+    return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
+
+
+def _renaming(
+    key: int, rows: Sequence[tuple[Bulk, tuple[object, ...]]], created: Created
+) -> Callable[[sqlite3.Connection], Created]:
+    """Give an ended execution another id, and its own to a new one, in one transaction."""
+
+    def work(connection: sqlite3.Connection) -> Created:
+        rename(connection, key)
+        for bulk, row in rows:
+            bulk.run(connection, [row])
+        return created
+
+    return work
+
+
+def _may_reuse(reuse: IdReuse, status: Status) -> bool:
+    if reuse is IdReuse.ALLOW_DUPLICATE:
+        return status.final
+    return reuse is IdReuse.ALLOW_DUPLICATE_FAILED_ONLY and status.final and status is not Status.SUCCEEDED
+
+
+def _some(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+    """As many of them as have PAGE_BYTES together."""
+    found: list[sqlite3.Row] = []
+    size = 0
+    for row in rows:
+        found.append(row)
+        size += len(row["body"])
+        if size > PAGE_BYTES:
+            break
+    return found
+
+
+def _blobs(connection: sqlite3.Connection, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(digests), _LOOKED_UP):
+        some = digests[start : start + _LOOKED_UP]
+        sql = f"SELECT hash, data FROM blob WHERE hash IN ({', '.join('?' * len(some))})"  # noqa: S608
+        found |= {row["hash"]: row["data"] for row in connection.execute(sql, some)}
+    return found
+
+
+def _started_by(connection: sqlite3.Connection, namespace: str, request: Request) -> Created | None:
+    sql = f"{ROW} WHERE namespace = ? AND request_id = ? AND request_id <> ''"
+    row = connection.execute(sql, (namespace, request.request_id)).fetchone()
+    if row is None:
+        return None
+    found = from_row(row)
+    if row["request_hash"] != request.content:
+        raise RequestIdReused(request.request_id, found.execution_id)
+    return Created(found.key, found.execution_id, False, 0)

@@ -1,0 +1,91 @@
+"""Executions as files that another mesh can take over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults.workflow import ExecutionExists
+from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.identifiers import check_ids
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.fold import fold
+from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.ports import Store
+
+CHUNK = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """What a file holds."""
+
+    namespace: str
+    execution_id: str
+    source: str
+    idempotence: dict[str, bool]
+    events: list[e.Event]
+
+
+class Packing(Protocol):
+    """The format of the file."""
+
+    def pack(self, archive: Archive) -> bytes: ...
+
+    def unpack(self, data: bytes) -> Archive:
+        """Raises DataCorrupted, or ArchiveUnreadable for a format of a newer release."""
+
+
+class Archives:
+    """Histories travel as they are: whoever takes one over sees what its first mesh saw."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        definitions: Definitions,
+        executions: Executions,
+        packing: Packing,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._definitions = definitions
+        self._executions = executions
+        self._packing = packing
+
+    async def export(self, namespace: str, execution_id: str) -> AsyncIterator[bytes]:
+        """The file in pieces; raises ExecutionNotFound."""
+        row = await self._executions.row(namespace, execution_id)
+        stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
+        history: list[e.Event] = []
+        while found := await self._store.events(row.key, len(history) + 1, PAGE):
+            history += found
+        archive = Archive(
+            namespace=namespace,
+            execution_id=execution_id,
+            source=stored.definition.source,
+            idempotence=dict(stored.definition.idempotence),
+            events=history,
+        )
+        data = self._packing.pack(archive)
+        for start in range(0, len(data), CHUNK):
+            yield data[start : start + CHUNK]
+
+    async def take_over(self, namespace: str, execution_id: str, data: bytes) -> ExecutionState:
+        """Keep an exported execution; one that has not ended arrives paused. Raises ExecutionExists."""
+        archive = self._packing.unpack(data)
+        name = execution_id or archive.execution_id
+        check_ids(namespace=namespace, execution_id=name)
+        if await self._store.find(namespace, name) is not None:
+            raise ExecutionExists(name)
+        definition = await self._definitions.keep(namespace, archive.source, archive.idempotence)
+        try:
+            state = fold(namespace, name, definition, archive.events)
+        except (ValueError, KeyError, IndexError, AssertionError) as error:
+            raise DataCorrupted("exported execution", repr(error)) from error
+        await self._engine.adopt(state, archive.events)
+        return await self._executions.get(namespace, name)

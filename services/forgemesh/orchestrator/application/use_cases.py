@@ -1,0 +1,57 @@
+"""What the orchestrator offers, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forgemesh.orchestrator.application.archives import Archives, Packing
+from forgemesh.orchestrator.application.bulk import Bulk
+from forgemesh.orchestrator.application.controls import Controls
+from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.application.starts import Starts
+from forgemesh.orchestrator.application.sweep import Sweep
+from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.ports import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """One of each."""
+
+    definitions: Definitions
+    executions: Executions
+    starts: Starts
+    controls: Controls
+    bulk: Bulk
+    archives: Archives
+    recovery: Recovery
+    sweep: Sweep
+
+
+def use_cases(
+    store: Store,
+    engine: Engine,
+    definitions: Definitions,
+    *,
+    clock: Callable[[], int],
+    checksum: Callable[[Event], int],
+    packing: Packing,
+) -> UseCases:
+    """`checksum` is that of an event as the store keeps it."""
+    executions = Executions(store, engine, definitions, clock, checksum)
+    starts = Starts(store, engine, definitions, executions)
+    recovery = Recovery(store, engine, definitions)
+    return UseCases(
+        definitions=definitions,
+        executions=executions,
+        starts=starts,
+        controls=Controls(store, engine, executions, starts, checksum),
+        bulk=Bulk(store, starts),
+        archives=Archives(store, engine, definitions, executions, packing),
+        recovery=recovery,
+        sweep=Sweep(store, engine, recovery, clock),
+    )

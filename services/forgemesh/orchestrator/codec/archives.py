@@ -1,0 +1,58 @@
+"""Executions as files."""
+
+from __future__ import annotations
+
+import hashlib
+
+from google.protobuf.message import DecodeError
+
+from forgemesh.api.orchestrator.v1 import control_pb2
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults.workflow import ArchiveUnreadable
+from forgemesh.orchestrator.application.archives import Archive
+from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, record_of
+
+FORMAT = 1
+_RECORD = "exported execution"
+
+
+class ArchivePacking:
+    """See archives.Packing."""
+
+    def pack(self, archive: Archive) -> bytes:
+        """The file's bytes."""
+        message = control_pb2.ExecutionArchive(
+            format_version=FORMAT,
+            namespace=archive.namespace,
+            execution_id=archive.execution_id,
+            definition_source=archive.source,
+            events=[record_of(event_to_message(event).SerializeToString()) for event in archive.events],
+            idempotence=archive.idempotence,
+        )
+        message.digest = _digest(message)
+        return message.SerializeToString(deterministic=True)
+
+    def unpack(self, data: bytes) -> Archive:
+        """Raises DataCorrupted or ArchiveUnreadable."""
+        try:
+            message = control_pb2.ExecutionArchive.FromString(data)
+        except DecodeError as error:
+            raise DataCorrupted(_RECORD, f"it cannot be decoded: {error}") from error
+        if message.format_version > FORMAT:
+            raise ArchiveUnreadable(message.format_version, FORMAT)
+        digest = message.digest
+        message.digest = b""
+        if not message.events or digest != _digest(message):
+            raise DataCorrupted(_RECORD, "its content does not fit its digest")
+        records = [(f"{_RECORD}, event {number}", body) for number, body in enumerate(message.events, start=1)]
+        return Archive(
+            namespace=message.namespace,
+            execution_id=message.execution_id,
+            source=message.definition_source,
+            idempotence=dict(message.idempotence),
+            events=[event_from_stored(opened(body, record), {}, record) for record, body in records],
+        )
+
+
+def _digest(message: control_pb2.ExecutionArchive) -> bytes:
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
