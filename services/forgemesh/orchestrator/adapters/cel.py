@@ -29,6 +29,14 @@ _EXPECTING = re.compile(r" expecting \{.*\}")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _QUADRATIC = re.compile(r"\.\s*(?:map|filter|transformList|transformMap)\s*\(")
 _SPLIT = re.compile(r"\.\s*split\s*\(")
+_VARIABLE = re.compile(r"(?<![\w.])vars\b(?:\s*\.\s*(\w+))?")
+_SOMETIMES = frozenset({"item", "index", "error"})
+"""Names that are seen only in some places."""
+_WHERE = {
+    "item": "`item` is the item of a map, and can be used in the steps of one",
+    "index": "`index` is the index in a map, and can be used in the steps of one",
+    "error": "`error` is why a step is undone, and can be used in `compensate`; of a step, read steps.ID.error",
+}
 _STEP = re.compile(r"(?<![\w.])steps\b(?:\s*\.\s*(\w+)(?:\s*\.\s*(\w+))?)?")
 
 
@@ -73,18 +81,22 @@ class CelCompiler:
         if not source.strip():
             raise ExpressionMistake("the expression is empty")
         try:
-            expression = _environment().compile(source)
+            expression = _environment(frozenset(_SOMETIMES & set(variables))).compile(source)
         except RuntimeError as error:
-            raise _mistake(str(error), source) from error
+            raise _mistake(str(error), source, variables) from error
         _check_steps(source, variables)
+        _check_variables(source, variables)
         if boolean and expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
             raise ExpressionMistake(f"a condition must be true or false, this gives {expression.return_type().name()}")
         return CelProgram(source, expression)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
-    """The same for all expressions, since one costs milliseconds; which steps may be named is checked apart."""
+@lru_cache(maxsize=8)
+def _environment(names: frozenset[str]) -> Any:
+    """
+    The same for all expressions that see `names` of those that are not seen everywhere, since one costs milliseconds;
+    which steps and variables may be named is checked apart.
+    """
     extensions = [
         ext_strings.ExtStrings(),
         ext_math.ExtMath(),
@@ -92,8 +104,21 @@ def _environment() -> Any:
         ext_bindings.ExtBindings(),
         ext_encoders.ExtEncoders(),
     ]
-    variables = dict.fromkeys(("input", "execution", "steps"), cel.Type.DYN)
+    variables = dict.fromkeys(("input", "execution", "steps", "vars", *names), cel.Type.DYN)
     return cel.NewEnv(variables=variables, extensions=extensions)
+
+
+def _check_variables(source: str, variables: Collection[str]) -> None:
+    """Raises ExpressionMistake for a variable that is not declared, and for any other use of `vars`."""
+    for found in _VARIABLE.finditer(without_strings(source)):
+        if f"vars.{found[1]}" in variables:
+            continue
+        before = source[: found.start()]
+        line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
+        declared = sorted(name.removeprefix("vars.") for name in variables if name.startswith("vars."))
+        listed = f"; declared before this place: {', '.join(declared[:LISTED])}" if declared else ""
+        hint = f"undeclared reference to '{''.join(found[0].split()):.100}'{listed or '; `vars` declares none here'}"
+        raise ExpressionMistake(hint, line, column)
 
 
 def _check_steps(source: str, variables: Collection[str]) -> None:
@@ -105,7 +130,7 @@ def _check_steps(source: str, variables: Collection[str]) -> None:
         before = source[: found.start()]
         line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
         if step_id is not None and f"steps.{step_id}.output" in variables:
-            message = f"of a step, read steps.{step_id}.output or steps.{step_id}.status"
+            message = f"of a step, read steps.{step_id}.output, steps.{step_id}.status or steps.{step_id}.error"
         else:
             message = f"undeclared reference to '{''.join(found[0].split()):.100}'{_known_steps(variables)}"
         raise ExpressionMistake(message, line, column)
@@ -119,19 +144,22 @@ def _known_steps(variables: Collection[str]) -> str:
 
 
 def _nested(bindings: Mapping[str, object]) -> dict[str, object]:
-    """`steps.<id>.<fact>` as objects in one another."""
+    """`steps.<id>.<fact>` and `vars.<name>` as objects in one another."""
     steps: dict[str, dict[str, object]] = {}
-    nested: dict[str, object] = {"steps": steps}
+    variables: dict[str, object] = {}
+    nested: dict[str, object] = {"steps": steps, "vars": variables}
     for variable, value in bindings.items():
-        _, *path = variable.split(".")
-        if path:
+        head, *path = variable.split(".")
+        if head == "steps":
             steps.setdefault(path[0], {})[path[1]] = value
+        elif head == "vars":
+            variables[path[0]] = value
         else:
             nested[variable] = value
     return nested
 
 
-def _mistake(text: str, source: str) -> ExpressionMistake:
+def _mistake(text: str, source: str, variables: Collection[str]) -> ExpressionMistake:
     match = _POSITION.search(text)
     if match is None:
         return ExpressionMistake(_clean(text))
@@ -140,7 +168,8 @@ def _mistake(text: str, source: str) -> ExpressionMistake:
     if undeclared is None:
         return ExpressionMistake(message, line, column)
     name = undeclared[1]
-    message = f"undeclared reference to '{name:.100}'; known: execution, input, steps"
+    known = ", ".join(sorted({"steps", *(variable.split(".")[0] for variable in variables)}))
+    message = f"undeclared reference to '{name:.100}'; {_WHERE.get(name, f'known: {known}')}"
     return ExpressionMistake(message, line, _start_of(name, source.split("\n")[line - 1], column))
 
 

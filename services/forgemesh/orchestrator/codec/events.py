@@ -64,7 +64,7 @@ def opened(data: bytes, record: str) -> pb.StoredEvent:
     return stored
 
 
-def event_fromrecord_of(stored: pb.StoredEvent, blobs: Mapping[bytes, bytes], record: str) -> e.Event:
+def event_from_stored(stored: pb.StoredEvent, blobs: Mapping[bytes, bytes], record: str) -> e.Event:
     """The event in a record; raises DataCorrupted if it cannot be read."""
     try:
         message = pb.ExecutionEvent.FromString(stored.event)

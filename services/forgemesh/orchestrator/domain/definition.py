@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from forgemesh.orchestrator.domain.retry import RetryRule
 from forgemesh.orchestrator.domain.template import EMPTY, Computed, Template
@@ -45,6 +45,10 @@ class Common:
     when: Computed | None = None
     sets: tuple[tuple[str, Template], ...] = ()
     where: str = field(default="", compare=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Its fields by name, for a step that has more of them."""
+        return {name: getattr(self, name) for name in ("id", "after", "trigger", "when", "sets", "where")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,11 @@ class Fields:
             self.mistakes.add((*self.place, key), f"{value} is not between {low} and {high}")
         return value if isinstance(value, int) else default
 
+    def flag(self, key: str) -> bool | None:
+        """True, false, or None if it is absent."""
+        value = self._typed(key, bool)
+        return value if isinstance(value, bool) else None
+
     def number(self, key: str, default: float, *, low: float, high: float) -> float:
         value = self.take(key)
         if value is None:

@@ -16,7 +16,8 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.reading import Read, Reference, Values, outermost
 
 _REFERENCE = re.compile(
-    r"(?<![\w.])(input|execution|steps\s*\.\s*[a-z_]\w*\s*\.\s*(?:output|status))\b((?:\s*\.\s*[A-Za-z_]\w*)*)"
+    r"(?<![\w.])(input|execution|item|index|error|vars\s*\.\s*[a-z_]\w*"
+    r"|steps\s*\.\s*[a-z_]\w*\s*\.\s*(?:output|status|error))\b((?:\s*\.\s*[A-Za-z_]\w*)*)"
 )
 _STEP = re.compile(r"(?<![\w.])steps\s*\.\s*([a-z_]\w*)")
 _STRING = re.compile(

@@ -1,0 +1,61 @@
+"""The parts of a group: how its branches are joined, and which variables they set."""
+
+from __future__ import annotations
+
+import re
+
+from forgemesh.orchestrator.domain.definition import Join, Parallel, Sequence, Switch
+from forgemesh.orchestrator.domain.fields import Fields
+
+_MODES = ("all", "all_settled", "any")
+_PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?|100)%")
+
+
+def read_join(group: Fields, branches: int | None) -> Join:
+    """`branches` is None for a map: how many there will be is not known yet."""
+    mode, quorum = _mode(group)
+    tolerate = _tolerate(group)
+    if mode == "quorum" and tolerate != "0":
+        group.mistakes.add(
+            (*group.place, "tolerate"), "a quorum says already how many must succeed; leave `tolerate` out"
+        )
+    if branches is not None and quorum > max(branches, 1):
+        group.mistakes.add((*group.place, "join"), f"a quorum of {quorum} cannot be reached by {branches} branches")
+    return Join(mode=mode, quorum=quorum, tolerate=tolerate)  # type: ignore[arg-type]
+
+
+def _mode(group: Fields) -> tuple[str, int]:
+    given = group.tree.get("join")
+    if isinstance(given, dict):
+        quorum = group.mapping("join")
+        assert quorum is not None
+        number = quorum.whole("quorum", 1, low=1, high=100_000)
+        if "quorum" not in quorum.tree:
+            quorum.mistakes.add(quorum.place, "a join is all, all_settled, any or {quorum: n}")
+        quorum.finish()
+        return "quorum", number
+    mode = group.choice("join", _MODES, "all")
+    return ("quorum", 1) if mode == "any" else (mode, 0)
+
+
+def _tolerate(group: Fields) -> str:
+    given = group.take("tolerate")
+    if given is None:
+        return "0"
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 100_000:
+        return str(given)
+    if isinstance(given, str) and _PERCENT.fullmatch(given):
+        return given
+    group.mistakes.add(
+        (*group.place, "tolerate"), f"{given!r:.60} is neither a number of branches nor a share such as 20%"
+    )
+    return "0"
+
+
+def variables_set(steps: Sequence) -> set[str]:
+    """Variables that the steps set for what comes after them; those of a map's iterations stay inside."""
+    found = {name for step in steps for name, _ in step.sets}
+    for step in steps:
+        if isinstance(step, Switch | Parallel):
+            found |= {name for branch in step.branches for name in variables_set(branch.steps)}
+    return found
