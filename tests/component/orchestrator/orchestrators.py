@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forgemesh.chassis.database import Database, open_database
-from forgemesh.orchestrator.adapters.store import MIGRATIONS, SqliteStore, open_store
+from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
+from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore, open_store
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.executions import Executions, StartRequest
+from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.recovery import Recovery
+from forgemesh.orchestrator.application.starts import StartRequest
+from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
+from forgemesh.orchestrator.codec.archives import ArchivePacking
+from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from forgemesh.orchestrator.ports import Store
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
@@ -58,12 +63,22 @@ class Orchestrator:
     store: Store
     hosts: ScriptedHosts
     engine: Engine
-    definitions: Definitions
-    executions: Executions
-    recovery: Recovery
+    offered: UseCases
     catalogue: AnyPlugin
     spans: KeptSpans
     suspended: asyncio.Event
+
+    @property
+    def definitions(self) -> Definitions:
+        return self.offered.definitions
+
+    @property
+    def executions(self) -> Executions:
+        return self.offered.executions
+
+    @property
+    def recovery(self) -> Recovery:
+        return self.offered.recovery
 
     async def start(self, source: str, given: object = None, **facts: object) -> ExecutionState:
         """Register and start; the id of the execution is "e" unless another one is given."""
@@ -76,7 +91,7 @@ class Orchestrator:
             "request_id": "",
             "input": Payload(json.dumps({} if given is None else given).encode()),
         }
-        state, _ = await self.executions.start(StartRequest(**(known | facts)))  # type: ignore[arg-type]
+        state, _ = await self.offered.starts.start(StartRequest(**(known | facts)))  # type: ignore[arg-type]
         return state
 
     async def ended(self, execution_id: str = "e") -> ExecutionState:
@@ -86,7 +101,7 @@ class Orchestrator:
             if running is not None:
                 await running.left.wait()
             state = await self.executions.get("default", execution_id)
-        assert state.status is not Status.RUNNING
+        assert state.status.final
         return state
 
     async def until(self, holds: Callable[[ExecutionState], bool], execution_id: str = "e") -> ExecutionState:
@@ -122,9 +137,8 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
     definitions = Definitions(
         store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
     )
-    executions = Executions(store, engine, definitions, time.time_ns)
-    recovery = Recovery(store, engine, definitions)
-    return Orchestrator(store, hosts, engine, definitions, executions, recovery, catalogue, spans, suspended)
+    offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
+    return Orchestrator(store, hosts, engine, offered, catalogue, spans, suspended)
 
 
 @contextlib.asynccontextmanager

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.adapters.store import SqliteStore
+from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import Created, NewExecution
+from forgemesh.orchestrator.ports import Created, NewExecution, Standing
 from tests.component.orchestrator.orchestrators import store_over
 
 T = TypeVar("T")
@@ -46,9 +45,9 @@ class HeldStore(SqliteStore):
         await super().create(new, events, lambda written: self._hold(written, told))
         return await asyncio.shield(told)
 
-    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         told: Future[int] = asyncio.get_running_loop().create_future()
-        super().append(key, events, ended).add_done_callback(lambda written: self._hold(written, told))
+        super().append(key, events, standing).add_done_callback(lambda written: self._hold(written, told))
         return told
 
     def _hold(self, written: Future[T], told: Future[T]) -> None:
@@ -66,9 +65,9 @@ class FailingStore(SqliteStore):
             setattr(self, name, value)
         self.failures = 0
 
-    def append(self, key: int, events: Sequence[Event], ended: tuple[Status, int] | None) -> Future[int]:
+    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         if self.failures == 0:
-            return super().append(key, events, ended)
+            return super().append(key, events, standing)
         self.failures -= 1
         failed: Future[int] = asyncio.get_running_loop().create_future()
         fault = StoreUnavailable("orchestrator.db", "disk full")

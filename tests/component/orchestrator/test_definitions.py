@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
-from forgemesh.orchestrator.adapters.store import SqliteStore
+from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.domain.definition import Call, Compensation, Definition, Sequence, Target, Timeouts
 from forgemesh.orchestrator.domain.provider import OperationFacts

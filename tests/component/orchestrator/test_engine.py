@@ -7,7 +7,7 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionExists, ExecutionInputInvalid, HostLost
 from forgemesh.orchestrator.application import dispatcher
-from forgemesh.orchestrator.application.executions import StartRequest
+from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
@@ -271,11 +271,11 @@ async def test_a_repeated_request_gets_its_answer_whatever_has_changed_since(orc
         input=Payload(json.dumps({"n": 7}).encode()),
     )
 
-    state, created = await orchestrator.executions.start(request)
+    state, created = await orchestrator.offered.starts.start(request)
 
     assert (state.execution_id, state.definition.version.startswith("0.0.0+"), created) == ("e", True, False)
     with pytest.raises(ExecutionInputInvalid):
-        await orchestrator.executions.start(
+        await orchestrator.offered.starts.start(
             StartRequest(
                 namespace="default", workflow="two", version="", execution_id="", request_id="r2", input=request.input
             )

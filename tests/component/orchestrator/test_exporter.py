@@ -3,7 +3,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
-from forgemesh.orchestrator.adapters.store import SqliteStore
+from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch

@@ -31,7 +31,7 @@ from forgemesh.faults.workflow import (
     PayloadTooLarge,
     RequestIdReused,
 )
-from forgemesh.orchestrator.domain.decide import MAX_INPUT
+from forgemesh.orchestrator.domain.payload import MAX_INPUT
 from forgemesh.orchestrator.domain.provider import OperationFacts
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from tests.component.orchestrator.hosts import PATIENCE
@@ -54,9 +54,7 @@ ANYTHING = (
 
 @pytest.fixture
 async def stub(orchestrator: Orchestrator) -> AsyncIterator[OrchestratorServiceAsyncStub]:
-    servicer = OrchestratorServicer(
-        orchestrator.definitions, orchestrator.executions, {"traces": "t:1", "balancer": "b:1"}
-    )
+    servicer = OrchestratorServicer(orchestrator.offered, {"traces": "t:1", "balancer": "b:1"})
     listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", receive_limit=SESSION_LIMIT, grace=0.0)
     add = partial(add_OrchestratorServiceServicer_to_server, servicer)
     async with serving(listen, (SERVICE,), add) as server, connect(server.address) as channel:

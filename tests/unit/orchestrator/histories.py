@@ -8,9 +8,12 @@ from typing import TypeVar
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, HostLost
+from forgemesh.orchestrator.codec.events import event_from_stored, opened
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, failed, open_below, record, recovered, succeeded
+from forgemesh.orchestrator.domain.attempts import failed, succeeded
+from forgemesh.orchestrator.domain.decide import advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.payload import Payload
@@ -34,6 +37,11 @@ def broken(reason: str = "BROKEN") -> Failure:
 
 def host_lost() -> Failure:
     return failure_of(HostLost("i-1", accepted=True), retryable=True)
+
+
+def kept(body: bytes, record: str = "event") -> e.Event:
+    """What the store would make of a record without large payloads."""
+    return event_from_stored(opened(body, record), {}, record)
 
 
 class History:
@@ -115,7 +123,7 @@ class History:
 
     @property
     def reason(self) -> str:
-        assert self.state.status is Status.FAILED
+        assert self.state.status.final
         assert self.state.failure is not None
         return self.state.failure.reason
 
@@ -150,12 +158,22 @@ def picture(state: ExecutionState) -> dict[str, object]:
         "to_settle": list(state.to_settle),
         "open": list(state.open_attempts),
         "waiting": list(state.waiting),
+        "waits": list(state.waits),
+        "incidents": list(state.incidents),
+        "ready": list(state.ready),
+        "to_skip": list(state.to_skip),
+        "to_set": list(state.to_set),
+        "signals": {name: [sequence for sequence, _ in found] for name, found in state.signals.items()},
+        "undoable": [step.path for step in state.undoable],
+        "pause": (state.pause, state.paused_at, state.deadline, state.cancel, state.compensating),
         "wakes": list(state.wakes),
     }
 
 
 def _picture_of_step(step: StepState) -> tuple[object, ...]:
-    own_output = None if step.branches else step.output  # a group's is worked out when it is first asked for
+    own_output = (
+        None if step.branches is not None else step.output
+    )  # a group's is worked out when it is first asked for
     return (
         step.path,
         step.status,
@@ -164,11 +182,19 @@ def _picture_of_step(step: StepState) -> tuple[object, ...]:
         (step.attempts, step.lost),
         (step.input, own_output, step.failure, step.dispatch),
         (step.blocked, step.blocked_at),
-        (step.branches, step.open_branches, step.stopping),
+        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful),
+        _picture_of_branches(step),
     )
 
 
 def _picture_of_scope(scope: Scope) -> tuple[object, ...]:
     group = scope.group.path if scope.group is not None else None
     outer = scope.outer.path if scope.outer is not None else None
-    return scope.path, group, outer, scope.index, [step.path for step in scope.begun.values()]
+    return scope.path, group, outer, scope.open, scope.vars, [step.path for step in scope.begun.values()]
+
+
+def _picture_of_branches(step: StepState) -> object:
+    branches = step.branches
+    if branches is None:
+        return None
+    return branches.count, branches.next, branches.open, branches.succeeded, list(branches.outputs), branches.failures

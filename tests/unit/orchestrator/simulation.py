@@ -6,9 +6,10 @@ import json
 import random
 
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.orchestrator.codec import event_from_stored, stored_event
+from forgemesh.orchestrator.codec.events import stored_event
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import next_wake, open_below
+from forgemesh.orchestrator.domain.decide import next_wake
+from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.state import Status
 from tests.unit.orchestrator.histories import (
@@ -17,6 +18,7 @@ from tests.unit.orchestrator.histories import (
     broken,
     facts_of,
     host_lost,
+    kept,
     picture,
     unavailable,
 )
@@ -131,7 +133,7 @@ class Simulation:
     def _crash(self) -> None:
         self.crashes += 1
         before = picture(self.history.state)
-        self.history.events = [event_from_stored(body, "event") for body in self.stored]
+        self.history.events = [kept(body, "event") for body in self.stored]
         assert picture(self.history.refolded()) == before
         self.taken_back.clear()
         self._commit(self.history.crash(self.draw.random()))
@@ -139,8 +141,8 @@ class Simulation:
     def _commit(self, events: list[e.Event]) -> None:
         for event in events:
             self.ledger.enter(event)
-            body = stored_event(event)
-            assert event_from_stored(body, "event") == event
+            body = stored_event(event)[0]
+            assert kept(body, "event") == event
             self.stored.append(body)
         for stop in facts_of(events, e.StopRequested):
             self.taken_back |= {step.path for step in open_below(self.history.state, stop.path)}

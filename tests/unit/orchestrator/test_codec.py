@@ -9,22 +9,21 @@ from forgemesh.api.orchestrator.v1 import event_pb2
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.orchestrator import codec
-from forgemesh.orchestrator.codec import (
-    event_from_stored,
-    execution_to_message,
+from forgemesh.orchestrator.codec import events as codec
+from forgemesh.orchestrator.codec.events import stored_event
+from forgemesh.orchestrator.codec.executions import execution_to_message
+from forgemesh.orchestrator.codec.payloads import (
+    MAX_FACTS,
     failure_from_message,
     failure_to_message,
     foreign_failure,
     payload_from_message,
-    stored_event,
 )
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import MAX_INPUT
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import JSON, Payload
+from forgemesh.orchestrator.domain.payload import JSON, MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH
-from tests.unit.orchestrator.histories import History, broken
+from tests.unit.orchestrator.histories import History, broken, kept
 from tests.unit.orchestrator.workflows import call, of_steps
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -89,7 +88,7 @@ events = st.builds(e.Event, large, times, facts)
 
 @given(events)
 def test_every_fact_comes_back_from_the_store_as_it_was(event: e.Event) -> None:
-    assert event_from_stored(stored_event(event), "event 1/1") == event
+    assert kept(stored_event(event)[0], "event 1/1") == event
 
 
 def test_there_is_no_fact_that_the_store_does_not_know() -> None:
@@ -104,28 +103,28 @@ def test_there_is_no_fact_that_the_store_does_not_know() -> None:
 @settings(max_examples=50)
 @given(events, st.randoms(use_true_random=False))
 def test_a_record_with_a_flipped_bit_is_refused(event: e.Event, draw: random.Random) -> None:
-    body = bytearray(stored_event(event))
+    body = bytearray(stored_event(event)[0])
     body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
 
     with pytest.raises(DataCorrupted, match="event 7/3"):
-        event_from_stored(bytes(body), "event 7/3")
+        kept(bytes(body), "event 7/3")
 
 
 @pytest.mark.parametrize("cut", range(0, 40, 3))
 def test_a_record_that_was_cut_off_is_refused(cut: int) -> None:
-    body = stored_event(e.Event(1, 2, e.StepBlocked("a/b/c", 1, "NONE_HEALTHY", "no instance is healthy")))
+    body = stored_event(e.Event(1, 2, e.StepBlocked("a/b/c", 1, "NONE_HEALTHY", "no instance is healthy")))[0]
 
     with pytest.raises(DataCorrupted):
-        event_from_stored(body[:cut], "event 7/3")
+        kept(body[:cut], "event 7/3")
 
 
 def test_a_record_of_another_release_is_refused_by_its_schema() -> None:
-    body = stored_event(e.Event(1, 2, e.StepCancelled("a")))
+    body = stored_event(e.Event(1, 2, e.StepCancelled("a")))[0]
     newer = event_pb2.StoredEvent.FromString(body)
-    newer.schema_version = 2
+    newer.schema_version = 3
 
-    with pytest.raises(DataCorrupted, match="it has schema 2, this release knows 1"):
-        event_from_stored(newer.SerializeToString(), "event 7/3")
+    with pytest.raises(DataCorrupted, match="it has schema 3, this release knows 2"):
+        kept(newer.SerializeToString(), "event 7/3")
 
 
 def test_a_record_that_says_nothing_we_know_is_refused() -> None:
@@ -133,7 +132,7 @@ def test_a_record_that_says_nothing_we_know_is_refused() -> None:
     stored.checksum = zlib.crc32(stored.event)
 
     with pytest.raises(DataCorrupted, match="says nothing"):
-        event_from_stored(stored.SerializeToString(), "event 7/3")
+        kept(stored.SerializeToString(), "event 7/3")
 
 
 @given(failures)
@@ -172,7 +171,7 @@ def test_what_a_plugin_says_about_its_failure_is_kept_within_bounds() -> None:
 
     failure = foreign_failure(message)
 
-    assert len(failure.metadata) == codec.MAX_FACTS
+    assert len(failure.metadata) == MAX_FACTS
     assert failure_to_message(failure).ByteSize() < 200_000
 
 

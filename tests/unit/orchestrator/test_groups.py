@@ -195,6 +195,7 @@ def test_a_failure_inside_stops_the_groups_around_it_from_inside_out() -> None:
         "g/two/y": "CANCELLED",
         "g/one/i/a/x": "FAILED",
         "g/one/i/b/x": "CANCELLED",
+        "g/one/after": "SKIPPED",
     }
     assert [stop.path for stop in history.facts(e.StopRequested)] == ["g/one/i", "g"]
     assert history.reason == "BROKEN"

@@ -65,8 +65,12 @@ def test_a_definition_is_read_as_it_was_written() -> None:
         "days": ("integer", False),
     }
     assert isinstance(read, Call)
-    assert (read.plugin_id, read.version_range, read.operation) == ("weather.reader", "^1.2", "read")
-    assert read.start_to_close == 5.0
+    assert (read.target.plugin_id, read.target.version_range, read.target.operation) == (
+        "weather.reader",
+        "^1.2",
+        "read",
+    )
+    assert read.timeouts.start_to_close == 5.0
     assert read.retry == RetryRule(
         max_attempts=5, initial=0.1, coefficient=3.0, max_interval=1.0, non_retryable=frozenset({"BAD"})
     )
@@ -89,7 +93,7 @@ def test_what_is_left_out_has_its_documented_default() -> None:
 
     assert isinstance(step, Call)
     assert step.input == EMPTY
-    assert step.start_to_close == 60.0
+    assert step.timeouts.start_to_close == 60.0
     assert step.retry == RetryRule(max_attempts=3, initial=0.2, coefficient=2.0, max_interval=10.0)
 
 
@@ -134,7 +138,7 @@ def test_an_unknown_key_is_refused_with_what_was_meant(key: str, meant: str) -> 
 def test_an_unknown_key_that_resembles_nothing_is_refused_with_what_is_known() -> None:
     message = one(violations_of({"id": "a", "call": {**CALL, "zzz": 1}}))
 
-    assert message.endswith("unknown key; known: operation, plugin")
+    assert message.endswith("unknown key; known: interface, operation, plugin, select")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +153,7 @@ def test_an_unknown_key_that_resembles_nothing_is_refused_with_what_is_known() -
         {"id": "a", "parallel": {"branches": None}},
         {"id": "a", "parallel": {"branches": {"b": None}}},
         {"id": "a", "parallel": {"branches": {"b": []}}},
-        {"id": "a", "parallel": {"branches": {"b": [call("c")]}, "join": "any"}},
+        {"id": "a", "parallel": {"branches": {"b": [call("c")]}, "join": "some"}},
         {"id": "a", "switch": [{}]},
         {"id": "a", "switch": [{"when": "true"}]},
         {"id": "a", "switch": [{"when": "true", "steps": []}]},

@@ -2,9 +2,10 @@ import pytest
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import MAX_INPUT, decide, failed, next_wake, succeeded
+from forgemesh.orchestrator.domain.attempts import failed, succeeded
+from forgemesh.orchestrator.domain.decide import decide, next_wake
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import Status, StepStatus
 from tests.unit.orchestrator.histories import (
@@ -62,7 +63,8 @@ def test_a_failure_that_is_not_to_be_tried_again_ends_the_execution() -> None:
 
     history.fail("a", broken())
 
-    assert history.statuses() == {"a": "FAILED"}
+    assert history.statuses() == {"a": "FAILED", "b": "SKIPPED"}
+    assert history.step("b").skipped == "UPSTREAM_FAILED"
     assert history.reason == "BROKEN"
     assert history.state.failure is not None
     assert history.state.failure.step_path == "a"
@@ -115,7 +117,9 @@ def test_a_try_that_would_come_after_the_timeout_is_not_waited_for() -> None:
 
     assert history.reason == "AWAY"
     assert history.state.failure is not None
-    assert history.state.failure.message == "away; no further try, since it would come after the execution's timeout"
+    assert (
+        history.state.failure.message == "away; no further attempt, since it would come after the execution's timeout"
+    )
 
 
 @pytest.mark.parametrize("attempt", [1, 3])

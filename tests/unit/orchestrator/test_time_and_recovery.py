@@ -39,6 +39,7 @@ def test_a_timeout_is_told_as_it_was_defined_though_the_start_took_a_moment_to_r
     stopping = history.wait(1)
 
     assert isinstance(stopping[0].fact, e.StopRequested)
+    assert stopping[0].fact.failure is not None
     assert stopping[0].fact.failure.message.endswith("its timeout of 1 s")
 
 

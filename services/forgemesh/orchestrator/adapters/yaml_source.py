@@ -77,7 +77,10 @@ def read_document(source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise _invalid(f"{where}{error.problem or error.context or 'not valid YAML'}") from error
+        problem = error.problem or error.context or "not valid YAML"
+        if "nesting depth" in problem:  # libyaml looks ahead, and has a limit of its own
+            problem = f"the text is nested deeper than {MAX_DEPTH}"
+        raise _invalid(f"{where}{problem}") from error
     except yaml.YAMLError as error:
         raise _invalid(f"not valid YAML: {str(error).splitlines()[0]}") from error
     return Document(builder.root, lines_of(source), builder.starts, builder.scalars)

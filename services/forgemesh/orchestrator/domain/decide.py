@@ -47,7 +47,7 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
     elif state.to_settle and not _is_held(state):
         yield from settle(state, next(reversed(state.to_settle)))
     elif _is_late(state, now):
-        seconds = (state.deadline - state.started_at) / SECOND
+        seconds = state.definition.timeout or (state.deadline - state.started_at) / SECOND
         yield from stop(state, "", failure_of(workflow.ExecutionTimeout(state.execution_id, seconds)))
     elif state.cancel is not None and state.stopping is None:
         fault = workflow.ExecutionCancelled(state.execution_id, state.cancel.by, state.cancel.reason)
