@@ -357,7 +357,7 @@ async def test_a_row_that_was_changed_behind_our_back_is_reported(
 ) -> None:
     await created(store, new("e"))
     sql = f"UPDATE execution SET {column} = CASE typeof({column}) WHEN 'integer' THEN {column} + 1 ELSE 'FAILED' END"
-    await database.write(lambda connection: connection.execute(sql) and None)
+    await database.write(lambda connection: connection.execute(sql))
 
     with pytest.raises(DataCorrupted, match="execution 1"):
         await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 10)

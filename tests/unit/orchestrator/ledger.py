@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Call, Definition, Step
+from forgemesh.orchestrator.domain.definition import (
+    COMPENSATION,
+    Call,
+    Definition,
+    Map,
+    Parallel,
+    Sequence,
+    Step,
+    Switch,
+    Trigger,
+)
+
+GOOD = ("SUCCEEDED", "SKIPPED")
+_SENT = ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT")
+UNKNOWN = {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE_TO_CLOSE_TIMEOUT", "INTERRUPTED"}
 
 
 @dataclass
@@ -13,41 +28,69 @@ class Ledger:
     """Raises AssertionError for an event that must not come now."""
 
     definition: Definition
-    before: dict[str, str | None] = field(default_factory=dict)
-    around: dict[str, str] = field(default_factory=dict)
     sequence: int = 0
     at: int = 0
-    begun: set[str] = field(default_factory=set)
-    ended: dict[str, bool] = field(default_factory=dict)
+    begun: dict[str, None] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
     open: dict[str, int] = field(default_factory=dict)
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempts: Counter[str] = field(default_factory=Counter)
+    backing_off: set[str] = field(default_factory=set)
+    incidents: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
-    over: bool = False
-
-    def __post_init__(self) -> None:
-        self._learn(self.definition.steps, "", "")
-
-    def _learn(self, steps: tuple[Step, ...], prefix: str, group: str) -> None:
-        previous: str | None = None
-        for step in steps:
-            path = f"{prefix}{step.id}"
-            self.before[path], self.around[path] = previous, group
-            previous = path
-            if not isinstance(step, Call):
-                for branch in step.branches:
-                    self._learn(branch.steps, f"{path}/{branch.name}/", path)
+    branches: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    undoable: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+    signals: set[int] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+    paused: bool = False
+    compensating: bool = False
+    over: str = ""
 
     def enter(self, event: e.Event) -> None:
         assert not self.over, "an ended execution goes on"
         assert event.sequence == self.sequence + 1
         assert event.at >= self.at
         self.sequence, self.at = event.sequence, event.at
+        self._about_the_whole(event)
         self._about_an_attempt(event.fact)
         self._about_a_step(event.fact)
-        if isinstance(event.fact, e.ExecutionSucceeded | e.ExecutionFailed):
-            self.over = True
-            assert set(self.ended) == self.begun, "steps were left open"
-            assert not self.open
+        self._check_limits()
+
+    def _about_the_whole(self, event: e.Event) -> None:
+        match event.fact:
+            case e.ExecutionSucceeded():
+                self._check_over()
+                self.over = "SUCCEEDED"
+                assert not self.compensating
+            case e.ExecutionFailed(_, status, left):
+                self._check_bad_end(status, list(left))
+            case e.SignalReceived():
+                self.signals.add(event.sequence)
+            case e.CompensationStarted():
+                self._check_over()
+                self.compensating = True
+            case e.PauseRequested() | e.ExecutionPaused() | e.ExecutionResumed() | e.CancelRequested():
+                self._about_a_pause(event.fact)
+
+    def _about_a_pause(self, fact: e.Fact) -> None:
+        self.paused = isinstance(fact, e.PauseRequested | e.ExecutionPaused)
+        if isinstance(fact, e.ExecutionPaused):
+            assert not [path for path in self.open if isinstance(self._step(path), Call)], "paused in flight"
+
+    def _check_bad_end(self, status: str, left: list[str]) -> None:
+        self.over = status
+        if status == "TERMINATED":
+            return
+        self._check_over()
+        if status == "COMPENSATION_FAILED":
+            assert left == self.undoable[::-1]
+        else:
+            assert not self.undoable, f"{self.undoable} should have been undone"
+
+    def _check_over(self) -> None:
+        left = [path for path in self.begun if path not in self.ended and not path.endswith(COMPENSATION)]
+        assert not left, f"steps were left open: {left}"
+        assert not self.open
 
     def _about_an_attempt(self, fact: e.Fact) -> None:
         match fact:
@@ -55,67 +98,221 @@ class Ledger:
                 self._attempt(path, attempt)
             case e.AttemptSucceeded(path, attempt):
                 self._close(path, attempt)
-                self._end(path, good=True)
-            case e.AttemptFailed(path, attempt, _, _, next_at):
+                self._end(path, "SUCCEEDED")
+            case e.AttemptFailed(path, attempt, failure, dispatch, next_at, incident):
                 self._close(path, attempt)
-                if not next_at:
-                    self._end(path, good=False)
+                sent = dispatch is not None if failure.reason not in _SENT else failure.metadata.get("sent") != "False"
+                self._fail(path, failure.reason, sent, next_at, incident)
             case e.StepBlocked(path, attempt) | e.StepUnblocked(path, attempt):
                 assert self.open[path] == attempt
+            case e.IncidentOpened(path):
+                self._begin(path)
+                self.incidents.add(path)
+            case e.IncidentResolved(path, action):
+                self._resolve(path, action)
+
+    def _fail(self, path: str, reason: str, sent: bool, next_at: int, incident: str) -> None:
+        step = self._step(path)
+        doubtful = reason == "IN_DOUBT" or (sent and reason in UNKNOWN | {"CANCELLED"})
+        if doubtful:
+            self.doubtful.add(path)
+        if next_at:
+            careful = isinstance(step, Call) and step.idempotent is False and step.in_doubt != "retry"
+            assert not (careful and doubtful) or path.endswith(COMPENSATION), f"{path} is repeated in doubt"
+            self.backing_off.add(path)
+        elif incident:
+            self.incidents.add(path)
+        else:
+            self._end(path, "CANCELLED" if reason == "CANCELLED" and self._is_stopping(path) else "FAILED")
+
+    def _resolve(self, path: str, action: str) -> None:
+        self.incidents.remove(path)
+        if action == "complete":
+            self.doubtful.discard(path)
+            self._end(path, "SUCCEEDED")
+        elif action == "fail":
+            self._end(path, "FAILED")
+        elif self.attempts[path]:
+            self.backing_off.add(path)
+        else:
+            del self.begun[path]
 
     def _about_a_step(self, fact: e.Fact) -> None:
         match fact:
-            case e.GroupStarted(path):
+            case e.GroupStarted(path, branches, items, count):
                 self._begin(path)
+                self.branches[path] = branches if items is None else tuple(str(n) for n in range(count))
             case e.GroupSucceeded(path):
-                self._end(path, good=True)
-            case e.StepSkipped(path):
+                self._check_join(path)
+                self._end(path, "SUCCEEDED")
+            case e.WaitStarted(path):
                 self._begin(path)
-                self._end(path, good=True)
-            case e.StepFailed(path) | e.StepCancelled(path):
-                self._give_up(path)
+            case e.WaitEnded(path, _, signal):
+                if signal:
+                    self.signals.remove(signal)
+                self._end(path, "SUCCEEDED")
+            case e.StepSkipped(path, reason):
+                self._give_up(path, f"SKIPPED:{reason}")
+            case e.StepFailed(path):
+                self._give_up(path, "FAILED")
+            case e.StepCancelled(path):
+                self._give_up(path, "CANCELLED")
             case e.StopRequested(path):
                 assert path not in self.stopping, "stopped twice"
-                assert not path or path in self.begun - set(self.ended)
+                assert not path or (path in self.begun and path not in self.ended)
                 self.stopping.add(path)
+                self.paused = self.paused and bool(path)
+
+    def _check_join(self, path: str) -> None:
+        group = self._step(path)
+        if not isinstance(group, Parallel | Map):
+            return
+        good = [name for name in self.branches[path] if self._branch_is_good(f"{path}/{name}")]
+        count = len(self.branches[path])
+        if group.join.mode == "quorum":
+            assert len(good) >= min(group.join.quorum, count)
+        else:
+            assert count - len(good) <= group.join.tolerated(count)
+
+    def _branch_is_good(self, path: str) -> bool:
+        steps = self._sequence(f"{path}/x")
+        statuses = [self.ended.get(f"{path}/{step.id}") for step in steps]
+        return None not in statuses and not any(
+            status == "CANCELLED" or (status == "FAILED" and not self._is_handled(path, steps, index))
+            for index, status in enumerate(statuses)
+        )
+
+    def _is_handled(self, path: str, steps: Sequence, index: int) -> bool:
+        for following in steps.following[index]:
+            status = self.ended.get(f"{path}/{steps[following].id}", "")
+            tolerant = steps[following].trigger in (Trigger.ALL_DONE, Trigger.ANY_SUCCEEDED)
+            if tolerant and status and status != "SKIPPED:UPSTREAM_FAILED":
+                return True
+            if self._is_handled(path, steps, following):
+                return True
+        return False
 
     def _begin(self, path: str) -> None:
         assert path not in self.begun, f"{path} begins twice"
-        previous, group = self.before[path], self.around[path]
-        assert previous is None or self.ended[previous], f"{path} begins before {previous} has ended well"
+        if path.endswith(COMPENSATION):
+            self._begin_undoing(path)
+            return
+        assert not self.compensating
+        steps, index = self._sequence(path), self._index(path)
+        before = [self._status_beside(path, steps[source]) for source in steps.before[index]]
+        assert _may_run(steps[index].trigger, before), f"{path} begins after {before} by {steps[index].trigger}"
+        group = _group_of(path)
         assert not group or (group in self.begun and group not in self.ended)
+        if group:
+            assert path.split("/")[-2] in self.branches[group], "in a branch that was not chosen"
         assert not self._is_stopping(path), f"{path} begins in what stops"
-        self.begun.add(path)
+        self.begun[path] = None
+
+    def _begin_undoing(self, path: str) -> None:
+        assert self.compensating
+        assert self.undoable, f"{path} has nothing to undo"
+        assert path == f"{self.undoable[-1]}{COMPENSATION}", f"{path} is undone before {self.undoable[-1]}"
+        self.begun[path] = None
 
     def _attempt(self, path: str, attempt: int) -> None:
-        if attempt == 1:
+        assert not self.paused or path.endswith(COMPENSATION), "an attempt starts during a pause"
+        if path not in self.begun:
             self._begin(path)
+        assert attempt == 1 or path in self.backing_off
+        self.backing_off.discard(path)
         assert path not in self.open
         assert path not in self.ended
-        assert attempt == self.attempts.get(path, 0) + 1
-        assert not self._is_stopping(path)
+        assert path not in self.incidents
+        assert attempt == self.attempts[path] + 1
+        assert path.endswith(COMPENSATION) or not self._is_stopping(path)
         self.attempts[path] = self.open[path] = attempt
 
     def _close(self, path: str, attempt: int) -> None:
         assert self.open.pop(path) == attempt
 
-    def _give_up(self, path: str) -> None:
+    def _give_up(self, path: str, status: str) -> None:
         if path not in self.begun:
-            self.begun.add(path)  # it ends without having begun
+            self.begun[path] = None  # it ends without having begun
+            if path.endswith(COMPENSATION):
+                assert path == f"{self.undoable[-1]}{COMPENSATION}"
+        if status == "FAILED" and self.ended.get(path) == "SUCCEEDED":
+            self.ended[path] = status  # its variables could not be set
+            return
         assert path not in self.open
-        self._end(path, good=False)
+        self.incidents.discard(path)
+        self.backing_off.discard(path)
+        self._end(path, status)
 
-    def _end(self, path: str, *, good: bool) -> None:
+    def _end(self, path: str, status: str) -> None:
         assert path in self.begun
         assert path not in self.ended, f"{path} ends twice"
         inside = [inner for inner in self.begun if inner.startswith(f"{path}/") and inner not in self.ended]
         assert not inside, f"{path} ends before {inside}"
-        self.ended[path] = good
+        self.ended[path] = status
+        if path.endswith(COMPENSATION):
+            if status == "SUCCEEDED":
+                self.undone.append(self.undoable.pop())
+            return
+        step = self._step(path)
+        effect = status == "SUCCEEDED" or path in self.doubtful
+        if effect and isinstance(step, Call) and step.compensate is not None:
+            self.undoable.append(path)
+
+    def _check_limits(self) -> None:
+        limit = self.definition.max_concurrency
+        if limit and not self.compensating:
+            assert len(self.open) <= limit, "more attempts are open than the execution may have"
+        busy: Counter[str] = Counter()
+        for path in {path.rpartition("/")[0] for path in self.open if "/" in path}:
+            parts = path.split("/")
+            for end in range(2, len(parts) + 1, 2):
+                busy["/".join(parts[:end])] = 1
+        by_group: Counter[str] = Counter(branch.rpartition("/")[0] for branch in busy)
+        for group, count in by_group.items():
+            step = self._step(group)
+            most = step.max_concurrency if isinstance(step, Parallel | Map) else 0
+            assert not most or count <= most, f"{group} runs {count} branches"
+
+    def _step(self, path: str) -> Step:
+        return self.definition.step_at(path)
+
+    def _sequence(self, path: str) -> Sequence:
+        group = _group_of(path)
+        if not group:
+            return self.definition.steps
+        step = self._step(group)
+        if isinstance(step, Map):
+            return step.steps
+        assert isinstance(step, Switch | Parallel)
+        return next(branch.steps for branch in step.branches if branch.name == path.split("/")[-2])
+
+    def _index(self, path: str) -> int:
+        return [step.id for step in self._sequence(path)].index(path.rpartition("/")[2])
+
+    def _status_beside(self, path: str, step: Step) -> str:
+        prefix = path.rpartition("/")[0]
+        return self.ended.get(f"{prefix}/{step.id}" if prefix else step.id, "")
 
     def _is_stopping(self, path: str) -> bool:
-        group = self.around[path]
+        group = _group_of(path)
         while group:
             if group in self.stopping:
                 return True
-            group = self.around[group]
+            group = _group_of(group)
         return "" in self.stopping
+
+
+def _group_of(path: str) -> str:
+    return path.rsplit("/", 2)[0] if path.count("/") >= 2 else ""
+
+
+def _may_run(trigger: Trigger, before: list[str]) -> bool:
+    if trigger is Trigger.ANY_SUCCEEDED:
+        return not before or "SUCCEEDED" in before
+    if not all(before):
+        return False
+    if trigger is Trigger.ALL_DONE:
+        return True
+    if trigger is Trigger.NONE_FAILED:
+        return not any(status in ("FAILED", "CANCELLED") for status in before)
+    return all(status.startswith(GOOD) and status != "SKIPPED:UPSTREAM_FAILED" for status in before)

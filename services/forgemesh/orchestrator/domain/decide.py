@@ -81,12 +81,16 @@ def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         yield begin(state, path, scope, index, now)
     yield from _signals(state)
     yield from _due(state, now)
-    free = state.definition.max_concurrency - len(state.open_attempts) - len(state.waiting)
-    for path, (scope, index) in state.ready.items():
-        if free <= 0:
-            return
-        free -= 1
-        yield begin(state, path, scope, index, now)
+    yield from _fill_places(state, now)
+
+
+def _fill_places(state: ExecutionState, now: int) -> Iterator[e.Fact]:
+    """Let steps begin that wait for one of the execution's own places, the first come first."""
+    limit = state.definition.max_concurrency or len(state.ready) + len(state.open_attempts) + len(state.waiting)
+    free = limit - len(state.open_attempts) - len(state.waiting)
+    for path, (scope, index) in list(state.ready.items())[: max(free, 0)]:
+        known = state.steps.get(path)
+        yield begin(state, path, scope, index, now) if known is None else next_attempt(state, known)
 
 
 def in_flight(state: ExecutionState) -> list[StepState]:
@@ -121,7 +125,8 @@ def _due(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         if path in done or (path in state.waits and step.waits is not None and _has_signal(state, step)):
             continue
         done.add(path)
-        yield from _fall_due(state, step, at)
+        late = 0 < step.close_at <= now  # no attempt begins only to end at once
+        yield from _fall_due(state, step, step.close_at if late else at)
 
 
 def _has_signal(state: ExecutionState, step: StepState) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from forgemesh.faults import Code
+from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.payload import NULL
@@ -142,6 +143,7 @@ def _result_taken(state: ExecutionState, fact: e.ResultTaken, at: int) -> None:
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
     step = state.steps.get(fact.path) or _begin_worker(state, fact.path, at)
     leave_waiting(state, fact.path)
+    state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
     step.attempts = fact.attempt
     step.started = fact
@@ -174,12 +176,12 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.dispatch, step.failure = fact.dispatch, fact.failure
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
+    step.doubtful |= fate_unknown(fact)
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
         wake(state, fact.next_at, fact.path)
         return
-    step.doubtful = fate_unknown(fact)
     if fact.incident:
         step.status = StepStatus.IN_DOUBT if fact.incident == StepStatus.IN_DOUBT.value else StepStatus.INCIDENT
         state.incidents[fact.path] = step
@@ -191,6 +193,8 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
 
 def fate_unknown(fact: e.AttemptFailed) -> bool:
     """Whether the call may have had its effect although the attempt failed."""
+    if fact.failure.reason == InDoubt.reason:
+        return True
     if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
         return fact.failure.metadata.get("sent") != "False"
     return fact.failure.reason in UNKNOWN_FATE and fact.dispatch is not None and fact.dispatch.accepted
@@ -214,16 +218,13 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
-    if fact.action == "retry" and not step.attempts and fact.payload is None:
-        del state.steps[fact.path], step.scope.begun[step.step.id]
-        state.to_begin[fact.path] = (step.scope, step.index)
-    elif fact.action == "retry":
+    if fact.action == "retry":
         step.spent, step.close_at = step.attempts - step.lost, 0
-        if fact.payload is not None:
-            step.input = fact.payload
-        step.status, step.next_at = StepStatus.WAITING, max(at, 1)
-        state.waiting[fact.path] = step
-        wake(state, step.next_at, fact.path)
+        step.status = StepStatus.WAITING
+        step.input = fact.payload if fact.payload is not None else step.input
+        if step.input is None:  # it never began: what it begins with is evaluated anew
+            del state.steps[fact.path], step.scope.begun[step.step.id]
+        state.ready[fact.path] = (step.scope, step.index)
     elif fact.action == "complete":
         step.failure, step.doubtful = None, False
         step.output = fact.payload if fact.payload is not None else NULL
@@ -293,13 +294,15 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
-    if fact.path:
-        state.steps[fact.path].stopping = fact
-    else:
-        state.stopping = fact
-    group = state.steps.get(fact.path)
+    if not fact.path:
+        state.stopping, state.pause = fact, None
+        if state.status in (Status.PAUSING, Status.PAUSED):
+            state.status = _open_status(state)
+        return
+    group = state.steps[fact.path]
+    group.stopping = fact
     state.to_settle.pop(fact.path, None)
-    if group is not None and group.branches is not None and group.branches.open == 0:
+    if group.branches is not None and group.branches.open == 0:
         state.to_settle[fact.path] = None
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.branch_count import must_stop
-from forgemesh.orchestrator.domain.definition import Call, Child, Map, Parallel, Sequence, Switch, Trigger
+from forgemesh.orchestrator.domain.definition import Branch, Call, Child, Map, Parallel, Sequence, Switch, Trigger
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Branches, ExecutionState, Scope, StepState, StepStatus, max_open
@@ -88,10 +88,16 @@ def open_branches(state: ExecutionState, group: StepState, at: int) -> None:
             item = group.items[number]
             open_scope(state, f"{group.path}/{number}", group.step.steps, group, at, item=item, index=number)
         else:
-            assert isinstance(group.step, Switch | Parallel)
-            name = group.branch_names[number]
-            branch = next(branch for branch in group.step.branches if branch.name == name)
-            open_scope(state, f"{group.path}/{name}", branch.steps, group, at)
+            branch = _branch(group, number)
+            open_scope(state, f"{group.path}/{branch.name}", branch.steps, group, at)
+
+
+def _branch(group: StepState, number: int) -> Branch:
+    """All branches of a parallel group run, and one of a switch."""
+    if isinstance(group.step, Parallel):
+        return group.step.branches[number]
+    assert isinstance(group.step, Switch)
+    return next(branch for branch in group.step.branches if branch.name == group.branch_names[number])
 
 
 def start_group(state: ExecutionState, group: StepState, fact: e.GroupStarted, at: int) -> None:
@@ -281,6 +287,7 @@ def _forget(state: ExecutionState, step: StepState) -> None:
     path = step.path
     state.incidents.pop(path, None)
     state.to_settle.pop(path, None)
+    state.ready.pop(path, None)
     leave_waits(state, step)
     leave_waiting(state, path)
 

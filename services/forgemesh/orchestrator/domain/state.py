@@ -159,7 +159,7 @@ class StepState:
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
     doubtful: bool = False
-    """It did not end well, and may have taken effect all the same."""
+    """An attempt that did not end well may have taken effect all the same."""
 
 
 @dataclass(slots=True)
@@ -249,7 +249,9 @@ class ExecutionState:
     def output_of(self, state: StepState) -> Payload:
         """What later steps see of an ended step; that of a group is worked out when it is first asked for."""
         if state.output is None:
-            state.output = self._group_output(state) if state.branches is not None else NULL
+            if state.branches is None:
+                return NULL
+            state.output = self._group_output(state)
         return state.output
 
     def _group_output(self, group: StepState) -> Payload:
