@@ -1,6 +1,26 @@
-"""What a caller needs: connect to a mesh, start workflows, watch them, get their results."""
+"""What a caller needs: connect to a mesh, start workflows, watch and control them, get their results."""
 
 from forgemesh.client.client import Client
-from forgemesh.client.execution import ExecutionFailed, ExecutionHandle
+from forgemesh.client.control import Cancel, Controlled, Delete, Pause, Resolve, Resume, Signal, Terminate
+from forgemesh.client.execution import ExecutionHandle
+from forgemesh.client.execution_filter import ExecutionFilter
+from forgemesh.client.failure import ExecutionFailed
+from forgemesh.client.start import Start
+from forgemesh.client.status import Status
 
-__all__ = ["Client", "ExecutionFailed", "ExecutionHandle"]
+__all__ = [
+    "Cancel",
+    "Client",
+    "Controlled",
+    "Delete",
+    "ExecutionFailed",
+    "ExecutionFilter",
+    "ExecutionHandle",
+    "Pause",
+    "Resolve",
+    "Resume",
+    "Signal",
+    "Start",
+    "Status",
+    "Terminate",
+]

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-import msgspec
-
-from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
-from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
-from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
+from forgemesh.api.orchestrator.v1 import control_pb2 as pb_control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
-from forgemesh.api.payload.v1.payload_pb2 import Payload
-from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.client.execution import JSON, ExecutionHandle
+from forgemesh.client.archive import TRANSFER_DEADLINE, opened, pieces_of
+from forgemesh.client.control import Action, Controlled, Signal
+from forgemesh.client.execution import ExecutionHandle
+from forgemesh.client.execution_filter import EVERYTHING, ExecutionFilter, Order, order_number
+from forgemesh.client.failure import refusal
 from forgemesh.client.mesh_file import nearest_mesh
 from forgemesh.client.peer import DEADLINE, Peer
+from forgemesh.client.start import IdConflict, IdReuse, Start, batches
 from forgemesh.client.tracing import current_traceparent
-from forgemesh.faults.workflow import PayloadTooLarge
 
 if TYPE_CHECKING:
+    from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
+    from forgemesh.api.orchestrator.v1.execution_pb2 import Execution
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
+    from forgemesh.faults import Fault
 
 DEFAULT_ADDRESS = "127.0.0.1:7401"
+CONTROL_DEADLINE = 60.0
+MOST = 1000
+"""Executions that one call controls."""
 
 
 class Client:
@@ -63,6 +66,20 @@ class Client:
         request = pb.RegisterDefinitionRequest(namespace=namespace, source=source)
         return (await self._peer.call(self._stub.RegisterDefinition, request)).definition
 
+    async def validate(self, source: str, *, namespace: str = "default") -> pb.ValidateDefinitionResponse:
+        """
+        Check a definition as `register` does, also against the plugins that are published now, and keep nothing.
+
+        Raises DefinitionInvalid with every violation.
+        """
+        request = pb.ValidateDefinitionRequest(namespace=namespace, source=source)
+        return await self._peer.call(self._stub.ValidateDefinition, request)
+
+    async def definition(self, name: str, version: str | None = None, *, namespace: str = "default") -> Definition:
+        """One definition with its source; the highest version if none is named."""
+        request = pb.GetDefinitionRequest(namespace=namespace, name=name, version=version or "")
+        return (await self._peer.call(self._stub.GetDefinition, request)).definition
+
     async def start(
         self,
         workflow: str,
@@ -72,29 +89,59 @@ class Client:
         request_id: str | None = None,
         version: str | None = None,
         namespace: str = "default",
+        id_reuse: IdReuse = "reject_duplicate",
+        id_conflict: IdConflict = "fail",
+        priority: int = 0,
+        signal: Signal | None = None,
+        paused: bool = False,
         traceparent: str | None = None,
         wait: float = 0.0,
     ) -> ExecutionHandle:
         """
-        Start an execution; once this returns it is durable. `input` is anything msgspec encodes as JSON.
+        Start an execution, see `Start`; once this returns it is durable.
 
         A repetition with the same `request_id` gets the same execution. The execution joins the trace of
         `traceparent`, or of the current OpenTelemetry span. With `wait` (seconds) this returns when the execution has
         ended, or that much later: a short execution and its result cost one call.
         """
-        request = pb.StartExecutionRequest(
-            namespace=namespace,
+        start = Start(
             workflow=workflow,
-            workflow_version=version or "",
-            execution_id=execution_id or "",
-            request_id=request_id or secrets.token_hex(16),
-            input=None if input is None else _payload(input),
-            wait_millis=int(wait * 1000),
+            input=input,
+            execution_id=execution_id,
+            request_id=request_id,
+            version=version,
+            namespace=namespace,
+            id_reuse=id_reuse,
+            id_conflict=id_conflict,
+            priority=priority,
+            signal=signal,
+            paused=paused,
+            wait=wait,
         )
-        parent = traceparent or current_traceparent()
-        metadata = (("traceparent", parent),) if parent else ()
-        answer = await self._peer.call(self._stub.StartExecution, request, deadline=DEADLINE + wait, metadata=metadata)
+        answer = await self._peer.call(
+            self._stub.StartExecution, start.request(), deadline=DEADLINE + wait, metadata=_caller_trace(traceparent)
+        )
         return self._handle(answer.execution)
+
+    async def start_many(
+        self, starts: Sequence[Start], *, traceparent: str | None = None
+    ) -> list[ExecutionHandle | Fault]:
+        """
+        Start many executions with few calls; for each, in order, its handle or the Fault with which it was refused.
+
+        One that is refused does not hold up the others. If a call fails as a whole, its Fault is raised; repeating it
+        with the same request ids starts nothing twice.
+        """
+        deadline, metadata = DEADLINE + max((start.wait for start in starts), default=0.0), _caller_trace(traceparent)
+        outcomes: list[ExecutionHandle | Fault] = []
+        for batch in batches(start.request() for start in starts):
+            request = pb.StartExecutionsRequest(requests=batch)
+            answer = await self._peer.call(self._stub.StartExecutions, request, deadline=deadline, metadata=metadata)
+            outcomes += [
+                refusal(result.refused) if result.HasField("refused") else self._handle(result.started.execution)
+                for result in answer.results
+            ]
+        return outcomes
 
     async def execution(self, execution_id: str, *, namespace: str = "default") -> ExecutionHandle:
         """A handle of an execution that was started before."""
@@ -103,15 +150,15 @@ class Client:
 
     async def list_executions(
         self,
+        where: ExecutionFilter = EVERYTHING,
         *,
-        workflow: str = "",
-        status: ExecutionStatus.ValueType = ExecutionStatus.EXECUTION_STATUS_UNSPECIFIED,
+        order: Order = "started_descending",
         limit: int = 50,
         namespace: str = "default",
     ) -> list[Execution]:
-        """The newest `limit` executions, newest first, without inputs, outputs and steps."""
+        """The first `limit` executions in this order, the newest first if none is named; without inputs and steps."""
         found: list[Execution] = []
-        request = pb.ListExecutionsRequest(namespace=namespace, workflow=workflow, status=status)
+        request = pb.ListExecutionsRequest(namespace=namespace, filter=where.message(), order=order_number(order))
         while len(found) < limit:
             request.page_size = min(limit - len(found), 500)
             page = await self._peer.call(self._stub.ListExecutions, request)
@@ -120,6 +167,35 @@ class Client:
                 break
             request.page_token = page.next_page_token
         return found
+
+    async def control_many(
+        self, chosen: Sequence[str] | ExecutionFilter, action: Action, *, namespace: str = "default"
+    ) -> Controlled:
+        """
+        Do the same to many executions, by id or by filter; what cannot be done to one does not hold up the others.
+
+        A filter takes the oldest 1,000 that fit and tells if there are more.
+        """
+        if isinstance(chosen, ExecutionFilter):
+            request = pb_control.ControlExecutionsRequest(namespace=namespace, filter=chosen.message())
+            return _controlled([await self._control(request, action)])
+        ids = [chosen] if isinstance(chosen, str) else chosen
+        parts = [ids[first : first + MOST] for first in range(0, len(ids), MOST)]
+        requests = [pb_control.ControlExecutionsRequest(namespace=namespace, execution_ids=part) for part in parts]
+        return _controlled([await self._control(request, action) for request in requests])
+
+    async def import_execution(
+        self, source: str | Path | bytes, *, execution_id: str | None = None, namespace: str = "default"
+    ) -> ExecutionHandle:
+        """
+        Take over an execution that another mesh has exported, from a file's path or its bytes.
+
+        One that has not ended arrives paused. `execution_id` gives it another id than the one it had.
+        """
+        with await opened(source if isinstance(source, bytes) else Path(source)) as file:
+            requests = _imports(file, namespace, execution_id or "")
+            answer = await self._peer.call(self._stub.ImportExecution, requests, deadline=TRANSFER_DEADLINE)
+        return self._handle(answer.execution)
 
     async def list_definitions(self, *, name: str = "", namespace: str = "default") -> list[Definition]:
         """All definitions, or all versions of one, by name and newest version first, without sources."""
@@ -132,21 +208,48 @@ class Client:
                 return found
             request.page_token = page.next_page_token
 
+    async def orchestrator(self) -> pb.GetOrchestratorResponse:
+        """How the orchestrator does: what it runs, what it could not, and what its sweeps had to save."""
+        return await self._peer.call(self._stub.GetOrchestrator, pb.GetOrchestratorRequest())
+
     async def mesh(self) -> dict[str, str]:
         """Where the services of the mesh listen (host:port), by name."""
         answer = await self._peer.call(self._stub.GetMesh, pb.GetMeshRequest())
         return {service.name: service.address for service in answer.services}
 
+    async def _control(
+        self, request: pb_control.ControlExecutionsRequest, action: Action
+    ) -> pb_control.ControlExecutionsResponse:
+        getattr(request, action.verb).CopyFrom(action.request())
+        return await self._peer.call(self._stub.ControlExecutions, request, deadline=CONTROL_DEADLINE)
+
     def _handle(self, execution: Execution) -> ExecutionHandle:
         return ExecutionHandle(self._stub, self._peer, execution)
 
 
-def _payload(value: object) -> Payload:
-    """The value as JSON; raises PayloadTooLarge for what no message carries."""
-    data = msgspec.json.encode(value)
-    if len(data) > SESSION_LIMIT:
-        raise PayloadTooLarge("the input", len(data), SESSION_LIMIT)
-    return Payload(media_type=JSON, data=data)
+def _controlled(answers: Sequence[pb_control.ControlExecutionsResponse]) -> Controlled:
+    results = [result for answer in answers for result in answer.results]
+    return Controlled(
+        done=tuple(one.execution_id for one in results if not one.HasField("refused")),
+        refused={one.execution_id: refusal(one.refused) for one in results if one.HasField("refused")},
+        more=any(answer.more for answer in answers),
+    )
+
+
+async def _imports(
+    file: BinaryIO, namespace: str, execution_id: str
+) -> AsyncIterator[pb_control.ImportExecutionRequest]:
+    request = pb_control.ImportExecutionRequest(namespace=namespace, execution_id=execution_id)
+    async for piece in pieces_of(file):
+        request.chunk = piece
+        yield request
+        request = pb_control.ImportExecutionRequest()
+
+
+def _caller_trace(traceparent: str | None) -> tuple[tuple[str, str], ...]:
+    """The trace that a start joins, as metadata."""
+    parent = traceparent or current_traceparent()
+    return (("traceparent", parent),) if parent else ()
 
 
 def find_address() -> str:

@@ -1,0 +1,76 @@
+"""What went wrong, as a caller meets it: an execution that ended badly, a request among many that was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from forgemesh.client.status import Status
+from forgemesh.faults import Code, Fault, ForeignFault
+
+if TYPE_CHECKING:
+    from forgemesh.api.errors.v1.failure_pb2 import Failure
+
+_HOW = {
+    Status.CANCELLED: "was cancelled",
+    Status.TERMINATED: "was terminated",
+    Status.TIMED_OUT: "timed out",
+    Status.COMPENSATED: "failed and was undone",
+    Status.COMPENSATION_FAILED: "failed and could not be undone",
+}
+
+
+class ExecutionFailed(Exception):
+    """
+    The execution did not end well: `status` says how, `failure` why, as programs and people read it.
+
+    `left_to_do` are the steps whose effects were not undone, the next one to undo first.
+    """
+
+    def __init__(
+        self,
+        execution_id: str,
+        failure: Failure,
+        status: Status = Status.FAILED,
+        left_to_do: Sequence[str] = (),
+    ) -> None:
+        self.execution_id = execution_id
+        self.failure = failure
+        self.status = status
+        self.left_to_do = tuple(left_to_do)
+        super().__init__(f"execution {execution_id!r} {self.how}: {failure.message}")
+
+    @property
+    def how(self) -> str:
+        """How it ended and at which step, e.g. "failed at 'read'"."""
+        place = f" at {self.failure.step_path!r}" if self.failure.step_path else ""
+        return _HOW.get(self.status, "failed") + place
+
+    @property
+    def code(self) -> Code:
+        """The canonical code of what went wrong."""
+        return Code(self.failure.code)
+
+    @property
+    def reason(self) -> str:
+        """A name that programs may match."""
+        return self.failure.reason
+
+    @property
+    def message(self) -> str:
+        """What happened, for people."""
+        return self.failure.message
+
+    @property
+    def step_path(self) -> str:
+        """The step where it arose; empty if the execution as a whole failed."""
+        return self.failure.step_path
+
+
+def refusal(failure: Failure) -> Fault:
+    """The fault with which one of many was refused, as the same class; a ForeignFault if its reason is not known."""
+    retry_after = failure.retry_after_millis / 1000 or None
+    known = Fault.by_reason.get(failure.reason)
+    if known is not None:
+        return known.rebuild(failure.message, failure.metadata, retry_after=retry_after)
+    return ForeignFault(Code(failure.code), failure.reason, failure.message, failure.metadata, retry_after=retry_after)
