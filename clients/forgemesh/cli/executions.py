@@ -14,7 +14,9 @@ from forgemesh.cli.progress import duration, short
 from forgemesh.cli.table import Table, printable, word
 from forgemesh.cli.terminal import as_values
 from forgemesh.client import Client, ExecutionHandle
-from forgemesh.client.execution import decoded
+from forgemesh.client.execution_filter import ExecutionFilter
+from forgemesh.client.payload import decoded
+from forgemesh.client.status import Status
 from forgemesh.faults.workflow import ExecutionNotFound
 
 if TYPE_CHECKING:
@@ -47,9 +49,10 @@ async def list_(
     """
     if limit < 1:
         raise usage(f"--limit {limit} lists nothing", hint="take a number from 1")
-    wanted = ExecutionStatus.Value(f"EXECUTION_STATUS_{(status or 'unspecified').upper()}")
+    statuses = (Status[status.upper()],) if status else ()
+    wanted = ExecutionFilter(workflows=(workflow,) if workflow else (), statuses=statuses)
     async with Client.connect(line.address) as mesh:
-        found = await mesh.list_executions(workflow=workflow, status=wanted, limit=limit, namespace=line.namespace)
+        found = await mesh.list_executions(wanted, limit=limit, namespace=line.namespace)
     if line.terminal.json:
         line.terminal.value(as_values({"executions": found}))
         return

@@ -1,6 +1,6 @@
 """Every refusal of the mesh, grouped by area; no transport, no framework."""
 
-from forgemesh.faults import plugin, registry, routing, service, tracing, workflow
+from forgemesh.faults import control, plugin, registry, routing, service, tracing, workflow
 from forgemesh.faults.fault import Code, Fault, ForeignFault, Violation, code_of, reason_of
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ForeignFault",
     "Violation",
     "code_of",
+    "control",
     "plugin",
     "reason_of",
     "registry",

@@ -18,6 +18,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import VERSION, service_main
+from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.cel import CelCompiler
@@ -29,6 +30,7 @@ from forgemesh.orchestrator.adapters.yaml_source import read_document
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.application.retention import Retention
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
@@ -41,6 +43,7 @@ from forgemesh.orchestrator.settings import OrchestratorSettings
 _log = logging.getLogger(__name__)
 
 SWEEP_PERIOD = 10.0
+RETENTION_PERIOD = 60.0
 
 
 async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
@@ -78,15 +81,14 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         mesh["orchestrator"] = settings.advertise or server.address
         sweep = ReconcileLoop("sweep", offered.sweep.run, period=SWEEP_PERIOD)
         engine.on_suspended = sweep.nudge
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one.run()) for one in (sweep, exporter, providers)]
+        retention = Retention(store, time.time_ns, settings.retention_age, settings.retention_count)
+        forgetting = ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
+        async with beside(sweep.run(), forgetting.run(), exporter.run(), providers.run()):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()
             await server.health.not_ready()
-            for task in tasks:
-                task.cancel()
-            await engine.stop(settings.grace)
+        await engine.stop(settings.grace)
         _log_commits(database.counts)
 
 

@@ -13,7 +13,8 @@ class OrchestratorSettings(ServiceSettings):
     """
     Addresses are host:port; `traces` and `supervisor` may be empty, `advertise` is what GetMesh names for itself.
 
-    `max_in_flight` calls of plugins run at once; 0 is no limit.
+    `max_in_flight` calls of plugins run at once; 0 is no limit. Executions that have ended are kept for `retention_age`
+    seconds, and at most `retention_count` of them; 0 keeps them for ever, or any number of them.
     """
 
     listen: str = "127.0.0.1:7401"
@@ -25,8 +26,12 @@ class OrchestratorSettings(ServiceSettings):
     traces: str = ""
     advertise: str = ""
     max_in_flight: int = 10_000
+    retention_age: float = 0.0
+    retention_count: int = 0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
+        if self.retention_age < 0 or self.retention_count < 0:
+            raise ValueError("retention_age and retention_count are not below 0; 0 keeps executions for ever")
         if self.max_in_flight < 0:
             raise ValueError(f"max_in_flight = {self.max_in_flight} is below 0; 0 is no limit")

@@ -1,12 +1,11 @@
 import asyncio
 import sqlite3
 from asyncio import Future
-from typing import Any
 
 import pytest
 
 from forgemesh.chassis.database import Database
-from forgemesh.faults.service import DataCorrupted, InvalidRequest, StoreUnavailable
+from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.adapters.store.sqlite_store import PAGE_BYTES, SqliteStore
 from forgemesh.orchestrator.domain import events as e
@@ -14,10 +13,7 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
     Created,
-    ExecutionFilter,
     ExecutionOrder,
-    IdReuse,
-    KeptResult,
     NewExecution,
     Request,
     Standing,
@@ -221,154 +217,6 @@ async def test_neighbours_of_a_bad_write_are_kept(store: SqliteStore) -> None:
     row = await store.find("default", "good")
     assert row is not None
     assert (row.status, row.ended_at, row.sequence) == (Status.FAILED, 12, 4)
-
-
-async def ids(store: SqliteStore, order: ExecutionOrder = NEWEST, **wanted: Any) -> list[str]:
-    """Of all pages, two executions each."""
-    found: list[str] = []
-    token = ""
-    while True:
-        page = await store.executions(ExecutionFilter(namespace="default", **wanted), order, token, 2)
-        found += [row.execution_id for row in page.rows]
-        token = page.next_token
-        if not token:
-            return found
-
-
-async def five_executions(store: SqliteStore) -> None:
-    for number in range(5):
-        standing = Standing(Status.SUCCEEDED, 99 - number) if number % 2 else Standing(Status.RUNNING)
-        await store.create(new(f"e-{number}", workflow=f"w{number % 2}", standing=standing), FIRST, nobody)
-    await created(store, new("other", namespace="elsewhere"))
-
-
-async def test_lists_are_paged_from_the_newest(store: SqliteStore) -> None:
-    await five_executions(store)
-
-    assert await ids(store) == ["e-4", "e-3", "e-2", "e-1", "e-0"]
-    assert await ids(store, workflows=("w1",)) == ["e-3", "e-1"]
-    assert await ids(store, statuses=(Status.RUNNING,)) == ["e-4", "e-2", "e-0"]
-    assert [row.execution_id for row in await store.open_executions()] == ["e-0", "e-2", "e-4", "other"]
-
-
-async def test_lists_are_ordered_as_asked_for_with_what_is_open_as_the_last_to_end(store: SqliteStore) -> None:
-    await five_executions(store)
-
-    assert await ids(store, ExecutionOrder.STARTED_ASCENDING) == ["e-0", "e-1", "e-2", "e-3", "e-4"]
-    assert await ids(store, ExecutionOrder.ENDED_ASCENDING) == ["e-3", "e-1", "e-0", "e-2", "e-4"]
-    assert await ids(store, ExecutionOrder.ENDED_DESCENDING) == ["e-4", "e-2", "e-0", "e-1", "e-3"]
-
-
-async def test_lists_hold_only_what_the_whole_filter_fits(store: SqliteStore) -> None:
-    await five_executions(store)
-    await store.create(new("x_1", parent_id="e-1", schedule_id="s", concurrency_key="k", started_at=50), FIRST, nobody)
-    await store.create(new("x%1", standing=Standing(Status.RUNNING, 0, 2), started_at=60), FIRST, nobody)
-
-    assert await ids(store, id_prefix="x_") == ["x_1"]
-    assert await ids(store, id_prefix="x") == ["x%1", "x_1"]
-    assert await ids(store, parent_id="e-1", schedule_id="s", concurrency_key="k") == ["x_1"]
-    assert await ids(store, parent_id="e-2", schedule_id="s") == []
-    assert await ids(store, started_from=50, started_before=60) == ["x_1"]
-    assert await ids(store, incidents_only=True) == ["x%1"]
-    assert await ids(store, open_only=True, workflows=("w0", "w1")) == ["e-4", "e-2", "e-0"]
-
-
-async def test_a_page_token_of_another_question_is_refused(store: SqliteStore) -> None:
-    await five_executions(store)
-    page = await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 2)
-
-    with pytest.raises(InvalidRequest, match="page_token"):
-        await store.executions(ExecutionFilter(namespace="default"), ExecutionOrder.ENDED_ASCENDING, page.next_token, 2)
-
-
-@pytest.mark.parametrize(
-    ("reuse", "status", "reused"),
-    [
-        (IdReuse.REJECT_DUPLICATE, Status.FAILED, False),
-        (IdReuse.ALLOW_DUPLICATE, Status.SUCCEEDED, True),
-        (IdReuse.ALLOW_DUPLICATE, Status.RUNNING, False),
-        (IdReuse.ALLOW_DUPLICATE_FAILED_ONLY, Status.SUCCEEDED, False),
-        (IdReuse.ALLOW_DUPLICATE_FAILED_ONLY, Status.COMPENSATED, True),
-    ],
-)
-async def test_an_id_is_used_again_only_as_its_policy_says(
-    store: SqliteStore, reuse: IdReuse, status: Status, reused: bool
-) -> None:
-    ended_at = 20 if status.final else 0
-    first = await store.create(new("e", standing=Standing(status, ended_at)), FIRST, nobody)
-    again = new("e", request=Request("", "other", id_chosen=True, reuse=reuse))
-
-    if not reused:
-        with pytest.raises(ExecutionExists):
-            await store.create(again, FIRST, nobody)
-        return
-    second = await store.create(again, FIRST, nobody)
-    old, young = await store.find("default", "e~1"), await store.find("default", "e")
-
-    assert old is not None
-    assert young is not None
-    assert (old.key, young.key) == (first.key, second.key)
-
-
-async def test_a_large_payload_is_stored_once_however_often_it_is_passed_on(
-    database: Database, store: SqliteStore
-) -> None:
-    large = Payload(b'"' + b"x" * 1_000_000 + b'"')
-    key = (await created(store, new())).key
-    events = [e.Event(n, 12, e.AttemptStarted("a", n, large)) for n in range(3, 13)]
-    await store.append(key, events, None)
-    sql = "SELECT (SELECT sum(length(body)) FROM event), (SELECT sum(length(data)) FROM blob)"
-
-    inline, apart = await database.read(lambda connection: tuple(connection.execute(sql).fetchone()))
-    assert inline < 10_000
-    assert apart == large.size
-    assert (await store.events(key, 3, 100)) == events
-
-
-async def test_a_deleted_execution_takes_along_what_only_it_needed(database: Database, store: SqliteStore) -> None:
-    shared, own = Payload(b'"' + b"s" * 300_000 + b'"'), Payload(b'"' + b"o" * 300_000 + b'"')
-    first, second = (await created(store, new("a"))).key, (await created(store, new("b"))).key
-    await store.append(first, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
-    await store.append(first, [e.Event(4, 12, e.AttemptStarted("a", 4, own))], None)
-    await store.append(second, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
-
-    await store.delete_execution(first)
-    assert await store.find("default", "a") is None
-    assert await store.events(first, 1, 100) == []
-    assert (await store.events(second, 3, 1))[0].fact == e.AttemptStarted("a", 3, shared)
-    await store.delete_execution(second)
-    count = await database.read(lambda connection: int(connection.execute("SELECT count(*) FROM blob").fetchone()[0]))
-    assert count == 0
-
-
-async def test_what_has_expired_is_too_old_or_too_many(store: SqliteStore) -> None:
-    for number in range(6):
-        ended = Standing(Status.SUCCEEDED, 100 + number) if number < 5 else Standing(Status.RUNNING)
-        await store.create(new(f"e-{number}", standing=ended), FIRST, nobody)
-
-    assert await store.expired(102, 0, 100) == [1, 2]
-    assert await store.expired(0, 3, 100) == [2, 1]
-    assert await store.expired(102, 1, 3) == [1, 2, 4]
-
-
-@pytest.mark.parametrize("column", ["status", "workflow", "trace_id", "ended_at", "execution_id"])
-async def test_a_row_that_was_changed_behind_our_back_is_reported(
-    database: Database, store: SqliteStore, column: str
-) -> None:
-    await created(store, new("e"))
-    sql = f"UPDATE execution SET {column} = CASE typeof({column}) WHEN 'integer' THEN {column} + 1 ELSE 'FAILED' END"
-    await database.write(lambda connection: connection.execute(sql))
-
-    with pytest.raises(DataCorrupted, match="execution 1"):
-        await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 10)
-
-
-async def test_results_are_kept_until_they_expire(store: SqliteStore) -> None:
-    await store.keep_result(b"k", "1.0.0", Payload(b"7"), 100)
-
-    assert await store.cached(b"k", 99) == KeptResult("1.0.0", Payload(b"7"))
-    assert await store.cached(b"k", 100) is None
-    assert await store.cached(b"other", 99) is None
 
 
 async def test_events_are_read_in_parts_that_fit_into_memory(store: SqliteStore) -> None:

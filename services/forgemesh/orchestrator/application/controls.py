@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from forgemesh.faults import Violation
+from forgemesh.faults.control import CheckpointNotFound, CheckpointSuperseded
 from forgemesh.faults.service import InvalidRequest
-from forgemesh.faults.workflow import CheckpointNotFound, CheckpointSuperseded, ExecutionSuspended
+from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.identifiers import check_ids

@@ -14,8 +14,9 @@ from typing import Literal
 from ulid import ULID
 
 from forgemesh.faults import Fault
+from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ConcurrencyExceeded, ExecutionExists
+from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine

@@ -7,8 +7,8 @@ import hashlib
 from google.protobuf.message import DecodeError
 
 from forgemesh.api.orchestrator.v1 import control_pb2
+from forgemesh.faults.control import ArchiveUnreadable
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.faults.workflow import ArchiveUnreadable
 from forgemesh.orchestrator.application.archives import Archive
 from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, record_of
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Literal
 
-from forgemesh.faults import workflow
+from forgemesh.faults import control as control_faults, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import failed
 from forgemesh.orchestrator.domain.failure import failure_of
@@ -54,14 +54,15 @@ _REPEATED: Mapping[Action, frozenset[Status]] = {
 
 
 def check(state: ExecutionState, action: Action) -> None:
-    """Raises faults.workflow.ExecutionState if `action` is not legal now."""
+    """Raises faults.control.ExecutionState if `action` is not legal now."""
     check_status(state.execution_id, state.status, action)
 
 
 def check_status(execution_id: str, status: Status, action: Action) -> None:
     """The same for an execution of which only the status is known."""
     if status not in LEGAL[action] and status not in _REPEATED.get(action, ()):
-        raise workflow.ExecutionState(execution_id, action.value, status.value, _hint(execution_id, status, action))
+        hint = _hint(execution_id, status, action)
+        raise control_faults.ExecutionState(execution_id, action.value, status.value, hint)
 
 
 def _hint(execution_id: str, status: Status, action: Action) -> str:
@@ -102,7 +103,7 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
     if state.status.final:
         return ()
     left = tuple(step.path for step in reversed(state.undoable))
-    failure = failure_of(workflow.ExecutionTerminated(state.execution_id, by, reason))
+    failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
     return (e.ExecutionFailed(failure, "TERMINATED", left),)
 
 
@@ -113,7 +114,7 @@ def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ..
     if request.signal_id and request.signal_id in state.signal_ids:
         return ()
     if sum(len(kept) for kept in state.signals.values()) >= MAX_SIGNALS:
-        raise workflow.TooManySignals(state.execution_id, MAX_SIGNALS)
+        raise control_faults.TooManySignals(state.execution_id, MAX_SIGNALS)
     return (request,)
 
 
@@ -125,10 +126,10 @@ def resolve(
     by: str,
     reason: str,
 ) -> tuple[e.Fact, ...]:
-    """What becomes of a step that waits for a person; raises faults.workflow.NoIncident if it does not."""
+    """What becomes of a step that waits for a person; raises faults.control.NoIncident if it does not."""
     check(state, Action.RESOLVE)
     if path not in state.incidents:
-        raise workflow.NoIncident(state.execution_id, path, list(state.incidents))
+        raise control_faults.NoIncident(state.execution_id, path, list(state.incidents))
     if payload is not None:
         check_size(payload, f"what {path!r} goes on with")
     return (e.IncidentResolved(path, action, payload, by, reason),)

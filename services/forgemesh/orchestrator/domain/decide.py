@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from forgemesh.faults import workflow
+from forgemesh.faults import control as control_faults, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import close_timeout, failed, next_attempt
 from forgemesh.orchestrator.domain.beginning import begin, set_variables, start_variables
@@ -50,7 +50,7 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         seconds = state.definition.timeout or (state.deadline - state.started_at) / SECOND
         yield from stop(state, "", failure_of(workflow.ExecutionTimeout(state.execution_id, seconds)))
     elif state.cancel is not None and state.stopping is None:
-        fault = workflow.ExecutionCancelled(state.execution_id, state.cancel.by, state.cancel.reason)
+        fault = control_faults.ExecutionCancelled(state.execution_id, state.cancel.by, state.cancel.reason)
         yield from stop(state, "", failure_of(fault))
     elif state.pause is not None:
         if state.status is Status.PAUSING and not in_flight(state):

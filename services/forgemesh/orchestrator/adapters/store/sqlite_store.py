@@ -35,8 +35,6 @@ from forgemesh.orchestrator.ports import (
 
 PAGE_BYTES = 4 * MEBIBYTE
 _SPANS = "spans"
-_LOOKED_UP = 500
-"""Hashes in one question for large payloads."""
 
 
 class SqliteStore(DefinitionRows, KeptResults):
@@ -146,11 +144,17 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
         def work(connection: sqlite3.Connection) -> list[Event]:
             sql = "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
-            rows = _some(connection.execute(sql, (key, from_sequence, limit)))
-            records = [(f"event {key}/{row['sequence']}", row["body"]) for row in rows]
-            stored = [(record, opened(body, record)) for record, body in records]
-            blobs = _blobs(connection, [digest for _, one in stored for digest in one.blobs])
-            return [event_from_stored(one, blobs, record) for record, one in stored]
+            found: list[Event] = []
+            size = 0
+            for row in connection.execute(sql, (key, from_sequence, limit)):
+                record = f"event {key}/{row['sequence']}"
+                stored = opened(row["body"], record)
+                blobs = _blobs(connection, stored.blobs) if stored.blobs else {}
+                found.append(event_from_stored(stored, blobs, record))
+                size += len(row["body"]) + sum(len(data) for data in blobs.values())
+                if size > PAGE_BYTES:
+                    break
+            return found
 
         return await self._database.read(work)
 
@@ -223,25 +227,11 @@ def _may_reuse(reuse: IdReuse, status: Status) -> bool:
     return reuse is IdReuse.ALLOW_DUPLICATE_FAILED_ONLY and status.final and status is not Status.SUCCEEDED
 
 
-def _some(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
-    """As many of them as have PAGE_BYTES together."""
-    found: list[sqlite3.Row] = []
-    size = 0
-    for row in rows:
-        found.append(row)
-        size += len(row["body"])
-        if size > PAGE_BYTES:
-            break
-    return found
-
-
-def _blobs(connection: sqlite3.Connection, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for start in range(0, len(digests), _LOOKED_UP):
-        some = digests[start : start + _LOOKED_UP]
-        sql = f"SELECT hash, data FROM blob WHERE hash IN ({', '.join('?' * len(some))})"  # noqa: S608
-        found |= {row["hash"]: row["data"] for row in connection.execute(sql, some)}
-    return found
+def _blobs(connection: sqlite3.Connection, digests: Iterable[bytes]) -> Mapping[bytes, bytes]:
+    rows = (
+        connection.execute("SELECT hash, data FROM blob WHERE hash = ?", (digest,)).fetchone() for digest in digests
+    )
+    return {row["hash"]: row["data"] for row in rows if row is not None}
 
 
 def _started_by(connection: sqlite3.Connection, namespace: str, request: Request) -> Created | None:

@@ -1,0 +1,117 @@
+"""Faults of what people ask of executions: what cannot be done now, and ends that somebody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forgemesh.faults.fault import Code, Fault
+
+
+class ExecutionCancelled(Fault):
+    code = Code.CANCELLED
+    reason = "EXECUTION_CANCELLED"
+
+    def __init__(self, execution_id: str, by: str, why: str) -> None:
+        whom, because = (f" by {by}" if by else ""), (f": {why}" if why else "")
+        super().__init__(
+            f"execution {execution_id!r} was cancelled{whom}{because}",
+            {"execution_id": execution_id, "by": by, "why": why},
+        )
+
+
+class ExecutionTerminated(Fault):
+    code = Code.CANCELLED
+    reason = "EXECUTION_TERMINATED"
+
+    def __init__(self, execution_id: str, by: str, why: str) -> None:
+        whom, because = (f" by {by}" if by else ""), (f": {why}" if why else "")
+        super().__init__(
+            f"execution {execution_id!r} was terminated{whom}{because}; nothing was undone",
+            {"execution_id": execution_id, "by": by, "why": why},
+        )
+
+
+class ExecutionState(Fault):
+    """What was asked for is not possible in the state in which the execution is."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "EXECUTION_STATE"
+
+    def __init__(self, execution_id: str, action: str, status: str, hint: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} is {status} and cannot be {action}; {hint}",
+            {"execution_id": execution_id, "action": action, "status": status, "hint": hint},
+        )
+
+
+class NoIncident(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "NO_INCIDENT"
+
+    def __init__(self, execution_id: str, step_path: str, waiting: Sequence[str]) -> None:
+        listed = ", ".join(waiting)
+        hint = f"those that do: {listed}" if waiting else "no step of it does"
+        super().__init__(
+            f"step {step_path!r} of execution {execution_id!r} does not wait for a person; {hint}",
+            {"execution_id": execution_id, "step_path": step_path, "waiting": listed},
+        )
+
+
+class TooManySignals(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_SIGNALS"
+
+    def __init__(self, execution_id: str, limit: int) -> None:
+        super().__init__(
+            f"execution {execution_id!r} holds {limit} signals that no step has taken; send no more until it does",
+            {"execution_id": execution_id, "limit": str(limit)},
+            retry_after=1.0,
+        )
+
+
+class CheckpointNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "CHECKPOINT_NOT_FOUND"
+
+    def __init__(self, execution_id: str, checkpoint_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has no checkpoint {checkpoint_id!r}; see"
+            f" `forgemesh execution checkpoints {execution_id}`",
+            {"execution_id": execution_id, "checkpoint_id": checkpoint_id},
+        )
+
+
+class CheckpointSuperseded(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "CHECKPOINT_SUPERSEDED"
+
+    def __init__(self, execution_id: str, checkpoint_id: str, newest: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has gone on since checkpoint {checkpoint_id!r}, the newest is {newest!r}; to"
+            f" start again from the older one: forgemesh execution fork {execution_id} --from {checkpoint_id}",
+            {"execution_id": execution_id, "checkpoint_id": checkpoint_id, "newest": newest},
+        )
+
+
+class ConcurrencyExceeded(Fault):
+    code = Code.CANCELLED
+    reason = "CONCURRENCY_EXCEEDED"
+
+    def __init__(self, execution_id: str, key: str, limit: int) -> None:
+        super().__init__(
+            f"execution {execution_id!r} gave way to another one: at most {limit} with concurrency key {key!r} run at"
+            " once",
+            {"execution_id": execution_id, "key": key, "limit": str(limit)},
+        )
+
+
+class ArchiveUnreadable(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "ARCHIVE_UNREADABLE"
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the exported execution has format {found}, this release knows {known}; import it with the release that"
+            " exported it, or a newer one",
+            {"found": str(found), "known": str(known)},
+        )
