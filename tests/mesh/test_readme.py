@@ -47,7 +47,8 @@ def test_a_newcomers_first_mesh(place: Workplace) -> None:
             "1  execution_started",
             "2 count attempt_started",
             "3 count attempt_failed",
-            "4  execution_failed",
+            "4 verdict step_skipped",
+            "5  execution_failed",
             "TEXT_EMPTY at count",
         ], called.stderr
         log = (place.data / "logs" / "words-1.log").read_text() + (place.data / "logs" / "words-2.log").read_text()

@@ -49,13 +49,12 @@ RETENTION_PERIOD = 60.0
 async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
     """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
     orchestrator_id = str(ULID()).lower()
-    parse = partial(_parse, CelCompiler())
     async with contextlib.AsyncExitStack() as stack:
         sink = await stack.enter_async_context(
             exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
-        store = await open_store(database, parse)
+        store = await open_store(database, _parse)
         hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
@@ -71,13 +70,13 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
             epoch=store.epoch,
             max_in_flight=settings.max_in_flight,
         )
-        definitions = Definitions(store, catalogue, hosts, parse, time.time_ns)
+        definitions = Definitions(store, catalogue, hosts, _parse, time.time_ns)
         offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
         mesh = _mesh(settings)
         add = partial(add_OrchestratorServiceServicer_to_server, OrchestratorServicer(offered, mesh))
-        listening = settings.listening(receive_limit=SESSION_LIMIT)
-        server = await stack.enter_async_context(serving(listening, (SERVICE,), add))
+        listen = settings.listening(receive_limit=SESSION_LIMIT)
+        server = await stack.enter_async_context(serving(listen, (SERVICE,), add))
         mesh["orchestrator"] = settings.advertise or server.address
         sweep = ReconcileLoop("sweep", offered.sweep.run, period=SWEEP_PERIOD)
         engine.on_suspended = sweep.nudge
@@ -92,9 +91,9 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         _log_commits(database.counts)
 
 
-def _parse(compiler: CelCompiler, namespace: str, source: str) -> Definition:
+def _parse(namespace: str, source: str) -> Definition:
     document = read_document(source)
-    return parse_definition(document.tree, source, compiler, Mistakes(document.position), namespace=namespace)
+    return parse_definition(document.tree, source, CelCompiler(), Mistakes(document.position), namespace=namespace)
 
 
 def _log_commits(counts: CommitCounts) -> None:
