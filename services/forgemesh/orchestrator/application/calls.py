@@ -18,7 +18,7 @@ from forgemesh.orchestrator.domain.control import unsent
 from forgemesh.orchestrator.domain.definition import Call, Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import traceparent
 from forgemesh.orchestrator.ports import Answer, Hosts
@@ -121,7 +121,8 @@ class Calls:
         """See order.Listener."""
         running = self._engine.running(order.namespace, order.execution_id)
         if running is not None and _is_open(running.state, order):
-            until = self._engine.clock() + int(lack.retry_after * SECOND) if lack.retry_after else 0
+            wait = min(lack.retry_after or 0.0, LONGEST_WISH)
+            until = self._engine.clock() + int(wait * SECOND) if wait else 0
             fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until)
             self._engine.turn(running, (fact,))
 

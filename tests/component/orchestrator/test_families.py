@@ -1,0 +1,285 @@
+"""Executions that have to do with one another: children, concurrency keys, kept results, archives."""
+
+import asyncio
+
+import pytest
+
+from forgemesh.chassis.database import Database
+from forgemesh.faults import Code
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults.workflow import Cancelled
+from forgemesh.orchestrator.application.sweep import Sweep
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import Status
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
+from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
+
+CALL = "call: {plugin: p, operation: o}"
+CHILD = f"name: child\nsteps: [{{id: x, {CALL}, input: '${{input}}'}}]\noutput: '${{steps.x.output}}'"
+PARENT = """
+name: parent
+steps:
+  - {id: c, workflow: {name: child}, input: {n: 1}, on_close: CLOSE}
+output: "${steps.c.output}"
+"""
+BROKEN = Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work")
+
+
+async def family(orchestrator: Orchestrator, on_close: str = "cancel") -> str:
+    """A parent whose child's call is under way; the child's id."""
+    await orchestrator.definitions.register("default", CHILD)
+    await orchestrator.start(PARENT.replace("CLOSE", on_close))
+    await orchestrator.hosts.call("x")
+    return "e.c.1"
+
+
+async def test_a_child_gives_its_output_to_the_step_that_waits_for_it(orchestrator: Orchestrator) -> None:
+    child = await family(orchestrator)
+    await orchestrator.hosts.answer("x", [7])
+
+    ended, of_child = await orchestrator.ended(), await orchestrator.ended(child)
+    assert ended.output == Payload(b"[7]")
+    assert of_child.started is not None
+    assert ended.started is not None
+    assert of_child.started.origin == e.Origin(parent_id="e", parent_path="c", parent_attempt=1)
+    assert of_child.started.linked_span.startswith(ended.trace_id)
+
+
+async def test_a_child_that_fails_fails_its_step_with_the_cause(orchestrator: Orchestrator) -> None:
+    await family(orchestrator)
+    (await orchestrator.hosts.call("x")).fail(BROKEN)
+
+    failure = (await orchestrator.ended()).failure
+    assert failure is not None
+    assert failure.reason == "CHILD_FAILED"
+    assert [cause.reason for cause in failure.causes] == ["BROKEN"]
+
+
+async def test_a_child_is_found_again_after_a_crash(database: Database, hosts: ScriptedHosts) -> None:
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await family(first)
+
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    await second.recovery.run()
+    await hosts.answer("x", [8], attempt=2)
+
+    assert (await second.ended()).output == Payload(b"[8]")
+    assert len(await second.store.open_executions()) == 0
+
+
+async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_again(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await first.definitions.register("default", CHILD)
+    await first.start(PARENT.replace("CLOSE", "cancel"))
+    call = await hosts.call("x")
+    parent = first.engine.running("default", "e")
+    assert parent is not None
+    first.engine._drop(parent)
+    call.succeed([9])
+    await first.ended("e.c.1")
+
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    await second.recovery.run()
+
+    assert (await second.ended()).output == Payload(b"[9]")
+    assert len(hosts.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("on_close", "child_status"),
+    [("cancel", Status.CANCELLED), ("terminate", Status.TERMINATED), ("abandon", Status.SUCCEEDED)],
+)
+async def test_a_cancelled_parent_does_to_its_child_what_the_step_says(
+    orchestrator: Orchestrator, on_close: str, child_status: Status
+) -> None:
+    child = await family(orchestrator, on_close)
+    call = await orchestrator.hosts.call("x")
+    for link in orchestrator.hosts.links("p").values():
+        link.on_cancel = lambda call: call.fail(failure_of(Cancelled(call.path)))
+
+    await orchestrator.offered.controls.cancel("default", "e", "me", "")
+    assert (await orchestrator.ended()).status is Status.CANCELLED
+    if on_close == "abandon":
+        call.succeed()
+
+    assert (await orchestrator.ended(child)).status is child_status
+
+
+async def test_a_terminated_parent_lets_its_child_be_cancelled(orchestrator: Orchestrator) -> None:
+    child = await family(orchestrator)
+    for link in orchestrator.hosts.links("p").values():
+        link.on_cancel = lambda call: call.fail(failure_of(Cancelled(call.path)))
+
+    await orchestrator.offered.controls.terminate("default", "e", "me", "")
+
+    assert (await orchestrator.ended(child)).status is Status.CANCELLED
+
+
+KEYED = f"""
+name: keyed
+concurrency: {{key: "${{input.tenant}}", on_conflict: RULE}}
+steps: [{{id: x, {CALL}}}]
+"""
+
+
+async def keyed(orchestrator: Orchestrator, rule: str, *ids: str) -> None:
+    for execution_id in ids:
+        await orchestrator.start(KEYED.replace("RULE", rule), {"tenant": "t"}, execution_id=execution_id)
+
+
+async def test_executions_with_one_key_run_one_after_the_other(orchestrator: Orchestrator) -> None:
+    await keyed(orchestrator, "queue", "a", "b", "c")
+    await orchestrator.start(KEYED.replace("RULE", "queue"), {"tenant": "other"}, execution_id="other")
+
+    async def seen() -> list[str]:
+        return [call.invocation.execution_id for call in orchestrator.hosts.calls]
+
+    await orchestrator.hosts.call("x", execution_id="other")
+    assert await seen() == ["a", "other"]
+    explained = await orchestrator.executions.explain("default", "c")
+    assert (explained.status, explained.hindrances[0].reason) == (Status.QUEUED, "QUEUED")
+    assert explained.hindrances[0].message.startswith("2 executions")
+    for execution_id in ("a", "b", "c"):
+        await orchestrator.hosts.answer("x", execution_id=execution_id)
+        assert (await orchestrator.ended(execution_id)).status is Status.SUCCEEDED
+
+    assert orchestrator.engine.effects.places.leaked() == 0
+
+
+async def test_places_survive_a_crash_and_cannot_leak(database: Database, hosts: ScriptedHosts) -> None:
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await keyed(first, "queue", "a", "b")
+
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    second.engine.effects.places.load(await second.store.slots())
+    await keyed(second, "queue", "c")
+    await second.recovery.run()
+    assert {call.invocation.execution_id for call in hosts.calls} == {"a"}
+    await hosts.answer("x", attempt=2, execution_id="a")
+    await hosts.answer("x", execution_id="b")
+    await hosts.answer("x", execution_id="c")
+
+    assert (await second.ended("c")).status is Status.SUCCEEDED
+    assert await second.store.slots() == []
+
+
+async def test_the_newest_may_take_the_place_of_the_oldest(orchestrator: Orchestrator) -> None:
+    for link in orchestrator.hosts.links("p").values():
+        link.on_cancel = lambda call: call.fail(failure_of(Cancelled(call.path)))
+    await keyed(orchestrator, "cancel_in_progress", "a")
+    await orchestrator.hosts.call("x", execution_id="a")
+    await keyed(orchestrator, "cancel_in_progress", "b")
+
+    assert (await orchestrator.ended("a")).status is Status.CANCELLED
+    await orchestrator.hosts.answer("x", execution_id="b")
+
+    assert (await orchestrator.ended("b")).status is Status.SUCCEEDED
+
+
+async def test_the_newest_may_be_the_one_that_gives_way(orchestrator: Orchestrator) -> None:
+    await keyed(orchestrator, "cancel_newest", "a", "b")
+
+    refused = await orchestrator.ended("b")
+    assert refused.status is Status.CANCELLED
+    assert refused.failure is not None
+    assert refused.failure.reason == "CONCURRENCY_EXCEEDED"
+    await orchestrator.hosts.answer("x", execution_id="a")
+    assert (await orchestrator.ended("a")).status is Status.SUCCEEDED
+
+
+CACHED = f"""
+name: cached
+steps: [{{id: x, {CALL}, input: "${{input}}", cache: {{ttl: 1h}}}}]
+output: "${{steps.x.output}}"
+"""
+
+
+async def test_a_kept_result_is_given_without_a_call_while_its_version_serves(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(CACHED, {"n": 1}, execution_id="first")
+    await orchestrator.hosts.answer("x", [1])
+    await orchestrator.ended("first")
+    facts = [event.fact for event in await orchestrator.history("first")]
+    key = next(fact.cache_key for fact in facts if isinstance(fact, e.AttemptStarted))
+    async with asyncio.timeout(PATIENCE):
+        while await orchestrator.store.cached(bytes.fromhex(key), 1) is None:
+            await asyncio.sleep(0)
+
+    await orchestrator.start(CACHED, {"n": 1}, execution_id="second")
+    again = await orchestrator.ended("second")
+    assert again.output == Payload(b"[1]")
+    assert again.steps["x"].dispatch is not None
+    assert again.steps["x"].dispatch.cached
+    orchestrator.hosts.show("p", endpoint("i-1", plugin_version="2.0.0"))
+    await orchestrator.start(CACHED, {"n": 1}, execution_id="third")
+    await orchestrator.hosts.answer("x", [2], execution_id="third")
+
+    assert (await orchestrator.ended("third")).output == Payload(b"[2]")
+    assert len(orchestrator.hosts.calls) == 2
+
+
+async def exported(orchestrator: Orchestrator) -> bytes:
+    return b"".join([piece async for piece in orchestrator.offered.archives.export("default", "e")])
+
+
+async def test_an_ended_execution_arrives_elsewhere_as_it_was(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(CHILD, {"n": 1})
+    await orchestrator.hosts.answer("x", "y" * 400_000)
+    before = await orchestrator.ended()
+
+    after = await orchestrator.offered.archives.take_over("elsewhere", "", await exported(orchestrator))
+
+    assert after.output == before.output
+    row = await orchestrator.executions.row("elsewhere", "e")
+    assert await orchestrator.store.events(row.key, 1, 100) == await orchestrator.history()
+    assert len(orchestrator.hosts.calls) == 1
+
+
+async def test_an_open_execution_arrives_paused_and_can_go_on(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(CHILD, {"n": 1})
+    await orchestrator.hosts.call("x")
+
+    after = await orchestrator.offered.archives.take_over("default", "copy", await exported(orchestrator))
+    assert after.status is Status.PAUSED
+    await orchestrator.offered.controls.resume("default", "copy", "", "me")
+    await orchestrator.hosts.answer("x", [5], attempt=2, execution_id="copy")
+
+    assert (await orchestrator.ended("copy")).output == Payload(b"[5]")
+
+
+async def test_a_damaged_file_is_refused(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(CHILD, {"n": 1})
+    await orchestrator.hosts.answer("x")
+    await orchestrator.ended()
+    data = bytearray(await exported(orchestrator))
+    data[len(data) // 2] ^= 1
+
+    with pytest.raises(DataCorrupted):
+        await orchestrator.offered.archives.take_over("default", "copy", bytes(data))
+
+
+async def test_nothing_has_to_be_saved_by_the_sweep(orchestrator: Orchestrator) -> None:
+    await family(orchestrator)
+    await keyed(orchestrator, "queue", "a", "b")
+    sweep: Sweep = orchestrator.offered.sweep
+
+    await sweep.run()
+
+    assert (sweep.saved, sweep.leaked, sweep.suspended) == (0, 0, 0)
+
+
+async def test_progress_of_a_running_attempt_is_seen_and_counts(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(f"name: w\nsteps:\n  - {{id: a, {CALL}}}\n  - {{id: b, {CALL}}}")
+    await orchestrator.hosts.answer("a")
+    (await orchestrator.hosts.call("b")).progress(0.5, "half")
+
+    view = orchestrator.executions.view(await orchestrator.executions.get("default", "e"))
+
+    assert view.said == {"b": (0.5, "half")}
+    assert view.progress == pytest.approx(0.75)
+    assert view.expected_end > 0
+    explained = await orchestrator.executions.explain("default", "e")
+    assert "50% done: half" in explained.hindrances[0].message
