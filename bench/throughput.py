@@ -1,7 +1,10 @@
 """
-Durable, traced executions of three no-op steps, so many in flight: executions/s, steps/s, CPU per step and process.
+Durable, traced executions of no-op steps, so many in flight: executions/s, steps/s, CPU per step and process.
 
-Usage: python -m bench.throughput [--in-flight 64] [--executions 3000]
+seq3 is three calls one after the other; fan10 is one call, ten at once, and one that joins them. With --bulk, that many
+executions are started by one call of StartExecutions.
+
+Usage: python -m bench.throughput [--shape seq3|fan10] [--in-flight 64] [--executions 3000] [--bulk 1]
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,45 +29,64 @@ from forgemesh.api.payload.v1.payload_pb2 import Payload
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
 
-STEPS = 3
+STEPS = {"seq3": 3, "fan10": 12}
 HERE = Path(__file__).parent
 INPUT = Payload(
     data=b'{"value": {"order": "20261123-000001", "amount": 129.95, "currency": "EUR", "note": "' + b"x" * 100 + b'"}}'
 )
+WARM_UP = 300
 
 
-async def run_executions(stub: OrchestratorServiceAsyncStub, count: int, in_flight: int) -> list[float]:
-    """Start `count` executions, at most `in_flight` at a time, each awaited to its end; seconds of each."""
+@dataclass(frozen=True)
+class Load:
+    """What is run: `count` executions of a workflow, `in_flight` at a time, `bulk` of them by one call."""
+
+    shape: str
+    count: int
+    in_flight: int
+    bulk: int
+
+
+async def run_executions(stub: OrchestratorServiceAsyncStub, load: Load) -> list[float]:
+    """Start the executions and await the end of each; seconds that each call took."""
     taken: list[float] = []
-    tickets = iter(range(count))
+    tickets = iter(range(max(1, load.count // load.bulk)))
+    one = pb.StartExecutionRequest(workflow=f"bench-{load.shape}", input=INPUT, wait_millis=60_000)
+    many = pb.StartExecutionsRequest(requests=[one] * load.bulk)
 
     async def worker() -> None:
         for _ in tickets:
             began = time.perf_counter()
-            request = pb.StartExecutionRequest(workflow="bench-seq3", input=INPUT, wait_millis=60_000)
-            response = await stub.StartExecution(request)
-            if response.execution.status != execution_pb2.EXECUTION_STATUS_SUCCEEDED:
-                raise SystemExit(f"an execution did not succeed: {response.execution}")
+            if load.bulk == 1:
+                answers = [await stub.StartExecution(one)]
+            else:
+                answers = [result.started for result in (await stub.StartExecutions(many)).results]
+            for answer in answers:
+                if answer.execution.status != execution_pb2.EXECUTION_STATUS_SUCCEEDED:
+                    raise SystemExit(f"an execution did not succeed: {answer.execution}")
             taken.append(time.perf_counter() - began)
 
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
+    await asyncio.gather(*(worker() for _ in range(max(1, load.in_flight // load.bulk))))
     return taken
 
 
-async def measure(mesh: Mesh, count: int, in_flight: int) -> None:
+async def measure(mesh: Mesh, load: Load) -> None:
     """Warm up, run, print."""
     async with grpc.aio.insecure_channel(mesh.address) as channel:
         stub: OrchestratorServiceAsyncStub = OrchestratorServiceStub(channel)
-        source = (HERE / "noop" / "seq3.yaml").read_text()
+        source = (HERE / "noop" / f"{load.shape}.yaml").read_text()
         await stub.RegisterDefinition(pb.RegisterDefinitionRequest(source=source))
-        await run_executions(stub, 300, in_flight)
+        await run_executions(stub, Load(load.shape, WARM_UP, load.in_flight, load.bulk))
         before, began = mesh.cpu_seconds(), time.perf_counter()
-        taken = sorted(await run_executions(stub, count, in_flight))
+        taken = sorted(await run_executions(stub, load))
         seconds, after = time.perf_counter() - began, mesh.cpu_seconds()
-    steps = count * STEPS
-    print(f"{count} executions of {STEPS} no-op steps, {in_flight} in flight; every commit synced, every span recorded")
+    count = len(taken) * load.bulk
+    steps = count * STEPS[load.shape]
+    started = f", {load.bulk} started by one call" if load.bulk > 1 else ""
+    print(f"{count} executions of {load.shape} ({STEPS[load.shape]} no-op steps), {load.in_flight} in flight{started};")
+    print("every commit synced, every span recorded")
     print(f"  {count / seconds:8.0f} executions/s   {steps / seconds:8.0f} steps/s")
-    print(f"  {statistics.median(taken) * 1e3:8.1f} ms p50        {taken[int(count * 0.99)] * 1e3:8.1f} ms p99")
+    print(f"  {statistics.median(taken) * 1e3:8.1f} ms p50        {taken[int(len(taken) * 0.99)] * 1e3:8.1f} ms p99")
     print("  CPU per step:")
     spent = {name: (after[name] - before[name]) / steps * 1e6 for name in before}
     for name, micros in sorted(spent.items(), key=lambda item: -item[1]):
@@ -80,13 +103,15 @@ def print_batches(mesh: Mesh) -> None:
 
 def main() -> None:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=STEPS, default="seq3")
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--executions", type=int, default=3000)
+    parser.add_argument("--bulk", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as directory:
         with running_mesh(HERE / "noop" / "forgemesh.toml", Path(directory)) as mesh:
-            uvloop.run(measure(mesh, given.executions, given.in_flight))
+            uvloop.run(measure(mesh, Load(given.shape, given.executions, given.in_flight, given.bulk)))
         print_batches(mesh)
 
 
