@@ -66,10 +66,11 @@ def say_started(execution: ExecutionHandle, terminal: Terminal) -> None:
 
 def problem_of_failure(failed: ExecutionFailed) -> Problem:
     """How an execution ended that did not end well, with the command that shows where it came from."""
+    place = f" at {failed.step_path}" if failed.step_path else ""
     left = [f"not undone: {', '.join(failed.left_to_do)}"] if failed.left_to_do else []
     return Problem(
         ExitCode.FAILED,
-        f"execution {failed.execution_id} {failed.how}",
+        f"execution {failed.execution_id} {failed.how}{place}",
         reason=failed.reason,
         code=failed.code.name,
         details=[f"{failed.reason}: {failed.message}", *left],

@@ -52,7 +52,7 @@ class Progress:
 
     def take(self, event: ExecutionEvent) -> Line | None:
         """The next event in order; a line if people want to know."""
-        told = _TELLERS.get(event.WhichOneof("kind") or "")
+        told = TELLERS.get(event.WhichOneof("kind") or "")
         return told(self, event) if told else None
 
     def open_steps(self) -> list[str]:
@@ -223,7 +223,7 @@ class Progress:
         return duration(event.unix_nano - self._open.pop(event.step_path, event.unix_nano))
 
 
-_TELLERS = {
+TELLERS = {
     "execution_started": Progress._started,
     "execution_admitted": Progress._admitted,
     "execution_succeeded": Progress._succeeded,
