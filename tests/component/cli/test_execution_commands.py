@@ -13,7 +13,8 @@ from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.selection import Filters, Selection
 from forgemesh.client import Status
-from forgemesh.faults.workflow import ExecutionNotFound, ExecutionState
+from forgemesh.faults.control import ExecutionState
+from forgemesh.faults.workflow import ExecutionNotFound
 from tests.component.cli.typed import Typed
 from tests.component.client.script import RUNNING, SUCCEEDED, Script
 

@@ -22,8 +22,9 @@ from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.faults import Fault, Violation
+from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import DefinitionInvalid, DefinitionNotFound, ExecutionNotFound, ExecutionState
+from forgemesh.faults.workflow import DefinitionInvalid, DefinitionNotFound, ExecutionNotFound
 
 SERVICE = "forgemesh.api.orchestrator.v1.OrchestratorService"
 RUNNING = ExecutionStatus.EXECUTION_STATUS_RUNNING

@@ -15,8 +15,9 @@ from forgemesh.client import (
     Status,
 )
 from forgemesh.client.archive import PIECE
+from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionNotFound, ExecutionState
+from forgemesh.faults.workflow import ExecutionNotFound
 from tests.component.client.script import PAUSED, RUNNING, Script
 
 JSON = "application/json"

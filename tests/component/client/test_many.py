@@ -25,7 +25,8 @@ from forgemesh.client import (
 )
 from forgemesh.client.failure import refusal
 from forgemesh.faults import ForeignFault
-from forgemesh.faults.workflow import DefinitionNotFound, ExecutionState
+from forgemesh.faults.control import ExecutionState
+from forgemesh.faults.workflow import DefinitionNotFound
 from tests.component.client.script import FAILED, RUNNING, Script
 
 
