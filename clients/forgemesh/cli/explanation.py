@@ -22,6 +22,18 @@ _WORDS = {
     "CIRCUIT_OPEN": "BLOCKED: circuit open",
     "ALL_FULL": "BLOCKED: all instances are full",
     "PROCESS_FULL": "BLOCKED: the orchestrator is full",
+    "RUNNING": "runs",
+    "BACKOFF": "waits for its next attempt",
+    "TIMER": "waits for a moment",
+    "SIGNAL": "waits for a signal",
+    "CHILD": "waits for an execution",
+    "INCIDENT": "waits for a person",
+    "IN_DOUBT": "may have taken effect, waits for a person",
+    "PAUSED": "",
+    "QUEUED": "waits for a place under its concurrency key",
+    "CONCURRENCY": "waits for its turn",
+    "SUSPENDED": "suspended",
+    "STOPPING": "is ending",
 }
 _REMEDIES = {
     "NOT_REGISTERED": "forgemesh plugin list",
@@ -78,16 +90,17 @@ def hindrances(answer: ExplainExecutionResponse, execution_id: str, now: int) ->
 def _why(hindrance: Hindrance) -> str:
     """The reason and its cause, without the advice."""
     causes = [part for part in hindrance.message.split("; ") if not _COMMAND.search(part)]
-    where = f"on {hindrance.instance_id}" if hindrance.instance_id else ""
-    words = _WORDS.get(hindrance.reason, hindrance.reason.replace("_", " "))
-    return ", ".join(part for part in (words, where, cut("; ".join(causes))) if part)
+    where = f" on {hindrance.instance_id}" if hindrance.instance_id else ""
+    words = _WORDS.get(hindrance.reason, hindrance.reason.lower().replace("_", " "))
+    return ": ".join(part for part in (words + where, cut("; ".join(causes))) if part)
 
 
 def _goes_on(hindrance: Hindrance, now: int) -> str:
-    if hindrance.HasField("until"):
-        return ahead(hindrance.until, now)
+    until = ahead(hindrance.until, now) if hindrance.HasField("until") else ""
     if hindrance.reason == "SIGNAL":
-        return "when it comes"
+        return f"when it comes, or {until}" if until else "when it comes"
+    if until:
+        return until
     return "when you say so" if hindrance.reason in _PEOPLE else "by itself"
 
 

@@ -95,7 +95,7 @@ class Progress:
     def _pause_requested(self, event: ExecutionEvent) -> Line:
         asked = event.pause_requested
         runs = "what runs is taken back" if asked.interrupt else "what runs comes to its end"
-        return Line("⏸", "", "", f"pausing, {runs}{_whom(asked.by, asked.reason)}", "yellow")
+        return Line("⏸", "", "", joined((f"asked to pause{_whom(asked.by, asked.reason)}", runs)), "yellow")
 
     def _paused(self, event: ExecutionEvent) -> Line:
         return Line("⏸", "", "", "paused until somebody resumes it", "yellow")

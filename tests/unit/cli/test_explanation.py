@@ -22,7 +22,7 @@ def test_a_step_behind_an_open_circuit_says_when_it_goes_on() -> None:
         until=Timestamp(seconds=NOW + 12),
     ) == (
         "resize",
-        "BLOCKED: circuit open, the circuits of all 2 instances are open",
+        "BLOCKED: circuit open: the circuits of all 2 instances are open",
         "12 s ago",
         "in 12 s",
         "nothing",
@@ -36,7 +36,13 @@ def test_the_advice_of_the_mesh_is_the_command_and_not_the_cause() -> None:
         message="send it with `forgemesh execution signal x1 approved`",
     )
 
-    assert told == ("approve", "SIGNAL", "12 s ago", "when it comes", "forgemesh execution signal x1 approved")
+    assert told == (
+        "approve",
+        "waits for a signal",
+        "12 s ago",
+        "when it comes",
+        "forgemesh execution signal x1 approved",
+    )
 
 
 def test_a_pause_says_who_asked_for_it() -> None:
@@ -44,7 +50,7 @@ def test_a_pause_says_who_asked_for_it() -> None:
 
     assert told == (
         "-",
-        "PAUSED, paused by ana: bank down",
+        "paused by ana: bank down",
         "12 s ago",
         "when you say so",
         "forgemesh execution resume x1",
@@ -54,14 +60,14 @@ def test_a_pause_says_who_asked_for_it() -> None:
 def test_an_incident_names_the_step_to_decide_about() -> None:
     told = row(step_path="charge", reason="IN_DOUBT", message="the host was lost; decide with `forgemesh execution x`")
 
-    assert told[1] == "IN DOUBT, the host was lost"
+    assert told[1] == "may have taken effect, waits for a person: the host was lost"
     assert told[3:] == ("when you say so", "forgemesh execution resolve x1 charge --action retry|complete|fail")
 
 
 def test_what_runs_says_where() -> None:
     told = row(step_path="resize", reason="RUNNING", message="1 s so far", instance_id="resize-1")
 
-    assert told[1:] == ("RUNNING, on resize-1, 1 s so far", "12 s ago", "by itself", "nothing")
+    assert told[1:] == ("runs on resize-1: 1 s so far", "12 s ago", "by itself", "nothing")
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,7 @@ def test_every_reason_has_something_to_do_about_it(reason: str, remedy: str) -> 
 
 def test_what_is_due_already_goes_on_now() -> None:
     assert row(reason="BACKOFF", until=Timestamp(seconds=NOW - 1))[3] == "now"
+
+
+def test_a_signal_that_is_not_waited_for_for_ever_says_until_when() -> None:
+    assert row(reason="SIGNAL", until=Timestamp(seconds=NOW + 60))[3] == "when it comes, or in 60 s"

@@ -144,7 +144,7 @@ def test_a_pause_says_who_asked_and_why_and_ends_with_a_resumption() -> None:
         at(1, execution_paused=pb.ExecutionPaused()),
         at(2, execution_resumed=pb.ExecutionResumed(by="ben")),
     ) == [
-        "⏸ pausing, what runs is taken back by ana: bank down",
+        "⏸ asked to pause by ana: bank down · what runs is taken back",
         "⏸ paused until somebody resumes it",
         "▸ resumed by ben",
     ]
