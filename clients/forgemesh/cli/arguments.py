@@ -11,17 +11,17 @@ import msgspec
 
 from forgemesh.cli.problem import usage
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
 
 
 def seconds(text: str | None, option: str) -> float | None:
-    """A duration such as 500ms, 30s, 2m, 1h or a bare number of seconds."""
+    """A duration such as 500ms, 30s, 2m, 1h, 7d or a bare number of seconds."""
     if text is None:
         return None
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise usage(f"{option} {text!r} is not a duration", hint="write it like 500ms, 30s, 2m or 1h")
+        raise usage(f"{option} {text!r} is not a duration", hint="write it like 500ms, 30s, 2m, 1h or 7d")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -80,11 +80,18 @@ def source_of(target: str) -> str | None:
     path = Path(target)
     if not path.is_file() and "/" not in target and path.suffix not in (".yaml", ".yml", ".json"):
         return None
+    return _text(path, hint="forgemesh run takes a file or a workflow's name")
+
+
+def definition_file(file: str) -> str:
+    """The text of a definition; "-" is stdin."""
+    return sys.stdin.read() if file == "-" else _text(Path(file))
+
+
+def _text(path: Path, hint: str = "") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise usage(
-            f"cannot read {target}: {error.strerror}", hint="forgemesh run takes a file or a workflow's name"
-        ) from error
+        raise usage(f"cannot read {path}: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
-        raise usage(f"{target} is no text file: it is not UTF-8 at byte {error.start}") from error
+        raise usage(f"{path} is no text file: it is not UTF-8 at byte {error.start}") from error

@@ -55,15 +55,25 @@ def show_result(result: Any, terminal: Terminal) -> None:
     terminal.data(text.decode())
 
 
+def say_started(execution: ExecutionHandle, terminal: Terminal) -> None:
+    """Its id as data, and how to follow it."""
+    if terminal.json:
+        terminal.value({"execution_id": execution.id, "trace_id": execution.trace_id})
+        return
+    terminal.data(execution.id)
+    terminal.talk(f"started; see it with: forgemesh execution watch {execution.id}")
+
+
 def problem_of_failure(failed: ExecutionFailed) -> Problem:
-    """An execution's failure, with the command that shows where it came from."""
+    """How an execution ended that did not end well, with the command that shows where it came from."""
     place = f" at {failed.step_path}" if failed.step_path else ""
+    left = [f"not undone: {', '.join(failed.left_to_do)}"] if failed.left_to_do else []
     return Problem(
         ExitCode.FAILED,
-        f"execution {failed.execution_id} failed{place}",
+        f"execution {failed.execution_id} {failed.how}{place}",
         reason=failed.reason,
         code=failed.code.name,
-        details=[f"{failed.reason}: {failed.message}"],
+        details=[f"{failed.reason}: {failed.message}", *left],
         hint=_trace_command(failed.execution_id),
     )
 

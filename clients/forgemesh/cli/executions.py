@@ -1,98 +1,82 @@
-"""`forgemesh execution list|show|watch`, and how people name an execution."""
+"""`forgemesh execution list|watch`."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus, Step, StepStatus
+from cyclopts import Parameter
+
 from forgemesh.cli.arguments import seconds
-from forgemesh.cli.attendance import attend, show_result
+from forgemesh.cli.attendance import attend
 from forgemesh.cli.command_line import Given
+from forgemesh.cli.moment import moment
 from forgemesh.cli.problem import usage
-from forgemesh.cli.progress import duration, short
-from forgemesh.cli.table import Table, printable, word
+from forgemesh.cli.progress import duration
+from forgemesh.cli.selection import UNFILTERED, Filters, find_execution
+from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_values
-from forgemesh.client import Client, ExecutionHandle
-from forgemesh.client.execution_filter import ExecutionFilter
-from forgemesh.client.payload import decoded
-from forgemesh.client.status import Status
-from forgemesh.faults.workflow import ExecutionNotFound
+from forgemesh.client import Client, Status
+from forgemesh.client.execution_filter import Order
 
 if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from forgemesh.api.orchestrator.v1.execution_pb2 import Execution
 
-
-LAST = "@last"
-_SEARCHED = 5000
-_SHOWN_MATCHES = 5
+_ORDERS: dict[str, Order] = {
+    "newest": "started_descending",
+    "oldest": "started_ascending",
+    "ended-last": "ended_descending",
+    "ended-first": "ended_ascending",
+}
 
 
 async def list_(
     *,
-    workflow: str = "",
-    status: Literal["running", "succeeded", "failed"] | None = None,
+    filters: Filters = UNFILTERED,
+    order: Annotated[Literal["newest", "oldest", "ended-last", "ended-first"], Parameter(negative=())] = "newest",
     limit: int = 20,
     line: Given,
 ) -> None:
     """
     List executions, newest first.
 
+    Examples:
+
+        forgemesh execution list --status failed --status timed-out --since 1d
+
+        forgemesh execution list --open --order oldest
+
     Parameters
     ----------
-    workflow
-        Only executions of this workflow.
-    status
-        Only executions that stand there.
+    order
+        Which come first: the newest, the oldest, those that ended last, or those that ended first.
     limit
         At most so many.
     """
     if limit < 1:
         raise usage(f"--limit {limit} lists nothing", hint="take a number from 1")
-    statuses = (Status[status.upper()],) if status else ()
-    wanted = ExecutionFilter(workflows=(workflow,) if workflow else (), statuses=statuses)
+    where = filters.filter(datetime.now(UTC))
     async with Client.connect(line.address) as mesh:
-        found = await mesh.list_executions(wanted, limit=limit, namespace=line.namespace)
+        found = await mesh.list_executions(where, order=_ORDERS[order], limit=limit, namespace=line.namespace)
     if line.terminal.json:
         line.terminal.value(as_values({"executions": found}))
         return
     if not found:
-        line.terminal.talk("no executions; start one with: forgemesh run FILE")
+        none = "no execution fits" if filters.said() else "no executions; start one with: forgemesh run FILE"
+        line.terminal.talk(none)
         return
-    table = Table(("EXECUTION", "WORKFLOW", "VERSION", "STATUS", "STARTED", "TOOK"))
+    table = Table(("EXECUTION", "WORKFLOW", "VERSION", "STATUS", "STARTED", "TOOK", "NOTE"))
     for execution in found:
         table.add(
             execution.execution_id,
             execution.workflow,
             execution.workflow_version,
-            _status(execution),
-            _moment(execution.started_at),
-            _took(execution),
+            Status.of(execution),
+            moment(execution.started_at),
+            took(execution),
+            note(execution),
         )
     line.terminal.table(table)
-
-
-async def show(execution: str, /, *, line: Given) -> None:
-    """
-    Show one execution and its steps.
-
-    Parameters
-    ----------
-    execution
-        Its id, a unique beginning of it, or @last.
-    """
-    async with Client.connect(line.address) as mesh:
-        found = await (await find_execution(mesh, execution, line.namespace)).describe()
-    if line.terminal.json:
-        line.terminal.message(found)
-        return
-    for name, value in _facts(found):
-        line.terminal.data(f"{name:<10} {printable(value)}")
-    line.terminal.data("")
-    line.terminal.table(_steps(found))
-    if found.status == ExecutionStatus.EXECUTION_STATUS_SUCCEEDED:
-        line.terminal.data("")
-        show_result(decoded(found.output), line.terminal)
 
 
 async def watch(
@@ -120,78 +104,16 @@ async def watch(
         await attend(found, line.terminal, wait, events_as_data=line.terminal.json)
 
 
-async def find_execution(mesh: Client, named: str, namespace: str) -> ExecutionHandle:
-    """
-    The execution of this id, the newest one (@last), or the one whose id begins so.
-
-    Raises ExecutionNotFound, or Problem if several ids begin so.
-    """
-    if named == LAST:
-        newest = await mesh.list_executions(limit=1, namespace=namespace)
-        if not newest:
-            raise ExecutionNotFound(LAST)
-        return await mesh.execution(newest[0].execution_id, namespace=namespace)
-    try:
-        return await mesh.execution(named, namespace=namespace)
-    except ExecutionNotFound:
-        listed = await mesh.list_executions(limit=_SEARCHED, namespace=namespace)
-        matches = [one.execution_id for one in listed if one.execution_id.startswith(named)]
-        if not matches:
-            raise
-    if len(matches) > 1:
-        more = ["..."] if len(matches) > _SHOWN_MATCHES else []
-        raise usage(
-            f"{len(matches)} executions begin with {named!r}",
-            *matches[:_SHOWN_MATCHES],
-            *more,
-            hint="write more of the id",
-            reason="AMBIGUOUS_ID",
-        )
-    return await mesh.execution(matches[0], namespace=namespace)
-
-
-def _facts(execution: Execution) -> list[tuple[str, str]]:
-    facts = [
-        ("execution", execution.execution_id),
-        ("workflow", f"{execution.workflow} {execution.workflow_version}"),
-        ("status", _status(execution)),
-        ("started", _moment(execution.started_at)),
-        ("took", _took(execution)),
-        ("trace", execution.trace_id),
-    ]
-    if execution.HasField("failure"):
-        place = f" (at {execution.failure.step_path})" if execution.failure.step_path else ""
-        facts.append(("failure", f"{execution.failure.reason}: {execution.failure.message}{place}"))
-    return facts
-
-
-def _steps(execution: Execution) -> Table:
-    table = Table(("STEP", "KIND", "STATUS", "ATTEMPTS", "INSTANCE", "TOOK", "WHY"))
-    for step in execution.steps:
-        took = (
-            duration(step.ended_at.ToNanoseconds() - step.began_at.ToNanoseconds()) if step.HasField("ended_at") else ""
-        )
-        status = word(StepStatus.Name(step.status), "STEP_STATUS_")
-        table.add(step.step_path, step.kind, status, step.attempts or "", step.instance_id, took, _why(step))
-    return table
-
-
-def _why(step: Step) -> str:
-    if step.blocked_reason:
-        return f"{step.blocked_reason}: {step.blocked_message}" if step.blocked_message else step.blocked_reason
-    return short(step.failure) if step.HasField("failure") else ""
-
-
-def _status(execution: Execution) -> str:
-    return word(ExecutionStatus.Name(execution.status), "EXECUTION_STATUS_")
-
-
-def _took(execution: Execution) -> str:
+def took(execution: Execution) -> str:
+    """From start to end; nothing while it is open."""
     if not execution.HasField("ended_at"):
         return ""
     return duration(execution.ended_at.ToNanoseconds() - execution.started_at.ToNanoseconds())
 
 
-def _moment(stamp: Timestamp) -> str:
-    """Local time, to the second."""
-    return datetime.fromtimestamp(stamp.seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def note(execution: Execution) -> str:
+    """Why it does not run although it is open, as far as it says so itself."""
+    if execution.suspended_reason:
+        return f"suspended: {execution.suspended_reason}"
+    by = f"by {execution.stopped_by}" if execution.stopped_by else ""
+    return ": ".join(part for part in (by, execution.stopped_reason) if part)

@@ -26,15 +26,36 @@ Exit codes:
 
 """ + "\n".join(f"* {int(code)}: {meaning}" for code, meaning in MEANINGS.items())
 
-_GROUPS = {"execution": "See executions.", "plugin": "See plugins.", "trace": "See traces."}
+_GROUPS = {
+    "execution": "See and control executions.",
+    "workflow": "See and register workflows.",
+    "plugin": "See plugins.",
+    "trace": "See traces.",
+}
 _COMMANDS = (
     ("up", "up:up", "Start a mesh on this machine and keep it until Ctrl-C."),
     ("down", "down:down", "Stop the mesh that runs in a data directory."),
     ("status", "status:status", "Show the services and plugin instances of the mesh."),
     ("run", "run:run", "Run a workflow and wait for its result."),
     ("execution list", "executions:list_", "List executions, newest first."),
-    ("execution show", "executions:show", "Show one execution and its steps."),
+    ("execution show", "execution_page:show", "Show one execution and its steps."),
     ("execution watch", "executions:watch", "Follow an execution until it has ended."),
+    ("execution explain", "explanation:explain", "Say why an execution does not move, and when it will."),
+    ("execution pause", "execution_control:pause", "Start nothing new in an execution until it is resumed."),
+    ("execution resume", "execution_control:resume", "Let a paused execution go on."),
+    ("execution cancel", "execution_control:cancel", "Stop an execution and undo what it did."),
+    ("execution terminate", "execution_control:terminate", "End an execution at once; nothing is undone."),
+    ("execution signal", "execution_control:signal", "Send a signal to an execution."),
+    ("execution resolve", "execution_control:resolve", "Decide about a step that waits for a person."),
+    ("execution checkpoints", "forks:checkpoints", "List the points from which an execution can be forked."),
+    ("execution fork", "forks:fork", "Start a new execution from a checkpoint of another one."),
+    ("execution export", "archives:export", "Write an execution to a file that another mesh can import."),
+    ("execution import", "archives:import_", "Take over an execution that another mesh has exported."),
+    ("execution delete", "execution_control:delete", "Forget an execution that has ended."),
+    ("workflow register", "workflows:register", "Register a workflow."),
+    ("workflow validate", "workflows:validate", "Check a workflow and keep nothing."),
+    ("workflow list", "workflows:list_", "List registered workflows."),
+    ("workflow show", "workflows:show", "Print a workflow as it was registered."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),
@@ -48,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    terminal, verbose = Terminal(sys.stdout, sys.stderr, json=_wants_json(given)), _wants_traceback(given)
+    terminal, verbose = Terminal(sys.stdout, sys.stderr, _wants_json(given), sys.stdin), _wants_traceback(given)
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     try:
         return int(_app(terminal, given).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)

@@ -41,11 +41,14 @@ class Problem(Exception):
         lines = [f"error: {self.message}", *(f"  {line}" for line in indented)]
         return "".join(printable(line) + "\n" for line in lines)
 
+    def as_value(self) -> dict[str, str]:
+        """What programs read."""
+        said = "\n".join((self.message, *self.details))
+        return {"code": self.code, "reason": self.reason, "message": said, "hint": self.hint}
+
     def as_json(self) -> str:
         """One line for programs."""
-        said = "\n".join((self.message, *self.details))
-        error = {"code": self.code, "reason": self.reason, "message": said, "hint": self.hint}
-        return json.dumps({"error": error}, ensure_ascii=False) + "\n"
+        return json.dumps({"error": self.as_value()}, ensure_ascii=False) + "\n"
 
 
 def usage(message: str, *details: str, hint: str = "", reason: str = "USAGE") -> Problem:

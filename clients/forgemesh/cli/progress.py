@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forgemesh.cli.table import joined, printable
+from forgemesh.cli.table import joined, printable, word
 from forgemesh.faults.workflow import Cancelled
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 STEP_WIDTH = 36
 TIME_WIDTH = 8
 MESSAGE_WIDTH = 160
+COMPENSATION = ":compensate"
 _NOTICEABLE = 1_000_000
+_PERSON = "waits for a person"
+_DECISIONS = {"retry": "is tried again", "complete": "counts as succeeded", "fail": "counts as failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +42,21 @@ class Progress:
 
     steps: int = 0
     retries: int = 0
+    undone: int = 0
     status: str = "running"
     began: int = 0
     ended: int = 0
     failure: Failure | None = None
     _open: dict[str, int] = field(default_factory=dict)
+    _maps: dict[str, int] = field(default_factory=dict)
 
     def take(self, event: ExecutionEvent) -> Line | None:
         """The next event in order; a line if people want to know."""
-        told = _TELLERS.get(event.WhichOneof("kind") or "")
+        told = TELLERS.get(event.WhichOneof("kind") or "")
         return told(self, event) if told else None
 
     def open_steps(self) -> list[str]:
-        """The calls that are under way, in order of their beginning."""
+        """The calls and waits that are under way, in order of their beginning."""
         return list(self._open)
 
     def summary(self) -> str:
@@ -61,31 +66,79 @@ class Progress:
                 f"{self.status} in {duration(self.ended - self.began)}",
                 counted(self.steps, "step"),
                 counted(self.retries, "retry", "retries") if self.retries else "",
+                f"{self.undone} undone" if self.undone else "",
             )
         )
 
-    def _started(self, event: ExecutionEvent) -> None:
+    def _started(self, event: ExecutionEvent) -> Line | None:
         self.began = event.unix_nano
+        started = event.execution_started
+        if started.queued:
+            return Line("⏸", "", "", f"waits for a place under its concurrency key {started.concurrency_key}", "yellow")
+        if started.origin.forked_from:
+            return Line("⑂", "", "", f"a fork of execution {started.origin.forked_from}", "cyan")
+        return None
+
+    def _admitted(self, event: ExecutionEvent) -> Line:
+        return Line("▸", "", "", "has its place under its concurrency key", "cyan")
 
     def _succeeded(self, event: ExecutionEvent) -> None:
         self.status, self.ended = "succeeded", event.unix_nano
 
     def _failed(self, event: ExecutionEvent) -> None:
-        self.status, self.ended = "failed", event.unix_nano
+        self.status, self.ended = word(event.execution_failed.status or "FAILED", ""), event.unix_nano
         self.failure = event.execution_failed.failure
 
     def _recovered(self, event: ExecutionEvent) -> Line:
         return Line("↻", "", "", "another orchestrator process goes on with it", "yellow")
 
-    def _attempt_started(self, event: ExecutionEvent) -> None:
+    def _pause_requested(self, event: ExecutionEvent) -> Line:
+        asked = event.pause_requested
+        runs = "what runs is taken back" if asked.interrupt else "what runs comes to its end"
+        return Line("⏸", "", "", joined((f"asked to pause{_whom(asked.by, asked.reason)}", runs)), "yellow")
+
+    def _paused(self, event: ExecutionEvent) -> Line:
+        return Line("⏸", "", "", "paused until somebody resumes it", "yellow")
+
+    def _resumed(self, event: ExecutionEvent) -> Line:
+        return Line("▸", "", "", f"resumed{_whom(event.execution_resumed.by)}", "cyan")
+
+    def _cancel_requested(self, event: ExecutionEvent) -> Line:
+        asked = event.cancel_requested
+        return Line("■", "", "", f"cancelled{_whom(asked.by, asked.reason)}", "yellow")
+
+    def _stop_requested(self, event: ExecutionEvent) -> Line:
+        stop = event.stop_requested
+        cause = short(stop.failure) if stop.HasField("failure") else "enough branches have succeeded"
+        return Line("■", event.step_path, "", f"ends early: {cause}", "yellow")
+
+    def _compensation_started(self, event: ExecutionEvent) -> Line:
+        cause = short(event.compensation_started.failure)
+        return Line("↶", "", "", f"what was done is undone: {cause}", "yellow")
+
+    def _signal_received(self, event: ExecutionEvent) -> Line:
+        signal = event.signal_received
+        return Line("✉", "", "", f"signal {signal.name}{_whom(signal.by)}", "cyan")
+
+    def _variables_set(self, event: ExecutionEvent) -> Line:
+        return Line("=", event.step_path, "", f"sets {', '.join(sorted(event.variables_set.values))}", "dim")
+
+    def _attempt_started(self, event: ExecutionEvent) -> Line | None:
         self._open.setdefault(event.step_path, event.unix_nano)
-        self.retries += event.attempt_started.attempt > 1
+        started = event.attempt_started
+        self.retries += started.attempt > 1
+        if started.child_execution_id:
+            return Line("→", event.step_path, "", f"execution {started.child_execution_id}", "cyan")
+        return None
 
     def _attempt_succeeded(self, event: ExecutionEvent) -> Line:
         done = event.attempt_succeeded
-        self.steps += 1
-        note = joined((done.dispatch.instance_id, f"attempt {done.attempt}" if done.attempt > 1 else ""))
-        return Line("✓", event.step_path, self._took(event), note, "green")
+        undone = event.step_path.endswith(COMPENSATION)
+        self.steps += not undone
+        self.undone += undone
+        attempt = f"attempt {done.attempt}" if done.attempt > 1 else ""
+        note = joined((done.dispatch.instance_id, attempt, "kept from before" if done.dispatch.cached else ""))
+        return Line("↶" if undone else "✓", event.step_path, self._took(event), note, "green")
 
     def _attempt_failed(self, event: ExecutionEvent) -> Line:
         tried = event.attempt_failed
@@ -95,11 +148,25 @@ class Progress:
             following = f"next in {duration(pause)}" if pause >= _NOTICEABLE else "next at once"
             note = joined((instance, f"{which}failed: {short(tried.failure)}", following))
             return Line("⟳", event.step_path, "", note, "yellow")
-        self.steps += 1
+        if tried.incident:
+            why = "may have taken effect" if tried.incident == "IN_DOUBT" else "failed"
+            note = joined((instance, f"{which}{why}: {short(tried.failure)}", _PERSON))
+            return Line("!", event.step_path, self._took(event), note, "red")
+        self.steps += not event.step_path.endswith(COMPENSATION)
         if tried.failure.reason == Cancelled.reason:
             return Line("-", event.step_path, self._took(event), joined((instance, "cancelled")), "dim")
         note = joined((instance, f"{which if tried.attempt > 1 else ''}failed: {tried.failure.reason}"))
         return Line("✗", event.step_path, self._took(event), note, "red")
+
+    def _incident_opened(self, event: ExecutionEvent) -> Line:
+        note = joined((short(event.incident_opened.failure), _PERSON))
+        return Line("!", event.step_path, self._took(event), note, "red")
+
+    def _incident_resolved(self, event: ExecutionEvent) -> Line:
+        decided = event.incident_resolved
+        what = _DECISIONS.get(decided.action, decided.action)
+        self.steps += decided.action != "retry"
+        return Line("▸", event.step_path, "", f"{what}{_whom(decided.by, decided.reason)}", "cyan")
 
     def _blocked(self, event: ExecutionEvent) -> Line:
         blocked = event.step_blocked
@@ -109,8 +176,35 @@ class Progress:
     def _unblocked(self, event: ExecutionEvent) -> Line:
         return Line("▸", event.step_path, "", "goes on", "cyan")
 
+    def _wait_started(self, event: ExecutionEvent) -> Line:
+        self._open.setdefault(event.step_path, event.unix_nano)
+        wait = event.wait_started
+        signal = f"for signal {wait.signal}" if wait.signal else ""
+        length = duration(wait.until_unix_nano - event.unix_nano) if wait.until_unix_nano else ""
+        most = f"at most {length}" if wait.signal and length else length
+        return Line("⏲", event.step_path, "", " ".join(part for part in ("waits", signal, most) if part), "cyan")
+
+    def _wait_ended(self, event: ExecutionEvent) -> Line:
+        self.steps += 1
+        note = "the signal has come" if event.wait_ended.signal_sequence else ""
+        return Line("✓", event.step_path, self._took(event), note, "green")
+
     def _group_started(self, event: ExecutionEvent) -> Line:
-        return Line("→", event.step_path, "", ", ".join(event.group_started.branches), "cyan")
+        group = event.group_started
+        if not group.HasField("items"):
+            return Line("→", event.step_path, "", ", ".join(group.branches), "cyan")
+        self._maps[event.step_path] = event.unix_nano
+        return Line("→", event.step_path, "", counted(group.count, "item"), "cyan")
+
+    def _group_succeeded(self, event: ExecutionEvent) -> Line | None:
+        """The end of a map only: in other groups it follows from that of the branches."""
+        began = self._maps.pop(event.step_path, None)
+        if began is None:
+            return None
+        return Line("✓", event.step_path, duration(event.unix_nano - began), "all items", "green")
+
+    def _result_taken(self, event: ExecutionEvent) -> Line:
+        return Line("=", event.step_path, "", "taken over from the origin", "dim")
 
     def _step_failed(self, event: ExecutionEvent) -> Line | None:
         known = self._open.pop(event.step_path, None) is not None
@@ -118,6 +212,7 @@ class Progress:
         return Line("✗", event.step_path, "", short(event.step_failed.failure), "red")
 
     def _skipped(self, event: ExecutionEvent) -> Line:
+        self._open.pop(event.step_path, None)
         return Line("-", event.step_path, "", f"skipped: {event.step_skipped.reason}", "dim")
 
     def _cancelled(self, event: ExecutionEvent) -> Line:
@@ -128,21 +223,42 @@ class Progress:
         return duration(event.unix_nano - self._open.pop(event.step_path, event.unix_nano))
 
 
-_TELLERS = {
+TELLERS = {
     "execution_started": Progress._started,
+    "execution_admitted": Progress._admitted,
     "execution_succeeded": Progress._succeeded,
     "execution_failed": Progress._failed,
     "execution_recovered": Progress._recovered,
+    "pause_requested": Progress._pause_requested,
+    "execution_paused": Progress._paused,
+    "execution_resumed": Progress._resumed,
+    "cancel_requested": Progress._cancel_requested,
+    "stop_requested": Progress._stop_requested,
+    "compensation_started": Progress._compensation_started,
+    "signal_received": Progress._signal_received,
+    "variables_set": Progress._variables_set,
     "attempt_started": Progress._attempt_started,
     "attempt_succeeded": Progress._attempt_succeeded,
     "attempt_failed": Progress._attempt_failed,
+    "incident_opened": Progress._incident_opened,
+    "incident_resolved": Progress._incident_resolved,
     "step_blocked": Progress._blocked,
     "step_unblocked": Progress._unblocked,
+    "wait_started": Progress._wait_started,
+    "wait_ended": Progress._wait_ended,
     "group_started": Progress._group_started,
+    "group_succeeded": Progress._group_succeeded,
+    "result_taken": Progress._result_taken,
     "step_failed": Progress._step_failed,
     "step_skipped": Progress._skipped,
     "step_cancelled": Progress._cancelled,
 }
+"""Every kind of event has one."""
+
+
+def _whom(by: str, reason: str = "") -> str:
+    """By whom and why, as the end of a sentence."""
+    return (f" by {by}" if by else "") + (f": {cut(reason)}" if reason else "")
 
 
 def duration(nanoseconds: int) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from forgemesh.cli.arguments import input_of, seconds, source_of
-from forgemesh.cli.attendance import attend
+from forgemesh.cli.attendance import attend, say_started
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.problem import Problem
-from forgemesh.client import Client, ExecutionHandle
+from forgemesh.client import Client
+from forgemesh.client.start import IdConflict, IdReuse
 from forgemesh.client.tracing import run_span
 
-if TYPE_CHECKING:
-    from forgemesh.cli.terminal import Terminal
+_REUSE: dict[str, IdReuse] = {
+    "never": "reject_duplicate",
+    "ended": "allow_duplicate",
+    "failed": "allow_duplicate_failed_only",
+}
+_CONFLICT: dict[str, IdConflict] = {"refuse": "fail", "use": "use_existing", "terminate": "terminate_existing"}
 
 
 async def run(
@@ -28,6 +33,10 @@ async def run(
     workflow_version: str | None = None,
     execution_id: str | None = None,
     request_id: str | None = None,
+    id_reuse: Literal["never", "ended", "failed"] = "never",
+    id_conflict: Literal["refuse", "use", "terminate"] = "refuse",
+    priority: int = 0,
+    paused: Annotated[bool, switch()] = False,
     line: Given,
 ) -> None:
     """
@@ -59,6 +68,14 @@ async def run(
         The execution's id; made up if not given.
     request_id
         Names this request: repeating it gives the same execution and starts nothing.
+    id_reuse
+        When the id of another execution may be used again: never, once it has ended, or once it has ended badly.
+    id_conflict
+        What to do if an execution of this id is open: refuse, use it, or terminate it and start anew.
+    priority
+        From -1000 to 1000; higher goes first where executions compete for an instance.
+    paused
+        Start it paused: nothing of it runs until it is resumed.
     """
     source, value, wait = source_of(target), input_of(pairs, file), seconds(timeout, "--timeout")
     async with Client.connect(line.address) as mesh:
@@ -75,11 +92,15 @@ async def run(
                 request_id=request_id,
                 version=workflow_version,
                 namespace=line.namespace,
+                id_reuse=_REUSE[id_reuse],
+                id_conflict=_CONFLICT[id_conflict],
+                priority=priority,
+                paused=paused,
                 traceparent=span.traceparent,
             )
             span.started(execution.id, execution.trace_id)
             if detach:
-                _say_started(execution, line.terminal)
+                say_started(execution, line.terminal)
                 return
             line.terminal.talk(f"▶ {name} {execution.id}  trace {execution.trace_id}")
             try:
@@ -87,11 +108,3 @@ async def run(
             except Problem as problem:
                 span.failed(problem.reason, problem.message)
                 raise
-
-
-def _say_started(execution: ExecutionHandle, terminal: Terminal) -> None:
-    if terminal.json:
-        terminal.value({"execution_id": execution.id, "trace_id": execution.trace_id})
-        return
-    terminal.data(execution.id)
-    terminal.talk(f"started; see it with: forgemesh execution watch {execution.id}")

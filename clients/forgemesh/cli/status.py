@@ -16,7 +16,7 @@ from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots
-from forgemesh.cli.table import Table, word
+from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
 from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
 from forgemesh.client.peer import Peer
@@ -40,12 +40,13 @@ async def status(*, line: Given) -> int:
     async with Client.connect(line.address) as mesh:
         facts = _facts_of(mesh.address)
         addresses = await _addresses(mesh, facts)
+        engine = await _engine(mesh)
     services = await asyncio.gather(*(_service(name, addresses[name], facts) for name in _sorted(addresses)))
     instances = await _instances(addresses, line.terminal)
     if line.terminal.json:
-        line.terminal.value({"services": services, "instances": instances})
+        line.terminal.value({"services": services, "instances": instances, "orchestrator": engine})
     else:
-        _show(services, instances, line.terminal)
+        _show(services, instances, engine, line.terminal)
     serves = all(row["health"] == "SERVING" for row in (*services, *instances))
     return ExitCode.OK if serves else ExitCode.FAILED
 
@@ -65,6 +66,38 @@ async def _addresses(mesh: Client, facts: MeshFacts | None) -> dict[str, str]:
         if facts is None:
             raise
         return {name: service.address for name, service in facts.services.items()}
+
+
+async def _engine(mesh: Client) -> dict[str, Any]:
+    """How the orchestrator does; nothing while it is away."""
+    try:
+        found = await mesh.orchestrator()
+    except Fault:
+        return {}
+    return {
+        "orchestrator_id": found.orchestrator_id,
+        "epoch": found.epoch,
+        "running": found.running,
+        "suspended": found.suspended,
+        "saved_by_sweep": found.saved_by_sweep,
+        "leaked_slots": found.leaked_slots,
+        "store_trouble": found.store_trouble,
+    }
+
+
+def orchestrator_note(engine: dict[str, Any]) -> str:
+    """What there is to say about the orchestrator beside its health."""
+    if not engine:
+        return ""
+    return joined(
+        (
+            f"{engine['running']} running",
+            f"{engine['suspended']} suspended",
+            f"{engine['saved_by_sweep']} saved by sweep",
+            f"{engine['leaked_slots']} leaked slots" if engine["leaked_slots"] else "",
+            f"store: {engine['store_trouble']}" if engine["store_trouble"] else "",
+        )
+    )
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
@@ -127,10 +160,13 @@ async def _or_nothing(
         return []
 
 
-def _show(services: list[dict[str, Any]], instances: list[dict[str, Any]], terminal: Terminal) -> None:
-    table = Table(("SERVICE", "ADDRESS", "HEALTH", "PID"))
+def _show(
+    services: list[dict[str, Any]], instances: list[dict[str, Any]], engine: dict[str, Any], terminal: Terminal
+) -> None:
+    table = Table(("SERVICE", "ADDRESS", "HEALTH", "PID", "EXECUTIONS"))
     for row in services:
-        table.add(row["service"], row["address"], word(row["health"], ""), row["pid"] or "")
+        note = orchestrator_note(engine) if row["service"] == "orchestrator" else ""
+        table.add(row["service"], row["address"], word(row["health"], ""), row["pid"] or "", note)
     terminal.table(table)
     if not instances:
         return

@@ -23,6 +23,21 @@ STYLES = {
     "not serving": _BAD,
     "unreachable": _BAD,
     "failed": _BAD,
+    "done": _GOOD,
+    "refused": _BAD,
+    "queued": _BUSY,
+    "pausing": _BUSY,
+    "paused": _BUSY,
+    "cancelling": _BUSY,
+    "compensating": _BUSY,
+    "cancelled": _BAD,
+    "terminated": _BAD,
+    "timed out": _BAD,
+    "compensated": _BAD,
+    "compensation failed": _BAD,
+    "incident": _BAD,
+    "in doubt": _BAD,
+    "skipped": "dim",
 }
 
 

@@ -1,9 +1,10 @@
-"""Where a command speaks: data on stdout, talk on stderr."""
+"""Where a command speaks: data on stdout, talk on stderr, and a question to whoever sits there."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,15 +19,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The two streams, and whether programs read them (`json`) or people."""
+    """The streams, and whether programs read them (`json`) or people."""
 
     out: TextIO
     err: TextIO
     json: bool = False
+    keyboard: TextIO | None = None
 
     def is_coloured(self) -> bool:
         """Whether data may have colours: on a terminal, unless NO_COLOR is set."""
         return self.out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def can_ask(self) -> bool:
+        """Whether somebody sits there who could answer."""
+        return not self.json and self.err.isatty() and self.keyboard is not None and self.keyboard.isatty()
+
+    def ask(self, question: str) -> bool:
+        """Whether the answer is yes; anything but that is no. Ctrl-C ends the command."""
+        assert self.keyboard is not None
+        self.err.write(question)
+        self.err.flush()
+        asyncios = signal.signal(signal.SIGINT, signal.default_int_handler)  # would only cancel what waits here
+        try:
+            return self.keyboard.readline().strip().lower() in ("y", "yes")
+        finally:
+            signal.signal(signal.SIGINT, asyncios)
 
     def data(self, text: str) -> None:
         """One line, or several, of what was asked for."""

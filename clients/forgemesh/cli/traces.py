@@ -16,9 +16,9 @@ from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
 from forgemesh.chassis.attributes import STEP_PATH
 from forgemesh.cli.arguments import seconds
 from forgemesh.cli.command_line import Given
-from forgemesh.cli.executions import find_execution
 from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.progress import counted
+from forgemesh.cli.selection import find_execution
 from forgemesh.cli.table import joined
 from forgemesh.cli.trace_tree import glyphs_for, plain, summary, trace_lines
 from forgemesh.client import Client

@@ -196,7 +196,7 @@ class ExecutionHandle:
         return self._seen(answer.execution)
 
     async def delete(self) -> None:
-        """Forget it with its history; raises faults.control_faults.ExecutionState while it is open."""
+        """Forget it with its history; raises faults.control.ExecutionState while it is open."""
         await self._peer.call(self._stub.DeleteExecution, Delete().request(*self._key))
 
     async def fork(

@@ -41,7 +41,7 @@ class ExecutionFilter:
         return pb.ExecutionFilter(
             workflows=self.workflows,
             workflow_version=self.workflow_version,
-            statuses=[status.number for status in self.statuses],
+            statuses=sorted(status.number for status in self.statuses),
             open_only=self.open_only,
             incidents_only=self.incidents_only,
             id_prefix=self.id_prefix,

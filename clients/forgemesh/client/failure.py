@@ -38,13 +38,13 @@ class ExecutionFailed(Exception):
         self.failure = failure
         self.status = status
         self.left_to_do = tuple(left_to_do)
-        super().__init__(f"execution {execution_id!r} {self.how}: {failure.message}")
+        place = f" at {failure.step_path!r}" if failure.step_path else ""
+        super().__init__(f"execution {execution_id!r} {self.how}{place}: {failure.message}")
 
     @property
     def how(self) -> str:
-        """How it ended and at which step, e.g. "failed at 'read'"."""
-        place = f" at {self.failure.step_path!r}" if self.failure.step_path else ""
-        return _HOW.get(self.status, "failed") + place
+        """How it ended, as a verb: "failed", "was cancelled"."""
+        return _HOW.get(self.status, "failed")
 
     @property
     def code(self) -> Code:

@@ -2,118 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
 from typing import Any
 
-import grpc
 import pytest
 from opentelemetry import trace
 
 from forgemesh.api.errors.v1.failure_pb2 import Failure
-from forgemesh.api.orchestrator.v1 import event_pb2 as events, orchestrator_service_pb2 as pb
-from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
-from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
-from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import (
-    OrchestratorServiceServicer,
-    add_OrchestratorServiceServicer_to_server,
-)
+from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
 from forgemesh.api.payload.v1.payload_pb2 import Payload
-from forgemesh.chassis.server import Listen, serving
 from forgemesh.client import Client, ExecutionFailed
 from forgemesh.faults import Code, Violation
-from forgemesh.faults.service import ServiceUnreachable, ShuttingDown
+from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import DefinitionInvalid, ExecutionNotFound
-
-SERVICE = "forgemesh.api.orchestrator.v1.OrchestratorService"
-RUNNING, SUCCEEDED, FAILED = (
-    ExecutionStatus.EXECUTION_STATUS_RUNNING,
-    ExecutionStatus.EXECUTION_STATUS_SUCCEEDED,
-    ExecutionStatus.EXECUTION_STATUS_FAILED,
-)
-
-
-@dataclass
-class Script(OrchestratorServiceServicer):
-    """One execution, `x1`, of `length` events; the watch stream is refused once after each number in `breaks`."""
-
-    length: int = 5
-    breaks: list[int] = field(default_factory=list)
-    status: ExecutionStatus.ValueType = SUCCEEDED
-    failure: Failure | None = None
-    output: Payload = field(default_factory=lambda: Payload(data=b'{"rows": 3}'))
-    requests: list[Any] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def execution(self) -> Execution:
-        return Execution(
-            namespace="default",
-            execution_id="x1",
-            trace_id="ab" * 16,
-            status=self.status,
-            sequence=1 if self.status == RUNNING else self.length,
-            output=self.output,
-            failure=self.failure,
-        )
-
-    async def RegisterDefinition(self, request: Any, context: Any) -> pb.RegisterDefinitionResponse:
-        if not request.source:
-            raise DefinitionInvalid("etl", [Violation("name", "is missing (line 1, column 1)")])
-        return pb.RegisterDefinitionResponse(definition=Definition(name="etl", version="1.0.0"))
-
-    async def StartExecution(self, request: Any, context: Any) -> pb.StartExecutionResponse:
-        self.requests.append(request)
-        self.metadata = dict(context.invocation_metadata())
-        return pb.StartExecutionResponse(execution=self.execution(), created=True)
-
-    async def GetExecution(self, request: Any, context: Any) -> pb.GetExecutionResponse:
-        if request.execution_id != "x1":
-            raise ExecutionNotFound(request.execution_id)
-        return pb.GetExecutionResponse(execution=self.execution())
-
-    async def WatchExecution(self, request: Any, context: Any) -> AsyncIterator[pb.WatchExecutionResponse]:
-        self.requests.append(request.from_sequence)
-        for number in range(request.from_sequence, self.length + 1):
-            yield pb.WatchExecutionResponse(events=[events.ExecutionEvent(sequence=number)])
-            if number in self.breaks:
-                self.breaks.remove(number)
-                raise ShuttingDown("orchestrator")
-        self.status = self.status if self.status != RUNNING else SUCCEEDED
-
-    async def ListExecutions(self, request: Any, context: Any) -> pb.ListExecutionsResponse:
-        """Seven executions in pages of at most three."""
-        first = int(request.page_token or 0)
-        last = min(first + min(request.page_size, 3), 7)
-        found = [Execution(execution_id=f"x{number}") for number in range(first, last)]
-        return pb.ListExecutionsResponse(executions=found, next_page_token=str(last) if last < 7 else "")
-
-    async def ListDefinitions(self, request: Any, context: Any) -> pb.ListDefinitionsResponse:
-        return pb.ListDefinitionsResponse(definitions=[Definition(name="etl", version="1.0.0")])
-
-    async def GetMesh(self, request: Any, context: Any) -> pb.GetMeshResponse:
-        return pb.GetMeshResponse(services=[pb.MeshService(name="traces", address="t:1")])
-
-
-@asynccontextmanager
-async def served(script: Script, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    def add(server: grpc.aio.Server) -> None:
-        add_OrchestratorServiceServicer_to_server(script, server)
-
-    listen = Listen(address=address, health_address="127.0.0.1:0", grace=0.0)
-    async with serving(listen, [SERVICE], add) as server:
-        await server.health.ready()
-        yield server.address
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()  # type: ignore[abstract] # no test here calls the rest
-
-
-@pytest.fixture
-async def mesh(script: Script) -> AsyncIterator[Client]:
-    async with served(script) as address, Client.connect(address) as client:
-        yield client
+from tests.component.client.script import FAILED, RUNNING, Script, served
 
 
 async def test_a_watch_brings_every_event_once_and_in_order(mesh: Client) -> None:
@@ -224,8 +126,7 @@ async def test_waiting_for_a_result_can_be_bounded(script: Script) -> None:
             await forever.wait()
             yield pb.WatchExecutionResponse()
 
-    stalling = Stalling(status=RUNNING)  # type: ignore[abstract] # no test here calls the rest
-    async with served(stalling) as address, Client.connect(address) as mesh:
+    async with served(Stalling(status=RUNNING)) as address, Client.connect(address) as mesh:
         execution = await mesh.start("etl")
 
         with pytest.raises(TimeoutError):

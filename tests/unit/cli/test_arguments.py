@@ -8,7 +8,8 @@ from forgemesh.cli.problem import Problem
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("500ms", 0.5), ("30s", 30), ("2m", 120), ("1h", 3600), ("1.5s", 1.5), ("7", 7)]
+    ("text", "expected"),
+    [("500ms", 0.5), ("30s", 30), ("2m", 120), ("1h", 3600), ("7d", 604_800), ("1.5s", 1.5), ("7", 7)],
 )
 def test_a_duration_has_a_unit_or_is_in_seconds(text: str, expected: float) -> None:
     assert seconds(text, "--timeout") == expected

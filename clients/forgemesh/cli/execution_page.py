@@ -1,0 +1,177 @@
+"""`forgemesh execution show`: one execution on one page."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step, StepStatus
+from forgemesh.cli.attendance import show_result
+from forgemesh.cli.command_line import Given
+from forgemesh.cli.executions import note, took
+from forgemesh.cli.moment import ahead, moment
+from forgemesh.cli.progress import cut, duration, short
+from forgemesh.cli.selection import find_execution
+from forgemesh.cli.table import Table, joined, printable, word
+from forgemesh.cli.trace_tree import glyphs_for
+from forgemesh.client import Client, Status
+from forgemesh.client.payload import decoded
+
+if TYPE_CHECKING:
+    from forgemesh.api.payload.v1.payload_pb2 import Payload
+
+_BAR = 20
+_LABEL = 10
+_WAITS_FOR_A_PERSON = (StepStatus.STEP_STATUS_INCIDENT, StepStatus.STEP_STATUS_IN_DOUBT)
+
+
+async def show(execution: str, /, *, line: Given) -> None:
+    """
+    Show one execution and its steps.
+
+    Parameters
+    ----------
+    execution
+        Its id, a unique beginning of it, or @last.
+    """
+    async with Client.connect(line.address) as mesh:
+        found = await (await find_execution(mesh, execution, line.namespace)).describe()
+    if line.terminal.json:
+        line.terminal.message(found)
+        return
+    for name, value in facts(found, time.time_ns(), line.terminal.out.encoding):
+        line.terminal.data(f"{name:<{_LABEL}} {printable(value)}")
+    line.terminal.data("")
+    line.terminal.table(steps(found, time.time_ns()))
+    if Status.of(found) is Status.SUCCEEDED:
+        line.terminal.data("")
+        show_result(decoded(found.output), line.terminal)
+    for command in next_commands(found):
+        line.terminal.talk(printable(command))
+
+
+def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Iterator[tuple[str, str]]:
+    """What there is to say about the execution as a whole; `now` is Unix time in nanoseconds."""
+    yield "execution", execution.execution_id
+    yield "workflow", f"{execution.workflow} {execution.workflow_version}"
+    yield "status", joined((str(Status.of(execution)), note(execution)))
+    yield "started", moment(execution.started_at)
+    if execution.HasField("ended_at"):
+        yield "took", took(execution)
+    else:
+        yield from _outlook(execution, now, encoding)
+    yield from _circumstances(execution)
+    yield "trace", execution.trace_id
+    if execution.HasField("failure"):
+        place = f" (at {execution.failure.step_path})" if execution.failure.step_path else ""
+        yield "failure", f"{execution.failure.reason}: {execution.failure.message}{place}"
+    if execution.left_to_do:
+        yield "not undone", ", ".join(execution.left_to_do)
+    for name in sorted(execution.variables):
+        yield "variable", f"{name} = {_brief(execution.variables[name])}"
+
+
+def _outlook(execution: Execution, now: int, encoding: str | None) -> Iterator[tuple[str, str]]:
+    glyphs = glyphs_for(encoding)
+    filled = int(execution.progress * _BAR)
+    bar = glyphs.working * filled + glyphs.waiting * (_BAR - filled)
+    end = f"ends {ahead(execution.expected_end, now)}, if it goes on so" if execution.HasField("expected_end") else ""
+    yield "progress", joined((f"{bar} {execution.progress:.0%}", end))
+    if execution.HasField("deadline"):
+        yield "deadline", f"{moment(execution.deadline)} ({ahead(execution.deadline, now)})"
+
+
+def _circumstances(execution: Execution) -> Iterator[tuple[str, str]]:
+    """What is only said where it is out of the ordinary."""
+    if execution.priority:
+        yield "priority", str(execution.priority)
+    if execution.concurrency_key:
+        yield "key", execution.concurrency_key
+    origin = execution.origin
+    if origin.parent_execution_id:
+        yield "parent", f"{origin.parent_execution_id}, its step {origin.parent_step_path}"
+    if origin.forked_from:
+        yield "fork of", f"{origin.forked_from}, its first {origin.forked_sequence} events"
+    if origin.schedule_id:
+        yield "schedule", origin.schedule_id
+
+
+def steps(execution: Execution, now: int) -> Table:
+    """A row for each step."""
+    table = Table(("STEP", "KIND", "STATUS", "ATTEMPTS", "INSTANCE", "TOOK", "WHY"))
+    for step in execution.steps:
+        length = step.ended_at.ToNanoseconds() - step.began_at.ToNanoseconds() if step.HasField("ended_at") else None
+        table.add(
+            step.step_path,
+            step.kind,
+            word(StepStatus.Name(step.status), "STEP_STATUS_"),
+            step.attempts or "",
+            step.instance_id,
+            "" if length is None else duration(length),
+            why(step, now),
+        )
+    return table
+
+
+def why(step: Step, now: int) -> str:
+    """What there is to say about a step beside its status."""
+    blocked = f"{step.blocked_reason}: {step.blocked_message}" if step.blocked_message else step.blocked_reason
+    count = f"{step.branches_succeeded} of {step.branches} done" if step.branches else ""
+    return joined(
+        (
+            blocked,
+            joined((count, f"{step.branches_failed} failed" if step.branches_failed else "")),
+            f"skipped: {step.skipped_reason}" if step.skipped_reason else "",
+            "taken over" if step.taken else "",
+            f"execution {step.child_execution_id}" if step.child_execution_id else "",
+            f"{step.progress:.0%} {step.progress_note}".rstrip() if step.progress else "",
+            _waits(step, now),
+            short(step.failure) if step.HasField("failure") and not blocked else "",
+        )
+    )
+
+
+def _waits(step: Step, now: int) -> str:
+    if step.status != StepStatus.STEP_STATUS_WAITING:
+        return ""
+    if step.HasField("next_attempt_at"):
+        return f"next attempt {ahead(step.next_attempt_at, now)}"
+    until = f"until {moment(step.waits_until)} ({ahead(step.waits_until, now)})" if step.HasField("waits_until") else ""
+    signal = f"for signal {step.waits_for_signal}" if step.waits_for_signal else ""
+    return joined((signal, until))
+
+
+def next_commands(execution: Execution) -> list[str]:
+    """What people may want to type next, one a line; nothing for an execution that goes its way."""
+    name, status = execution.execution_id, Status.of(execution)
+    waiting = [step for step in execution.steps if step.status in _WAITS_FOR_A_PERSON]
+    lines = [
+        f"step {step.step_path} waits for a person; decide with: forgemesh execution resolve {name}"
+        f" {shlex.quote(step.step_path)} --action retry|complete|fail"
+        for step in waiting
+    ]
+    lines += [
+        f"step {step.step_path} waits for a signal; send it with: forgemesh execution signal {name}"
+        f" {step.waits_for_signal}"
+        for step in execution.steps
+        if step.waits_for_signal and step.status == StepStatus.STEP_STATUS_WAITING
+    ]
+    if status is Status.PAUSED:
+        lines.append(f"let it go on with: forgemesh execution resume {name}")
+    elif not status.final and not waiting:
+        lines.append(f"see what it waits for: forgemesh execution explain {name}")
+    elif status.final and status is not Status.SUCCEEDED:
+        lines.append(f"see where it came from: forgemesh trace show {name}")
+    return lines
+
+
+def _brief(payload: Payload) -> str:
+    """A value on one line."""
+    value = decoded(payload)
+    if value is payload:
+        return f"{payload.media_type}, {len(payload.data)} bytes"
+    return cut(msgspec.json.encode(value).decode())
