@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
+import logging
 import queue
 import sqlite3
 import threading
@@ -13,9 +12,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+from forgemesh.chassis.database_faults import closed, code_of, fault_of
+from forgemesh.chassis.database_file import DatabaseFile, Synchronous, connect, open_file
+from forgemesh.chassis.integrity import checking_beside, size_of
+from forgemesh.faults.service import DataCorrupted
 
 T = TypeVar("T")
 
@@ -24,15 +26,15 @@ MAX_VARIABLES = 30_000
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 """Reads or writes through the connection; runs again by itself if a neighbour in its batch fails."""
 
-Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
+VERIFY_LIMIT = 64 << 20
+"""Bytes of a database that is read as a whole before it is used, in about a third of a second."""
 
-_REMEDIES = {
-    sqlite3.SQLITE_FULL: ("free space on its disk; it goes on by itself",),
-    sqlite3.SQLITE_BUSY: ("end what holds a lock on it",),
-    sqlite3.SQLITE_READONLY: ("let this user write to it",),
-    sqlite3.SQLITE_CANTOPEN: ("let this user open it and create files beside it",),
-}
+_log = logging.getLogger(__name__)
 _MAX_BATCH = 2_000
+
+
+def _log_damage(damage: DataCorrupted) -> None:
+    _log.error("%s", damage.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Database:
 
     def _queue(self, job: _Job) -> asyncio.Future[Any]:
         if self._closed:
-            job.future.set_exception(_closed(self.path))
+            job.future.set_exception(closed(self.path))
         else:
             self._fresh.append(job)
             if len(self._fresh) == 1:
@@ -134,25 +136,25 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Run `work` on a connection that sees everything committed so far."""
         if self._closed:
-            raise _closed(self.path)
+            raise closed(self.path)
         return await self.loop.run_in_executor(self._reader, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
         try:
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                connection = self._local.connection = _connect(self.path)
+                connection = self._local.connection = connect(self.path)
             return work(connection)
         except sqlite3.DatabaseError as error:
-            raise _fault(self.path, error) from error
+            raise fault_of(self.path, error) from error
 
-    def _run_writer(self, connection: sqlite3.Connection) -> None:
+    def _run_writer(self, file: DatabaseFile) -> None:
         """The writer thread: takes whatever waits, commits it as one transaction, answers, and again."""
         while True:
             batch = self._next_batch()
             if not batch:
                 return
-            _commit_batch(connection, batch, self.path)
+            _commit_batch(file, batch)
             self.counts.commits += 1
             self.counts.writes += len(batch)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -176,30 +178,52 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def open_database(
-    path: Path, migrations: Sequence[str], *, synchronous: Synchronous = "FULL"
+    path: Path,
+    migrations: Sequence[str],
+    *,
+    synchronous: Synchronous = "FULL",
+    verify_limit: int = VERIFY_LIMIT,
+    on_damage: Callable[[DataCorrupted], object] = _log_damage,
 ) -> AsyncIterator[Database]:
     """
-    Open the file, bring it to the newest schema and keep other processes out of it.
+    Open the file, check it, bring it to the newest schema and keep other processes out of it.
 
-    `migrations[n]` is the script from schema n to n + 1. Refuses a file that a newer release has written and one
-    that another process has open. With `synchronous="NORMAL"` writes survive the death of the process, but the newest
-    ones may be lost with the machine's power.
+    `migrations[n]` is the script from schema n to n + 1. Refuses a file that is damaged or has lost acknowledged
+    commits (DataCorrupted), one that a newer release has written, and one that another process has open. A file of at
+    most `verify_limit` bytes is read as a whole first; a larger one is checked beside its use, and `on_damage` gets to
+    know; 0 turns both off. With `synchronous="NORMAL"` writes survive the death of the process, but the newest ones
+    may be lost with the machine's power, and their loss is not detected.
     """
     database = Database(path, asyncio.get_running_loop())
-    lock, connection = await asyncio.to_thread(_open, path, migrations, synchronous)
+    file = await asyncio.to_thread(open_file, path, migrations, synchronous, verify_limit)
     database._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-    writer = threading.Thread(target=database._run_writer, args=(connection,), name="writer", daemon=True)
+    writer = threading.Thread(target=database._run_writer, args=(file,), name="writer", daemon=True)
     writer.start()
     try:
-        yield database
+        with _checking(database, verify_limit, on_damage):
+            yield database
     finally:
         database._closed = True
         database._hand_over()
         database._jobs.put(None)
         await asyncio.to_thread(writer.join)
-        connection.close()
+        file.writer.close()
         await asyncio.to_thread(_close_reader, database)
-        os.close(lock)
+        file.close()
+
+
+def _checking(
+    database: Database, verify_limit: int, on_damage: Callable[[DataCorrupted], object]
+) -> contextlib.AbstractContextManager[None]:
+    """Checks what was too large to be checked before its use."""
+    if not 0 < verify_limit < size_of(database.path):
+        return contextlib.nullcontext()
+
+    def tell(damage: DataCorrupted) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody uses the database any more
+            database.loop.call_soon_threadsafe(on_damage, damage)
+
+    return checking_beside(database.path, tell)
 
 
 def _close_reader(database: Database) -> None:
@@ -208,96 +232,51 @@ def _close_reader(database: Database) -> None:
     database._reader.shutdown(wait=True)
 
 
-def _open(path: Path, migrations: Sequence[str], synchronous: Synchronous) -> tuple[int, sqlite3.Connection]:
-    with contextlib.ExitStack() as undo:
-        lock = _lock(path)
-        undo.callback(os.close, lock)
-        try:
-            connection = _connect(path, synchronous)
-            undo.callback(connection.close)
-            _migrate(connection, path, migrations)
-        except sqlite3.DatabaseError as error:
-            raise _fault(path, error) from error
-        undo.pop_all()
-    return lock, connection
-
-
-def _lock(path: Path) -> int:
-    """The open file, kept from other processes until it is closed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        cause = error.strerror or str(error)
-        raise StoreUnavailable(str(path), cause, "let this user write there, or name another path") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise StoreUnavailable(
-            str(path), "another process has it open", "stop that one, or give this one a path of its own"
-        ) from error
-    return lock
-
-
-def _connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=256
-    )
-    connection.row_factory = sqlite3.Row
-    try:
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(migrations):
-        raise StoreUnavailable(
-            str(path),
-            f"it has schema {version}, this release knows {len(migrations)}",
-            "use the newer release, or a backup from before it",
-        )
-    for number, script in enumerate(migrations[version:], start=version + 1):
-        connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};COMMIT;")
-
-
-def _commit_batch(connection: sqlite3.Connection, batch: list[_Job], path: Path) -> None:
+def _commit_batch(file: DatabaseFile, batch: list[_Job]) -> None:
     """One transaction for all; if that fails, one for each, so that a bad write fails alone."""
     try:
-        _commit(connection, batch)
-    except Exception:  # noqa: BLE001 - which job it was shows when each runs alone
+        _commit(file, batch)
+    except Exception as failure:  # noqa: BLE001 - which job it was shows when each runs alone
+        if isinstance(failure, sqlite3.OperationalError) and code_of(failure) == sqlite3.SQLITE_BUSY:
+            for job in batch:  # each would wait as long for the other process as all together have waited
+                job.error = fault_of(file.path, failure)
+            return
         for job in batch:
             try:
-                _commit(connection, [job])
+                _commit(file, [job])
             except sqlite3.DatabaseError as error:
-                job.error = _fault(path, error)
+                job.error = fault_of(file.path, error)
             except BaseException as error:  # noqa: BLE001 - belongs to the waiter
                 job.error = error
 
 
-def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+def _commit(file: DatabaseFile, jobs: list[_Job]) -> None:
+    connection, head = file.writer, file.head
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for guard in {job.guard: None for job in jobs if job.guard is not None}:
-            guard(connection)
-        pending: dict[Bulk, list[tuple[object, ...]]] = {}
-        for job in jobs:
-            if job.work is not None:
-                job.result = job.work(connection)
-            for bulk, row in job.rows:
-                pending.setdefault(bulk, []).append(row)
-        for bulk, rows in pending.items():
-            bulk.run(connection, rows)
+        _run(connection, jobs)
+        if head is not None:
+            head.count(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if head is not None:
+        head.note()
+
+
+def _run(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    for guard in {job.guard: None for job in jobs if job.guard is not None}:
+        guard(connection)
+    pending: dict[Bulk, list[tuple[object, ...]]] = {}
+    for job in jobs:
+        if job.work is not None:
+            job.result = job.work(connection)
+        for bulk, row in job.rows:
+            pending.setdefault(bulk, []).append(row)
+    for bulk, rows in pending.items():
+        bulk.run(connection, rows)
 
 
 def _settle(batch: list[_Job]) -> None:
@@ -308,16 +287,3 @@ def _settle(batch: list[_Job]) -> None:
             job.future.set_exception(job.error)
         else:
             job.future.set_result(job.result)
-
-
-def _closed(path: Path) -> StoreUnavailable:
-    return StoreUnavailable(str(path), "this process is stopping and has closed it", "try again once it has restarted")
-
-
-def _fault(path: Path, error: sqlite3.DatabaseError) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DataCorrupted(str(path), str(error))
-    if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that one is bad SQL
-        return StoreUnavailable(str(path), str(error), *_REMEDIES.get(code, ()))
-    return error

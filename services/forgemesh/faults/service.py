@@ -53,10 +53,10 @@ class DataCorrupted(Fault):
     code = Code.DATA_LOSS
     reason = "DATA_CORRUPTED"
 
-    def __init__(self, record: str, cause: str) -> None:
+    def __init__(self, record: str, cause: str, remedy: str = "restore a backup") -> None:
         super().__init__(
-            f"stored record {record} is damaged: {cause}; restore the data directory from a backup",
-            {"record": record, "cause": cause},
+            f'{record} is damaged: {cause}; {remedy}: see "Damaged data" in docs/operations.md',
+            {"record": record, "cause": cause, "remedy": remedy},
         )
 
 

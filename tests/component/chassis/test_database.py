@@ -1,62 +1,16 @@
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
-import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import MAX_VARIABLES, Bulk, Database, open_database
-from forgemesh.faults.service import DataCorrupted, StoreUnavailable
-
-FIRST = "CREATE TABLE sack (number INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT"
-SECOND = "ALTER TABLE sack ADD COLUMN weight INTEGER NOT NULL DEFAULT 0"
-SACKS = Bulk("INSERT INTO sack (number, content) VALUES", "(?, ?)")
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with open_database(tmp_path / "mill.db", [FIRST]) as opened:
-        yield opened
-
-
-def fill(number: int, content: Any = "grain") -> Any:
-    """Work that writes one sack and returns its number."""
-
-    def work(connection: sqlite3.Connection) -> int:
-        connection.execute("INSERT INTO sack (number, content) VALUES (?, ?)", (number, content))
-        return number
-
-    return work
-
-
-def numbers(connection: sqlite3.Connection) -> list[int]:
-    return [row["number"] for row in connection.execute("SELECT number FROM sack ORDER BY number")]
-
-
-@contextlib.asynccontextmanager
-async def busy_writer(database: Database) -> AsyncIterator[asyncio.Future[None]]:
-    """Holds the writer thread inside a transaction while the block queues more."""
-    inside, go_on = threading.Event(), threading.Event()
-
-    def work(connection: sqlite3.Connection) -> None:
-        inside.set()
-        assert go_on.wait(10)
-
-    held = database.write(work)
-    assert await asyncio.to_thread(inside.wait, 10)
-    try:
-        yield held
-    finally:
-        go_on.set()
+from forgemesh.chassis.database import MAX_VARIABLES, Database, open_database
+from forgemesh.faults.service import StoreUnavailable
+from tests.component.chassis.sacks import FIRST, SACKS, SECOND, busy_writer, fill, numbers, other_process
 
 
 async def test_a_write_gives_back_its_result_and_can_be_read_at_once(database: Database) -> None:
@@ -250,30 +204,6 @@ async def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Pat
         assert await again.read(numbers) == [1]
 
 
-OTHER_PROCESS = """
-import asyncio, os, pathlib, sys
-from forgemesh.chassis.database import open_database
-
-async def main():
-    async with open_database(pathlib.Path(sys.argv[1]), [sys.argv[2]], synchronous=sys.argv[4]) as database:
-        print(os.getpid(), flush=True)
-        for number in range(int(sys.argv[3])):
-            def work(connection):
-                connection.execute("INSERT INTO sack (number, content) VALUES (?, 'x')", (number,))
-            await database.write(work)
-            print(number, flush=True)
-        print("done", flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-def other_process(path: Path, writes: int, *, synchronous: str = "FULL", before: tuple[str, ...] = ()) -> Any:
-    command = [*before, sys.executable, "-c", OTHER_PROCESS, str(path), FIRST, str(writes), synchronous]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
 async def test_a_second_process_is_refused_with_a_reason(tmp_path: Path) -> None:
     with other_process(tmp_path / "mill.db", 0) as first:
         assert [first.stdout.readline() for _ in range(2)][1] == "done\n"
@@ -323,74 +253,3 @@ def test_an_acknowledged_write_has_reached_the_disk_unless_less_was_asked_for(tm
         os.kill(int(pid), signal.SIGKILL)
 
     assert (synced(trace) >= 50) == (synchronous == "FULL")
-
-
-async def test_a_full_disk_refuses_writes_keeps_what_is_there_and_recovers(database: Database) -> None:
-    await database.write(fill(1))
-    (pages,) = await database.read(lambda connection: connection.execute("PRAGMA page_count").fetchone())
-
-    def limit(to: int) -> Any:
-        return lambda connection: connection.execute(f"PRAGMA max_page_count={to}").fetchone()
-
-    await database.write(limit(pages + 2))
-    async with busy_writer(database):
-        large = [database.write(fill(number, "x" * 100_000)) for number in (2, 3)]
-        small = database.write(fill(4))
-    results = await asyncio.gather(*large, small, return_exceptions=True)
-
-    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable, int]
-    assert isinstance(results[0], StoreUnavailable)
-    assert results[0].metadata["cause"] == "database or disk is full"
-    assert "free space" in results[0].message
-    assert await database.read(numbers) == [1, 4]
-    await database.write(limit(1_000_000))
-    assert await database.write(fill(2, "x" * 100_000)) == 2
-    assert await database.read(numbers) == [1, 2, 4]
-
-
-async def test_a_file_that_is_no_database_is_reported_as_damaged(tmp_path: Path) -> None:
-    path = tmp_path / "mill.db"
-    path.write_bytes(b"this is a letter, not a database\n" * 1000)
-
-    with pytest.raises(DataCorrupted, match="restore the data directory from a backup"):
-        async with open_database(path, [FIRST]):
-            pass
-
-    assert path.read_bytes().startswith(b"this is a letter")
-
-
-async def test_a_page_that_was_overwritten_is_reported_when_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "mill.db"
-    async with open_database(path, [FIRST]) as database:
-        await database.write(lambda connection: SACKS.run(connection, [(n, "x" * 500) for n in range(1000)]))
-    with path.open("r+b") as file:
-        file.seek(3 * 4096)
-        file.write(b"\xff" * 20 * 4096)
-
-    async with open_database(path, [FIRST]) as damaged:
-        with pytest.raises(DataCorrupted):
-            await damaged.read(
-                lambda connection: connection.execute("SELECT sum(length(content)) FROM sack").fetchall()
-            )
-
-
-@pytest.mark.parametrize("place", ["file/mill.db", "folder"])
-async def test_a_place_where_nothing_can_be_written_is_named(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").write_text("in the way")
-    (tmp_path / "folder").mkdir()
-
-    with pytest.raises(StoreUnavailable) as refused:
-        async with open_database(tmp_path / place, [FIRST]):
-            pass
-
-    assert refused.value.metadata["path"] == str(tmp_path / place)
-    assert "let this user write there" in refused.value.message
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-
-    with pytest.raises(StoreUnavailable, match="Permission denied"):
-        async with open_database(tmp_path / "mill.db", [FIRST]):
-            pass

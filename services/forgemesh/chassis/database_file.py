@@ -1,0 +1,112 @@
+"""The file of a database: locked, checked, at the newest schema, and its connections."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from forgemesh.chassis import commit_head
+from forgemesh.chassis.commit_head import CommitHead
+from forgemesh.chassis.database_faults import fault_of, unusable
+from forgemesh.chassis.integrity import inspect, shape
+from forgemesh.faults.service import StoreUnavailable
+
+Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
+
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFile:
+    """A file that no other process of ours has open; `writer` is the one connection that may change it."""
+
+    path: Path
+    writer: sqlite3.Connection
+    head: CommitHead | None
+    _lock: int
+
+    def close(self) -> None:
+        """Once every connection is closed: forget the head if all commits are in the one file, and let others in."""
+        if self.head is not None:
+            self.head.close()
+            if not self.path.with_name(f"{self.path.name}-wal").exists():
+                commit_head.forget(self.path)
+        os.close(self._lock)
+
+
+def open_file(path: Path, migrations: Sequence[str], synchronous: Synchronous, verify_limit: int) -> DatabaseFile:
+    """
+    Lock the file, check it, and bring it to the newest schema.
+
+    Only commits that are synced are counted: of others the newest may be lost with the power, and that is no damage.
+    Raises StoreUnavailable or DataCorrupted; a file that is damaged is left as it is.
+    """
+    with contextlib.ExitStack() as undo:
+        lock = _lock(path)
+        undo.callback(os.close, lock)
+        try:
+            inspect(path, verify_limit)
+            connection = connect(path, synchronous)
+            undo.callback(connection.close)
+            _migrate(connection, path, migrations)
+            number, _ = commit_head.told(connection)
+        except sqlite3.DatabaseError as error:
+            raise fault_of(path, error) from error
+        try:
+            head = commit_head.open_head(path, number) if synchronous == "FULL" else None
+        except OSError as error:
+            raise unusable(commit_head.head_path(path), error) from error
+        undo.pop_all()
+    return DatabaseFile(path, connection, head, lock)
+
+
+def connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
+    """A connection as all of ours are; raises sqlite3.DatabaseError."""
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE, cached_statements=256
+    )
+    connection.row_factory = sqlite3.Row
+    try:
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _lock(path: Path) -> int:
+    """The open file, kept from other processes until it is closed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise StoreUnavailable(
+            str(path), "another process has it open", "stop that one, or give this one a path of its own"
+        ) from error
+    return lock
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise StoreUnavailable(
+            str(path),
+            f"it has schema {version}, this release knows {len(migrations)}",
+            "use the newer release, or a backup from before it",
+        )
+    connection.executescript(f"BEGIN;{commit_head.SCHEMA};COMMIT;")
+    for number, script in enumerate(migrations[version:], start=version + 1):
+        connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};{commit_head.MIGRATED};COMMIT;")
+    connection.execute("UPDATE commit_head SET shape = ? WHERE shape = 0", (shape(connection),))
