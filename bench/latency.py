@@ -21,10 +21,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=1000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as directory:
-        with running_mesh(HERE / "noop" / "forgemesh.toml", Path(directory)) as mesh:
-            for shape in STEPS:
-                uvloop.run(measure(mesh, Load(shape, given.executions, 1, 1)))
+    plugins = HERE / "noop" / "forgemesh.toml"
+    with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as data, running_mesh(plugins, Path(data)) as mesh:
+        for shape in STEPS:
+            uvloop.run(measure(mesh, Load(shape, given.executions, 1, 1)))
 
 
 if __name__ == "__main__":

@@ -106,9 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=10_000)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as directory:
-        with running_mesh(HERE / "noop" / "forgemesh.toml", Path(directory)) as mesh:
-            uvloop.run(measure(mesh, given.executions))
+    plugins = HERE / "noop" / "forgemesh.toml"
+    with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as data, running_mesh(plugins, Path(data)) as mesh:
+        uvloop.run(measure(mesh, given.executions))
 
 
 if __name__ == "__main__":
