@@ -52,3 +52,17 @@ def case(when: str, *steps: dict[str, object]) -> dict[str, object]:
 
 def otherwise(*steps: dict[str, object]) -> dict[str, object]:
     return {"otherwise": list(steps)}
+
+
+def map_(step_id: str, over: object, *steps: dict[str, object], **group: object) -> dict[str, object]:
+    """`group` are further keys of the map itself, such as `join`."""
+    return {"id": step_id, "map": {"over": over, "steps": list(steps), **group}}
+
+
+def wait(step_id: str, seconds: str = "", **kind: object) -> dict[str, object]:
+    """For `seconds`, such as "5m"; else what `kind` says: `until`, or `signal` with its `timeout`."""
+    return {"id": step_id, "wait": {"for": seconds} if seconds else kind}
+
+
+def child(step_id: str, workflow: str, **more: object) -> dict[str, object]:
+    return {"id": step_id, "workflow": {"name": workflow}, **more}

@@ -15,7 +15,7 @@ def read_join(group: Fields, branches: int | None) -> Join:
     """`branches` is None for a map: how many there will be is not known yet."""
     mode, quorum = _mode(group)
     tolerate = _tolerate(group)
-    if mode == "quorum" and tolerate != "0":
+    if mode == "quorum" and group.tree.get("tolerate") is not None:
         group.mistakes.add(
             (*group.place, "tolerate"), "a quorum says already how many must succeed; leave `tolerate` out"
         )
