@@ -12,7 +12,7 @@ from forgemesh.chassis import attributes
 from forgemesh.chassis.service import ServiceSettings
 from forgemesh.cli.exits import ExitCode
 from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition

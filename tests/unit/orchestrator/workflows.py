@@ -4,7 +4,7 @@ import json
 
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
