@@ -20,7 +20,7 @@ def workflow_message(tree: Mapping[str, Any]) -> Workflow | None:
     """
     The message of a valid definition's tree, or None if its groups are nested too deep for one.
 
-    Keys that are null say nothing and are left out.
+    Keys that are null say nothing and are left out. Raises ValueError for a value that no message has.
     """
     if _nested(tree["steps"]) > MAX_NESTED:
         return None
@@ -38,7 +38,7 @@ def _nested(steps: list[Any]) -> int:
 
 def _inside(step: Mapping[str, Any]) -> list[list[Any]]:
     if step.get("switch") is not None:
-        return [case.get("otherwise") or case["steps"] for case in step["switch"]]
+        return [case.get("otherwise") or case.get("steps") or [] for case in step["switch"]]
     if step.get("parallel") is not None:
         return list(step["parallel"]["branches"].values())
     return [step["map"]["steps"]] if step.get("map") is not None else []

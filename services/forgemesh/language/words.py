@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from google.protobuf.descriptor import EnumDescriptor
 
 
 def number_of(enum: EnumDescriptor, word: str) -> int:
-    """Raises KeyError for a word that the enumeration does not have."""
-    return enum.values_by_name[_prefix(enum) + word.upper()].number
+    """Raises ValueError for a word that the enumeration does not have."""
+    value = enum.values_by_name.get(_prefix(enum) + word.upper())
+    if value is None:
+        raise ValueError(f"{word!r} is none of {', '.join(filter(None, map(partial(word_of, enum), range(1, 9))))}")
+    return value.number
 
 
 def word_of(enum: EnumDescriptor, number: int) -> str | None:
