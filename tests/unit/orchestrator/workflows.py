@@ -61,7 +61,7 @@ def map_(step_id: str, over: object, *steps: dict[str, object], **group: object)
 
 def wait(step_id: str, seconds: str = "", **kind: object) -> dict[str, object]:
     """For `seconds`, such as "5m"; else what `kind` says: `until`, or `signal` with its `timeout`."""
-    return {"id": step_id, "wait": {"for": seconds} if seconds else kind}
+    return {"id": step_id, "wait": kind | ({"for": seconds} if seconds else {})}
 
 
 def child(step_id: str, workflow: str, **more: object) -> dict[str, object]:

@@ -12,6 +12,7 @@ from forgemesh.orchestrator.domain.template import EMPTY
 from forgemesh.orchestrator.domain.visible import Visible
 
 MAX_ATTEMPTS = 100
+MAX_COEFFICIENT = 100
 MAX_PRIORITY = 1_000
 _UNDO_ATTEMPTS = 10
 
@@ -131,7 +132,7 @@ def _retry(fields: Fields, usual: RetryRule) -> RetryRule:
     rule = RetryRule(
         max_attempts=retry.whole("max_attempts", usual.max_attempts, low=1, high=MAX_ATTEMPTS),
         initial=retry.seconds("initial", usual.initial) or usual.initial,
-        coefficient=retry.number("coefficient", usual.coefficient, low=1.0, high=100.0),
+        coefficient=retry.number("coefficient", usual.coefficient, low=1.0, high=MAX_COEFFICIENT),
         max_interval=retry.seconds("max_interval", usual.max_interval) or usual.max_interval,
         non_retryable=frozenset(_reasons(retry)),
     )

@@ -12,7 +12,7 @@ from forgemesh.faults import Violation
 
 Place: TypeAlias = tuple[str | int, ...]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_MISTAKES = 200
 """Of one document; whoever mends so many learns of the others then."""
@@ -102,7 +102,7 @@ class Fields:
         value = self.take(key)
         if value is None:
             return default
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        match = DURATION.fullmatch(value) if isinstance(value, str) else None
         seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
         if not 0 < seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{value!r} is not a duration such as 200ms, 5s, 2m, 1h or 1d")

@@ -15,7 +15,7 @@ from forgemesh.orchestrator.domain.step_reading import MAX_CONCURRENCY, StepRead
 from forgemesh.orchestrator.domain.template import Literal
 from forgemesh.orchestrator.domain.visible import Visible
 
-_TYPES = ("string", "integer", "number", "boolean", "object", "array", "any")
+TYPES = ("string", "integer", "number", "boolean", "object", "array", "any")
 _START = Visible(frozenset({"input", "execution"}))
 
 
@@ -96,8 +96,8 @@ def _input(fields: Fields) -> dict[str, InputField] | None:
     for key in declared.tree:
         word = declared.text(key)
         type_name = word.removesuffix("?")
-        if type_name not in _TYPES:
-            fields.mistakes.add(("input", key), f"{word!r} is none of {', '.join(_TYPES)} (with ? if optional)")
+        if type_name not in TYPES:
+            fields.mistakes.add(("input", key), f"{word!r} is none of {', '.join(TYPES)} (with ? if optional)")
         result[key] = InputField(type_name, required=not word.endswith("?"))
     return result
 
