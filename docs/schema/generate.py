@@ -83,6 +83,7 @@ def step() -> Schema:
         "dependentSchemas": {
             **{key: belongs_to(*CALLS) for key in beside()},
             **{key: belongs_to(*WORKERS) for key in ("input", "retry", "on_exhausted")},
+            "cache": {"required": ["call"], "not": {"required": ["compensate"]}},
             "no_match": belongs_to("switch"),
             "on_close": belongs_to("workflow"),
         },

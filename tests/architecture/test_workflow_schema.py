@@ -37,6 +37,7 @@ STEPS: list[dict[str, Any]] = [
     call("a", priority=1001),
     call("a", idempotent="yes"),
     call("a", cache={}),
+    call("a", cache={"ttl": "1h"}, compensate=CALL),
     call("a", no_match="skip"),
     call("a", on_close="cancel"),
     call("a", compensate={"operation": "o"}),

@@ -88,11 +88,8 @@ class Step:
         return Path(f"steps.{self.id}.error")
 
 
-class Sequence:
-    """Steps in order of declaration. As a context manager it does nothing but indent what belongs to it."""
-
-    def __init__(self, tree: list[Tree]) -> None:
-        self._tree = tree
+class Block:
+    """As a context manager it does nothing but indent what belongs to it."""
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +98,13 @@ class Sequence:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         return None
+
+
+class Sequence(Block):
+    """Steps in order of declaration."""
+
+    def __init__(self, tree: list[Tree]) -> None:
+        self._tree = tree
 
     def call(
         self,
@@ -185,7 +189,7 @@ class Sequence:
         return Step(step_id)
 
 
-class Switch(Step):
+class Switch(Step, Block):
     """Cases, tried in order of declaration."""
 
     def __init__(self, step_id: str, tree: list[Tree]) -> None:
@@ -205,7 +209,7 @@ class Switch(Step):
         return Sequence(steps)
 
 
-class Parallel(Step):
+class Parallel(Step, Block):
     """Branches; their outputs are the group's, by name."""
 
     def __init__(self, step_id: str, tree: dict[str, list[Tree]]) -> None:

@@ -78,19 +78,18 @@ def order() -> Workflow:
         compensate=Compensation(plugin="shop.stock@^2", operation="release", input={"id": Step("reserve").output.id}),
         set={"total": flow.vars.total + Step("reserve").output.total},
     )
-    route = flow.switch("route", no_match="fail")
-    with route.case(has(flow.input.express) & flow.input.express, name="fast") as fast:
-        fast.call("courier", interface="shop.courier", operation="send", must={"country": "de"})
-    with route.otherwise() as slow:
-        slow.pause("rest", timedelta(milliseconds=1500))
-        approval = slow.signal("approval", "approved", timeout="1h", on_timeout="skip")
-        slow.call("post", plugin="shop.post", operation="send", when=approval.status == "SUCCEEDED")
-    tell = flow.parallel("tell", quorum=1, after=[reserve, "route"], trigger="none_failed")
-    with tell.branch("mail") as mail:
-        text = f"Order {flow.input.order_id} is on its way"
-        mail.call("send", plugin="shop.mail", operation="send", input=text)
-    with tell.branch("bill") as bill:
-        bill.child("bill", "billing", input={"total": flow.vars.total}, on_close="abandon")
+    with flow.switch("route", no_match="fail") as route:
+        with route.case(has(flow.input.express) & flow.input.express, name="fast") as fast:
+            fast.call("courier", interface="shop.courier", operation="send", must={"country": "de"})
+        with route.otherwise() as slow:
+            slow.pause("rest", timedelta(milliseconds=1500))
+            approval = slow.signal("approval", "approved", timeout="1h", on_timeout="skip")
+            slow.call("post", plugin="shop.post", operation="send", when=approval.status == "SUCCEEDED")
+    with flow.parallel("tell", quorum=1, after=[reserve, "route"], trigger="none_failed") as tell:
+        with tell.branch("mail") as mail:
+            text = f"Order {flow.input.order_id} is on its way"
+            mail.call("send", plugin="shop.mail", operation="send", input=text)
+        tell.branch("bill").child("bill", "billing", input={"total": flow.vars.total}, on_close="abandon")
     with flow.map("pack", reserve.output.lines, max_concurrency=8, tolerate="10%") as pack:
         pack.call(
             "line",

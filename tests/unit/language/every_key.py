@@ -29,7 +29,6 @@ steps:
       input: {id: "${steps.join.output.id}", why: "${error.reason}"}
       retry: {coefficient: 2}
       timeouts: {}
-    cache: {ttl: 10m, key: "${input.count}"}
     priority: -1000
     affinity: "${input.order.customer}"
   - id: left
@@ -64,7 +63,11 @@ steps:
       max_concurrency: 10
       steps:
         - {id: sign, wait: {signal: signed, timeout: 1d, on_timeout: skip}, trigger: any_succeeded}
-        - {id: use, call: {plugin: p, operation: o}, input: ["${item}", "${index}"], when: "index % 2 == 0"}
+        - id: use
+          when: index % 2 == 0
+          call: {plugin: p, operation: o}
+          input: ["${item}", "${index}"]
+          cache: {ttl: 10m, key: "${input.count}"}
   - {id: few, map: {over: "${vars.list}", tolerate: 3, steps: [{id: w, wait: {signal: go}}]}, after: [each]}
   - {id: calm, parallel: {join: any, branches: {a: [{id: x, wait: {for: 1s}}]}}}
   - {id: bold, parallel: {join: all, tolerate: 1, merge: error, branches: {a: [{id: x, wait: {for: 1s}}]}}}

@@ -167,6 +167,7 @@ def test_a_retry_rule_stays_within_its_bounds(key: str, value: object) -> None:
         ({"cache": {"ttl": "0s"}}, "is not a duration"),
         ({"cache": {"ttl": "1h", "size": 3}}, "unknown key"),
         ({"compensate": {**CALL, "compensate": CALL}}, "unknown key"),
+        ({"cache": {"ttl": "1h"}, "compensate": CALL}, "has no effect to undo: leave `cache` or `compensate` out"),
         ({"affinity": "${nope}"}, "undeclared reference to 'nope'"),
         ({"no_match": "skip"}, "unknown key"),
         ({"on_close": "cancel"}, "unknown key"),

@@ -22,6 +22,9 @@ def read_call(fields: Fields, common: Common, reading: Reading, visible: Visible
     call = fields.mapping("call", required=True)
     doubt = fields.choice("in_doubt", ("retry", "fail", "manual"), "manual")
     exhausted = fields.choice("on_exhausted", ("fail", "incident"), "fail")
+    if fields.tree.get("cache") is not None and fields.tree.get("compensate") is not None:
+        message = "an output that may be another call's has no effect to undo: leave `cache` or `compensate` out"
+        fields.mistakes.add((*fields.place, "cache"), message)
     return Call(
         **common.facts(),
         target=_target(call) if call is not None else Target(operation=""),
