@@ -90,6 +90,10 @@ protos: .venv-protos/.ready ## Generate protos/gen from the protos
 protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos give
 	@.venv-protos/bin/python protos/generate.py --check
 
+.PHONY: schema
+schema: .venv/.dev ## Generate the JSON Schema by which editors check workflows
+	@$(BIN)/python docs/schema/generate.py
+
 .PHONY: bench
 bench: .venv/.runtime ## Measure what a step costs
 	@$(BIN)/python -m bench.throughput $(ARGS)

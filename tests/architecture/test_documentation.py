@@ -11,8 +11,9 @@ from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis import attributes
 from forgemesh.chassis.service import ServiceSettings
 from forgemesh.cli.exits import ExitCode
+from forgemesh.faults import Fault, workflow
 from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
@@ -27,6 +28,7 @@ from tests.architecture.repository import ROOT, tracked
 README = ROOT / "README.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 PLUGINS = ROOT / "docs" / "plugins.md"
+WORKFLOWS = ROOT / "docs" / "workflows.md"
 PAGES = [path for path in tracked() if path.suffix == ".md"]
 
 SETTINGS: list[tuple[str, str, type[ServiceSettings]]] = [
@@ -37,6 +39,9 @@ SETTINGS: list[tuple[str, str, type[ServiceSettings]]] = [
     ("Supervisor", "SUPERVISOR", SupervisorSettings),
     ("Plugin host", "HOST", HostSettings),
 ]
+
+UNEXPLAINED = {"EXECUTION_NOT_FOUND", "INTERRUPTED", "PROCESS_FULL"}
+"""Reasons that no workflow fails with."""
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -153,3 +158,25 @@ def test_the_plugin_of_the_reference_works_as_it_says() -> None:
         exec(compile(block, PLUGINS.name, "exec"), names)
 
     assert set(define(names["Stock"]).operations) == {"reserve", "count"}
+
+
+def test_the_workflow_written_in_python_is_valid_as_the_yaml_that_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(WORKFLOWS, "python")
+    exec(compile(block, WORKFLOWS.name, "exec"), {"__name__": "documented"})
+
+    assert [path for path, _ in parsed(CelCompiler(), capsys.readouterr().out).walk()] == [
+        "reserve",
+        "ship",
+        "ship/bulk/freight",
+        "ship/otherwise/pack",
+        "ship/otherwise/pack/*/parcel",
+    ]
+
+
+def test_every_reason_of_a_failing_step_is_explained() -> None:
+    page = WORKFLOWS.read_text(encoding="utf-8")
+    faults = [value for value in vars(workflow).values() if isinstance(value, type) and issubclass(value, Fault)]
+    reasons = {fault.reason for fault in faults if fault.__module__ == workflow.__name__}
+
+    assert reasons > {"EXPRESSION_ERROR", "IN_DOUBT"}
+    assert {reason for reason in reasons if f"`{reason}`" not in page} == UNEXPLAINED

@@ -26,7 +26,6 @@ from forgemesh.orchestrator.adapters.exporter import SpanExporter
 from forgemesh.orchestrator.adapters.hosts import following_hosts
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
-from forgemesh.orchestrator.adapters.yaml_source import read_document
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.providers import Providers
@@ -34,6 +33,7 @@ from forgemesh.orchestrator.application.retention import Retention
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
+from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition

@@ -214,3 +214,25 @@ def test_deep_values_are_passed_or_refused_and_never_fatal() -> None:
     assert value_of("input", input=nested(100)) == nested(100)
     assert "recursion" in failure("input", input=nested(950))
     assert value_of("input == input", input=nested(950)) is True
+
+
+def test_variables_and_steps_are_bound_each_by_its_own_name() -> None:
+    names = ("vars.n", "item", "steps.a.error")
+    program = CelCompiler().compile("vars.n + item + size(steps.a.error.code)", names)
+
+    assert program.evaluate({"vars.n": 1, "item": 2, "steps.a.error": {"code": "abc"}}) == 6
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("item", "undeclared reference to 'item'; `item` is the item of a map, and can be used in the steps of one"),
+        ("item.x", "undeclared reference to 'item.x'; `item` is the item of a map"),
+        ("index + 1", "undeclared reference to 'index'; `index` is the index in a map"),
+        ("error.code", "undeclared reference to 'error.code'; `error` is why a step is undone"),
+        ("vars.n", "undeclared reference to 'vars.n'; `vars` declares none here"),
+        ("vars['n']", "undeclared reference to 'vars'; `vars` declares none here"),
+    ],
+)
+def test_a_name_that_is_not_visible_here_is_refused_with_where_it_is(source: str, message: str) -> None:
+    assert mistake(source)[2].startswith(message)

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 from forgemesh.faults.workflow import ExpressionError
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.reading import MAX_LOOKED_INTO
+from forgemesh.orchestrator.domain.reading import MAX_LOOKED_INTO, Reference
 from forgemesh.orchestrator.domain.template import (
     Template,
     TemplateCompiler,
@@ -318,3 +318,77 @@ def test_a_condition_that_can_never_be_true_or_false_is_refused_before_anything_
     step = {"id": "s", "switch": [{"when": "1 + 1", "steps": [call("a")]}]}
 
     assert violations_of(step)[0].endswith("a condition must be true or false, this gives INT")
+
+
+EVERYWHERE = ("input", "vars.total", "item", "index", "error", "steps.a.error")
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("${vars.total}", Reference("vars.total")),
+        ("${vars . total . net}", Reference("vars.total", ("net",))),
+        ("${item}", Reference("item")),
+        ("${item.error.index}", Reference("item", ("error", "index"))),
+        ("${ index }", Reference("index")),
+        ("${error.reason}", Reference("error", ("reason",))),
+        ("${steps.a.error.code}", Reference("steps.a.error", ("code",))),
+    ],
+)
+def test_plain_paths_lead_into_everything_that_is_visible(text: str, reference: Reference) -> None:
+    assert TemplateCompiler(CelCompiler(), EVERYWHERE).compile(text) == reference
+
+
+def test_an_expression_over_variables_and_items_reads_no_more_than_it_names() -> None:
+    read: list[str] = []
+    source = "vars.total + item.n + index + size(error.reason) + size(steps.a.error.code)"
+    values: dict[str, object] = {
+        "vars.total": 1,
+        "item": {"n": 2, "rest": "x"},
+        "index": 3,
+        "error": {"reason": "four"},
+        "steps.a.error": {"code": "fives"},
+    }
+
+    def reading(variable: str) -> Payload:
+        read.append(variable)
+        return payload(values[variable])
+
+    computed = TemplateCompiler(CelCompiler(), EVERYWHERE).compile(f"${{{source}}}")
+
+    assert json.loads(evaluate(computed, reading).data) == 15
+    assert set(read) == set(values)
+
+
+def test_a_list_may_be_run_over_with_a_name_that_is_not_visible() -> None:
+    assert value_of("${input.map(item, item.n)}", input=[{"n": 1}, {"n": 2}]) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "true && " * 130_000 + "true",
+        "(" * 2_000 + "true" + ")" * 2_000,
+        "!" * 5_000 + "true",
+        "input.__class__()",
+        "__class__ == 1",
+        "steps.__class__.output",
+        "__import__('os').system('true')",
+        "'a' + 'b'",
+        "[true]",
+        "",
+    ],
+)
+def test_a_hostile_condition_is_refused_in_moments(source: str) -> None:
+    started = time.process_time()
+
+    assert violations_of(call("a", when=source))
+    assert time.process_time() - started < 1.0
+
+
+def test_a_pattern_that_others_choke_on_is_matched_in_moments() -> None:
+    text = "'" + "a" * 2_000 + "!'"
+    started = time.process_time()
+
+    assert not condition(f"{text}.matches('^(a+)+$')")
+    assert time.process_time() - started < 1.0

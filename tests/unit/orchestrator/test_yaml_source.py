@@ -4,7 +4,7 @@ import time
 import pytest
 
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.adapters.yaml_source import MAX_BYTES, Document, read_document
+from forgemesh.orchestrator.codec.yaml_source import MAX_BYTES, Document, read_document
 from forgemesh.orchestrator.domain.fields import Place
 
 

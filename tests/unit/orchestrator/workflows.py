@@ -4,7 +4,7 @@ import json
 
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.adapters.yaml_source import read_document
+from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
@@ -52,3 +52,17 @@ def case(when: str, *steps: dict[str, object]) -> dict[str, object]:
 
 def otherwise(*steps: dict[str, object]) -> dict[str, object]:
     return {"otherwise": list(steps)}
+
+
+def map_(step_id: str, over: object, *steps: dict[str, object], **group: object) -> dict[str, object]:
+    """`group` are further keys of the map itself, such as `join`."""
+    return {"id": step_id, "map": {"over": over, "steps": list(steps), **group}}
+
+
+def wait(step_id: str, seconds: str = "", **kind: object) -> dict[str, object]:
+    """For `seconds`, such as "5m"; else what `kind` says: `until`, or `signal` with its `timeout`."""
+    return {"id": step_id, "wait": kind | ({"for": seconds} if seconds else {})}
+
+
+def child(step_id: str, workflow: str, **more: object) -> dict[str, object]:
+    return {"id": step_id, "workflow": {"name": workflow}, **more}

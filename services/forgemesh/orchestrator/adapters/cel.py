@@ -81,7 +81,7 @@ class CelCompiler:
         if not source.strip():
             raise ExpressionMistake("the expression is empty")
         try:
-            expression = _environment(frozenset(_SOMETIMES & set(variables))).compile(source)
+            expression = _environment(frozenset(name for name in _SOMETIMES if name in variables)).compile(source)
         except RuntimeError as error:
             raise _mistake(str(error), source, variables) from error
         _check_steps(source, variables)
@@ -169,7 +169,7 @@ def _mistake(text: str, source: str, variables: Collection[str]) -> ExpressionMi
         return ExpressionMistake(message, line, column)
     name = undeclared[1]
     known = ", ".join(sorted({"steps", *(variable.split(".")[0] for variable in variables)}))
-    message = f"undeclared reference to '{name:.100}'; {_WHERE.get(name, f'known: {known}')}"
+    message = f"undeclared reference to '{name:.100}'; {_WHERE.get(name.partition('.')[0], f'known: {known}')}"
     return ExpressionMistake(message, line, _start_of(name, source.split("\n")[line - 1], column))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 
 from forgemesh.faults import Fault, workflow
 from forgemesh.orchestrator.domain import events as e
@@ -11,6 +10,7 @@ from forgemesh.orchestrator.domain.attempts import child_id
 from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.definition import Call, Child, Map, Parallel, Step, Switch, Wait
 from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.moment import moment
 from forgemesh.orchestrator.domain.payload import Payload, check_size
 from forgemesh.orchestrator.domain.reading import Read
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -113,18 +113,13 @@ def _begin_wait(path: str, step: Wait, read: Read, now: int) -> e.Fact:
 
 
 def _moment(value: Payload) -> int:
-    """An RFC 3339 text as Unix nanoseconds."""
     decoded = value.value()
-    try:
-        moment = datetime.fromisoformat(decoded) if isinstance(decoded, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+    found = moment(decoded)
+    if found is None:
         raise workflow.ExpressionError(
             "until", f"it gives {decoded!r:.80}, not a moment such as '2026-01-31T12:00:00Z', zone included"
         )
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1000
+    return found
 
 
 def start_variables(state: ExecutionState) -> e.Fact:

@@ -12,6 +12,7 @@ from forgemesh.orchestrator.domain.template import EMPTY
 from forgemesh.orchestrator.domain.visible import Visible
 
 MAX_ATTEMPTS = 100
+MAX_COEFFICIENT = 100
 MAX_PRIORITY = 1_000
 _UNDO_ATTEMPTS = 10
 
@@ -21,6 +22,9 @@ def read_call(fields: Fields, common: Common, reading: Reading, visible: Visible
     call = fields.mapping("call", required=True)
     doubt = fields.choice("in_doubt", ("retry", "fail", "manual"), "manual")
     exhausted = fields.choice("on_exhausted", ("fail", "incident"), "fail")
+    if fields.tree.get("cache") is not None and fields.tree.get("compensate") is not None:
+        message = "an output that may be another call's has no effect to undo: leave `cache` or `compensate` out"
+        fields.mistakes.add((*fields.place, "cache"), message)
     return Call(
         **common.facts(),
         target=_target(call) if call is not None else Target(operation=""),
@@ -131,7 +135,7 @@ def _retry(fields: Fields, usual: RetryRule) -> RetryRule:
     rule = RetryRule(
         max_attempts=retry.whole("max_attempts", usual.max_attempts, low=1, high=MAX_ATTEMPTS),
         initial=retry.seconds("initial", usual.initial) or usual.initial,
-        coefficient=retry.number("coefficient", usual.coefficient, low=1.0, high=100.0),
+        coefficient=retry.number("coefficient", usual.coefficient, low=1.0, high=MAX_COEFFICIENT),
         max_interval=retry.seconds("max_interval", usual.max_interval) or usual.max_interval,
         non_retryable=frozenset(_reasons(retry)),
     )

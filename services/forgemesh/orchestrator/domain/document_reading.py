@@ -13,7 +13,7 @@ from forgemesh.orchestrator.domain.visible import Visible
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_RESERVED = frozenset(
+RESERVED = frozenset(
     {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"}
     | {"namespace", "null", "package", "return", "true", "var", "void", "while"}
 )
@@ -78,7 +78,7 @@ class Reading:
 
     def check_identifier(self, name: str, place: Place) -> None:
         """Step ids, and the names of branches and variables."""
-        if not IDENTIFIER.fullmatch(name) or name in _RESERVED:
+        if not IDENTIFIER.fullmatch(name) or name in RESERVED:
             self.mistakes.add(
                 place,
                 f"{name!r:.100} is not an identifier: lower-case letters, digits and _, at most 64, no reserved word",

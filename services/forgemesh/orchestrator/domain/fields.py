@@ -12,8 +12,10 @@ from forgemesh.faults import Violation
 
 Place: TypeAlias = tuple[str | int, ...]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+MAX_MISTAKES = 200
+"""Of one document; whoever mends so many learns of the others then."""
 _YEAR = 366 * 86400.0
 _NAMES: dict[type, str] = {
     str: "a text",
@@ -22,6 +24,10 @@ _NAMES: dict[type, str] = {
     list: "a list",
     bool: "true or false",
 }
+
+
+class TooManyMistakes(Exception):
+    """A document has so many mistakes that reading on helps nobody."""
 
 
 @dataclass(slots=True)
@@ -36,7 +42,9 @@ class Mistakes:
     found: list[Violation] = field(default_factory=list)
 
     def add(self, place: Place, message: str, *, offset: int = 0) -> None:
-        """`offset` counts the characters before the mistake in the text at `place`."""
+        """`offset` counts the characters before the mistake in the text at `place`. Raises TooManyMistakes."""
+        if len(self.found) == MAX_MISTAKES:
+            raise TooManyMistakes
         self.found.append(Violation(spell(place), f"{self.where(place, offset)}{message}"))
 
     def where(self, place: Place, offset: int = 0) -> str:
@@ -94,7 +102,7 @@ class Fields:
         value = self.take(key)
         if value is None:
             return default
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        match = DURATION.fullmatch(value) if isinstance(value, str) else None
         seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
         if not 0 < seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{value!r} is not a duration such as 200ms, 5s, 2m, 1h or 1d")

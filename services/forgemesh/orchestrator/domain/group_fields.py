@@ -7,15 +7,17 @@ import re
 from forgemesh.orchestrator.domain.definition import Join, Parallel, Sequence, Switch
 from forgemesh.orchestrator.domain.fields import Fields
 
-_MODES = ("all", "all_settled", "any")
-_PERCENT = re.compile(r"(\d{1,2}(?:\.\d+)?|100)%")
+MAX_QUORUM = 100_000
+"""As many items as a map runs over."""
+MODES = ("all", "all_settled", "any")
+SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?|100)%")
 
 
 def read_join(group: Fields, branches: int | None) -> Join:
     """`branches` is None for a map: how many there will be is not known yet."""
     mode, quorum = _mode(group)
     tolerate = _tolerate(group)
-    if mode == "quorum" and tolerate != "0":
+    if mode == "quorum" and group.tree.get("tolerate") is not None:
         group.mistakes.add(
             (*group.place, "tolerate"), "a quorum says already how many must succeed; leave `tolerate` out"
         )
@@ -29,12 +31,12 @@ def _mode(group: Fields) -> tuple[str, int]:
     if isinstance(given, dict):
         quorum = group.mapping("join")
         assert quorum is not None
-        number = quorum.whole("quorum", 1, low=1, high=100_000)
+        number = quorum.whole("quorum", 1, low=1, high=MAX_QUORUM)
         if "quorum" not in quorum.tree:
             quorum.mistakes.add(quorum.place, "a join is all, all_settled, any or {quorum: n}")
         quorum.finish()
         return "quorum", number
-    mode = group.choice("join", _MODES, "all")
+    mode = group.choice("join", MODES, "all")
     return ("quorum", 1) if mode == "any" else (mode, 0)
 
 
@@ -42,9 +44,9 @@ def _tolerate(group: Fields) -> str:
     given = group.take("tolerate")
     if given is None:
         return "0"
-    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 100_000:
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= MAX_QUORUM:
         return str(given)
-    if isinstance(given, str) and _PERCENT.fullmatch(given):
+    if isinstance(given, str) and SHARE.fullmatch(given):
         return given
     group.mistakes.add(
         (*group.place, "tolerate"), f"{given!r:.60} is neither a number of branches nor a share such as 20%"

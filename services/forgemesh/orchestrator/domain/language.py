@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-
-import msgspec
 import semantic_version
 
+from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
+from forgemesh.orchestrator.domain.content import content_hash
 from forgemesh.orchestrator.domain.definition import Concurrency, Definition, InputField
 from forgemesh.orchestrator.domain.document_reading import Reading
 from forgemesh.orchestrator.domain.expression import Compiler
-from forgemesh.orchestrator.domain.fields import Fields, Mistakes
+from forgemesh.orchestrator.domain.fields import Fields, Mistakes, TooManyMistakes
 from forgemesh.orchestrator.domain.step_reading import MAX_CONCURRENCY, StepReader
 from forgemesh.orchestrator.domain.template import Literal
 from forgemesh.orchestrator.domain.visible import Visible
 
-_TYPES = ("string", "integer", "number", "boolean", "object", "array", "any")
+TYPES = ("string", "integer", "number", "boolean", "object", "array", "any")
 _START = Visible(frozenset({"input", "execution"}))
 
 
@@ -27,15 +26,14 @@ def parse_definition(
     if not isinstance(tree, dict):
         mistakes.add((), "a definition is a mapping with `name` and `steps`")
         raise DefinitionInvalid("", mistakes.found)
-    definition = _definition(tree, source, Reading(compiler, mistakes), namespace)
+    try:
+        definition = _definition(tree, source, Reading(compiler, mistakes), namespace)
+    except TooManyMistakes:
+        mistakes.found.append(Violation("document", "there may be more mistakes; reading ended after these"))
     if mistakes.found:
-        raise DefinitionInvalid(definition.name, mistakes.found)
+        name = tree.get("name")
+        raise DefinitionInvalid(name if isinstance(name, str) else "", mistakes.found)
     return definition
-
-
-def content_hash(tree: object) -> str:
-    """SHA-256 of the tree's canonical JSON: comments, layout and the order of keys do not count."""
-    return hashlib.sha256(msgspec.json.encode(tree, order="sorted")).hexdigest()
 
 
 def _definition(tree: dict[str, object], source: str, reading: Reading, namespace: str) -> Definition:
@@ -98,8 +96,8 @@ def _input(fields: Fields) -> dict[str, InputField] | None:
     for key in declared.tree:
         word = declared.text(key)
         type_name = word.removesuffix("?")
-        if type_name not in _TYPES:
-            fields.mistakes.add(("input", key), f"{word!r} is none of {', '.join(_TYPES)} (with ? if optional)")
+        if type_name not in TYPES:
+            fields.mistakes.add(("input", key), f"{word!r} is none of {', '.join(TYPES)} (with ? if optional)")
         result[key] = InputField(type_name, required=not word.endswith("?"))
     return result
 

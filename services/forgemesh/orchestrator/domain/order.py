@@ -9,6 +9,9 @@ from forgemesh.orchestrator.domain.template import expressions_in, steps_named_i
 _BODIES = ("steps", "otherwise")
 """Keys whose lists are sequences of their own."""
 
+SHOWN = 10
+"""Steps at either end of a long circle."""
+
 
 def ids_of(trees: Listed[object]) -> dict[str, int]:
     """The index of each step that has an id; of several with the same one, the first."""
@@ -74,6 +77,12 @@ def cycle_among(trees: Listed[object]) -> tuple[int, list[str]] | None:
                 uses[names[index]] += [names[source] for source in sources if source in names]
         circle = _first_circle(uses)
     return (indexes[circle[0]], circle) if circle is not None else None
+
+
+def path_of(circle: Listed[str]) -> str:
+    """For people; of a long one its beginning and its end."""
+    long = len(circle) > 2 * SHOWN
+    return " -> ".join([*circle[:SHOWN], f"({len(circle) - 2 * SHOWN} more)", *circle[-SHOWN:]] if long else circle)
 
 
 def _has_after(tree: object) -> bool:

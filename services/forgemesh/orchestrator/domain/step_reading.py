@@ -21,8 +21,9 @@ from forgemesh.orchestrator.domain.definition import (
 from forgemesh.orchestrator.domain.document_reading import IDENTIFIER, Reading
 from forgemesh.orchestrator.domain.fields import Fields, Place
 from forgemesh.orchestrator.domain.group_fields import read_join, variables_set
-from forgemesh.orchestrator.domain.order import ancestors, before_each, cycle_among, ids_of
-from forgemesh.orchestrator.domain.template import Literal
+from forgemesh.orchestrator.domain.moment import moment
+from forgemesh.orchestrator.domain.order import ancestors, before_each, cycle_among, ids_of, path_of
+from forgemesh.orchestrator.domain.template import Fields as Objects, Items, Literal, Template, Text
 from forgemesh.orchestrator.domain.visible import Reach, Visible
 
 MAX_STEPS = 1_000
@@ -60,7 +61,7 @@ class StepReader:
         cycle = cycle_among(trees)
         if cycle:
             index, path = cycle
-            self._mistakes.add((*place, index), f"the steps wait for one another in a cycle: {' -> '.join(path)}")
+            self._mistakes.add((*place, index), f"the steps wait for one another in a cycle: {path_of(path)}")
             before = [(index - 1,) if index else () for index in range(len(trees))]
         known = {step_id: index for step_id, index in indexes.items() if IDENTIFIER.fullmatch(step_id)}
         seen: set[str] = set()
@@ -238,6 +239,10 @@ class StepReader:
         if "over" not in group.tree:
             self._mistakes.add((*group.place, "over"), "over is missing: say which list the steps run over")
         over = self._reading.template(group, "over", visible, default=Literal([]))
+        if isinstance(over, Text | Objects) or (isinstance(over, Literal) and not isinstance(over.value, list)):
+            self._mistakes.add(
+                (*group.place, "over"), "a map runs over a list; give one, or an expression such as ${input.items}"
+            )
         inside = visible.plus("item", "index")
         steps = self.sequence(group.items("steps"), (*group.place, "steps"), inside, depth + 1)
         join = read_join(group, None)
@@ -263,7 +268,7 @@ class StepReader:
             on_timeout = wait.choice("on_timeout", ("fail", "skip"), "fail")
         else:
             on_timeout = "fail"
-        until = self._reading.optional_template(wait, "until", visible)
+        until = self._until(wait, visible)
         wait.finish()
         return Wait(
             **common.facts(),
@@ -272,6 +277,14 @@ class StepReader:
             signal=signal,
             on_timeout="skip" if on_timeout == "skip" else "fail",
         )
+
+    def _until(self, wait: Fields, visible: Visible) -> Template | None:
+        until = self._reading.optional_template(wait, "until", visible)
+        never = isinstance(until, Items | Objects)
+        if never or (isinstance(until, Literal) and moment(until.value) is None):
+            message = f"{wait.tree['until']!r:.60} is not a moment such as '2026-01-31T12:00:00Z', zone included"
+            self._mistakes.add((*wait.place, "until"), message)
+        return until
 
 
 def _is_undoable(steps: Sequence) -> bool:

@@ -25,7 +25,11 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Visible(Collection[str]):
-    """Plain names such as "input", "vars.total" or "item", and `steps.<id>.<fact>` of the steps within reach."""
+    """
+    Plain names such as "input", "vars.total" or "item", and `steps.<id>.<fact>` of the steps within reach.
+
+    An id means the step of the nearest sequence that has one of this name, also if that has not ended yet.
+    """
 
     names: frozenset[str]
     reaches: tuple[Reach, ...] = ()
@@ -40,7 +44,8 @@ class Visible(Collection[str]):
         step_id, _, fact = rest.partition(".")
         if head != "steps" or fact not in STEP_FACTS:
             return False
-        return step_id in self.own or any(reach.has(step_id) for reach in self.reaches)
+        nearest = self._nearest(step_id)
+        return step_id in self.own or (nearest is not None and nearest.has(step_id))
 
     def __iter__(self) -> Iterator[str]:
         yield from sorted(self.names)
@@ -54,7 +59,12 @@ class Visible(Collection[str]):
         """The steps within reach, the nearest sequence first."""
         yield from self.own
         for reach in self.reaches:
-            yield from reach.ids()
+            yield from (
+                step_id for step_id in reach.ids() if step_id not in self.own and self._nearest(step_id) is reach
+            )
+
+    def _nearest(self, step_id: str) -> Reach | None:
+        return next((reach for reach in self.reaches if step_id in reach.indexes), None)
 
     def within(self, reach: Reach) -> Visible:
         """From inside a sequence, what is within `reach` there counts too."""

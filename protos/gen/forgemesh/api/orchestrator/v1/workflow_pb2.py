@@ -24,13 +24,85 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forgemesh/api/orchestrator/v1/workflow.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\"\x18\n\x08Workflow\x12\x0c\n\x04name\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forgemesh/api/orchestrator/v1/workflow.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\"\xcf/\n\x08Workflow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x03 \x01(\tH\x01\x88\x01\x01\x12<\n\x05input\x18\x04 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Input\x12\x14\n\x07timeout\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x41\n\x04vars\x18\x06 \x01(\x0b\x32\x33.forgemesh.api.orchestrator.v1.Workflow.Assignments\x12\x1c\n\x0fmax_concurrency\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12H\n\x0b\x63oncurrency\x18\x08 \x01(\x0b\x32\x33.forgemesh.api.orchestrator.v1.Workflow.Concurrency\x12;\n\x05steps\x18\t \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Step\x12@\n\x06output\x18\n \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x1a\x18\n\x08Template\x12\x0c\n\x04json\x18\x01 \x01(\t\x1aV\n\x0b\x41ssignments\x12G\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x32.forgemesh.api.orchestrator.v1.Workflow.Assignment\x1a[\n\nAssignment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12?\n\x05value\x18\x02 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x1a~\n\x05Input\x12G\n\x05types\x18\x01 \x03(\x0b\x32\x38.forgemesh.api.orchestrator.v1.Workflow.Input.TypesEntry\x1a,\n\nTypesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x16\n\x05Texts\x12\r\n\x05texts\x18\x01 \x03(\t\x1a~\n\x05\x46\x61\x63ts\x12G\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x38.forgemesh.api.orchestrator.v1.Workflow.Facts.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\xb3\x01\n\x0b\x43oncurrency\x12=\n\x03key\x18\x01 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12G\n\x0bon_conflict\x18\x03 \x01(\x0e\x32\x32.forgemesh.api.orchestrator.v1.Workflow.OnConflictB\x08\n\x06_limit\x1a\xea\n\n\x04Step\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Texts\x12@\n\x07trigger\x18\x03 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.Workflow.Trigger\x12\x11\n\x04when\x18\x04 \x01(\tH\x01\x88\x01\x01\x12@\n\x03set\x18\x05 \x01(\x0b\x32\x33.forgemesh.api.orchestrator.v1.Workflow.Assignments\x12<\n\x04\x63\x61ll\x18\x06 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.CallH\x00\x12@\n\x06switch\x18\x07 \x01(\x0b\x32..forgemesh.api.orchestrator.v1.Workflow.SwitchH\x00\x12\x44\n\x08parallel\x18\x08 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.ParallelH\x00\x12:\n\x03map\x18\t \x01(\x0b\x32+.forgemesh.api.orchestrator.v1.Workflow.MapH\x00\x12<\n\x04wait\x18\n \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.WaitH\x00\x12\x41\n\x08workflow\x18\x0b \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.ChildH\x00\x12?\n\x05input\x18\x0c \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x12<\n\x05retry\x18\r \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Retry\x12\x42\n\x08timeouts\x18\x0e \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Timeouts\x12\x17\n\nidempotent\x18\x0f \x01(\x08H\x02\x88\x01\x01\x12\x41\n\x08in_doubt\x18\x10 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.Workflow.InDoubt\x12I\n\x0con_exhausted\x18\x11 \x01(\x0e\x32\x33.forgemesh.api.orchestrator.v1.Workflow.OnExhausted\x12H\n\ncompensate\x18\x12 \x01(\x0b\x32\x34.forgemesh.api.orchestrator.v1.Workflow.Compensation\x12<\n\x05\x63\x61\x63he\x18\x13 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Cache\x12\x15\n\x08priority\x18\x14 \x01(\x11H\x03\x88\x01\x01\x12\x42\n\x08\x61\x66\x66inity\x18\x15 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x12\x41\n\x08no_match\x18\x16 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.Workflow.NoMatch\x12\x41\n\x08on_close\x18\x17 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.Workflow.OnCloseB\x06\n\x04kindB\x07\n\x05_whenB\r\n\x0b_idempotentB\x0b\n\t_priority\x1a\x9f\x01\n\x04\x43\x61ll\x12\x13\n\x06plugin\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tinterface\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\toperation\x18\x03 \x01(\t\x12>\n\x06select\x18\x04 \x01(\x0b\x32..forgemesh.api.orchestrator.v1.Workflow.SelectB\t\n\x07_pluginB\x0c\n\n_interface\x1a\x84\x01\n\x06Select\x12;\n\x04must\x18\x01 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Facts\x12=\n\x06prefer\x18\x02 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Facts\x1a\xea\x02\n\x0c\x43ompensation\x12\x13\n\x06plugin\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x16\n\tinterface\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x11\n\toperation\x18\x03 \x01(\t\x12>\n\x06select\x18\x04 \x01(\x0b\x32..forgemesh.api.orchestrator.v1.Workflow.Select\x12?\n\x05input\x18\x05 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x12<\n\x05retry\x18\x06 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.Retry\x12\x42\n\x08timeouts\x18\x07 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.TimeoutsB\t\n\x07_pluginB\x0c\n\n_interface\x1a\xf1\x01\n\x05Retry\x12\x19\n\x0cmax_attempts\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x07initial\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0b\x63oefficient\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0cmax_interval\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x44\n\rnon_retryable\x18\x05 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.Workflow.TextsB\x0f\n\r_max_attemptsB\n\n\x08_initialB\x0e\n\x0c_coefficientB\x0f\n\r_max_interval\x1a\xcc\x01\n\x08Timeouts\x12\x1b\n\x0estart_to_close\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11schedule_to_start\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1e\n\x11schedule_to_close\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x16\n\theartbeat\x18\x04 \x01(\tH\x03\x88\x01\x01\x42\x11\n\x0f_start_to_closeB\x14\n\x12_schedule_to_startB\x14\n\x12_schedule_to_closeB\x0c\n\n_heartbeat\x1aS\n\x05\x43\x61\x63he\x12\x0b\n\x03ttl\x18\x01 \x01(\t\x12=\n\x03key\x18\x02 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x1a\x45\n\x06Switch\x12;\n\x05\x63\x61ses\x18\x01 \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Case\x1a\xbc\x01\n\x04\x43\x61se\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04when\x18\x02 \x01(\tH\x01\x88\x01\x01\x12;\n\x05steps\x18\x03 \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Step\x12?\n\totherwise\x18\x04 \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.StepB\x07\n\x05_nameB\x07\n\x05_when\x1a\xbd\x02\n\x08Parallel\x12@\n\x08\x62ranches\x18\x01 \x03(\x0b\x32..forgemesh.api.orchestrator.v1.Workflow.Branch\x12:\n\x04join\x18\x02 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Join\x12\x43\n\x08tolerate\x18\x03 \x01(\x0b\x32\x31.forgemesh.api.orchestrator.v1.Workflow.Tolerance\x12\x1c\n\x0fmax_concurrency\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12<\n\x05merge\x18\x05 \x01(\x0e\x32-.forgemesh.api.orchestrator.v1.Workflow.MergeB\x12\n\x10_max_concurrency\x1aS\n\x06\x42ranch\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x05steps\x18\x02 \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Step\x1a\x62\n\x04Join\x12@\n\x04mode\x18\x01 \x01(\x0e\x32\x30.forgemesh.api.orchestrator.v1.Workflow.JoinModeH\x00\x12\x10\n\x06quorum\x18\x02 \x01(\x05H\x00\x42\x06\n\x04kind\x1a\x35\n\tTolerance\x12\x0f\n\x05\x63ount\x18\x01 \x01(\x05H\x00\x12\x0f\n\x05share\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\x1a\xb5\x02\n\x03Map\x12>\n\x04over\x18\x01 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.Template\x12;\n\x05steps\x18\x02 \x03(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Step\x12:\n\x04join\x18\x03 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.Workflow.Join\x12\x43\n\x08tolerate\x18\x04 \x01(\x0b\x32\x31.forgemesh.api.orchestrator.v1.Workflow.Tolerance\x12\x1c\n\x0fmax_concurrency\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_max_concurrency\x1a\xdb\x01\n\x04Wait\x12\r\n\x03\x66or\x18\x01 \x01(\tH\x00\x12\x41\n\x05until\x18\x02 \x01(\x0b\x32\x30.forgemesh.api.orchestrator.v1.Workflow.TemplateH\x00\x12\x10\n\x06signal\x18\x03 \x01(\tH\x00\x12\x14\n\x07timeout\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x45\n\non_timeout\x18\x05 \x01(\x0e\x32\x31.forgemesh.api.orchestrator.v1.Workflow.OnTimeoutB\x06\n\x04kindB\n\n\x08_timeout\x1a\x37\n\x05\x43hild\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_version\"\x83\x01\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_CONFLICT_QUEUE\x10\x01\x12\"\n\x1eON_CONFLICT_CANCEL_IN_PROGRESS\x10\x02\x12\x1d\n\x19ON_CONFLICT_CANCEL_NEWEST\x10\x03\"\x87\x01\n\x07Trigger\x12\x17\n\x13TRIGGER_UNSPECIFIED\x10\x00\x12\x19\n\x15TRIGGER_ALL_SUCCEEDED\x10\x01\x12\x17\n\x13TRIGGER_NONE_FAILED\x10\x02\x12\x19\n\x15TRIGGER_ANY_SUCCEEDED\x10\x03\x12\x14\n\x10TRIGGER_ALL_DONE\x10\x04\"_\n\x07InDoubt\x12\x18\n\x14IN_DOUBT_UNSPECIFIED\x10\x00\x12\x12\n\x0eIN_DOUBT_RETRY\x10\x01\x12\x11\n\rIN_DOUBT_FAIL\x10\x02\x12\x13\n\x0fIN_DOUBT_MANUAL\x10\x03\"]\n\x0bOnExhausted\x12\x1c\n\x18ON_EXHAUSTED_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_EXHAUSTED_FAIL\x10\x01\x12\x19\n\x15ON_EXHAUSTED_INCIDENT\x10\x02\"I\n\x07NoMatch\x12\x18\n\x14NO_MATCH_UNSPECIFIED\x10\x00\x12\x11\n\rNO_MATCH_FAIL\x10\x01\x12\x11\n\rNO_MATCH_SKIP\x10\x02\"f\n\x08JoinMode\x12\x19\n\x15JOIN_MODE_UNSPECIFIED\x10\x00\x12\x11\n\rJOIN_MODE_ALL\x10\x01\x12\x19\n\x15JOIN_MODE_ALL_SETTLED\x10\x02\x12\x11\n\rJOIN_MODE_ANY\x10\x03\"P\n\x05Merge\x12\x15\n\x11MERGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMERGE_ERROR\x10\x01\x12\x0f\n\x0bMERGE_FIRST\x10\x02\x12\x0e\n\nMERGE_LAST\x10\x03\"Q\n\tOnTimeout\x12\x1a\n\x16ON_TIMEOUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_TIMEOUT_FAIL\x10\x01\x12\x13\n\x0fON_TIMEOUT_SKIP\x10\x02\"f\n\x07OnClose\x12\x18\n\x14ON_CLOSE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_CLOSE_CANCEL\x10\x01\x12\x16\n\x12ON_CLOSE_TERMINATE\x10\x02\x12\x14\n\x10ON_CLOSE_ABANDON\x10\x03\x42\n\n\x08_versionB\x0e\n\x0c_descriptionB\n\n\x08_timeoutB\x12\n\x10_max_concurrencyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.orchestrator.v1.workflow_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKFLOW']._serialized_start=79
-  _globals['_WORKFLOW']._serialized_end=103
+  _globals['_WORKFLOW_INPUT_TYPESENTRY']._loaded_options = None
+  _globals['_WORKFLOW_INPUT_TYPESENTRY']._serialized_options = b'8\001'
+  _globals['_WORKFLOW_FACTS_FACTSENTRY']._loaded_options = None
+  _globals['_WORKFLOW_FACTS_FACTSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKFLOW']._serialized_start=80
+  _globals['_WORKFLOW']._serialized_end=6175
+  _globals['_WORKFLOW_TEMPLATE']._serialized_start=536
+  _globals['_WORKFLOW_TEMPLATE']._serialized_end=560
+  _globals['_WORKFLOW_ASSIGNMENTS']._serialized_start=562
+  _globals['_WORKFLOW_ASSIGNMENTS']._serialized_end=648
+  _globals['_WORKFLOW_ASSIGNMENT']._serialized_start=650
+  _globals['_WORKFLOW_ASSIGNMENT']._serialized_end=741
+  _globals['_WORKFLOW_INPUT']._serialized_start=743
+  _globals['_WORKFLOW_INPUT']._serialized_end=869
+  _globals['_WORKFLOW_INPUT_TYPESENTRY']._serialized_start=825
+  _globals['_WORKFLOW_INPUT_TYPESENTRY']._serialized_end=869
+  _globals['_WORKFLOW_TEXTS']._serialized_start=871
+  _globals['_WORKFLOW_TEXTS']._serialized_end=893
+  _globals['_WORKFLOW_FACTS']._serialized_start=895
+  _globals['_WORKFLOW_FACTS']._serialized_end=1021
+  _globals['_WORKFLOW_FACTS_FACTSENTRY']._serialized_start=977
+  _globals['_WORKFLOW_FACTS_FACTSENTRY']._serialized_end=1021
+  _globals['_WORKFLOW_CONCURRENCY']._serialized_start=1024
+  _globals['_WORKFLOW_CONCURRENCY']._serialized_end=1203
+  _globals['_WORKFLOW_STEP']._serialized_start=1206
+  _globals['_WORKFLOW_STEP']._serialized_end=2592
+  _globals['_WORKFLOW_CALL']._serialized_start=2595
+  _globals['_WORKFLOW_CALL']._serialized_end=2754
+  _globals['_WORKFLOW_SELECT']._serialized_start=2757
+  _globals['_WORKFLOW_SELECT']._serialized_end=2889
+  _globals['_WORKFLOW_COMPENSATION']._serialized_start=2892
+  _globals['_WORKFLOW_COMPENSATION']._serialized_end=3254
+  _globals['_WORKFLOW_RETRY']._serialized_start=3257
+  _globals['_WORKFLOW_RETRY']._serialized_end=3498
+  _globals['_WORKFLOW_TIMEOUTS']._serialized_start=3501
+  _globals['_WORKFLOW_TIMEOUTS']._serialized_end=3705
+  _globals['_WORKFLOW_CACHE']._serialized_start=3707
+  _globals['_WORKFLOW_CACHE']._serialized_end=3790
+  _globals['_WORKFLOW_SWITCH']._serialized_start=3792
+  _globals['_WORKFLOW_SWITCH']._serialized_end=3861
+  _globals['_WORKFLOW_CASE']._serialized_start=3864
+  _globals['_WORKFLOW_CASE']._serialized_end=4052
+  _globals['_WORKFLOW_PARALLEL']._serialized_start=4055
+  _globals['_WORKFLOW_PARALLEL']._serialized_end=4372
+  _globals['_WORKFLOW_BRANCH']._serialized_start=4374
+  _globals['_WORKFLOW_BRANCH']._serialized_end=4457
+  _globals['_WORKFLOW_JOIN']._serialized_start=4459
+  _globals['_WORKFLOW_JOIN']._serialized_end=4557
+  _globals['_WORKFLOW_TOLERANCE']._serialized_start=4559
+  _globals['_WORKFLOW_TOLERANCE']._serialized_end=4612
+  _globals['_WORKFLOW_MAP']._serialized_start=4615
+  _globals['_WORKFLOW_MAP']._serialized_end=4924
+  _globals['_WORKFLOW_WAIT']._serialized_start=4927
+  _globals['_WORKFLOW_WAIT']._serialized_end=5146
+  _globals['_WORKFLOW_CHILD']._serialized_start=5148
+  _globals['_WORKFLOW_CHILD']._serialized_end=5203
+  _globals['_WORKFLOW_ONCONFLICT']._serialized_start=5206
+  _globals['_WORKFLOW_ONCONFLICT']._serialized_end=5337
+  _globals['_WORKFLOW_TRIGGER']._serialized_start=5340
+  _globals['_WORKFLOW_TRIGGER']._serialized_end=5475
+  _globals['_WORKFLOW_INDOUBT']._serialized_start=5477
+  _globals['_WORKFLOW_INDOUBT']._serialized_end=5572
+  _globals['_WORKFLOW_ONEXHAUSTED']._serialized_start=5574
+  _globals['_WORKFLOW_ONEXHAUSTED']._serialized_end=5667
+  _globals['_WORKFLOW_NOMATCH']._serialized_start=5669
+  _globals['_WORKFLOW_NOMATCH']._serialized_end=5742
+  _globals['_WORKFLOW_JOINMODE']._serialized_start=5744
+  _globals['_WORKFLOW_JOINMODE']._serialized_end=5846
+  _globals['_WORKFLOW_MERGE']._serialized_start=5848
+  _globals['_WORKFLOW_MERGE']._serialized_end=5928
+  _globals['_WORKFLOW_ONTIMEOUT']._serialized_start=5930
+  _globals['_WORKFLOW_ONTIMEOUT']._serialized_end=6011
+  _globals['_WORKFLOW_ONCLOSE']._serialized_start=6013
+  _globals['_WORKFLOW_ONCLOSE']._serialized_end=6115
 # @@protoc_insertion_point(module_scope)

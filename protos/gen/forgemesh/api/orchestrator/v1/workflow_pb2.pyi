@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,22 +21,1237 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Workflow(_message.Message):
-    """A workflow as a message: the same model as its YAML text, field by field."""
+    """A workflow as a message: the same model as its YAML text, field by field and by the same names.
+
+    docs/workflows.md says what each field means and what it may hold; what is left out has the default of the text.
+    Lengths of time are written as there, such as 200ms, 5s, 1.5m, 1h, 1d: the content of a definition is what its author
+    wrote, whichever way it travels. Messages nest at most 30 groups.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _OnConflict:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnConflictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._OnConflict.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_CONFLICT_UNSPECIFIED: Workflow._OnConflict.ValueType  # 0
+        """It is queued."""
+        ON_CONFLICT_QUEUE: Workflow._OnConflict.ValueType  # 1
+        """It is queued."""
+        ON_CONFLICT_CANCEL_IN_PROGRESS: Workflow._OnConflict.ValueType  # 2
+        """It takes the place of the oldest one, which is cancelled."""
+        ON_CONFLICT_CANCEL_NEWEST: Workflow._OnConflict.ValueType  # 3
+        """It is cancelled."""
+
+    class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
+        """What becomes of an execution that finds no place."""
+
+    ON_CONFLICT_UNSPECIFIED: Workflow.OnConflict.ValueType  # 0
+    """It is queued."""
+    ON_CONFLICT_QUEUE: Workflow.OnConflict.ValueType  # 1
+    """It is queued."""
+    ON_CONFLICT_CANCEL_IN_PROGRESS: Workflow.OnConflict.ValueType  # 2
+    """It takes the place of the oldest one, which is cancelled."""
+    ON_CONFLICT_CANCEL_NEWEST: Workflow.OnConflict.ValueType  # 3
+    """It is cancelled."""
+
+    class _Trigger:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._Trigger.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TRIGGER_UNSPECIFIED: Workflow._Trigger.ValueType  # 0
+        """As all_succeeded."""
+        TRIGGER_ALL_SUCCEEDED: Workflow._Trigger.ValueType  # 1
+        """None failed, and none was skipped because of a failure."""
+        TRIGGER_NONE_FAILED: Workflow._Trigger.ValueType  # 2
+        """None failed."""
+        TRIGGER_ANY_SUCCEEDED: Workflow._Trigger.ValueType  # 3
+        """At least one succeeded."""
+        TRIGGER_ALL_DONE: Workflow._Trigger.ValueType  # 4
+        """All have ended."""
+
+    class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
+        """What the steps before a step must have come to."""
+
+    TRIGGER_UNSPECIFIED: Workflow.Trigger.ValueType  # 0
+    """As all_succeeded."""
+    TRIGGER_ALL_SUCCEEDED: Workflow.Trigger.ValueType  # 1
+    """None failed, and none was skipped because of a failure."""
+    TRIGGER_NONE_FAILED: Workflow.Trigger.ValueType  # 2
+    """None failed."""
+    TRIGGER_ANY_SUCCEEDED: Workflow.Trigger.ValueType  # 3
+    """At least one succeeded."""
+    TRIGGER_ALL_DONE: Workflow.Trigger.ValueType  # 4
+    """All have ended."""
+
+    class _InDoubt:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _InDoubtEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._InDoubt.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        IN_DOUBT_UNSPECIFIED: Workflow._InDoubt.ValueType  # 0
+        """As manual."""
+        IN_DOUBT_RETRY: Workflow._InDoubt.ValueType  # 1
+        """Call again."""
+        IN_DOUBT_FAIL: Workflow._InDoubt.ValueType  # 2
+        """Fail the step."""
+        IN_DOUBT_MANUAL: Workflow._InDoubt.ValueType  # 3
+        """Open an incident."""
+
+    class InDoubt(_InDoubt, metaclass=_InDoubtEnumTypeWrapper):
+        """What to do with a call when nobody knows whether it had its effect."""
+
+    IN_DOUBT_UNSPECIFIED: Workflow.InDoubt.ValueType  # 0
+    """As manual."""
+    IN_DOUBT_RETRY: Workflow.InDoubt.ValueType  # 1
+    """Call again."""
+    IN_DOUBT_FAIL: Workflow.InDoubt.ValueType  # 2
+    """Fail the step."""
+    IN_DOUBT_MANUAL: Workflow.InDoubt.ValueType  # 3
+    """Open an incident."""
+
+    class _OnExhausted:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnExhaustedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._OnExhausted.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_EXHAUSTED_UNSPECIFIED: Workflow._OnExhausted.ValueType  # 0
+        """As fail."""
+        ON_EXHAUSTED_FAIL: Workflow._OnExhausted.ValueType  # 1
+        """The step fails."""
+        ON_EXHAUSTED_INCIDENT: Workflow._OnExhausted.ValueType  # 2
+        """An incident is opened, and the step waits for somebody to resolve it."""
+
+    class OnExhausted(_OnExhausted, metaclass=_OnExhaustedEnumTypeWrapper):
+        """What follows the last attempt."""
+
+    ON_EXHAUSTED_UNSPECIFIED: Workflow.OnExhausted.ValueType  # 0
+    """As fail."""
+    ON_EXHAUSTED_FAIL: Workflow.OnExhausted.ValueType  # 1
+    """The step fails."""
+    ON_EXHAUSTED_INCIDENT: Workflow.OnExhausted.ValueType  # 2
+    """An incident is opened, and the step waits for somebody to resolve it."""
+
+    class _NoMatch:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _NoMatchEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._NoMatch.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        NO_MATCH_UNSPECIFIED: Workflow._NoMatch.ValueType  # 0
+        """As fail."""
+        NO_MATCH_FAIL: Workflow._NoMatch.ValueType  # 1
+        """The step fails."""
+        NO_MATCH_SKIP: Workflow._NoMatch.ValueType  # 2
+        """The step is skipped."""
+
+    class NoMatch(_NoMatch, metaclass=_NoMatchEnumTypeWrapper):
+        """What it means that no condition is true."""
+
+    NO_MATCH_UNSPECIFIED: Workflow.NoMatch.ValueType  # 0
+    """As fail."""
+    NO_MATCH_FAIL: Workflow.NoMatch.ValueType  # 1
+    """The step fails."""
+    NO_MATCH_SKIP: Workflow.NoMatch.ValueType  # 2
+    """The step is skipped."""
+
+    class _JoinMode:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _JoinModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._JoinMode.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        JOIN_MODE_UNSPECIFIED: Workflow._JoinMode.ValueType  # 0
+        """As all."""
+        JOIN_MODE_ALL: Workflow._JoinMode.ValueType  # 1
+        """Fails with the first failure that is not tolerated."""
+        JOIN_MODE_ALL_SETTLED: Workflow._JoinMode.ValueType  # 2
+        """Lets every branch end first."""
+        JOIN_MODE_ANY: Workflow._JoinMode.ValueType  # 3
+        """Succeeds with the first success."""
+
+    class JoinMode(_JoinMode, metaclass=_JoinModeEnumTypeWrapper):
+        """When a group has ended, by what its branches come to."""
+
+    JOIN_MODE_UNSPECIFIED: Workflow.JoinMode.ValueType  # 0
+    """As all."""
+    JOIN_MODE_ALL: Workflow.JoinMode.ValueType  # 1
+    """Fails with the first failure that is not tolerated."""
+    JOIN_MODE_ALL_SETTLED: Workflow.JoinMode.ValueType  # 2
+    """Lets every branch end first."""
+    JOIN_MODE_ANY: Workflow.JoinMode.ValueType  # 3
+    """Succeeds with the first success."""
+
+    class _Merge:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MergeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._Merge.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        MERGE_UNSPECIFIED: Workflow._Merge.ValueType  # 0
+        """As error."""
+        MERGE_ERROR: Workflow._Merge.ValueType  # 1
+        """There must be no such variable."""
+        MERGE_FIRST: Workflow._Merge.ValueType  # 2
+        """That of the first branch in order of declaration."""
+        MERGE_LAST: Workflow._Merge.ValueType  # 3
+        """That of the last."""
+
+    class Merge(_Merge, metaclass=_MergeEnumTypeWrapper):
+        """Whose value of a variable counts that several branches set."""
+
+    MERGE_UNSPECIFIED: Workflow.Merge.ValueType  # 0
+    """As error."""
+    MERGE_ERROR: Workflow.Merge.ValueType  # 1
+    """There must be no such variable."""
+    MERGE_FIRST: Workflow.Merge.ValueType  # 2
+    """That of the first branch in order of declaration."""
+    MERGE_LAST: Workflow.Merge.ValueType  # 3
+    """That of the last."""
+
+    class _OnTimeout:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnTimeoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._OnTimeout.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_TIMEOUT_UNSPECIFIED: Workflow._OnTimeout.ValueType  # 0
+        """As fail."""
+        ON_TIMEOUT_FAIL: Workflow._OnTimeout.ValueType  # 1
+        """The step fails."""
+        ON_TIMEOUT_SKIP: Workflow._OnTimeout.ValueType  # 2
+        """The step is skipped."""
+
+    class OnTimeout(_OnTimeout, metaclass=_OnTimeoutEnumTypeWrapper):
+        """What it means that a signal did not come in time."""
+
+    ON_TIMEOUT_UNSPECIFIED: Workflow.OnTimeout.ValueType  # 0
+    """As fail."""
+    ON_TIMEOUT_FAIL: Workflow.OnTimeout.ValueType  # 1
+    """The step fails."""
+    ON_TIMEOUT_SKIP: Workflow.OnTimeout.ValueType  # 2
+    """The step is skipped."""
+
+    class _OnClose:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnCloseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._OnClose.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_CLOSE_UNSPECIFIED: Workflow._OnClose.ValueType  # 0
+        """As cancel."""
+        ON_CLOSE_CANCEL: Workflow._OnClose.ValueType  # 1
+        """It is cancelled."""
+        ON_CLOSE_TERMINATE: Workflow._OnClose.ValueType  # 2
+        """It is terminated."""
+        ON_CLOSE_ABANDON: Workflow._OnClose.ValueType  # 3
+        """It goes on."""
+
+    class OnClose(_OnClose, metaclass=_OnCloseEnumTypeWrapper):
+        """What becomes of another workflow when the execution that runs it is stopped."""
+
+    ON_CLOSE_UNSPECIFIED: Workflow.OnClose.ValueType  # 0
+    """As cancel."""
+    ON_CLOSE_CANCEL: Workflow.OnClose.ValueType  # 1
+    """It is cancelled."""
+    ON_CLOSE_TERMINATE: Workflow.OnClose.ValueType  # 2
+    """It is terminated."""
+    ON_CLOSE_ABANDON: Workflow.OnClose.ValueType  # 3
+    """It goes on."""
+
+    @_typing.final
+    class Template(_message.Message):
+        """A template: any JSON value whose texts may hold expressions."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        JSON_FIELD_NUMBER: _builtins.int
+        json: _builtins.str
+        """As JSON text, so that a text stands in quotes: "\\"${input.order}\\"". Numbers stay what they are, which those of a
+        google.protobuf.Struct do not.
+        """
+        def __init__(
+            self,
+            *,
+            json: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Assignments(_message.Message):
+        """Templates by name, in order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ASSIGNMENTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Assignment]:
+            """No name comes twice."""
+
+        def __init__(
+            self,
+            *,
+            assignments: _abc.Iterable[Global___Workflow.Assignment] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Assignment(_message.Message):
+        """A name and its template."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Of a variable."""
+        @_builtins.property
+        def value(self) -> Global___Workflow.Template:
+            """Its value."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            value: Global___Workflow.Template | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Input(_message.Message):
+        """The declared names of an input."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class TypesEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        TYPES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def types(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """By name: string, integer, number, boolean, object, array or any, with a "?" if it may be left out."""
+
+        def __init__(
+            self,
+            *,
+            types: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["types", b"types"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Texts(_message.Message):
+        """Some texts, perhaps none."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TEXTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """In order."""
+
+        def __init__(
+            self,
+            *,
+            texts: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["texts", b"texts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Facts(_message.Message):
+        """Facts about a provider."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class FactsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        FACTS_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """By name."""
+
+        def __init__(
+            self,
+            *,
+            facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Concurrency(_message.Message):
+        """At most `limit` executions of the same key run at once."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        ON_CONFLICT_FIELD_NUMBER: _builtins.int
+        limit: _builtins.int
+        """1 if it is left out."""
+        on_conflict: Global___Workflow.OnConflict.ValueType
+        """What becomes of one more."""
+        @_builtins.property
+        def key(self) -> Global___Workflow.Template:
+            """Over the input."""
+
+        def __init__(
+            self,
+            *,
+            key: Global___Workflow.Template | None = ...,
+            limit: _builtins.int | None = ...,
+            on_conflict: Global___Workflow.OnConflict.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "key", b"key", "limit", b"limit"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "key", b"key", "limit", b"limit", "on_conflict", b"on_conflict"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+        _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+    @_typing.final
+    class Step(_message.Message):
+        """One step."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ID_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        TRIGGER_FIELD_NUMBER: _builtins.int
+        WHEN_FIELD_NUMBER: _builtins.int
+        SET_FIELD_NUMBER: _builtins.int
+        CALL_FIELD_NUMBER: _builtins.int
+        SWITCH_FIELD_NUMBER: _builtins.int
+        PARALLEL_FIELD_NUMBER: _builtins.int
+        MAP_FIELD_NUMBER: _builtins.int
+        WAIT_FIELD_NUMBER: _builtins.int
+        WORKFLOW_FIELD_NUMBER: _builtins.int
+        INPUT_FIELD_NUMBER: _builtins.int
+        RETRY_FIELD_NUMBER: _builtins.int
+        TIMEOUTS_FIELD_NUMBER: _builtins.int
+        IDEMPOTENT_FIELD_NUMBER: _builtins.int
+        IN_DOUBT_FIELD_NUMBER: _builtins.int
+        ON_EXHAUSTED_FIELD_NUMBER: _builtins.int
+        COMPENSATE_FIELD_NUMBER: _builtins.int
+        CACHE_FIELD_NUMBER: _builtins.int
+        PRIORITY_FIELD_NUMBER: _builtins.int
+        AFFINITY_FIELD_NUMBER: _builtins.int
+        NO_MATCH_FIELD_NUMBER: _builtins.int
+        ON_CLOSE_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
+        """Unique among its neighbours."""
+        trigger: Global___Workflow.Trigger.ValueType
+        """What they must have come to."""
+        when: _builtins.str
+        """A CEL expression; false skips the step."""
+        idempotent: _builtins.bool
+        """Of calls: whether two calls have the effect of one."""
+        in_doubt: Global___Workflow.InDoubt.ValueType
+        """Of calls: what to do when nobody knows whether one had its effect."""
+        on_exhausted: Global___Workflow.OnExhausted.ValueType
+        """Of calls and workflows: what follows the last attempt."""
+        priority: _builtins.int
+        """Of calls: -1000 to 1000, those with the highest first."""
+        no_match: Global___Workflow.NoMatch.ValueType
+        """Of switches: what it means that no condition is true."""
+        on_close: Global___Workflow.OnClose.ValueType
+        """Of workflows: what becomes of them when this execution is stopped."""
+        @_builtins.property
+        def after(self) -> Global___Workflow.Texts:
+            """The neighbours that it waits for; without it, the one before it in the list."""
+
+        @_builtins.property
+        def set(self) -> Global___Workflow.Assignments:
+            """Variables that it sets once it has succeeded."""
+
+        @_builtins.property
+        def call(self) -> Global___Workflow.Call:
+            """Calls an operation of a plugin."""
+
+        @_builtins.property
+        def switch(self) -> Global___Workflow.Switch:
+            """Runs the first of some cases whose condition is true."""
+
+        @_builtins.property
+        def parallel(self) -> Global___Workflow.Parallel:
+            """Runs branches side by side."""
+
+        @_builtins.property
+        def map(self) -> Global___Workflow.Map:
+            """Runs steps for each item of a list."""
+
+        @_builtins.property
+        def wait(self) -> Global___Workflow.Wait:
+            """Waits."""
+
+        @_builtins.property
+        def workflow(self) -> Global___Workflow.Child:
+            """Runs another workflow."""
+
+        @_builtins.property
+        def input(self) -> Global___Workflow.Template:
+            """Of calls and workflows: what they are given."""
+
+        @_builtins.property
+        def retry(self) -> Global___Workflow.Retry:
+            """Of calls and workflows: when a failed attempt is followed by another."""
+
+        @_builtins.property
+        def timeouts(self) -> Global___Workflow.Timeouts:
+            """Of calls: how long they may take."""
+
+        @_builtins.property
+        def compensate(self) -> Global___Workflow.Compensation:
+            """Of calls: what undoes them."""
+
+        @_builtins.property
+        def cache(self) -> Global___Workflow.Cache:
+            """Of calls: how long their output may be used again."""
+
+        @_builtins.property
+        def affinity(self) -> Global___Workflow.Template:
+            """Of calls: a key; equal keys go to the same instance."""
+
+        def __init__(
+            self,
+            *,
+            id: _builtins.str = ...,
+            after: Global___Workflow.Texts | None = ...,
+            trigger: Global___Workflow.Trigger.ValueType = ...,
+            when: _builtins.str | None = ...,
+            set: Global___Workflow.Assignments | None = ...,
+            call: Global___Workflow.Call | None = ...,
+            switch: Global___Workflow.Switch | None = ...,
+            parallel: Global___Workflow.Parallel | None = ...,
+            map: Global___Workflow.Map | None = ...,
+            wait: Global___Workflow.Wait | None = ...,
+            workflow: Global___Workflow.Child | None = ...,
+            input: Global___Workflow.Template | None = ...,
+            retry: Global___Workflow.Retry | None = ...,
+            timeouts: Global___Workflow.Timeouts | None = ...,
+            idempotent: _builtins.bool | None = ...,
+            in_doubt: Global___Workflow.InDoubt.ValueType = ...,
+            on_exhausted: Global___Workflow.OnExhausted.ValueType = ...,
+            compensate: Global___Workflow.Compensation | None = ...,
+            cache: Global___Workflow.Cache | None = ...,
+            priority: _builtins.int | None = ...,
+            affinity: Global___Workflow.Template | None = ...,
+            no_match: Global___Workflow.NoMatch.ValueType = ...,
+            on_close: Global___Workflow.OnClose.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "idempotent", b"idempotent", "input", b"input", "kind", b"kind", "map", b"map", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "id", b"id", "idempotent", b"idempotent", "in_doubt", b"in_doubt", "input", b"input", "kind", b"kind", "map", b"map", "no_match", b"no_match", "on_close", b"on_close", "on_exhausted", b"on_exhausted", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "trigger", b"trigger", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
+        _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
+        _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+        _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+        _WhichOneofReturnType__when: _TypeAlias = _typing.Literal["when"]  # noqa: Y015
+        _WhichOneofArgType__when: _TypeAlias = _typing.Literal["_when", b"_when"]  # noqa: Y015
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["call", "switch", "parallel", "map", "wait", "workflow"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__when) -> _WhichOneofReturnType__when | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    @_typing.final
+    class Call(_message.Message):
+        """Whom a step calls: exactly one of plugin and interface."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PLUGIN_FIELD_NUMBER: _builtins.int
+        INTERFACE_FIELD_NUMBER: _builtins.int
+        OPERATION_FIELD_NUMBER: _builtins.int
+        SELECT_FIELD_NUMBER: _builtins.int
+        plugin: _builtins.str
+        """A plugin's id, with a range of versions behind "@" if not every one will do."""
+        interface: _builtins.str
+        """An interface's name, with a range of versions in the same way."""
+        operation: _builtins.str
+        """One of its operations."""
+        @_builtins.property
+        def select(self) -> Global___Workflow.Select:
+            """Which of the providers of an interface."""
+
+        def __init__(
+            self,
+            *,
+            plugin: _builtins.str | None = ...,
+            interface: _builtins.str | None = ...,
+            operation: _builtins.str = ...,
+            select: Global___Workflow.Select | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_plugin", b"_plugin", "interface", b"interface", "plugin", b"plugin", "select", b"select"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_plugin", b"_plugin", "interface", b"interface", "operation", b"operation", "plugin", b"plugin", "select", b"select"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__interface: _TypeAlias = _typing.Literal["interface"]  # noqa: Y015
+        _WhichOneofArgType__interface: _TypeAlias = _typing.Literal["_interface", b"_interface"]  # noqa: Y015
+        _WhichOneofReturnType__plugin: _TypeAlias = _typing.Literal["plugin"]  # noqa: Y015
+        _WhichOneofArgType__plugin: _TypeAlias = _typing.Literal["_plugin", b"_plugin"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__interface) -> _WhichOneofReturnType__interface | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__plugin) -> _WhichOneofReturnType__plugin | None: ...
+
+    @_typing.final
+    class Select(_message.Message):
+        """Which of the providers of an interface is called."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MUST_FIELD_NUMBER: _builtins.int
+        PREFER_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def must(self) -> Global___Workflow.Facts:
+            """Facts that it has to have."""
+
+        @_builtins.property
+        def prefer(self) -> Global___Workflow.Facts:
+            """Facts that decide among several."""
+
+        def __init__(
+            self,
+            *,
+            must: Global___Workflow.Facts | None = ...,
+            prefer: Global___Workflow.Facts | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["must", b"must", "prefer", b"prefer"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["must", b"must", "prefer", b"prefer"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Compensation(_message.Message):
+        """The call that undoes a step."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PLUGIN_FIELD_NUMBER: _builtins.int
+        INTERFACE_FIELD_NUMBER: _builtins.int
+        OPERATION_FIELD_NUMBER: _builtins.int
+        SELECT_FIELD_NUMBER: _builtins.int
+        INPUT_FIELD_NUMBER: _builtins.int
+        RETRY_FIELD_NUMBER: _builtins.int
+        TIMEOUTS_FIELD_NUMBER: _builtins.int
+        plugin: _builtins.str
+        """As of a call."""
+        interface: _builtins.str
+        """As of a call."""
+        operation: _builtins.str
+        """As of a call."""
+        @_builtins.property
+        def select(self) -> Global___Workflow.Select:
+            """As of a call."""
+
+        @_builtins.property
+        def input(self) -> Global___Workflow.Template:
+            """What it is given; sees the step's own output, and the error because of which it is undone."""
+
+        @_builtins.property
+        def retry(self) -> Global___Workflow.Retry:
+            """When a failed attempt is followed by another."""
+
+        @_builtins.property
+        def timeouts(self) -> Global___Workflow.Timeouts:
+            """How long it may take."""
+
+        def __init__(
+            self,
+            *,
+            plugin: _builtins.str | None = ...,
+            interface: _builtins.str | None = ...,
+            operation: _builtins.str = ...,
+            select: Global___Workflow.Select | None = ...,
+            input: Global___Workflow.Template | None = ...,
+            retry: Global___Workflow.Retry | None = ...,
+            timeouts: Global___Workflow.Timeouts | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_plugin", b"_plugin", "input", b"input", "interface", b"interface", "plugin", b"plugin", "retry", b"retry", "select", b"select", "timeouts", b"timeouts"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_interface", b"_interface", "_plugin", b"_plugin", "input", b"input", "interface", b"interface", "operation", b"operation", "plugin", b"plugin", "retry", b"retry", "select", b"select", "timeouts", b"timeouts"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__interface: _TypeAlias = _typing.Literal["interface"]  # noqa: Y015
+        _WhichOneofArgType__interface: _TypeAlias = _typing.Literal["_interface", b"_interface"]  # noqa: Y015
+        _WhichOneofReturnType__plugin: _TypeAlias = _typing.Literal["plugin"]  # noqa: Y015
+        _WhichOneofArgType__plugin: _TypeAlias = _typing.Literal["_plugin", b"_plugin"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__interface) -> _WhichOneofReturnType__interface | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__plugin) -> _WhichOneofReturnType__plugin | None: ...
+
+    @_typing.final
+    class Retry(_message.Message):
+        """When a failed attempt is followed by another."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+        INITIAL_FIELD_NUMBER: _builtins.int
+        COEFFICIENT_FIELD_NUMBER: _builtins.int
+        MAX_INTERVAL_FIELD_NUMBER: _builtins.int
+        NON_RETRYABLE_FIELD_NUMBER: _builtins.int
+        max_attempts: _builtins.int
+        """In all."""
+        initial: _builtins.str
+        """Upper bound of the first pause."""
+        coefficient: _builtins.float
+        """What that bound is multiplied by for each further pause."""
+        max_interval: _builtins.str
+        """No pause is drawn from more than this."""
+        @_builtins.property
+        def non_retryable(self) -> Global___Workflow.Texts:
+            """Reasons after which there is no further attempt."""
+
+        def __init__(
+            self,
+            *,
+            max_attempts: _builtins.int | None = ...,
+            initial: _builtins.str | None = ...,
+            coefficient: _builtins.float | None = ...,
+            max_interval: _builtins.str | None = ...,
+            non_retryable: Global___Workflow.Texts | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient", "_initial", b"_initial", "_max_attempts", b"_max_attempts", "_max_interval", b"_max_interval", "coefficient", b"coefficient", "initial", b"initial", "max_attempts", b"max_attempts", "max_interval", b"max_interval", "non_retryable", b"non_retryable"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient", "_initial", b"_initial", "_max_attempts", b"_max_attempts", "_max_interval", b"_max_interval", "coefficient", b"coefficient", "initial", b"initial", "max_attempts", b"max_attempts", "max_interval", b"max_interval", "non_retryable", b"non_retryable"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__coefficient: _TypeAlias = _typing.Literal["coefficient"]  # noqa: Y015
+        _WhichOneofArgType__coefficient: _TypeAlias = _typing.Literal["_coefficient", b"_coefficient"]  # noqa: Y015
+        _WhichOneofReturnType__initial: _TypeAlias = _typing.Literal["initial"]  # noqa: Y015
+        _WhichOneofArgType__initial: _TypeAlias = _typing.Literal["_initial", b"_initial"]  # noqa: Y015
+        _WhichOneofReturnType__max_attempts: _TypeAlias = _typing.Literal["max_attempts"]  # noqa: Y015
+        _WhichOneofArgType__max_attempts: _TypeAlias = _typing.Literal["_max_attempts", b"_max_attempts"]  # noqa: Y015
+        _WhichOneofReturnType__max_interval: _TypeAlias = _typing.Literal["max_interval"]  # noqa: Y015
+        _WhichOneofArgType__max_interval: _TypeAlias = _typing.Literal["_max_interval", b"_max_interval"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__coefficient) -> _WhichOneofReturnType__coefficient | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__initial) -> _WhichOneofReturnType__initial | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_attempts) -> _WhichOneofReturnType__max_attempts | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_interval) -> _WhichOneofReturnType__max_interval | None: ...
+
+    @_typing.final
+    class Timeouts(_message.Message):
+        """How long a call may take."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        START_TO_CLOSE_FIELD_NUMBER: _builtins.int
+        SCHEDULE_TO_START_FIELD_NUMBER: _builtins.int
+        SCHEDULE_TO_CLOSE_FIELD_NUMBER: _builtins.int
+        HEARTBEAT_FIELD_NUMBER: _builtins.int
+        start_to_close: _builtins.str
+        """One attempt, from the moment it leaves for an instance."""
+        schedule_to_start: _builtins.str
+        """One attempt, until it leaves for an instance."""
+        schedule_to_close: _builtins.str
+        """The step, all attempts and the pauses between them included."""
+        heartbeat: _builtins.str
+        """The longest silence of a running attempt."""
+        def __init__(
+            self,
+            *,
+            start_to_close: _builtins.str | None = ...,
+            schedule_to_start: _builtins.str | None = ...,
+            schedule_to_close: _builtins.str | None = ...,
+            heartbeat: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_heartbeat", b"_heartbeat", "_schedule_to_close", b"_schedule_to_close", "_schedule_to_start", b"_schedule_to_start", "_start_to_close", b"_start_to_close", "heartbeat", b"heartbeat", "schedule_to_close", b"schedule_to_close", "schedule_to_start", b"schedule_to_start", "start_to_close", b"start_to_close"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_heartbeat", b"_heartbeat", "_schedule_to_close", b"_schedule_to_close", "_schedule_to_start", b"_schedule_to_start", "_start_to_close", b"_start_to_close", "heartbeat", b"heartbeat", "schedule_to_close", b"schedule_to_close", "schedule_to_start", b"schedule_to_start", "start_to_close", b"start_to_close"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__heartbeat: _TypeAlias = _typing.Literal["heartbeat"]  # noqa: Y015
+        _WhichOneofArgType__heartbeat: _TypeAlias = _typing.Literal["_heartbeat", b"_heartbeat"]  # noqa: Y015
+        _WhichOneofReturnType__schedule_to_close: _TypeAlias = _typing.Literal["schedule_to_close"]  # noqa: Y015
+        _WhichOneofArgType__schedule_to_close: _TypeAlias = _typing.Literal["_schedule_to_close", b"_schedule_to_close"]  # noqa: Y015
+        _WhichOneofReturnType__schedule_to_start: _TypeAlias = _typing.Literal["schedule_to_start"]  # noqa: Y015
+        _WhichOneofArgType__schedule_to_start: _TypeAlias = _typing.Literal["_schedule_to_start", b"_schedule_to_start"]  # noqa: Y015
+        _WhichOneofReturnType__start_to_close: _TypeAlias = _typing.Literal["start_to_close"]  # noqa: Y015
+        _WhichOneofArgType__start_to_close: _TypeAlias = _typing.Literal["_start_to_close", b"_start_to_close"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__heartbeat) -> _WhichOneofReturnType__heartbeat | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule_to_close) -> _WhichOneofReturnType__schedule_to_close | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule_to_start) -> _WhichOneofReturnType__schedule_to_start | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__start_to_close) -> _WhichOneofReturnType__start_to_close | None: ...
+
+    @_typing.final
+    class Cache(_message.Message):
+        """How long an output may be used again."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TTL_FIELD_NUMBER: _builtins.int
+        KEY_FIELD_NUMBER: _builtins.int
+        ttl: _builtins.str
+        """From the moment it was returned."""
+        @_builtins.property
+        def key(self) -> Global___Workflow.Template:
+            """Equal keys have the same output; without one, equal inputs have."""
+
+        def __init__(
+            self,
+            *,
+            ttl: _builtins.str = ...,
+            key: Global___Workflow.Template | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "ttl", b"ttl"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Switch(_message.Message):
+        """Its conditions are evaluated once, in order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CASES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Case]:
+            """At least one."""
+
+        def __init__(
+            self,
+            *,
+            cases: _abc.Iterable[Global___Workflow.Case] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Case(_message.Message):
+        """A case: `when` and `steps`, or `otherwise` alone."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        WHEN_FIELD_NUMBER: _builtins.int
+        STEPS_FIELD_NUMBER: _builtins.int
+        OTHERWISE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Of its branch in step paths."""
+        when: _builtins.str
+        """A CEL expression."""
+        @_builtins.property
+        def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+            """Run if it is true."""
+
+        @_builtins.property
+        def otherwise(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+            """Run if none before it is true; only in the last case."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str | None = ...,
+            when: _builtins.str | None = ...,
+            steps: _abc.Iterable[Global___Workflow.Step] | None = ...,
+            otherwise: _abc.Iterable[Global___Workflow.Step] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_when", b"_when", "name", b"name", "when", b"when"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_when", b"_when", "name", b"name", "otherwise", b"otherwise", "steps", b"steps", "when", b"when"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+        _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+        _WhichOneofReturnType__when: _TypeAlias = _typing.Literal["when"]  # noqa: Y015
+        _WhichOneofArgType__when: _TypeAlias = _typing.Literal["_when", b"_when"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__when) -> _WhichOneofReturnType__when | None: ...
+
+    @_typing.final
+    class Parallel(_message.Message):
+        """Branches side by side."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BRANCHES_FIELD_NUMBER: _builtins.int
+        JOIN_FIELD_NUMBER: _builtins.int
+        TOLERATE_FIELD_NUMBER: _builtins.int
+        MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+        MERGE_FIELD_NUMBER: _builtins.int
+        max_concurrency: _builtins.int
+        """How many branches may run at once; 0 is no limit."""
+        merge: Global___Workflow.Merge.ValueType
+        """Whose value of a variable counts that several branches set."""
+        @_builtins.property
+        def branches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Branch]:
+            """In order of declaration; 1 to 500."""
+
+        @_builtins.property
+        def join(self) -> Global___Workflow.Join:
+            """When the group has ended, and how."""
+
+        @_builtins.property
+        def tolerate(self) -> Global___Workflow.Tolerance:
+            """Failures that do no harm."""
+
+        def __init__(
+            self,
+            *,
+            branches: _abc.Iterable[Global___Workflow.Branch] | None = ...,
+            join: Global___Workflow.Join | None = ...,
+            tolerate: Global___Workflow.Tolerance | None = ...,
+            max_concurrency: _builtins.int | None = ...,
+            merge: Global___Workflow.Merge.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "join", b"join", "max_concurrency", b"max_concurrency", "tolerate", b"tolerate"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "branches", b"branches", "join", b"join", "max_concurrency", b"max_concurrency", "merge", b"merge", "tolerate", b"tolerate"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
+        _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
+
+    @_typing.final
+    class Branch(_message.Message):
+        """A named sequence."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        STEPS_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """Unique in its group."""
+        @_builtins.property
+        def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+            """At least one."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            steps: _abc.Iterable[Global___Workflow.Step] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "steps", b"steps"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Join(_message.Message):
+        """When a group has ended, and how."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        MODE_FIELD_NUMBER: _builtins.int
+        QUORUM_FIELD_NUMBER: _builtins.int
+        mode: Global___Workflow.JoinMode.ValueType
+        """By what the branches come to."""
+        quorum: _builtins.int
+        """With this many successes."""
+        def __init__(
+            self,
+            *,
+            mode: Global___Workflow.JoinMode.ValueType = ...,
+            quorum: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mode", b"mode", "quorum", b"quorum"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mode", b"mode", "quorum", b"quorum"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["mode", "quorum"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    @_typing.final
+    class Tolerance(_message.Message):
+        """Failures that do no harm to a group."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COUNT_FIELD_NUMBER: _builtins.int
+        SHARE_FIELD_NUMBER: _builtins.int
+        count: _builtins.int
+        """So many."""
+        share: _builtins.str
+        """So many of a hundred, such as 20%."""
+        def __init__(
+            self,
+            *,
+            count: _builtins.int = ...,
+            share: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "share", b"share"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "kind", b"kind", "share", b"share"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["count", "share"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    @_typing.final
+    class Map(_message.Message):
+        """The same steps for each item of a list."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        OVER_FIELD_NUMBER: _builtins.int
+        STEPS_FIELD_NUMBER: _builtins.int
+        JOIN_FIELD_NUMBER: _builtins.int
+        TOLERATE_FIELD_NUMBER: _builtins.int
+        MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+        max_concurrency: _builtins.int
+        """How many iterations may run at once; 0 is no limit."""
+        @_builtins.property
+        def over(self) -> Global___Workflow.Template:
+            """The list."""
+
+        @_builtins.property
+        def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+            """At least one."""
+
+        @_builtins.property
+        def join(self) -> Global___Workflow.Join:
+            """When the group has ended, and how."""
+
+        @_builtins.property
+        def tolerate(self) -> Global___Workflow.Tolerance:
+            """Failures that do no harm."""
+
+        def __init__(
+            self,
+            *,
+            over: Global___Workflow.Template | None = ...,
+            steps: _abc.Iterable[Global___Workflow.Step] | None = ...,
+            join: Global___Workflow.Join | None = ...,
+            tolerate: Global___Workflow.Tolerance | None = ...,
+            max_concurrency: _builtins.int | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "join", b"join", "max_concurrency", b"max_concurrency", "over", b"over", "tolerate", b"tolerate"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency", "join", b"join", "max_concurrency", b"max_concurrency", "over", b"over", "steps", b"steps", "tolerate", b"tolerate"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
+        _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
+
+    @_typing.final
+    class Wait(_message.Message):
+        """Waits for a time, until a moment, or for a signal."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        FOR_FIELD_NUMBER: _builtins.int
+        UNTIL_FIELD_NUMBER: _builtins.int
+        SIGNAL_FIELD_NUMBER: _builtins.int
+        TIMEOUT_FIELD_NUMBER: _builtins.int
+        ON_TIMEOUT_FIELD_NUMBER: _builtins.int
+        signal: _builtins.str
+        """A signal's name."""
+        timeout: _builtins.str
+        """Of a signal: how long it is waited for."""
+        on_timeout: Global___Workflow.OnTimeout.ValueType
+        """Of a signal: what it means that it did not come."""
+        @_builtins.property
+        def until(self) -> Global___Workflow.Template:
+            """A moment: an RFC 3339 text."""
+
+        def __init__(
+            self,
+            *,
+            until: Global___Workflow.Template | None = ...,
+            signal: _builtins.str = ...,
+            timeout: _builtins.str | None = ...,
+            on_timeout: Global___Workflow.OnTimeout.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "for", b"for", "kind", b"kind", "signal", b"signal", "timeout", b"timeout", "until", b"until"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_timeout", b"_timeout", "for", b"for", "kind", b"kind", "on_timeout", b"on_timeout", "signal", b"signal", "timeout", b"timeout", "until", b"until"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+        _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["for", "until", "signal"]  # noqa: Y015
+        _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+    @_typing.final
+    class Child(_message.Message):
+        """Another workflow."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """In the same namespace."""
+        version: _builtins.str
+        """The highest at the time if it is left out."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            version: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "name", b"name", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+        _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    VARS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique in its namespace."""
+    version: _builtins.str
+    """SemVer; without one it follows from the content."""
+    description: _builtins.str
+    """What it is for, for people."""
+    timeout: _builtins.str
+    """How long an execution may take in all."""
+    max_concurrency: _builtins.int
+    """How many attempts may be open at once; 0 is no limit."""
+    @_builtins.property
+    def input(self) -> Global___Workflow.Input:
+        """What an execution's input must look like; anything goes without it."""
+
+    @_builtins.property
+    def vars(self) -> Global___Workflow.Assignments:
+        """Variables and what they are at first; each sees those before it."""
+
+    @_builtins.property
+    def concurrency(self) -> Global___Workflow.Concurrency:
+        """How many executions of one key run at once."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+        """At least one."""
+
+    @_builtins.property
+    def output(self) -> Global___Workflow.Template:
+        """What an execution returns."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        version: _builtins.str | None = ...,
+        description: _builtins.str | None = ...,
+        input: Global___Workflow.Input | None = ...,
+        timeout: _builtins.str | None = ...,
+        vars: Global___Workflow.Assignments | None = ...,
+        max_concurrency: _builtins.int | None = ...,
+        concurrency: Global___Workflow.Concurrency | None = ...,
+        steps: _abc.Iterable[Global___Workflow.Step] | None = ...,
+        output: Global___Workflow.Template | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_max_concurrency", b"_max_concurrency", "_timeout", b"_timeout", "_version", b"_version", "concurrency", b"concurrency", "description", b"description", "input", b"input", "max_concurrency", b"max_concurrency", "output", b"output", "timeout", b"timeout", "vars", b"vars", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_description", b"_description", "_max_concurrency", b"_max_concurrency", "_timeout", b"_timeout", "_version", b"_version", "concurrency", b"concurrency", "description", b"description", "input", b"input", "max_concurrency", b"max_concurrency", "name", b"name", "output", b"output", "steps", b"steps", "timeout", b"timeout", "vars", b"vars", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
+    _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
+    _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
+    _WhichOneofReturnType__timeout: _TypeAlias = _typing.Literal["timeout"]  # noqa: Y015
+    _WhichOneofArgType__timeout: _TypeAlias = _typing.Literal["_timeout", b"_timeout"]  # noqa: Y015
+    _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
+    _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timeout) -> _WhichOneofReturnType__timeout | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___Workflow: _TypeAlias = Workflow  # noqa: Y015

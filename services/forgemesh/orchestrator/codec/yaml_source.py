@@ -12,7 +12,7 @@ import yaml
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.adapters.yaml_position import Scalar, lines_of
+from forgemesh.orchestrator.codec.yaml_position import Scalar, lines_of
 from forgemesh.orchestrator.domain.fields import Place
 
 MAX_BYTES = 256 * 1024

@@ -1,0 +1,98 @@
+"""From the tree of a workflow to its message, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
+from forgemesh.language.words import number_of
+
+MAX_NESTED = 30
+"""Groups inside one another: protobuf reads at most a hundred messages inside one another, and a group takes three."""
+
+
+def workflow_message(tree: Mapping[str, Any]) -> Workflow | None:
+    """
+    The message of a valid definition's tree, or None if its groups are nested too deep for one.
+
+    Keys that are null say nothing and are left out. Raises ValueError for a value that no message has.
+    """
+    if _nested(tree["steps"]) > MAX_NESTED:
+        return None
+    message = Workflow()
+    _write_fields(message, tree)
+    return message
+
+
+def _nested(steps: list[Any]) -> int:
+    depth, level = 0, [steps]
+    while level := [inner for sequence in level for step in sequence for inner in _inside(step)]:
+        depth += 1
+    return depth
+
+
+def _inside(step: Mapping[str, Any]) -> list[list[Any]]:
+    if step.get("switch") is not None:
+        return [case.get("otherwise") or case.get("steps") or [] for case in step["switch"]]
+    if step.get("parallel") is not None:
+        return list(step["parallel"]["branches"].values())
+    return [step["map"]["steps"]] if step.get("map") is not None else []
+
+
+def _write(message: Message, tree: Any) -> None:
+    match message:
+        case Workflow.Template():
+            message.json = msgspec.json.encode(tree).decode()
+        case Workflow.Assignments():
+            for name, value in tree.items():
+                _write(message.assignments.add(name=name).value, value)
+        case Workflow.Input():
+            message.types.update(tree)
+        case Workflow.Facts():
+            message.facts.update(tree)
+        case Workflow.Texts():
+            message.texts.extend(tree)
+        case Workflow.Switch():
+            for one in tree:
+                _write(message.cases.add(), one)
+        case Workflow.Join() | Workflow.Tolerance() if not isinstance(tree, dict):
+            _write_fields(message, {_alternative(message, tree): tree})
+        case _:
+            _write_fields(message, tree)
+
+
+def _alternative(message: Workflow.Join | Workflow.Tolerance, tree: str | int) -> str:
+    """The field of a value that stands for itself."""
+    if isinstance(message, Workflow.Join):
+        return "mode"
+    return "share" if isinstance(tree, str) else "count"
+
+
+def _write_fields(message: Any, tree: Mapping[str, Any]) -> None:
+    """Most messages have fields of the same names as the keys in the tree."""
+    for key, value in tree.items():
+        if value is not None:
+            _write_field(message, message.DESCRIPTOR.fields_by_name[key], value)
+
+
+def _write_field(message: Any, field: FieldDescriptor, value: Any) -> None:
+    kind = field.message_type
+    if field.enum_type is not None:
+        setattr(message, field.name, number_of(field.enum_type, value))
+    elif kind is None:
+        setattr(message, field.name, value)
+    elif kind.name == "Branch":
+        for name, steps in value.items():
+            _write(message.branches.add(), {"name": name, "steps": steps})
+    elif field.is_repeated:
+        for one in value:
+            _write(getattr(message, field.name).add(), one)
+    else:
+        inner = getattr(message, field.name)
+        inner.SetInParent()
+        _write(inner, value)
