@@ -21,6 +21,7 @@ from forgemesh.orchestrator.codec.executions import (
     row_to_message,
 )
 from forgemesh.orchestrator.codec.payloads import failure_to_message, timestamp
+from forgemesh.orchestrator.codec.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import ExecutionState
 
@@ -60,6 +61,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         stored = await self._definitions.find(requests.namespace_of(request), request.name, request.version)
         return pb.GetDefinitionResponse(
             definition=definition_to_message(stored.definition, stored.created_at, source=True),
+            workflow=workflow_to_message(stored.definition.source),
         )
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> pb.ListDefinitionsResponse:
@@ -273,7 +275,9 @@ class OrchestratorServicer(OrchestratorServiceServicer):
 
 def _source(request: pb.RegisterDefinitionRequest | pb.ValidateDefinitionRequest) -> str:
     """The text, or that of the message if there is none."""
-    return request.source
+    if request.source or not request.HasField("workflow"):
+        return request.source
+    return workflow_from_message(request.workflow)
 
 
 def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:

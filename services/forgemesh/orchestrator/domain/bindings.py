@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from forgemesh.orchestrator.domain.definition import Map
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
@@ -19,7 +21,7 @@ def reader(state: ExecutionState, scope: Scope | None, *, undoing: StepState | N
         head, _, rest = variable.partition(".")
         if head == "steps":
             step_id, _, fact = rest.partition(".")
-            return _fact_of(state, _visible(scope, step_id, undoing), fact)
+            return _fact_of(state, _visible(state.scopes_from(scope), step_id, undoing), fact)
         if head == "input":
             assert state.started is not None
             return state.started.input
@@ -71,12 +73,14 @@ def _iteration(state: ExecutionState, scope: Scope | None, fact: str) -> Payload
     raise KeyError(fact)
 
 
-def _visible(scope: Scope | None, step_id: str, undoing: StepState | None) -> StepState | None:
+def _visible(scopes: Iterator[Scope], step_id: str, undoing: StepState | None) -> StepState | None:
+    """The step of the nearest sequence that has one of this id, if it has ended."""
     if undoing is not None and undoing.step.id == step_id:
         return undoing
-    while scope is not None:
-        step = scope.begun.get(step_id)
-        if step is not None and step.status.final:
-            return step
-        scope = scope.outer
+    for one in scopes:
+        step = one.begun.get(step_id)
+        if step is not None:
+            return step if step.status.final else None
+        if any(declared.id == step_id for declared in one.steps):
+            return None
     return None
