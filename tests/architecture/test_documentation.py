@@ -180,3 +180,17 @@ def test_every_reason_of_a_failing_step_is_explained() -> None:
 
     assert reasons > {"EXPRESSION_ERROR", "IN_DOUBT"}
     assert {reason for reason in reasons if f"`{reason}`" not in page} == UNEXPLAINED
+
+
+def test_every_test_that_the_acceptance_table_names_exists() -> None:
+    table = (ROOT / "docs" / "acceptance.md").read_text()
+    named = re.findall(r"`((?:unit|component|mesh)/[\w/]+\.py)(?:::(\w+))?`", table)
+    rows = [line for line in table.splitlines() if re.match(r"\| [A-Z]\d+ ", line)]
+
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / "tests" / path).exists() or (name and f"def {name}(" not in (ROOT / "tests" / path).read_text())
+    ]
+    assert missing == []
+    assert [row for row in rows if "`" not in row] == []

@@ -305,7 +305,7 @@ async def test_an_exhausted_step_waits_for_a_person_and_goes_on_with_other_input
     assert (await orchestrator.ended()).status is Status.SUCCEEDED
 
 
-async def test_a_call_that_may_not_be_repeated_waits_in_doubt_once_its_host_is_lost(
+async def test_a_call_that_must_not_be_repeated_is_in_doubt_once_its_host_is_lost(
     orchestrator: Orchestrator,
 ) -> None:
     await orchestrator.start(f"name: d\nsteps: [{{id: a, {CALL}, idempotent: false}}]\noutput: '${{steps.a.output}}'")
