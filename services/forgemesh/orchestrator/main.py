@@ -14,6 +14,7 @@ from ulid import ULID
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.database import CommitCounts, open_database
+from forgemesh.chassis.health import Health
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import serving
@@ -30,6 +31,7 @@ from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.retention import Retention
+from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
@@ -78,17 +80,28 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         listen = settings.listening(receive_limit=SESSION_LIMIT)
         server = await stack.enter_async_context(serving(listen, (SERVICE,), add))
         mesh["orchestrator"] = settings.advertise or server.address
-        sweep = ReconcileLoop("sweep", offered.sweep.run, period=SWEEP_PERIOD)
-        engine.on_suspended = sweep.nudge
         retention = Retention(store, time.time_ns, settings.retention_age, settings.retention_count)
-        forgetting = ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
-        async with beside(sweep.run(), forgetting.run(), exporter.run(), providers.run()):
+        loops = _loops(engine, offered.sweep, retention, server.health)
+        async with beside(exporter.run(), providers.run(), *(loop.run() for loop in loops)):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()
-            await server.health.not_ready()
+        await server.health.not_ready()
         await engine.stop(settings.grace)
         _log_commits(database.counts)
+
+
+def _loops(engine: Engine, sweep: Sweep, retention: Retention, health: Health) -> tuple[ReconcileLoop, ...]:
+    """What is looked after again and again, and at once when there is a reason."""
+    sweeping = ReconcileLoop("sweep", sweep.run, period=SWEEP_PERIOD)
+    readiness = ReconcileLoop("readiness", partial(_tell_readiness, engine, health), period=SWEEP_PERIOD)
+    engine.on_suspended, engine.on_trouble = sweeping.nudge, readiness.nudge
+    return sweeping, readiness, ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
+
+
+async def _tell_readiness(engine: Engine, health: Health) -> None:
+    """A process whose store takes no writes takes no new work."""
+    await (health.not_ready() if engine.trouble else health.ready())
 
 
 def _parse(namespace: str, source: str) -> Definition:

@@ -8,6 +8,7 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import Cancelled
+from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
@@ -283,3 +284,20 @@ async def test_progress_of_a_running_attempt_is_seen_and_counts(orchestrator: Or
     assert view.expected_end > 0
     explained = await orchestrator.executions.explain("default", "e")
     assert "50% done: half" in explained.hindrances[0].message
+
+
+async def test_nothing_that_has_ended_stays_in_memory(orchestrator: Orchestrator) -> None:
+    child = await family(orchestrator)
+    await orchestrator.offered.controls.terminate("default", "e", "me", "")
+    call = await orchestrator.hosts.call("x")
+    call.fail(failure_of(Cancelled(call.path)))
+    await orchestrator.ended(child)
+    await orchestrator.start(CHILD, {"n": 1}, execution_id="done")
+    await orchestrator.hosts.answer("x", [1], execution_id="done")
+    await orchestrator.ended("done")
+    data = b"".join([piece async for piece in orchestrator.offered.archives.export("default", "done")])
+    await orchestrator.offered.archives.take_over("default", "copy", data)
+    fork = StartRequest(namespace="default", workflow="", execution_id="fork", input=Payload(b"{}"))
+    await orchestrator.offered.controls.fork(fork, "done", "", None, [], keep_signals=False)
+
+    assert [running.state.execution_id for running in orchestrator.engine.all_running()] == []

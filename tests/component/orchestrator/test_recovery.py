@@ -222,3 +222,26 @@ async def test_a_watcher_of_a_suspended_execution_is_told_and_may_go_on_where_it
         await watching
 
     assert seen == list(range(1, (await orchestrator.ended()).sequence + 1))
+
+
+async def test_what_no_write_is_kept_of_is_shown_as_suspended_with_the_cause(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    call = await hosts.call("a")
+    store.failures = 1
+    call.succeed({"n": 8})
+    async with asyncio.timeout(PATIENCE):
+        await orchestrator.suspended.wait()
+
+    view = orchestrator.executions.view(await orchestrator.executions.get("default", "e"))
+    explained = await orchestrator.executions.explain("default", "e")
+
+    assert "disk full" in view.suspended
+    assert explained.hindrances[0].reason == "SUSPENDED"
+    assert explained.summary.startswith("The execution is suspended: the database orchestrator.db cannot be used")
+    await orchestrator.offered.sweep.run()
+    assert orchestrator.engine.trouble == ""
+    assert not orchestrator.executions.view(await orchestrator.executions.get("default", "e")).suspended

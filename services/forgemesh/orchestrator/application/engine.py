@@ -63,6 +63,7 @@ class Engine:
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
+        self.on_trouble: Callable[[], None] = lambda: None
         self.trouble = ""
         self.stopping = False
         self.started_at = clock()
@@ -220,8 +221,14 @@ class Engine:
         if error is not None or written.cancelled():
             self._suspend(running, error)
             return
-        self.trouble = ""
+        self.write_went_well()
         self._act(running, events, written.result())
+
+    def write_went_well(self) -> None:
+        """The store takes writes; if it did not before, that is over."""
+        if self.trouble:
+            self.trouble = ""
+            self.on_trouble()
 
     def _act(self, running: Running, events: list[e.Event], position: int, old: int = 0) -> None:
         """What durable events ask for, the first `old` of them apart."""
@@ -271,6 +278,7 @@ class Engine:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
         self.trouble = str(error)
+        self.on_trouble()
         self._drop(running)
         self.on_suspended()
 

@@ -33,6 +33,9 @@ class Sweep:
 
     async def run(self) -> None:
         """Look once; idempotent."""
+        if self.engine.trouble:
+            await self.store.drop_expired_results(self.clock())
+            self.engine.write_went_well()
         await self.recovery.run()
         for running in self.engine.all_running():
             idle = running.written is None or running.written.done()

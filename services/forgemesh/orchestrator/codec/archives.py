@@ -13,7 +13,8 @@ from forgemesh.orchestrator.application.archives import Archive
 from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, record_of
 
 FORMAT = 1
-_RECORD = "exported execution"
+_RECORD = "the exported execution"
+_REMEDY = "export it again, and take care that the file is one that `forgemesh execution export` wrote"
 
 
 class ArchivePacking:
@@ -37,13 +38,13 @@ class ArchivePacking:
         try:
             message = control_pb2.ExecutionArchive.FromString(data)
         except DecodeError as error:
-            raise DataCorrupted(_RECORD, f"it cannot be decoded: {error}") from error
+            raise DataCorrupted(_RECORD, f"it cannot be decoded: {error}", _REMEDY) from error
         if message.format_version > FORMAT:
             raise ArchiveUnreadable(message.format_version, FORMAT)
         digest = message.digest
         message.digest = b""
         if not message.events or digest != _digest(message):
-            raise DataCorrupted(_RECORD, "its content does not fit its digest")
+            raise DataCorrupted(_RECORD, "its content does not fit its digest", _REMEDY)
         records = [(f"{_RECORD}, event {number}", body) for number, body in enumerate(message.events, start=1)]
         return Archive(
             namespace=message.namespace,

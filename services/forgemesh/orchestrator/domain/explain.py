@@ -71,9 +71,9 @@ def _of_the_whole(state: ExecutionState, suspended: str, ahead: int) -> Iterator
         message = f"{ahead} executions with concurrency key {key!r} are before it"
         yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
     if state.pause is not None:
-        who = f" by {state.pause.by}" if state.pause.by else ""
-        why = f": {state.pause.reason}" if state.pause.reason else ""
-        message = f"paused{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
+        who = f"by {state.pause.by}" if state.pause.by else "by nobody who said a name"
+        why = f", because: {state.pause.reason}" if state.pause.reason else ""
+        message = f"{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
         yield Hindrance(reason="PAUSED", message=message, since=state.paused_at)
     if state.cancel is not None or state.stopping is not None:
         yield Hindrance(reason="STOPPING", message="it is ending, and waits for what is still open")
@@ -132,10 +132,27 @@ def _summary(state: ExecutionState, found: list[Hindrance], now: int) -> str:
     if not found:
         return "It is moving: its next event is being written."
     first = found[0]
-    place = f"step {first.step_path!r}" if first.step_path else "the execution"
-    when = f", until {_in(first.until, now)} from now at the latest" if first.until > now else ""
-    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{first.reason}: {place}: {first.message}{when}{more}"
+    place = f"Step {first.step_path!r}" if first.step_path else "The execution"
+    does = _DOES.get(first.reason, f"is blocked ({first.reason})")
+    when = f" (for {_in(first.until, now)} more at most)" if first.until > now else ""
+    more = f"; {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{place} {does}{when}: {first.message}{more}"
+
+
+_DOES = {
+    "RUNNING": "runs",
+    "BACKOFF": "waits before its next attempt",
+    "TIMER": "waits for its time",
+    "SIGNAL": "waits for a signal",
+    "CHILD": "waits for another execution",
+    "CONCURRENCY": "waits for a place among the attempts of its execution",
+    "QUEUED": "waits for a place under its concurrency key",
+    "INCIDENT": "waits for a person",
+    "IN_DOUBT": "is in doubt and waits for a person",
+    "PAUSED": "is paused",
+    "SUSPENDED": "is suspended",
+    "STOPPING": "is ending",
+}
 
 
 def _in(moment: int, now: int) -> str:
