@@ -144,6 +144,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The step took longer than its schedule_to_close, all attempts included."""
     ERROR_REASON_PROCESS_FULL: _ErrorReason.ValueType  # 223
     """The orchestrator has as many calls in flight as it may have."""
+    ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 230
+    """No schedule of this id."""
+    ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 231
+    """A schedule of this id exists already, with another plan."""
+    ERROR_REASON_SCHEDULE_INVALID: _ErrorReason.ValueType  # 232
+    """The plan of the schedule cannot work; BadRequest lists every violation."""
+    ERROR_REASON_SCHEDULE_CHANGED: _ErrorReason.ValueType  # 233
+    """The schedule was changed since the caller looked at it."""
+    ERROR_REASON_SCHEDULE_FULL: _ErrorReason.ValueType  # 234
+    """The schedule holds as many starts that wait as it may."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -272,4 +282,14 @@ ERROR_REASON_SCHEDULE_TO_CLOSE_TIMEOUT: ErrorReason.ValueType  # 222
 """The step took longer than its schedule_to_close, all attempts included."""
 ERROR_REASON_PROCESS_FULL: ErrorReason.ValueType  # 223
 """The orchestrator has as many calls in flight as it may have."""
+ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 230
+"""No schedule of this id."""
+ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 231
+"""A schedule of this id exists already, with another plan."""
+ERROR_REASON_SCHEDULE_INVALID: ErrorReason.ValueType  # 232
+"""The plan of the schedule cannot work; BadRequest lists every violation."""
+ERROR_REASON_SCHEDULE_CHANGED: ErrorReason.ValueType  # 233
+"""The schedule was changed since the caller looked at it."""
+ERROR_REASON_SCHEDULE_FULL: ErrorReason.ValueType  # 234
+"""The schedule holds as many starts that wait as it may."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
