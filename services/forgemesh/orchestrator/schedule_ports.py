@@ -82,7 +82,7 @@ class Starter(Protocol):
         """Those that the schedule started and that have not ended; sees everything that `start` acknowledged."""
 
     def on_ended(self, listener: Callable[[str, str], None]) -> None:
-        """Tell `listener` namespace and schedule of every execution that a schedule started, once its end is durable."""
+        """Tell `listener` namespace and schedule of each execution that a schedule started, once its end is durable."""
 
 
 class Workflows(Protocol):

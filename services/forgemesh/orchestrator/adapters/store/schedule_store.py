@@ -1,0 +1,239 @@
+"""Schedules in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from google.protobuf.message import DecodeError
+
+from forgemesh.api.orchestrator.v1.schedule_pb2 import SchedulePlan
+from forgemesh.chassis.database import Database
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator.adapters.store.schema import check, checksum
+from forgemesh.orchestrator.codec.schedules import plan_from_message, plan_to_message
+from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally
+
+SCHEDULE_TABLES = """
+    CREATE TABLE schedule (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        namespace TEXT NOT NULL, schedule_id TEXT NOT NULL, plan BLOB NOT NULL,
+        revision INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        cursor INTEGER NOT NULL,
+        paused_at INTEGER NOT NULL, paused_by TEXT NOT NULL, paused_reason TEXT NOT NULL,
+        used INTEGER NOT NULL, last_number INTEGER NOT NULL,
+        first_started_at INTEGER NOT NULL, last_started_at INTEGER NOT NULL,
+        started INTEGER NOT NULL, skipped INTEGER NOT NULL, missed INTEGER NOT NULL, refused INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (namespace, schedule_id)
+    );
+    CREATE TABLE schedule_run (
+        key INTEGER PRIMARY KEY,
+        schedule INTEGER NOT NULL, moment INTEGER NOT NULL, occasion TEXT NOT NULL, number INTEGER NOT NULL,
+        state TEXT NOT NULL, overlap TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
+        decided_at INTEGER NOT NULL, request_id TEXT NOT NULL, linked_span TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (schedule, moment, occasion, number)
+    );
+    CREATE INDEX schedule_run_open ON schedule_run (schedule, key) WHERE state IN ('WAITING', 'STARTING');
+    CREATE INDEX schedule_run_over ON schedule_run (schedule, decided_at, key)
+        WHERE state NOT IN ('WAITING', 'STARTING');
+    CREATE INDEX schedule_run_request ON schedule_run (schedule, request_id) WHERE request_id <> '';
+"""
+KEPT_RUNS = 1000
+"""Decided runs of one schedule that are remembered."""
+
+_SCHEDULE = (
+    "namespace",
+    "schedule_id",
+    "plan",
+    "revision",
+    "created_at",
+    "updated_at",
+    "cursor",
+    "paused_at",
+    "paused_by",
+    "paused_reason",
+    "used",
+    "last_number",
+    "first_started_at",
+    "last_started_at",
+    "started",
+    "skipped",
+    "missed",
+    "refused",
+)
+_RUN = (
+    "schedule",
+    "moment",
+    "occasion",
+    "number",
+    "state",
+    "overlap",
+    "reason",
+    "message",
+    "decided_at",
+    "request_id",
+    "linked_span",
+)
+_OPEN = "state IN ('WAITING', 'STARTING')"
+_OVER = "state NOT IN ('WAITING', 'STARTING')"
+_SCHEDULE_ROW = f"({', '.join('?' * (len(_SCHEDULE) + 1))})"
+_NEW_SCHEDULE = f"INSERT INTO schedule ({', '.join(_SCHEDULE)}, checksum) VALUES {_SCHEDULE_ROW}"  # noqa: S608
+_CHANGED_SCHEDULE = f"UPDATE schedule SET ({', '.join(_SCHEDULE)}, checksum) = {_SCHEDULE_ROW} WHERE key = ?"  # noqa: S608
+_CHANGED_RUN = (
+    f"INSERT INTO schedule_run ({', '.join(_RUN)}, checksum) VALUES ({', '.join('?' * (len(_RUN) + 1))})"  # noqa: S608
+    " ON CONFLICT (schedule, moment, occasion, number) DO UPDATE SET state = excluded.state, reason = excluded.reason,"
+    " message = excluded.message, decided_at = excluded.decided_at, checksum = excluded.checksum"
+)
+_FORGOTTEN_RUNS = (
+    f"DELETE FROM schedule_run WHERE {_OVER} AND schedule = ?1 AND (decided_at, key) < ("  # noqa: S608
+    f" SELECT decided_at, key FROM schedule_run WHERE {_OVER} AND schedule = ?1"
+    f" ORDER BY decided_at DESC, key DESC LIMIT 1 OFFSET {KEPT_RUNS - 1})"
+)
+
+
+class SqliteScheduleStore:
+    """See schedule_ports.ScheduleStore. `fence` refuses writes once another process has taken the file over."""
+
+    def __init__(self, database: Database, fence: Callable[[sqlite3.Connection], None]) -> None:
+        self._database = database
+        self._fence = fence
+
+    async def create(self, schedule: Schedule) -> Schedule:
+        values = _values(schedule)
+
+        def work(connection: sqlite3.Connection) -> int:
+            return connection.execute(_NEW_SCHEDULE, (*values, checksum(values))).lastrowid or 0
+
+        return replace(schedule, key=await self._database.write(work, guard=self._fence))
+
+    async def save(self, schedule: Schedule, runs: Sequence[Run]) -> None:
+        values = _values(schedule)
+        rows = [_run_values(schedule.key, run) for run in runs]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_CHANGED_SCHEDULE, (*values, checksum(values), schedule.key))
+            connection.executemany(_CHANGED_RUN, [(*row, checksum(row)) for row in rows])
+            if rows:
+                connection.execute(_FORGOTTEN_RUNS, (schedule.key,))
+
+        await self._database.write(work, guard=self._fence)
+
+    async def delete(self, key: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM schedule_run WHERE schedule = ?", (key,))
+            connection.execute("DELETE FROM schedule WHERE key = ?", (key,))
+
+        await self._database.write(work, guard=self._fence)
+
+    async def load(self) -> list[Schedule]:
+        def work(connection: sqlite3.Connection) -> list[Schedule]:
+            runs: dict[int, list[Run]] = {}
+            for row in connection.execute(f"SELECT * FROM schedule_run WHERE {_OPEN} ORDER BY key"):  # noqa: S608
+                runs.setdefault(row["schedule"], []).append(_run(row))
+            rows = connection.execute("SELECT * FROM schedule ORDER BY namespace, schedule_id")
+            return [_schedule(row, runs.get(row["key"], [])) for row in rows]
+
+        return await self._database.read(work)
+
+    async def recent(self, key: int, limit: int) -> list[Run]:
+        clause = f"schedule = ? AND {_OVER} ORDER BY decided_at DESC, key DESC LIMIT ?"
+        return await self._runs(clause, (key, limit))
+
+    async def asked(self, key: int, request_id: str) -> list[Run]:
+        clause = "schedule = ? AND request_id = ? AND request_id <> '' ORDER BY moment"
+        return await self._runs(clause, (key, request_id))
+
+    async def _runs(self, clause: str, values: tuple[object, ...]) -> list[Run]:
+        def work(connection: sqlite3.Connection) -> list[Run]:
+            sql = f"SELECT * FROM schedule_run WHERE {clause}"  # noqa: S608
+            return [_run(row) for row in connection.execute(sql, values)]
+
+        return await self._database.read(work)
+
+
+def _values(schedule: Schedule) -> tuple[object, ...]:
+    pause, tally = schedule.pause, schedule.tally
+    return (
+        schedule.namespace,
+        schedule.id,
+        plan_to_message(schedule.plan).SerializeToString(deterministic=True),
+        schedule.revision,
+        schedule.created_at,
+        schedule.updated_at,
+        schedule.cursor,
+        pause.at if pause is not None else 0,
+        pause.by if pause is not None else "",
+        pause.reason if pause is not None else "",
+        schedule.used,
+        schedule.last_number,
+        schedule.first_started_at,
+        schedule.last_started_at,
+        tally.started,
+        tally.skipped,
+        tally.missed,
+        tally.refused,
+    )
+
+
+def _schedule(row: sqlite3.Row, runs: Sequence[Run]) -> Schedule:
+    record = f"schedule {row['schedule_id']!r}"
+    check(row, _SCHEDULE, "checksum", record)
+    try:
+        plan = plan_from_message(SchedulePlan.FromString(row["plan"]))
+    except DecodeError as error:
+        raise DataCorrupted(record, str(error)) from error
+    paused_at = row["paused_at"]
+    return Schedule(
+        key=row["key"],
+        namespace=row["namespace"],
+        id=row["schedule_id"],
+        plan=plan,
+        revision=row["revision"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        cursor=row["cursor"],
+        pause=Pause(row["paused_by"], row["paused_reason"], paused_at) if paused_at else None,
+        used=row["used"],
+        last_number=row["last_number"],
+        first_started_at=row["first_started_at"],
+        last_started_at=row["last_started_at"],
+        tally=Tally(row["started"], row["skipped"], row["missed"], row["refused"]),
+        waiting=tuple(run for run in runs if run.state is RunState.WAITING),
+        starting=tuple(run for run in runs if run.state is RunState.STARTING),
+    )
+
+
+def _run_values(schedule: int, run: Run) -> tuple[object, ...]:
+    return (
+        schedule,
+        run.moment,
+        run.occasion.value,
+        run.number,
+        run.state.value,
+        run.overlap.value if run.overlap is not None else "",
+        run.reason,
+        run.message,
+        run.decided_at,
+        run.request_id,
+        run.linked_span,
+    )
+
+
+def _run(row: sqlite3.Row) -> Run:
+    record = f"run of schedule {row['schedule']}/{row['moment']}"
+    check(row, _RUN, "checksum", record)
+    return Run(
+        moment=row["moment"],
+        occasion=Occasion(row["occasion"]),
+        number=row["number"],
+        state=RunState(row["state"]),
+        overlap=Overlap(row["overlap"]) if row["overlap"] else None,
+        reason=row["reason"],
+        message=row["message"],
+        decided_at=row["decided_at"],
+        request_id=row["request_id"],
+        linked_span=row["linked_span"],
+    )
