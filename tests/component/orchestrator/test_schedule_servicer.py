@@ -211,7 +211,7 @@ async def test_an_unknown_workflow_and_a_bad_input_are_refused_as_a_start_would(
     assert isinstance(unfit, ExecutionInputInvalid)
     assert list(violations(unfit)) == ["input.n", "input.m"]
     assert isinstance(field, ExecutionInputInvalid)
-    assert violations(field) == {"input.date": "is not declared, did you mean 'day'?"}
+    assert violations(field) == {"input.date": "is not declared; known: day, n"}
 
 
 async def test_an_update_replaces_the_plan_that_the_caller_has_seen(stub: ScheduleServiceAsyncStub) -> None:
@@ -282,7 +282,8 @@ async def test_a_trigger_starts_once_for_one_request(stub: ScheduleServiceAsyncS
     request = pb.TriggerScheduleRequest(schedule_id="s", request_id="r")
     first = await stub.TriggerSchedule(request, metadata=(("traceparent", f"00-{trace}-{span}-01"),))
     again = await stub.TriggerSchedule(request)
-    unknown = await refusal(stub.TriggerSchedule(pb.TriggerScheduleRequest(schedule_id="s", overlap_policy=99)))
+    newer: Any = {"overlap_policy": 99}
+    unknown = await refusal(stub.TriggerSchedule(pb.TriggerScheduleRequest(schedule_id="s", **newer)))
     bad = await refusal(stub.TriggerSchedule(pb.TriggerScheduleRequest(schedule_id="s", request_id="not an id")))
 
     assert first == again
@@ -295,8 +296,12 @@ async def test_a_trigger_starts_once_for_one_request(stub: ScheduleServiceAsyncS
 
 async def test_a_backfill_takes_the_moments_of_a_range(stub: ScheduleServiceAsyncStub, running: Running) -> None:
     await stub.CreateSchedule(create())
-    ends = {"start_at": moment(NOON - 2 * MINUTE), "end_at": moment(NOON)}
-    request = pb.BackfillScheduleRequest(schedule_id="s", overlap_policy=schedule_pb2.OVERLAP_POLICY_ALLOW_ALL, **ends)
+    request = pb.BackfillScheduleRequest(
+        schedule_id="s",
+        overlap_policy=schedule_pb2.OVERLAP_POLICY_ALLOW_ALL,
+        start_at=moment(NOON - 2 * MINUTE),
+        end_at=moment(NOON),
+    )
     filled = await stub.BackfillSchedule(request)
     await running.starter.until(lambda: len(running.starter.ids) == 3)
 
