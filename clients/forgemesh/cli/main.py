@@ -29,6 +29,7 @@ Exit codes:
 _GROUPS = {
     "execution": "See and control executions.",
     "workflow": "See and register workflows.",
+    "schedule": "Start workflows by the clock.",
     "plugin": "See plugins.",
     "trace": "See traces.",
 }
@@ -56,6 +57,15 @@ _COMMANDS = (
     ("workflow validate", "workflows:validate", "Check a workflow and keep nothing."),
     ("workflow list", "workflows:list_", "List registered workflows."),
     ("workflow show", "workflows:show", "Print a workflow as it was registered."),
+    ("schedule create", "schedules:create", "Create a schedule that starts a workflow by itself."),
+    ("schedule list", "schedules:list_", "List schedules."),
+    ("schedule show", "schedules:show", "Show one schedule and what it decided last."),
+    ("schedule pause", "schedules:pause", "Start nothing by a schedule's timetable until it is resumed."),
+    ("schedule resume", "schedules:resume", "Let a paused schedule go on."),
+    ("schedule trigger", "schedules:trigger", "Start a schedule's workflow once, now."),
+    ("schedule backfill", "schedules:backfill", "Start a schedule's workflow for moments of the past."),
+    ("schedule delete", "schedules:delete", "Forget a schedule."),
+    ("schedule preview", "schedules:preview", "Print the next moments of a schedule."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),

@@ -5,6 +5,7 @@ from forgemesh.client.control import Cancel, Controlled, Delete, Pause, Resolve,
 from forgemesh.client.execution import ExecutionHandle
 from forgemesh.client.execution_filter import ExecutionFilter
 from forgemesh.client.failure import ExecutionFailed
+from forgemesh.client.schedule import Interval, Schedule, SchedulePlan, ScheduleRun
 from forgemesh.client.start import Start
 from forgemesh.client.status import Status
 
@@ -16,9 +17,13 @@ __all__ = [
     "ExecutionFailed",
     "ExecutionFilter",
     "ExecutionHandle",
+    "Interval",
     "Pause",
     "Resolve",
     "Resume",
+    "Schedule",
+    "SchedulePlan",
+    "ScheduleRun",
     "Signal",
     "Start",
     "Status",

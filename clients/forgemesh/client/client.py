@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from forgemesh.api.orchestrator.v1 import control_pb2 as pb_control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
+from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from forgemesh.client.archive import TRANSFER_DEADLINE, opened, pieces_of
 from forgemesh.client.control import Action, Controlled, Signal
 from forgemesh.client.execution import ExecutionHandle
@@ -17,6 +18,7 @@ from forgemesh.client.execution_filter import EVERYTHING, ExecutionFilter, Order
 from forgemesh.client.failure import refusal
 from forgemesh.client.mesh_file import nearest_mesh
 from forgemesh.client.peer import DEADLINE, Peer
+from forgemesh.client.schedules import Schedules
 from forgemesh.client.start import IdConflict, IdReuse, Start, batches
 from forgemesh.client.tracing import current_traceparent
 
@@ -36,12 +38,14 @@ class Client:
     """
     What a caller can do with a mesh: `async with Client.connect() as mesh: ...`.
 
-    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable.
+    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable. `schedules` are
+    those of the mesh.
     """
 
-    def __init__(self, stub: OrchestratorServiceAsyncStub, peer: Peer) -> None:
+    def __init__(self, stub: OrchestratorServiceAsyncStub, peer: Peer, schedules: Schedules) -> None:
         self._stub = stub
         self._peer = peer
+        self.schedules = schedules
 
     @classmethod
     @asynccontextmanager
@@ -54,7 +58,7 @@ class Client:
         """
         peer = Peer("orchestrator", address or find_address())
         async with peer.channel() as channel:
-            yield cls(OrchestratorServiceStub(channel), peer)
+            yield cls(OrchestratorServiceStub(channel), peer, Schedules(ScheduleServiceStub(channel), peer))
 
     @property
     def address(self) -> str:

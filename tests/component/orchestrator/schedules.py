@@ -8,10 +8,13 @@ import sqlite3
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import DefinitionNotFound, RequestIdReused
@@ -22,6 +25,7 @@ from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
 from forgemesh.orchestrator.ports import StoredDefinition
 from forgemesh.orchestrator.schedule_ports import ScheduledStart, ScheduleStore
+from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.manual_clock import ManualClock
 from tests.unit.orchestrator.schedules import NOON
@@ -226,6 +230,26 @@ async def scheduling(store: WatchedStore, starter: ScriptedStarter, clock: Manua
     schedules = Schedules(scheduler, store, starter, OneWorkflow(), clock)
     async with beside(scheduler.run()):
         yield Running(schedules, scheduler, store, starter, clock)
+
+
+@contextlib.asynccontextmanager
+async def serving_schedules(running: Running) -> AsyncIterator[str]:
+    """The address at which they are served."""
+    listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", grace=0.0)
+    add = partial(add_ScheduleServiceServicer_to_server, ScheduleServicer(running.schedules, running.clock.now))
+    async with serving(listen, (SCHEDULE_SERVICE,), add) as server:
+        yield server.address
+
+
+@contextlib.asynccontextmanager
+async def served_schedules(folder: Path) -> AsyncIterator[tuple[Running, str]]:
+    """Schedules in operation with a database in this folder, and their address."""
+    async with (
+        schedule_database(folder / "schedules.db") as database,
+        scheduling(store_at(database), ScriptedStarter(), ManualWallClock()) as running,
+        serving_schedules(running) as address,
+    ):
+        yield running, address
 
 
 def store_at(database: Database, *, fatal: int = 0, before: bool = False) -> WatchedStore:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +11,17 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1 import schedule_pb2, schedule_service_pb2 as pb
-from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import (
-    ScheduleServiceStub,
-    add_ScheduleServiceServicer_to_server,
-)
+from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.chassis.channel import connect
-from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 from forgemesh.faults.schedule import ScheduleChanged, ScheduleExists, ScheduleInvalid, ScheduleNotFound
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import DefinitionNotFound, ExecutionInputInvalid
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from tests.component.orchestrator.hosts import PATIENCE
-from tests.component.orchestrator.schedules import (
-    ManualWallClock,
-    Running,
-    ScriptedStarter,
-    schedule_database,
-    scheduling,
-    store_at,
-)
+from tests.component.orchestrator.schedules import Running, served_schedules
 from tests.unit.orchestrator.schedules import MINUTE, NOON
 
 if TYPE_CHECKING:
@@ -44,19 +31,19 @@ IN_2026 = 1_767_225_600
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    async with (
-        schedule_database(tmp_path / "schedules.db") as database,
-        scheduling(store_at(database), ScriptedStarter(), ManualWallClock()) as started,
-    ):
+async def served(tmp_path: Path) -> AsyncIterator[tuple[Running, str]]:
+    async with served_schedules(tmp_path) as started:
         yield started
 
 
 @pytest.fixture
-async def stub(running: Running) -> AsyncIterator[ScheduleServiceAsyncStub]:
-    listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", grace=0.0)
-    add = partial(add_ScheduleServiceServicer_to_server, ScheduleServicer(running.schedules, running.clock.now))
-    async with serving(listen, (SCHEDULE_SERVICE,), add) as server, connect(server.address) as channel:
+def running(served: tuple[Running, str]) -> Running:
+    return served[0]
+
+
+@pytest.fixture
+async def stub(served: tuple[Running, str]) -> AsyncIterator[ScheduleServiceAsyncStub]:
+    async with connect(served[1]) as channel:
         yield ScheduleServiceStub(channel)
 
 
