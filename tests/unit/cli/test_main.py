@@ -9,6 +9,10 @@ COMMANDS += [f"execution {verb}" for verb in ("explain", "checkpoints", "fork", 
 COMMANDS += [f"execution {verb}" for verb in ("pause", "resume", "cancel", "terminate", "signal", "resolve", "delete")]
 COMMANDS += [f"workflow {verb}" for verb in ("register", "validate", "list", "show")]
 COMMANDS += ["trace show", "version"]
+COMMANDS += [
+    f"schedule {verb}"
+    for verb in ("create", "list", "show", "pause", "resume", "trigger", "backfill", "delete", "preview")
+]
 
 
 @pytest.mark.parametrize("words", COMMANDS)
