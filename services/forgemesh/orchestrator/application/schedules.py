@@ -79,7 +79,7 @@ class Schedules:
         return await self._scheduler.delete(namespace, schedule_id)
 
     async def pause(self, namespace: str, schedule_id: str, by: str, reason: str) -> Schedule:
-        """Nothing starts by the timetable after the answer; raises ScheduleNotFound."""
+        """No moment that comes after the answer starts anything; raises ScheduleNotFound."""
 
         def paused(schedule: Schedule, now: int) -> Schedule:
             return schedule.paused(Pause(by, reason, schedule.pause.at if schedule.pause is not None else now))
