@@ -1,9 +1,11 @@
 """The names of attributes on spans, log records and events; each is written down here and nowhere else."""
 
 BLOCKED_REASON = "forgemesh.blocked.reason"
+CHILD_EXECUTION_ID = "forgemesh.child.execution.id"
 EXECUTION_ID = "forgemesh.execution.id"
 EXECUTION_STATUS = "forgemesh.execution.status"
 GROUP_BRANCHES = "forgemesh.group.branches"
+GROUP_ITEMS = "forgemesh.group.items"
 IDEMPOTENCY_KEY = "forgemesh.idempotency.key"
 INSTANCE_ID = "forgemesh.instance.id"
 INSTANCE_INCARNATION = "forgemesh.instance.incarnation"

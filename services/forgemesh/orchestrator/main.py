@@ -9,9 +9,11 @@ import random
 import time
 from functools import partial
 
+import grpc.aio
 from ulid import ULID
 
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
+from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.database import CommitCounts, open_database
 from forgemesh.chassis.health import Health
@@ -25,12 +27,17 @@ from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
 from forgemesh.orchestrator.adapters.hosts import following_hosts
+from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
+from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.retention import Retention
+from forgemesh.orchestrator.application.scheduled_executions import ScheduledExecutions
+from forgemesh.orchestrator.application.scheduler import Scheduler
+from forgemesh.orchestrator.application.schedules import Schedules
 from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
@@ -39,6 +46,7 @@ from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.settings import OrchestratorSettings
 
@@ -48,7 +56,7 @@ SWEEP_PERIOD = 10.0
 RETENTION_PERIOD = 60.0
 
 
-async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
+async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # noqa: PLR0915 - the list of what there is
     """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
     orchestrator_id = str(ULID()).lower()
     async with contextlib.AsyncExitStack() as stack:
@@ -75,14 +83,25 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:
         definitions = Definitions(store, catalogue, hosts, _parse, time.time_ns)
         offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
+        clock = SystemWallClock()
+        starter = ScheduledExecutions(store, offered.starts, offered.controls)
+        schedule_store = SqliteScheduleStore(database, store.fence)
+        scheduler = Scheduler(schedule_store, starter, clock)
+        await scheduler.load()
+        engine.on_ended = starter.ended
+        schedules = Schedules(scheduler, schedule_store, starter, definitions, clock)
         mesh = _mesh(settings)
-        add = partial(add_OrchestratorServiceServicer_to_server, OrchestratorServicer(offered, mesh))
+
+        def add(grpc_server: grpc.aio.Server) -> None:
+            add_OrchestratorServiceServicer_to_server(OrchestratorServicer(offered, mesh), grpc_server)
+            add_ScheduleServiceServicer_to_server(ScheduleServicer(schedules, clock.now), grpc_server)
+
         listen = settings.listening(receive_limit=SESSION_LIMIT)
-        server = await stack.enter_async_context(serving(listen, (SERVICE,), add))
+        server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, time.time_ns, settings.retention_age, settings.retention_count)
         loops = _loops(engine, offered.sweep, retention, server.health)
-        async with beside(exporter.run(), providers.run(), *(loop.run() for loop in loops)):
+        async with beside(exporter.run(), providers.run(), scheduler.run(), *(loop.run() for loop in loops)):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()

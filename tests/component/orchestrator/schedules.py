@@ -18,7 +18,8 @@ from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import DefinitionNotFound, RequestIdReused
-from forgemesh.orchestrator.adapters.store.schedule_store import SCHEDULE_TABLES, SqliteScheduleStore
+from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
+from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.application.scheduler import Scheduler
 from forgemesh.orchestrator.application.schedules import Schedules
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -217,7 +218,7 @@ def unfenced(connection: sqlite3.Connection) -> None:
 
 @contextlib.asynccontextmanager
 async def schedule_database(path: Path) -> AsyncIterator[Database]:
-    async with open_database(path, [SCHEDULE_TABLES]) as database:
+    async with open_database(path, MIGRATIONS) as database:
         yield database
 
 

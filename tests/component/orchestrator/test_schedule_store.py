@@ -9,7 +9,7 @@ import pytest
 
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
-from forgemesh.orchestrator.adapters.store.schedule_store import KEPT_RUNS, SCHEDULE_TABLES, SqliteScheduleStore
+from forgemesh.orchestrator.adapters.store.schedule_store import KEPT_RUNS, SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -160,7 +160,7 @@ async def test_nothing_is_written_once_another_process_owns_the_file(database: D
 
 
 async def test_the_tables_stand_beside_the_orchestrators(tmp_path: Path) -> None:
-    async with open_database(tmp_path / "o.db", [*MIGRATIONS, SCHEDULE_TABLES]) as database:
+    async with open_database(tmp_path / "o.db", MIGRATIONS) as database:
         store = SqliteScheduleStore(database, unfenced)
         created: Schedule = await store.create(schedule(NOON + MINUTE))
 

@@ -5,7 +5,9 @@ from types import FrameType
 from typing import Any, Self
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from forgemesh.orchestrator.adapters.exporter import encode
 from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import BLOCKED, RUN, ExecutionTrace, span_id
@@ -150,6 +152,13 @@ def test_an_event_costs_the_same_however_large_the_execution_is() -> None:
     small, large = operations_per_event(20), operations_per_event(300)
 
     assert large == pytest.approx(small, rel=0.1)
+
+
+def test_every_span_has_a_form_on_the_wire() -> None:
+    for seed in range(200):
+        world = ended(seed)
+        shown = [Span.FromString(encode(world.trace, span)) for span in world.spans]
+        assert [span.name for span in shown] == [span.name for span in world.spans]
 
 
 def test_a_block_that_changes_its_reason_is_two_spans() -> None:

@@ -130,7 +130,7 @@ def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> S
         set_attributes(made, {names.LINK_TYPE: link.kind})
     if facts.key == (RUN,):
         set_attributes(span, {names.WORKFLOW_VERSION: started.workflow_version})
-        _link_caller(span, started.linked_span)
+        _link_origin(span, started)
     return span
 
 
@@ -140,6 +140,8 @@ _NAMES = {
     "plugin": names.PLUGIN_ID,
     "operation": names.OPERATION,
     "branches": names.GROUP_BRANCHES,
+    "items": names.GROUP_ITEMS,
+    "child": names.CHILD_EXECUTION_ID,
     "reason": names.BLOCKED_REASON,
     "skipped": names.SKIPPED_REASON,
     "status": names.EXECUTION_STATUS,
@@ -148,8 +150,14 @@ _NAMES = {
 }
 
 
-def _link_caller(span: Span, linked: str) -> None:
-    trace_id, _, caller = linked.partition("-")
-    if caller:
-        made = span.links.add(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(caller))
-        set_attributes(made, {names.LINK_TYPE: "caller"})
+def _link_origin(span: Span, started: e.ExecutionStarted) -> None:
+    trace_id, _, linked = started.linked_span.partition("-")
+    if linked:
+        made = span.links.add(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(linked))
+        set_attributes(made, {names.LINK_TYPE: _kind(started.origin)})
+
+
+def _kind(origin: e.Origin | None) -> str:
+    if origin is None:
+        return "caller"
+    return "forked_from" if origin.forked_from else "parent" if origin.parent_id else "caller"

@@ -64,6 +64,7 @@ class Engine:
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
         self.stopping = False
         self.started_at = clock()
@@ -234,14 +235,21 @@ class Engine:
         """What durable events ask for, the first `old` of them apart."""
         first = position - len(events)
         for index, event in enumerate(events, start=1):
-            finished = running.trace.project(event)
-            if finished:
-                self._spans.export(running.trace, finished, first + index)
+            self._show(running, event, first + index)
             if index > old:
                 self.effects.act(running, event)
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
+
+    def _show(self, running: Running, event: e.Event, position: int) -> None:
+        """A fault in what only people look at is reported, and keeps no execution from going on."""
+        try:
+            finished = running.trace.project(event)
+            if finished:
+                self._spans.export(running.trace, finished, position)
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("the spans of event %d of execution %s are lost", event.sequence, running.name[1])
 
     def _end(self, running: Running) -> None:
         del self._running[running.name]
@@ -251,6 +259,7 @@ class Engine:
         running.left.set()
         self.effects.cut(running, running.cut)
         self.effects.ended(running)
+        self.on_ended(running.state)
 
     def _set_timer(self, running: Running) -> None:
         at = next_wake(running.state) or 0

@@ -26,7 +26,7 @@ class DefinitionRows:
     _parse: Callable[[str, str], Definition]
     _compiled: dict[tuple[str, str, str, str], Definition]
 
-    def _fence(self, connection: sqlite3.Connection) -> None:
+    def fence(self, connection: sqlite3.Connection) -> None:
         raise NotImplementedError
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
@@ -49,7 +49,7 @@ class DefinitionRows:
                 raise DefinitionConflict(d.name, d.version, str(semantic_version.Version(d.version).next_minor()))
             return row
 
-        kept = await self._database.write(work, guard=self._fence)
+        kept = await self._database.write(work, guard=self.fence)
         if kept is not None:
             return StoredDefinition(self._compile(kept), kept["created_at"]), False
         self._compiled[d.namespace, d.name, d.version, d.content_hash] = d

@@ -17,7 +17,7 @@ class KeptResults:
 
     _database: Database
 
-    def _fence(self, connection: sqlite3.Connection) -> None:
+    def fence(self, connection: sqlite3.Connection) -> None:
         raise NotImplementedError
 
     async def cached(self, key: bytes, now: int) -> KeptResult | None:
@@ -41,7 +41,7 @@ class KeptResults:
             sql = "INSERT OR REPLACE INTO kept_result VALUES (?, ?, ?, ?, ?, ?)"
             connection.execute(sql, (*values, checksum(values)))
 
-        await self._database.write(work, guard=self._fence)
+        await self._database.write(work, guard=self.fence)
 
     async def drop_expired_results(self, now: int) -> None:
         """See ports.Store."""
@@ -49,4 +49,4 @@ class KeptResults:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM kept_result WHERE expires_at <= ?", (now,))
 
-        await self._database.write(work, guard=self._fence)
+        await self._database.write(work, guard=self.fence)

@@ -73,6 +73,32 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX kept_result_expiry ON kept_result (expires_at);
     """,
+    """
+    CREATE TABLE schedule (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,
+        namespace TEXT NOT NULL, schedule_id TEXT NOT NULL, plan BLOB NOT NULL,
+        revision INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+        cursor INTEGER NOT NULL,
+        paused_at INTEGER NOT NULL, paused_by TEXT NOT NULL, paused_reason TEXT NOT NULL,
+        used INTEGER NOT NULL, last_number INTEGER NOT NULL,
+        first_started_at INTEGER NOT NULL, last_started_at INTEGER NOT NULL,
+        started INTEGER NOT NULL, skipped INTEGER NOT NULL, missed INTEGER NOT NULL, refused INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (namespace, schedule_id)
+    );
+    CREATE TABLE schedule_run (
+        key INTEGER PRIMARY KEY,
+        schedule INTEGER NOT NULL, moment INTEGER NOT NULL, occasion TEXT NOT NULL, number INTEGER NOT NULL,
+        state TEXT NOT NULL, overlap TEXT NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL,
+        decided_at INTEGER NOT NULL, request_id TEXT NOT NULL, linked_span TEXT NOT NULL,
+        checksum INTEGER NOT NULL,
+        UNIQUE (schedule, moment, occasion, number)
+    );
+    CREATE INDEX schedule_run_open ON schedule_run (schedule, key) WHERE state IN ('WAITING', 'STARTING');
+    CREATE INDEX schedule_run_over ON schedule_run (schedule, decided_at, key)
+        WHERE state NOT IN ('WAITING', 'STARTING');
+    CREATE INDEX schedule_run_request ON schedule_run (schedule, request_id) WHERE request_id <> '';
+    """,
 )
 
 FACTS = (

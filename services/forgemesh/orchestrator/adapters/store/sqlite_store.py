@@ -62,9 +62,9 @@ class SqliteStore(DefinitionRows, KeptResults):
         rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
         created = Created(self._key, new.execution_id, True, self._position)
         if renamed is None:
-            written = self._database.write_rows(rows, created, guard=self._fence)
+            written = self._database.write_rows(rows, created, guard=self.fence)
         else:
-            written = self._database.write(_renaming(renamed, rows, created), guard=self._fence)
+            written = self._database.write(_renaming(renamed, rows, created), guard=self.fence)
         written.add_done_callback(settled)
         try:
             return await asyncio.shield(written)
@@ -81,7 +81,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         rows = self._event_rows(key, events)
         if standing is not None:
             rows.append(standing_row(key, standing))
-        return self._database.write_rows(rows, self._position, guard=self._fence)
+        return self._database.write_rows(rows, self._position, guard=self.fence)
 
     def _event_rows(self, key: int, events: Sequence[Event]) -> list[tuple[Bulk, tuple[object, ...]]]:
         rows: list[tuple[Bulk, tuple[object, ...]]] = []
@@ -159,7 +159,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(work)
 
     async def delete_execution(self, key: int) -> None:
-        await self._database.write(lambda connection: delete(connection, key), guard=self._fence)
+        await self._database.write(lambda connection: delete(connection, key), guard=self.fence)
 
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         return await self._database.read(lambda connection: expired(connection, ended_before, keep, limit))
@@ -175,7 +175,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (_SPANS, position))
 
-        await self._database.write(work, guard=self._fence)
+        await self._database.write(work, guard=self.fence)
 
     async def last_before(self, key: int, position: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -184,7 +184,8 @@ class SqliteStore(DefinitionRows, KeptResults):
 
         return await self._database.read(work)
 
-    def _fence(self, connection: sqlite3.Connection) -> None:
+    def fence(self, connection: sqlite3.Connection) -> None:
+        """Raises StoreUnavailable once another process has taken the file over."""
         (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
         if epoch != self.epoch:
             cause = f"owner epoch {epoch} has replaced epoch {self.epoch}"
