@@ -18,6 +18,8 @@ _SHOWN = 3
 _WRITE_VERSION = 18
 _WRITE_VERSIONS = (1, 2)
 _INTERRUPT_PERIOD = 0.05
+_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""The second comes if SQLite's message quotes a damaged name."""
 
 
 def inspect(path: Path, verify_limit: int) -> None:
@@ -32,7 +34,7 @@ def inspect(path: Path, verify_limit: int) -> None:
                 _check(connection, path, "integrity_check")
                 _check_header(path)
             _compare(connection, path)
-    except sqlite3.DatabaseError as error:
+    except _ERRORS as error:
         raise _damage(path, error) from error
 
 
@@ -60,7 +62,7 @@ def checking_beside(path: Path, on_damage: Callable[[DataCorrupted], object]) ->
     def check() -> None:
         try:
             _check(connection, path, "quick_check")
-        except sqlite3.DatabaseError as error:
+        except _ERRORS as error:
             if isinstance(fault := _damage(path, error), DataCorrupted):
                 on_damage(fault)
         except DataCorrupted as fault:
@@ -115,9 +117,9 @@ def _compare(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _damage(path: Path, error: sqlite3.DatabaseError) -> Exception:
+def _damage(path: Path, error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
     """In a sound file each statement of a check works: an error that has no other cause is damage."""
     if code_of(error) == sqlite3.SQLITE_INTERRUPT:
         return error
-    fault = fault_of(path, error)
+    fault = fault_of(path, error) if isinstance(error, sqlite3.DatabaseError) else None
     return fault if isinstance(fault, Fault) else DataCorrupted(str(path), str(error))

@@ -71,6 +71,15 @@ async def test_pages_that_were_overwritten_are_found_before_anything_is_used(pat
     assert path.read_bytes() == damaged
 
 
+@pytest.mark.parametrize("verify_limit", [0, 1 << 30])
+async def test_damage_that_sqlite_quotes_when_it_reports_it_is_damage(path: Path, verify_limit: int) -> None:
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE sack", b"CREATE \xc8ABLE sack"))
+
+    with pytest.raises(DataCorrupted):
+        async with open_database(path, [INDEXED], verify_limit=verify_limit):
+            pass
+
+
 async def test_a_file_that_is_no_database_is_damaged_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "mill.db"
     path.write_bytes(b"this is a letter, not a database\n" * 1000)

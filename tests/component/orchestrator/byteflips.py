@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from forgemesh.faults.service import DataCorrupted
+
+T = TypeVar("T")
 
 PAGE = 4096
 _DENSE = 100
@@ -65,3 +71,33 @@ def flipped_copies(directory: Path, into: Path, seed: int, count: int) -> Iterat
         flip.apply(copy)
         yield flip, copy
         shutil.rmtree(copy)
+
+
+async def fates_of_flips(
+    directory: Path, scratch: Path, count: int, answers: Callable[[Path], Awaitable[T]]
+) -> tuple[T, Counter[tuple[str, str]]]:
+    """
+    What `answers` gives for a copy of `directory`, and how often a flip in a file was "refused" or gave "the same".
+
+    Fails at the first flip that gives other answers, or another error than DataCorrupted.
+    """
+    expected = await answers(crashed_copy(directory, scratch / "whole"))
+    fates: Counter[tuple[str, str]] = Counter()
+    for flip, copy in flipped_copies(directory, scratch / "flipped", seed_of_run(), count):
+        fate = "the same"
+        try:
+            found = await answers(copy)
+        except DataCorrupted as refused:
+            fate = "refused" if _names_a_remedy(refused) else f"refused without a remedy: {refused.message}"
+        except Exception as error:
+            error.add_note(repr(flip))
+            raise
+        else:
+            assert found == expected, flip
+        fates[flip.file, fate] += 1
+    print(dict(fates))
+    return expected, fates
+
+
+def _names_a_remedy(refused: DataCorrupted) -> bool:
+    return '"Damaged data" in docs/operations.md' in refused.message

@@ -1,19 +1,26 @@
 """Executions that have to do with one another: children, concurrency keys, kept results, archives."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from forgemesh.api.orchestrator.v1 import control_pb2
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
+from forgemesh.faults.control import ArchiveUnreadable
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.faults.workflow import Cancelled
+from forgemesh.faults.workflow import Cancelled, ExecutionExists
+from forgemesh.orchestrator.application.archives import Archive
 from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.application.sweep import Sweep
+from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.ports import IdReuse
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
@@ -56,6 +63,20 @@ async def test_a_child_that_fails_fails_its_step_with_the_cause(orchestrator: Or
     assert failure is not None
     assert failure.reason == "CHILD_FAILED"
     assert [cause.reason for cause in failure.causes] == ["BROKEN"]
+
+
+async def test_a_parent_that_uses_an_id_again_has_a_child_of_its_own(orchestrator: Orchestrator) -> None:
+    await family(orchestrator)
+    await orchestrator.hosts.answer("x", "old")
+    await orchestrator.ended()
+
+    await orchestrator.start(PARENT.replace("CLOSE", "cancel"), reuse=IdReuse.ALLOW_DUPLICATE)
+    await orchestrator.hosts.until(lambda: len(orchestrator.hosts.calls) == 2)
+    orchestrator.hosts.calls[1].succeed("new")
+
+    assert (await orchestrator.ended()).output == Payload(b'"new"')
+    assert (await orchestrator.executions.get("default", "e~1")).output == Payload(b'"old"')
+    assert (await orchestrator.executions.get("default", "e.c.1~1")).output == Payload(b'"old"')
 
 
 async def test_a_child_is_found_again_after_a_crash(database: Database, hosts: ScriptedHosts) -> None:
@@ -260,6 +281,49 @@ async def test_a_damaged_file_is_refused(orchestrator: Orchestrator) -> None:
 
     with pytest.raises(DataCorrupted):
         await orchestrator.offered.archives.take_over("default", "copy", bytes(data))
+
+
+def forged(data: bytes, change: Callable[[Archive], Archive]) -> bytes:
+    """A file that fits its digest, though nobody has exported it so."""
+    packing = ArchivePacking()
+    return packing.pack(change(packing.unpack(data)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda archive: replace(archive, events=archive.events[1:]),
+        lambda archive: replace(archive, events=[archive.events[0], *archive.events[2:]]),
+        lambda archive: replace(archive, events=[e.Event(1, 10, e.CancelRequested("me"))]),
+        lambda archive: replace(archive, source=CHILD.replace("id: x", "id: y").replace("steps.x", "steps.y")),
+    ],
+    ids=["without its start", "with a gap", "with another start", "with another definition"],
+)
+async def test_a_file_that_nobody_exported_so_is_refused_and_leaves_nothing(
+    orchestrator: Orchestrator, change: Callable[[Archive], Archive]
+) -> None:
+    await orchestrator.start(CHILD, {"n": 1})
+    await orchestrator.hosts.answer("x")
+    await orchestrator.ended()
+    data = forged(await exported(orchestrator), change)
+
+    with pytest.raises(DataCorrupted):
+        await orchestrator.offered.archives.take_over("elsewhere", "copy", data)
+
+    assert await orchestrator.store.find("elsewhere", "copy") is None
+    assert await orchestrator.store.definition_names("elsewhere") == []
+
+
+async def test_a_file_of_a_newer_format_and_an_id_that_exists_are_refused(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(CHILD, {"n": 1})
+    data = await exported(orchestrator)
+    newer = control_pb2.ExecutionArchive.FromString(data)
+    newer.format_version = 2
+
+    with pytest.raises(ArchiveUnreadable, match="has format 2, this release knows 1"):
+        await orchestrator.offered.archives.take_over("elsewhere", "", newer.SerializeToString())
+    with pytest.raises(ExecutionExists):
+        await orchestrator.offered.archives.take_over("default", "", data)
 
 
 async def test_nothing_has_to_be_saved_by_the_sweep(orchestrator: Orchestrator) -> None:

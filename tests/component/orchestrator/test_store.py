@@ -219,6 +219,41 @@ async def test_neighbours_of_a_bad_write_are_kept(store: SqliteStore) -> None:
     assert (row.status, row.ended_at, row.sequence) == (Status.FAILED, 12, 4)
 
 
+async def test_the_last_of_many_changes_in_one_commit_stands(database: Database, store: SqliteStore) -> None:
+    keys = [(await created(store, new(f"e-{number}"))).key for number in range(50)]
+    statuses = [Status.PAUSING, Status.PAUSED, Status.RUNNING, Status.CANCELLING, Status.CANCELLED]
+    before = database.counts.commits
+
+    await asyncio.gather(
+        *(
+            store.append(key, [e.Event(3 + at, 12, e.StepUnblocked("a", 1))], Standing(status, 12 * (at == 4)))
+            for at, status in enumerate(statuses)
+            for key in keys
+        )
+    )
+
+    rows = [await store.find("default", f"e-{number}") for number in range(50)]
+    assert database.counts.commits == before + 1
+    assert {(row.status, row.ended_at, row.sequence) for row in rows if row is not None} == {(Status.CANCELLED, 12, 7)}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [("DELETE FROM event WHERE sequence = 2", 2), ("UPDATE event SET sequence = 9 WHERE sequence = 3", 3)],
+)
+async def test_a_history_with_a_gap_is_reported(
+    database: Database, store: SqliteStore, change: str, place: int
+) -> None:
+    key = (await created(store, new())).key
+    await store.append(key, [e.Event(n, 12, e.StepUnblocked("a", 1)) for n in (3, 4)], None)
+    await database.write(lambda connection: connection.execute(change))
+
+    with pytest.raises(DataCorrupted) as corrupted:
+        await store.events(key, 1, 10)
+
+    assert corrupted.value.metadata["record"] == f"event {key}/{place}"
+
+
 async def test_events_are_read_in_parts_that_fit_into_memory(store: SqliteStore) -> None:
     key = (await created(store, new())).key
     large = Payload(b"x" * (PAGE_BYTES // 3))

@@ -1,4 +1,8 @@
+import asyncio
+import re
+import sqlite3
 from asyncio import Future
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -6,6 +10,8 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.faults.workflow import ExecutionExists
+from forgemesh.orchestrator.adapters.store.deletion import expired
+from forgemesh.orchestrator.adapters.store.execution_rows import page
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import Payload
@@ -57,9 +63,9 @@ async def ids(store: SqliteStore, order: ExecutionOrder = NEWEST, **wanted: Any)
     found: list[str] = []
     token = ""
     while True:
-        page = await store.executions(ExecutionFilter(namespace="default", **wanted), order, token, 2)
-        found += [row.execution_id for row in page.rows]
-        token = page.next_token
+        part = await store.executions(ExecutionFilter(namespace="default", **wanted), order, token, 2)
+        found += [row.execution_id for row in part.rows]
+        token = part.next_token
         if not token:
             return found
 
@@ -104,10 +110,12 @@ async def test_lists_hold_only_what_the_whole_filter_fits(store: SqliteStore) ->
 
 async def test_a_page_token_of_another_question_is_refused(store: SqliteStore) -> None:
     await five_executions(store)
-    page = await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 2)
+    first = await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 2)
 
     with pytest.raises(InvalidRequest, match="page_token"):
-        await store.executions(ExecutionFilter(namespace="default"), ExecutionOrder.ENDED_ASCENDING, page.next_token, 2)
+        await store.executions(
+            ExecutionFilter(namespace="default"), ExecutionOrder.ENDED_ASCENDING, first.next_token, 2
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +145,27 @@ async def test_an_id_is_used_again_only_as_its_policy_says(
     assert old is not None
     assert young is not None
     assert (old.key, young.key) == (first.key, second.key)
+
+
+async def test_of_many_that_use_an_id_again_at_once_one_gets_it(store: SqliteStore) -> None:
+    ended = Standing(Status.FAILED, 20)
+    await store.create(new("e", standing=ended), FIRST, nobody)
+    again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE), standing=ended)
+
+    answers = await asyncio.gather(*(store.create(again, FIRST, nobody) for _ in range(5)), return_exceptions=True)
+
+    assert sorted(type(answer).__name__ for answer in answers) == ["Created", *["ExecutionExists"] * 4]
+    assert sorted(await ids(store)) == ["e", "e~1"]
+
+
+async def test_an_id_whose_execution_was_forgotten_meanwhile_is_free(database: Database, store: SqliteStore) -> None:
+    first = await store.create(new("e", standing=Standing(Status.FAILED, 20)), FIRST, nobody)
+    again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE))
+
+    _, second = await asyncio.gather(store.delete_execution(first.key), store.create(again, FIRST, nobody))
+
+    assert second.created
+    assert await ids(store) == ["e"]
 
 
 async def test_a_large_payload_is_stored_once_however_often_it_is_passed_on(
@@ -176,8 +205,71 @@ async def test_what_has_expired_is_too_old_or_too_many(store: SqliteStore) -> No
         await store.create(new(f"e-{number}", standing=ended), FIRST, nobody)
 
     assert await store.expired(102, 0, 100) == [1, 2]
-    assert await store.expired(0, 3, 100) == [2, 1]
-    assert await store.expired(102, 1, 3) == [1, 2, 4]
+    assert await store.expired(0, 3, 100) == [1, 2]
+    assert await store.expired(102, 1, 3) == [1, 2, 3]
+    assert await store.expired(104, 4, 100) == [1, 2, 3, 4]
+    assert await store.expired(0, 0, 100) == []
+
+
+async def test_an_ended_child_does_not_expire_while_its_parent_is_open(store: SqliteStore) -> None:
+    parent = await created(store, new("parent"))
+    ended = Standing(Status.SUCCEEDED, 100)
+    child = await store.create(new("child", parent_id="parent", standing=ended), FIRST, nobody)
+
+    assert await store.expired(200, 0, 100) == []
+    await store.append(parent.key, [e.Event(3, 12, e.StepCancelled("a"))], ended)
+    assert await store.expired(200, 0, 100) == [parent.key, child.key]
+
+
+async def plans_of(database: Database, ask: Callable[[sqlite3.Connection], object]) -> list[str]:
+    """How SQLite goes about each of the queries."""
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        asked: list[str] = []
+        connection.set_trace_callback(asked.append)
+        ask(connection)
+        connection.set_trace_callback(None)
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked]
+        return ["\n".join(row["detail"] for row in plan) for plan in plans]
+
+    return await database.read(work)
+
+
+@pytest.mark.parametrize("order", ExecutionOrder)
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"open_only": True},
+        {"incidents_only": True},
+        {"workflows": ("w",)},
+        {"statuses": (Status.FAILED,)},
+        {"parent_id": "e"},
+        {"schedule_id": "s"},
+        {"concurrency_key": "k"},
+        {"id_prefix": "e"},
+    ],
+    ids=str,
+)
+async def test_no_list_looks_at_every_execution(
+    database: Database, store: SqliteStore, facts: dict[str, Any], order: ExecutionOrder
+) -> None:
+    wanted = ExecutionFilter(namespace="default", **facts)
+
+    (plan,) = await plans_of(database, lambda connection: page(connection, wanted, order, "", 10))
+
+    assert "SEARCH execution USING INDEX" in plan
+    assert ("USE TEMP B-TREE" in plan) == ("id_prefix" in facts)
+
+
+async def test_what_has_expired_is_found_without_looking_at_every_execution(
+    database: Database, store: SqliteStore
+) -> None:
+    plans = await plans_of(database, lambda connection: expired(connection, 100, 5, 10))
+
+    assert len(plans) == 2
+    assert all(re.search("SEARCH execution USING (COVERING )?INDEX execution_past", plan) for plan in plans)
+    assert not any("USE TEMP B-TREE" in plan for plan in plans)
 
 
 @pytest.mark.parametrize("column", ["status", "workflow", "trace_id", "ended_at", "execution_id"])

@@ -1,5 +1,9 @@
 import random
 import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,7 +14,8 @@ from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.codec import events as codec
-from forgemesh.orchestrator.codec.events import stored_event
+from forgemesh.orchestrator.codec.blobs import INLINE
+from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.codec.executions import execution_to_message
 from forgemesh.orchestrator.codec.payloads import (
     MAX_FACTS,
@@ -20,19 +25,16 @@ from forgemesh.orchestrator.codec.payloads import (
     payload_from_message,
 )
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.failure import MAX_CAUSES, MAX_DEPTH, Failure
 from forgemesh.orchestrator.domain.payload import JSON, MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH
 from tests.unit.orchestrator.histories import History, broken, kept
 from tests.unit.orchestrator.workflows import call, of_steps
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
-times = st.integers(0, 2**63 - 1)
-counts = st.integers(0, 2**32 - 1)
-large = st.integers(0, 2**64 - 1)
 metadata = st.dictionaries(texts, texts, max_size=3)
 payloads = st.builds(Payload, st.binary(max_size=50), st.one_of(st.just(JSON), texts.filter(bool)), metadata)
-failures = st.builds(
+leaves = st.builds(
     Failure,
     st.sampled_from([code for code in Code if code is not Code.OK]),
     texts.filter(bool),
@@ -42,52 +44,51 @@ failures = st.builds(
     texts,
     st.integers(0, int(LONGEST_WISH * 1000)).map(lambda millis: millis / 1000),
 )
-dispatches = st.builds(
-    e.Dispatch,
-    instance_id=texts,
-    incarnation=large,
-    plugin_version=texts,
-    at=times,
-    policy=texts,
-    candidates=counts,
-    eligible=counts,
-    excluded=st.lists(texts, max_size=3).map(tuple),
-    session=st.booleans(),
-    accepted=st.booleans(),
-)
-facts = st.one_of(
-    st.builds(
-        e.ExecutionStarted,
-        workflow=texts,
-        workflow_version=texts,
-        content_hash=texts,
-        input=payloads,
-        trace_id=st.binary(min_size=16, max_size=16),
-        parent_span_id=st.sampled_from([b"", b"12345678"]),
-        sampled=st.booleans(),
-        linked_span=texts,
-        deadline=times,
-    ),
-    st.builds(e.ExecutionSucceeded, payloads),
-    st.builds(e.ExecutionFailed, failures),
-    st.builds(e.ExecutionRecovered, texts, large),
-    st.builds(e.AttemptStarted, texts, counts, st.none() | payloads),
-    st.builds(e.AttemptSucceeded, texts, counts, payloads, dispatches),
-    st.builds(e.AttemptFailed, texts, counts, failures, st.none() | dispatches, times),
-    st.builds(e.StepBlocked, texts, counts, texts, texts),
-    st.builds(e.StepUnblocked, texts, counts),
-    st.builds(e.GroupStarted, texts, st.lists(texts, max_size=3).map(tuple)),
-    st.builds(e.GroupSucceeded, texts),
-    st.builds(e.StepFailed, texts, failures),
-    st.builds(e.StepSkipped, texts, texts),
-    st.builds(e.StepCancelled, texts),
-    st.builds(e.StopRequested, texts, failures),
-)
-events = st.builds(e.Event, large, times, facts)
+failures = st.builds(Failure.with_causes, leaves, st.lists(leaves, max_size=2))
+TIMES = ("at", "until", "next_at", "deadline")
+BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    str: texts,
+    bool: st.booleans(),
+    bytes: st.binary(min_size=16, max_size=16),
+    int: st.integers(0, 2**31 - 1),
+    Payload: payloads,
+    Failure: failures,
+    type(None): st.none(),
+    tuple[str, ...]: st.lists(texts, max_size=3).map(tuple),
+    Mapping[str, Payload]: st.dictionaries(texts, payloads, max_size=3),
+}
 
 
-@given(events)
-def test_every_fact_comes_back_from_the_store_as_it_was(event: e.Event) -> None:
+def values_of(kind: type) -> st.SearchStrategy[Any]:
+    """Structs of this kind with anything in their fields that their types allow."""
+    hints = get_type_hints(kind)
+    return st.builds(kind, **{name: field_of(name, hint) for name, hint in hints.items()})
+
+
+def field_of(name: str, hint: Any) -> st.SearchStrategy[Any]:
+    if name in TIMES:
+        return st.integers(0, 2**63 - 1)
+    if name == "status":
+        return texts.filter(bool)
+    if hint in BY_TYPE:
+        return BY_TYPE[hint]
+    if get_origin(hint) is Literal:
+        return st.sampled_from(get_args(hint))
+    if get_origin(hint) is UnionType:
+        return st.one_of(*(field_of("", one) for one in get_args(hint)))
+    return values_of(hint)
+
+
+facts = st.one_of(*(values_of(kind) for kind in get_args(e.Fact)))
+events = st.builds(e.Event, st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1), facts)
+
+
+@pytest.mark.parametrize("kind", get_args(e.Fact), ids=lambda kind: kind.__name__)
+@settings(max_examples=30)
+@given(draw=st.data())
+def test_every_fact_comes_back_from_the_store_as_it_was(kind: type, draw: st.DataObject) -> None:
+    event = e.Event(7, 8, draw.draw(values_of(kind)))
+
     assert kept(stored_event(event)[0], "event 1/1") == event
 
 
@@ -158,6 +159,56 @@ def test_a_wish_to_wait_is_kept_within_reason(millis: int, seconds: float) -> No
 
     assert failure.retry_after == seconds
     assert failure_to_message(failure).retry_after_millis == seconds * 1000
+
+
+def test_failures_of_groups_in_groups_are_kept_within_bounds() -> None:
+    failure = broken()
+    for _ in range(8):
+        failure = broken().with_causes([failure] * 300)
+
+    assert len(list(failure.flat())) == MAX_CAUSES + 1
+    assert failure_from_message(failure_to_message(failure)) == failure
+
+
+def test_a_chain_of_failures_is_kept_down_to_a_depth() -> None:
+    failure = broken("LAST")
+    for _ in range(8):
+        failure = broken().with_causes([failure])
+
+    assert len(list(failure.flat())) == MAX_DEPTH + 1
+    assert failure_from_message(failure_to_message(failure)) == failure
+
+
+def test_large_failures_are_attached_in_brief() -> None:
+    large = replace(broken(), message="m" * 4000, metadata={f"k{number}": "v" * 4000 for number in range(30)})
+
+    failure = broken().with_causes([large] * 100)
+
+    assert len(failure.causes) == 100
+    assert failure_to_message(failure).ByteSize() < 200_000
+    assert broken().with_causes([large]).causes == (large,)
+
+
+def test_metadata_that_looks_like_a_reference_to_a_large_payload_is_kept_as_it_is() -> None:
+    given = {"\0blob": "zz", "\0blob\0blob": "1", "\0blobs": "2", "plain": "3"}
+    large = Payload(b"x" * (INLINE + 1), metadata=given)
+    event = e.Event(1, 2, e.VariablesSet("a", {"small": Payload(b"1", metadata=given), "large": large}))
+    body, blobs = stored_event(event)
+
+    back = event_from_stored(opened(body, "event 1/1"), blobs, "event 1/1")
+
+    assert list(blobs.values()) == [large.data]
+    assert back == event
+
+
+def test_a_large_payload_that_has_changed_is_refused() -> None:
+    event = e.Event(1, 2, e.AttemptStarted("a", 1, Payload(b"x" * (INLINE + 1))))
+    body, blobs = stored_event(event)
+    changed = {digest: b"y" + data[1:] for digest, data in blobs.items()}
+
+    for wrong, cause in ((changed, "has changed"), ({}, "is missing")):
+        with pytest.raises(DataCorrupted, match=cause):
+            event_from_stored(opened(body, "event 1/1"), wrong, "event 1/1")
 
 
 def test_what_a_plugin_says_about_its_failure_is_kept_within_bounds() -> None:

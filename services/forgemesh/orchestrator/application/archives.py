@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import Store
@@ -82,10 +83,19 @@ class Archives:
         check_ids(namespace=namespace, execution_id=name)
         if await self._store.find(namespace, name) is not None:
             raise ExecutionExists(name)
-        definition = await self._definitions.keep(namespace, archive.source, archive.idempotence)
-        try:
-            state = fold(namespace, name, definition, archive.events)
-        except (ValueError, KeyError, IndexError, AssertionError) as error:
-            raise DataCorrupted("exported execution", repr(error)) from error
+        definition = await self._definitions.read(namespace, archive.source, archive.idempotence)
+        state = _folded(namespace, name, definition, archive.events)
+        state.definition = await self._definitions.keep(definition)
         await self._engine.adopt(state, archive.events)
         return await self._executions.get(namespace, name)
+
+
+def _folded(namespace: str, name: str, definition: Definition, history: Sequence[e.Event]) -> ExecutionState:
+    """Raises DataCorrupted for events that are no history of an execution of this definition."""
+    try:
+        state = fold(namespace, name, definition, history)
+    except (ValueError, KeyError, IndexError, AssertionError) as error:
+        raise DataCorrupted("exported execution", repr(error)) from error
+    if state.started is None or state.started.content_hash != definition.content_hash:
+        raise DataCorrupted("exported execution", "it does not begin with the start of the definition that is in it")
+    return state

@@ -57,10 +57,13 @@ class Definitions:
             raise DefinitionConflict(definition.name, definition.version, str(following))
         return definition, warnings, stored is not None
 
-    async def keep(self, namespace: str, source: str, idempotence: Mapping[str, bool]) -> Definition:
-        """Keep a definition that another mesh had checked against its registry."""
-        definition = await asyncio.to_thread(self._parse, namespace, source)
-        stored, _ = await self._store.keep_definition(replace(definition, idempotence=idempotence), self._clock())
+    async def read(self, namespace: str, source: str, idempotence: Mapping[str, bool]) -> Definition:
+        """A definition that another mesh had checked against its registry; it is not kept yet."""
+        return replace(await asyncio.to_thread(self._parse, namespace, source), idempotence=idempotence)
+
+    async def keep(self, definition: Definition) -> Definition:
+        """Keep what was read, unless the same is kept already: then that one."""
+        stored, _ = await self._store.keep_definition(definition, self._clock())
         self._known.clear()
         return stored.definition
 

@@ -126,12 +126,14 @@ class Starts:
         assert step.started is not None
         assert step.input is not None
         child_id = step.started.child_id
+        of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
         request = StartRequest(
             namespace=parent.namespace,
             workflow=step.step.workflow,
             version=step.step.version,
             execution_id=child_id,
-            request_id=f"child-{hashlib.sha256(child_id.encode()).hexdigest()}",
+            request_id=f"child-{hashlib.sha256(of_this_run.encode()).hexdigest()}",
+            reuse=IdReuse.ALLOW_DUPLICATE,
             input=step.input,
             priority=parent.started.priority if parent.started is not None else 0,
             origin=e.Origin(parent_id=parent.execution_id, parent_path=step.path, parent_attempt=step.attempts),

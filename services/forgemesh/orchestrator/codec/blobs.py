@@ -12,12 +12,15 @@ from forgemesh.faults.service import DataCorrupted
 INLINE = 256 * 1024
 """Bytes that a payload may have inside its event."""
 _KEY = "\0blob"
+"""Metadata that stands for a payload's data. A key of a payload's own that begins so gets it once more in front."""
 
 
 def take_out(message: Any) -> dict[bytes, bytes]:
     """Replace the large payloads in a message by their hashes; their contents by hash."""
     blobs: dict[bytes, bytes] = {}
     for payload in _payloads(message):
+        for key in reversed(_ours(payload)):
+            payload.metadata[_KEY + key] = payload.metadata.pop(key)
         if len(payload.data) > INLINE:
             digest = hashlib.sha256(payload.data).digest()
             blobs[digest] = payload.data
@@ -37,6 +40,13 @@ def put_back(message: Any, blobs: Mapping[bytes, bytes], record: str) -> None:
             if hashlib.sha256(data).digest() != digest:
                 raise DataCorrupted(record, f"its payload {digest.hex()[:16]} has changed")
             payload.data = data
+        for key in _ours(payload):
+            payload.metadata[key.removeprefix(_KEY)] = payload.metadata.pop(key)
+
+
+def _ours(payload: payload_pb2.Payload) -> list[str]:
+    """Metadata keys that look like ours, the shortest first: one that loses its prefix takes no other's place."""
+    return sorted((key for key in payload.metadata if key.startswith(_KEY)), key=len)
 
 
 def _payloads(message: Any) -> Iterator[payload_pb2.Payload]:

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.faults import Code
-from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.failure import MAX_CAUSES, MAX_DEPTH, Failure
 from forgemesh.orchestrator.domain.payload import JSON, Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 
@@ -18,9 +18,6 @@ MAX_TEXT = 4096
 MAX_REASON = 200
 MAX_FACTS = 32
 MAX_PATH = 10_000
-MAX_CAUSES = 100
-MAX_DEPTH = 5
-"""How deep failures are attached to one another in a message."""
 
 
 def payload_to_message(payload: Payload) -> payload_pb2.Payload:

@@ -128,7 +128,7 @@ def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e
         return fact
     failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
     incident = "IN_DOUBT" if call.in_doubt == "manual" else ""
-    return _with(fact, failure=replace(failure, causes=(fact.failure,)), next_at=0, incident=incident)
+    return _with(fact, failure=failure.with_causes((fact.failure,)), next_at=0, incident=incident)
 
 
 def _is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:

@@ -8,8 +8,6 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.state import StepState
 
 _ALL = Join()
-LISTED = 100
-"""How many failures are attached to one."""
 
 
 class Enough:
@@ -56,7 +54,7 @@ def summary(group: StepState) -> Failure:
     assert branches is not None
     failures = list(branches.failures.values())
     if join.mode == "all" and join.tolerated(branches.count) == 0:
-        return failures[0] if len(failures) == 1 else failures[0].with_causes(failures[1 : LISTED + 1])
+        return failures[0] if len(failures) == 1 else failures[0].with_causes(failures[1:])
     named = [f"{name}: {failure.message}" for name, failure in branches.failures.items()]
     fault = BranchesFailed(group.path, len(failures), branches.count, named)
-    return failure_of(fault, step_path=group.path).with_causes(failures[:LISTED])
+    return failure_of(fault, step_path=group.path).with_causes(failures)

@@ -7,6 +7,14 @@ import sqlite3
 from forgemesh.orchestrator.adapters.store.schema import FACTS, checksum
 
 MAX_RENAMES = 1_000_000
+_NEWEST_BEYOND = (
+    "SELECT ended_at, key FROM execution WHERE ended_at > 0 ORDER BY ended_at DESC, key DESC LIMIT 1 OFFSET ?"
+)
+_EXPIRED = (
+    "SELECT key FROM execution WHERE ended_at > 0 AND (ended_at, key) < (?, ?) AND NOT (parent_id <> '' AND EXISTS ("
+    "SELECT 1 FROM execution AS parent WHERE parent.namespace = execution.namespace"
+    " AND parent.execution_id = execution.parent_id AND parent.ended_at = 0)) ORDER BY ended_at, key LIMIT ?"
+)
 
 
 def delete(connection: sqlite3.Connection, key: int) -> None:
@@ -22,19 +30,24 @@ def delete(connection: sqlite3.Connection, key: int) -> None:
 
 
 def expired(connection: sqlite3.Connection, ended_before: int, keep: int, limit: int) -> list[int]:
-    """Keys of ended executions that are too old or too many, the oldest first."""
-    sql = "SELECT key FROM execution WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?"
-    found = [row["key"] for row in connection.execute(sql, (ended_before, limit))]
-    if keep and len(found) < limit:
-        sql = "SELECT key FROM execution WHERE ended_at > 0 ORDER BY ended_at DESC, key DESC LIMIT ? OFFSET ?"
-        beyond = [row["key"] for row in connection.execute(sql, (limit, keep))]
-        found += [key for key in beyond if key not in found]
-    return found[:limit]
+    """
+    Keys of ended executions that are too old or too many, the oldest first.
+
+    A child stays as long as its parent is open: the parent may have to ask for its end once more after a crash.
+    """
+    before, key_before = ended_before, 0
+    if keep:
+        newest_beyond = connection.execute(_NEWEST_BEYOND, (keep,)).fetchone()
+        if newest_beyond is not None and newest_beyond["ended_at"] >= ended_before:
+            before, key_before = newest_beyond["ended_at"], newest_beyond["key"] + 1
+    return [row["key"] for row in connection.execute(_EXPIRED, (before, key_before, limit))]
 
 
 def rename(connection: sqlite3.Connection, key: int) -> None:
-    """Give an ended execution the first free id of its own with "~1", "~2", ... behind it."""
+    """Give an ended execution, if it is still there, the first free id of its own with "~1", "~2", ... behind it."""
     row = connection.execute(f"SELECT {', '.join(FACTS)} FROM execution WHERE key = ?", (key,)).fetchone()  # noqa: S608
+    if row is None:
+        return
     taken = "SELECT 1 FROM execution WHERE namespace = ? AND execution_id = ?"
     for number in range(1, MAX_RENAMES):
         name = f"{row['execution_id']}~{number}"

@@ -25,6 +25,8 @@ ROW = (
 )
 _NEVER = 1 << 62
 """Stands for the end of what is open."""
+_END = f"CASE ended_at WHEN 0 THEN {_NEVER} ELSE ended_at END"
+"""As the index has it."""
 
 
 def new_row(key: int, new: NewExecution) -> tuple[Bulk, tuple[object, ...]]:
@@ -44,13 +46,17 @@ def new_row(key: int, new: NewExecution) -> tuple[Bulk, tuple[object, ...]]:
         new.parent_id,
         new.schedule_id,
     )
-    return NEW_EXECUTION, (*facts, checksum(facts), *standing_row(key, new.standing)[1][1:])
+    return NEW_EXECUTION, (*facts, checksum(facts), *_standing(key, new.standing)[1:])
 
 
-def standing_row(key: int, standing: Standing) -> tuple[Bulk, tuple[object, ...]]:
-    """Where an execution stands now, with its statement."""
+def standing_row(turn: int, key: int, standing: Standing) -> tuple[Bulk, tuple[object, ...]]:
+    """Where an execution stands from this turn on, with its statement."""
+    return STANDING_CHANGED, (turn, *_standing(key, standing))
+
+
+def _standing(key: int, standing: Standing) -> tuple[object, ...]:
     values = (key, standing.status.value, standing.ended_at, standing.incidents)
-    return STANDING_CHANGED, (*values, checksum(values))
+    return (*values, checksum(values))
 
 
 def from_row(row: sqlite3.Row) -> ExecutionRow:
@@ -90,14 +96,13 @@ def page(
     clauses, values = _where(wanted)
     by_end = order in (ExecutionOrder.ENDED_ASCENDING, ExecutionOrder.ENDED_DESCENDING)
     descending = order in (ExecutionOrder.STARTED_DESCENDING, ExecutionOrder.ENDED_DESCENDING)
-    end = f"CASE ended_at WHEN 0 THEN {_NEVER} ELSE ended_at END"
     after = _after(token, order)
     compare = "<" if descending else ">"
     if after is not None:
-        clauses.append(f"({end}, key) {compare} (?, ?)" if by_end else f"key {compare} ?")
+        clauses.append(f"({_END}, key) {compare} (?, ?)" if by_end else f"key {compare} ?")
         values += list(after) if by_end else [after[1]]
     direction = "DESC" if descending else "ASC"
-    sort = f"{end} {direction}, key {direction}" if by_end else f"key {direction}"
+    sort = f"{_END} {direction}, key {direction}" if by_end else f"key {direction}"
     sql = f"{ROW} WHERE {' AND '.join(clauses)} ORDER BY {sort} LIMIT ?"
     rows = [from_row(row) for row in connection.execute(sql, (*values, limit + 1))]
     more = len(rows) > limit
@@ -128,9 +133,9 @@ def _where(wanted: ExecutionFilter) -> tuple[list[str], list[object]]:
         ("workflow_version = ?", wanted.workflow_version),
         ("started_at >= ?", wanted.started_from),
         ("started_at < ?", wanted.started_before),
-        ("parent_id = ?", wanted.parent_id),
-        ("schedule_id = ?", wanted.schedule_id),
-        ("concurrency_key = ?", wanted.concurrency_key),
+        ("parent_id = ? AND parent_id <> ''", wanted.parent_id),  # as the partial index says it
+        ("schedule_id = ? AND schedule_id <> ''", wanted.schedule_id),
+        ("concurrency_key = ? AND concurrency_key <> ''", wanted.concurrency_key),
     ):
         if value:
             found.append((clause, (value,)))

@@ -55,9 +55,13 @@ MIGRATIONS = (
     ALTER TABLE execution ADD COLUMN incidents INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE execution ADD COLUMN standing_checksum INTEGER NOT NULL DEFAULT 0;
     DROP INDEX execution_open;
-    CREATE INDEX execution_open ON execution (key) WHERE ended_at = 0;
+    CREATE INDEX execution_start ON execution (namespace, key);
+    CREATE INDEX execution_open ON execution (namespace, key) WHERE ended_at = 0;
     CREATE INDEX execution_status ON execution (namespace, status, key);
-    CREATE INDEX execution_ended ON execution (namespace, ended_at, key);
+    CREATE INDEX execution_end ON execution (
+        namespace, CASE ended_at WHEN 0 THEN 4611686018427387904 ELSE ended_at END, key
+    );
+    CREATE INDEX execution_past ON execution (ended_at, key) WHERE ended_at > 0;
     CREATE INDEX execution_incident ON execution (namespace, key) WHERE incidents > 0;
     CREATE INDEX execution_parent ON execution (namespace, parent_id, key) WHERE parent_id <> '';
     CREATE INDEX execution_schedule ON execution (namespace, schedule_id, key) WHERE schedule_id <> '';
@@ -128,11 +132,14 @@ NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
 NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
 STANDING_CHANGED = Bulk(
-    "WITH now (key, status, ended_at, incidents, checksum) AS (VALUES",
-    "(?, ?, ?, ?, ?)",
-    ") UPDATE execution SET status = now.status, ended_at = now.ended_at, incidents = now.incidents,"
-    " standing_checksum = now.checksum FROM now WHERE execution.key = now.key",
+    "WITH told (turn, key, status, ended_at, incidents, checksum) AS (VALUES",
+    "(?, ?, ?, ?, ?, ?)",
+    ") UPDATE execution SET status = last.status, ended_at = last.ended_at, incidents = last.incidents,"
+    " standing_checksum = last.checksum"
+    " FROM (SELECT max(turn), key, status, ended_at, incidents, checksum FROM told GROUP BY key) AS last"
+    " WHERE execution.key = last.key",
 )
+"""One execution may change several times in one transaction: the change of the last turn counts."""
 
 
 def checksum(values: Sequence[object]) -> int:

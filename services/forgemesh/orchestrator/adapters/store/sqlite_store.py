@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.database import Bulk, Database
-from forgemesh.faults.service import StoreUnavailable
+from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
 from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
@@ -48,6 +48,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._compiled: dict[tuple[str, str, str, str], Definition] = {}
         self._key = key
         self._position = position
+        self._turn = 0
         self.epoch = epoch
 
     async def create(
@@ -69,10 +70,12 @@ class SqliteStore(DefinitionRows, KeptResults):
         try:
             return await asyncio.shield(written)
         except sqlite3.IntegrityError:  # another request came first, between the look and the write
-            earlier, _ = await self._earlier_start(new)
-            if earlier is None:
-                raise
-            return earlier
+            earlier, renamed = await self._earlier_start(new)
+            if earlier is not None:
+                return earlier
+            if renamed is not None:  # and has ended since
+                raise ExecutionExists(new.execution_id) from None
+            raise
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         return await self._database.read(lambda connection: _started_by(connection, namespace, request))
@@ -80,7 +83,8 @@ class SqliteStore(DefinitionRows, KeptResults):
     def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         rows = self._event_rows(key, events)
         if standing is not None:
-            rows.append(standing_row(key, standing))
+            self._turn += 1
+            rows.append(standing_row(self._turn, key, standing))
         return self._database.write_rows(rows, self._position, guard=self.fence)
 
     def _event_rows(self, key: int, events: Sequence[Event]) -> list[tuple[Bulk, tuple[object, ...]]]:
@@ -146,11 +150,14 @@ class SqliteStore(DefinitionRows, KeptResults):
             sql = "SELECT sequence, body FROM event WHERE execution = ? AND sequence >= ? ORDER BY sequence LIMIT ?"
             found: list[Event] = []
             size = 0
-            for row in connection.execute(sql, (key, from_sequence, limit)):
-                record = f"event {key}/{row['sequence']}"
+            for expected, row in enumerate(connection.execute(sql, (key, from_sequence, limit)), start=from_sequence):
+                record = f"event {key}/{expected}"
                 stored = opened(row["body"], record)
                 blobs = _blobs(connection, stored.blobs) if stored.blobs else {}
-                found.append(event_from_stored(stored, blobs, record))
+                event = event_from_stored(stored, blobs, record)
+                if not expected == row["sequence"] == event.sequence:
+                    raise DataCorrupted(record, f"event {event.sequence} stands in its place")
+                found.append(event)
                 size += len(row["body"]) + sum(len(data) for data in blobs.values())
                 if size > PAGE_BYTES:
                     break

@@ -1,0 +1,65 @@
+import zlib
+from pathlib import Path
+
+from forgemesh.api.orchestrator.v1 import event_pb2
+from forgemesh.chassis.database import Bulk, open_database
+from forgemesh.faults.workflow import Cancelled
+from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
+from forgemesh.orchestrator.codec.events import event_to_message
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder
+from tests.component.orchestrator.orchestrators import database_at, store_over
+
+SOURCE = "name: w\nversion: 1.0.0\nsteps: [{id: a, call: {plugin: p, operation: o}}]"
+STARTED = e.ExecutionStarted(
+    workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b"{}"), trace_id=b"t" * 16
+)
+FAILURE: Failure = failure_of(Cancelled("a"))
+OPEN = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, Payload(b"{}")))]
+ENDED = [*OPEN, e.Event(3, 12, e.AttemptFailed("a", 1, FAILURE, None)), e.Event(4, 12, e.ExecutionFailed(FAILURE))]
+
+EXECUTIONS = Bulk("INSERT INTO execution VALUES", f"({', '.join('?' * 11)})")
+EVENTS = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+
+
+def first_release(event: e.Event) -> bytes:
+    """A record as it was written then."""
+    body = event_to_message(event).SerializeToString()
+    return event_pb2.StoredEvent(schema_version=1, checksum=zlib.crc32(body), event=body).SerializeToString()
+
+
+async def written_by_the_first_release(path: Path) -> None:
+    rows: list[tuple[Bulk, tuple[object, ...]]] = [
+        (EXECUTIONS, (1, "default", "open", "w", "1.0.0", "RUNNING", 10, 0, "ab", "", "")),
+        (EXECUTIONS, (2, "default", "ended", "w", "1.0.0", "FAILED", 10, 12, "cd", "r", "content")),
+    ]
+    keyed = [(key, event) for key, history in ((1, OPEN), (2, ENDED)) for event in history]
+    for position, (key, event) in enumerate(keyed, start=1):
+        rows.append((EVENTS, (position, key, event.sequence, first_release(event))))
+    async with open_database(path, MIGRATIONS[:1]) as old:
+        await old.write_rows(rows, None)
+
+
+async def test_what_the_first_release_wrote_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.db"
+    await written_by_the_first_release(path)
+
+    async with database_at(path) as database:
+        store = await store_over(database)
+        everything = await store.executions(
+            ExecutionFilter(namespace="default"), ExecutionOrder.ENDED_DESCENDING, "", 10
+        )
+        histories = [await store.events(key, 1, 100) for key in (1, 2)]
+        following = await store.append(1, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+        still_open = await store.open_executions()
+
+    assert [(row.execution_id, row.status, row.priority) for row in everything.rows] == [
+        ("open", Status.RUNNING, 0),
+        ("ended", Status.FAILED, 0),
+    ]
+    assert histories == [OPEN, ENDED]
+    assert following == 7
+    assert [(row.key, row.sequence) for row in still_open] == [(1, 3)]
