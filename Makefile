@@ -62,6 +62,14 @@ up: .venv/.runtime ## Start a mesh with the weather plugins and keep it until Ct
 test: .venv/.dev ## Run the tests (ARGS="-k circuit": what pytest takes)
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: soak
+soak: .venv/.dev ## Simulate many executions with crashes anywhere (SEEDS=100000)
+	@FORGEMESH_SIMULATIONS=$(or $(SEEDS),100000) $(BIN)/pytest tests/unit/orchestrator/test_simulation.py $(ARGS)
+
+.PHONY: chaos
+chaos: .venv/.dev ## Kill processes of a mesh again and again (KILLS=500), then look for what was lost
+	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_chaos.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos
 	@$(BIN)/ruff check .
@@ -97,6 +105,14 @@ schema: .venv/.dev ## Generate the JSON Schema by which editors check workflows
 .PHONY: bench
 bench: .venv/.runtime ## Measure what a step costs
 	@$(BIN)/python -m bench.throughput $(ARGS)
+
+.PHONY: bench-latency
+bench-latency: .venv/.runtime ## Measure how long one execution takes when nothing else runs
+	@$(BIN)/python -m bench.latency $(ARGS)
+
+.PHONY: bench-recovery
+bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on after a crash
+	@$(BIN)/python -m bench.recovery $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data

@@ -14,9 +14,11 @@ from forgemesh.cli.exits import ExitCode
 from forgemesh.faults import Fault, workflow
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.codec.yaml_source import read_document
+from forgemesh.orchestrator.domain.control import Action, check_status
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.settings import OrchestratorSettings
 from forgemesh.plugin import define
 from forgemesh.plugin_host.settings import HostSettings
@@ -28,6 +30,7 @@ from tests.architecture.repository import ROOT, tracked
 README = ROOT / "README.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 PLUGINS = ROOT / "docs" / "plugins.md"
+EXECUTIONS = ROOT / "docs" / "executions.md"
 WORKFLOWS = ROOT / "docs" / "workflows.md"
 PAGES = [path for path in tracked() if path.suffix == ".md"]
 
@@ -194,3 +197,24 @@ def test_every_test_that_the_acceptance_table_names_exists() -> None:
     ]
     assert missing == []
     assert [row for row in rows if "`" not in row] == []
+
+
+def test_the_page_of_executions_says_in_which_states_what_may_be_asked_for() -> None:
+    section = EXECUTIONS.read_text(encoding="utf-8").partition("## What may be asked of it\n")[2].partition("\n#")[0]
+    heading, _, *rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
+    said = {(row[0], action): cell == "yes" for row in rows for action, cell in zip(heading[1:], row[1:], strict=True)}
+    assert said == {
+        (status.value, action.name.lower()): is_legal(status, action) for status in Status for action in Action
+    }
+
+
+def is_legal(status: Status, action: Action) -> bool:
+    try:
+        check_status("e-1", status, action)
+    except Fault:
+        return False
+    return True
