@@ -52,6 +52,7 @@ _COMMANDS = (
     ("execution fork", "forks:fork", "Start a new execution from a checkpoint of another one."),
     ("execution export", "archives:export", "Write an execution to a file that another mesh can import."),
     ("execution import", "archives:import_", "Take over an execution that another mesh has exported."),
+    ("execution replay", "replay:replay", "Play an exported execution back, event by event, without a mesh."),
     ("execution delete", "execution_control:delete", "Forget an execution that has ended."),
     ("workflow register", "workflows:register", "Register a workflow."),
     ("workflow validate", "workflows:validate", "Check a workflow and keep nothing."),

@@ -24,7 +24,7 @@ from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
-from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.adapters.definition_text import read_definition
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
 from forgemesh.orchestrator.adapters.hosts import following_hosts
 from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
@@ -42,10 +42,6 @@ from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
-from forgemesh.orchestrator.codec.yaml_source import read_document
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fields import Mistakes
-from forgemesh.orchestrator.domain.language import parse_definition
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.settings import OrchestratorSettings
@@ -64,7 +60,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
-        store = await open_store(database, _parse)
+        store = await open_store(database, read_definition)
         hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
@@ -80,7 +76,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             epoch=store.epoch,
             max_in_flight=settings.max_in_flight,
         )
-        definitions = Definitions(store, catalogue, hosts, _parse, time.time_ns)
+        definitions = Definitions(store, catalogue, hosts, read_definition, time.time_ns)
         offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
@@ -121,11 +117,6 @@ def _loops(engine: Engine, sweep: Sweep, retention: Retention, health: Health) -
 async def _tell_readiness(engine: Engine, health: Health) -> None:
     """A process whose store takes no writes takes no new work."""
     await (health.not_ready() if engine.trouble else health.ready())
-
-
-def _parse(namespace: str, source: str) -> Definition:
-    document = read_document(source)
-    return parse_definition(document.tree, source, CelCompiler(), Mistakes(document.position), namespace=namespace)
 
 
 def _log_commits(counts: CommitCounts) -> None:

@@ -5,7 +5,7 @@ import pytest
 from forgemesh.cli.main import main
 
 COMMANDS = ["up", "down", "status", "run", "execution list", "execution show", "execution watch", "plugin list"]
-COMMANDS += [f"execution {verb}" for verb in ("explain", "checkpoints", "fork", "export", "import")]
+COMMANDS += [f"execution {verb}" for verb in ("explain", "checkpoints", "fork", "export", "import", "replay")]
 COMMANDS += [f"execution {verb}" for verb in ("pause", "resume", "cancel", "terminate", "signal", "resolve", "delete")]
 COMMANDS += [f"workflow {verb}" for verb in ("register", "validate", "list", "show")]
 COMMANDS += ["trace show", "version"]
