@@ -7,7 +7,7 @@ import pytest
 
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted
-from tests.component.orchestrator.byteflips import crashed_copy, fates_of_flips
+from tests.component.byteflips import crashed_copy, fates_of_flips
 
 SCHEMA = """
     CREATE TABLE sack (

@@ -13,8 +13,8 @@ import pytest
 
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+from tests.component.byteflips import crashed_copy
 from tests.component.chassis.sacks import FIRST, busy_writer, fill, numbers
-from tests.component.orchestrator.byteflips import crashed_copy
 
 HOLD_A_LOCK = """
 import sqlite3, sys

@@ -17,7 +17,7 @@ from forgemesh.orchestrator.ports import (
     Request,
     Standing,
 )
-from tests.component.orchestrator.byteflips import crashed_copy, fates_of_flips
+from tests.component.byteflips import crashed_copy, fates_of_flips
 from tests.component.orchestrator.orchestrators import database_at, store_over
 from tests.unit.orchestrator.workflows import parsed
 
