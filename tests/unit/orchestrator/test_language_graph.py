@@ -1,8 +1,13 @@
 import time
+import tracemalloc
 
 import pytest
 
+from forgemesh.faults.workflow import DefinitionInvalid
+from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.domain.definition import Trigger
+from forgemesh.orchestrator.domain.fields import Mistakes
+from forgemesh.orchestrator.domain.language import parse_definition
 from tests.unit.orchestrator.workflows import call, case, child, map_, of_steps, parallel, switch, violations_of, wait
 
 
@@ -192,3 +197,15 @@ def test_there_are_at_most_five_thousand_edges() -> None:
     assert not violations_of(*layered(5_000))
     assert one(violations_of(*layered(5_001))).endswith("there are more than 5000 entries in `after`")
     assert time.process_time() - started < 5.0
+
+
+def test_a_text_of_nothing_but_steps_takes_no_more_memory_than_its_first_thousand() -> None:
+    tree = {"name": "w", "steps": [{}] * 30_000}
+    tracemalloc.start()
+
+    with pytest.raises(DefinitionInvalid):
+        parse_definition(tree, "", CelCompiler(), Mistakes())
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000

@@ -12,7 +12,7 @@ from tests.unit.orchestrator.histories import (
     facts_of,
     unavailable,
 )
-from tests.unit.orchestrator.workflows import call, of_steps, parallel
+from tests.unit.orchestrator.workflows import call, of_steps, parallel, wait
 
 THREE = [parallel("g", a=[call("x")], b=[call("x")], c=[call("x")])]
 
@@ -162,3 +162,11 @@ def test_there_is_nothing_to_decide_twice() -> None:
 
     assert advance(history.state, history.now) == []
     assert list(decide(history.state, history.now)) == []
+
+
+def test_a_moment_that_no_clock_of_ours_reaches_fails_its_step() -> None:
+    history = History(of_steps(wait("w", until="${input.at}")), {"at": "9999-12-31T23:59:59Z"})
+
+    assert history.reason == "EXPRESSION_ERROR"
+    assert history.state.failure is not None
+    assert "it gives '9999-12-31T23:59:59Z', not a moment before 2262" in history.state.failure.message

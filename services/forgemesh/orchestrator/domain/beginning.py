@@ -117,7 +117,7 @@ def _moment(value: Payload) -> int:
     found = moment(decoded)
     if found is None:
         raise workflow.ExpressionError(
-            "until", f"it gives {decoded!r:.80}, not a moment such as '2026-01-31T12:00:00Z', zone included"
+            "until", f"it gives {decoded!r:.80}, not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
         )
     return found
 

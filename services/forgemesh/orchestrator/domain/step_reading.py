@@ -53,6 +53,7 @@ class StepReader:
         """Each step sees those before it in the graph, and what is visible around the sequence."""
         if not trees:
             self._mistakes.add(place, "there must be at least one step")
+        trees = trees[: MAX_STEPS + 1]  # the one too many is refused; a graph of all others would cost too much
         if depth > MAX_DEPTH:
             self._mistakes.add(place, f"groups are nested deeper than {MAX_DEPTH}")
             return Sequence.in_order(())
@@ -282,7 +283,9 @@ class StepReader:
         until = self._reading.optional_template(wait, "until", visible)
         never = isinstance(until, Items | Objects)
         if never or (isinstance(until, Literal) and moment(until.value) is None):
-            message = f"{wait.tree['until']!r:.60} is not a moment such as '2026-01-31T12:00:00Z', zone included"
+            message = (
+                f"{wait.tree['until']!r:.60} is not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
+            )
             self._mistakes.add((*wait.place, "until"), message)
         return until
 
