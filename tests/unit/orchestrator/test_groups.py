@@ -15,7 +15,7 @@ from tests.unit.orchestrator.histories import (
     host_lost,
     unavailable,
 )
-from tests.unit.orchestrator.workflows import call, case, of_steps, otherwise, parallel, switch
+from tests.unit.orchestrator.workflows import call, case, map_, of_steps, otherwise, parallel, switch
 
 THREE = [parallel("g", a=[call("x")], b=[call("x")], c=[call("x")])]
 
@@ -254,3 +254,20 @@ def test_broken_json_of_a_plugin_fails_whoever_puts_it_into_another_value() -> N
     history.succeed("g/c/x", 2)
 
     assert history.reason == "EXPRESSION_ERROR"
+
+
+def test_a_quorum_of_more_than_there_are_items_fails_before_anything_is_called() -> None:
+    history = History(of_steps(map_("m", [1, 2], call("x"), join={"quorum": 3})))
+
+    assert not history.facts(e.AttemptStarted)
+    assert history.state.failure is not None
+    assert history.state.failure.message == "0 of 2 branches of 'm' failed, and 3 had to succeed"
+
+
+def test_a_quorum_that_cannot_be_reached_any_more_says_what_was_needed() -> None:
+    history = History(of_steps(map_("m", [1, 2], call("x", retry={"max_attempts": 1}), join={"quorum": 2})))
+
+    history.take_back(history.fail("m/0/x", broken()))
+
+    assert history.state.failure is not None
+    assert history.state.failure.message == "1 of 2 branches of 'm' failed, and 2 had to succeed: 0: does not work"

@@ -102,6 +102,8 @@ def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
         raise workflow.ExpressionError("over", f"it gives {value!r:.80}, and a map runs over a list")
     if len(value) > MAX_ITEMS:
         raise workflow.ExpressionError("over", f"the list has {len(value)} items, a map runs over at most {MAX_ITEMS}")
+    if len(value) < step.join.quorum:  # before anything is called in vain
+        raise workflow.BranchesFailed(path, 0, len(value), [], step.join.quorum)
     return e.GroupStarted(path, (), items, len(value))
 
 

@@ -56,5 +56,5 @@ def summary(group: StepState) -> Failure:
     if join.mode == "all" and join.tolerated(branches.count) == 0:
         return failures[0] if len(failures) == 1 else failures[0].with_causes(failures[1:])
     named = [f"{name}: {failure.message}" for name, failure in branches.failures.items()]
-    fault = BranchesFailed(group.path, len(failures), branches.count, named)
+    fault = BranchesFailed(group.path, len(failures), branches.count, named, join.quorum)
     return failure_of(fault, step_path=group.path).with_causes(failures)
