@@ -58,9 +58,9 @@ class Target:
     do; `must` and `prefer` are facts about the provider of an interface.
     """
 
-    operation: str
     plugin: str | None = None
     interface: str | None = None
+    operation: str
     must: Mapping[str, str] | None = None
     prefer: Mapping[str, str] | None = None
 

@@ -19,11 +19,11 @@ class Placing(TypedDict, total=False):
     """
     What every step may have.
 
-    Without `after` it follows the step before it in its sequence; with an empty one it starts at once. `set` gives
+    Without `after` it follows the step before it in its sequence; with an empty list it starts at once. `set` gives
     variables new values once the step has succeeded.
     """
 
-    after: Iterable[Step | str]
+    after: Step | str | Iterable[Step | str]
     trigger: Trigger
     when: Condition
     set: Mapping[str, object]
@@ -182,9 +182,10 @@ class Sequence(Block):
         return Map(step_id, steps)
 
     def _add(self, step_id: str, kind: Tree, options: Placing) -> Step:
-        """The kind's own keys, and those that stand beside them."""
-        said = {key: _said(value, key) for key, value in options.items() if key not in _GROUP}
-        step = {"id": step_id, **kind, **said}
+        """As people write it: when it begins, the kind's own keys, and what else stands beside them."""
+        said: Tree = {key: _said(value, key) for key, value in options.items() if key not in _GROUP}
+        begins: Tree = {key: said.pop(key) for key in ("after", "trigger", "when") if key in said}
+        step = {"id": step_id, **begins, **kind, **said}
         self._tree.append({key: value for key, value in step.items() if value is not None})
         return Step(step_id)
 
@@ -253,8 +254,9 @@ def _group(tree: Tree, joining: Joining) -> Tree:
 
 def _said(value: object, key: str = "") -> object:
     """An option as the language writes it."""
-    if key == "after" and isinstance(value, Iterable):
-        return [step.id if isinstance(step, Step) else step for step in value]
+    if key == "after":
+        steps = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        return [step.id if isinstance(step, Step) else step for step in steps]
     if key == "when" and isinstance(value, Expression | str):
         return source_of(value)
     if isinstance(value, Retry | Timeouts | Cache | Target):

@@ -145,6 +145,19 @@ def test_waits_until_a_moment_are_written_as_templates() -> None:
     ]
 
 
+def test_a_step_reads_as_people_write_it() -> None:
+    flow = Workflow("w")
+    first = flow.call("a", plugin="p", operation="o")
+    flow.call("b", operation="o", interface="i", set={"total": 1}, when="true", after=first)
+    flow.call("c", plugin="p", operation="o", after="b")
+
+    assert flow.to_yaml().splitlines()[2:] == [
+        "  - {id: a, call: {plugin: p, operation: o}}",
+        '  - {id: b, after: [a], when: "true", call: {interface: i, operation: o}, set: {total: 1}}',
+        "  - {id: c, after: [b], call: {plugin: p, operation: o}}",
+    ]
+
+
 def test_a_branch_is_written_once() -> None:
     group = Workflow("w").parallel("g")
     group.branch("a")
