@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from forgemesh.orchestrator.domain.definition import Call, Child, Timeouts
@@ -211,3 +213,29 @@ def test_a_map_remembers_its_iterations_if_anything_inside_can_be_undone() -> No
     deep = map_("m", [1], parallel("p", one=[map_("n", [1], call("a", compensate=CALL))]))
 
     assert [getattr(of_steps(step).steps[0], "undoable", None) for step in (plain, deep)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"call": {"plugin": None, "operation": "o"}}, "name exactly one of plugin, interface; found neither"),
+        ({"call": {"interface": "i", "operation": "o", "select": {"must": {"a": None}}}}, "a is missing"),
+        ({"call": CALL, "cache": {"ttl": None}}, "ttl is missing"),
+        ({"wait": {"for": None}}, "a wait needs exactly one of for, until, signal; found none"),
+        ({"wait": {"signal": None}}, "a wait needs exactly one of for, until, signal; found none"),
+        ({"map": {"over": None, "steps": [call("x")]}}, "over is missing"),
+        ({"map": {"over": [], "steps": [call("x")], "join": {"quorum": None}}}, "a join is all, all_settled, any"),
+    ],
+)
+def test_what_is_null_is_not_there(step: dict[str, object], message: str) -> None:
+    found = violations_of({"id": "a", **step})
+
+    assert any(message in line for line in found), found
+
+
+def test_a_null_beside_what_is_said_changes_nothing() -> None:
+    said = of_steps({"id": "a", "call": CALL}, {"id": "b", "wait": {"for": "5m"}})
+
+    also = of_steps({"id": "a", "call": CALL | {"interface": None}}, {"id": "b", "wait": {"for": "5m", "until": None}})
+
+    assert (also, also.content_hash) == (replace(said, source=also.source), said.content_hash)

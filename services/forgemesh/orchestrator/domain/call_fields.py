@@ -22,7 +22,7 @@ def read_call(fields: Fields, common: Common, reading: Reading, visible: Visible
     call = fields.mapping("call", required=True)
     doubt = fields.choice("in_doubt", ("retry", "fail", "manual"), "manual")
     exhausted = fields.choice("on_exhausted", ("fail", "incident"), "fail")
-    if fields.tree.get("cache") is not None and fields.tree.get("compensate") is not None:
+    if fields.has("cache") and fields.has("compensate"):
         message = "an output that may be another call's has no effect to undo: leave `cache` or `compensate` out"
         fields.mistakes.add((*fields.place, "cache"), message)
     return Call(
@@ -66,7 +66,7 @@ def read_child(fields: Fields, common: Common, reading: Reading, visible: Visibl
 
 def _target(call: Fields) -> Target:
     """Whom `call`, or what undoes it, calls."""
-    given = [key for key in ("plugin", "interface") if key in call.tree]
+    given = [key for key in ("plugin", "interface") if call.has(key)]
     if len(given) != 1:
         found = " and ".join(given) or "neither"
         call.mistakes.add(call.place, f"name exactly one of plugin, interface; found {found}")
@@ -94,7 +94,7 @@ def _criteria(call: Fields) -> tuple[dict[str, str], dict[str, str]]:
     select = call.mapping("select")
     if select is None:
         return {}, {}
-    if "interface" not in call.tree:
+    if not call.has("interface"):
         call.mistakes.add(select.place, "only the provider of an interface can be selected; a plugin is named already")
     must, prefer = (_texts(select, key) for key in ("must", "prefer"))
     select.finish()
@@ -103,7 +103,7 @@ def _criteria(call: Fields) -> tuple[dict[str, str], dict[str, str]]:
 
 def _texts(fields: Fields, key: str) -> dict[str, str]:
     found = fields.mapping(key)
-    return {name: found.text(name) for name in found.tree} if found is not None else {}
+    return {name: found.text(name, required=True) for name in found.tree} if found is not None else {}
 
 
 def _check_range(version_range: str, call: Fields, key: str) -> None:
@@ -164,7 +164,7 @@ def _cache(fields: Fields, reading: Reading, visible: Visible) -> CacheRule | No
     cache = fields.mapping("cache")
     if cache is None:
         return None
-    if "ttl" not in cache.tree:
+    if not cache.has("ttl"):
         cache.mistakes.add((*cache.place, "ttl"), "ttl is missing: say how long an output may be kept, such as 10m")
     rule = CacheRule(ttl=cache.seconds("ttl", 60.0) or 60.0, key=reading.optional_template(cache, "key", visible))
     cache.finish()

@@ -68,6 +68,10 @@ class Fields:
     mistakes: Mistakes
     taken: set[str] = field(default_factory=set)
 
+    def has(self, key: str) -> bool:
+        """Whether something is said there; null says nothing."""
+        return self.tree.get(key) is not None
+
     def take(self, key: str) -> object | None:
         """The raw value, or None if it is absent."""
         self.taken.add(key)

@@ -17,7 +17,7 @@ def read_join(group: Fields, branches: int | None) -> Join:
     """`branches` is None for a map: how many there will be is not known yet."""
     mode, quorum = _mode(group)
     tolerate = _tolerate(group)
-    if mode == "quorum" and group.tree.get("tolerate") is not None:
+    if mode == "quorum" and group.has("tolerate"):
         group.mistakes.add(
             (*group.place, "tolerate"), "a quorum says already how many must succeed; leave `tolerate` out"
         )
@@ -32,7 +32,7 @@ def _mode(group: Fields) -> tuple[str, int]:
         quorum = group.mapping("join")
         assert quorum is not None
         number = quorum.whole("quorum", 1, low=1, high=MAX_QUORUM)
-        if "quorum" not in quorum.tree:
+        if not quorum.has("quorum"):
             quorum.mistakes.add(quorum.place, "a join is all, all_settled, any or {quorum: n}")
         quorum.finish()
         return "quorum", number

@@ -106,7 +106,7 @@ def _concurrency(fields: Fields, reading: Reading) -> Concurrency | None:
     given = fields.mapping("concurrency")
     if given is None:
         return None
-    if "key" not in given.tree:
+    if not given.has("key"):
         given.mistakes.add((*given.place, "key"), "key is missing: executions with the same key share places")
     conflict = given.choice("on_conflict", ("queue", "cancel_in_progress", "cancel_newest"), "queue")
     rule = Concurrency(

@@ -237,7 +237,7 @@ class StepReader:
         group = fields.mapping("map", required=True)
         if group is None:
             return Map(**common.facts(), over=Literal([]), steps=Sequence.in_order(()))
-        if "over" not in group.tree:
+        if not group.has("over"):
             self._mistakes.add((*group.place, "over"), "over is missing: say which list the steps run over")
         over = self._reading.template(group, "over", visible, default=Literal([]))
         if isinstance(over, Text | Objects) or (isinstance(over, Literal) and not isinstance(over.value, list)):
@@ -257,14 +257,14 @@ class StepReader:
         wait = fields.mapping("wait", required=True)
         if wait is None:
             return Wait(**common.facts())
-        given = [key for key in ("for", "until", "signal") if key in wait.tree]
+        given = [key for key in ("for", "until", "signal") if wait.has(key)]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             self._mistakes.add(wait.place, f"a wait needs exactly one of for, until, signal; found {found}")
         signal = wait.text("signal")
         self._reading.check_name(signal, (*wait.place, "signal"), wanted=isinstance(wait.tree.get("signal"), str))
         seconds = wait.seconds("for", None)
-        if "signal" in wait.tree:
+        if wait.has("signal"):
             seconds = wait.seconds("timeout", None)
             on_timeout = wait.choice("on_timeout", ("fail", "skip"), "fail")
         else:
