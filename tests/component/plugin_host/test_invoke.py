@@ -145,7 +145,7 @@ async def test_the_deadline_of_the_call_reaches_the_operation(served: Served) ->
     request = pb.InvokeRequest(invocation=invocation("tells", remaining_millis=60_000))
     response = await served.stub.Invoke(request, timeout=5)
 
-    assert json.loads(response.result.output.data)["deadline"] <= 5
+    assert json.loads(response.result.output.data)["deadline"] < 5.5  # gRPC rounds up; far from the call's own 60
 
 
 async def test_a_caller_that_goes_away_cancels_its_operation(served: Served) -> None:
