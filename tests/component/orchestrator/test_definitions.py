@@ -9,13 +9,14 @@ from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.domain.definition import Call, Compensation, Definition, Sequence, Target, Timeouts
 from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.domain.template import EMPTY
+from forgemesh.orchestrator.domain.template import EMPTY, Literal
 from tests.component.orchestrator.dispatching import provider
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import AnyPlugin
 
 Make = Callable[..., Definitions]
 
+TARGET = Target(plugin_id="p", version_range="^1", operation="o")
 SAID = {True: OperationFacts(True), False: OperationFacts(False), None: OperationFacts()}
 
 
@@ -79,6 +80,28 @@ async def test_every_target_that_is_not_there_is_named_at_once(definitions: Make
         f"f: {at}no provider of 'shape' has an operation 'x'; known: o",
         f"g: {at}no provider of 'shape' with 'o' has zone=us in its metadata; there are: circle",
         f"h:compensate: {at}no plugin 'gone' was ever published; see `forgemesh plugin list`",
+    ]
+
+
+async def test_an_input_that_no_version_in_range_takes_is_refused(definitions: Make, catalogue: AnyPlugin) -> None:
+    def wants(field: str) -> dict[str, OperationFacts]:
+        return {"o": OperationFacts(input_schema=f'{{"type": "object", "required": ["{field}"]}}')}
+
+    catalogue.known["p"] = {"1.0.0": wants("new"), "2.0.0": wants("old"), "3.0.0": wants("else")}
+    steps = [
+        call("a", plugin_id="p", version_range="^2"),
+        call("b", plugin_id="p", input=Literal({"new": 1})),
+        call("c", plugin_id="p", input=Literal({"new": 1}), version_range=">=2"),
+        call("d", plugin_id="p", input=Literal({"new": 1}), compensate=Compensation(target=TARGET)),
+    ]
+
+    found = await refused(definitions(definition(*steps)))
+
+    at = "line 3, column 5: "
+    assert found == [
+        f"a: {at}'o' does not take this: input: 'old' is a required property",
+        f"c: {at}'o' does not take this: input: 'else' is a required property",
+        f"d:compensate: {at}'o' does not take this: input: 'new' is a required property",
     ]
 
 

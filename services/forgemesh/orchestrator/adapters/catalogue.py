@@ -76,4 +76,4 @@ def _operations(manifest: manifest_pb2.Manifest) -> dict[str, OperationFacts]:
 
 def _facts(operation: manifest_pb2.Operation) -> OperationFacts:
     timeout = operation.timeout.ToMicroseconds() / 1e6 if operation.HasField("timeout") else None
-    return OperationFacts(_IDEMPOTENT.get(operation.idempotency), timeout)
+    return OperationFacts(_IDEMPOTENT.get(operation.idempotency), timeout, operation.input_schema)

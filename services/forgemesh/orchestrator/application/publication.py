@@ -8,7 +8,8 @@ from typing import Self, TypeAlias
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Target
+from forgemesh.orchestrator.application.call_input import input_mistakes
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Compensation, Definition, Target
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits
 from forgemesh.orchestrator.ports import Catalogue, Hosts
@@ -28,7 +29,7 @@ class Publication:
     @classmethod
     async def read(cls, definition: Definition, catalogue: Catalogue) -> Self:
         """Raises ServiceUnreachable."""
-        targets = [target for _, _, target in _targets(definition)]
+        targets = [one.target for _, _, one in _called(definition)]
         plugins: dict[str, Versions | None] = {}
         for target in targets:
             if target.plugin_id and target.plugin_id not in plugins:
@@ -38,11 +39,12 @@ class Publication:
 
     def checked(self) -> Definition:
         """The definition with what the registry says about idempotence; raises DefinitionInvalid with every lack."""
-        violations = []
-        for path, call, target in _targets(self.definition):
+        violations: list[Violation] = []
+        for path, call, called in _called(self.definition):
+            target = called.target
             lack = self._plugin_lack(target) if target.plugin_id else self._interface_lack(target)
-            if lack:
-                violations.append(Violation(path, f"{call.where}{lack}"))
+            lacks = [lack] if lack else self._misfits(called)
+            violations += (Violation(path, f"{call.where}{lack}") for lack in lacks)
         if violations:
             raise DefinitionInvalid(self.definition.name, violations)
         said = {
@@ -54,11 +56,11 @@ class Publication:
     def warnings(self, hosts: Hosts) -> list[str]:
         """What is allowed and looks like a mistake; `hosts` know which instances are registered now."""
         found = []
-        for path, call, target in _targets(self.definition):
-            if not self._is_registered(target, hosts):
+        for path, call, called in _called(self.definition):
+            if not self._is_registered(called.target, hosts):
                 found.append(
-                    f"{path}: {call.where}no instance of {target.name!r} that fits is registered right now; the step"
-                    " would wait until one is"
+                    f"{path}: {call.where}no instance of {called.target.name!r} that fits is registered right now; the"
+                    " step would wait until one is"
                 )
         for path, call in self.definition.calls():
             found += (f"{path}: {call.where}{warning}" for warning in self._oddities(path, call))
@@ -86,6 +88,15 @@ class Publication:
             for version, operations in versions.items()
             if fits(version, target.version_range) and target.operation in operations
         ]
+
+    def _misfits(self, called: Call | Compensation) -> list[str]:
+        """What is wrong with the input if no version takes it, as the last one tells it."""
+        mistakes: list[str] = []
+        for schema in dict.fromkeys(facts.input_schema for facts in self._facts(called.target)):
+            mistakes = input_mistakes(called.input, schema)
+            if not mistakes:
+                break
+        return [f"{called.target.operation!r} does not take this: {mistake}" for mistake in mistakes]
 
     def _is_registered(self, target: Target, hosts: Hosts) -> bool:
         if target.plugin_id:
@@ -128,12 +139,12 @@ class Publication:
         return ""
 
 
-def _targets(definition: Definition) -> Iterator[tuple[str, Call, Target]]:
+def _called(definition: Definition) -> Iterator[tuple[str, Call, Call | Compensation]]:
     """Everything that is called, compensations included, with its path."""
     for path, call in definition.calls():
-        yield path, call, call.target
+        yield path, call, call
         if call.compensate is not None:
-            yield f"{path}{COMPENSATION}", call, call.compensate.target
+            yield f"{path}{COMPENSATION}", call, call.compensate
 
 
 def _registered(plugin_id: str, hosts: Hosts) -> set[str]:

@@ -11,10 +11,14 @@ from forgemesh.orchestrator.domain.definition import Target
 
 
 class OperationFacts(msgspec.Struct, frozen=True):
-    """What a manifest says about an operation; None is unsaid, `timeout` is in seconds."""
+    """
+    What a manifest says about an operation; None is unsaid, `timeout` is in seconds, `input_schema` JSON Schema or
+    nothing.
+    """
 
     idempotent: bool | None = None
     timeout: float | None = None
+    input_schema: str = ""
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,87 @@
+"""Whether what a call passes can fit the operation's schema, as far as that is known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from forgemesh.orchestrator.domain.template import Fields, Items, Literal, Template
+
+LISTED = 10
+"""Mistakes that are told of one call."""
+
+
+class _Unknown:
+    """Stands where a value is computed when the step begins."""
+
+
+_UNKNOWN = _Unknown()
+_BY_KEYS = frozenset({"required", "additionalProperties", "minProperties", "maxProperties"})
+"""Rules that need only the names of the fields, and those are known."""
+
+
+def input_mistakes(template: Template, schema: str) -> list[str]:
+    """
+    What cannot fit, whatever is computed: fields that are missing or unknown, and values that stand there.
+
+    Nothing for a schema (JSON Schema 2020-12) that is empty, cannot be read, or needs another document.
+    """
+    validator = _validator(schema)
+    if validator is None:
+        return []
+    try:
+        found = [error for error in validator.iter_errors(_known(template)) if _counts(error)]
+    except (Unresolvable, RecursionError):
+        return []
+    return sorted({_told(error) for error in found})[:LISTED]
+
+
+def _known(template: Template) -> Any:
+    match template:
+        case Literal(value):
+            return value
+        case Fields(fields):
+            return {key: _known(value) for key, value in fields}
+        case Items(items):
+            return [_known(item) for item in items]
+    return _UNKNOWN
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Validator | None:
+    try:
+        tree = msgspec.json.decode(schema) if schema else None
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(tree, dict) or next(
+        Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(tree), None
+    ):
+        return None
+    return Draft202012Validator(tree, registry=Registry())
+
+
+def _counts(error: ValidationError) -> bool:
+    if error.instance is _UNKNOWN:
+        return False
+    return error.validator in _BY_KEYS or not any(value is _UNKNOWN for value in _leaves(error.instance))
+
+
+def _leaves(tree: object) -> Iterator[object]:
+    if isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(value)
+    else:
+        yield tree
+
+
+def _told(error: ValidationError) -> str:
+    place = "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in error.absolute_path)
+    return f"input{place}: {error.message:.200}"
