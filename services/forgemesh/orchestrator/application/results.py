@@ -20,11 +20,7 @@ Found: TypeAlias = Callable[[tuple[e.Dispatch, Answer] | None], None]
 
 
 class Results:
-    """
-    Kept results count only while an instance of the version that gave them is there: a new version starts afresh.
-
-
-    """
+    """Kept results count only while an instance of the version that gave them is there: a new version starts afresh."""
 
     def __init__(self, store: Store, hosts: Hosts, clock: Callable[[], int]) -> None:
         self._store = store
