@@ -281,10 +281,6 @@ async def test_the_id_policies_decide_apart_about_open_and_ended_executions(
             await orchestrator.start(TWO, **again)
     elif conflict == "use_existing":
         assert (await orchestrator.start(TWO, **again)).started_at == running.started_at
-    elif reuse is IdReuse.REJECT_DUPLICATE:
-        with pytest.raises(ExecutionExists):
-            await orchestrator.start(TWO, **again)
-        assert await status(orchestrator) is Status.TERMINATED
     else:
         assert (await orchestrator.start(TWO, **again)).status is Status.RUNNING
         assert await status(orchestrator, "e~1") is Status.TERMINATED

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from asyncio import Future
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ulid import ULID
@@ -111,9 +111,12 @@ class Starts:
             earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
             if earlier is not None:
                 return await self._answer(request, earlier, None)
+            was_open = self._engine.running(request.namespace, request.execution_id) is not None
             existing = await self._existing(request)
             if existing is not None:
                 return existing, False
+            if was_open:  # terminated to make room: the reuse policy is about those that had ended before
+                asked = replace(asked, reuse=IdReuse.ALLOW_DUPLICATE)
         created, state = await self._write(stored.definition, request, asked)
         return await self._answer(request, created, state)
 
