@@ -250,7 +250,7 @@ class InDoubt(Fault):
     def __init__(self, step_path: str, attempt: int, cause: str) -> None:
         super().__init__(
             f"whether attempt {attempt} at {step_path!r} took effect is not known ({cause}), and the step is not"
-            f" idempotent; look at its effect, then decide with `forgemesh execution resolve EXECUTION {step_path}`",
+            " idempotent; look at its effect first",
             {"step_path": step_path, "attempt": str(attempt), "cause": cause},
         )
 

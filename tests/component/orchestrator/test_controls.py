@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -281,13 +281,32 @@ async def test_the_id_policies_decide_apart_about_open_and_ended_executions(
             await orchestrator.start(TWO, **again)
     elif conflict == "use_existing":
         assert (await orchestrator.start(TWO, **again)).started_at == running.started_at
-    elif reuse is IdReuse.REJECT_DUPLICATE:
-        with pytest.raises(ExecutionExists):
-            await orchestrator.start(TWO, **again)
-        assert await status(orchestrator) is Status.TERMINATED
     else:
         assert (await orchestrator.start(TWO, **again)).status is Status.RUNNING
         assert await status(orchestrator, "e~1") is Status.TERMINATED
+
+
+@pytest.mark.parametrize("conflict", ["fail", "use_existing", "terminate_existing"])
+async def test_a_start_that_is_asked_for_again_leaves_its_own_execution_alone(
+    orchestrator: Orchestrator, conflict: Literal["fail", "use_existing", "terminate_existing"]
+) -> None:
+    stored, _ = await orchestrator.definitions.register("default", TWO)
+    request = StartRequest(
+        namespace="default",
+        workflow=stored.definition.name,
+        execution_id="e",
+        request_id="r",
+        input=Payload(b'{"n":1}'),
+        reuse=IdReuse.ALLOW_DUPLICATE,
+        conflict=conflict,
+    )
+
+    first, started = await orchestrator.offered.starts.start(request)
+    again, started_again = await orchestrator.offered.starts.start(request)
+
+    assert (started, started_again) == (True, False)
+    assert again.started_at == first.started_at
+    assert await status(orchestrator) is Status.RUNNING
 
 
 async def test_an_exhausted_step_waits_for_a_person_and_goes_on_with_other_input(orchestrator: Orchestrator) -> None:

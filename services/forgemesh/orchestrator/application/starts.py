@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from asyncio import Future
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ulid import ULID
@@ -106,9 +106,17 @@ class Starts:
             if earlier is None:
                 raise
             return await self._answer(request, earlier, None)
-        existing = await self._existing(request) if request.execution_id else None
-        if existing is not None:
-            return existing, False
+        if request.execution_id and request.conflict != "fail":
+            # a request that comes again must neither end nor signal the execution that it started
+            earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
+            if earlier is not None:
+                return await self._answer(request, earlier, None)
+            was_open = self._engine.running(request.namespace, request.execution_id) is not None
+            existing = await self._existing(request)
+            if existing is not None:
+                return existing, False
+            if was_open:  # terminated to make room: the reuse policy is about those that had ended before
+                asked = replace(asked, reuse=IdReuse.ALLOW_DUPLICATE)
         created, state = await self._write(stored.definition, request, asked)
         return await self._answer(request, created, state)
 
@@ -144,8 +152,6 @@ class Starts:
 
     async def _existing(self, request: StartRequest) -> ExecutionState | None:
         """What the id conflict policy says about an open execution of that id."""
-        if request.conflict == "fail":
-            return None
         running = self._engine.running(request.namespace, request.execution_id)
         if running is None:
             return None
