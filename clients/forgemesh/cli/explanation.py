@@ -6,6 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from forgemesh.api.orchestrator.v1.execution_pb2 import EXECUTION_STATUS_PAUSED
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.moment import ago, ahead
 from forgemesh.cli.progress import cut
@@ -76,12 +77,13 @@ async def explain(execution: str, /, *, line: Given) -> None:
 def hindrances(answer: ExplainExecutionResponse, execution_id: str, now: int) -> Table:
     """A row for each thing that the execution waits for; `now` is Unix time in nanoseconds."""
     table = Table(("STEP", "WHY", "SINCE", "GOES ON", "WHAT TO DO"))
+    paused = answer.status == EXECUTION_STATUS_PAUSED
     for one in answer.hindrances:
         table.add(
             one.step_path,
             _why(one),
             ago(one.since, now) if one.HasField("since") else "",
-            _goes_on(one, now),
+            _goes_on(one, paused, now),
             _remedy(one, execution_id),
         )
     return table
@@ -95,12 +97,14 @@ def _why(hindrance: Hindrance) -> str:
     return ": ".join(part for part in (words + where, cut("; ".join(causes))) if part)
 
 
-def _goes_on(hindrance: Hindrance, now: int) -> str:
+def _goes_on(hindrance: Hindrance, paused: bool, now: int) -> str:
     until = ahead(hindrance.until, now) if hindrance.HasField("until") else ""
     if hindrance.reason == "SIGNAL":
         return f"when it comes, or {until}" if until else "when it comes"
     if until:
         return until
+    if paused and hindrance.step_path and hindrance.reason not in _PEOPLE:
+        return "once it is resumed"
     return "when you say so" if hindrance.reason in _PEOPLE else "by itself"
 
 

@@ -207,8 +207,6 @@ class Store(Protocol):
 
     async def open_executions(self) -> list[ExecutionRow]: ...
 
-    async def count_open(self) -> int: ...
-
     async def slots(self) -> list[SlotRow]:
         """Of all open executions with a concurrency key, the oldest first."""
 

@@ -250,7 +250,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             orchestrator_id=engine.orchestrator_id,
             epoch=engine.epoch,
             running=engine.count,
-            suspended=max(0, sweep.suspended),
+            suspended=len(engine.suspended),
             store_trouble=engine.trouble,
             saved_by_sweep=sweep.saved,
             leaked_slots=sweep.leaked,

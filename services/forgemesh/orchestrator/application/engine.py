@@ -66,6 +66,7 @@ class Engine:
         self.on_trouble: Callable[[], None] = lambda: None
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
+        self.suspended: set[tuple[str, str]] = set()
         self.stopping = False
         self.started_at = clock()
 
@@ -158,6 +159,7 @@ class Engine:
         if (row.namespace, row.execution_id) in self._running:
             return
         state, trace = await self.load(row, definition, spans_from)
+        self.suspended.discard((row.namespace, row.execution_id))
         if state.status.final or (row.namespace, row.execution_id) in self._running:
             return
         running = Running(row.key, state, trace)
@@ -288,6 +290,7 @@ class Engine:
         _log.error("execution %s is suspended: %s", running.name[1], error)
         self.trouble = str(error)
         self.on_trouble()
+        self.suspended.add(running.name)
         self._drop(running)
         self.on_suspended()
 

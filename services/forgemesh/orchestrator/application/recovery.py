@@ -38,6 +38,7 @@ class Recovery:
                     await self._engine.load(row, stored.definition, spans_from)
             except Fault as fault:
                 _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
+                self._engine.suspended.add((row.namespace, row.execution_id))
                 failure = fault
         if failure is not None:
             raise failure

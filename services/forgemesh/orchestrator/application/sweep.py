@@ -28,7 +28,6 @@ class Sweep:
     clock: Callable[[], int]
     saved: int = 0
     leaked: int = 0
-    suspended: int = 0
     swept_at: int = 0
 
     async def run(self) -> None:
@@ -45,7 +44,6 @@ class Sweep:
                 _log.error("execution %s stood still and is woken; this is a bug", running.state.execution_id)
                 self.engine.wake(running)
         self.leaked = self.engine.effects.places.leaked()
-        self.suspended = await self.store.count_open() - len(list(self.engine.all_running()))
         self.swept_at = self.clock()
 
 

@@ -74,7 +74,7 @@ def _head(state: ExecutionState) -> pb.Execution:
         ended_at=timestamp(state.ended_at),
         sequence=state.sequence,
         trace_id=started.trace_id.hex(),
-        deadline=timestamp(state.deadline),
+        deadline=timestamp(0 if state.clock_held else state.deadline),
         priority=started.priority,
         concurrency_key=started.concurrency_key,
         origin=origin_to_message(started.origin) if started.origin is not None else None,

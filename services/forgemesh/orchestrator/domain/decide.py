@@ -65,7 +65,7 @@ def _is_held(state: ExecutionState) -> bool:
 
 
 def _is_late(state: ExecutionState, now: int) -> bool:
-    return bool(state.deadline) and now >= state.deadline and state.stopping is None and not _clock_stands(state)
+    return bool(state.deadline) and now >= state.deadline and state.stopping is None and not state.clock_held
 
 
 def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
@@ -96,10 +96,6 @@ def _fill_places(state: ExecutionState, now: int) -> Iterator[e.Fact]:
 def in_flight(state: ExecutionState) -> list[StepState]:
     """Steps on which a plugin works, or may soon."""
     return [step for step in state.open_attempts.values() if not isinstance(step.step, Child)]
-
-
-def _clock_stands(state: ExecutionState) -> bool:
-    return state.pause is not None and state.pause.hold_clock
 
 
 def _signals(state: ExecutionState) -> Iterator[e.Fact]:
@@ -156,7 +152,7 @@ def next_wake(state: ExecutionState) -> int | None:
     if state.status.final or state.started is None:
         return None
     times = [state.wakes[0][0]] if state.wakes and state.pause is None and not state.queued else []
-    if state.deadline and state.stopping is None and not state.compensating and not _clock_stands(state):
+    if state.deadline and state.stopping is None and not state.compensating and not state.clock_held:
         times.append(state.deadline)
     return min(times, default=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -43,10 +43,10 @@ def explain(
     """
     if state.status.final:
         return Explanation(state.status, f"It has ended: {state.status.value}.", ())
-    found = [
-        *_of_the_whole(state, suspended, ahead),
-        *sorted(_of_steps(state, dispatched), key=lambda one: (_RANK.get(one.reason, 5), one.until or 1 << 62)),
-    ]
+    steps = sorted(_of_steps(state, dispatched), key=lambda one: (_RANK.get(one.reason, 5), one.until or 1 << 62))
+    if state.status is Status.PAUSED:
+        steps = [replace(one, until=0) for one in steps]  # what comes due takes effect when it is resumed
+    found = [*_of_the_whole(state, suspended, ahead), *steps]
     return Explanation(state.status, _summary(state, found, now), tuple(found[:LISTED]))
 
 
@@ -68,7 +68,8 @@ def _of_the_whole(state: ExecutionState, suspended: str, ahead: int) -> Iterator
         yield Hindrance(reason="SUSPENDED", message=f"{suspended}; it goes on by itself", since=state.last_at)
     if state.queued:
         key = state.started.concurrency_key if state.started is not None else ""
-        message = f"{ahead} executions with concurrency key {key!r} are before it"
+        who = "1 execution is" if ahead == 1 else f"{ahead} executions are"
+        message = f"{who} before it under the concurrency key {key!r}"
         yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
     if state.pause is not None:
         who = f"by {state.pause.by}" if state.pause.by else "by nobody who said a name"
@@ -124,7 +125,7 @@ def _wait(state: ExecutionState, step: StepState) -> Hindrance:
         message = f"send it with `forgemesh execution signal {state.execution_id} {waits.signal}`"
         return Hindrance(step_path=step.path, reason="SIGNAL", message=message, since=step.began_at, until=waits.until)
     return Hindrance(
-        step_path=step.path, reason="TIMER", message="it waits for a moment", since=step.began_at, until=waits.until
+        step_path=step.path, reason="TIMER", message="set when it began", since=step.began_at, until=waits.until
     )
 
 

@@ -104,7 +104,7 @@ def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -
 
 
 def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    if state.pause is not None and state.pause.hold_clock and state.deadline:
+    if state.clock_held and state.deadline:
         state.deadline += at - state.paused_at
     state.pause = None
     state.status = _open_status(state)

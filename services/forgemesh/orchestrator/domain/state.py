@@ -226,6 +226,11 @@ class ExecutionState:
     """Keep ended iterations of maps: whoever looks back needs them."""
 
     @property
+    def clock_held(self) -> bool:
+        """Whether its timeout stands still."""
+        return self.pause is not None and self.pause.hold_clock
+
+    @property
     def trace_id(self) -> str:
         """32 hex digits."""
         return self.started.trace_id.hex() if self.started is not None else ""

@@ -235,7 +235,9 @@ class ExecutionTrace:
             end=at,
             facts=(("orchestrator", fact.orchestrator_id), ("epoch", fact.epoch)),
             links=tuple(
-                Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt") for path, opened in self._open.items()
+                Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt")
+                for path, opened in self._open.items()
+                if not opened.child_id
             ),
         )
         return [span]

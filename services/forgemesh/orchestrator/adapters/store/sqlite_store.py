@@ -124,10 +124,6 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def open_executions(self) -> list[ExecutionRow]:
         return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
 
-    async def count_open(self) -> int:
-        sql = "SELECT count(*) FROM execution WHERE ended_at = 0"
-        return await self._database.read(lambda connection: int(connection.execute(sql).fetchone()[0]))
-
     async def slots(self) -> list[SlotRow]:
         rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
         return [
