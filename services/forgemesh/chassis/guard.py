@@ -7,6 +7,7 @@ import inspect
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -55,8 +56,10 @@ class _Guarded(grpc.GenericRpcHandler):
 
 
 def _wrap(handler: Any, method: str) -> Any:
-    """The handler, guarded; a single request is read by the guard, so that one that cannot be read is refused."""
-    read = None if handler.request_streaming else handler.request_deserializer
+    """The handler, guarded; requests are read by the guard, so that one that cannot be read is refused."""
+    read = handler.request_deserializer
+    if read is not None:
+        read = partial(_read_each if handler.request_streaming else _read, read=read)
     if handler.response_streaming:
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
@@ -70,12 +73,15 @@ def _wrap(handler: Any, method: str) -> Any:
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
         inner = _guard_unary(handler.stream_unary or handler.unary_unary, method, read)
-    return make(inner, None if read else handler.request_deserializer, handler.response_serializer)
+    return make(inner, None, handler.response_serializer)
+
+
+async def _read_each(requests: AsyncIterator[Any], read: Any) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _read(request, read)
 
 
 def _read(request: Any, read: Any) -> Any:
-    if read is None:
-        return request
     try:
         return read(request)
     except DecodeError as error:
@@ -85,7 +91,7 @@ def _read(request: Any, read: Any) -> Any:
 def _guard_unary(inner: Any, method: str, read: Any) -> Any:
     async def run(request: Any, context: Any) -> Any:
         try:
-            return await inner(_read(request, read), context)
+            return await inner(read(request) if read else request, context)
         except grpc.aio.AbortError:
             raise
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the seam
@@ -97,7 +103,7 @@ def _guard_unary(inner: Any, method: str, read: Any) -> Any:
 def _guard_stream(inner: Any, method: str, read: Any) -> Any:
     async def run(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in inner(_read(request, read), context):
+            async for response in inner(read(request) if read else request, context):
                 yield response
         except grpc.aio.AbortError:
             raise

@@ -153,3 +153,25 @@ async def test_a_method_that_does_not_exist_stays_unimplemented() -> None:
         error = await refusal(mill, "Nothing")
 
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_in_a_stream_that_cannot_be_read_is_the_callers_mistake() -> None:
+    async def gather(requests: Any, context: Any) -> health_pb2.HealthCheckResponse:
+        async for _ in requests:
+            pass
+        raise AssertionError("it was read")
+
+    handler = grpc.stream_unary_rpc_method_handler(
+        gather,
+        request_deserializer=health_pb2.HealthCheckRequest.FromString,
+        response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+    )
+    typed = grpc.method_handlers_generic_handler("test.Typed", {"Gather": handler})
+    async with running(more=[typed]) as mill:
+        typed_call = mill.channel.stream_unary(
+            "/test.Typed/Gather", request_serializer=bytes, response_deserializer=bytes
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await typed_call(iter([b"\x0a\x05stone", b"\x00\x00"]), timeout=PATIENCE)
+
+    assert isinstance(from_rpc_error(refused.value), InvalidRequest)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from forgemesh.faults.workflow import ExpressionError
-from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.adapters.cel import CelCompiler, CelProgram
 from forgemesh.orchestrator.domain.expression import ExpressionMistake
 
 VARIABLES = ("input", "execution", "steps.a.output", "steps.a.status", "steps.b.output", "steps.b.status")
@@ -236,3 +236,12 @@ def test_variables_and_steps_are_bound_each_by_its_own_name() -> None:
 )
 def test_a_name_that_is_not_visible_here_is_refused_with_where_it_is(source: str, message: str) -> None:
     assert mistake(source)[2].startswith(message)
+
+
+def test_a_value_that_does_not_fit_into_memory_is_an_evaluation_error() -> None:
+    class Exhausted:
+        def eval(self, data: object) -> object:
+            raise MemoryError("std::bad_alloc")
+
+    with pytest.raises(ExpressionError, match="does not fit into memory"):
+        CelProgram("input + input", Exhausted()).evaluate({})

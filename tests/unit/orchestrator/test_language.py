@@ -245,7 +245,7 @@ def test_text_that_only_looks_like_a_reference_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "duration", ["0s", "-1s", "1", 1, "1 s", "1w", "1s1m", "367d", "", True, "٣s", "9" * 400 + "d"]
+    "duration", ["0s", "0.0000000001s", "-1s", "1", 1, "1 s", "1w", "1s1m", "367d", "", True, "٣s", "9" * 400 + "d"]
 )
 def test_a_duration_has_a_unit_and_bounds(duration: object) -> None:
     assert "is not a duration" in one(violations_of(call("a"), timeout=duration))

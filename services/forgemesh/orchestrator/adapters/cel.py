@@ -65,6 +65,8 @@ class CelProgram:
             if value.type() == cel.Type.ERROR:
                 raise ExpressionError(self._source, _clean(str(value.value())))
             return _json(value.plain_value())
+        except MemoryError as error:
+            raise ExpressionError(self._source, "its value does not fit into memory") from error
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise ExpressionError(self._source, _clean(str(error))) from error
 

@@ -22,6 +22,9 @@ from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, IdReus
 
 DEFAULT_NAMESPACE = "default"
 MAX_PRIORITY = 1000
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
+_LATEST = 2**63 - 1
+"""Nanoseconds."""
 MAX_ARCHIVE = 512 * 1024 * 1024
 """Bytes of an exported execution that are taken over."""
 MAX_TEXT = 1000
@@ -138,12 +141,16 @@ def incident_action_of(number: int) -> Literal["retry", "complete", "fail"]:
 
 
 def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str, status: int) -> ExecutionFilter:
-    """Raises InvalidRequest for statuses that do not exist."""
+    """Raises InvalidRequest for statuses and moments that do not exist."""
     numbers = [*asked.statuses, *([status] if status else [])]
     unknown = [number for number in numbers if number not in _STATUS]
-    if unknown:
-        message = "is no status that this release knows"
-        raise InvalidRequest([Violation("statuses", f"{number} {message}") for number in unknown])
+    violations = [Violation("statuses", f"{number} is no status that this release knows") for number in unknown]
+    for name in ("started_from", "started_before"):
+        stamp = getattr(asked, name)
+        if not (_YEAR_1 <= stamp.seconds < _YEAR_10000 and 0 <= stamp.nanos < SECOND):
+            violations.append(Violation(name, "is no moment of the years 1 to 9999"))
+    if violations:
+        raise InvalidRequest(violations)
     started_from = asked.started_from if asked.HasField("started_from") else None
     started_before = asked.started_before if asked.HasField("started_before") else None
     return ExecutionFilter(
@@ -184,7 +191,9 @@ def text_of(given: str) -> str:
 
 
 def _nanos(moment: Any) -> int:
-    return moment.seconds * SECOND + moment.nanos if moment is not None else 0
+    """What a store can hold: moments before 1678 and after 2261 are before and after every execution."""
+    nanos = moment.seconds * SECOND + moment.nanos if moment is not None else 0
+    return max(-_LATEST, min(nanos, _LATEST))
 
 
 def number_before(token: str) -> int:

@@ -17,6 +17,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 MAX_MISTAKES = 200
 """Of one document; whoever mends so many learns of the others then."""
 _YEAR = 366 * 86400.0
+_NANOSECOND = 1e-9
 _NAMES: dict[type, str] = {
     str: "a text",
     int: "a whole number",
@@ -108,7 +109,7 @@ class Fields:
             return default
         match = DURATION.fullmatch(value) if isinstance(value, str) else None
         seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-        if not 0 < seconds <= _YEAR:
+        if not _NANOSECOND <= seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{value!r} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
             return default
         return seconds

@@ -1,0 +1,37 @@
+"""What requests of the orchestrator's API are read as, and refused for."""
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from forgemesh.api.orchestrator.v1.control_pb2 import ExecutionFilter
+from forgemesh.faults.service import InvalidRequest
+from forgemesh.orchestrator.codec.requests import filter_of
+
+LAST = Timestamp(seconds=253_402_300_799, nanos=999_999_999)
+FIRST = Timestamp(seconds=-62_135_596_800)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        Timestamp(seconds=LAST.seconds + 1),
+        Timestamp(seconds=FIRST.seconds - 1),
+        Timestamp(seconds=2**63 - 1),
+        Timestamp(seconds=-(2**63)),
+        Timestamp(seconds=1, nanos=-1),
+        Timestamp(seconds=1, nanos=1_000_000_000),
+    ],
+)
+def test_moments_that_do_not_exist_are_refused_together_with_unknown_statuses(stamp: Timestamp) -> None:
+    asked = ExecutionFilter(started_from=stamp, started_before=stamp)
+
+    with pytest.raises(InvalidRequest) as refused:
+        filter_of("default", asked, "", 99)
+
+    assert [violation.field for violation in refused.value.violations] == ["statuses", "started_from", "started_before"]
+
+
+def test_moments_beyond_what_a_store_can_count_are_before_and_after_every_execution() -> None:
+    wanted = filter_of("default", ExecutionFilter(started_from=FIRST, started_before=LAST), "", 0)
+
+    assert (wanted.started_from, wanted.started_before) == (-(2**63 - 1), 2**63 - 1)
