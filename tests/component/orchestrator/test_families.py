@@ -333,6 +333,7 @@ async def test_nothing_has_to_be_saved_by_the_sweep(orchestrator: Orchestrator) 
 
     await sweep.run()
 
+    assert (sweep.saved, sweep.leaked, len(orchestrator.engine.suspended)) == (0, 0, 0)
 
 
 async def test_progress_of_a_running_attempt_is_seen_and_counts(orchestrator: Orchestrator) -> None:

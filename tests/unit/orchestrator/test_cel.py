@@ -245,3 +245,31 @@ def test_a_value_that_does_not_fit_into_memory_is_an_evaluation_error() -> None:
 
     with pytest.raises(ExpressionError, match="does not fit into memory"):
         CelProgram("input + input", Exhausted()).evaluate({})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "'aaaa'" + ".replace('', 'aaaa')" * 15,
+        "'aaaa'.replace('', input.a).replace('', input.b)",
+        "'a'.replace('a', 'aa').replace(input.x, '') + '.replace(\"a\", \"\")'",
+        "input.l.map(a, [a]).map(b, input.t.replace('', string(b)))",
+        "[1]" + ".map(a, [a, a, a, a])" * 4,
+        "[1]" + f".map(a, [{', '.join('a' * 100)}])" * 2,
+        "cel.bind(a, [1, 1], cel.bind(b, [a, a], cel.bind(c, [b, b], cel.bind(d, [c, c], d))))",
+    ],
+)
+def test_an_expression_whose_value_may_get_any_size_is_refused(source: str) -> None:
+    assert mistake(source)[:2] == (1, 1)
+
+
+def test_texts_are_cleaned_as_often_as_one_likes() -> None:
+    source = "input.t.replace(' ', '-').replace('_', '-').replace(\"--\", '-').replace('a', '').replace('  ', ' ')"
+    assert value_of(source, input={"t": "a b_c"}) == "-b-c"
+    assert value_of(source, input={"t": "b" * 10_000}) == "b" * 10_000
+
+
+def test_a_text_that_gets_longer_must_be_short() -> None:
+    source = "input.t.replace('a', 'aa')"
+    assert value_of(source, input={"t": "a" * 2000}) == "a" * 4000
+    assert "at most 2000 characters" in failure(source, input={"t": "a" * 2001})

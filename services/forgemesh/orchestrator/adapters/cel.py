@@ -21,6 +21,10 @@ MAX_ITEMS = 500
 """Items that `map` and `filter` may run over: their cost is quadratic."""
 MAX_SPLIT = 4 * MAX_ITEMS
 """Characters of a text that may be split for them."""
+MAX_GROWING = 3
+"""Calls in one expression that may multiply the size of a value."""
+MAX_GROWING_SOURCE = 512
+"""Bytes of an expression with more than one of them: each names its value as often as there is room."""
 LISTED = 16
 
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (.*)")
@@ -28,6 +32,12 @@ _NOISE = re.compile(r"^(?:INVALID_ARGUMENT: ERROR: |<input>:-1:-1: |[A-Z_]+: )+|
 _EXPECTING = re.compile(r" expecting \{.*\}")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _QUADRATIC = re.compile(r"\.\s*(?:map|filter|transformList|transformMap)\s*\(")
+_GROWING = re.compile(r"(?:\.\s*(?:map|transformList|transformMap|transformMapEntry)|\bcel\s*\.\s*bind)\s*\(")
+_REPLACE = re.compile(r"\.\s*replace\s*\(")
+_SHRINKING = re.compile(
+    r"""\.\s*replace\s*\(\s*(?:'(?P<a>[^'\\]+)'|"(?P<b>[^"\\]+)")\s*,\s*(?:'(?P<c>[^'\\]*)'|"(?P<d>[^"\\]*)")\s*[,)]"""
+)
+"""A replacement of one plain text by another."""
 _SPLIT = re.compile(r"\.\s*split\s*\(")
 _VARIABLE = re.compile(r"(?<![\w.])vars\b(?:\s*\.\s*(\w+))?")
 _SOMETIMES = frozenset({"item", "index", "error"})
@@ -47,7 +57,8 @@ class CelProgram:
         self._source = source
         self._expression = expression
         self._quadratic = bool(_QUADRATIC.search(source))
-        self._longest_text = MAX_SPLIT if _SPLIT.search(source) else math.inf
+        self._multiplies = _replaces_by_more(source) > 0
+        self._longest_text = MAX_SPLIT if self._multiplies or _SPLIT.search(source) else math.inf
 
     @property
     def source(self) -> str:
@@ -60,6 +71,11 @@ class CelProgram:
                 raise ExpressionError(
                     self._source,
                     f"`map` and `filter` run over at most {MAX_ITEMS} items; let a plugin work on lists of this size",
+                )
+            if self._multiplies and any(_is_long(value, MAX_SPLIT) for value in bindings.values()):
+                raise ExpressionError(
+                    self._source,
+                    f"a `replace` that may lengthen its text works on texts of at most {MAX_SPLIT} characters",
                 )
             value = self._expression.eval(data=_nested(bindings))
             if value.type() == cel.Type.ERROR:
@@ -86,11 +102,43 @@ class CelCompiler:
             expression = _environment(frozenset(name for name in _SOMETIMES if name in variables)).compile(source)
         except RuntimeError as error:
             raise _mistake(str(error), source, variables) from error
+        _check_growth(source)
         _check_steps(source, variables)
         _check_variables(source, variables)
         if boolean and expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
             raise ExpressionMistake(f"a condition must be true or false, this gives {expression.return_type().name()}")
         return CelProgram(source, expression)
+
+
+def _check_growth(source: str) -> None:
+    """
+    Raises ExpressionMistake for what may give a value of any size: CEL bounds how often something is done, and not how
+    large it gets.
+    """
+    bare = without_strings(source)
+    replaces = _replaces_by_more(source)
+    growing = len(_GROWING.findall(bare)) + replaces
+    if growing > MAX_GROWING:
+        message = (
+            f"`map`, `cel.bind` and a `replace` by more than was there may come {MAX_GROWING} times, not {growing}"
+        )
+        raise ExpressionMistake(f"{message}; let a plugin do this")
+    if growing > 1 and replaces:
+        raise ExpressionMistake("a `replace` by more than was there goes with no other one, no `map` and no `cel.bind`")
+    if growing > 1 and len(source.encode()) > MAX_GROWING_SOURCE:
+        message = f"an expression with several of `map` and `cel.bind` has at most {MAX_GROWING_SOURCE} bytes"
+        raise ExpressionMistake(f"{message}, not {len(source.encode())}")
+
+
+def _replaces_by_more(source: str) -> int:
+    """How many replacements may lengthen their text: all but those of a plain text by one that is no longer."""
+    bare = without_strings(source)
+    harmless = sum(
+        len(found["a"] or found["b"]) >= len(found["c"] or found["d"] or "")
+        for found in _SHRINKING.finditer(source)
+        if bare[found.start()] == "."
+    )
+    return len(_REPLACE.findall(bare)) - harmless
 
 
 @lru_cache(maxsize=8)
