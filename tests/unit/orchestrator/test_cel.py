@@ -253,7 +253,7 @@ def test_a_value_that_does_not_fit_into_memory_is_an_evaluation_error() -> None:
         "'aaaa'" + ".replace('', 'aaaa')" * 15,
         "'aaaa'.replace('', input.a).replace('', input.b)",
         "'a'.replace('a', 'aa').replace(input.x, '') + '.replace(\"a\", \"\")'",
-        "input.l.map(a, [a]).map(b, input.t.replace('', string(b)))",
+        "input.l.map(a, input.t.replace('', a))",
         "[1]" + ".map(a, [a, a, a, a])" * 4,
         "[1]" + f".map(a, [{', '.join('a' * 100)}])" * 2,
         "cel.bind(a, [1, 1], cel.bind(b, [a, a], cel.bind(c, [b, b], cel.bind(d, [c, c], d))))",
