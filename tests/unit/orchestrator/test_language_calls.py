@@ -66,6 +66,7 @@ def test_an_interface_is_called_with_what_its_provider_must_have() -> None:
         ({**CALL, "select": {"must": {}}}, "only the provider of an interface can be selected"),
         ({"interface": "i", "operation": "o", "select": {"must": {"a": 1}}}, "a must be a text, not 1"),
         ({"interface": "i", "operation": "o", "select": {"musst": {}}}, "unknown key, did you mean 'must'?"),
+        ({"plugin": "p@" + ">=1 " * 100, "operation": "o"}, "the version range has 400 characters, at most 200"),
         ({"interface": "i@new", "operation": "o"}, "'new' is not a version range such as ^1.2"),
         ({"interface": "@^1", "operation": "o"}, "interface names nothing"),
         ({"interface": "i"}, "operation is missing"),

@@ -14,6 +14,8 @@ from forgemesh.orchestrator.domain.visible import Visible
 MAX_ATTEMPTS = 100
 MAX_COEFFICIENT = 100
 MAX_PRIORITY = 1_000
+MAX_RANGE = 200
+"""Characters of a version range."""
 _UNDO_ATTEMPTS = 10
 
 
@@ -107,6 +109,10 @@ def _texts(fields: Fields, key: str) -> dict[str, str]:
 
 
 def _check_range(version_range: str, call: Fields, key: str) -> None:
+    if len(version_range) > MAX_RANGE:
+        message = f"the version range has {len(version_range)} characters, at most {MAX_RANGE} are allowed"
+        call.mistakes.add((*call.place, key), message)
+        return
     try:
         if version_range:
             semantic_version.NpmSpec(version_range)
