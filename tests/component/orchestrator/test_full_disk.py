@@ -69,10 +69,11 @@ async def test_a_full_disk_suspends_and_what_was_acknowledged_ends_without_a_res
     sweep = ReconcileLoop("sweep", orchestrator.offered.sweep.run, period=0.1)
     await limit_pages(database, 40)
     acknowledged = await started_until_refused(orchestrator)
-    orchestrator.engine.on_suspended = sweep.nudge
+    troubled = asyncio.Event()
+    orchestrator.engine.on_suspended, orchestrator.engine.on_trouble = sweep.nudge, troubled.set
 
     async with answering_with(LARGE, hosts), beside(sweep.run()), asyncio.timeout(10 * PATIENCE):
-        await hosts.until(lambda: orchestrator.engine.trouble != "")
+        await troubled.wait()
         await limit_pages(database, 1_000_000)
         ended = [await settled(orchestrator, execution_id) for execution_id in acknowledged]
 
