@@ -96,9 +96,9 @@ async def test_nothing_is_lost_and_nothing_done_twice_however_often_the_orchestr
             await check_all(mesh, ids)
             await process.stop()
 
-    print(f"{KILLS} kills, {len(ids)} executions; ready and resumed after {statistics.median(resumes):.2f} s, at most")
-    print(f"{max(resumes):.2f} s")
-    assert statistics.median(resumes) < RESUME
+    print(f"{KILLS} kills, {len(ids)} executions")
+    print(f"ready and resumed after {statistics.median(resumes):.2f} s (median), {max(resumes):.2f} s at most")
+    assert max(resumes) < RESUME
 
 
 async def all_ended(mesh: SagaMesh) -> bool:
