@@ -4,8 +4,12 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.plugin.v1 import load_pb2 as _load_pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
+from forgemesh.api.registry.v1 import event_pb2 as _event_pb2
 from forgemesh.api.registry.v1 import instance_pb2 as _instance_pb2
+from forgemesh.api.registry.v1 import provider_pb2 as _provider_pb2
+from forgemesh.api.registry.v1 import resolution_pb2 as _resolution_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -229,22 +233,28 @@ class RenewLeaseRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     OWNER_TOKEN_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     incarnation: _builtins.int
     """The registration that is renewed."""
     owner_token: _builtins.str
     """The owner's secret."""
+    @_builtins.property
+    def load(self) -> _load_pb2.LoadReport:
+        """How busy it is. Unset if it does not say."""
+
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         owner_token: _builtins.str = ...,
+        load: _load_pb2.LoadReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "owner_token", b"owner_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "load", b"load", "owner_token", b"owner_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,3 +592,430 @@ class AcquireBalancerEpochResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireBalancerEpochResponse: _TypeAlias = AcquireBalancerEpochResponse  # noqa: Y015
+
+@_typing.final
+class ResolvePluginsRequest(_message.Message):
+    """Asks which plugin versions belong together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[_resolution_pb2.Requirement]:
+        """What is wanted, by order of importance."""
+
+    def __init__(
+        self,
+        *,
+        requirements: _abc.Iterable[_resolution_pb2.Requirement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePluginsRequest: _TypeAlias = ResolvePluginsRequest  # noqa: Y015
+
+@_typing.final
+class ResolvePluginsResponse(_message.Message):
+    """Plugin versions that belong together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGINS_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plugins(self) -> _containers.RepeatedCompositeFieldContainer[_resolution_pb2.ResolvedPlugin]:
+        """Everything that is needed, each before what needs it: ordered by level, then by priority, then by request."""
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedCompositeFieldContainer[_resolution_pb2.DroppedDependency]:
+        """Optional dependencies that are left out."""
+
+    def __init__(
+        self,
+        *,
+        plugins: _abc.Iterable[_resolution_pb2.ResolvedPlugin] | None = ...,
+        dropped: _abc.Iterable[_resolution_pb2.DroppedDependency] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "plugins", b"plugins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolvePluginsResponse: _TypeAlias = ResolvePluginsResponse  # noqa: Y015
+
+@_typing.final
+class FindProvidersRequest(_message.Message):
+    """Asks who provides something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    MUST_FIELD_NUMBER: _builtins.int
+    PREFER_FIELD_NUMBER: _builtins.int
+    INCLUDE_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    include_unavailable: _builtins.bool
+    """True: list also what is not available, after everything that is."""
+    limit: _builtins.int
+    """At most this many. Zero means 10; more than 500 is read as 500."""
+    @_builtins.property
+    def requirement(self) -> _resolution_pb2.Requirement:
+        """What is wanted."""
+
+    @_builtins.property
+    def must(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Condition]:
+        """Conditions without which an instance does not count."""
+
+    @_builtins.property
+    def prefer(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Preference]:
+        """Conditions that make an instance better."""
+
+    def __init__(
+        self,
+        *,
+        requirement: _resolution_pb2.Requirement | None = ...,
+        must: _abc.Iterable[_provider_pb2.Condition] | None = ...,
+        prefer: _abc.Iterable[_provider_pb2.Preference] | None = ...,
+        include_unavailable: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_unavailable", b"include_unavailable", "limit", b"limit", "must", b"must", "prefer", b"prefer", "requirement", b"requirement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindProvidersRequest: _TypeAlias = FindProvidersRequest  # noqa: Y015
+
+@_typing.final
+class FindProvidersResponse(_message.Message):
+    """Who provides it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]:
+        """The best one first."""
+
+    @_builtins.property
+    def revision(self) -> _instance_pb2.Revision:
+        """The revision that this shows."""
+
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[_provider_pb2.Provider] | None = ...,
+        revision: _instance_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindProvidersResponse: _TypeAlias = FindProvidersResponse  # noqa: Y015
+
+@_typing.final
+class SetQuarantineRequest(_message.Message):
+    """Takes a plugin version out of use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    version: _builtins.str
+    """Its version."""
+    quarantined: _builtins.bool
+    """False lifts it."""
+    reason: _builtins.str
+    """Why, for people. Needed to set it."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        quarantined: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "quarantined", b"quarantined", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuarantineRequest: _TypeAlias = SetQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class SetQuarantineResponse(_message.Message):
+    """The version is out of use, or back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False if it was so before."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuarantineResponse: _TypeAlias = SetQuarantineResponse  # noqa: Y015
+
+@_typing.final
+class PinVersionRequest(_message.Message):
+    """Holds a plugin to a range of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_RANGE_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    version_range: _builtins.str
+    """SemVer range, e.g. "=1.4.2". Empty lets go."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        version_range: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "version_range", b"version_range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinVersionRequest: _TypeAlias = PinVersionRequest  # noqa: Y015
+
+@_typing.final
+class PinVersionResponse(_message.Message):
+    """The plugin is held, or let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False if it was so before."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinVersionResponse: _TypeAlias = PinVersionResponse  # noqa: Y015
+
+@_typing.final
+class ReportAvailabilityRequest(_message.Message):
+    """What health checks say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCER_EPOCH_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    balancer_epoch: _builtins.int
+    """The balancer's epoch."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Availability]:
+        """What has changed."""
+
+    def __init__(
+        self,
+        *,
+        balancer_epoch: _builtins.int = ...,
+        changes: _abc.Iterable[_provider_pb2.Availability] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balancer_epoch", b"balancer_epoch", "changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAvailabilityRequest: _TypeAlias = ReportAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class ReportAvailabilityResponse(_message.Message):
+    """The report is taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAvailabilityResponse: _TypeAlias = ReportAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class RequestPluginRequest(_message.Message):
+    """Says that a plugin is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin; empty if an interface is wanted."""
+    interface_name: _builtins.str
+    """The interface; empty if a plugin is wanted."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "plugin_id", b"plugin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPluginRequest: _TypeAlias = RequestPluginRequest  # noqa: Y015
+
+@_typing.final
+class RequestPluginResponse(_message.Message):
+    """It has been told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPluginResponse: _TypeAlias = RequestPluginResponse  # noqa: Y015
+
+@_typing.final
+class ReportEventsRequest(_message.Message):
+    """Adds events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTER_ID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    reporter_id: _builtins.str
+    """Names the reporter, unique per process start."""
+    first: _builtins.int
+    """The number of the first of these events in the reporter's own count, from 1."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """In order; `position` is ignored."""
+
+    def __init__(
+        self,
+        *,
+        reporter_id: _builtins.str = ...,
+        first: _builtins.int = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first", b"first", "reporter_id", b"reporter_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEventsRequest: _TypeAlias = ReportEventsRequest  # noqa: Y015
+
+@_typing.final
+class ReportEventsResponse(_message.Message):
+    """The events are in the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEventsResponse: _TypeAlias = ReportEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Asks for events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_AFTER_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """Only events of this plugin. Empty means all."""
+    @_builtins.property
+    def resume_after(self) -> _instance_pb2.Revision:
+        """The position of the last event that the watcher has seen. Unset means: from now on."""
+
+    def __init__(
+        self,
+        *,
+        resume_after: _instance_pb2.Revision | None = ...,
+        plugin_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_after", b"resume_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "resume_after", b"resume_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """One step of a watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _event_pb2.Event:
+        """What happened. Unset: nothing, the watcher is up to date at `position`; comes first and whenever it is quiet."""
+
+    @_builtins.property
+    def position(self) -> _instance_pb2.Revision:
+        """The position after this message; compares like a revision, and counts events."""
+
+    def __init__(
+        self,
+        *,
+        event: _event_pb2.Event | None = ...,
+        position: _instance_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
