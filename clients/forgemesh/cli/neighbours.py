@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.snapshot_pb2 import PluginSnapshot
     from forgemesh.api.plugin.v1.manifest_pb2 import Manifest
     from forgemesh.api.registry.v1.instance_pb2 import Instance
-    from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host
+    from forgemesh.api.supervisor.v1.host_pb2 import Host
 
 DEADLINE = 3.0
 _PAGE = 500

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
+from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
 from forgemesh.chassis.tasks import beside
 from forgemesh.cli.command_line import Given, switch

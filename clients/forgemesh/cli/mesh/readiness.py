@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
-from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
+from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.cli.neighbours import hosts, snapshots
 from forgemesh.faults import Fault
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.api.supervisor.v1 import host_pb2, supervisor_service_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceServicer
 from forgemesh.plugin_host.supervisor.domain.host import Host, State
 
 _STATES = {
-    State.STARTING: pb.HOST_STATE_STARTING,
-    State.READY: pb.HOST_STATE_READY,
-    State.DRAINING: pb.HOST_STATE_DRAINING,
-    State.STOPPED: pb.HOST_STATE_STOPPED,
-    State.BACKOFF: pb.HOST_STATE_BACKOFF,
+    State.STARTING: host_pb2.HOST_STATE_STARTING,
+    State.READY: host_pb2.HOST_STATE_READY,
+    State.DRAINING: host_pb2.HOST_STATE_DRAINING,
+    State.STOPPED: host_pb2.HOST_STATE_STOPPED,
+    State.BACKOFF: host_pb2.HOST_STATE_BACKOFF,
 }
 
 
@@ -31,8 +31,8 @@ class SupervisorServicer(SupervisorServiceServicer):
         return pb.ListHostsResponse(hosts=[_message(host) for host in ordered])
 
 
-def _message(host: Host) -> pb.Host:
-    return pb.Host(
+def _message(host: Host) -> host_pb2.Host:
+    return host_pb2.Host(
         instance_id=host.instance_id,
         name=host.name,
         load=host.load,
