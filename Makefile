@@ -110,6 +110,10 @@ bench: .venv/.runtime ## Measure what a step costs
 bench-latency: .venv/.runtime ## Measure how long one execution takes when nothing else runs
 	@$(BIN)/python -m bench.latency $(ARGS)
 
+.PHONY: bench-registry
+bench-registry: .venv/.runtime ## Measure how long the registry takes to resolve large sets of plugins
+	@$(BIN)/python -m bench.registry $(ARGS)
+
 .PHONY: bench-recovery
 bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on after a crash
 	@$(BIN)/python -m bench.recovery $(ARGS)

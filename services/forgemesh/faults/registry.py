@@ -74,7 +74,7 @@ class DependencyMissing(Fault):
     reason = "DEPENDENCY_MISSING"
 
     def __init__(self, target: str, path: Sequence[str]) -> None:
-        way = " -> ".join(path)
+        way = _shortened(path, " -> ")
         super().__init__(
             f"{target} is needed and was never published: {way}; serve a plugin that provides it",
             {"target": target, "path": way},
@@ -85,11 +85,12 @@ class VersionConflict(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "VERSION_CONFLICT"
 
-    def __init__(self, target: str, wishes: Sequence[str], published: Sequence[str]) -> None:
-        wanted, known = ", ".join(wishes), ", ".join(published)
+    def __init__(self, target: str, wishes: Sequence[str], published: Sequence[str], way_out: str = "") -> None:
+        wanted, known = _shortened(wishes, ", "), _shortened(published, ", ", room=300)
         super().__init__(
-            f"no published version of {target} suits everyone who needs it: {wanted}; published: {known}",
-            {"target": target, "wishes": wanted, "published": known},
+            f"no published version of {target} suits everyone who needs it: {wanted}; published: {known}; "
+            f"{way_out or 'ask for other versions, or publish one that fits'}",
+            {"target": target, "wishes": wanted, "published": known} | ({"way_out": way_out} if way_out else {}),
         )
 
 
@@ -98,7 +99,7 @@ class DependencyCycle(Fault):
     reason = "DEPENDENCY_CYCLE"
 
     def __init__(self, path: Sequence[str]) -> None:
-        way = " -> ".join(path)
+        way = _shortened(path, " -> ")
         super().__init__(
             f"plugins need one another in a circle: {way}; make one of these dependencies optional or take it out",
             {"path": way},
@@ -126,3 +127,16 @@ class NoProviderAvailable(Fault):
             {"target": target, "cause": cause},
             retry_after=1.0,
         )
+
+
+def _shortened(parts: Sequence[str], joiner: str, *, room: int = 500) -> str:
+    """The parts in one line; of too many of them those in the middle are only counted, for what travels is bounded."""
+    whole = joiner.join(parts)
+    if len(whole) <= room:
+        return whole
+    ends, left = 0, room
+    while 2 * ends + 2 < len(parts) and left - len(parts[ends]) - len(parts[-1 - ends]) - 2 * len(joiner) > 20:
+        left -= len(parts[ends]) + len(parts[-1 - ends]) + 2 * len(joiner)
+        ends += 1
+    head, tail = parts[:ends], parts[len(parts) - ends :]
+    return joiner.join((*head, f"({len(parts) - 2 * ends} more)", *tail))

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
-from forgemesh.registry.domain.catalogue import Key, Manifest
 from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone
 from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision
 from forgemesh.registry.domain.leases import Leases
+from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
+from forgemesh.registry.domain.resolution import Resolution
+from forgemesh.registry.domain.resolver import resolve
+from forgemesh.registry.domain.rules import Rules
 from forgemesh.registry.ports import Clock, Store, Stored
 
 _log = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ class Registry:
         self._clock = clock
         self._instances = stored.instances
         self._catalogue = stored.catalogue
+        self._rules = Rules()
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
         self._leases = Leases()
@@ -99,6 +103,10 @@ class Registry:
             return created
 
         return await self._in_turn(work)
+
+    async def resolve(self, requirements: Sequence[Requirement]) -> Resolution:
+        """What fulfils the requirements; raises DependencyMissing, VersionConflict, DependencyCycle."""
+        return await asyncio.to_thread(resolve, self._catalogue, self._rules, requirements)
 
     async def register(self, wanted: Instance, owner: bytes, ttl: float) -> tuple[Registration, Revision]:
         """A new incarnation with a new lease; raises InstanceOwnedByOther."""

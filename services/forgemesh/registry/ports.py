@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from forgemesh.registry.domain.catalogue import Catalogue, Manifest
+from forgemesh.registry.domain.catalogue import Catalogue
 from forgemesh.registry.domain.changes import Change
 from forgemesh.registry.domain.instances import Instances
+from forgemesh.registry.domain.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from forgemesh.chassis.pages import size_of, token_after
 from forgemesh.registry.application import Registry
-from forgemesh.registry.codec import instances, manifests, requests
+from forgemesh.registry.codec import instances, manifests, requests, resolutions
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,9 @@ class RegistryServicer(RegistryServiceServicer):
         async with contextlib.aclosing(self._registry.watch(resume)) as steps:
             async for step in steps:
                 yield instances.step_to_message(step, self._registry.epoch)
+
+    async def ResolvePlugins(self, request: pb.ResolvePluginsRequest, context: Any) -> pb.ResolvePluginsResponse:
+        return resolutions.to_response(await self._registry.resolve(requests.requirements(request)))
 
     async def AcquireBalancerEpoch(
         self, request: pb.AcquireBalancerEpochRequest, context: Any

@@ -1,7 +1,8 @@
 import pytest
 
 from forgemesh.faults.registry import ManifestConflict
-from forgemesh.registry.domain.catalogue import Catalogue, Manifest
+from forgemesh.registry.domain.catalogue import Catalogue
+from forgemesh.registry.domain.manifest import Manifest
 
 
 def catalogue(*versions: str, plugin_id: str = "weather.stats") -> Catalogue:

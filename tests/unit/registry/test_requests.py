@@ -102,6 +102,33 @@ def test_a_manifest_is_checked_in_every_corner() -> None:
     }
 
 
+def test_a_manifest_depends_neither_on_itself_nor_twice_on_another_nor_in_a_range_that_is_none() -> None:
+    message = manifest_pb2.Manifest(plugin_id="weather.stats", version="1.0.0")
+    message.operations.add(name="temperature", idempotency=7)
+    for _ in range(2):
+        message.provides.add(name="timeseries.summary", version="1.0.0")
+        message.dependencies.add(plugin_id="weather.reader", version_range="^1")
+    message.dependencies.add(plugin_id="weather.stats")
+    message.dependencies.add(interface_name="speech", version_range="latest", on_loss=9)
+    message.dependencies.add(interface_name="maps", version_range=" " * 300)
+
+    with pytest.raises(InvalidRequest) as caught:
+        requests.manifest(message)
+
+    twice = "'weather.reader' must occur once; a range may have several parts, e.g. >=1 <3"
+    assert {violation.field: violation.message for violation in caught.value.violations} == {
+        "manifest.provides[0].name": "'timeseries.summary' must occur once",
+        "manifest.provides[1].name": "'timeseries.summary' must occur once",
+        "manifest.dependencies[0].target": twice,
+        "manifest.dependencies[1].target": twice,
+        "manifest.dependencies[2].target": "'weather.stats' must not depend on itself",
+        "manifest.dependencies[3].version_range": "'latest' is not a version range such as ^1.2 or >=1.0.0 <2.0.0",
+        "manifest.dependencies[3].on_loss": "must be IGNORE, DEGRADE or STOP",
+        "manifest.dependencies[4].version_range": "must have at most 200 characters",
+        "manifest.operations[0].idempotency": "must be IDEMPOTENT, NOT_IDEMPOTENT or unset",
+    }
+
+
 def test_equal_manifests_have_equal_content_whatever_the_order_of_their_maps() -> None:
     def message(keys: str) -> manifest_pb2.Manifest:
         made = manifest_pb2.Manifest(plugin_id="weather.stats", version="1.0.0")

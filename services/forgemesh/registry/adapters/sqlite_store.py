@@ -12,10 +12,11 @@ from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.registry.codec import instances, manifests
-from forgemesh.registry.domain.catalogue import Catalogue, Manifest
+from forgemesh.registry.domain.catalogue import Catalogue
 from forgemesh.registry.domain.changes import Change, Changed, Gone
 from forgemesh.registry.domain.instance import Registration
 from forgemesh.registry.domain.instances import Instances
+from forgemesh.registry.domain.manifest import Manifest
 from forgemesh.registry.ports import Stored
 
 # A new database is a new history, hence the random epoch. The balancer epochs start at the time of its creation
@@ -75,7 +76,7 @@ def _load(connection: sqlite3.Connection) -> Stored:
     published = [_manifest(row) for row in connection.execute("SELECT * FROM manifests")]
     return Stored(
         Instances(epoch, revision, {one.instance.instance_id: one for one in registrations}),
-        Catalogue({manifest.key: manifest for manifest in published}),
+        Catalogue.of(published),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.plugin.v1 import manifest_pb2 as pb
-from forgemesh.registry.domain.catalogue import Manifest
+from forgemesh.registry.domain.manifest import Dependency, Manifest, Provided, Requirement
 
 
 def from_message(message: pb.Manifest) -> Manifest:
@@ -13,7 +13,19 @@ def from_message(message: pb.Manifest) -> Manifest:
     That form is the same for equal manifests in one process only: what was stored by another release is brought into
     it by parsing and encoding it again.
     """
-    return Manifest(message.plugin_id, message.version, message.SerializeToString(deterministic=True))
+    return Manifest(
+        plugin_id=message.plugin_id,
+        version=message.version,
+        content=message.SerializeToString(deterministic=True),
+        provides=tuple(Provided(one.name, one.version) for one in message.provides),
+        dependencies=tuple(
+            Dependency(Requirement(one.plugin_id, one.interface_name, one.version_range), one.optional)
+            for one in message.dependencies
+        ),
+        priority=message.priority,
+        operations=tuple(one.name for one in message.operations),
+        metadata=tuple(sorted(message.metadata.items())),
+    )
 
 
 def to_message(manifest: Manifest) -> pb.Manifest:

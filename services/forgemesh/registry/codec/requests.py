@@ -6,17 +6,19 @@ import hashlib
 import ipaddress
 import json
 import re
+from collections import Counter
 
 from semantic_version import Version
 
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
+from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb, resolution_pb2
 from forgemesh.chassis.pages import key_before
 from forgemesh.chassis.violations import Violations
-from forgemesh.registry.codec import instances, manifests
-from forgemesh.registry.domain.catalogue import Key, Manifest
+from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
+from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
+from forgemesh.registry.domain.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
@@ -61,16 +63,21 @@ def manifest(message: manifest_pb2.Manifest) -> Manifest:
     found = Violations()
     found.unless(_fits(_NAME, message.plugin_id), "manifest.plugin_id", _NAME_RULE)
     found.unless(_is_version(message.version), "manifest.version", _VERSION_RULE)
-    for index, interface in enumerate(message.provides):
-        at = f"manifest.provides[{index}]"
-        found.unless(_fits(_NAME, interface.name), f"{at}.name", _NAME_RULE)
-        found.unless(_is_version(interface.version), f"{at}.version", _VERSION_RULE)
-    for index, dependency in enumerate(message.dependencies):
-        target = dependency.plugin_id or dependency.interface_name
-        found.unless(_fits(_NAME, target), f"manifest.dependencies[{index}].target", _NAME_RULE)
+    _check_interfaces(found, message)
+    _check_dependencies(found, message)
     _check_operations(found, message)
     found.refuse()
     return manifests.from_message(message)
+
+
+def requirements(request: pb.ResolvePluginsRequest) -> list[Requirement]:
+    """What is wanted; raises InvalidRequest."""
+    found = Violations()
+    found.unless(bool(request.requirements), "requirements", "must not be empty: name what is wanted")
+    for index, wanted in enumerate(request.requirements):
+        _check_target(found, wanted, f"requirements[{index}]")
+    found.refuse()
+    return [resolutions.from_requirement(one) for one in request.requirements]
 
 
 def page_of_plugins(token: str) -> Key | None:
@@ -113,6 +120,40 @@ def _check_token(found: Violations, token: str) -> None:
     found.unless(0 < len(token) <= LONGEST_TOKEN, "owner_token", rule)
 
 
+def _check_interfaces(found: Violations, message: manifest_pb2.Manifest) -> None:
+    names = Counter(interface.name for interface in message.provides)
+    for index, interface in enumerate(message.provides):
+        at = f"manifest.provides[{index}]"
+        found.unless(_fits(_NAME, interface.name), f"{at}.name", _NAME_RULE)
+        found.unless(_is_version(interface.version), f"{at}.version", _VERSION_RULE)
+        found.unless(names[interface.name] == 1, f"{at}.name", f"{interface.name!r} must occur once")
+
+
+def _check_dependencies(found: Violations, message: manifest_pb2.Manifest) -> None:
+    targets = Counter((one.plugin_id, one.interface_name) for one in message.dependencies)
+    for index, dependency in enumerate(message.dependencies):
+        at = f"manifest.dependencies[{index}]"
+        _check_target(found, dependency, at)
+        target = dependency.plugin_id or dependency.interface_name
+        once = targets[dependency.plugin_id, dependency.interface_name] == 1
+        found.unless(once, f"{at}.target", f"{target!r} must occur once; a range may have several parts, e.g. >=1 <3")
+        itself = bool(message.plugin_id) and dependency.plugin_id == message.plugin_id
+        found.unless(not itself, f"{at}.target", f"{message.plugin_id!r} must not depend on itself")
+        known = dependency.on_loss in manifest_pb2.OnLoss.values()
+        found.unless(known, f"{at}.on_loss", "must be IGNORE, DEGRADE or STOP")
+
+
+def _check_target(found: Violations, message: manifest_pb2.Dependency | resolution_pb2.Requirement, at: str) -> None:
+    """What is wanted has a name and a range."""
+    found.unless(_fits(_NAME, message.plugin_id or message.interface_name), f"{at}.target", _NAME_RULE)
+    try:
+        VersionRange.of(message.version_range)
+        short = len(message.version_range) <= LONGEST_RANGE
+        found.unless(short, f"{at}.version_range", f"must have at most {LONGEST_RANGE} characters")
+    except InvalidRange as error:
+        found.unless(False, f"{at}.version_range", str(error))
+
+
 def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None:
     names = [operation.name for operation in message.operations]
     found.unless(bool(names), "manifest.operations", "must not be empty")
@@ -120,6 +161,8 @@ def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None
         at = f"manifest.operations[{index}]"
         found.unless(_fits(_OPERATION, operation.name), f"{at}.name", "must be an identifier")
         found.unless(names.count(operation.name) == 1, f"{at}.name", f"{operation.name!r} must occur once")
+        known = operation.idempotency in manifest_pb2.Idempotency.values()
+        found.unless(known, f"{at}.idempotency", "must be IDEMPOTENT, NOT_IDEMPOTENT or unset")
         for side in ("input_schema", "output_schema"):
             found.unless(_is_schema(getattr(operation, side)), f"{at}.{side}", "must be a JSON Schema as JSON text")
 
