@@ -30,10 +30,11 @@ _GROUPS = {
     "execution": "See and control executions.",
     "workflow": "See and register workflows.",
     "schedule": "Start workflows by the clock.",
-    "plugin": "See plugins.",
+    "plugin": "Write, see and control plugins.",
     "trace": "See traces.",
 }
 _COMMANDS = (
+    ("init", "project:init", "Make a project with a plugin, a workflow and a test."),
     ("up", "up:up", "Start a mesh on this machine and keep it until Ctrl-C."),
     ("down", "down:down", "Stop the mesh that runs in a data directory."),
     ("status", "status:status", "Show the services and plugin instances of the mesh."),
@@ -68,6 +69,7 @@ _COMMANDS = (
     ("schedule delete", "schedules:delete", "Forget a schedule."),
     ("schedule preview", "schedules:preview", "Print the next moments of a schedule."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
+    ("plugin new", "project:new", "Add a plugin to a project: file, section and test."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),
 )
