@@ -69,6 +69,7 @@ _COMMANDS = (
     ("schedule delete", "schedules:delete", "Forget a schedule."),
     ("schedule preview", "schedules:preview", "Print the next moments of a schedule."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
+    ("plugin check", "plugin_check:check", "Show what plugins offer, or all that is wrong with them."),
     ("plugin new", "project:new", "Add a plugin to a project: file, section and test."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),

@@ -51,6 +51,14 @@ async def catalogue(address: str) -> tuple[list[Manifest], list[Instance]]:
         return manifests, instances
 
 
+async def published(address: str, plugin_id: str = "") -> list[Manifest]:
+    """The versions of one plugin, or of all, in the registry at `address`."""
+    peer = Peer("registry", address)
+    async with peer.channel() as channel:
+        request = ListPluginsRequest(plugin_id=plugin_id, page_size=_PAGE)
+        return await _pages(peer, RegistryServiceStub(channel).ListPlugins, request, "manifests")
+
+
 def address_of(service: str, addresses: dict[str, str]) -> str:
     """Where a service listens; raises Problem if the mesh has none."""
     address = addresses.get(service, "")

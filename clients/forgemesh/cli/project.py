@@ -12,11 +12,11 @@ from pathlib import Path
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.plugin_name import PluginName, project_name
+from forgemesh.cli.plugin_sections import CONFIG, no_config
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.skeleton import PLUGINS, TESTS, plugin_test, plugin_text, project_files, section
 from forgemesh.client.mesh_file import DATA_DIRECTORY
 
-CONFIG = "forgemesh.toml"
 _README = "README.md"
 _IGNORED = f"{DATA_DIRECTORY}/"
 _WORDS = {
@@ -159,13 +159,7 @@ def _with_section(config: Path, plugin: PluginName, folder: str) -> str:
             text = file.read()
         before = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise Problem(
-            ExitCode.NOT_FOUND,
-            f"there is no {config}",
-            reason="CONFIG_NOT_FOUND",
-            code="NOT_FOUND",
-            hint="make a project first: forgemesh init       or name its configuration with --config",
-        ) from error
+        raise no_config(config) from error
     except OSError as error:
         raise usage(f"cannot read {config}: {error.strerror}", reason="CONFIG_INVALID") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
