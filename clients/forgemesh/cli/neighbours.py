@@ -25,12 +25,12 @@ DEADLINE = 3.0
 _PAGE = 500
 
 
-async def snapshots(address: str) -> list[PluginSnapshot]:
-    """What the balancer at `address` thinks of every plugin's instances."""
+async def snapshots(address: str, plugin_id: str = "") -> list[PluginSnapshot]:
+    """What the balancer at `address` thinks of the instances of one plugin, or of all."""
     peer = Peer("balancer", address)
     async with peer.channel() as channel:
         method = BalancerServiceStub(channel).ListSnapshots
-        return await _pages(peer, method, ListSnapshotsRequest(page_size=_PAGE), "snapshots")
+        return await _pages(peer, method, ListSnapshotsRequest(plugin_id=plugin_id, page_size=_PAGE), "snapshots")
 
 
 async def hosts(address: str) -> list[Host]:

@@ -146,19 +146,32 @@ def _show(found: Sequence[Inspection], compared: dict[str, list[Difference] | No
             line.terminal.talk(f"\n{plugin_id} {word}")
 
 
+def refuse_invalid(found: Sequence[Inspection]) -> None:
+    """Raise Problem for plugins that cannot be served, with all mistakes."""
+    broken = [one for one in found if one.manifest is None]
+    if not broken:
+        return
+    subject = str(broken[0].section) if len(found) == 1 else f"{len(broken)} of {len(found)} plugins"
+    raise Problem(
+        ExitCode.USAGE,
+        f"{subject} cannot be served",
+        reason="PLUGIN_INVALID",
+        code="INVALID_ARGUMENT",
+        details=[text for one in broken for text in _wrong(one, titled=len(found) > 1)],
+    )
+
+
+def refuse_changed(manifest: Manifest, known: Sequence[Manifest]) -> None:
+    """Raise Problem if its version is published with another content."""
+    before = {(one.plugin_id, one.version): one for one in known}.get((manifest.plugin_id, manifest.version))
+    changed = differences(before, manifest) if before is not None else None
+    if changed:
+        raise _conflict(manifest, changed)
+
+
 def _end(found: Sequence[Inspection], compared: dict[str, list[Difference] | None] | None) -> None:
     """Raise Problem for everything that is wrong."""
-    broken = [one for one in found if one.manifest is None]
-    if broken:
-        details = [text for one in broken for text in _wrong(one, titled=len(found) > 1)]
-        subject = str(broken[0].section) if len(found) == 1 else f"{len(broken)} of {len(found)} plugins"
-        raise Problem(
-            ExitCode.USAGE,
-            f"{subject} cannot be served",
-            reason="PLUGIN_INVALID",
-            code="INVALID_ARGUMENT",
-            details=details,
-        )
+    refuse_invalid(found)
     twice = _twice([one.manifest for one in found if one.manifest is not None])
     if twice:
         raise usage(

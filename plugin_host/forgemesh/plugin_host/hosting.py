@@ -83,7 +83,7 @@ async def hosting(
         sessions = Sessions(runner.capacity)
         servicer = PluginServicer(plugin, identity, runner, sessions)
         add = partial(add_PluginServiceServicer_to_server, servicer)
-        async with serving(_listen(settings), SERVICES, add, on_stall=on_stall) as server:
+        async with serving(_listen(settings), SERVICES, add, stall=settings.stall, on_stall=on_stall) as server:
             await server.health.ready()
             yield Host(server, runner, sessions)
         runner.close()

@@ -22,6 +22,8 @@ class HostSettings(ServiceSettings):
     made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
     `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
     `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
+
+    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long.
     """
 
     load: str
@@ -43,6 +45,7 @@ class HostSettings(ServiceSettings):
     supervisor_file: str = ""
     config: str = ""
     start_timeout: float = 0.0
+    stall: float = 1.0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -59,6 +62,8 @@ class HostSettings(ServiceSettings):
             raise ValueError(f"config = {self.config!r} beside a supervisor, which gives the configuration itself")
         if not 0 <= self.reattach_seconds <= 86_400:
             raise ValueError(f"reattach_seconds = {self.reattach_seconds:g} is not between 0 and 86400")
+        if not 0.1 <= self.stall <= 86_400:
+            raise ValueError(f"stall = {self.stall:g} is not between 0.1 and 86400 seconds")
         if not 0 <= self.start_timeout <= 86_400:
             raise ValueError(f"start_timeout = {self.start_timeout:g} is not between 0 and 86400 seconds")
 
