@@ -9,7 +9,8 @@ COMMANDS += [f"execution {verb}" for verb in ("explain", "checkpoints", "fork", 
 COMMANDS += [f"execution {verb}" for verb in ("pause", "resume", "cancel", "terminate", "signal", "resolve", "delete")]
 COMMANDS += [f"workflow {verb}" for verb in ("register", "validate", "list", "show")]
 COMMANDS += ["init", "trace show", "version"]
-COMMANDS += [f"plugin {verb}" for verb in ("check", "describe", "call", "serve", "new")]
+COMMANDS += [f"plugin {verb}" for verb in ("check", "describe", "call", "serve", "new", "hosts", "logs")]
+COMMANDS += [f"plugin {verb}" for verb in ("load", "unload", "reload", "scale", "reset", "configure")]
 COMMANDS += [
     f"schedule {verb}"
     for verb in ("create", "list", "show", "pause", "resume", "trigger", "backfill", "delete", "preview")
