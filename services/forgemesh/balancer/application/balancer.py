@@ -123,7 +123,8 @@ class Balancer:
     def _recruit(self, fleet: Fleet) -> None:
         """The registry told what there is: check exactly that."""
         self._take(fleet)
-        self._checks.follow([standing.member for standing in fleet.standings.values()], self.judged)
+        members = [standing.member for standing in fleet.standings.values()]
+        self._checks.follow([member for member in members if member.has_process], self.judged)
 
     def _take(self, fleet: Fleet) -> None:
         """Publish soon what is different."""

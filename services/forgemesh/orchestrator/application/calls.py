@@ -18,6 +18,7 @@ from forgemesh.orchestrator.domain.control import unsent
 from forgemesh.orchestrator.domain.definition import Call, Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import traceparent
@@ -97,7 +98,7 @@ class Calls:
         running = self._engine.running(order.namespace, order.execution_id)
         if running is None:
             return
-        running.said.pop(order.path, None)
+        said = running.said.pop(order.path, None)
         where = _where(order.dispatch, answer) if order.dispatch is not None else None
         if answer.failure is None and answer.output is not None:
             fact = succeeded(running.state, order.path, order.attempt, answer.output, where)
@@ -105,7 +106,8 @@ class Calls:
         else:
             assert answer.failure is not None
             now, draw = self._engine.clock(), self._engine.draw()
-            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw)
+            details = said.details if said is not None else None
+            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw, details)
         if fact is not None:
             self._engine.turn(running, (fact,))
 
@@ -132,11 +134,14 @@ class Calls:
         if running is not None and _is_open(running.state, order):
             self._engine.turn(running, (e.StepUnblocked(order.path, order.attempt),))
 
-    def progressed(self, order: Order, fraction: float, note: str) -> None:
+    def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """See order.Listener."""
         running = self._engine.running(order.namespace, order.execution_id)
         if running is not None:
-            running.said[order.path] = Said(fraction, note)
+            before = running.said.get(order.path)
+            if details is None and before is not None:
+                details = before.details
+            running.said[order.path] = Said(fraction, note, details)
 
 
 def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
@@ -159,6 +164,7 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         tried=_NONE if step.dispatch is None else frozenset((step.dispatch.instance_id,)),
         priority=started.priority + step.step.priority,
         affinity=fact.affinity,
+        details=step.details,
     )
 
 

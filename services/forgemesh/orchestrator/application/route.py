@@ -18,7 +18,7 @@ from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, any_version
 
 Found: TypeAlias = tuple[Pool, Picked]
 
-_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED)
+_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED, Lack.CRASH_LOOP)
 """The nearest to a call first."""
 
 
@@ -131,6 +131,7 @@ def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
         min(waits, default=None),
         tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
         tuple(sorted({version for lack in nearest for version in lack.unwanted})),
+        next((lack.crashed for lack in nearest if lack.crashed is not None), None),
     )
 
 

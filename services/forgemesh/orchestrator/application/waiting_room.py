@@ -40,10 +40,12 @@ class WaitingRoom:
     instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
     either, the same rules decide between the instances.
 
-    `depart` sends an order or says why it cannot go; `crowded` says why nobody can. `clock` gives Unix nanoseconds.
+    `depart` sends an order or says why it cannot go; `refuse` ends one that would wait for what does not come by
+    itself; `crowded` says why nobody can go. `clock` gives Unix nanoseconds.
     """
 
     depart: Callable[[Errand], Lacking | None]
+    refuse: Callable[[Errand, Lacking], None]
     crowded: Callable[[], Crowded | None]
     listener: Listener
     deadlines: Deadlines
@@ -66,6 +68,8 @@ class WaitingRoom:
                 self._stirred[lane] = None
             lane.noticed = False
             self._lacking(lane, lack)
+            if not lack.passes:
+                self._stir([lane])
         elif lane.noticed and lane.lack is not None:
             self._put_on_record(errand, lane.lack)
 
@@ -118,13 +122,16 @@ class WaitingRoom:
         crowded = self.crowded()
         while moving and crowded is None:
             lane = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
-            lack = self.depart(lane.queue.first())
+            errand = lane.queue.first()
+            lack = self.depart(errand)
             if lack is None:
                 lane.queue.pop(self.clock() / 1e9)
                 self._moved(lane)
-            else:
+            elif lack.passes:
                 self._lacking(lane, lack)
-            if lack is not None or not lane.queue:
+            else:
+                self.refuse(errand, lack)
+            if (lack is not None and lack.passes) or not lane.queue:
                 del moving[lane]
             crowded = self.crowded()
         for lane in moving:

@@ -77,8 +77,13 @@ def failed(
     dispatch: e.Dispatch | None,
     now: int,
     draw: float,
+    details: Payload | None = None,
 ) -> e.Fact | None:
-    """What a failed attempt means; `draw` in [0, 1) spreads the next one. None if that attempt is not open any more."""
+    """
+    What a failed attempt means; None if that attempt is not open any more.
+
+    `draw` in [0, 1) spreads the next one, `details` are what this one last said of itself.
+    """
     if not _is_open(state, path, attempt):
         return None
     step = state.steps[path]
@@ -86,9 +91,10 @@ def failed(
         return _stopped(path, attempt, failure.at(path), dispatch)
     if state.pause is not None and failure.reason == workflow.Cancelled.reason:
         failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
-        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1))
+        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1), details=details)
     else:
-        fact = _followed(state, step, e.AttemptFailed(path, attempt, failure.at(path), dispatch), now, draw)
+        fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details)
+        fact = _followed(state, step, fact, now, draw)
     return _doubted(state, step, fact)
 
 
