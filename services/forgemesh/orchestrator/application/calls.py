@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting
+from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting, Wanted
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
@@ -23,6 +23,7 @@ from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import traceparent
 from forgemesh.orchestrator.ports import Answer, Hosts
+from forgemesh.routing.pick import Lack
 
 if TYPE_CHECKING:
     from forgemesh.orchestrator.application.engine import Engine
@@ -37,6 +38,11 @@ class Calls:
         self._engine = engine
         self._results = results
         self._dispatcher = Dispatcher(hosts, providers, engine.clock, self, max_in_flight=max_in_flight)
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What calls wait for that nobody serves."""
+        return self._dispatcher.wanted
 
     async def stop(self, grace: float) -> None:
         """Begin nothing more; return once calls under way have ended, or after `grace` seconds."""
@@ -127,6 +133,8 @@ class Calls:
             until = self._engine.clock() + int(wait * SECOND) if wait else 0
             fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until)
             self._engine.turn(running, (fact,))
+        if lack.reason is Lack.NOT_REGISTERED:
+            self._engine.on_wanted()
 
     def unblocked(self, order: Order) -> None:
         """See order.Listener."""

@@ -20,7 +20,16 @@ from forgemesh.faults.workflow import (
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.lanes import Lanes
-from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, Order, OrderKey, Running, Waiting
+from forgemesh.orchestrator.application.order import (
+    Crowded,
+    Lacking,
+    Listener,
+    Order,
+    OrderKey,
+    Running,
+    Waiting,
+    Wanted,
+)
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.route import InterfaceRoute, Route
 from forgemesh.orchestrator.application.waiting_room import WaitingRoom
@@ -71,6 +80,11 @@ class Dispatcher:
     def in_flight(self) -> int:
         """How many orders are with instances."""
         return self._in_flight
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What orders wait for that nobody serves."""
+        return self._room.wanted
 
     async def stop(self, grace: float) -> None:
         """Send nothing any more; return once every call that is under way has ended, or after `grace` seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -48,6 +48,13 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
 
     def __post_init__(self) -> None:
         self.key = (self.namespace, self.execution_id, self.path)
+
+
+class Wanted(NamedTuple):
+    """What calls wait for: a plugin or, if that is empty, an interface."""
+
+    plugin_id: str
+    interface: str
 
 
 class Crowding(Enum):

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import semantic_version
 
-from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.application.order import Order, Wanted
 from forgemesh.orchestrator.application.pool import Pool
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target
@@ -30,6 +30,10 @@ class Route(Protocol):
 
     def leads_to(self, plugin_id: str) -> bool:
         """Whether a change of the plugin's instances may let an order go."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """Where it leads."""
 
     @property
     def settled(self) -> bool:
@@ -54,6 +58,10 @@ class PluginRoute:
 
     def leads_to(self, plugin_id: str) -> bool:
         return plugin_id == self.plugin_id
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.plugin_id, "")
 
 
 class InterfaceRoute:
@@ -84,6 +92,10 @@ class InterfaceRoute:
 
     def leads_to(self, plugin_id: str) -> bool:
         return plugin_id in self._plugins
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted("", self.interface)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
         if self._seen != self._providers.version:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
-from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting
+from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting, Wanted
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack
@@ -89,6 +89,11 @@ class WaitingRoom:
         """This process has room for one more call."""
         if self._stirred:
             self._call()
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What orders wait for that nobody serves."""
+        return {lane.route.wanted for lane in self._lanes if lane.lack and lane.lack.reason is Lack.NOT_REGISTERED}
 
     def waiting(self, errand: Errand) -> Waiting:
         """How it stands with a waiting order."""
