@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 
 import grpc
 
@@ -14,7 +13,7 @@ from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault, reason_of
-from forgemesh.faults.registry import LeaseNotFound, StaleIncarnation
+from forgemesh.faults.registry import LeaseNotFound, ManifestConflict, StaleIncarnation
 from forgemesh.plugin_host.identity import Identity
 
 _log = logging.getLogger(__name__)
@@ -29,8 +28,9 @@ class Registration:
     """
     Registers, renews every third of the lease and registers anew when the lease is lost.
 
-    A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `renewals`
-    counts how often a lease was extended.
+    A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `first` is
+    set by the first registration, `hopeless` if the registry has another manifest of this plugin version; `refusal` is
+    what it last said. `renewals` counts how often a lease was extended.
     """
 
     def __init__(
@@ -52,15 +52,13 @@ class Registration:
         self._registered = False
         self._leaving = False
         self.renewals = 0
+        self.first = asyncio.Event()
+        self.hopeless = asyncio.Event()
+        self.refusal = ""
 
-    async def run(self, on_first: Callable[[], None]) -> None:
-        """
-        Until cancelled, or until the lease is lost while the instance drains.
-
-        `on_first` is told once, after the first registration.
-        """
+    async def run(self) -> None:
+        """Until cancelled, or until the lease is lost while the instance drains."""
         failures = 0
-        told = False
         while self._registered or not self._leaving:
             try:
                 if self._registered:
@@ -71,9 +69,6 @@ class Registration:
             except Fault as fault:
                 failures += 1
                 self._note(fault, failures)
-            if self._registered and not told:
-                told = True
-                on_first()
             await asyncio.sleep(self._pause(failures))
 
     async def announce_drain(self) -> None:
@@ -97,6 +92,7 @@ class Registration:
             raise from_rpc_error(error) from error
         self._identity.registered(response.instance.incarnation)
         self._registered = True
+        self.first.set()
         _log.info("registered as incarnation %d", response.instance.incarnation)
 
     async def _renew(self) -> None:
@@ -126,8 +122,11 @@ class Registration:
             _log.warning("the registry did not hear the farewell: %s", from_rpc_error(error).message)
 
     def _note(self, fault: Fault, failures: int) -> None:
-        if isinstance(fault, (LeaseNotFound, StaleIncarnation)):
+        if isinstance(fault, (LeaseNotFound, ManifestConflict, StaleIncarnation)):
             self._registered = False
+        self.refusal = fault.message
+        if isinstance(fault, ManifestConflict):
+            self.hopeless.set()
         doing = "renew the lease" if self._registered else "register"
         level = logging.WARNING if failures == 1 else logging.DEBUG
         _log.log(level, "cannot %s (%s), trying again: %s", doing, reason_of(fault), fault.message)

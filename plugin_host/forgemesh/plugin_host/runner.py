@@ -55,6 +55,21 @@ class Runner:
         """How many calls this host takes at a time, its queue included."""
         return self._admission.concurrency + self._admission.queue
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls run at a time."""
+        return self._admission.concurrency
+
+    @property
+    def running(self) -> int:
+        """How many calls run now."""
+        return self._admission.running
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait behind them."""
+        return self._admission.waiting
+
     def take(
         self,
         invocation: invocation_pb2.Invocation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forgemesh.chassis.service import ServiceSettings
 
@@ -17,6 +17,11 @@ class HostSettings(ServiceSettings):
     one is made up from the plugin's id. `advertise` is the host name that others reach this one by; empty means the
     one it listens on. An empty `registry` means not to register, an empty `traces` not to send spans there. An
     `owner_token` lets a restarted process take over the registration of its predecessor.
+
+    A `supervisor` (host:port) is called back with the `token` that it gave this process, and says when the plugin is
+    made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
+    `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
+    `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
     """
 
     load: str
@@ -30,7 +35,14 @@ class HostSettings(ServiceSettings):
     traces: str = ""
     queue_limit: int = 64
     lease_ttl: float = 15.0
-    owner_token: str = ""
+    owner_token: str = field(default="", repr=False)
+    supervisor: str = ""
+    token: str = field(default="", repr=False)
+    reattach: bool = False
+    reattach_seconds: float = 30.0
+    supervisor_file: str = ""
+    config: str = ""
+    start_timeout: float = 0.0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -41,6 +53,14 @@ class HostSettings(ServiceSettings):
             raise ValueError(f"queue_limit = {self.queue_limit} is below 0")
         if not 1 <= self.lease_ttl <= 600:
             raise ValueError(f"lease_ttl = {self.lease_ttl:g} is not between 1 and 600 seconds")
+        if self.supervisor and not (self.token and self.instance_id):
+            raise ValueError(f"supervisor = {self.supervisor!r} needs a token and an instance_id beside it")
+        if self.supervisor and self.config:
+            raise ValueError(f"config = {self.config!r} beside a supervisor, which gives the configuration itself")
+        if not 0 <= self.reattach_seconds <= 86_400:
+            raise ValueError(f"reattach_seconds = {self.reattach_seconds:g} is not between 0 and 86400")
+        if not 0 <= self.start_timeout <= 86_400:
+            raise ValueError(f"start_timeout = {self.start_timeout:g} is not between 0 and 86400 seconds")
 
     @property
     def directories(self) -> list[str]:

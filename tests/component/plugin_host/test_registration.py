@@ -9,11 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
+from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.server import Serving
-from forgemesh.plugin_host.main import registered
+from forgemesh.plugin_host.hosting import registered
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.registry.main import running
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invoke, settings_of
@@ -116,7 +117,7 @@ async def test_a_host_whose_lease_has_run_out_registers_anew(
 async def test_a_host_that_drains_does_not_register_anew(served: Served, registry: Serving, clock: ManualClock) -> None:
     async with connect(registry.address) as channel:
         registration = registration_of(served, channel)
-        keeping = asyncio.create_task(registration.run(lambda: None))
+        keeping = asyncio.create_task(registration.run())
         await eventually(lambda: served.identity.incarnation > 0)
         await registration.announce_drain()
         clock.advance(LEASE * 2)
@@ -165,21 +166,37 @@ async def test_a_restarted_host_takes_over_its_registration_with_the_same_owner_
             assert instance.address == successor.host.server.address
 
 
-async def test_the_first_registration_is_told_once(
+async def test_a_lost_lease_is_logged_and_does_not_undo_the_first_registration(
     registry: Serving, served: Served, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[int] = []
     async with connect(registry.address) as channel, asyncio.TaskGroup() as tasks:
         registration = registration_of(served, channel)
-        keeping = tasks.create_task(registration.run(lambda: told.append(served.identity.incarnation)))
-        await eventually(lambda: bool(told))
+        keeping = tasks.create_task(registration.run())
+        await asyncio.wait_for(registration.first.wait(), DEADLINE)
+        first = served.identity.incarnation
         with caplog.at_level(logging.WARNING):
             clock.advance(LEASE * 2)
             await eventually(lambda: served.identity.incarnation > 1)
         keeping.cancel()
 
-    assert told == [1]
+    assert first == 1
+    assert registration.first.is_set()
     assert "LEASE_NOT_FOUND" in caplog.text
+
+
+async def test_another_manifest_of_the_same_version_is_hopeless(registry: Serving, served: Served) -> None:
+    async with connect(registry.address) as channel:
+        before = manifest_pb2.Manifest()
+        before.CopyFrom(served.plugin.manifest)
+        before.description = "as it was"
+        await RegistryServiceStub(channel).PublishManifest(pb.PublishManifestRequest(manifest=before), timeout=DEADLINE)
+        registration = registration_of(served, channel)
+        keeping = asyncio.create_task(registration.run())
+        await asyncio.wait_for(registration.hopeless.wait(), DEADLINE)
+        keeping.cancel()
+
+    assert not registration.first.is_set()
+    assert "1.0.0" in registration.refusal
 
 
 async def test_without_a_registry_a_host_stays_alone(served: Served) -> None:
