@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,15 +20,16 @@ from forgemesh.orchestrator.ports import StoredDefinition
 _COLUMNS = ("namespace", "name", "version", "content_hash", "source", "created_at", "idempotence")
 
 
-class DefinitionRows:
+class DefinitionRows(ABC):
     """The part of the store that keeps definitions; each is compiled once."""
 
     _database: Database
     _parse: Callable[[str, str], Definition]
     _compiled: dict[tuple[str, str, str, str], Definition]
 
+    @abstractmethod
     def fence(self, connection: sqlite3.Connection) -> None:
-        raise NotImplementedError
+        """Refuse the write of an owner that was replaced."""
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         """See ports.Store."""
