@@ -164,7 +164,7 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         path=fact.path,
         attempt=fact.attempt,
         target=target_of(step),
-        timeouts=timeouts_of(step),
+        timeouts=timeouts_of(state, step),
         input=step.input,
         traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
         deadline=0 if compensating else state.deadline,
