@@ -11,6 +11,7 @@ from forgemesh.chassis.logs import adopt
 from forgemesh.faults.plugin import InputInvalid, OutputInvalid, PluginException
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.plugin import Context, OperationCancelled, OperationError
+from forgemesh.plugin.violation import Misfit
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
 
@@ -90,7 +91,8 @@ class Execution:
         try:
             payload = definition.write(value)
         except Exception as error:  # noqa: BLE001 - it reads attributes of the author's classes
-            fault = OutputInvalid(self._plugin_id, definition.name, cut(f"{type(error).__name__}: {error}"))
+            said = str(error) if isinstance(error, Misfit) else f"{type(error).__name__}: {error}"
+            fault = OutputInvalid(self._plugin_id, definition.name, cut(said))
             self._log.error("%s", fault.message, exc_info=error)
             return failure_of(fault, step_path, retryable=False)
         return fitting(payload, definition.name, step_path)
