@@ -1,0 +1,92 @@
+"""One plugin of a supervisor: its plan, its hosts, and what is known about it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin_host.supervisor.codec import needs_of, offer_of
+from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
+from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
+from forgemesh.plugin_host.supervisor.domain.scale import Scale
+from forgemesh.plugin_host.supervisor.keeper import Keeper
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
+
+_STANDINGS = {
+    State.STARTING: Standing.UNKNOWN,
+    State.HANDSHAKING: Standing.WAITING,
+    State.INITIALIZING: Standing.COMING,
+    State.READY: Standing.SERVING,
+    State.DEGRADED: Standing.SERVING,
+}
+
+
+class Group:
+    """
+    The hosts of one plugin.
+
+    `on` says whether it is to run, `count` how many hosts it has then; `manifest` is what it last said that it is.
+    `changing` is held by whoever replaces hosts or their configuration.
+    """
+
+    def __init__(self, plan: PluginPlan) -> None:
+        self.plan = plan
+        self.keepers: list[Keeper] = []
+        self.on = False
+        self.count = plan.instances
+        self.manifest: manifest_pb2.Manifest | None = None
+        self.offer: Offer | None = None
+        self.needs: tuple[Need, ...] = ()
+        self.config = plan.config
+        self.revision = 1 if plan.config else 0
+        self.scale = Scale()
+        self.busy_at = 0.0
+        self.changing = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """Its section in forgemesh.toml."""
+        return self.plan.name
+
+    @property
+    def staying(self) -> list[Keeper]:
+        """Its hosts that are not on their way out for good."""
+        return [keeper for keeper in self.keepers if not keeper.retired]
+
+    @property
+    def serving(self) -> list[Keeper]:
+        """Its hosts that take calls."""
+        return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
+
+    def learn(self, manifest: manifest_pb2.Manifest) -> None:
+        """It has said what it is."""
+        if manifest != self.manifest:
+            self.manifest = manifest
+            self.offer, self.needs = offer_of(manifest), needs_of(manifest)
+
+    def free_id(self) -> str:
+        """The lowest number that no host has; one that ends may still be registered."""
+        taken = {keeper.instance_id for keeper in self.keepers}
+        return next(name for number in itertools.count(1) if (name := f"{self.name}-{number}") not in taken)
+
+    def member(self, keeper: Keeper) -> Member:
+        """One of its hosts, as others depend on it."""
+        life = keeper.life
+        manifest = life.manifest if life is not None else None
+        return Member(
+            instance_id=keeper.instance_id,
+            standing=self._standing(keeper),
+            offer=self.offer if manifest is self.manifest or manifest is None else offer_of(manifest),
+            needs=self.needs if manifest is self.manifest or manifest is None else needs_of(manifest),
+        )
+
+    def _standing(self, keeper: Keeper) -> Standing:
+        state = keeper.host.state
+        if keeper.held or not self.on:
+            return Standing.SERVING if state in SERVING else Standing.OUT
+        if keeper.lost and not keeper.wanted:
+            return Standing.PAUSED
+        if state is State.STOPPED and keeper.wanted:
+            return Standing.UNKNOWN
+        return _STANDINGS.get(state, Standing.OUT)
