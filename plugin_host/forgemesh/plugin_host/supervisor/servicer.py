@@ -22,7 +22,6 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.codec import host_message, timestamp
 from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.foreign_manifest import ManifestUnreadable, read_manifest
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.loader import Loaded, Loader
 from forgemesh.plugin_host.supervisor.output import Follower, Line
@@ -141,10 +140,7 @@ async def _manifest(keeper: Keeper, request: pb.AnnounceRequest) -> manifest_pb2
     if request.HasField("manifest"):
         return request.manifest
     if keeper.plan.manifest is not None:
-        try:
-            return read_manifest(keeper.plan.manifest)
-        except ManifestUnreadable as error:
-            raise HandshakeRefused(keeper.instance_id, str(error)) from error
+        return keeper.plan.manifest
     async with connect(request.address, keepalive=False) as channel:
         try:
             described = await PluginServiceStub(channel).Describe(
