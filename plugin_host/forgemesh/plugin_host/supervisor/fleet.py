@@ -243,8 +243,8 @@ class Fleet:
 
     def _changed(self, keeper: Keeper, before: Host) -> None:
         group = self._by_id[keeper.instance_id][0]
-        if keeper.life is not None and keeper.life.manifest is not None:
-            group.learn(keeper.life.manifest)
+        if keeper.host.state is State.HANDSHAKING and before.state is State.STARTING and keeper.life is not None:
+            group.learn(keeper.life)
         if State.CRASH_LOOP in (before.state, keeper.host.state) and before.state is not keeper.host.state:
             self.mesh.stand_in(keeper, group.manifest)
         happening = happening_of(before, keeper.host)

@@ -211,7 +211,7 @@ class Keeper:
                 await first_of(
                     life.called_back, life.broken, life.ending, process.exited, timeout=self.plan.start_timeout
                 )
-            if not (life.called_back.is_set() or life.broken.is_set() or life.ending.is_set()):
+            if not any(one.is_set() for one in (life.called_back, life.broken, life.ending, process.exited)):
                 life.fail(Phase.HANDSHAKE, f"it did not call back within {self.plan.start_timeout:g} s")
             await self._lead(life, process)
             await self._conclude(life, process, log)

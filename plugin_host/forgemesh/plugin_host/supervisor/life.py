@@ -11,8 +11,9 @@ from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupported
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.codec import manifest_mistake, phase_of
+from forgemesh.plugin_host.supervisor.codec import manifest_mistake, needs_of, offer_of, phase_of
 from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
 
 PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
 ANSWER_DEADLINE = 10.0
@@ -51,6 +52,8 @@ class Life:
         self.broken = asyncio.Event()
         self.ending = asyncio.Event()
         self.manifest: manifest_pb2.Manifest | None = None
+        self.offer: Offer | None = None
+        self.needs: tuple[Need, ...] = ()
         self.announced = ""
         self.ready = pb.HostReady()
         self.trouble: Trouble | None = None
@@ -106,7 +109,7 @@ class Life:
         if mistake:
             self.fail(Phase.HANDSHAKE, mistake)
             return
-        self.manifest = manifest
+        self.manifest, self.offer, self.needs = manifest, offer_of(manifest), needs_of(manifest)
         self.called_back.set()
 
     def initialize(self, beginning: Beginning) -> None:

@@ -66,7 +66,7 @@ class Reloader:
         predecessors = [keeper for keeper in old if keeper.host.state in SERVING]
         group.on = True
         new: list[Keeper] = []
-        manifest = group.manifest
+        known = group.manifest, group.offer, group.needs
         try:
             for number in range(group.count):
                 keeper = self._fleet.add(group, held=True)
@@ -81,8 +81,7 @@ class Reloader:
             for keeper in new:
                 keeper.retire(_FAILED)
             await self._fleet.gone(new)
-            if manifest is not None:
-                group.learn(manifest)
+            group.manifest, group.offer, group.needs = known
             raise
         if predecessors:
             await asyncio.sleep(OVERLAP)
