@@ -154,6 +154,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, keys: str, mistake: str) -> N
         ("command = []", "command is empty"),
         ('command = ["x"]\npython = "env"', "python has no meaning beside command"),
         ('command = ["x"]\nlazy = true', "lazy needs load"),
+        ('command = ["x"]\nreattach = true', "reattach needs load"),
     ],
 )
 def test_what_a_program_cannot_have_is_refused(tmp_path: Path, keys: str, mistake: str) -> None:

@@ -17,6 +17,7 @@ from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Ne
 from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 
 _log = logging.getLogger(__name__)
 
@@ -73,13 +74,26 @@ class Fleet:
         return instance_id in self._by_id
 
     def begin(self) -> None:
-        """Start every plugin; of one that starts when it is called, only to see what it is."""
+        """
+        Start every plugin; of one that starts when it is called, only to see what it is.
+
+        Processes that an earlier supervisor has left take their places again, or are ended.
+        """
+        homeless = []
+        for survivor in self._around.survivors.left():
+            group = self.groups.get(survivor.name)
+            if group is not None and group.plan.reattach and len(group.keepers) < group.count:
+                self.add(group, survivor=survivor).start()
+                group.on = True
+            else:
+                homeless.append(survivor)
+        end(homeless)
         for group in self.groups.values():
-            for number in range(group.count):
+            while len(group.keepers) < group.count:
                 keeper = self.add(group)
-                if not group.plan.lazy or not number:
+                if not group.plan.lazy or len(group.keepers) == 1:
                     keeper.start()
-            group.on = not group.plan.lazy
+            group.on = group.on or not group.plan.lazy
         self.nudge()
 
     def close(self, *, orphaned: bool) -> None:
@@ -112,9 +126,10 @@ class Fleet:
             raise HandshakeRefused(hello.instance_id, "this supervisor has no such host")
         return self.keeper(hello.instance_id).attach(hello)
 
-    def add(self, group: Group, *, held: bool = False) -> Keeper:
-        """Another host; `held` until somebody lets it go on."""
-        keeper = Keeper(group.plan, group.free_id(), self._around, self._changed)
+    def add(self, group: Group, *, held: bool = False, survivor: Survivor | None = None) -> Keeper:
+        """Another host; `held` until somebody lets it go on. A `survivor` keeps its instance id."""
+        instance_id = survivor.instance_id if survivor else group.free_id()
+        keeper = Keeper(group.plan, instance_id, self._around, self._changed, survivor)
         keeper.held = held
         group.keepers.append(keeper)
         self._by_id[keeper.instance_id] = (group, keeper)

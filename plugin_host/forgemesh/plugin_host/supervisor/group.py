@@ -87,4 +87,6 @@ class Group:
             return Standing.PAUSED
         if state is State.STOPPED and keeper.wanted:
             return Standing.UNKNOWN
+        if state is State.HANDSHAKING and keeper.life is not None and keeper.life.serving.is_set():
+            return Standing.COMING
         return _STANDINGS.get(state, Standing.OUT)

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from forgemesh.api.plugin.v1 import manifest_pb2
@@ -24,8 +25,9 @@ from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.process import HostProcess, command_of, spawned
+from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Surroundings:
     pipe: int
     slots: asyncio.Semaphore
     upkeep: Upkeep
+    survivors: Survivors
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
@@ -63,12 +66,18 @@ class Keeper:
     Starts a process when it is wanted, leads it through its start, and starts it again by its rule when it ends.
 
     `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
-    `initialize` is called; while it is `held`, nobody is to do that. `state` is what a predecessor left for it. `lost`
-    names what it was stopped for, if it is to come back with that.
+    `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
+    earlier supervisor has left, if there is one. `state` is what a predecessor left for it. `lost` names what it was
+    stopped for, if it is to come back with that.
     """
 
     def __init__(
-        self, plan: PluginPlan, instance_id: str, around: Surroundings, on_change: Callable[[Keeper, Host], None]
+        self,
+        plan: PluginPlan,
+        instance_id: str,
+        around: Surroundings,
+        on_change: Callable[[Keeper, Host], None],
+        survivor: Survivor | None = None,
     ) -> None:
         self.plan = plan
         self.host = Host(instance_id=instance_id, name=plan.name, load=plan.runs, rule=plan.restart)
@@ -78,6 +87,7 @@ class Keeper:
         self.wanted = False
         self.held = False
         self.state: pb.SavedState | None = None
+        self._survivor = survivor
         self._around = around
         self._on_change = on_change
         self._woken = asyncio.Event()
@@ -131,7 +141,7 @@ class Keeper:
 
     def initialize(self, config: str, revision: int) -> None:
         """Everything that it needs serves."""
-        if self.life is not None and self.host.state is State.HANDSHAKING:
+        if self.life is not None and self.host.state is State.HANDSHAKING and not self.life.serving.is_set():
             self._become(self.host.initializing(revision, time.time()))
             self.life.initialize(Beginning(config, revision, self.state))
             self.state = None
@@ -201,12 +211,15 @@ class Keeper:
             async with self._around.slots:
                 if not self.wanted:
                     return
-                life = Life(self.instance_id, secrets.token_hex(16), self._keeps_up)
-                process = await stack.enter_async_context(self._spawned(life, log))
+                survivor, self._survivor = self._survivor, None
+                token = survivor.token if survivor else secrets.token_hex(16)
+                life = Life(self.instance_id, token, self._keeps_up)
+                process = await stack.enter_async_context(self._process(life, log, survivor))
                 self.life = life
                 stack.callback(self._bury)
                 log.forget()
-                log.note(f"process {process.pid} started")
+                log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
+                self._remember(process, life)
                 self._become(self.host.started(process.pid, time.time()))
                 await first_of(
                     life.called_back, life.broken, life.ending, process.exited, timeout=self.plan.start_timeout
@@ -216,8 +229,12 @@ class Keeper:
             await self._lead(life, process)
             await self._conclude(life, process, log)
 
-    def _spawned(self, life: Life, log: OutputLog) -> contextlib.AbstractAsyncContextManager[HostProcess]:
+    def _process(
+        self, life: Life, log: OutputLog, survivor: Survivor | None
+    ) -> contextlib.AbstractAsyncContextManager[HostProcess]:
         plan, around = self.plan, self._around
+        if survivor is not None:
+            return adopted(survivor.pid, survivor.started, log, fifo=self._fifo, memory_limit=plan.limits.memory)
         credentials = Credentials(
             instance_id=self.instance_id,
             token=life.token,
@@ -227,8 +244,9 @@ class Keeper:
         return spawned(
             command_of(plan.load, plan.command, plan.python),
             host_environment(plan, around.settings, os.environ, credentials),
-            None if plan.reattach else around.pipe,
             log,
+            parent_pipe=None if plan.reattach else around.pipe,
+            fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
         )
 
@@ -290,8 +308,27 @@ class Keeper:
         self._become(self.host.stopped(why, time.time(), ending))
         self._disable()
 
+    @property
+    def _fifo(self) -> Path:
+        return self._around.settings.log_directory / f"{self.instance_id}.pipe"
+
+    def _remember(self, process: HostProcess, life: Life) -> None:
+        if self.plan.reattach:
+            self._around.survivors.note(
+                Survivor(
+                    instance_id=self.instance_id,
+                    name=self.plan.name,
+                    pid=process.pid,
+                    started=process.started,
+                    token=life.token,
+                )
+            )
+
     def _bury(self) -> None:
         self.life = None
+        self._around.survivors.forget(self.instance_id)
+        if self.plan.reattach:
+            self._fifo.unlink(missing_ok=True)
 
     def _disable(self) -> None:
         if self._disabling and self.host.state is State.STOPPED:

@@ -30,6 +30,7 @@ from forgemesh.plugin_host.supervisor.reloader import Reloader
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivors, write_atomically
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 
 SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
@@ -47,6 +48,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             pipe=pipe,
             slots=asyncio.Semaphore(settings.parallel_starts),
             upkeep=ForeignUpkeep(settings.registry),
+            survivors=Survivors(settings.state if any(plan.reattach for plan in plans) else None),
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, around, mesh, hosts)
@@ -56,6 +58,8 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
             async with serving(settings.listening(receive_limit=SESSION_LIMIT), SERVICES, add) as server:
                 around.address = mesh.address = server.address
+                if any(plan.reattach for plan in plans):
+                    write_atomically(settings.address_file, server.address.encode())
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
                 async with beside(mesh.run(), office.scaler.run()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +22,8 @@ from forgemesh.plugin_host.supervisor.waiting import first_of
 MODULE = ("-P", "-m", "forgemesh.plugin_host.main")
 """With -P nothing in the directory that it is started in takes the place of a library."""
 _CHUNK = 64 * 1024
+_FIFO_SIZE = 1024 * 1024
+"""What a process may write while no supervisor reads."""
 _LAST_OUTPUT = 0.25
 """Seconds that the output may stay open after the process has ended: something it started may hold it."""
 
@@ -49,7 +53,7 @@ class HostProcess:
         self._descriptor = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
 
-    async def collect(self, output: asyncio.StreamReader | None, log: OutputLog) -> None:
+    async def collect(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         """Read all output into the log and set `exited` at the end, whatever still holds the pipe then."""
         draining = asyncio.ensure_future(self._drain(output, log))
         try:
@@ -80,6 +84,11 @@ class HostProcess:
             await self._ended.wait()
         os.close(self._descriptor)
 
+    def abandon(self) -> None:
+        """Watch it no more, and leave it alone."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+
     def _see_end(self) -> None:
         """The process has ended; until it is waited for, nobody else can get its id or that of its group."""
         asyncio.get_running_loop().remove_reader(self._descriptor)
@@ -93,8 +102,8 @@ class HostProcess:
             self.ending = Ending(memory_limit=self._memory_limit)
         self._ended.set()
 
-    async def _drain(self, output: asyncio.StreamReader | None, log: OutputLog) -> None:
-        while output is not None and (chunk := await output.read(_CHUNK)):
+    async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:
+        while chunk := await output.read(_CHUNK):
             log.add(chunk)
         self._drained.set()
 
@@ -103,31 +112,71 @@ class HostProcess:
 async def spawned(
     command: Sequence[str],
     environment: Mapping[str, str],
-    parent_pipe: int | None,
     log: OutputLog,
     *,
+    parent_pipe: int | None,
+    fifo: Path | None,
     memory_limit: int,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with its process group, when the block has ended.
 
-    `parent_pipe` is the end that breaks when this process dies, None for one that may live on then. Raises OSError if
-    nothing can be started.
+    `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
+    a named pipe at `fifo`, which another supervisor can open. Raises OSError if nothing can be started.
     """
-    reading, writing = os.pipe()
+    reading, writing = os.pipe() if fifo is None else _made(fifo)
     async with _reader(reading) as output:
         try:
             pid = _exec(command, environment, parent_pipe, writing)
         finally:
             os.close(writing)
         process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit)
-        collecting = asyncio.ensure_future(process.collect(output, log))
-        try:
+        async with _collected(process, output, log):
             yield process
-        finally:
-            await process.close()
-            await process.exited.wait()
-            collecting.cancel()
+
+
+@contextlib.asynccontextmanager
+async def adopted(
+    pid: int, started: str, log: OutputLog, *, fifo: Path, memory_limit: int
+) -> AsyncIterator[HostProcess]:
+    """
+    Watch over a process that another supervisor has started; it is gone when the block has ended.
+
+    Raises OSError if it is gone before. How it ends, nobody can tell.
+    """
+    process = HostProcess(pid, started, memory_limit=memory_limit, child=False)
+    if start_time_of(pid) != started:
+        process.abandon()
+        raise ProcessLookupError(errno.ESRCH, "the process is gone")
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    async with _reader(reading) as output, _collected(process, output, log):
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _collected(process: HostProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
+    collecting = asyncio.ensure_future(process.collect(output, log))
+    try:
+        yield
+    finally:
+        await process.close()
+        await process.exited.wait()
+        collecting.cancel()
+
+
+def _made(fifo: Path) -> tuple[int, int]:
+    """
+    A new named pipe, and both its ends.
+
+    The end for writing can read as well: who holds it never writes into a pipe that nobody could read from.
+    """
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo, 0o600)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    writing = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _FIFO_SIZE)
+    return reading, writing
 
 
 def _exec(command: Sequence[str], environment: Mapping[str, str], parent_pipe: int | None, output: int) -> int:

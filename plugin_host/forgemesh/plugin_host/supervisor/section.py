@@ -213,6 +213,8 @@ def _contradicting_lives(section: Section) -> Iterator[str]:
         yield "manifest has no meaning beside load: the manifest of a class is derived from it"
     if section.lazy and section.command is not None:
         yield "lazy needs load: what a program offers is known only when it serves"
+    if section.reattach and section.command is not None:
+        yield "reattach needs load: a program of its own does not look for another supervisor"
     if section.idle_stop is not None and not section.lazy:
         yield "idle_stop needs lazy = true, or nothing would start the plugin again"
 
