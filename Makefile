@@ -114,6 +114,10 @@ bench-latency: .venv/.runtime ## Measure how long one execution takes when nothi
 bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on after a crash
 	@$(BIN)/python -m bench.recovery $(ARGS)
 
+.PHONY: bench-hosts
+bench-hosts: .venv/.runtime ## Measure how soon plugins that need one another serve, and how soon a kill is seen
+	@$(BIN)/python -m bench.hosts $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data
 	rm -rf .venv .venv-protos .forgemesh .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
 from forgemesh.plugin_host.supervisor.attachment import Attachment
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, happening_of
@@ -16,6 +18,7 @@ from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
 from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
+from forgemesh.plugin_host.supervisor.output import Follower
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 
@@ -23,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_STOPPING = "the supervisor stops"
 LAZY = "it starts when it is called"
 
 
@@ -56,6 +60,7 @@ class Fleet:
         self._by_id: dict[str, tuple[Group, Keeper]] = {}
         self._decided = asyncio.Event()
         self._left = asyncio.Event()
+        self._followers: list[tuple[Callable[[Keeper], bool], Follower]] = []
         self._due = False
         self._closing = False
 
@@ -101,7 +106,10 @@ class Fleet:
         self._closing = True
         self._around.orphaned = orphaned
         for _, keeper in list(self._by_id.values()):
-            keeper.retire("the supervisor stops")
+            keeper.retire(_STOPPING)
+        for _, follower in self._followers:
+            follower.end()
+        self._decided.set()
 
     def group(self, name: str) -> Group:
         """Raises PluginNotConfigured."""
@@ -131,8 +139,13 @@ class Fleet:
         instance_id = survivor.instance_id if survivor else group.free_id()
         keeper = Keeper(group.plan, instance_id, self._around, self._changed, survivor)
         keeper.held = held
+        if self._closing:
+            keeper.retire(_STOPPING)
         group.keepers.append(keeper)
         self._by_id[keeper.instance_id] = (group, keeper)
+        for choose, follower in self._followers:
+            if choose(keeper):
+                keeper.log.follow(follower)
         self._tasks.create_task(self._keep(group, keeper))
         return keeper
 
@@ -179,10 +192,30 @@ class Fleet:
             self._left.clear()
 
     async def until(self, condition: Callable[[], T | None]) -> T:
-        """What `condition` returns, as soon as that is true; it is looked at after each decision."""
+        """
+        What `condition` returns, as soon as that is true; it is looked at after each decision.
+
+        Raises ShuttingDown if the supervisor stops.
+        """
         while not (found := condition()):
+            if self._closing:
+                raise ShuttingDown("the supervisor")
             await self._decided.wait()
         return found
+
+    @contextlib.contextmanager
+    def followed_by(self, follower: Follower, choose: Callable[[Keeper], bool]) -> Iterator[None]:
+        """It gets every line that the chosen hosts write, also those that come later, until the supervisor stops."""
+        entry = (choose, follower)
+        self._followers.append(entry)
+        for keeper in filter(choose, self.keepers):
+            keeper.log.follow(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(entry)
+            for keeper in self.keepers:
+                keeper.log.unfollow(follower)
 
     def members(self) -> list[Member]:
         """All hosts as others depend on them."""
@@ -250,7 +283,10 @@ class Fleet:
                     self.mesh.publish(group.manifest)
 
     async def _keep(self, group: Group, keeper: Keeper) -> None:
-        await keeper.run()
+        try:
+            await keeper.run()
+        except Exception:  # noqa: BLE001 - one host is no reason to end the others
+            _log.exception("%s is no longer looked after", keeper.instance_id)
         group.keepers.remove(keeper)
         del self._by_id[keeper.instance_id]
         self._left.set()

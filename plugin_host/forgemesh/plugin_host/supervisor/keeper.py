@@ -82,7 +82,7 @@ class Keeper:
         self.plan = plan
         self.host = Host(instance_id=instance_id, name=plan.name, load=plan.runs, rule=plan.restart)
         self.life: Life | None = None
-        self.log: OutputLog | None = None
+        self.log = OutputLog(around.settings.log_directory / f"{instance_id}.log", source=instance_id)
         self.lost: tuple[str, ...] = ()
         self.wanted = False
         self.held = False
@@ -130,7 +130,9 @@ class Keeper:
         self.stop(why)
 
     def reset(self) -> None:
-        """Forget its crashes, and start it again if it stands still for them."""
+        """Forget its crashes, and start it again if it stands still for them; not if it is taken out of use."""
+        if self.host.state is State.DISABLED:
+            return
         if self.host.state is State.CRASH_LOOP:
             self._become(self.host.reset("it was reset", time.time()))
         else:
@@ -186,8 +188,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Until it is retired."""
-        path = self._around.settings.log_directory / f"{self.instance_id}.log"
-        with contextlib.closing(OutputLog(path, source=self.instance_id)) as self.log:
+        with contextlib.closing(self.log):
             while not self.retired:
                 pause = self._pause()
                 if pause is None or pause > 0:
@@ -274,7 +275,7 @@ class Keeper:
         if life.ending.is_set() and not process.exited.is_set():
             await self._end(process, log)
             return
-        if not process.exited.is_set() and life.attached:
+        if not process.exited.is_set() and life.leaving:
             await first_of(process.exited, timeout=LAST_WORDS)
         if not process.exited.is_set():
             process.kill_group()

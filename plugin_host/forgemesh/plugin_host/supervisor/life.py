@@ -39,7 +39,8 @@ class Beginning:
 
 class Life:
     """
-    `called_back`, `go`, `serving`, `broken` and `ending` are set in the order in which these things happen, if they do.
+    `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
+    that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.
 
     `on_condition` is told that the host does not keep up, or does again (with an empty text).
     """
@@ -58,6 +59,7 @@ class Life:
         self.ready = pb.HostReady()
         self.trouble: Trouble | None = None
         self.load: load_pb2.LoadReport | None = None
+        self.leaving = False
         self.silence = 0
         self.beginning: Beginning | None = None
         self._instance_id = instance_id
@@ -158,6 +160,7 @@ class Life:
             case "ready":
                 self._serve(request.ready)
             case "failed":
+                self.leaving = True
                 self.fail(phase_of(request.failed.phase), request.failed.reason)
             case "load":
                 self.load = request.load

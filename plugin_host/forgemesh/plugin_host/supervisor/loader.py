@@ -79,8 +79,9 @@ class Loader:
         order = sorted(leaving, key=lambda one: -rank.get(one.name, 0))
         order.remove(group)
         for one in (*order, group):
-            self._fleet.switch_off(one, UNLOADED, disable=True)
-            await self._fleet.off(one)
+            async with one.changing:
+                self._fleet.switch_off(one, UNLOADED, disable=True)
+                await self._fleet.off(one)
         return [one.name for one in (*order, group)]
 
     def levels(self) -> dict[str, int]:

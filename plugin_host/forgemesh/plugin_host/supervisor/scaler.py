@@ -25,14 +25,15 @@ class Scaler:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def scale(self, name: str, count: int) -> int:
+    async def scale(self, name: str, count: int) -> int:
         """How many there were before; raises PluginNotConfigured and ScaleOutOfBounds."""
         group = self._fleet.group(name)
         plan = group.plan
         most = 1 if plan.exclusive else plan.most
         if not plan.least <= count <= most:
             raise ScaleOutOfBounds(name, count, plan.least, most)
-        return self._resize(group, count, "it was scaled down")
+        async with group.changing:
+            return self._resize(group, count, "somebody said so")
 
     async def run(self) -> None:
         """Until cancelled."""
