@@ -18,6 +18,7 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
@@ -56,6 +57,7 @@ class Surroundings:
     slots: asyncio.Semaphore
     upkeep: Upkeep
     survivors: Survivors
+    cgroups: Cgroups
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
@@ -249,6 +251,7 @@ class Keeper:
             parent_pipe=None if plan.reattach else around.pipe,
             fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
+            cgroup=around.cgroups.made(self.instance_id, plan.limits),
         )
 
     async def _lead(self, life: Life, process: HostProcess) -> None:

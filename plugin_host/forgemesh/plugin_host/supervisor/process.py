@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from forgemesh.chassis.process import PARENT_FD
+from forgemesh.plugin_host.supervisor.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.waiting import first_of
@@ -40,7 +42,9 @@ class HostProcess:
     It is watched by a descriptor of the process itself: a process id that another process gets later is never touched.
     """
 
-    def __init__(self, pid: int, started: str, *, memory_limit: int = 0, child: bool = True) -> None:
+    def __init__(
+        self, pid: int, started: str, *, memory_limit: int = 0, cgroup: Cgroup | None = None, child: bool = True
+    ) -> None:
         self.pid = pid
         self.started = started
         self.ending: Ending | None = None
@@ -49,6 +53,7 @@ class HostProcess:
         self._ended = asyncio.Event()
         self._drained = asyncio.Event()
         self._memory_limit = memory_limit
+        self._cgroup = cgroup
         self._child = child
         self._descriptor = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
@@ -97,7 +102,9 @@ class HostProcess:
             self.kill_group()
             _, status, usage = os.wait4(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            self.ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self._memory_limit)
+            ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self._memory_limit)
+            killed = self._cgroup is not None and self._cgroup.memory_kills > 0
+            self.ending = replace(ending, killed_for_memory=killed)
         else:
             self.ending = Ending(memory_limit=self._memory_limit)
         self._ended.set()
@@ -117,6 +124,7 @@ async def spawned(
     parent_pipe: int | None,
     fifo: Path | None,
     memory_limit: int,
+    cgroup: Cgroup | None,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with its process group, when the block has ended.
@@ -130,9 +138,13 @@ async def spawned(
             pid = _exec(command, environment, parent_pipe, writing)
         finally:
             os.close(writing)
-        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit)
+        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
+            if cgroup is not None:
+                cgroup.take_in(pid)
             yield process
+    if cgroup is not None:
+        cgroup.remove()
 
 
 @contextlib.asynccontextmanager

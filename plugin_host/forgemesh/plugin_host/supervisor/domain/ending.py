@@ -16,18 +16,19 @@ class Ending:
     What is known about the end of a process.
 
     `exit_code` is None if a signal ended it, or if nobody could tell. `memory_peak` and `memory_limit` are bytes, zero
-    if not known or not limited.
+    if not known or not limited. `killed_for_memory` is what the kernel says about it, where it says something.
     """
 
     exit_code: int | None = None
     signal: int = 0
     memory_peak: int = 0
     memory_limit: int = 0
+    killed_for_memory: bool = False
 
     @property
     def out_of_memory(self) -> bool:
         """Whether it died for want of memory, as far as anybody can tell."""
-        if self.exit_code == OUT_OF_MEMORY:
+        if self.exit_code == OUT_OF_MEMORY or self.killed_for_memory:
             return True
         return bool(self.signal and self.memory_limit and self.memory_peak >= _NEAR * self.memory_limit)
 
