@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -177,3 +178,17 @@ async def test_a_megabyte_without_a_line_end_is_cut_and_holds_up_nothing(tmp_pat
     lines = (tmp_path / "logs" / "loud-1.log").read_bytes().split(b"\n")
     assert max(map(len, lines)) <= 16 * 1024 + 3
     assert sum(line.endswith("…".encode()) for line in lines) > 100
+
+
+async def test_a_host_that_is_stopped_is_ended_and_started_again(tmp_path: Path, registry: Service) -> None:
+    patience = {"FORGEMESH_SUPERVISOR_SILENCE": "2"}
+    async with supervised(tmp_path, registry.address, write(tmp_path, "frozen"), **patience) as mesh:
+        before = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
+        os.kill(before.pid, signal.SIGSTOP)
+        hosts = await mesh.until(lambda hosts: hosts["frozen-1"].restarts == 1)
+        after = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
+
+    ended = next(step for step in hosts["frozen-1"].history if step.phase)
+    assert ended.reason == "it has said nothing for 2 s"
+    assert after.pid != before.pid
+    assert not alive(before.pid)

@@ -53,6 +53,20 @@ async def test_plugins_start_after_what_they_need_whatever_their_order_in_the_fi
     ]
 
 
+async def test_plugins_that_do_not_need_one_another_start_at_the_same_time(tmp_path: Path, registry: Service) -> None:
+    others = """
+        async def start(self):
+            note("begin")
+            while Path(os.environ["NOTES"]).read_text().count("begin") < 4:
+                await asyncio.sleep(0.01)
+        """
+    configuration = "".join(write(tmp_path, name, body=others) for name in "abcd")
+    async with supervised(tmp_path, registry.address, configuration) as mesh:
+        hosts = await mesh.in_state(a_1="READY", b_1="READY", c_1="READY", d_1="READY")
+
+    assert {host.restarts for host in hosts.values()} == {0}
+
+
 async def test_a_plugin_works_without_what_is_optional_and_recovers_when_that_appears(
     tmp_path: Path, registry: Service
 ) -> None:

@@ -58,7 +58,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, around, mesh, hosts)
-            office = open_office(fleet)
+            office = open_office(fleet, settings)
             mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
             around.registry_is_there = lambda: mesh.there
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
@@ -87,7 +87,7 @@ def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
     return found
 
 
-def open_office(fleet: Fleet) -> Office:
+def open_office(fleet: Fleet, settings: SupervisorSettings) -> Office:
     """Who answers for what."""
     reloader = Reloader(fleet)
     return Office(
@@ -95,7 +95,7 @@ def open_office(fleet: Fleet) -> Office:
         loader=Loader(fleet),
         reloader=reloader,
         reconfigurer=Reconfigurer(fleet, reloader),
-        scaler=Scaler(fleet),
+        scaler=Scaler(fleet, silence=settings.silence),
     )
 
 
