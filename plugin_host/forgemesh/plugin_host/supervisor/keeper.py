@@ -131,10 +131,10 @@ class Keeper:
         self.retired = True
         self.stop(why)
 
-    def reset(self) -> None:
-        """Forget its crashes, and start it again if it stands still for them; not if it is taken out of use."""
+    def reset(self) -> bool:
+        """Forget its crashes, and start it again if it stands still for them; False if it is taken out of use."""
         if self.host.state is State.DISABLED:
-            return
+            return False
         if self.host.state is State.CRASH_LOOP:
             self._become(self.host.reset("it was reset", time.time()))
         else:
@@ -142,6 +142,7 @@ class Keeper:
         if self.host.state is State.BACKOFF:
             self.host = replace(self.host, next_start_at=time.time())
         self.start()
+        return True
 
     def initialize(self, config: str, revision: int) -> None:
         """Everything that it needs serves."""

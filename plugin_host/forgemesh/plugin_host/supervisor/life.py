@@ -177,6 +177,9 @@ class Life:
             self._attachment = None
 
     def _serve(self, ready: pb.HostReady) -> None:
+        if self.manifest is None:
+            self.fail(Phase.HANDSHAKE, "it says that it serves, and has not said what")
+            return
         self.ready = ready
         self.serving.set()
 

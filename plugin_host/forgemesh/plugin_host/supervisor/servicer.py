@@ -96,9 +96,7 @@ class SupervisorServicer(SupervisorServiceServicer):
 
     async def ResetHost(self, request: pb.ResetHostRequest, context: Any) -> pb.ResetHostResponse:
         keepers = self._chosen(request.instance_id, request.name)
-        for keeper in keepers:
-            keeper.reset()
-        return pb.ResetHostResponse(instance_ids=[keeper.instance_id for keeper in keepers])
+        return pb.ResetHostResponse(instance_ids=[keeper.instance_id for keeper in keepers if keeper.reset()])
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Any) -> AsyncIterator[pb.TailLogsResponse]:
         if request.instance_id or request.name:
