@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -192,3 +193,41 @@ async def test_a_host_that_is_stopped_is_ended_and_started_again(tmp_path: Path,
     assert ended.reason == "it has said nothing for 2 s"
     assert after.pid != before.pid
     assert not alive(before.pid)
+
+
+async def test_a_host_whose_loop_is_blocked_is_degraded_for_that_long(tmp_path: Path, registry: Service) -> None:
+    body = """
+    @operation
+    async def block(self) -> None:
+        time.sleep(4)
+    """
+    async with supervised(tmp_path, registry.address, write(tmp_path, "stuck", body=body)) as mesh:
+        await mesh.in_state(stuck_1="READY")
+        blocking = asyncio.create_task(mesh.call("stuck-1", "block"))
+        blocked = (await mesh.in_state(stuck_1="DEGRADED"))["stuck-1"]
+        still = not blocking.done()
+        await blocking
+        moving = (await mesh.in_state(stuck_1="READY"))["stuck-1"]
+
+    assert still
+    assert "the event loop has not turned for" in blocked.reason
+    assert moving.restarts == 0
+
+
+async def test_a_plugin_may_have_a_python_of_its_own(tmp_path: Path, registry: Service) -> None:
+    environment = tmp_path / "env"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    (environment / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    body = """
+    @operation
+    async def prefix(self) -> str:
+        import sys
+        return sys.prefix
+    """
+    configuration = write(tmp_path, "own", 'python = "env"', body=body) + write(tmp_path, "ours", body=body)
+    async with supervised(tmp_path, registry.address, configuration) as mesh:
+        await mesh.in_state(own_1="READY", ours_1="READY")
+        prefixes = [await mesh.call(name, "prefix") for name in ("own-1", "ours-1")]
+
+    assert prefixes == [str(environment), sys.prefix]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from forgemesh.api.plugin.v1 import manifest_pb2
@@ -13,7 +14,7 @@ from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.domain.happening import Happening, happening_of
+from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
 from forgemesh.plugin_host.supervisor.group import Group
@@ -25,6 +26,9 @@ from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LAST_LINES, LONGEST_OUTPUT = 20, 4000
+"""What of a crashed host's output goes with the news of the crash: lines, and characters of all of them."""
 
 _STOPPING = "the supervisor stops"
 LAZY = "it starts when it is called"
@@ -300,8 +304,15 @@ class Fleet:
             self.mesh.stand_in(keeper, group.manifest)
         happening = happening_of(before, keeper.host)
         if happening is not None:
+            if happening.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
+                happening = replace(happening, facts={**happening.facts, "output": _last_lines(keeper)})
             self.mesh.report(happening)
         self.nudge()
+
+
+def _last_lines(keeper: Keeper) -> str:
+    lines = [line.text for line in keeper.log.tail(LAST_LINES)]
+    return "\n".join(lines)[-LONGEST_OUTPUT:]
 
 
 def _disabled(group: Group) -> bool:
