@@ -63,6 +63,9 @@ def main() -> None:
     with grpc.insecure_channel(os.environ["FORGEMESH_HOST_SUPERVISOR"]) as channel:
         SupervisorServiceStub(channel).Announce(request, timeout=10)
     print("announced", flush=True)
+    kept = []
+    while "--leak" in sys.argv:
+        kept.append(b"x" * (1 << 20))
     threading.Event().wait()
 
 

@@ -101,3 +101,16 @@ async def test_a_program_that_does_not_serve_is_not_kept_registered_until_it_ser
         host = (await mesh.hosts())["foreign-1"]
 
     assert (state_of(host), host.pid) == ("READY", pid)
+
+
+async def test_a_program_that_leaks_ends_alone_and_is_named(tmp_path: Path, registry: Service) -> None:
+    keys = 'limits = { memory = "256MiB" }\ncrash_budget = { crashes = 1 }'
+    (tmp_path / "ground.py").write_text(plugin_source("test.ground"))
+    configuration = program("--leak", keys=keys) + section("ground", tmp_path)
+    async with supervised(tmp_path, registry.address, configuration) as mesh:
+        hosts = await mesh.in_state(foreign_1="CRASH_LOOP", ground_1="READY")
+
+    assert "OOM, exit code 1, used up to 2" in hosts["foreign-1"].reason
+    assert "of 256 MiB; last line: MemoryError" in hosts["foreign-1"].reason
+    assert 200 << 20 < hosts["foreign-1"].memory_peak_bytes <= 256 << 20
+    assert hosts["ground-1"].restarts == 0

@@ -25,7 +25,7 @@ from forgemesh.plugin_host.supervisor.environment import Credentials, host_envir
 from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
@@ -90,6 +90,7 @@ class Keeper:
         self.held = False
         self.state: pb.SavedState | None = None
         self._survivor = survivor
+        self._running: HostProcess | None = None
         self._around = around
         self._on_change = on_change
         self._woken = asyncio.Event()
@@ -175,6 +176,8 @@ class Keeper:
     def _take_over(self, life: Life) -> None:
         manifest = life.manifest
         if manifest is not None and self.host.state is State.STARTING:
+            if self._running is not None:
+                self._running.bound(_declared(manifest, self.plan.limits))
             self._become(self.host.called_back(manifest.plugin_id, manifest.version, time.time()))
 
     def waits(self, missing: tuple[str, ...], reason: str) -> None:
@@ -223,6 +226,9 @@ class Keeper:
                 stack.callback(self._bury)
                 log.forget()
                 log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
+                self._running = process
+                if self.plan.command:  # a host of ours does it itself, before anything else
+                    process.bound(self.plan.limits)
                 self._remember(process, life)
                 self._become(self.host.started(process.pid, time.time()))
                 await first_of(
@@ -330,7 +336,7 @@ class Keeper:
             )
 
     def _bury(self) -> None:
-        self.life = None
+        self.life = self._running = None
         self._around.survivors.forget(self.instance_id)
         if self.plan.reattach:
             self._fifo.unlink(missing_ok=True)
@@ -361,6 +367,15 @@ class Keeper:
     def _adopt(self, host: Host) -> None:
         if host != self.host:
             self._become(host)
+
+
+def _declared(manifest: manifest_pb2.Manifest, said: Limits) -> Limits:
+    """The limits of the manifest where the section says nothing."""
+    declared = manifest.limits
+    return Limits(
+        memory=0 if said.memory else declared.memory_bytes,
+        open_files=0 if said.open_files else declared.open_files,
+    )
 
 
 def _reason(ending: Ending, log: OutputLog) -> str:

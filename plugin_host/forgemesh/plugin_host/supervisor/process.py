@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +21,10 @@ from forgemesh.chassis.process import PARENT_FD
 from forgemesh.plugin_host.supervisor.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
 from forgemesh.plugin_host.supervisor.output import OutputLog
+from forgemesh.plugin_host.supervisor.plan import Limits
 from forgemesh.plugin_host.supervisor.waiting import first_of
+
+_log = logging.getLogger(__name__)
 
 MODULE = ("-P", "-m", "forgemesh.plugin_host.main")
 """With -P nothing in the directory that it is started in takes the place of a library."""
@@ -79,6 +84,18 @@ class HostProcess:
         """End it at once, with everything in its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def bound(self, limits: Limits) -> None:
+        """Bound from outside what it may allocate and open; what it has already stays with it."""
+        bounds = {resource.RLIMIT_DATA: limits.memory, resource.RLIMIT_NOFILE: limits.open_files}
+        if limits.memory:
+            self._memory_limit = limits.memory
+        for kind, most in bounds.items():
+            if most and self.ending is None:
+                try:
+                    resource.prlimit(self.pid, kind, (most, most))
+                except (OSError, ValueError) as error:
+                    _log.warning("process %d runs without one of its limits: %s", self.pid, error)
 
     async def close(self) -> None:
         """It is gone, with its process group, when this returns."""

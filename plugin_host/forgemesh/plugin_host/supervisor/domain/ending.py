@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 OUT_OF_MEMORY = 77
 """The exit code by which a host says that it could get no more memory."""
-_NEAR = 0.85
-"""Share of its memory limit above which a process that is killed has most likely died of it."""
+_NEAR = 0.75
+"""Share of its memory limit above which a process that fails has most likely died of it: the limit counts what is reserved, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,8 @@ class Ending:
         """Whether it died for want of memory, as far as anybody can tell."""
         if self.exit_code == OUT_OF_MEMORY or self.killed_for_memory:
             return True
-        return bool(self.signal and self.memory_limit and self.memory_peak >= _NEAR * self.memory_limit)
+        failed = self.signal or self.exit_code
+        return bool(failed and self.memory_limit and self.memory_peak >= _NEAR * self.memory_limit)
 
     @property
     def text(self) -> str:
