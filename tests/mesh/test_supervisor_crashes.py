@@ -231,3 +231,36 @@ async def test_a_plugin_may_have_a_python_of_its_own(tmp_path: Path, registry: S
         prefixes = [await mesh.call(name, "prefix") for name in ("own-1", "ours-1")]
 
     assert prefixes == [str(environment), sys.prefix]
+
+
+async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, registry: Service) -> None:
+    configuration = write(
+        tmp_path,
+        "leaky",
+        'limits = { memory = "256MiB" }',
+        BUDGET,
+        body="""
+        @operation
+        async def leak(self) -> int:
+            kept = []
+            try:
+                while len(kept) < 1024:
+                    kept.append(b"x" * (1 << 20))
+                    await asyncio.sleep(0)
+            except MemoryError:
+                os.abort()
+            return len(kept)
+        """,
+    )
+    async with supervised(tmp_path, registry.address, configuration + write(tmp_path, "good")) as mesh:
+        for _ in range(2):
+            await mesh.in_state(leaky_1="READY", good_1="READY")
+            with pytest.raises((grpc.aio.AioRpcError, AssertionError)):
+                await mesh.call("leaky-1", "leak")
+            await mesh.until(lambda hosts: state_of(hosts["leaky-1"]) != "READY")
+        hosts = await mesh.in_state(leaky_1="CRASH_LOOP", good_1="READY")
+
+    assert "OOM, killed by signal 6" in hosts["leaky-1"].reason
+    assert "of 256 MiB" in hosts["leaky-1"].reason
+    assert 100 << 20 < hosts["leaky-1"].memory_peak_bytes < 300 << 20
+    assert hosts["good-1"].restarts == 0

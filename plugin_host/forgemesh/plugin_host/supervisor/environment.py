@@ -59,11 +59,6 @@ def host_environment(
         }
     if plan.grace is not None:
         identity["FORGEMESH_HOST_GRACE"] = f"{plan.grace * HOST_SHARE:g}"
-    limits = plan.limits
-    if limits.memory:
-        identity["FORGEMESH_HOST_MEMORY_BYTES"] = str(limits.memory)
-    if limits.open_files:
-        identity["FORGEMESH_HOST_OPEN_FILES"] = str(limits.open_files)
     if plan.reattach:
         identity |= {
             "FORGEMESH_HOST_REATTACH": "1",

@@ -227,8 +227,7 @@ class Keeper:
                 log.forget()
                 log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
                 self._running = process
-                if self.plan.command:  # a host of ours does it itself, before anything else
-                    process.bound(self.plan.limits)
+                process.bound(self.plan.limits)
                 self._remember(process, life)
                 self._become(self.host.started(process.pid, time.time()))
                 await first_of(

@@ -86,7 +86,7 @@ class HostProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def bound(self, limits: Limits) -> None:
-        """Bound from outside what it may allocate and open; what it has already stays with it."""
+        """Bound what it may allocate and open; what it has already stays with it."""
         bounds = {resource.RLIMIT_DATA: limits.memory, resource.RLIMIT_NOFILE: limits.open_files}
         if limits.memory:
             self._memory_limit = limits.memory
