@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed, ScaleOutOfBounds
 from tests.mesh.processes import Service, alive
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
@@ -102,6 +103,32 @@ async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Pa
     assert list(answer.instance_ids) == ["holder-1"]
     assert mesh.notes()[:3] == ["start test.holder", "stop test.holder", "start test.holder"]
     assert counted == 2
+
+
+async def test_sections_that_are_added_or_changed_count_from_the_next_load_or_reload(
+    tmp_path: Path, registry: Service
+) -> None:
+    first = write(tmp_path, "first")
+    async with supervised(tmp_path, registry.address, first) as mesh:
+        await mesh.in_state(first_1="READY")
+        file = tmp_path / "forgemesh.toml"
+        file.write_text(first + "colour = 'red'\n")
+        wrong = await mesh.fails("LoadPlugins", pb.LoadPluginsRequest(names=["second"]))
+        file.write_text(write(tmp_path, "first", "instances = 2") + write(tmp_path, "second"))
+        loaded = await mesh.ask("LoadPlugins", pb.LoadPluginsRequest(names=["second"]))
+        unchanged = await mesh.hosts()
+        await mesh.ask("LoadPlugins", pb.LoadPluginsRequest(names=["first"]))
+        grown = await mesh.hosts()
+        reloaded = await mesh.ask("ReloadPlugin", pb.ReloadPluginRequest(name="first"))
+        after = await mesh.hosts()
+
+    assert isinstance(wrong, InvalidRequest)
+    assert "unknown key 'colour'" in wrong.message
+    assert [(one.name, one.started) for one in loaded.plugins] == [("second", True)]
+    assert sorted(unchanged) == ["first-1", "second-1"]
+    assert sorted(grown) == ["first-1", "first-2", "second-1"]
+    assert list(reloaded.instance_ids) == ["first-3", "first-4"]
+    assert sorted(after) == ["first-3", "first-4", "second-1"]
 
 
 CONFIGURED = """

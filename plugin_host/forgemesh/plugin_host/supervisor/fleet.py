@@ -11,9 +11,11 @@ from typing import Protocol, TypeVar
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
-from forgemesh.faults.service import ShuttingDown
+from forgemesh.faults import Violation
+from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
 from forgemesh.plugin_host.supervisor.attachment import Attachment
+from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
@@ -54,13 +56,19 @@ class Fleet:
     """The groups by name. `decision` is the last one; everything that changes leads to a new one soon."""
 
     def __init__(
-        self, plans: Iterable[PluginPlan], around: Surroundings, mesh: Neighbourhood, tasks: asyncio.TaskGroup
+        self,
+        plans: Iterable[PluginPlan],
+        around: Surroundings,
+        mesh: Neighbourhood,
+        tasks: asyncio.TaskGroup,
+        read: Callable[[], Iterable[PluginPlan]],
     ) -> None:
         self.groups = {plan.name: Group(plan) for plan in plans}
         self.decision = Decision()
         self.mesh = mesh
         self._around = around
         self._tasks = tasks
+        self._read = read
         self._by_id: dict[str, tuple[Group, Keeper]] = {}
         self._decided = asyncio.Event()
         self._left = asyncio.Event()
@@ -114,6 +122,23 @@ class Fleet:
         for _, follower in self._followers:
             follower.end()
         self._decided.set()
+
+    def reread(self) -> None:
+        """
+        Take in what forgemesh.toml says now.
+
+        A section that is new can be loaded, one that has changed counts for hosts that are added from now on, and one
+        that is gone is left alone. Raises InvalidRequest with all mistakes in the file; nothing changes then.
+        """
+        try:
+            plans = list(self._read())
+        except ConfigurationInvalid as invalid:
+            raise InvalidRequest([Violation("forgemesh.toml", mistake) for mistake in invalid.mistakes]) from invalid
+        for plan in plans:
+            if plan.name in self.groups:
+                self.groups[plan.name].replan(plan)
+            else:
+                self.groups[plan.name] = Group(plan)
 
     def group(self, name: str) -> Group:
         """Raises PluginNotConfigured."""

@@ -59,6 +59,15 @@ class Group:
         """Its hosts that take calls."""
         return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
 
+    def replan(self, plan: PluginPlan) -> None:
+        """Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise."""
+        before, self.plan = self.plan, plan
+        if plan.instances != before.instances:
+            self.count = plan.instances
+        if plan.config != before.config:
+            self.config = plan.config
+            self.revision += 1
+
     def learn(self, life: Life) -> None:
         """One of its hosts has said what it is."""
         self.manifest, self.offer, self.needs = life.manifest, life.offer, life.needs

@@ -210,7 +210,8 @@ class Keeper:
         """Seconds until the next start; None if there is none to come."""
         if not self.wanted or self.host.state in (State.CRASH_LOOP, State.DISABLED):
             return None
-        return max(0.0, self.host.next_start_at - time.time())
+        left = self.host.next_start_at - time.time()
+        return max(0.0, min(left, self.host.rule.longest_pause))  # the clock may be set back meanwhile
 
     async def _live(self, log: OutputLog) -> None:
         """One life of the process."""
@@ -323,16 +324,17 @@ class Keeper:
         return self._around.settings.log_directory / f"{self.instance_id}.pipe"
 
     def _remember(self, process: HostProcess, life: Life) -> None:
-        if self.plan.reattach:
-            self._around.survivors.note(
-                Survivor(
-                    instance_id=self.instance_id,
-                    name=self.plan.name,
-                    pid=process.pid,
-                    started=process.started,
-                    token=life.token,
-                )
-            )
+        if not self.plan.reattach:
+            return
+        around = self._around
+        survivor = Survivor(
+            instance_id=self.instance_id,
+            name=self.plan.name,
+            pid=process.pid,
+            started=process.started,
+            token=life.token,
+        )
+        around.survivors.note(survivor, around.address)
 
     def _bury(self) -> None:
         self.life = self._running = None

@@ -33,7 +33,7 @@ from forgemesh.plugin_host.supervisor.reloader import Reloader
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.survivors import Survivors, write_atomically
+from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 
 _log = logging.getLogger(__name__)
@@ -54,18 +54,16 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             slots=asyncio.Semaphore(settings.parallel_starts),
             upkeep=ForeignUpkeep(settings.registry),
             cgroups=_cgroups(plans),
-            survivors=Survivors(settings.state if any(plan.reattach for plan in plans) else None),
+            survivors=Survivors(settings.state, settings.address_file),
         )
         async with linked(settings) as mesh, task_scope() as hosts:
-            fleet = Fleet(plans, around, mesh, hosts)
+            fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
             office = open_office(fleet, settings)
             mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
             around.registry_is_there = lambda: mesh.there
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
             async with serving(settings.listening(receive_limit=SESSION_LIMIT), SERVICES, add) as server:
                 around.address = mesh.address = server.address
-                if any(plan.reattach for plan in plans):
-                    write_atomically(settings.address_file, server.address.encode())
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
                 async with beside(mesh.run(), office.scaler.run()):

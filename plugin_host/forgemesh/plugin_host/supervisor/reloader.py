@@ -42,6 +42,7 @@ class Reloader:
 
     async def reload(self, name: str) -> Reloaded:
         """Raises PluginNotConfigured and ReloadFailed."""
+        self._fleet.reread()
         group = self._fleet.group(name)
         async with group.changing:
             return await self.replace(group)

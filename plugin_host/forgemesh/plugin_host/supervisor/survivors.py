@@ -33,15 +33,19 @@ class Survivor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survivors:
-    """The file; for its owner's eyes only, as it holds secrets. Without a path nothing is noted."""
+    """
+    The file at `path`, for its owner's eyes only, as it holds secrets; beside it, at `address_path`, where the
+    supervisor listens that noted them last. Neither is there unless there was something to note.
+    """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path, address_path: Path) -> None:
         self._path = path
+        self._address_path = address_path
         self._noted: dict[str, Survivor] = {}
 
     def left(self) -> list[Survivor]:
         """Those of an earlier supervisor that still run; a file that cannot be read names none."""
-        if self._path is None or not self._path.exists():
+        if not self._path.exists():
             return []
         try:
             found = msgspec.json.decode(self._path.read_bytes(), type=list[Survivor])
@@ -50,20 +54,26 @@ class Survivors:
             return []
         return [one for one in found if one.runs]
 
-    def note(self, survivor: Survivor) -> None:
-        """It may be found again."""
+    def note(self, survivor: Survivor, address: str) -> None:
+        """It may be found again; until then it finds its supervisor at `address`."""
         self._noted[survivor.instance_id] = survivor
-        self._write()
+        self._write(self._address_path, address.encode())
+        self._write_noted()
 
     def forget(self, instance_id: str) -> None:
         """Its process has ended."""
         if self._noted.pop(instance_id, None) is not None:
-            self._write()
+            self._write_noted()
 
-    def _write(self) -> None:
-        if self._path is None:
-            return
-        write_atomically(self._path, msgspec.json.encode(list(self._noted.values())))
+    def _write_noted(self) -> None:
+        self._write(self._path, msgspec.json.encode(list(self._noted.values())))
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """A disk that takes nothing costs the survivors their successor, not the host its start."""
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            _log.warning("cannot note in %s which processes may be found again: %s", path, error)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
