@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,8 +21,16 @@ from forgemesh.chassis.channel import connect
 from forgemesh.chassis.guard import GuardedServer
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.registry import RevisionCompacted
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.domain.ending import ending_of
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind
+from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
+from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
+from forgemesh.plugin_host.supervisor.life import Life
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.registry_link import MOST_EVENTS, RegistryLink
+from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivors
 
 DEADLINE = 10.0
 
@@ -36,6 +45,8 @@ class Registry(RegistryServiceServicer):
         self.reported: list[pb.ReportEventsRequest] = []
         self.published: list[str] = []
         self.watches: list[pb.WatchEventsRequest] = []
+        self.registered: list[pb.RegisterInstanceRequest] = []
+        self.deregistered: list[pb.DeregisterInstanceRequest] = []
         self.to_watch: asyncio.Queue[pb.WatchInstancesResponse] = asyncio.Queue()
         self.events: asyncio.Queue[pb.WatchEventsResponse] = asyncio.Queue()
         self._news = asyncio.Condition()
@@ -69,6 +80,21 @@ class Registry(RegistryServiceServicer):
             self.reported.append(request)
             self._news.notify_all()
         return pb.ReportEventsResponse()
+
+    async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
+        async with self._news:
+            self.registered.append(request)
+            self._news.notify_all()
+        instance = instance_pb2.Instance(instance_id=request.instance.instance_id, incarnation=7)
+        return pb.RegisterInstanceResponse(instance=instance)
+
+    async def DeregisterInstance(
+        self, request: pb.DeregisterInstanceRequest, context: Any
+    ) -> pb.DeregisterInstanceResponse:
+        async with self._news:
+            self.deregistered.append(request)
+            self._news.notify_all()
+        return pb.DeregisterInstanceResponse(changed=True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE), self._news:
@@ -210,3 +236,46 @@ async def test_a_plugin_that_does_not_run_is_published(registry: Registry) -> No
     async with linked(registry) as (link, _):
         link.publish(manifest_pb2.Manifest(plugin_id="shop.lazy", version="1.0.0"))
         await registry.until(lambda: registry.published == ["shop.lazy"])
+
+
+class NoUpkeep:
+    async def run(self, keeper: Keeper, life: Life) -> None:
+        raise AssertionError("no process runs in this test")
+
+
+def keeper_in(directory: Path) -> Keeper:
+    """One that never starts anything; its host is moved by hand."""
+    around = Surroundings(
+        settings=SupervisorSettings(log_directory=directory),
+        key=b"key",
+        pipe=0,
+        slots=asyncio.Semaphore(1),
+        upkeep=NoUpkeep(),
+        survivors=Survivors(directory / "state", directory / "address"),
+        cgroups=Cgroups(None),
+    )
+    plan = PluginPlan(name="stock", load="stock:Stock", restart=RestartRule(crashes=1))
+    return Keeper(plan, "stock-1", around, lambda keeper, before: None)
+
+
+async def test_an_instance_in_a_crash_loop_stays_registered_with_the_reason_until_it_is_reset(
+    registry: Registry, tmp_path: Path
+) -> None:
+    manifest = manifest_pb2.Manifest(plugin_id="shop.stock", version="2.0.0")
+    keeper = keeper_in(tmp_path)
+    keeper.host = keeper.host.started(7, now=1.0).failed("exit code 1", ending_of(1), now=2.0, jitter=0.5)
+    async with linked(registry) as (link, _):
+        link.address = "127.0.0.1:7404"
+        link.stand_in(keeper, manifest)
+        await registry.until(lambda: len(registry.registered) == 1)
+        keeper.host = keeper.host.reset("it was reset", now=3.0)
+        link.stand_in(keeper, manifest)
+        await registry.until(lambda: len(registry.deregistered) == 1)
+    keeper.log.close()
+
+    (said,) = registry.registered
+    assert said.instance.state == instance_pb2.INSTANCE_STATE_CRASH_LOOP
+    assert said.instance.state_reason == "1 crash: exit code 1"
+    assert (said.instance.instance_id, said.instance.plugin_id) == ("stock-1", "shop.stock")
+    assert said.owner_token == keeper.owner_token
+    assert registry.deregistered[0].incarnation == 7
