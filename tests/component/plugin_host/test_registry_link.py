@@ -259,15 +259,18 @@ def keeper_in(directory: Path) -> Keeper:
 
 
 async def test_an_instance_in_a_crash_loop_stays_registered_with_the_reason_until_it_is_reset(
-    registry: Registry, tmp_path: Path
+    registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     manifest = manifest_pb2.Manifest(plugin_id="shop.stock", version="2.0.0")
     keeper = keeper_in(tmp_path)
     keeper.host = keeper.host.started(7, now=1.0).failed("exit code 1", ending_of(1), now=2.0, jitter=0.5)
     async with linked(registry) as (link, _):
         link.address = "127.0.0.1:7404"
         link.stand_in(keeper, manifest)
-        await registry.until(lambda: len(registry.registered) == 1)
+        async with asyncio.timeout(DEADLINE):
+            while "registered as incarnation 7" not in caplog.text:
+                await asyncio.sleep(0.01)
         keeper.host = keeper.host.reset("it was reset", now=3.0)
         link.stand_in(keeper, manifest)
         await registry.until(lambda: len(registry.deregistered) == 1)
