@@ -71,6 +71,7 @@ def test_a_host_is_listed_with_its_history() -> None:
     assert (message.state, message.pid, message.memory_peak_bytes) == (host_pb2.HOST_STATE_BACKOFF, 0, 5)
     assert [step.state for step in message.history] == [host_pb2.HOST_STATE_STARTING, host_pb2.HOST_STATE_BACKOFF]
     assert (message.history[1].phase, message.history[1].signal) == (host_pb2.HOST_PHASE_HANDSHAKE, 9)
+    assert message.history[1].memory_peak_bytes == 5
     assert message.recent_crashes == 1
 
 
