@@ -92,13 +92,29 @@ def test_everything_that_a_section_may_say(tmp_path: Path) -> None:
 
 
 def test_a_plugin_may_be_a_program(tmp_path: Path) -> None:
+    (tmp_path / "stats.toml").write_text('id = "shop.stats"\nversion = "1.0.0"\n[operations.count]\n')
     text = '[plugins.a]\ncommand = ["bin/stats", "--quiet"]\nmanifest = "stats.toml"'
     (beside,) = read_configuration(written(tmp_path, text))
     (found,) = read_configuration(written(tmp_path, '[plugins.a]\ncommand = ["node", "stats.js"]'))
 
     assert beside.command == (str(tmp_path / "bin" / "stats"), "--quiet")
-    assert beside.manifest == tmp_path / "stats.toml"
+    assert beside.manifest is not None
+    assert (beside.manifest.plugin_id, beside.manifest.version) == ("shop.stats", "1.0.0")
     assert found.command == ("node", "stats.js")
+
+
+def test_a_manifest_that_is_wrong_is_refused_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "stats.toml").write_text('id = "shop.stats"\nversion = "one"\ncolour = "red"\n[operations.count]\n')
+    text = (
+        '[plugins.a]\ncommand = ["stats"]\nmanifest = "stats.toml"\n[plugins.b]\ncommand = ["x"]\nmanifest = "no.toml"'
+    )
+
+    found = mistakes_of(tmp_path, text)
+
+    assert "[plugins.a] manifest stats.toml: " in found
+    assert "colour" in found
+    assert "one" in found
+    assert "[plugins.b] manifest no.toml: it cannot be read" in found
 
 
 def test_a_budget_that_no_section_names_is_that_of_the_supervisor(tmp_path: Path) -> None:
@@ -138,6 +154,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, keys: str, mistake: str) -> N
         ("command = []", "command is empty"),
         ('command = ["x"]\npython = "env"', "python has no meaning beside command"),
         ('command = ["x"]\nlazy = true', "lazy needs load"),
+        ('command = ["x"]\nreattach = true', "reattach needs load"),
     ],
 )
 def test_what_a_program_cannot_have_is_refused(tmp_path: Path, keys: str, mistake: str) -> None:

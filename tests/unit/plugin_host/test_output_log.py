@@ -62,19 +62,23 @@ def test_the_memory_of_lines_has_a_bound(tmp_path: Path) -> None:
 async def test_who_follows_gets_each_line_and_is_told_how_many_were_dropped(tmp_path: Path) -> None:
     log = OutputLog(tmp_path / "stats-1.log")
     follower = Follower()
-    with log.followed_by(follower):
-        lines = follower.lines()
-        log.add(b"first\n")
-        first = await anext(lines)
-        log.add(b"".join(b"%d\n" % number for number in range(output.FOLLOWED + 5)))
-        second = await anext(lines)
-        third = await anext(lines)
+    log.follow(follower)
+    lines = follower.lines()
+    log.add(b"first\n")
+    first = await anext(lines)
+    log.add(b"".join(b"%d\n" % number for number in range(output.FOLLOWED + 5)))
+    second = await anext(lines)
+    third = await anext(lines)
+    log.unfollow(follower)
     log.add(b"unheard\n")
     log.close()
+    follower.end()
+    rest = [line.text async for line in lines]
 
     assert (first.text, first.dropped) == ("first", 0)
     assert (second.text, second.dropped) == ("5", 5)
     assert (third.text, third.dropped) == ("6", 0)
+    assert (rest[-1], len(rest)) == (str(output.FOLLOWED + 4), output.FOLLOWED - 2)
 
 
 def test_a_new_process_has_no_last_line_yet(tmp_path: Path) -> None:

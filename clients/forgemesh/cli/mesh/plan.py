@@ -84,6 +84,7 @@ class Plan:
         if service is SUPERVISOR:
             defaults["log_directory"] = str(self.data / "logs")
             defaults["owner_key"] = str(self.data / "supervisor.key")
+            defaults["state"] = str(self.data / "supervisor.json")
             if self.config is not None:
                 defaults["plugins"] = str(self.config)
         chosen = {name: value for name, value in defaults.items() if self._said(service, name) is None}

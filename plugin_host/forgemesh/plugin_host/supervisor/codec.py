@@ -131,4 +131,5 @@ def _transition(step: Transition) -> host_pb2.HostTransition:
         signal=step.signal,
         phase=_PHASES[step.phase] if step.phase else host_pb2.HOST_PHASE_UNSPECIFIED,
         pid=step.pid,
+        memory_peak_bytes=step.memory_peak,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from forgemesh.chassis.process import EXIT_SETTINGS, CannotStart
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.section import plan_of, section_of
+from forgemesh.plugin_host.supervisor.section import manifest_of, plan_of, section_of
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _LONGEST_NAME = 60
@@ -72,4 +72,8 @@ def _plan(name: str, table: object, root: Path, rule: RestartRule) -> tuple[Plug
         return None, [*mistakes, "is not a table"]
     section, wrong = section_of(table)
     mistakes += wrong
-    return (plan_of(name, section, root, rule) if section and not mistakes else None), mistakes
+    if section is None:
+        return None, mistakes
+    manifest, wrong = manifest_of(section, root)
+    mistakes += wrong
+    return (None if mistakes else plan_of(name, section, root, rule, manifest)), mistakes

@@ -15,6 +15,10 @@ PASSED_ON = frozenset(
 PASSED_ON_BY_START = ("LC_", "FORGEMESH_HOST_")
 
 
+HOST_SHARE = 0.8
+"""Part of its grace that a host gives running calls; the rest is for its own farewell."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """
@@ -53,11 +57,8 @@ def host_environment(
             "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
             "PYTHONUNBUFFERED": "1",
         }
-    limits = plan.limits
-    if limits.memory:
-        identity["FORGEMESH_HOST_MEMORY_BYTES"] = str(limits.memory)
-    if limits.open_files:
-        identity["FORGEMESH_HOST_OPEN_FILES"] = str(limits.open_files)
+    if plan.grace is not None:
+        identity["FORGEMESH_HOST_GRACE"] = f"{plan.grace * HOST_SHARE:g}"
     if plan.reattach:
         identity |= {
             "FORGEMESH_HOST_REATTACH": "1",

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.faults import Violation
+from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.domain.happening import Happening, happening_of
+from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid
+from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
 from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
+from forgemesh.plugin_host.supervisor.output import Follower
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LAST_LINES, LONGEST_OUTPUT = 20, 4000
+"""What of a crashed host's output goes with the news of the crash: lines, and characters of all of them."""
+
+_STOPPING = "the supervisor stops"
 LAZY = "it starts when it is called"
 
 
@@ -45,16 +56,23 @@ class Fleet:
     """The groups by name. `decision` is the last one; everything that changes leads to a new one soon."""
 
     def __init__(
-        self, plans: Iterable[PluginPlan], around: Surroundings, mesh: Neighbourhood, tasks: asyncio.TaskGroup
+        self,
+        plans: Iterable[PluginPlan],
+        around: Surroundings,
+        mesh: Neighbourhood,
+        tasks: asyncio.TaskGroup,
+        read: Callable[[], Iterable[PluginPlan]],
     ) -> None:
         self.groups = {plan.name: Group(plan) for plan in plans}
         self.decision = Decision()
         self.mesh = mesh
         self._around = around
         self._tasks = tasks
+        self._read = read
         self._by_id: dict[str, tuple[Group, Keeper]] = {}
         self._decided = asyncio.Event()
         self._left = asyncio.Event()
+        self._followers: list[tuple[Callable[[Keeper], bool], Follower]] = []
         self._due = False
         self._closing = False
 
@@ -73,13 +91,26 @@ class Fleet:
         return instance_id in self._by_id
 
     def begin(self) -> None:
-        """Start every plugin; of one that starts when it is called, only to see what it is."""
+        """
+        Start every plugin; of one that starts when it is called, only to see what it is.
+
+        Processes that an earlier supervisor has left take their places again, or are ended.
+        """
+        homeless = []
+        for survivor in self._around.survivors.left():
+            group = self.groups.get(survivor.name)
+            if group is not None and group.plan.reattach and len(group.keepers) < group.count:
+                self.add(group, survivor=survivor).start()
+                group.on = True
+            else:
+                homeless.append(survivor)
+        end(homeless)
         for group in self.groups.values():
-            for number in range(group.count):
+            while len(group.keepers) < group.count:
                 keeper = self.add(group)
-                if not group.plan.lazy or not number:
+                if not group.plan.lazy or len(group.keepers) == 1:
                     keeper.start()
-            group.on = not group.plan.lazy
+            group.on = group.on or not group.plan.lazy
         self.nudge()
 
     def close(self, *, orphaned: bool) -> None:
@@ -87,7 +118,27 @@ class Fleet:
         self._closing = True
         self._around.orphaned = orphaned
         for _, keeper in list(self._by_id.values()):
-            keeper.retire("the supervisor stops")
+            keeper.retire(_STOPPING)
+        for _, follower in self._followers:
+            follower.end()
+        self._decided.set()
+
+    def reread(self) -> None:
+        """
+        Take in what forgemesh.toml says now.
+
+        A section that is new can be loaded, one that has changed counts for hosts that are added from now on, and one
+        that is gone is left alone. Raises InvalidRequest with all mistakes in the file; nothing changes then.
+        """
+        try:
+            plans = list(self._read())
+        except ConfigurationInvalid as invalid:
+            raise InvalidRequest([Violation("forgemesh.toml", mistake) for mistake in invalid.mistakes]) from invalid
+        for plan in plans:
+            if plan.name in self.groups:
+                self.groups[plan.name].replan(plan)
+            else:
+                self.groups[plan.name] = Group(plan)
 
     def group(self, name: str) -> Group:
         """Raises PluginNotConfigured."""
@@ -112,12 +163,18 @@ class Fleet:
             raise HandshakeRefused(hello.instance_id, "this supervisor has no such host")
         return self.keeper(hello.instance_id).attach(hello)
 
-    def add(self, group: Group, *, held: bool = False) -> Keeper:
-        """Another host; `held` until somebody lets it go on."""
-        keeper = Keeper(group.plan, group.free_id(), self._around, self._changed)
+    def add(self, group: Group, *, held: bool = False, survivor: Survivor | None = None) -> Keeper:
+        """Another host; `held` until somebody lets it go on. A `survivor` keeps its instance id."""
+        instance_id = survivor.instance_id if survivor else group.free_id()
+        keeper = Keeper(group.plan, instance_id, self._around, self._changed, survivor)
         keeper.held = held
+        if self._closing:
+            keeper.retire(_STOPPING)
         group.keepers.append(keeper)
         self._by_id[keeper.instance_id] = (group, keeper)
+        for choose, follower in self._followers:
+            if choose(keeper):
+                keeper.log.follow(follower)
         self._tasks.create_task(self._keep(group, keeper))
         return keeper
 
@@ -164,10 +221,30 @@ class Fleet:
             self._left.clear()
 
     async def until(self, condition: Callable[[], T | None]) -> T:
-        """What `condition` returns, as soon as that is true; it is looked at after each decision."""
+        """
+        What `condition` returns, as soon as that is true; it is looked at after each decision.
+
+        Raises ShuttingDown if the supervisor stops.
+        """
         while not (found := condition()):
+            if self._closing:
+                raise ShuttingDown("the supervisor")
             await self._decided.wait()
         return found
+
+    @contextlib.contextmanager
+    def followed_by(self, follower: Follower, choose: Callable[[Keeper], bool]) -> Iterator[None]:
+        """It gets every line that the chosen hosts write, also those that come later, until the supervisor stops."""
+        entry = (choose, follower)
+        self._followers.append(entry)
+        for keeper in filter(choose, self.keepers):
+            keeper.log.follow(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(entry)
+            for keeper in self.keepers:
+                keeper.log.unfollow(follower)
 
     def members(self) -> list[Member]:
         """All hosts as others depend on them."""
@@ -235,7 +312,10 @@ class Fleet:
                     self.mesh.publish(group.manifest)
 
     async def _keep(self, group: Group, keeper: Keeper) -> None:
-        await keeper.run()
+        try:
+            await keeper.run()
+        except Exception:  # noqa: BLE001 - one host is no reason to end the others
+            _log.exception("%s is no longer looked after", keeper.instance_id)
         group.keepers.remove(keeper)
         del self._by_id[keeper.instance_id]
         self._left.set()
@@ -243,14 +323,21 @@ class Fleet:
 
     def _changed(self, keeper: Keeper, before: Host) -> None:
         group = self._by_id[keeper.instance_id][0]
-        if keeper.life is not None and keeper.life.manifest is not None:
-            group.learn(keeper.life.manifest)
+        if keeper.host.state is State.HANDSHAKING and before.state is State.STARTING and keeper.life is not None:
+            group.learn(keeper.life)
         if State.CRASH_LOOP in (before.state, keeper.host.state) and before.state is not keeper.host.state:
             self.mesh.stand_in(keeper, group.manifest)
         happening = happening_of(before, keeper.host)
         if happening is not None:
+            if happening.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
+                happening = replace(happening, facts={**happening.facts, "output": _last_lines(keeper)})
             self.mesh.report(happening)
         self.nudge()
+
+
+def _last_lines(keeper: Keeper) -> str:
+    lines = [line.text for line in keeper.log.tail(LAST_LINES)]
+    return "\n".join(lines)[-LONGEST_OUTPUT:]
 
 
 def _disabled(group: Group) -> bool:

@@ -6,11 +6,11 @@ import asyncio
 import itertools
 
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.plugin_host.supervisor.codec import needs_of, offer_of
 from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
 from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
 from forgemesh.plugin_host.supervisor.domain.scale import Scale
 from forgemesh.plugin_host.supervisor.keeper import Keeper
+from forgemesh.plugin_host.supervisor.life import Life
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 
 _STANDINGS = {
@@ -59,11 +59,18 @@ class Group:
         """Its hosts that take calls."""
         return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
 
-    def learn(self, manifest: manifest_pb2.Manifest) -> None:
-        """It has said what it is."""
-        if manifest != self.manifest:
-            self.manifest = manifest
-            self.offer, self.needs = offer_of(manifest), needs_of(manifest)
+    def replan(self, plan: PluginPlan) -> None:
+        """Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise."""
+        before, self.plan = self.plan, plan
+        if plan.instances != before.instances:
+            self.count = plan.instances
+        if plan.config != before.config:
+            self.config = plan.config
+            self.revision += 1
+
+    def learn(self, life: Life) -> None:
+        """One of its hosts has said what it is."""
+        self.manifest, self.offer, self.needs = life.manifest, life.offer, life.needs
 
     def free_id(self) -> str:
         """The lowest number that no host has; one that ends may still be registered."""
@@ -73,12 +80,12 @@ class Group:
     def member(self, keeper: Keeper) -> Member:
         """One of its hosts, as others depend on it."""
         life = keeper.life
-        manifest = life.manifest if life is not None else None
+        known = life is not None and life.offer is not None
         return Member(
             instance_id=keeper.instance_id,
             standing=self._standing(keeper),
-            offer=self.offer if manifest is self.manifest or manifest is None else offer_of(manifest),
-            needs=self.needs if manifest is self.manifest or manifest is None else needs_of(manifest),
+            offer=life.offer if life is not None and known else self.offer,
+            needs=life.needs if life is not None and known else self.needs,
         )
 
     def _standing(self, keeper: Keeper) -> Standing:
@@ -89,4 +96,6 @@ class Group:
             return Standing.PAUSED
         if state is State.STOPPED and keeper.wanted:
             return Standing.UNKNOWN
+        if state is State.HANDSHAKING and keeper.life is not None and keeper.life.serving.is_set():
+            return Standing.COMING
         return _STANDINGS.get(state, Standing.OUT)

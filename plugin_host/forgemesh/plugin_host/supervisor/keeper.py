@@ -11,21 +11,24 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
 from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.process import HostProcess, command_of, spawned
+from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
+from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Surroundings:
     pipe: int
     slots: asyncio.Semaphore
     upkeep: Upkeep
+    survivors: Survivors
+    cgroups: Cgroups
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
@@ -63,21 +68,29 @@ class Keeper:
     Starts a process when it is wanted, leads it through its start, and starts it again by its rule when it ends.
 
     `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
-    `initialize` is called; while it is `held`, nobody is to do that. `state` is what a predecessor left for it. `lost`
-    names what it was stopped for, if it is to come back with that.
+    `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
+    earlier supervisor has left, if there is one. `state` is what a predecessor left for it. `lost` names what it was
+    stopped for, if it is to come back with that.
     """
 
     def __init__(
-        self, plan: PluginPlan, instance_id: str, around: Surroundings, on_change: Callable[[Keeper, Host], None]
+        self,
+        plan: PluginPlan,
+        instance_id: str,
+        around: Surroundings,
+        on_change: Callable[[Keeper, Host], None],
+        survivor: Survivor | None = None,
     ) -> None:
         self.plan = plan
         self.host = Host(instance_id=instance_id, name=plan.name, load=plan.runs, rule=plan.restart)
         self.life: Life | None = None
-        self.log: OutputLog | None = None
+        self.log = OutputLog(around.settings.log_directory / f"{instance_id}.log", source=instance_id)
         self.lost: tuple[str, ...] = ()
         self.wanted = False
         self.held = False
         self.state: pb.SavedState | None = None
+        self._survivor = survivor
+        self._running: HostProcess | None = None
         self._around = around
         self._on_change = on_change
         self._woken = asyncio.Event()
@@ -119,8 +132,10 @@ class Keeper:
         self.retired = True
         self.stop(why)
 
-    def reset(self) -> None:
-        """Forget its crashes, and start it again if it stands still for them."""
+    def reset(self) -> bool:
+        """Forget its crashes, and start it again if it stands still for them; False if it is taken out of use."""
+        if self.host.state is State.DISABLED:
+            return False
         if self.host.state is State.CRASH_LOOP:
             self._become(self.host.reset("it was reset", time.time()))
         else:
@@ -128,10 +143,11 @@ class Keeper:
         if self.host.state is State.BACKOFF:
             self.host = replace(self.host, next_start_at=time.time())
         self.start()
+        return True
 
     def initialize(self, config: str, revision: int) -> None:
         """Everything that it needs serves."""
-        if self.life is not None and self.host.state is State.HANDSHAKING:
+        if self.life is not None and self.host.state is State.HANDSHAKING and not self.life.serving.is_set():
             self._become(self.host.initializing(revision, time.time()))
             self.life.initialize(Beginning(config, revision, self.state))
             self.state = None
@@ -160,6 +176,8 @@ class Keeper:
     def _take_over(self, life: Life) -> None:
         manifest = life.manifest
         if manifest is not None and self.host.state is State.STARTING:
+            if self._running is not None:
+                self._running.bound(_declared(manifest, self.plan.limits))
             self._become(self.host.called_back(manifest.plugin_id, manifest.version, time.time()))
 
     def waits(self, missing: tuple[str, ...], reason: str) -> None:
@@ -176,8 +194,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Until it is retired."""
-        path = self._around.settings.log_directory / f"{self.instance_id}.log"
-        with contextlib.closing(OutputLog(path, source=self.instance_id)) as self.log:
+        with contextlib.closing(self.log):
             while not self.retired:
                 pause = self._pause()
                 if pause is None or pause > 0:
@@ -193,7 +210,8 @@ class Keeper:
         """Seconds until the next start; None if there is none to come."""
         if not self.wanted or self.host.state in (State.CRASH_LOOP, State.DISABLED):
             return None
-        return max(0.0, self.host.next_start_at - time.time())
+        left = self.host.next_start_at - time.time()
+        return max(0.0, min(left, self.host.rule.longest_pause))  # the clock may be set back meanwhile
 
     async def _live(self, log: OutputLog) -> None:
         """One life of the process."""
@@ -201,23 +219,32 @@ class Keeper:
             async with self._around.slots:
                 if not self.wanted:
                     return
-                life = Life(self.instance_id, secrets.token_hex(16), self._keeps_up)
-                process = await stack.enter_async_context(self._spawned(life, log))
+                survivor, self._survivor = self._survivor, None
+                token = survivor.token if survivor else secrets.token_hex(16)
+                life = Life(self.instance_id, token, self._keeps_up)
+                process = await stack.enter_async_context(self._process(life, log, survivor))
                 self.life = life
                 stack.callback(self._bury)
                 log.forget()
-                log.note(f"process {process.pid} started")
+                log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
+                self._running = process
+                process.bound(self.plan.limits)
+                self._remember(process, life)
                 self._become(self.host.started(process.pid, time.time()))
                 await first_of(
                     life.called_back, life.broken, life.ending, process.exited, timeout=self.plan.start_timeout
                 )
-            if not (life.called_back.is_set() or life.broken.is_set() or life.ending.is_set()):
+            if not any(one.is_set() for one in (life.called_back, life.broken, life.ending, process.exited)):
                 life.fail(Phase.HANDSHAKE, f"it did not call back within {self.plan.start_timeout:g} s")
             await self._lead(life, process)
             await self._conclude(life, process, log)
 
-    def _spawned(self, life: Life, log: OutputLog) -> contextlib.AbstractAsyncContextManager[HostProcess]:
+    def _process(
+        self, life: Life, log: OutputLog, survivor: Survivor | None
+    ) -> contextlib.AbstractAsyncContextManager[HostProcess]:
         plan, around = self.plan, self._around
+        if survivor is not None:
+            return adopted(survivor.pid, survivor.started, log, fifo=self._fifo, memory_limit=plan.limits.memory)
         credentials = Credentials(
             instance_id=self.instance_id,
             token=life.token,
@@ -227,9 +254,11 @@ class Keeper:
         return spawned(
             command_of(plan.load, plan.command, plan.python),
             host_environment(plan, around.settings, os.environ, credentials),
-            None if plan.reattach else around.pipe,
             log,
+            parent_pipe=None if plan.reattach else around.pipe,
+            fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
+            cgroup=around.cgroups.made(self.instance_id, plan.limits),
         )
 
     async def _lead(self, life: Life, process: HostProcess) -> None:
@@ -256,7 +285,7 @@ class Keeper:
         if life.ending.is_set() and not process.exited.is_set():
             await self._end(process, log)
             return
-        if not process.exited.is_set() and life.attached:
+        if not process.exited.is_set() and life.leaving:
             await first_of(process.exited, timeout=LAST_WORDS)
         if not process.exited.is_set():
             process.kill_group()
@@ -290,8 +319,28 @@ class Keeper:
         self._become(self.host.stopped(why, time.time(), ending))
         self._disable()
 
+    @property
+    def _fifo(self) -> Path:
+        return self._around.settings.log_directory / f"{self.instance_id}.pipe"
+
+    def _remember(self, process: HostProcess, life: Life) -> None:
+        if not self.plan.reattach:
+            return
+        around = self._around
+        survivor = Survivor(
+            instance_id=self.instance_id,
+            name=self.plan.name,
+            pid=process.pid,
+            started=process.started,
+            token=life.token,
+        )
+        around.survivors.note(survivor, around.address)
+
     def _bury(self) -> None:
-        self.life = None
+        self.life = self._running = None
+        self._around.survivors.forget(self.instance_id)
+        if self.plan.reattach:
+            self._fifo.unlink(missing_ok=True)
 
     def _disable(self) -> None:
         if self._disabling and self.host.state is State.STOPPED:
@@ -319,6 +368,15 @@ class Keeper:
     def _adopt(self, host: Host) -> None:
         if host != self.host:
             self._become(host)
+
+
+def _declared(manifest: manifest_pb2.Manifest, said: Limits) -> Limits:
+    """The limits of the manifest where the section says nothing."""
+    declared = manifest.limits
+    return Limits(
+        memory=0 if said.memory else declared.memory_bytes,
+        open_files=0 if said.open_files else declared.open_files,
+    )
 
 
 def _reason(ending: Ending, log: OutputLog) -> str:

@@ -11,8 +11,9 @@ from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupported
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.codec import manifest_mistake, phase_of
+from forgemesh.plugin_host.supervisor.codec import manifest_mistake, needs_of, offer_of, phase_of
 from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
 
 PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
 ANSWER_DEADLINE = 10.0
@@ -38,7 +39,8 @@ class Beginning:
 
 class Life:
     """
-    `called_back`, `go`, `serving`, `broken` and `ending` are set in the order in which these things happen, if they do.
+    `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
+    that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.
 
     `on_condition` is told that the host does not keep up, or does again (with an empty text).
     """
@@ -51,10 +53,13 @@ class Life:
         self.broken = asyncio.Event()
         self.ending = asyncio.Event()
         self.manifest: manifest_pb2.Manifest | None = None
+        self.offer: Offer | None = None
+        self.needs: tuple[Need, ...] = ()
         self.announced = ""
         self.ready = pb.HostReady()
         self.trouble: Trouble | None = None
         self.load: load_pb2.LoadReport | None = None
+        self.leaving = False
         self.silence = 0
         self.beginning: Beginning | None = None
         self._instance_id = instance_id
@@ -106,7 +111,7 @@ class Life:
         if mistake:
             self.fail(Phase.HANDSHAKE, mistake)
             return
-        self.manifest = manifest
+        self.manifest, self.offer, self.needs = manifest, offer_of(manifest), needs_of(manifest)
         self.called_back.set()
 
     def initialize(self, beginning: Beginning) -> None:
@@ -155,6 +160,7 @@ class Life:
             case "ready":
                 self._serve(request.ready)
             case "failed":
+                self.leaving = True
                 self.fail(phase_of(request.failed.phase), request.failed.reason)
             case "load":
                 self.load = request.load
@@ -171,6 +177,9 @@ class Life:
             self._attachment = None
 
     def _serve(self, ready: pb.HostReady) -> None:
+        if self.manifest is None:
+            self.fail(Phase.HANDSHAKE, "it says that it serves, and has not said what")
+            return
         self.ready = ready
         self.serving.set()
 

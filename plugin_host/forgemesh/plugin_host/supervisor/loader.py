@@ -42,6 +42,7 @@ class Loader:
         Raises DependencyMissing, DependencyCycle or LoadFailed once one of them cannot serve; what this call has
         started is stopped again then, the last one first.
         """
+        self._fleet.reread()
         wanted = [self._fleet.group(name) for name in names or self._fleet.groups]
         started: list[Group] = []
         for group in wanted:
@@ -79,8 +80,9 @@ class Loader:
         order = sorted(leaving, key=lambda one: -rank.get(one.name, 0))
         order.remove(group)
         for one in (*order, group):
-            self._fleet.switch_off(one, UNLOADED, disable=True)
-            await self._fleet.off(one)
+            async with one.changing:
+                self._fleet.switch_off(one, UNLOADED, disable=True)
+                await self._fleet.off(one)
         return [one.name for one in (*order, group)]
 
     def levels(self) -> dict[str, int]:
@@ -94,13 +96,15 @@ class Loader:
         if not group.on:
             started.append(group)
             self._fleet.switch_on(group)
+        elif len(group.staying) != group.count and not group.changing.locked():
+            self._fleet.resize(group, group.count, "its section says so")
 
     def _served(self, wanted: Sequence[Group], started: list[Group]) -> bool:
         """Whether all serve; raises if one of them, or of what they need, will not."""
         for group in self._closure(wanted):
             for keeper in group.staying:
                 self._look_at(group, keeper, started, wanted)
-        return all(len(group.serving) >= group.count for group in wanted)
+        return all(len(group.serving) >= len(group.staying) for group in wanted)
 
     def _look_at(self, group: Group, keeper: Keeper, started: list[Group], wanted: Sequence[Group]) -> None:
         host, decision = keeper.host, self._fleet.decision

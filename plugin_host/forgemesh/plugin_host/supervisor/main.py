@@ -8,7 +8,8 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; hosts 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import add_SupervisorServiceServicer_to_server
@@ -18,11 +19,13 @@ from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.scope import task_scope
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
 from forgemesh.plugin_host.supervisor.config import read_configuration
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.keeper import Surroundings
 from forgemesh.plugin_host.supervisor.loader import Loader
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.process import parent_pipe
 from forgemesh.plugin_host.supervisor.reconfigurer import Reconfigurer
 from forgemesh.plugin_host.supervisor.registry_link import NoRegistry, RegistryLink
@@ -30,7 +33,10 @@ from forgemesh.plugin_host.supervisor.reloader import Reloader
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+
+_log = logging.getLogger(__name__)
 
 SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 
@@ -47,10 +53,12 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             pipe=pipe,
             slots=asyncio.Semaphore(settings.parallel_starts),
             upkeep=ForeignUpkeep(settings.registry),
+            cgroups=_cgroups(plans),
+            survivors=Survivors(settings.state, settings.address_file),
         )
         async with linked(settings) as mesh, task_scope() as hosts:
-            fleet = Fleet(plans, around, mesh, hosts)
-            office = open_office(fleet)
+            fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
+            office = open_office(fleet, settings)
             mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
             around.registry_is_there = lambda: mesh.there
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
@@ -66,7 +74,18 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
                     await fleet.empty()
 
 
-def open_office(fleet: Fleet) -> Office:
+def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
+    """Those that were delegated, if anybody needs one."""
+    if not any(plan.limits.memory or plan.limits.cpu for plan in plans):
+        return Cgroups(None)
+    found = delegated()
+    for plan in plans:
+        if plan.limits.cpu and not found.there:
+            _log.warning("limits.cpu of %s has no effect: no cgroup v2 is delegated to this supervisor", plan.name)
+    return found
+
+
+def open_office(fleet: Fleet, settings: SupervisorSettings) -> Office:
     """Who answers for what."""
     reloader = Reloader(fleet)
     return Office(
@@ -74,7 +93,7 @@ def open_office(fleet: Fleet) -> Office:
         loader=Loader(fleet),
         reloader=reloader,
         reconfigurer=Reconfigurer(fleet, reloader),
-        scaler=Scaler(fleet),
+        scaler=Scaler(fleet, silence=settings.silence),
     )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,12 @@ class Follower:
         self._lines: deque[Line] = deque()
         self._dropped = 0
         self._came = asyncio.Event()
+        self._over = False
+
+    def end(self) -> None:
+        """No line will come any more."""
+        self._over = True
+        self._came.set()
 
     def tell(self, line: Line) -> None:
         """A line has come."""
@@ -49,14 +55,15 @@ class Follower:
         self._came.set()
 
     async def lines(self) -> AsyncIterator[Line]:
-        """Each line as it comes, until cancelled."""
-        while True:
+        """Each line as it comes, until `end`."""
+        while self._lines or not self._over:
             while self._lines:
                 line = self._lines.popleft()
                 dropped, self._dropped = self._dropped, 0
                 yield Line(line.source, line.at, line.text, dropped)
-            self._came.clear()
-            await self._came.wait()
+            if not self._over:
+                self._came.clear()
+                await self._came.wait()
 
 
 class OutputLog:
@@ -90,14 +97,13 @@ class OutputLog:
         """The last lines that are remembered."""
         return list(self._remembered)[-count:] if count > 0 else []
 
-    @contextlib.contextmanager
-    def followed_by(self, follower: Follower) -> Iterator[None]:
+    def follow(self, follower: Follower) -> None:
         """It gets every line from now on."""
         self._followers.add(follower)
-        try:
-            yield
-        finally:
-            self._followers.discard(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """It gets no more."""
+        self._followers.discard(follower)
 
     def add(self, chunk: bytes) -> None:
         """Whatever came out of the pipe, lines or parts of lines."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
 from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
 
@@ -26,14 +26,15 @@ class PluginPlan:
     """
     One plugin and how its processes are kept. Times are seconds.
 
-    Either `load` ("module:Class") or `command` is set. `grace` and `idle_stop` are None where the section leaves them
-    to the supervisor, or never. `config` is JSON text. `scale` is None unless the number of instances follows the load.
+    Either `load` ("module:Class") or `command` is set; `manifest` only beside the latter. `grace` and `idle_stop` are
+    None where the section leaves them to the supervisor, or never. `config` is JSON text. `scale` is None unless the
+    number of instances follows the load.
     """
 
     name: str
     load: str = ""
     command: tuple[str, ...] = ()
-    manifest: Path | None = None
+    manifest: manifest_pb2.Manifest | None = None
     directories: tuple[str, ...] = ()
     python: str = ""
     instances: int = 1

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
+import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from forgemesh.chassis.process import PARENT_FD
+from forgemesh.plugin_host.supervisor.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
 from forgemesh.plugin_host.supervisor.output import OutputLog
+from forgemesh.plugin_host.supervisor.plan import Limits
 from forgemesh.plugin_host.supervisor.waiting import first_of
+
+_log = logging.getLogger(__name__)
 
 MODULE = ("-P", "-m", "forgemesh.plugin_host.main")
 """With -P nothing in the directory that it is started in takes the place of a library."""
 _CHUNK = 64 * 1024
+_FIFO_SIZE = 1024 * 1024
+"""What a process may write while no supervisor reads."""
 _LAST_OUTPUT = 0.25
 """Seconds that the output may stay open after the process has ended: something it started may hold it."""
 
@@ -36,7 +47,9 @@ class HostProcess:
     It is watched by a descriptor of the process itself: a process id that another process gets later is never touched.
     """
 
-    def __init__(self, pid: int, started: str, *, memory_limit: int = 0, child: bool = True) -> None:
+    def __init__(
+        self, pid: int, started: str, *, memory_limit: int = 0, cgroup: Cgroup | None = None, child: bool = True
+    ) -> None:
         self.pid = pid
         self.started = started
         self.ending: Ending | None = None
@@ -45,11 +58,12 @@ class HostProcess:
         self._ended = asyncio.Event()
         self._drained = asyncio.Event()
         self._memory_limit = memory_limit
+        self._cgroup = cgroup
         self._child = child
         self._descriptor = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
 
-    async def collect(self, output: asyncio.StreamReader | None, log: OutputLog) -> None:
+    async def collect(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         """Read all output into the log and set `exited` at the end, whatever still holds the pipe then."""
         draining = asyncio.ensure_future(self._drain(output, log))
         try:
@@ -71,6 +85,18 @@ class HostProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    def bound(self, limits: Limits) -> None:
+        """Bound what it may allocate and open; what it has already stays with it."""
+        bounds = {resource.RLIMIT_DATA: limits.memory, resource.RLIMIT_NOFILE: limits.open_files}
+        if limits.memory:
+            self._memory_limit = limits.memory
+        for kind, most in bounds.items():
+            if most and self.ending is None:
+                try:
+                    resource.prlimit(self.pid, kind, (most, most))
+                except (OSError, ValueError) as error:
+                    _log.warning("process %d runs without one of its limits: %s", self.pid, error)
+
     async def close(self) -> None:
         """It is gone, with its process group, when this returns."""
         if self.ending is None:
@@ -78,6 +104,11 @@ class HostProcess:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
             await self._ended.wait()
+        os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Watch it no more, and leave it alone."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
         os.close(self._descriptor)
 
     def _see_end(self) -> None:
@@ -88,13 +119,15 @@ class HostProcess:
             self.kill_group()
             _, status, usage = os.wait4(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            self.ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self._memory_limit)
+            ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self._memory_limit)
+            killed = self._cgroup is not None and self._cgroup.memory_kills > 0
+            self.ending = replace(ending, killed_for_memory=killed)
         else:
             self.ending = Ending(memory_limit=self._memory_limit)
         self._ended.set()
 
-    async def _drain(self, output: asyncio.StreamReader | None, log: OutputLog) -> None:
-        while output is not None and (chunk := await output.read(_CHUNK)):
+    async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:
+        while chunk := await output.read(_CHUNK):
             log.add(chunk)
         self._drained.set()
 
@@ -103,31 +136,76 @@ class HostProcess:
 async def spawned(
     command: Sequence[str],
     environment: Mapping[str, str],
-    parent_pipe: int | None,
     log: OutputLog,
     *,
+    parent_pipe: int | None,
+    fifo: Path | None,
     memory_limit: int,
+    cgroup: Cgroup | None,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with its process group, when the block has ended.
 
-    `parent_pipe` is the end that breaks when this process dies, None for one that may live on then. Raises OSError if
-    nothing can be started.
+    `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
+    a named pipe at `fifo`, which another supervisor can open. Raises OSError if nothing can be started.
     """
-    reading, writing = os.pipe()
+    reading, writing = os.pipe() if fifo is None else _made(fifo)
     async with _reader(reading) as output:
         try:
             pid = _exec(command, environment, parent_pipe, writing)
         finally:
             os.close(writing)
-        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit)
-        collecting = asyncio.ensure_future(process.collect(output, log))
-        try:
+        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
+        async with _collected(process, output, log):
+            if cgroup is not None:
+                cgroup.take_in(pid)
             yield process
-        finally:
-            await process.close()
-            await process.exited.wait()
-            collecting.cancel()
+    if cgroup is not None:
+        cgroup.remove()
+
+
+@contextlib.asynccontextmanager
+async def adopted(
+    pid: int, started: str, log: OutputLog, *, fifo: Path, memory_limit: int
+) -> AsyncIterator[HostProcess]:
+    """
+    Watch over a process that another supervisor has started; it is gone when the block has ended.
+
+    Raises OSError if it is gone before. How it ends, nobody can tell.
+    """
+    process = HostProcess(pid, started, memory_limit=memory_limit, child=False)
+    if start_time_of(pid) != started:
+        process.abandon()
+        raise ProcessLookupError(errno.ESRCH, "the process is gone")
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    async with _reader(reading) as output, _collected(process, output, log):
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _collected(process: HostProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
+    collecting = asyncio.ensure_future(process.collect(output, log))
+    try:
+        yield
+    finally:
+        await process.close()
+        await process.exited.wait()
+        collecting.cancel()
+
+
+def _made(fifo: Path) -> tuple[int, int]:
+    """
+    A new named pipe, and both its ends.
+
+    The end for writing can read as well: who holds it never writes into a pipe that nobody could read from.
+    """
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo, 0o600)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    writing = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _FIFO_SIZE)
+    return reading, writing
 
 
 def _exec(command: Sequence[str], environment: Mapping[str, str], parent_pipe: int | None, output: int) -> int:

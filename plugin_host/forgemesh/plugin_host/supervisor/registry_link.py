@@ -65,15 +65,18 @@ class RegistryLink:
         self._to_publish: dict[tuple[str, str], manifest_pb2.Manifest] = {}
         self._to_say = asyncio.Event()
         self._stand_ins: dict[str, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with task_scope() as tasks:
-            self._tasks = tasks
-            tasks.create_task(self._watch_instances())
-            tasks.create_task(self._watch_events())
-            tasks.create_task(self._say())
+        try:
+            async with task_scope() as tasks:
+                tasks.create_task(self._watch_instances())
+                tasks.create_task(self._watch_events())
+                tasks.create_task(self._say())
+        finally:
+            for standing in self._stand_ins.values():
+                standing.cancel()
+            await asyncio.gather(*self._stand_ins.values(), return_exceptions=True)
 
     def offers(self, own: Callable[[str], bool]) -> Sequence[Offer] | None:
         """What serves elsewhere; None until the registry has said so for the first time."""
@@ -108,9 +111,8 @@ class RegistryLink:
         standing = self._stand_ins.pop(keeper.instance_id, None)
         if standing is not None:
             standing.cancel()
-        if keeper.host.state is State.CRASH_LOOP and manifest is not None and self._tasks is not None:
-            task = self._tasks.create_task(self._stand_in(keeper, manifest))
-            self._stand_ins[keeper.instance_id] = task
+        if keeper.host.state is State.CRASH_LOOP and manifest is not None:
+            self._stand_ins[keeper.instance_id] = asyncio.ensure_future(self._stand_in(keeper, manifest))
 
     async def _stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest) -> None:
         instance = instance_pb2.Instance(

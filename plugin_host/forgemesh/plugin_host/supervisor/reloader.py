@@ -42,6 +42,7 @@ class Reloader:
 
     async def reload(self, name: str) -> Reloaded:
         """Raises PluginNotConfigured and ReloadFailed."""
+        self._fleet.reread()
         group = self._fleet.group(name)
         async with group.changing:
             return await self.replace(group)
@@ -66,7 +67,7 @@ class Reloader:
         predecessors = [keeper for keeper in old if keeper.host.state in SERVING]
         group.on = True
         new: list[Keeper] = []
-        manifest = group.manifest
+        known = group.manifest, group.offer, group.needs
         try:
             for number in range(group.count):
                 keeper = self._fleet.add(group, held=True)
@@ -81,8 +82,7 @@ class Reloader:
             for keeper in new:
                 keeper.retire(_FAILED)
             await self._fleet.gone(new)
-            if manifest is not None:
-                group.learn(manifest)
+            group.manifest, group.offer, group.needs = known
             raise
         if predecessors:
             await asyncio.sleep(OVERLAP)

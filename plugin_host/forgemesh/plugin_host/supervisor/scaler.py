@@ -15,24 +15,29 @@ from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.news import tell
 
 TICK = 1.0
-MOST_SILENCE = 30
-"""Ticks without a word from a host that says every second how busy it is; it is stopped or hangs then."""
 
 
 class Scaler:
-    """Looks at a fleet once a second."""
+    """
+    Looks at a fleet once a second.
 
-    def __init__(self, fleet: Fleet) -> None:
+    A host that says nothing for `silence` looks (0: any number), although it tells every second how busy it is, is
+    stopped or hangs, and is ended.
+    """
+
+    def __init__(self, fleet: Fleet, *, silence: int) -> None:
         self._fleet = fleet
+        self._silence = silence
 
-    def scale(self, name: str, count: int) -> int:
+    async def scale(self, name: str, count: int) -> int:
         """How many there were before; raises PluginNotConfigured and ScaleOutOfBounds."""
         group = self._fleet.group(name)
         plan = group.plan
         most = 1 if plan.exclusive else plan.most
         if not plan.least <= count <= most:
             raise ScaleOutOfBounds(name, count, plan.least, most)
-        return self._resize(group, count, "it was scaled down")
+        async with group.changing:
+            return self._resize(group, count, "somebody said so")
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -57,11 +62,11 @@ class Scaler:
         """A host that is stopped (SIGSTOP) or hangs says nothing; one whose event loop is blocked does."""
         for keeper in group.serving:
             life = keeper.life
-            if life is None or life.load is None:
+            if life is None or life.announced:  # a program that only announces itself tells nothing
                 continue
             life.silence += 1
-            if life.silence >= MOST_SILENCE:
-                life.fail(Phase.SERVING, f"it has said nothing for {MOST_SILENCE * TICK:g} s")
+            if self._silence and life.silence >= self._silence:
+                life.fail(Phase.SERVING, f"it has said nothing for {self._silence * TICK:g} s")
 
     def _follow_load(self, group: Group, now: float) -> None:
         rule = group.plan.scale

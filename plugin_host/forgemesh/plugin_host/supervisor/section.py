@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
 from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
 from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
@@ -82,7 +84,22 @@ def section_of(table: Mapping[str, object]) -> tuple[Section | None, list[str]]:
     return (None, mistakes) if mistakes else (section, [])
 
 
-def plan_of(name: str, section: Section, root: Path, rule: RestartRule) -> PluginPlan:
+def manifest_of(section: Section, root: Path) -> tuple[manifest_pb2.Manifest | None, list[str]]:
+    """The manifest that the section names a file of, or everything that is wrong with it."""
+    if section.manifest is None:
+        return None, []
+    file = root / section.manifest
+    try:
+        return manifest_from_toml(file.read_text(encoding="utf-8"), str(file)), []
+    except PluginDefinitionError as error:
+        return None, [f"manifest {section.manifest}: {mistake}" for mistake in error.mistakes]
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [f"manifest {section.manifest}: it cannot be read: {error}"]
+
+
+def plan_of(
+    name: str, section: Section, root: Path, rule: RestartRule, manifest: manifest_pb2.Manifest | None
+) -> PluginPlan:
     """What follows from a section that is right; `rule` holds the budget of a plugin that has none of its own."""
     directories = [section.path] if isinstance(section.path, str) else section.path
     least, most = _bounds(section)
@@ -91,7 +108,7 @@ def plan_of(name: str, section: Section, root: Path, rule: RestartRule) -> Plugi
         name=name,
         load=section.load or "",
         command=_program(section.command, root) if section.command else (),
-        manifest=root / section.manifest if section.manifest else None,
+        manifest=manifest,
         directories=tuple(str(root / directory) for directory in directories),
         python=interpreter(root / section.python) if section.python else "",
         instances=max(least, min(section.instances, most)),
@@ -196,6 +213,8 @@ def _contradicting_lives(section: Section) -> Iterator[str]:
         yield "manifest has no meaning beside load: the manifest of a class is derived from it"
     if section.lazy and section.command is not None:
         yield "lazy needs load: what a program offers is known only when it serves"
+    if section.reattach and section.command is not None:
+        yield "reattach needs load: a program of its own does not look for another supervisor"
     if section.idle_stop is not None and not section.lazy:
         yield "idle_stop needs lazy = true, or nothing would start the plugin again"
 

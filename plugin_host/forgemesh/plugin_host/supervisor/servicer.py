@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,6 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.codec import host_message, timestamp
 from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.foreign_manifest import ManifestUnreadable, read_manifest
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.loader import Loaded, Loader
 from forgemesh.plugin_host.supervisor.output import Follower, Line
@@ -94,29 +92,31 @@ class SupervisorServicer(SupervisorServiceServicer):
         return pb.ConfigurePluginResponse(revision=configured.revision, reloaded=configured.reloaded)
 
     async def ScalePlugin(self, request: pb.ScalePluginRequest, context: Any) -> pb.ScalePluginResponse:
-        return pb.ScalePluginResponse(before=self._office.scaler.scale(request.name, request.instances))
+        return pb.ScalePluginResponse(before=await self._office.scaler.scale(request.name, request.instances))
 
     async def ResetHost(self, request: pb.ResetHostRequest, context: Any) -> pb.ResetHostResponse:
         keepers = self._chosen(request.instance_id, request.name)
-        for keeper in keepers:
-            keeper.reset()
-        return pb.ResetHostResponse(instance_ids=[keeper.instance_id for keeper in keepers])
+        return pb.ResetHostResponse(instance_ids=[keeper.instance_id for keeper in keepers if keeper.reset()])
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Any) -> AsyncIterator[pb.TailLogsResponse]:
-        every = not request.instance_id and not request.name
-        keepers = self._fleet.keepers if every else self._chosen(request.instance_id, request.name)
-        logs = [keeper.log for keeper in keepers if keeper.log is not None]
+        if request.instance_id or request.name:
+            self._chosen(request.instance_id, request.name)
         count = min(request.lines or DEFAULT_LINES, MOST_LINES)
+
+        def chosen(keeper: Keeper) -> bool:
+            named = request.instance_id in ("", keeper.instance_id)
+            return named and request.name in ("", keeper.plan.name)
+
         follower = Follower()
-        with contextlib.ExitStack() as stack:
-            for log in logs:
-                stack.enter_context(log.followed_by(follower))
-            last = sorted((line for log in logs for line in log.tail(count)), key=lambda line: line.at)
-            for line in last:
+        with self._fleet.followed_by(follower, chosen):
+            logs = [keeper.log for keeper in self._fleet.keepers if chosen(keeper)]
+            for line in sorted((line for log in logs for line in log.tail(count)), key=lambda line: line.at):
                 yield _line(line)
-            if request.follow:
-                async for line in follower.lines():
-                    yield _line(line)
+            if not request.follow:
+                follower.end()
+                return
+            async for line in follower.lines():
+                yield _line(line)
 
     def _chosen(self, instance_id: str, name: str) -> list[Keeper]:
         found = Violations()
@@ -141,10 +141,7 @@ async def _manifest(keeper: Keeper, request: pb.AnnounceRequest) -> manifest_pb2
     if request.HasField("manifest"):
         return request.manifest
     if keeper.plan.manifest is not None:
-        try:
-            return read_manifest(keeper.plan.manifest)
-        except ManifestUnreadable as error:
-            raise HandshakeRefused(keeper.instance_id, str(error)) from error
+        return keeper.plan.manifest
     async with connect(request.address, keepalive=False) as channel:
         try:
             described = await PluginServiceStub(channel).Describe(

@@ -18,7 +18,8 @@ class SupervisorSettings(ServiceSettings):
     who has it may take over the registrations of these hosts. `grace` (seconds) is what a host has to end in good
     order before its process group is killed; `parallel_starts` is how many may be starting at a time. A plugin has
     `crash_budget` crashes within `crash_window` (seconds) unless its section says otherwise. `state` is a file that
-    says which processes a successor may find again, and `reattach_seconds` for how long they wait for one.
+    says which processes a successor may find again, and `reattach_seconds` for how long they wait for one. A host that
+    is silent for `silence` seconds is ended; with 0 none is, so that a debugger may stop it.
     """
 
     listen: str = "127.0.0.1:7404"
@@ -34,10 +35,17 @@ class SupervisorSettings(ServiceSettings):
     crash_budget: int = 5
     crash_window: float = 600.0
     reattach_seconds: float = 60.0
+    silence: int = 30
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
-        for name, least in (("parallel_starts", 1), ("crash_budget", 1), ("crash_window", 1), ("reattach_seconds", 1)):
+        for name, least in (
+            ("parallel_starts", 1),
+            ("crash_budget", 1),
+            ("crash_window", 1),
+            ("reattach_seconds", 1),
+            ("silence", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} = {getattr(self, name)} is below {least}")
 

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 OUT_OF_MEMORY = 77
 """The exit code by which a host says that it could get no more memory."""
-_NEAR = 0.85
-"""Share of its memory limit above which a process that is killed has most likely died of it."""
+_NEAR = 0.75
+"""Share of its memory limit above which a process that fails has died of it: the limit counts reserved memory, too."""
+_NEAR_IF_BROKEN = 0.5
+"""The same for a process that broke: that is what many a library in C does when it gets no more memory."""
+_BROKEN = frozenset((6, 7, 11))
+"""SIGABRT, SIGBUS, SIGSEGV."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,20 +20,27 @@ class Ending:
     What is known about the end of a process.
 
     `exit_code` is None if a signal ended it, or if nobody could tell. `memory_peak` and `memory_limit` are bytes, zero
-    if not known or not limited.
+    if not known or not limited. `killed_for_memory` is what the kernel says about it, where it says something.
     """
 
     exit_code: int | None = None
     signal: int = 0
     memory_peak: int = 0
     memory_limit: int = 0
+    killed_for_memory: bool = False
 
     @property
     def out_of_memory(self) -> bool:
         """Whether it died for want of memory, as far as anybody can tell."""
-        if self.exit_code == OUT_OF_MEMORY:
+        if self.exit_code == OUT_OF_MEMORY or self.killed_for_memory:
             return True
-        return bool(self.signal and self.memory_limit and self.memory_peak >= _NEAR * self.memory_limit)
+        near = _NEAR_IF_BROKEN if self.signal in _BROKEN else _NEAR
+        return bool(self.failed and self.memory_limit and self.memory_peak >= near * self.memory_limit)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than with exit code 0."""
+        return bool(self.signal or self.exit_code)
 
     @property
     def text(self) -> str:
@@ -40,11 +51,16 @@ class Ending:
             how = "it ended, nobody knows how"
         else:
             how = f"exit code {self.exit_code}"
-        return f"OOM, {how}{self._memory()}" if self.out_of_memory else how
+        if not self.failed and not self.killed_for_memory:
+            return how
+        return f"OOM, {how}{self._memory()}" if self.out_of_memory else f"{how}{self._memory(limited=True)}"
 
-    def _memory(self) -> str:
-        peak = f", used up to {size_text(self.memory_peak)}" if self.memory_peak else ""
-        return f"{peak} of {size_text(self.memory_limit)}" if peak and self.memory_limit else peak
+    def _memory(self, *, limited: bool = False) -> str:
+        """What it used; with `limited` only if there is a limit to compare that with."""
+        if not self.memory_peak or (limited and not self.memory_limit):
+            return ""
+        limit = f" of {size_text(self.memory_limit)}" if self.memory_limit else ""
+        return f", used up to {size_text(self.memory_peak)}{limit}"
 
 
 def ending_of(status: int, *, memory_peak: int = 0, memory_limit: int = 0) -> Ending:

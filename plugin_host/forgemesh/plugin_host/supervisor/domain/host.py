@@ -179,7 +179,7 @@ class Host:
         loop = again and len(crashes) >= self.rule.crashes
         state = State.CRASH_LOOP if loop else State.BACKOFF if again else State.STOPPED
         if loop:
-            reason = f"{len(crashes)} crashes, the last one: {reason}"
+            reason = f"{len(crashes)} crashes, the last one: {reason}" if len(crashes) > 1 else f"1 crash: {reason}"
         ended = self._to(state, reason, now, ending=ending, phase=phase)
         return replace(
             ended,
