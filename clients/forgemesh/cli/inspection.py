@@ -12,14 +12,14 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import forgemesh
-from forgemesh.plugin import PluginDefinitionError, define, manifest_of
+from forgemesh.plugin import DeclaredPlugin, PluginDefinitionError, PluginImportError, load_definition, manifest_of
 from forgemesh.plugin.declaration import plugin_declaration
+from forgemesh.plugin.discovery import ENTRY
 
 REPORT_FD = "FORGEMESH_INSPECTION_FD"
 """Names the inherited pipe; standard output is left to the plugin."""
@@ -28,51 +28,48 @@ REPORT_FD = "FORGEMESH_INSPECTION_FD"
 def report(load: str, folders: Sequence[str]) -> dict[str, Any]:
     """The manifest as base64, or mistakes; `sources` are the author's files that were imported."""
     known = set(sys.modules)
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     mistakes: list[str] = []
     manifest = b""
-    module, _, name = load.partition(":")
     try:
-        found = import_module(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
-        mistakes.append(_import_mistake(module, folders, error))
-    else:
-        manifest = _manifest(found, name, mistakes)
+        manifest = manifest_of(load_definition(load, folders)).SerializeToString(deterministic=True)
+    except PluginDefinitionError as error:
+        mistakes.extend(error.mistakes)
+    except PluginImportError as error:
+        mistakes.append(_import_mistake(load, folders, error))
     sources = _sources(sys.modules[name] for name in set(sys.modules) - known)
     return {"manifest": base64.b64encode(manifest).decode(), "mistakes": mistakes, "sources": sources}
 
 
-def _manifest(module: ModuleType, name: str, mistakes: list[str]) -> bytes:
-    cls = getattr(module, name, None)
-    if not inspect.isclass(cls):
-        mistakes.append(_no_class(module, name))
-        return b""
-    try:
-        return manifest_of(define(cls)).SerializeToString(deterministic=True)
-    except PluginDefinitionError as error:
-        mistakes.extend(error.mistakes)
-        return b""
-
-
-def _no_class(module: ModuleType, name: str) -> str:
-    plugins = [
-        one for one, value in vars(module).items() if inspect.isclass(value) and plugin_declaration(value) is not None
-    ]
-    has = f"; its plugins are {', '.join(plugins)}" if plugins else "; put @plugin on the class that is one"
-    return f"module {module.__name__} ({module.__file__}) has no class {name}{has}"
-
-
-def _import_mistake(module: str, folders: Sequence[str], error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+def _import_mistake(load: str, folders: Sequence[str], error: PluginImportError) -> str:
+    """With the author's file and line, and what to do, where that is known."""
+    module, _, name = load.partition(":")
+    cause = error.__cause__
+    if isinstance(cause, ModuleNotFoundError) and cause.name == module.partition(".")[0]:
         return _not_found(module, folders)
-    if isinstance(error, SystemExit):
-        return f"{_place(error)}importing it ends the process ({error.code!r}); let a module only define things"
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    if isinstance(cause, SystemExit):
+        return f"{_place(cause)}importing it ends the process ({cause.code!r}); let a module only define things"
+    if isinstance(cause, SyntaxError):
+        return f"{cause.filename}, line {cause.lineno}: {cause.msg}"
+    if cause is None or module == ENTRY:
+        return _no_plugin(str(error), module, name)
     advice = ""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        advice = f"; install what {error.name!r} belongs to for {sys.executable}, or add its folder to `path`"
-    return f"{_place(error)}{type(error).__name__}: {_text(error)}{advice}"
+    if isinstance(cause, ModuleNotFoundError) and cause.name:
+        advice = f"; install what {cause.name!r} belongs to for {sys.executable}, or add its folder to `path`"
+    return f"{_place(cause)}{type(cause).__name__}: {_text(cause)}{advice}"
+
+
+def _no_plugin(said: str, module: str, name: str) -> str:
+    """What it is not, and what there is in the module instead."""
+    found = sys.modules.get(module)
+    if found is None or module == ENTRY:
+        return said
+    plugins = [one for one, value in vars(found).items() if _is_plugin(value)]
+    has = f"its plugins are {', '.join(plugins)}" if plugins else "put @plugin on the class that is one"
+    return f"module {module} ({found.__file__}) has no class or plugin(...) {name}; {has}"
+
+
+def _is_plugin(value: object) -> bool:
+    return isinstance(value, DeclaredPlugin) or (inspect.isclass(value) and plugin_declaration(value) is not None)
 
 
 def _not_found(module: str, folders: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from forgemesh.client.payload import decoded, encoded
 from forgemesh.client.peer import Peer
 from forgemesh.faults import Code, Fault
 from forgemesh.faults.service import ServiceUnreachable
-from forgemesh.plugin import OperationError
+from forgemesh.plugin import DeclaredPlugin, OperationError
 from forgemesh.testing.plugin_source import Folders, source_of
 from forgemesh.testing.problem import PluginDidNotStart, PluginEnded
 
@@ -148,17 +148,19 @@ class PluginProcess:
 
 @contextlib.asynccontextmanager
 async def run_plugin(
-    plugin: type | str,
+    plugin: type | DeclaredPlugin | str,
     *,
     path: Folders | None = None,
+    config: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     start_timeout: float = 30.0,
 ) -> AsyncIterator[PluginProcess]:
     """
     Serve a plugin in a process of its own until the block ends: `async with run_plugin(Stock) as host: ...`.
 
-    `plugin` is the class or "module:Class"; `path` are folders in which modules are looked for first. Of the test's
-    environment only what a mesh passes on reaches it, and `environment`. Raises PluginDidNotStart with what it wrote.
+    `plugin` is the class, the plugin(...) of functions, or "module:Class"; `path` are folders in which modules are
+    looked for first. `config` is its configuration, as JSON has it. Of the test's environment only what a mesh passes
+    on reaches it, and `environment`. Raises PluginDidNotStart with what it wrote.
     """
     source = source_of(plugin, path)
     with tempfile.TemporaryDirectory(prefix="forgemesh-plugin-") as folder:
@@ -166,6 +168,7 @@ async def run_plugin(
         variables = _environment(environment or {}) | {
             "FORGEMESH_HOST_LOAD": source.load,
             "FORGEMESH_HOST_PATH": source.path,
+            "FORGEMESH_HOST_CONFIG": _written(config, Path(folder) / "config.json"),
             "PYTHONUNBUFFERED": "1",
         }
         async with _running(variables, output) as (process, ready):
@@ -237,6 +240,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def _written(config: Mapping[str, Any] | None, file: Path) -> str:
+    """The name of a file with the configuration; empty if there is none."""
+    if config is None:
+        return ""
+    file.write_bytes(msgspec.json.encode(config))
+    return str(file)
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from forgemesh.plugin import DeclaredPlugin
+
 Folders: TypeAlias = str | Path | Sequence[str | Path]
 
 
@@ -28,7 +30,7 @@ class PluginSource:
 
 def source_of(plugin: object, path: Folders | None = None) -> PluginSource:
     """
-    The source of "module:Class", looked for in `path` (the working directory if not given), or of a class itself.
+    The source of "module:Class", looked for in `path` (the working directory if not given), or of a plugin itself.
 
     Raises ValueError for what another process could not import.
     """
@@ -37,24 +39,36 @@ def source_of(plugin: object, path: Folders | None = None) -> PluginSource:
         if not module or not name:
             raise ValueError(f'{plugin!r} is not "module:Class"')
         return PluginSource(plugin, _absolute("." if path is None else path))
+    module, name = _home(plugin)
+    folder, module = _importable(module)
+    return PluginSource(f"{module}:{name}", (folder, *_absolute(path or ())))
+
+
+def _home(plugin: object) -> tuple[str, str]:
+    """The module in which a class, or a plugin made of functions, stands, and its name there."""
+    if isinstance(plugin, DeclaredPlugin) and plugin.functions:
+        module = plugin.functions[0][0].__module__
+        found = [name for name, value in vars(sys.modules[module]).items() if value is plugin]
+        if not found:
+            raise ValueError(f"no variable of {module} holds the plugin; keep it at the top of its module")
+        return module, found[0]
     if not inspect.isclass(plugin):
-        raise ValueError(f'{plugin!r} is no plugin class; give the class, or "module:Class"')
+        raise ValueError(f'{plugin!r} is no plugin; give the class, the plugin(...), or "module:Class"')
     if "." in plugin.__qualname__:
         raise ValueError(f"{plugin.__qualname__} stands inside something; put the class at the top of a module")
-    folder, module = _home(plugin)
-    return PluginSource(f"{module}:{plugin.__name__}", (folder, *_absolute(path or ())))
+    return plugin.__module__, plugin.__name__
 
 
-def _home(plugin: type) -> tuple[Path, str]:
-    """The folder from which its module can be imported, and the module's name there."""
-    known = sys.modules[plugin.__module__].__file__
+def _importable(module: str) -> tuple[Path, str]:
+    """The folder from which the module can be imported, and its name there."""
+    known = sys.modules[module].__file__
     if known is None:
-        raise ValueError(f"{plugin.__qualname__} comes from no file; put the class into a module")
+        raise ValueError(f"module {module} comes from no file; put the plugin into one")
     file = Path(known).resolve()
-    words = plugin.__module__.split(".")
+    words = module.split(".")
     steps = list(file.with_suffix("").parts if file.stem != "__init__" else file.parent.parts)
     if steps[-len(words) :] == words:
-        return Path(*steps[: -len(words)]), plugin.__module__
+        return Path(*steps[: -len(words)]), module
     return file.parent, file.stem
 
 

@@ -114,15 +114,36 @@ async def test_the_authors_files_are_known_and_nobody_elses(folder: Path) -> Non
         ("\n\n1 / 0\n", "broken.py, line 3: ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)\n", "broken.py, line 2: importing it ends the process (3)"),
         ("import os\nos._exit(9)\n", "its process ended with exit code 9 while it was imported"),
-        ("class Other: ...\n", "has no class Broken; put @plugin on the class that is one"),
+        ("class Other: ...\n", "has no class or plugin(...) Broken; put @plugin on the class that is one"),
         ("class Broken: ...\n", 'the class carries no @plugin("id", version="1.0.0")'),
-        ("Broken = 3\n", "has no class Broken"),
+        ("Broken = 3\n", "has no class or plugin(...) Broken"),
     ],
 )
 async def test_whatever_an_import_does_is_told_with_its_place(folder: Path, text: str, said: str) -> None:
     (mistake,) = await mistakes_of(folder, text)
 
     assert said in mistake
+
+
+async def test_functions_are_a_plugin_as_well(folder: Path) -> None:
+    (folder / "words.py").write_text(
+        "from forgemesh.plugin import plugin\n"
+        "words = plugin('text.words', version='1.0.0')\n"
+        "@words.operation\n"
+        "def count(text: str) -> int: return 1\n"
+    )
+    found = await inspect_plugin(PluginSection("", "words:words", (folder,)))
+    wrong = await inspect_plugin(PluginSection("", "words:word", (folder,)))
+
+    assert found.manifest is not None
+    assert found.manifest.plugin_id == "text.words"
+    assert wrong.mistakes[0].endswith("; its plugins are words")
+
+
+async def test_an_entry_point_that_nobody_announces_is_told(folder: Path) -> None:
+    found = await inspect_plugin(PluginSection("", "entry:nothing", ()))
+
+    assert found.mistakes[0].startswith("no entry point 'nothing'")
 
 
 async def test_a_module_that_is_not_there_is_asked_back(folder: Path) -> None:

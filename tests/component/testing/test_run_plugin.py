@@ -12,7 +12,7 @@ from forgemesh.faults import Code
 from forgemesh.plugin import OperationError
 from forgemesh.testing import PluginDidNotStart, PluginEnded, PluginProcess, run_plugin
 from tests.component.testing.unwell import Unwell
-from tests.component.testing.workshop import Workshop
+from tests.component.testing.workshop import Workshop, bench
 from tests.mesh.processes import alive
 
 OUTSIDE = """
@@ -106,6 +106,15 @@ async def test_a_module_is_looked_for_in_the_folders_that_the_test_names(tmp_pat
         assert (await host.manifest()).plugin_id == "outside"
 
 
+async def test_functions_are_run_as_the_plugin_that_they_make_with_their_configuration() -> None:
+    async with run_plugin(bench, config={"height": 90}) as host:
+        assert await host.call("height") == 90
+
+    with pytest.raises(PluginDidNotStart, match="height"):
+        async with run_plugin(bench, config={"height": "tall"}):
+            pass
+
+
 async def test_a_process_that_ends_during_a_call_leaves_its_exit_code_and_its_last_lines(host: PluginProcess) -> None:
     with pytest.raises(PluginEnded, match="ended with exit code 9 during the call") as ended:
         await host.call("die")
@@ -134,7 +143,7 @@ async def test_a_class_that_another_process_cannot_import_is_refused_at_once() -
     class Inside:
         pass
 
-    refused = {Inside: "at the top of a module", "no_colon": 'not "module:Class"', 7: "no plugin class"}
+    refused = {Inside: "at the top of a module", "no_colon": 'not "module:Class"', 7: "is no plugin; give"}
     for wrong, why in refused.items():
         with pytest.raises(ValueError, match=why):
             async with run_plugin(wrong):  # type: ignore[arg-type]

@@ -6,9 +6,23 @@ import asyncio
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from forgemesh.plugin import Code, Context, OperationError, operation, plugin
+
+
+@dataclass
+class BenchConfig:
+    height: int
+
+
+bench = plugin("test.bench", version="1.0.0", config=BenchConfig)
+
+
+@bench.operation
+async def height(config: BenchConfig) -> int:
+    return config.height
 
 
 @plugin("test.workshop", version="1.2.0", max_concurrency=1)
