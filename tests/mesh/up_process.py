@@ -165,12 +165,15 @@ class Up:
 
 @contextlib.contextmanager
 def going_up(
-    place: Workplace, *, settings: Mapping[str, str] | None = None, inherit: tuple[int, ...] = ()
+    place: Workplace,
+    *options: str,
+    settings: Mapping[str, str] | None = None,
+    inherit: tuple[int, ...] = (),
 ) -> Iterator[Up]:
     """`forgemesh up --any-port` once it is ready; stopped at the end if it still runs."""
     ready, tells = os.pipe()
     process = subprocess.Popen(
-        [*FORGEMESH, "up", "--any-port"],
+        [*FORGEMESH, "up", "--any-port", *options],
         cwd=place.folder,
         env=place.environment | {"FORGEMESH_READY_FD": str(tells)} | dict(settings or {}),
         pass_fds=(tells, *inherit),

@@ -16,6 +16,7 @@ from forgemesh.faults import Fault
 from forgemesh.plugin import PluginDefinition, manifest_of
 from forgemesh.plugin_host.attachment import Attachment
 from forgemesh.plugin_host.config_file import read_config
+from forgemesh.plugin_host.drafting import drafted
 from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
@@ -44,13 +45,13 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
     if not settings.supervisor:
-        definition = load_definition(settings.load, settings.directories)
+        definition = await drafted(load_definition(settings.load, settings.directories), settings)
         config = read_config(settings.config) if settings.config else ""
         await serve(definition, Beginning(config=config), settings, stop)
         return
     attachment = Attachment(settings, _ending(stop))
     try:
-        definition = load_definition(settings.load, settings.directories)
+        definition = await drafted(load_definition(settings.load, settings.directories), settings)
         await attachment.introduce(manifest_of(definition))
         beginning = await _initialized(attachment, stop)
         if beginning is not None:

@@ -23,7 +23,8 @@ class HostSettings(ServiceSettings):
     `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
     `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
 
-    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long.
+    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long. With
+    `drafts` a plugin whose version is published with another content is served under a build of that version.
     """
 
     load: str
@@ -46,6 +47,7 @@ class HostSettings(ServiceSettings):
     config: str = ""
     start_timeout: float = 0.0
     stall: float = 1.0
+    drafts: bool = False
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
