@@ -13,6 +13,13 @@ from forgemesh.faults import Fault
 
 HOSTS_DEADLINE = 30.0
 _PERIOD = 0.1
+_READY = (HostState.HOST_STATE_READY, HostState.HOST_STATE_DEGRADED)
+_RESTING = (
+    HostState.HOST_STATE_BACKOFF,
+    HostState.HOST_STATE_STOPPED,
+    HostState.HOST_STATE_CRASH_LOOP,
+    HostState.HOST_STATE_DISABLED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +32,28 @@ class Instance:
     @property
     def is_ready(self) -> bool:
         """Whether a step may be sent to it."""
-        return bool(self.address) and self.host.state == HostState.HOST_STATE_READY
+        return bool(self.address) and self.host.state in _READY
 
     @property
-    def has_died(self) -> bool:
-        """Whether it has ended at least once."""
-        return self.host.state in (HostState.HOST_STATE_BACKOFF, HostState.HOST_STATE_STOPPED) or self.host.restarts > 0
+    def is_on_its_way(self) -> bool:
+        """Whether it may still become ready without anybody's help, and without another instance's."""
+        return not self.is_ready and not self.host.restarts and self.host.state not in _RESTING and not self.waits
+
+    @property
+    def waits(self) -> bool:
+        """Whether something that it needs has to come first."""
+        return self.host.state == HostState.HOST_STATE_HANDSHAKING and bool(self.host.missing)
 
 
 async def wait_for_instances(supervisor: str, balancer: str) -> list[Instance]:
-    """The plugin hosts, as soon as every one is ready or has died; after 30 s as they are then."""
+    """The plugin hosts, once none is on its way any more: all are ready, rest, or wait; at the latest after 30 s."""
     found: list[Instance] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(HOSTS_DEADLINE):
             while True:
                 with suppress(Fault):
                     found = await _instances(supervisor, balancer)
-                    if all(instance.is_ready or instance.has_died for instance in found):
+                    if not any(instance.is_on_its_way for instance in found):
                         break
                 await asyncio.sleep(_PERIOD)
     return found
