@@ -99,10 +99,14 @@ async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Pa
         write(tmp_path, "holder", "exclusive = true", version="1.0.1", body=STATEFUL)
         answer = await mesh.ask("ReloadPlugin", pb.ReloadPluginRequest(name="holder"))
         counted = await mesh.call("holder-1", "add")
+        write(tmp_path, "holder", "exclusive = true", version="1.0.2", head="import nothing_of_that_name")
+        fault = await mesh.fails("ReloadPlugin", pb.ReloadPluginRequest(name="holder"))
 
     assert list(answer.instance_ids) == ["holder-1"]
     assert mesh.notes()[:3] == ["start test.holder", "stop test.holder", "start test.holder"]
     assert counted == 2
+    assert isinstance(fault, ReloadFailed)
+    assert "it is exclusive, so its old process had ended before" in fault.metadata["cause"]
 
 
 async def test_sections_that_are_added_or_changed_count_from_the_next_load_or_reload(

@@ -298,7 +298,7 @@ class Fleet:
     def _wake(self, need: Need) -> None:
         """Something that starts when it is called is needed."""
         for group in self.groups.values():
-            if group.plan.lazy and not group.on and group.offer and group.offer.meets(need) and not _disabled(group):
+            if group.sleeping and group.offer is not None and group.offer.meets(need):
                 self.switch_on(group)
 
     def _rest(self, group: Group) -> None:
@@ -338,7 +338,3 @@ class Fleet:
 def _last_lines(keeper: Keeper) -> str:
     lines = [line.text for line in keeper.log.tail(LAST_LINES)]
     return "\n".join(lines)[-LONGEST_OUTPUT:]
-
-
-def _disabled(group: Group) -> bool:
-    return any(keeper.host.state is State.DISABLED for keeper in group.keepers)
