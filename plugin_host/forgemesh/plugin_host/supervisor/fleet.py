@@ -207,8 +207,8 @@ class Fleet:
         self.nudge()
 
     async def off(self, group: Group) -> None:
-        """Return when no process of it runs."""
-        await self.until(lambda: not any(keeper.host.state in RUNNING for keeper in group.keepers))
+        """Return when no process of it runs, or somebody has switched it on again."""
+        await self.until(lambda: group.on or not any(keeper.host.state in RUNNING for keeper in group.keepers))
 
     async def gone(self, keepers: Sequence[Keeper]) -> None:
         """Return when hosts that were retired are gone."""
