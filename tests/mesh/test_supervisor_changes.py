@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed, ScaleOutOfBounds
+from tests.component.plugin_host.registry import serving_registry
 from tests.mesh.processes import Service, alive
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
 
@@ -99,10 +101,14 @@ async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Pa
         write(tmp_path, "holder", "exclusive = true", version="1.0.1", body=STATEFUL)
         answer = await mesh.ask("ReloadPlugin", pb.ReloadPluginRequest(name="holder"))
         counted = await mesh.call("holder-1", "add")
+        write(tmp_path, "holder", "exclusive = true", version="1.0.2", head="import nothing_of_that_name")
+        fault = await mesh.fails("ReloadPlugin", pb.ReloadPluginRequest(name="holder"))
 
     assert list(answer.instance_ids) == ["holder-1"]
     assert mesh.notes()[:3] == ["start test.holder", "stop test.holder", "start test.holder"]
     assert counted == 2
+    assert isinstance(fault, ReloadFailed)
+    assert "it is exclusive, so its old process had ended before" in fault.metadata["cause"]
 
 
 async def test_sections_that_are_added_or_changed_count_from_the_next_load_or_reload(
@@ -254,6 +260,27 @@ async def test_a_lazy_plugin_is_known_and_does_not_run_until_it_is_needed(tmp_pa
     assert first == ["start test.lazy", "start test.user"]
     assert state_of(hosts["lazy-1"]) == "READY"
     assert idle["lazy-1"].reason.startswith("nothing was asked of it for 1 s; it starts when it is called")
+
+
+async def test_a_lazy_plugin_is_started_once_when_somebody_waits_for_it(tmp_path: Path) -> None:
+    async with serving_registry() as mute:
+        revision = instance_pb2.Revision(epoch=1, revision=1)
+        mute.to_watch.put_nowait(
+            registry_service_pb2.WatchInstancesResponse(revision=revision, all=registry_service_pb2.InstanceSet())
+        )
+        async with supervised(tmp_path, mute.address, write(tmp_path, "lazy", "lazy = true")) as mesh:
+            asleep = (await mesh.in_state(lazy_1="STOPPED"))["lazy-1"]
+            await mute.until(lambda: mute.published == ["test.lazy"])
+            wanted = event_pb2.Event(kind=event_pb2.EVENT_KIND_WANTED, plugin_id="test.lazy")
+            for _ in range(20):
+                mute.events.put_nowait(registry_service_pb2.WatchEventsResponse(event=wanted, position=revision))
+            await mesh.in_state(lazy_1="READY")
+            kinds = [event.kind for request in mute.reported for event in request.events]
+
+    assert asleep.reason.startswith("it starts when it is called")
+    assert asleep.plugin_id == "test.lazy"
+    assert mesh.notes() == ["start test.lazy"]
+    assert kinds[:3] == [event_pb2.EVENT_KIND_STARTED, event_pb2.EVENT_KIND_STOPPED, event_pb2.EVENT_KIND_STARTED]
 
 
 async def test_what_hosts_write_is_told_from_its_last_lines_on(tmp_path: Path, registry: Service) -> None:

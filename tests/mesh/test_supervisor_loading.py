@@ -185,10 +185,12 @@ async def test_a_load_that_fails_stops_only_what_it_has_started(tmp_path: Path, 
         await mesh.ask("UnloadPlugin", pb.UnloadPluginRequest(name="ground", cascade=True))
         (tmp_path / "broken").touch()
         before = len(mesh.notes())
-        fault = await mesh.fails("LoadPlugins", pb.LoadPluginsRequest(names=["middle"]))
+        load = pb.LoadPluginsRequest(names=["middle"])
+        fault, other = await asyncio.gather(mesh.fails("LoadPlugins", load), mesh.fails("LoadPlugins", load))
         hosts = await mesh.hosts()
 
     assert isinstance(fault, LoadFailed)
+    assert isinstance(other, LoadFailed)
     assert (fault.metadata["name"], fault.metadata["phase"]) == ("middle", "INIT")
     assert "RuntimeError: no database" in fault.metadata["cause"]
     assert fault.metadata["stopped"] == "middle, ground"

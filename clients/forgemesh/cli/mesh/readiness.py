@@ -13,8 +13,7 @@ from forgemesh.faults import Fault
 
 HOSTS_DEADLINE = 30.0
 _PERIOD = 0.1
-_READY = (HostState.HOST_STATE_READY, HostState.HOST_STATE_DEGRADED)
-_RESTING = (
+_ENDED = (
     HostState.HOST_STATE_BACKOFF,
     HostState.HOST_STATE_STOPPED,
     HostState.HOST_STATE_CRASH_LOOP,
@@ -31,29 +30,32 @@ class Instance:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a step may be sent to it."""
-        return bool(self.address) and self.host.state in _READY
+        """Whether a step may be sent to it, or would start it."""
+        serves = self.host.state in (HostState.HOST_STATE_READY, HostState.HOST_STATE_DEGRADED)
+        return self.rests or (bool(self.address) and serves)
 
     @property
-    def is_on_its_way(self) -> bool:
-        """Whether it may still become ready without anybody's help, and without another instance's."""
-        return not self.is_ready and not self.host.restarts and self.host.state not in _RESTING and not self.waits
+    def rests(self) -> bool:
+        """Whether it runs only when it is called."""
+        ended_well = not (self.host.history and self.host.history[-1].phase)
+        return self.host.state == HostState.HOST_STATE_STOPPED and bool(self.host.plugin_id) and ended_well
 
     @property
-    def waits(self) -> bool:
-        """Whether something that it needs has to come first."""
-        return self.host.state == HostState.HOST_STATE_HANDSHAKING and bool(self.host.missing)
+    def is_stuck(self) -> bool:
+        """Whether it has ended at least once, or waits for something."""
+        waits = self.host.state == HostState.HOST_STATE_HANDSHAKING and bool(self.host.missing)
+        return waits or self.host.state in _ENDED or self.host.restarts > 0
 
 
 async def wait_for_instances(supervisor: str, balancer: str) -> list[Instance]:
-    """The plugin hosts, once none is on its way any more: all are ready, rest, or wait; at the latest after 30 s."""
+    """The plugin hosts, as soon as every one is ready or stuck; after 30 s as they are then."""
     found: list[Instance] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(HOSTS_DEADLINE):
             while True:
                 with suppress(Fault):
                     found = await _instances(supervisor, balancer)
-                    if not any(instance.is_on_its_way for instance in found):
+                    if all(instance.is_ready or instance.is_stuck for instance in found):
                         break
                 await asyncio.sleep(_PERIOD)
     return found

@@ -207,8 +207,8 @@ class Fleet:
         self.nudge()
 
     async def off(self, group: Group) -> None:
-        """Return when no process of it runs."""
-        await self.until(lambda: not any(keeper.host.state in RUNNING for keeper in group.keepers))
+        """Return when no process of it runs, or somebody has switched it on again."""
+        await self.until(lambda: group.on or not any(keeper.host.state in RUNNING for keeper in group.keepers))
 
     async def gone(self, keepers: Sequence[Keeper]) -> None:
         """Return when hosts that were retired are gone."""
@@ -298,7 +298,7 @@ class Fleet:
     def _wake(self, need: Need) -> None:
         """Something that starts when it is called is needed."""
         for group in self.groups.values():
-            if group.plan.lazy and not group.on and group.offer and group.offer.meets(need) and not _disabled(group):
+            if group.sleeping and group.offer is not None and group.offer.meets(need):
                 self.switch_on(group)
 
     def _rest(self, group: Group) -> None:
@@ -338,7 +338,3 @@ class Fleet:
 def _last_lines(keeper: Keeper) -> str:
     lines = [line.text for line in keeper.log.tail(LAST_LINES)]
     return "\n".join(lines)[-LONGEST_OUTPUT:]
-
-
-def _disabled(group: Group) -> bool:
-    return any(keeper.host.state is State.DISABLED for keeper in group.keepers)

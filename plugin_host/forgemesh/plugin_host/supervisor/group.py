@@ -50,6 +50,12 @@ class Group:
         return self.plan.name
 
     @property
+    def sleeping(self) -> bool:
+        """Whether it does not run, and starts when it is called."""
+        disabled = any(keeper.host.state is State.DISABLED for keeper in self.keepers)
+        return self.plan.lazy and not self.on and not disabled
+
+    @property
     def staying(self) -> list[Keeper]:
         """Its hosts that are not on their way out for good."""
         return [keeper for keeper in self.keepers if not keeper.retired]

@@ -109,7 +109,7 @@ class Loader:
     def _look_at(self, group: Group, keeper: Keeper, started: list[Group], wanted: Sequence[Group]) -> None:
         host, decision = keeper.host, self._fleet.decision
         ended = host.state is State.STOPPED and not keeper.wanted and not keeper.lost
-        if ended or host.state in (State.BACKOFF, State.CRASH_LOOP):
+        if ended or host.state in (State.BACKOFF, State.CRASH_LOOP, State.DISABLED):
             raise _Failed(group.name, host)
         circle = decision.circles.get(keeper.instance_id)
         if circle and host.state is State.HANDSHAKING:

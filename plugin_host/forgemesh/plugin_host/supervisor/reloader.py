@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from forgemesh.api.supervisor.v1 import attach_pb2
 from forgemesh.faults.supervisor import ReloadFailed
@@ -94,15 +95,18 @@ class Reloader:
     async def _afresh(self, group: Group, old: Sequence[Keeper]) -> list[Keeper]:
         """The old one first: it holds something that there is only once."""
         states = [await _state_of(keeper) if keeper.host.state in SERVING else None for keeper in old]
-        self._fleet.switch_off(group, _REPLACED, disable=False)
-        await self._fleet.off(group)
-        for keeper, state in zip(old, states, strict=True):
-            keeper.state = state
-            keeper.reset()
-        self._fleet.switch_on(group)
         for keeper in old:
+            keeper.retire(_REPLACED)
+        await self._fleet.gone(old)
+        group.on = True
+        new = [self._fleet.add(group) for _ in range(group.count)]
+        for keeper, state in zip_longest(new, states[: len(new)]):
+            keeper.state = state
+            keeper.start()
+        self._fleet.nudge()
+        for keeper in new:
             await self._serving(group, keeper)
-        return list(old)
+        return new
 
     async def _called_back(self, group: Group, keeper: Keeper) -> None:
         def looked() -> bool:
@@ -125,7 +129,8 @@ class Reloader:
     def _refuse_failed(self, group: Group, keeper: Keeper) -> None:
         host = keeper.host
         if host.state in (State.BACKOFF, State.CRASH_LOOP) or (host.state is State.STOPPED and not keeper.wanted):
-            raise ReloadFailed(group.name, (host.phase or Phase.SPAWN).value, host.reason)
+            ended = "; it is exclusive, so its old process had ended before" if group.plan.exclusive else ""
+            raise ReloadFailed(group.name, (host.phase or Phase.SPAWN).value, f"{host.reason}{ended}")
 
 
 async def _state_of(keeper: Keeper) -> attach_pb2.SavedState | None:

@@ -53,7 +53,7 @@ class Scaler:
     def wanted(self, plugin_id: str, interface_name: str) -> None:
         """Somebody waits for a plugin or an interface: start what provides it and does not run."""
         for group in self._fleet.groups.values():
-            if group.on or not group.plan.lazy or group.offer is None:
+            if not group.sleeping or group.offer is None:
                 continue
             if group.offer.plugin_id == plugin_id or interface_name in (name for name, _ in group.offer.interfaces):
                 self._fleet.switch_on(group)
