@@ -57,6 +57,28 @@ async def test_no_host_is_left_two_seconds_after_its_supervisor_was_killed(tmp_p
     assert took < 2
 
 
+async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path: Path, registry: Service) -> None:
+    body = """
+    @operation
+    async def child(self) -> int:
+        import subprocess
+        return subprocess.Popen(["sleep", "600"]).pid
+    """
+    async with supervised(tmp_path, registry.address, write(tmp_path, "parent", body=body)) as mesh:
+        host = (await mesh.in_state(parent_1="READY"))["parent-1"]
+        child = await mesh.call("parent-1", "child")
+        killed_at = time.monotonic()
+        await mesh.service.kill()
+
+        async def gone() -> bool:
+            return not alive(host.pid) and not alive(child)
+
+        await eventually(gone)
+        took = time.monotonic() - killed_at
+
+    assert took < 2
+
+
 async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Service) -> None:
     child = tmp_path / "child"
     words = f'["sh", "-c", "sleep 600 & echo $! >{child}; {sys.executable} {PROGRAM}"]'

@@ -1,4 +1,4 @@
-"""Sees to it that programs which know nothing of their supervisor do not outlive it."""
+"""Sees to it that nothing which hosts have started outlives their supervisor."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ FAREWELL = 2.0
 
 
 class Guardian:
-    """A process beside this one, started for the first program that it watches, and again if it is gone."""
+    """A process beside this one, started for the first host that it watches, and again if it is gone."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._watched: dict[int, str] = {}
 
-    def watch(self, pid: int, started: str) -> None:
-        """End this process with its group when the supervisor is dead."""
-        self._watched[pid] = started
+    def watch(self, pid: int, started: str, *, patient: bool) -> None:
+        """
+        End this process, and all of the session that it leads, when the supervisor is dead.
+
+        With `patient` it has a moment to end by itself.
+        """
+        line = self._watched[pid] = f"{'~' if patient else '+'} {pid} {started}"
         if self._process is None or self._process.poll() is not None:
             self._begin()
         else:
-            self._tell(f"+ {pid} {started}")
+            self._tell(line)
 
     def release(self, pid: int) -> None:
         """It has ended."""
@@ -60,10 +64,10 @@ class Guardian:
                 start_new_session=True,
             )
         except OSError as error:
-            _log.warning("programs would outlive this supervisor if it were killed: %s", error)
+            _log.warning("what hosts have started would outlive this supervisor if it were killed: %s", error)
             return
-        for pid, started in self._watched.items():
-            self._tell(f"+ {pid} {started}")
+        for line in self._watched.values():
+            self._tell(line)
 
     def _tell(self, line: str) -> None:
         if self._process is None or self._process.stdin is None:
@@ -72,7 +76,7 @@ class Guardian:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            _log.warning("the guardian of programs is gone and is started with the next one: %s", error)
+            _log.warning("the guardian is gone, and is started again with the next host: %s", error)
 
 
 @contextlib.contextmanager

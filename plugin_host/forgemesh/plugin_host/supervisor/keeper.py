@@ -261,7 +261,8 @@ class Keeper:
             fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
             cgroup=around.cgroups.made(self.instance_id, plan.limits),
-            guardian=around.guardian if plan.command else None,
+            guardian=None if plan.reattach else around.guardian,
+            patient=not plan.command,
         )
 
     async def _lead(self, life: Life, process: HostProcess) -> None:

@@ -144,13 +144,14 @@ async def spawned(
     memory_limit: int,
     cgroup: Cgroup | None,
     guardian: Guardian | None,
+    patient: bool,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with its process group, when the block has ended.
 
     `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
-    a named pipe at `fifo`, which another supervisor can open. A `guardian` is needed for a program that does not look
-    at `parent_pipe`. Raises OSError if nothing can be started.
+    a named pipe at `fifo`, which another supervisor can open. The `guardian` of one that may not is `patient` if it
+    looks at `parent_pipe`. Raises OSError if nothing can be started.
     """
     reading, writing = os.pipe() if fifo is None else _made(fifo)
     async with _reader(reading) as output:
@@ -161,7 +162,7 @@ async def spawned(
         process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
             if guardian is not None:
-                guardian.watch(pid, process.started)
+                guardian.watch(pid, process.started, patient=patient)
             if cgroup is not None:
                 cgroup.take_in(pid)
             yield process
