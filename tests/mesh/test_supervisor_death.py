@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.mesh.processes import Service, alive, eventually, kill
 from tests.mesh.supervised import call, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
+
+PROGRAM = Path(__file__).with_name("foreign_plugin.py")
 
 
 @pytest.fixture
@@ -51,6 +54,45 @@ async def test_no_host_is_left_two_seconds_after_its_supervisor_was_killed(tmp_p
         took = time.monotonic() - killed_at
 
     print(f"gone after {took:.2f} s")
+    assert took < 2
+
+
+async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path: Path, registry: Service) -> None:
+    body = """
+    @operation
+    async def child(self) -> int:
+        import subprocess
+        return subprocess.Popen(["sleep", "600"]).pid
+    """
+    async with supervised(tmp_path, registry.address, write(tmp_path, "parent", body=body)) as mesh:
+        host = (await mesh.in_state(parent_1="READY"))["parent-1"]
+        child = await mesh.call("parent-1", "child")
+        killed_at = time.monotonic()
+        await mesh.service.kill()
+
+        async def gone() -> bool:
+            return not alive(host.pid) and not alive(child)
+
+        await eventually(gone)
+        took = time.monotonic() - killed_at
+
+    assert took < 2
+
+
+async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Service) -> None:
+    child = tmp_path / "child"
+    words = f'["sh", "-c", "sleep 600 & echo $! >{child}; {sys.executable} {PROGRAM}"]'
+    async with supervised(tmp_path, registry.address, f"[plugins.foreign]\ncommand = {words}\n") as mesh:
+        host = (await mesh.in_state(foreign_1="READY"))["foreign-1"]
+        killed_at = time.monotonic()
+        await mesh.service.kill()
+
+        async def gone() -> bool:
+            return not alive(host.pid) and not alive(int(child.read_text()))
+
+        await eventually(gone)
+        took = time.monotonic() - killed_at
+
     assert took < 2
 
 

@@ -12,7 +12,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceServicer_to_server
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
@@ -20,6 +19,7 @@ from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin_host.identity import Identity
+from forgemesh.plugin_host.load import LoadMeter
 from forgemesh.plugin_host.loader import Plugin
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import Runner
@@ -43,13 +43,7 @@ class Host:
     server: Serving
     runner: Runner
     sessions: Sessions
-
-    def load(self) -> load_pb2.LoadReport:
-        """How busy it is; from any thread."""
-        return load_pb2.LoadReport(
-            named_metrics={"in_flight": self.runner.running, "queued": self.runner.waiting},
-            application_utilization=(self.runner.running + self.runner.waiting) / self.runner.concurrency,
-        )
+    load: LoadMeter
 
     async def drain(self, delay: float, grace: float) -> bool:
         """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
@@ -81,11 +75,13 @@ async def hosting(
         spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
         runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit)
         sessions = Sessions(runner.capacity)
-        servicer = PluginServicer(plugin, identity, runner, sessions)
+        load = LoadMeter(runner, plugin.definition.limits.cpu)
+        servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)
         add = partial(add_PluginServiceServicer_to_server, servicer)
         async with serving(_listen(settings), SERVICES, add, stall=settings.stall, on_stall=on_stall) as server:
+            load.lag = server.health.lag
             await server.health.ready()
-            yield Host(server, runner, sessions)
+            yield Host(server, runner, sessions, load)
         runner.close()
 
 
@@ -112,6 +108,7 @@ async def registered(
             identity,
             owner_token=settings.owner_token or secrets.token_hex(16),
             ttl=settings.lease_ttl,
+            load=host.load.report,
         )
         keeping = tasks.create_task(registration.run())
         try:

@@ -148,7 +148,7 @@ def _tell_ready(
             lambda: attach_pb2.HostReady(
                 address=address, health_address=health_address, incarnation=identity.incarnation
             ),
-            host.load,
+            host.load.report,
         )
     tell_ready(
         address=address,

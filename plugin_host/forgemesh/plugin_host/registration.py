@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 import grpc
 
-from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.status import from_rpc_error
@@ -30,7 +31,7 @@ class Registration:
 
     A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `first` is
     set by the first registration, `hopeless` if the registry has another manifest of this plugin version; `refusal` is
-    what it last said. `renewals` counts how often a lease was extended.
+    what it last said. `renewals` counts how often a lease was extended; each says what `load` reports.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Registration:
         *,
         owner_token: str,
         ttl: float,
+        load: Callable[[], load_pb2.LoadReport] | None = None,
     ) -> None:
         self._registry = RegistryServiceStub(channel)
         self._manifest = manifest
@@ -49,6 +51,7 @@ class Registration:
         self._identity = identity
         self._owner_token = owner_token
         self._ttl = ttl
+        self._load = load
         self._registered = False
         self._leaving = False
         self.renewals = 0
@@ -100,6 +103,7 @@ class Registration:
             instance_id=self._identity.instance_id,
             incarnation=self._identity.incarnation,
             owner_token=self._owner_token,
+            load=self._load() if self._load else None,
         )
         try:
             await self._registry.RenewLease(request, timeout=min(CALL_DEADLINE, self._ttl / 3))

@@ -9,12 +9,13 @@ from collections import deque
 from contextvars import copy_context
 
 from forgemesh.api.plugin.v1 import invocation_pb2
-from forgemesh.faults import Fault
-from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound
+from forgemesh.faults import Code, Fault
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, QueueTooLong
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.call import Call, Receiver
 from forgemesh.plugin_host.codec import Outcome, failure_of
 from forgemesh.plugin_host.domain.admission import Admission, Verdict
+from forgemesh.plugin_host.domain.tally import Tally
 from forgemesh.plugin_host.execution import Execution
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Operation, Plugin
@@ -23,6 +24,7 @@ from forgemesh.plugin_host.threads import WorkerThreads
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_TIMEOUT = 60.0
+_OUR_FAULT = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS))
 LAST_WORDS = 0.5
 """Seconds that an operation has to end by itself when its call is taken back or its time is over."""
 
@@ -31,7 +33,7 @@ class Runner:
     """
     The calls of one host.
 
-    Must be made and used on the event loop; `tasks` owns what runs.
+    Must be made and used on the event loop; `tasks` owns what runs. `tally` tells how the last ones went.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Runner:
         self._blank = copy_context()
         self._draining = False
         self._drained = asyncio.Event()
+        self.tally = Tally()
 
     @property
     def capacity(self) -> int:
@@ -81,17 +84,19 @@ class Runner:
         """
         Take a call on; `receiver` is told its answer later, never from within.
 
-        Raises InstanceDraining, WrongIncarnation, OperationNotFound or InstanceFull instead. `time_left` (seconds) is
-        what the transport allows, over and above what the invocation says.
+        Raises InstanceDraining, WrongIncarnation, OperationNotFound, InstanceFull or QueueTooLong instead. `time_left`
+        (seconds) is what the transport allows, over and above what the invocation says.
         """
         if self._draining:
             raise InstanceDraining(self._identity.instance_id)
         self._identity.refuse_others(invocation.incarnation)
         operation = self._operation(invocation.operation)
-        verdict = self._admission.arrive(credited=credited)
+        seconds = _seconds(invocation, operation, time_left)
+        verdict = self._admission.arrive(credited=credited, seconds=seconds)
         if verdict is Verdict.REFUSE:
             raise InstanceFull(self._identity.instance_id, self._admission.running)
-        seconds = _seconds(invocation, operation, time_left)
+        if verdict is Verdict.TOO_LATE:
+            raise QueueTooLong(self._identity.instance_id, self._admission.expected_wait, seconds)
         call = Call(invocation, operation, receiver, self._spans.begin(invocation.traceparent), seconds)
         call.timer = self._loop.call_later(seconds, self._expire, call)
         if verdict is Verdict.RUN:
@@ -169,7 +174,7 @@ class Runner:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         """The operation no longer runs: its place goes to the next."""
-        if self._admission.leave():
+        if self._admission.leave((time.monotonic_ns() - call.started) / 1e9):
             self._start(self._waiting.popleft())
         self._finish(call, call.ending or outcome)
 
@@ -187,13 +192,16 @@ class Runner:
         _cancel_timer(call)
         call.finished = time.monotonic_ns()
         call.answer = outcome
+        failure = call.failure
+        latency = (call.finished - call.arrived) / 1e9
+        self.tally.add(call.finished / 1e9, latency, failure is not None and failure.code in _OUR_FAULT)
         self._spans.end(
             call.span,
             call.invocation,
             start=call.wall,
             end=call.wall + call.finished - call.arrived,
             queued=call.queued_micros,
-            failure=call.failure,
+            failure=failure,
         )
         call.receiver.answered(call)
 

@@ -45,6 +45,10 @@ class Health:
         self._stalled = False
         self._closed = threading.Event()
 
+    def lag(self) -> float:
+        """Seconds that the event loop is behind; from any thread."""
+        return max(0.0, time.monotonic() - self._beat - _BEAT)
+
     async def start(self) -> None:
         """Alive, not started, not ready."""
         await self._set((LIVENESS,), True)
@@ -92,7 +96,7 @@ class Health:
 
     def _watch_loop(self) -> None:
         while not self._closed.wait(_BEAT):
-            lag = time.monotonic() - self._beat - _BEAT
+            lag = self.lag()
             stalled = lag > self._stall
             if stalled != self._stalled:
                 self._stalled = stalled

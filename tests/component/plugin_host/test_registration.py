@@ -11,7 +11,11 @@ import pytest
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
-from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import (
+    RegistryServiceServicer,
+    RegistryServiceStub,
+    add_RegistryServiceServicer_to_server,
+)
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.server import Serving
 from forgemesh.plugin_host.hosting import registered
@@ -98,6 +102,36 @@ async def test_a_lease_is_renewed_before_it_runs_out(served: Served, registry: S
         (instance,) = await instances(registry.address)
 
     assert instance.incarnation == 1
+
+
+async def test_a_renewal_says_how_busy_the_host_is(served: Served) -> None:
+    renewals: list[pb.RenewLeaseRequest] = []
+
+    class Registry(RegistryServiceServicer):
+        async def PublishManifest(self, request: Any, context: Any) -> Any:
+            return pb.PublishManifestResponse()
+
+        async def RegisterInstance(self, request: Any, context: Any) -> Any:
+            return pb.RegisterInstanceResponse(instance=instance_pb2.Instance(incarnation=1))
+
+        async def RenewLease(self, request: Any, context: Any) -> Any:
+            renewals.append(request)
+            return pb.RenewLeaseResponse()
+
+        async def DeregisterInstance(self, request: Any, context: Any) -> Any:
+            return pb.DeregisterInstanceResponse()
+
+    made: Any = Registry
+    server = grpc.aio.server()
+    add_RegistryServiceServicer_to_server(made(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with registering(served, address):
+        await eventually(lambda: bool(renewals))
+    await server.stop(0)
+
+    assert renewals[0].load.named_metrics["queued"] == 0
+    assert renewals[0].load.named_metrics["memory_bytes"] > 0
 
 
 async def test_a_host_whose_lease_has_run_out_registers_anew(

@@ -18,6 +18,7 @@ from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.ending import ending_of
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
+from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
 from forgemesh.plugin_host.supervisor.life import Life
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
@@ -172,6 +173,7 @@ def keeper_in(directory: Path) -> Keeper:
         upkeep=NoUpkeep(),
         survivors=Survivors(directory / "state", directory / "address"),
         cgroups=Cgroups(None),
+        guardian=Guardian(),
     )
     plan = PluginPlan(name="stock", load="stock:Stock", restart=RestartRule(crashes=1))
     return Keeper(plan, "stock-1", around, lambda keeper, before: None)

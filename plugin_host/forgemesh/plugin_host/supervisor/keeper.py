@@ -22,6 +22,7 @@ from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
+from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
@@ -58,6 +59,7 @@ class Surroundings:
     upkeep: Upkeep
     survivors: Survivors
     cgroups: Cgroups
+    guardian: Guardian
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
@@ -259,6 +261,8 @@ class Keeper:
             fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
             cgroup=around.cgroups.made(self.instance_id, plan.limits),
+            guardian=None if plan.reattach else around.guardian,
+            patient=not plan.command,
         )
 
     async def _lead(self, life: Life, process: HostProcess) -> None:

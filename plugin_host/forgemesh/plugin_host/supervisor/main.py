@@ -22,6 +22,7 @@ from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
 from forgemesh.plugin_host.supervisor.config import read_configuration
 from forgemesh.plugin_host.supervisor.fleet import Fleet
+from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.keeper import Surroundings
 from forgemesh.plugin_host.supervisor.loader import Loader
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make
@@ -46,7 +47,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
     plans = read_configuration(settings.plugins, settings.restart)
     settings.log_directory.mkdir(parents=True, exist_ok=True)
     key = read_or_make(settings.owner_key)
-    with parent_pipe() as pipe:
+    with parent_pipe() as pipe, guarding() as guardian:
         around = Surroundings(
             settings=settings,
             key=key,
@@ -54,6 +55,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             slots=asyncio.Semaphore(settings.parallel_starts),
             upkeep=ForeignUpkeep(settings.registry),
             cgroups=_cgroups(plans),
+            guardian=guardian,
             survivors=Survivors(settings.state, settings.address_file),
         )
         async with linked(settings) as mesh, task_scope() as hosts:

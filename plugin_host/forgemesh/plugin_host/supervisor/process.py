@@ -20,6 +20,7 @@ from pathlib import Path
 from forgemesh.chassis.process import PARENT_FD
 from forgemesh.plugin_host.supervisor.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
+from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.plan import Limits
 from forgemesh.plugin_host.supervisor.waiting import first_of
@@ -142,12 +143,15 @@ async def spawned(
     fifo: Path | None,
     memory_limit: int,
     cgroup: Cgroup | None,
+    guardian: Guardian | None,
+    patient: bool,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with its process group, when the block has ended.
 
     `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
-    a named pipe at `fifo`, which another supervisor can open. Raises OSError if nothing can be started.
+    a named pipe at `fifo`, which another supervisor can open. The `guardian` of one that may not is `patient` if it
+    looks at `parent_pipe`. Raises OSError if nothing can be started.
     """
     reading, writing = os.pipe() if fifo is None else _made(fifo)
     async with _reader(reading) as output:
@@ -157,9 +161,13 @@ async def spawned(
             os.close(writing)
         process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
+            if guardian is not None:
+                guardian.watch(pid, process.started, patient=patient)
             if cgroup is not None:
                 cgroup.take_in(pid)
             yield process
+        if guardian is not None:
+            guardian.release(pid)
     if cgroup is not None:
         cgroup.remove()
 
