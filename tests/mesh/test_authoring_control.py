@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.mesh.up_process import Up, Workplace, going_up
+from tests.mesh.up_process import FORGEMESH, Up, Workplace, going_up
 
 pytestmark = pytest.mark.mesh
 
@@ -165,6 +166,29 @@ def test_what_plugins_have_written_can_be_read_and_followed(mesh: Up) -> None:
     unknown = typed(mesh, "logs", "nobody")
     assert unknown.returncode == 3
     assert "plugins: crashing, prices, till" in unknown.stderr
+
+
+def test_a_log_is_followed_line_by_line_until_ctrl_c(mesh: Up) -> None:
+    follower = subprocess.Popen(
+        [*FORGEMESH, "plugin", "logs", "prices", "-f", "-n", "1"],
+        cwd=mesh.place.folder,
+        env=mesh.place.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert follower.stdout is not None
+    try:
+        assert follower.stdout.readline()
+        done(mesh, "call", "shop.prices/currency")
+        while "asked for the currency" not in follower.stdout.readline():
+            pass
+        follower.send_signal(signal.SIGINT)
+
+        assert follower.wait(DEADLINE) == 130
+    finally:
+        follower.kill()
+        follower.wait(DEADLINE)
+        follower.stdout.close()
 
 
 def test_a_crash_loop_is_shown_plainly_until_it_is_reset(mesh: Up) -> None:

@@ -76,14 +76,14 @@ def chosen(plugin: str | None, path: Sequence[Path], config: Path) -> list[Plugi
         if not named:
             known = ", ".join(section.name for section in sections) or "none"
             raise usage(
-                f"{config} has no section [plugins.{plugin}] with a `load`",
+                f"{config} has no section [plugins.{plugin}] with `load` or `manifest`",
                 hint=f'its sections: {known}; a plugin without one is named "module:Class"',
                 reason="SECTION_NOT_FOUND",
             )
         return named
     if not sections:
         raise usage(
-            f"{config} names no plugin in Python",
+            f"{config} names no plugin that can be looked at without starting it",
             hint="add one: forgemesh plugin new NAME       or name one as module:Class",
             reason="CONFIG_INVALID",
         )

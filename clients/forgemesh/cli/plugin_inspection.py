@@ -19,6 +19,7 @@ from forgemesh.cli.inspection import REPORT_FD
 from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.process import ended
 from forgemesh.cli.plugin_sections import PluginSection
+from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
 
 PATIENCE = 30.0
 _SHOWN = 6
@@ -38,7 +39,9 @@ class Inspection:
 async def inspect_plugin(
     section: PluginSection, *, environment: Mapping[str, str] | None = None, patience: float = PATIENCE
 ) -> Inspection:
-    """Import the plugin and check it; never raises for what the author did."""
+    """Import the plugin, or read its manifest, and check it; never raises for what the author did."""
+    if section.manifest is not None:
+        return _read(section, section.manifest)
     reading, told = os.pipe()
     with contextlib.ExitStack() as pipes, tempfile.TemporaryDirectory(prefix="forgemesh-check-") as folder:
         output = Path(folder) / "output"
@@ -49,6 +52,8 @@ async def inspect_plugin(
         pipes.callback(transport.close)
         try:
             process = await _spawn(section, environment or os.environ, output, told)
+        except OSError as error:
+            return Inspection(section=section, mistakes=(_no_interpreter(section, error.strerror or str(error)),))
         finally:
             os.close(told)
         try:
@@ -60,8 +65,9 @@ async def inspect_plugin(
         finally:
             await _kill(process)
         if not said.endswith(b"\n"):
-            mistake = f"its process {ended(code)} while it was imported; let a module only define things"
-            return Inspection(section=section, mistakes=(mistake,), written=_lines(output))
+            return Inspection(
+                section=section, mistakes=(_silent(section, code, _lines(output)),), written=_lines(output)
+            )
         report = json.loads(said)
         manifest = base64.b64decode(report["manifest"])
         return Inspection(
@@ -78,7 +84,7 @@ async def _spawn(
 ) -> asyncio.subprocess.Process:
     with output.open("wb") as written:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
+            section.python or sys.executable,
             "-m",
             "forgemesh.cli.inspection",
             section.load,
@@ -101,6 +107,31 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+def _read(section: PluginSection, file: Path) -> Inspection:
+    """What a program in another language says about itself."""
+    try:
+        manifest = manifest_from_toml(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        return Inspection(section=section, mistakes=(f"cannot read {file}: {error.strerror}",), sources=(file,))
+    except UnicodeDecodeError:
+        return Inspection(section=section, mistakes=(f"{file} is no text file",), sources=(file,))
+    except PluginDefinitionError as error:
+        return Inspection(section=section, mistakes=error.mistakes, sources=(file,))
+    return Inspection(section=section, manifest=manifest, sources=(file,))
+
+
+def _no_interpreter(section: PluginSection, cause: str) -> str:
+    return f"its Python, {section.python}, cannot be run: {cause.lower()}; make it: python -m venv FOLDER"
+
+
+def _silent(section: PluginSection, code: int, written: tuple[str, ...]) -> str:
+    if any("No module named 'forgemesh" in line for line in written):
+        return (
+            f"ForgeMesh is not installed for its Python, {section.python or sys.executable}; install it there as well"
+        )
+    return f"its process {ended(code)} while it was imported; let a module only define things"
 
 
 def _endless(patience: float) -> str:

@@ -15,14 +15,21 @@ CONFIG = "forgemesh.toml"
 
 @dataclass(frozen=True, slots=True)
 class PluginSection:
-    """One plugin: `load` is "module:Class", `folders` come first where it is looked for; `name` may be empty."""
+    """
+    One plugin: `load` is "module:Class", `folders` come first where it is looked for; `name` may be empty.
+
+    A program in any language has a `manifest` file instead. `python` is another interpreter than the one that runs.
+    """
 
     name: str
     load: str
     folders: tuple[Path, ...] = ()
+    python: str = ""
+    manifest: Path | None = None
 
     def __str__(self) -> str:
-        return f"[plugins.{self.name}] {self.load}" if self.name else self.load
+        what = self.load or (self.manifest.name if self.manifest else "")
+        return f"[plugins.{self.name}] {what}" if self.name else what
 
 
 def read_tables(file: Path) -> dict[str, Any]:
@@ -49,17 +56,33 @@ def no_config(file: Path) -> Problem:
 
 
 def sections_of(file: Path, tables: dict[str, Any]) -> list[PluginSection]:
-    """Every plugin in Python that it names; whoever starts them refuses what else is wrong with it."""
+    """
+    Every plugin that can be looked at without being started; whoever starts them refuses what else is wrong.
+
+    A program without a manifest file tells what it offers only when it runs.
+    """
     plugins = tables.get("plugins")
-    if not isinstance(plugins, dict):
-        return []
-    return [
-        PluginSection(name, table["load"], _folders(file, table.get("path", ".")))
-        for name, table in plugins.items()
-        if isinstance(table, dict) and isinstance(table.get("load"), str)
-    ]
+    found = plugins.items() if isinstance(plugins, dict) else ()
+    sections = (_section(file.resolve().parent, name, table) for name, table in found if isinstance(table, dict))
+    return [section for section in sections if section is not None]
 
 
-def _folders(file: Path, path: object) -> tuple[Path, ...]:
+def _section(root: Path, name: str, table: dict[str, Any]) -> PluginSection | None:
+    load, manifest, python = (table.get(key) for key in ("load", "manifest", "python"))
+    if isinstance(load, str):
+        environment = _interpreter(root / python) if isinstance(python, str) else ""
+        return PluginSection(name, load, _folders(root, table.get("path", ".")), environment)
+    if isinstance(manifest, str):
+        return PluginSection(name, "", manifest=root / manifest)
+    return None
+
+
+def _interpreter(path: Path) -> str:
+    """The Python of a virtual environment, or the interpreter itself."""
+    inside = path / "bin" / "python"
+    return str(inside if inside.exists() else path)
+
+
+def _folders(root: Path, path: object) -> tuple[Path, ...]:
     listed = [path] if isinstance(path, str) else path if isinstance(path, list) else []
-    return tuple((file.resolve().parent / str(folder)).resolve() for folder in listed)
+    return tuple((root / str(folder)).resolve() for folder in listed)

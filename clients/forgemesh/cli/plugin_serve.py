@@ -22,7 +22,7 @@ from forgemesh.cli.neighbours import address_of, published
 from forgemesh.cli.plugin_check import chosen, refuse_changed, refuse_invalid
 from forgemesh.cli.plugin_inspection import inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection
-from forgemesh.cli.problem import Problem
+from forgemesh.cli.problem import Problem, usage
 from forgemesh.client import Client
 
 _LONGEST_LINE = 1 << 20
@@ -64,6 +64,11 @@ async def serve(
         for up to ten minutes.
     """
     (section,) = chosen(plugin, path, config)
+    if not section.load:
+        raise usage(
+            f"{section} is a program, which is not served from here",
+            hint=f"start it with its mesh: forgemesh plugin load {section.name}",
+        )
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
     registry = address_of("registry", addresses)
@@ -115,7 +120,7 @@ async def _spawn(
     """Its output is shown as people read it; a debugger gets the terminal itself."""
     told, alive = pipes
     return await asyncio.create_subprocess_exec(
-        sys.executable,
+        section.python or sys.executable,
         "-m",
         "forgemesh.plugin_host.main",
         env={

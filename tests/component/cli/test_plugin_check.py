@@ -12,7 +12,7 @@ import pytest
 from forgemesh.cli import plugin_check
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.plugin_inspection import inspect_plugin
-from forgemesh.cli.plugin_sections import PluginSection
+from forgemesh.cli.plugin_sections import PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem
 from tests.component.cli.typed import Typed
 from tests.mesh.processes import alive, eventually
@@ -144,6 +144,43 @@ async def test_an_entry_point_that_nobody_announces_is_told(folder: Path) -> Non
     found = await inspect_plugin(PluginSection("", "entry:nothing", ()))
 
     assert found.mistakes[0].startswith("no entry point 'nothing'")
+
+
+FOREIGN = """
+[plugins.foreign]
+command = ["./foreign"]
+manifest = "foreign.toml"
+"""
+
+
+async def test_a_program_in_another_language_is_checked_by_its_manifest(folder: Path, typed: Typed) -> None:
+    (folder / "forgemesh.toml").write_text(FOREIGN)
+    (folder / "foreign.toml").write_text('id = "shop.foreign"\nversion = "1.0.0"\n[operations.run]\n')
+    await plugin_check.check("foreign", line=replace(typed.line(), address=None))
+    assert typed.out.getvalue().startswith("shop.foreign 1.0.0\n")
+
+    (folder / "foreign.toml").write_text('id = "Shop"\nversion = "1"\n[operations.run]\n')
+    with pytest.raises(Problem) as refused:
+        await plugin_check.check("foreign", line=replace(typed.line(), address=None))
+    assert refused.value.message == "[plugins.foreign] foreign.toml cannot be served"
+    assert len(refused.value.details) == 2
+
+
+async def test_a_plugin_is_looked_at_with_its_own_python(folder: Path) -> None:
+    own = folder / "own"
+    own.mkdir()
+    (own / "bin").mkdir()
+    (own / "bin" / "python").symlink_to("/bin/false")
+    (folder / "forgemesh.toml").write_text(
+        CONFIG.replace('load = "stock:Stock"', 'load = "stock:Stock"\npython = "own"')
+    )
+    (section, _) = sections_of(folder / "forgemesh.toml", read_tables(folder / "forgemesh.toml"))
+    ended = await inspect_plugin(section)
+    missing = await inspect_plugin(replace(section, python=str(folder / "nothing")))
+
+    assert section.python == str(own / "bin" / "python")
+    assert ended.mistakes[0].startswith("its process ended with exit code 1")
+    assert "cannot be run: no such file or directory" in missing.mistakes[0]
 
 
 async def test_a_module_that_is_not_there_is_asked_back(folder: Path) -> None:
