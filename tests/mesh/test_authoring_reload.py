@@ -134,3 +134,18 @@ def test_a_file_that_is_gone_for_good_is_told_and_its_return_noticed(mesh: Up) -
     save(source(mesh, "words_of_quiet"), text.replace("first", "again"))
     mesh.await_talk("quiet: replaced")
     assert said(mesh, "quiet/speak") == "again"
+
+
+def test_a_section_that_comes_or_changes_is_taken_in(mesh: Up) -> None:
+    config = mesh.place.folder / "forgemesh.toml"
+    added = mesh.place.forgemesh("plugin", "new", "shop.late")
+    assert added.returncode == 0, added.stderr
+    mesh.await_talk("late: started, 1.0.0")
+    change(mesh, "late", "Hello", "Welcome")
+    mesh.await_talk("late: replaced, 1.0.0, ")
+
+    save(config, config.read_text().replace('load = "calm:Speaker"', 'load = "calm:Speaker"\ngrace = "3s"'))
+    mesh.await_talk("calm: replaced")
+    save(config, config.read_text() + "[plugins\n")
+    mesh.await_talk("forgemesh.toml changed and cannot be read; what runs goes on")
+    save(config, config.read_text().removesuffix("[plugins\n"))

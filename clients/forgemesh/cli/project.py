@@ -102,8 +102,9 @@ def new(name: str, /, *, config: Path = Path(CONFIG), folder: str = PLUGINS, lin
     _list(files, line)
     option = "" if config == Path(CONFIG) else f" --config {config}"
     line.terminal.talk("Next:")
-    line.terminal.talk(f"  forgemesh plugin check{option}   what it offers, and what is wrong with it")
-    line.terminal.talk(f"  forgemesh up{option}             start the mesh with it; stop a running one first")
+    check, load = f"forgemesh plugin check {plugin.section}{option}", f"forgemesh plugin load {plugin.section}"
+    line.terminal.talk(f"  {check:<{max(len(check), len(load))}}   what it offers, and what is wrong with it")
+    line.terminal.talk(f"  {load:<{max(len(check), len(load))}}   start it in a mesh that runs already")
 
 
 def _list(files: Iterable[str], line: Given) -> None:

@@ -27,7 +27,6 @@ from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
 from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
 from forgemesh.cli.mesh.reloading import Reloading
-from forgemesh.cli.plugin_sections import sections_of
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, printable, word
 from forgemesh.cli.terminal import Terminal
@@ -100,11 +99,13 @@ async def _serve(plan: Plan, terminal: Terminal, stop: Stop) -> None:
 async def _reload(plan: Plan, keeper: Keeper, mesh: _Mesh) -> None:
     """Once the mesh runs: replace plugins whose source changes, if that is wanted."""
     await mesh.announced.wait()
-    sections = sections_of(plan.config, dict(plan.tables)) if plan.reload and plan.config is not None else []
-    if sections:
-        await Reloading(
-            sections=sections, supervisor=lambda: keeper.running["supervisor"].address, say=mesh.terminal.talk
-        ).run()
+    if plan.reload and plan.config is not None and "supervisor" in keeper.running:
+        supervisor = partial(_address, keeper, "supervisor")
+        await Reloading(config=plan.config, supervisor=supervisor, say=mesh.terminal.talk).run()
+
+
+def _address(keeper: Keeper, service: str) -> str:
+    return keeper.running[service].address
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,9 @@ class _Mesh:
 
     async def _instances(self, processes: Processes) -> list[Instance]:
         if "supervisor" not in processes:
-            self.terminal.talk("no plugins: a forgemesh.toml names them under [plugins.NAME]; see forgemesh up --help")
+            self.terminal.talk(
+                "no plugins: a forgemesh.toml names them under [plugins.NAME]; make one with: forgemesh init"
+            )
             return []
         return await wait_for_instances(processes["supervisor"].address, processes["balancer"].address)
 
