@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from forgemesh.cli.arguments import input_of, seconds
 from forgemesh.cli.attendance import show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
-from forgemesh.cli.neighbours import address_of, published, snapshots
+from forgemesh.cli.neighbours import address_of, catalogue, snapshots
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.table import word
 from forgemesh.client import Client
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 60.0
 _MARGIN = 1.0
+_ARRIVAL = 3.0
+_PERIOD = 0.1
 
 
 async def call(
@@ -116,26 +119,45 @@ def hindrance(endpoint: Endpoint) -> str:
 
 
 async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]) -> Endpoint:
-    states = await snapshots(address_of("balancer", addresses), plugin)
-    endpoints = [one for state in states if state.plugin_id == plugin for one in state.endpoints]
-    if instance is not None:
-        named = [one for one in endpoints if one.instance_id == instance]
-        if not named:
-            known = ", ".join(one.instance_id for one in endpoints) or "none"
-            raise Problem(
-                ExitCode.NOT_FOUND,
-                f"no instance {instance!r} serves {plugin}",
-                reason="INSTANCE_NOT_FOUND",
-                code="NOT_FOUND",
-                hint=f"its instances: {known}",
-            )
-        return named[0]
-    found = pick(endpoints)
-    if found is not None:
-        return found
-    if not await published(address_of("registry", addresses), plugin):
-        raise PluginNotFound(plugin)
-    raise _unavailable(plugin, endpoints)
+    """The instance to call; waits a moment for one that has registered and whose health is not known yet."""
+    balancer, registry = address_of("balancer", addresses), address_of("registry", addresses)
+    until = time.monotonic() + _ARRIVAL
+    while True:
+        states = await snapshots(balancer, plugin)
+        endpoints = [one for state in states if state.plugin_id == plugin for one in state.endpoints]
+        found = pick([one for one in endpoints if instance in (None, one.instance_id)])
+        if found is not None:
+            return found
+        manifests, instances = await catalogue(registry)
+        if not any(one.plugin_id == plugin for one in manifests):
+            raise PluginNotFound(plugin)
+        coming = _coming([one.instance_id for one in instances if one.plugin_id == plugin], endpoints)
+        if not coming or time.monotonic() > until:
+            return _named(plugin, instance, endpoints)
+        await asyncio.sleep(_PERIOD)
+
+
+def _coming(registered: Sequence[str], endpoints: Sequence[Endpoint]) -> bool:
+    """Whether an instance has registered of which nobody knows yet how it is."""
+    known = {one.instance_id for one in endpoints if one.health != Health.HEALTH_UNSPECIFIED}
+    return any(instance not in known for instance in registered)
+
+
+def _named(plugin: str, instance: str | None, endpoints: Sequence[Endpoint]) -> Endpoint:
+    """The instance that was asked for, however it is; raises Problem if there is none, or if none was asked for."""
+    if instance is None:
+        raise _unavailable(plugin, endpoints)
+    named = [one for one in endpoints if one.instance_id == instance]
+    if not named:
+        known = ", ".join(one.instance_id for one in endpoints) or "none"
+        raise Problem(
+            ExitCode.NOT_FOUND,
+            f"no instance {instance!r} serves {plugin}",
+            reason="INSTANCE_NOT_FOUND",
+            code="NOT_FOUND",
+            hint=f"its instances: {known}",
+        )
+    return named[0]
 
 
 def _unavailable(plugin: str, endpoints: Sequence[Endpoint]) -> Problem:
