@@ -22,6 +22,7 @@ class HostSettings(ServiceSettings):
     made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
     `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
     `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
+    `memory_bytes` and `open_files` bound the process; 0 leaves it to the plugin's own limits.
     """
 
     load: str
@@ -43,6 +44,8 @@ class HostSettings(ServiceSettings):
     supervisor_file: str = ""
     config: str = ""
     start_timeout: float = 0.0
+    memory_bytes: int = 0
+    open_files: int = 0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -59,6 +62,9 @@ class HostSettings(ServiceSettings):
             raise ValueError(f"config = {self.config!r} beside a supervisor, which gives the configuration itself")
         if not 0 <= self.reattach_seconds <= 86_400:
             raise ValueError(f"reattach_seconds = {self.reattach_seconds:g} is not between 0 and 86400")
+        for name, value in (("memory_bytes", self.memory_bytes), ("open_files", self.open_files)):
+            if not 0 <= value < 2**62:
+                raise ValueError(f"{name} = {value} is not between 0 and 2^62")
         if not 0 <= self.start_timeout <= 86_400:
             raise ValueError(f"start_timeout = {self.start_timeout:g} is not between 0 and 86400 seconds")
 
