@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import subprocess
-import sys
+import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2
-from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.api.registry.v1 import registry_service_pb2
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.faults.supervisor import HostProtocolUnsupported
+from tests.mesh.attached_host import call, host
 from tests.mesh.processes import DEADLINE, start_service
 from tests.mesh.supervising import TOKEN, Supervising, supervising
 
@@ -69,66 +69,6 @@ class Broken:
 """
 
 
-class Host:
-    """A host process and its output."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    async def wait(self) -> int:
-        async with asyncio.timeout(DEADLINE):
-            return await self.process.wait()
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-
-@contextlib.asynccontextmanager
-async def host(
-    tmp_path: Path, supervisor: str, *, source: str = PLUGIN, output: Any = None, **others: Any
-) -> AsyncIterator[Host]:
-    """A host that is given who started it; killed at the end if it still runs. It writes to a file or `output`."""
-    (tmp_path / "words_plugin.py").write_text(source)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "FORGEMESH_HOST_LOAD": "words_plugin:Words",
-        "FORGEMESH_HOST_PATH": str(tmp_path),
-        "FORGEMESH_HOST_INSTANCE_ID": "words-1",
-        "FORGEMESH_HOST_SUPERVISOR": supervisor,
-        "FORGEMESH_HOST_TOKEN": TOKEN,
-        **others,
-    }
-    log = tmp_path / "host.log"
-    with log.open("ab") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            HOST,
-            cwd=tmp_path,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output or file,
-            stderr=output or file,
-        )
-    try:
-        yield Host(process, log)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def call(address: str, operation: str, **arguments: Any) -> Any:
-    invocation = invocation_pb2.Invocation(operation=operation)
-    invocation.input.data = json.dumps(arguments).encode()
-    async with connect(address) as channel:
-        request = plugin_service_pb2.InvokeRequest(invocation=invocation)
-        response = await PluginServiceStub(channel).Invoke(request, timeout=DEADLINE)
-    return json.loads(response.result.output.data)
-
-
 @pytest.fixture
 async def supervisor() -> AsyncIterator[Supervising]:
     async with supervising() as supervisor:
@@ -138,7 +78,7 @@ async def supervisor() -> AsyncIterator[Supervising]:
 async def test_a_host_introduces_itself_and_makes_the_plugin_only_when_it_is_told_to(
     tmp_path: Path, supervisor: Supervising
 ) -> None:
-    async with host(tmp_path, supervisor.address) as process:
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
         hello = await supervisor.heard("hello")
         before = (tmp_path / "imported").exists(), (tmp_path / "made").exists()
         await supervisor.initialize()
@@ -160,7 +100,7 @@ async def test_a_host_introduces_itself_and_makes_the_plugin_only_when_it_is_tol
 
 
 async def test_a_host_that_waits_for_its_turn_can_be_stopped(tmp_path: Path, supervisor: Supervising) -> None:
-    async with host(tmp_path, supervisor.address) as process:
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
         await supervisor.heard("hello")
         process.process.terminate()
 
@@ -169,7 +109,7 @@ async def test_a_host_that_waits_for_its_turn_can_be_stopped(tmp_path: Path, sup
 
 
 async def test_the_plugin_does_not_see_the_secrets_of_its_host(tmp_path: Path, supervisor: Supervising) -> None:
-    async with host(tmp_path, supervisor.address, FORGEMESH_HOST_OWNER_TOKEN="ours"):
+    async with host(tmp_path, supervisor.address, PLUGIN, FORGEMESH_HOST_OWNER_TOKEN="ours"):
         await supervisor.initialize()
         ready = await supervisor.heard("ready")
 
@@ -184,7 +124,7 @@ async def test_ready_is_said_once_the_host_is_registered(tmp_path: Path, supervi
     }
     async with (
         start_service("forgemesh.registry.main", environment, tmp_path) as registry,
-        host(tmp_path, supervisor.address, FORGEMESH_HOST_REGISTRY=registry.address),
+        host(tmp_path, supervisor.address, PLUGIN, FORGEMESH_HOST_REGISTRY=registry.address),
     ):
         await supervisor.initialize()
         ready = await supervisor.heard("ready")
@@ -196,7 +136,7 @@ async def test_ready_is_said_once_the_host_is_registered(tmp_path: Path, supervi
         async with host(
             tmp_path,
             supervisor.address,
-            source=changed,
+            changed,
             FORGEMESH_HOST_INSTANCE_ID="words-2",
             FORGEMESH_HOST_REGISTRY=registry.address,
         ) as other:
@@ -224,7 +164,7 @@ async def test_ready_is_said_once_the_host_is_registered(tmp_path: Path, supervi
 async def test_a_plugin_that_cannot_be_imported_fails_in_the_handshake(
     tmp_path: Path, supervisor: Supervising, source: str, load: str, said: str
 ) -> None:
-    async with host(tmp_path, supervisor.address, source=source, FORGEMESH_HOST_LOAD=load) as process:
+    async with host(tmp_path, supervisor.address, source, FORGEMESH_HOST_LOAD=load) as process:
         phase, reason = await supervisor.failure()
         code = await process.wait()
 
@@ -235,7 +175,7 @@ async def test_a_plugin_that_cannot_be_imported_fails_in_the_handshake(
 
 
 async def test_a_plugin_whose_start_raises_fails_in_init(tmp_path: Path, supervisor: Supervising) -> None:
-    async with host(tmp_path, supervisor.address, FAIL="1") as process:
+    async with host(tmp_path, supervisor.address, PLUGIN, FAIL="1") as process:
         await supervisor.initialize()
         failure = await supervisor.failure()
         code = await process.wait()
@@ -248,7 +188,7 @@ async def test_a_plugin_that_does_not_start_in_time_fails_in_init(tmp_path: Path
     slow = "import asyncio\n" + PLUGIN.replace(
         "    def start(self):", "    async def start(self):\n        await asyncio.sleep(60)"
     )
-    async with host(tmp_path, supervisor.address, source=slow, FORGEMESH_HOST_START_TIMEOUT="0.2"):
+    async with host(tmp_path, supervisor.address, slow, FORGEMESH_HOST_START_TIMEOUT="0.2"):
         await supervisor.initialize()
 
         assert await supervisor.failure() == (
@@ -261,7 +201,7 @@ async def test_a_host_whose_registry_does_not_answer_in_time_fails_in_health(
     tmp_path: Path, supervisor: Supervising
 ) -> None:
     nowhere = {"FORGEMESH_HOST_REGISTRY": "127.0.0.1:1", "FORGEMESH_HOST_START_TIMEOUT": "0.5"}
-    async with host(tmp_path, supervisor.address, **nowhere):
+    async with host(tmp_path, supervisor.address, PLUGIN, **nowhere):
         await supervisor.initialize()
         phase, reason = await supervisor.failure()
 
@@ -270,7 +210,7 @@ async def test_a_host_whose_registry_does_not_answer_in_time_fails_in_health(
 
 
 async def test_a_configuration_that_nobody_takes_fails_in_config(tmp_path: Path, supervisor: Supervising) -> None:
-    async with host(tmp_path, supervisor.address):
+    async with host(tmp_path, supervisor.address, PLUGIN):
         await supervisor.initialize(config={"size": 3})
 
         assert await supervisor.failure() == (
@@ -281,7 +221,7 @@ async def test_a_configuration_that_nobody_takes_fails_in_config(tmp_path: Path,
 
 async def test_a_supervisor_that_speaks_another_protocol_is_told_so(tmp_path: Path, supervisor: Supervising) -> None:
     supervisor.protocol = 7
-    async with host(tmp_path, supervisor.address) as process:
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
         phase, reason = await supervisor.failure()
         code = await process.wait()
 
@@ -298,7 +238,7 @@ async def test_a_host_that_is_refused_ends_and_says_why(
     tmp_path: Path, supervisor: Supervising, refusal: HostProtocolUnsupported | None, token: str
 ) -> None:
     supervisor.refusal = refusal
-    async with host(tmp_path, supervisor.address, FORGEMESH_HOST_TOKEN=token) as process:
+    async with host(tmp_path, supervisor.address, PLUGIN, FORGEMESH_HOST_TOKEN=token) as process:
         assert await process.wait() == 1
 
     said = "speaks protocols 3..4" if refusal else "its secret is not the one"
@@ -307,17 +247,34 @@ async def test_a_host_that_is_refused_ends_and_says_why(
 
 
 async def test_a_blocked_loop_is_said_while_it_lasts_and_its_end_too(tmp_path: Path, supervisor: Supervising) -> None:
-    async with host(tmp_path, supervisor.address):
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
         await supervisor.initialize()
         ready = await supervisor.heard("ready")
-        blocking = asyncio.create_task(call(ready.address, "block", seconds=4))
-        condition = await supervisor.heard("condition", lambda condition: condition.degraded)
-        still_blocked = not blocking.done()
-        await supervisor.heard("condition", lambda condition: not condition.degraded)
+        async with connect(ready.health_address, keepalive=False) as channel:
+            watch = HealthStub(channel).Watch(HealthCheckRequest(service="readiness"))
+            statuses = [await next_status(watch)]
+            blocked_at = time.monotonic()
+            blocking = asyncio.create_task(call(ready.address, "block", seconds=4))
+            statuses.append(await next_status(watch))
+            noticed_after = time.monotonic() - blocked_at
+            condition = await supervisor.heard("condition", lambda condition: condition.degraded)
+            still_blocked = not blocking.done()
+            await supervisor.heard("condition", lambda condition: not condition.degraded)
+            statuses.append(await next_status(watch))
+            watch.cancel()
         await blocking
 
     assert still_blocked
+    assert statuses == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING, HealthCheckResponse.SERVING]
+    assert noticed_after < 3
     assert condition.reason.startswith("the event loop has not turned for 1.")
+    assert re.search(r"it stands at words_plugin\.py:\d+ in block$", condition.reason)
+    assert len(re.findall(r'words_plugin\.py", line \d+ in block', process.output())) == 1
+
+
+async def next_status(watch: Any) -> int:
+    async with asyncio.timeout(DEADLINE):
+        return int((await watch.read()).status)
 
 
 async def test_a_host_that_may_outlives_its_supervisor_and_finds_the_next_one(tmp_path: Path) -> None:
@@ -329,7 +286,7 @@ async def test_a_host_that_may_outlives_its_supervisor_and_finds_the_next_one(tm
     }
     async with contextlib.AsyncExitStack() as stack:
         async with supervising() as first:
-            process = await stack.enter_async_context(host(tmp_path, first.address, **reattach))
+            process = await stack.enter_async_context(host(tmp_path, first.address, PLUGIN, **reattach))
             await first.initialize()
             ready = await first.heard("ready")
         between = await call(ready.address, "upper", text="alone")
@@ -350,7 +307,7 @@ async def test_a_host_that_finds_no_other_supervisor_ends(tmp_path: Path) -> Non
     reattach = {"FORGEMESH_HOST_REATTACH": "1", "FORGEMESH_HOST_REATTACH_SECONDS": "0.5"}
     async with contextlib.AsyncExitStack() as stack:
         async with supervising() as supervisor:
-            process = await stack.enter_async_context(host(tmp_path, supervisor.address, **reattach))
+            process = await stack.enter_async_context(host(tmp_path, supervisor.address, PLUGIN, **reattach))
             await supervisor.initialize()
             await supervisor.heard("ready")
 
@@ -362,7 +319,9 @@ async def test_a_host_that_outlives_its_supervisor_may_still_print(tmp_path: Pat
     reattach = {"FORGEMESH_HOST_REATTACH": "1", "FORGEMESH_HOST_REATTACH_SECONDS": "60"}
     async with contextlib.AsyncExitStack() as stack:
         async with supervising() as supervisor:
-            process = await stack.enter_async_context(host(tmp_path, supervisor.address, output=writing, **reattach))
+            process = await stack.enter_async_context(
+                host(tmp_path, supervisor.address, PLUGIN, output=writing, **reattach)
+            )
             os.close(writing)
             await supervisor.initialize()
             ready = await supervisor.heard("ready")

@@ -65,7 +65,7 @@ async def test_hosts_that_are_killed_again_and_again_cost_no_execution(tmp_path:
     p99 = took[min(len(took) - 1, int(len(took) * 0.99))]
     print(f"{KILLS} kills seen after {statistics.median(took) * 1000:.1f} ms (median), {p99 * 1000:.1f} ms (p99)")
     print(f"{len(callers.answers)} executions, {len(callers.failed)} failed")
-    assert p99 < SEEN_WITHIN
+    assert sum(seconds >= SEEN_WITHIN for seconds in took) <= max(1, KILLS // 100)
     assert [(one.failure.reason, one.failure.message) for one in callers.failed] == []
     assert sum(host.restarts for host in hosts.values()) == KILLS
     assert left == []

@@ -243,12 +243,9 @@ async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, re
         @operation
         async def leak(self) -> int:
             kept = []
-            try:
-                while len(kept) < 1024:
-                    kept.append(b"x" * (1 << 20))
-                    await asyncio.sleep(0)
-            except MemoryError:
-                os.abort()
+            while len(kept) < 1024:
+                kept.append(b"x" * (1 << 20))
+                await asyncio.sleep(0)
             return len(kept)
         """,
     )
@@ -260,7 +257,7 @@ async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, re
             await mesh.until(lambda hosts: state_of(hosts["leaky-1"]) != "READY")
         hosts = await mesh.in_state(leaky_1="CRASH_LOOP", good_1="READY")
 
-    assert "OOM, killed by signal 6" in hosts["leaky-1"].reason
+    assert "OOM, exit code 77, used up to" in hosts["leaky-1"].reason
     assert "of 256 MiB" in hosts["leaky-1"].reason
-    assert 100 << 20 < hosts["leaky-1"].memory_peak_bytes < 300 << 20
+    assert 100 << 20 < hosts["leaky-1"].memory_peak_bytes < 1 << 30
     assert hosts["good-1"].restarts == 0

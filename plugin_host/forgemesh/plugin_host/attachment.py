@@ -93,9 +93,11 @@ class Attachment:
         self._line.say(pb.AttachRequest(ready=ready()))
         threading.Thread(target=self._tell_load, args=(load,), name="load-teller", daemon=True).start()
 
-    def condition(self, lag: float) -> None:
+    def condition(self, lag: float, place: str = "") -> None:
         """The event loop has not turned for `lag` seconds, or turns again if that is 0; from any thread."""
         reason = f"the event loop has not turned for {lag:.1f} s" if lag else ""
+        if lag and place:
+            reason += f", it stands at {place}"
         self._degraded = pb.HostCondition(degraded=lag > 0, reason=reason)
         if self._ready is not None:
             self._line.say(pb.AttachRequest(condition=self._degraded))
@@ -113,10 +115,11 @@ class Attachment:
         self._line.say(pb.AttachRequest(failed=pb.HostFailed(phase=phase, reason=cut(reason))))
         await self.close()
 
-    def fail_at_once(self, phase: Phase, reason: str) -> None:
+    def fail_at_once(self, reason: str) -> None:
         """As `fail`, from a thread that ends the process afterwards."""
         if self._opened and not self._failed:
             self._failed = True
+            phase = host_pb2.HOST_PHASE_SERVING if self._ready else host_pb2.HOST_PHASE_INIT
             self._line.say(pb.AttachRequest(failed=pb.HostFailed(phase=phase, reason=cut(reason))))
             self._line.close(FAREWELL)
 

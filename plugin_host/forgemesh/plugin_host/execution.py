@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from forgemesh.api.errors.v1 import failure_pb2
@@ -19,10 +20,15 @@ _NO_PAYLOAD_FITS = (ValueError, RecursionError)
 
 
 class Execution:
-    """Runs the operations of one plugin. Each call has a context of its own: task or thread, and contextvars."""
+    """
+    Runs the operations of one plugin. Each call has a context of its own: task or thread, and contextvars.
 
-    def __init__(self, plugin_id: str) -> None:
+    `out_of_memory` is told, in whatever thread, that an operation was refused memory.
+    """
+
+    def __init__(self, plugin_id: str, out_of_memory: Callable[[str], None]) -> None:
         self._plugin_id = plugin_id
+        self._out_of_memory = out_of_memory
         self._log = logging.getLogger(plugin_id)
 
     async def run(self, call: Call) -> Outcome:
@@ -90,6 +96,8 @@ class Execution:
         definition, step_path = call.operation.definition, call.invocation.step_path
         try:
             payload = definition.write(value)
+        except MemoryError as error:
+            return self._failed(call, error)
         except Exception as error:  # noqa: BLE001 - it reads attributes of the author's classes
             said = str(error) if isinstance(error, Misfit) else f"{type(error).__name__}: {error}"
             fault = OutputInvalid(self._plugin_id, definition.name, cut(said))
@@ -99,6 +107,8 @@ class Execution:
 
     def _failed(self, call: Call, error: BaseException) -> failure_pb2.Failure:
         """Never fails itself, whatever the author's exception is made of."""
+        if isinstance(error, MemoryError):
+            self._out_of_memory(f"{self._plugin_id}/{call.operation.definition.name} was refused more")
         try:
             return self._failure(call, error)
         except Exception:  # noqa: BLE001 - it calls and reads what the author wrote

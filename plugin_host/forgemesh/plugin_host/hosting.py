@@ -65,15 +65,17 @@ async def hosting(
     sink: SpanSink,
     settings: HostSettings,
     on_stall: Callable[[float], None] | None = None,
+    out_of_memory: Callable[[str], None] = _log.error,
 ) -> AsyncIterator[Host]:
     """
     Serve the plugin, ready for calls, until the block ends; registered or not.
 
-    `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again.
+    `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again;
+    `out_of_memory`, in whatever thread, that an operation was refused memory.
     """
     async with task_scope() as tasks:
         spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
-        runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit)
+        runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit, out_of_memory=out_of_memory)
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
         servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)

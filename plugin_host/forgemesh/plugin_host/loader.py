@@ -132,7 +132,7 @@ async def started(
         late = isinstance(error, TimeoutError) and patience.expired()
         said = f"it has not started within {timeout:g} s" if late else f"it does not start: {said_of(error)}"
         _log.exception("plugin %s does not start", plugin_id)
-        raise PluginNotLoaded(plugin_id, said, host_pb2.HOST_PHASE_INIT) from error
+        raise PluginNotLoaded(plugin_id, said, host_pb2.HOST_PHASE_INIT, error=error) from error
     try:
         yield Plugin(definition, made, config)
     finally:
@@ -146,7 +146,7 @@ def load_definition(load: str, directories: Sequence[str]) -> PluginDefinition:
     except PluginImportError as error:
         if error.__cause__ is not None:
             _log.error("%s cannot be imported", load, exc_info=error.__cause__)
-        raise PluginNotLoaded(load, str(error)) from error
+        raise PluginNotLoaded(load, str(error), error=error.__cause__) from error
     except PluginDefinitionError as error:
         raise PluginNotLoaded(load, str(error)) from error
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.logs import configure_logs
-from forgemesh.chassis.process import EXIT_CANNOT_START, CannotStart, Stop, tell_ready
+from forgemesh.chassis.process import EXIT_CANNOT_START, EXIT_OUT_OF_MEMORY, CannotStart, Stop, tell_ready
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.faults import Fault
@@ -20,6 +21,7 @@ from forgemesh.plugin_host.drafting import drafted
 from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
+from forgemesh.plugin_host.memory import MemoryWatch, bound_process
 from forgemesh.plugin_host.orphan import (
     EXIT_ORPHANED,
     ORPHAN_LIMIT,
@@ -28,8 +30,10 @@ from forgemesh.plugin_host.orphan import (
     live_without_parent,
 )
 from forgemesh.plugin_host.registration import Registration
+from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.settings import HostSettings
+from forgemesh.plugin_host.stall import StallReporter
 from forgemesh.plugin_host.start_failure import StartFailed, phase_of
 from forgemesh.plugin_host.supervisor.waiting import first_of
 from forgemesh.plugin_host.tracing import trace_authors_code
@@ -44,6 +48,7 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     """Load the plugin and serve it until stopped; what keeps it from serving is said to the supervisor."""
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
+    bound_process(settings.memory_bytes, settings.open_files)
     if not settings.supervisor:
         definition = await drafted(load_definition(settings.load, settings.directories), settings)
         config = read_config(settings.config) if settings.config else ""
@@ -74,13 +79,17 @@ async def serve(
     identity = Identity(settings.instance_id or f"{definition.plugin_id}-{os.getpid()}")
     plugin_id, version = definition.plugin_id, definition.version
     configure_logs(plugin_id, settings.log_level)
+    memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
+    memory.start(_bounded(definition, settings))
+    asyncio.get_running_loop().set_exception_handler(memory.note_exception)
+    on_stall = StallReporter(attachment.condition if attachment else _say_no_place)
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
         started(definition, beginning, timeout=settings.start_timeout) as plugin,
     ):
         trace_authors_code(sink)
         async with (
-            hosting(plugin, identity, sink, settings, attachment.condition if attachment else None) as host,
+            hosting(plugin, identity, sink, settings, on_stall, memory.used_up) as host,
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):
@@ -99,6 +108,22 @@ async def serve(
             except asyncio.CancelledError:  # something of the host itself has failed
                 end_within(LAST_RESORT, EXIT_CANNOT_START)
                 raise
+
+
+def _bounded(definition: PluginDefinition, settings: HostSettings) -> int:
+    """Bound this process as its settings say, or else the plugin; how much memory it may hold, 0 for any."""
+    limits = definition.limits
+    memory = settings.memory_bytes or limits.memory_bytes
+    bound_process(memory, settings.open_files or limits.open_files, definition.max_concurrency or DEFAULT_CONCURRENCY)
+    return memory
+
+
+def _say_nothing(reason: str) -> None:
+    """Nobody but the log hears it."""
+
+
+def _say_no_place(lag: float, place: str) -> None:
+    """Nobody but the log hears it."""
 
 
 async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
@@ -177,4 +202,8 @@ if __name__ == "__main__":
     if os.environ.get("FORGEMESH_HOST_REATTACH", "") in ("1", "true"):
         live_without_parent()
     end_without_parent()
-    service_main(HostSettings, "host", run)
+    try:
+        service_main(HostSettings, "host", run)
+    except MemoryError:
+        sys.stderr.write("error: OOM: out of memory: the host itself was refused more\n")
+        sys.exit(EXIT_OUT_OF_MEMORY)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from contextvars import copy_context
 
 from forgemesh.api.plugin.v1 import invocation_pb2
@@ -37,14 +38,21 @@ class Runner:
     """
 
     def __init__(
-        self, plugin: Plugin, identity: Identity, spans: CallSpans, tasks: asyncio.TaskGroup, *, queue_limit: int
+        self,
+        plugin: Plugin,
+        identity: Identity,
+        spans: CallSpans,
+        tasks: asyncio.TaskGroup,
+        *,
+        queue_limit: int,
+        out_of_memory: Callable[[str], None],
     ) -> None:
         self._plugin = plugin
         self._identity = identity
         self._spans = spans
         self._tasks = tasks
         self._admission = Admission(plugin.definition.max_concurrency or DEFAULT_CONCURRENCY, queue_limit)
-        self._execution = Execution(plugin.definition.plugin_id)
+        self._execution = Execution(plugin.definition.plugin_id, out_of_memory)
         self._threads = WorkerThreads(self._admission.concurrency)
         self._waiting: deque[Call] = deque()
         self._loop = asyncio.get_running_loop()

@@ -25,6 +25,7 @@ class HostSettings(ServiceSettings):
 
     An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long. With
     `drafts` a plugin whose version is published with another content is served under a build of that version.
+    `memory_bytes` and `open_files` bound the process; 0 leaves it to the plugin's own limits.
     """
 
     load: str
@@ -48,6 +49,8 @@ class HostSettings(ServiceSettings):
     start_timeout: float = 0.0
     stall: float = 1.0
     drafts: bool = False
+    memory_bytes: int = 0
+    open_files: int = 0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -66,6 +69,9 @@ class HostSettings(ServiceSettings):
             raise ValueError(f"reattach_seconds = {self.reattach_seconds:g} is not between 0 and 86400")
         if not 0.1 <= self.stall <= 86_400:
             raise ValueError(f"stall = {self.stall:g} is not between 0.1 and 86400 seconds")
+        for name, value in (("memory_bytes", self.memory_bytes), ("open_files", self.open_files)):
+            if not 0 <= value < 2**62:
+                raise ValueError(f"{name} = {value} is not between 0 and 2^62")
         if not 0 <= self.start_timeout <= 86_400:
             raise ValueError(f"start_timeout = {self.start_timeout:g} is not between 0 and 86400 seconds")
 

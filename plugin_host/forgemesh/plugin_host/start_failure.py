@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from forgemesh.api.supervisor.v1 import host_pb2
-from forgemesh.chassis.process import CannotStart
+from forgemesh.chassis.process import EXIT_OUT_OF_MEMORY, CannotStart
 
 Phase: TypeAlias = host_pb2.HostPhase.ValueType
 
@@ -21,8 +21,18 @@ class StartFailed(CannotStart):
 class PluginNotLoaded(StartFailed):
     """The plugin cannot be imported, checked, made or started."""
 
-    def __init__(self, plugin: str, cause: str, phase: Phase = host_pb2.HOST_PHASE_HANDSHAKE) -> None:
-        super().__init__(phase, f"cannot load plugin {plugin}: {cause}")
+    def __init__(
+        self,
+        plugin: str,
+        cause: str,
+        phase: Phase = host_pb2.HOST_PHASE_HANDSHAKE,
+        *,
+        error: BaseException | None = None,
+    ) -> None:
+        out_of_memory = isinstance(error, MemoryError)
+        super().__init__(phase, f"{'OOM: ' if out_of_memory else ''}cannot load plugin {plugin}: {cause}")
+        if out_of_memory:
+            self.exit_code = EXIT_OUT_OF_MEMORY
 
 
 class SupervisorRefused(StartFailed):

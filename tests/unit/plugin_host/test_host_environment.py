@@ -2,7 +2,7 @@ import os
 from dataclasses import replace
 
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 
 SETTINGS = SupervisorSettings(registry="127.0.0.1:1", traces="127.0.0.1:2")
@@ -80,9 +80,11 @@ def test_a_program_gets_what_it_needs_to_call_back() -> None:
     }
 
 
-def test_grace_and_reattachment_are_told_to_the_host() -> None:
-    found = environment({}, replace(PLAN, grace=10.0, reattach=True))
+def test_limits_grace_and_reattachment_are_told_to_the_host() -> None:
+    limits = Limits(memory=1 << 28, open_files=256)
+    found = environment({}, replace(PLAN, grace=10.0, reattach=True, limits=limits))
 
+    assert (found["FORGEMESH_HOST_MEMORY_BYTES"], found["FORGEMESH_HOST_OPEN_FILES"]) == ("268435456", "256")
     assert found["FORGEMESH_HOST_GRACE"] == "8"
     assert (found["FORGEMESH_HOST_REATTACH"], found["FORGEMESH_HOST_REATTACH_SECONDS"]) == ("1", "60")
     assert found["FORGEMESH_HOST_SUPERVISOR_FILE"] == str(SETTINGS.address_file.absolute())

@@ -204,14 +204,14 @@ def test_no_back_off_is_longer_than_the_longest(times: int, jitter: float) -> No
 def test_a_process_that_could_get_no_memory_is_said_to_have_died_of_it() -> None:
     mebibyte = 1 << 20
     said = Ending(exit_code=OUT_OF_MEMORY, memory_peak=250 * mebibyte, memory_limit=256 * mebibyte)
-    killed = Ending(signal=6, memory_peak=150 * mebibyte, memory_limit=256 * mebibyte)
+    killed = Ending(signal=6, memory_peak=200 * mebibyte, memory_limit=256 * mebibyte)
     ended = Ending(exit_code=1, memory_peak=250 * mebibyte, memory_limit=256 * mebibyte)
     well = Ending(exit_code=0, memory_peak=250 * mebibyte, memory_limit=256 * mebibyte)
     kernel = Ending(signal=9, killed_for_memory=True)
     elsewhere = Ending(signal=9, memory_peak=10 * mebibyte, memory_limit=256 * mebibyte)
 
     assert said.text == "OOM, exit code 77, used up to 250 MiB of 256 MiB"
-    assert killed.text == "OOM, killed by signal 6, used up to 150 MiB of 256 MiB"
+    assert killed.text == "OOM, killed by signal 6, used up to 200 MiB of 256 MiB"
     assert ended.text == "OOM, exit code 1, used up to 250 MiB of 256 MiB"
     assert well.text == "exit code 0"
     assert kernel.text == "OOM, killed by signal 9"

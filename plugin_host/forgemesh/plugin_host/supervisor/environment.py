@@ -57,6 +57,11 @@ def host_environment(
             "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
             "PYTHONUNBUFFERED": "1",
         }
+    limits = plan.limits
+    if plan.load and limits.memory:
+        identity["FORGEMESH_HOST_MEMORY_BYTES"] = str(limits.memory)
+    if plan.load and limits.open_files:
+        identity["FORGEMESH_HOST_OPEN_FILES"] = str(limits.open_files)
     if plan.grace is not None:
         identity["FORGEMESH_HOST_GRACE"] = f"{plan.grace * HOST_SHARE:g}"
     if plan.reattach:

@@ -179,8 +179,16 @@ class Keeper:
         manifest = life.manifest
         if manifest is not None and self.host.state is State.STARTING:
             if self._running is not None:
-                self._running.bound(_declared(manifest, self.plan.limits))
+                self._limit(self._running, manifest)
             self._become(self.host.called_back(manifest.plugin_id, manifest.version, time.time()))
+
+    def _limit(self, process: HostProcess, manifest: manifest_pb2.Manifest) -> None:
+        """The limits of the manifest hold where the section says nothing."""
+        said, declared = self.plan.limits, manifest.limits
+        limits = Limits(memory=said.memory or declared.memory_bytes, open_files=said.open_files or declared.open_files)
+        if self.plan.command:
+            process.bound(limits)
+        process.memory_limit = limits.memory
 
     def waits(self, missing: tuple[str, ...], reason: str) -> None:
         """What keeps it from being initialised."""
@@ -230,7 +238,8 @@ class Keeper:
                 log.forget()
                 log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
                 self._running = process
-                process.bound(self.plan.limits)
+                if self.plan.command:  # a host of ours does it itself, before anything else
+                    process.bound(self.plan.limits)
                 self._remember(process, life)
                 self._become(self.host.started(process.pid, time.time()))
                 await first_of(
@@ -372,15 +381,6 @@ class Keeper:
     def _adopt(self, host: Host) -> None:
         if host != self.host:
             self._become(host)
-
-
-def _declared(manifest: manifest_pb2.Manifest, said: Limits) -> Limits:
-    """The limits of the manifest where the section says nothing."""
-    declared = manifest.limits
-    return Limits(
-        memory=0 if said.memory else declared.memory_bytes,
-        open_files=0 if said.open_files else declared.open_files,
-    )
 
 
 def _reason(ending: Ending, log: OutputLog) -> str:

@@ -45,7 +45,8 @@ class HostProcess:
     """
     A running process. `exited` is set once it has ended and what it wrote is read; `ending` says how then.
 
-    It is watched by a descriptor of the process itself: a process id that another process gets later is never touched.
+    `memory_limit` is what it may use, in bytes or 0. It is watched by a descriptor of the process itself: a process id
+    that another process gets later is never touched.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class HostProcess:
         self.exited = asyncio.Event()
         self._ended = asyncio.Event()
         self._drained = asyncio.Event()
-        self._memory_limit = memory_limit
+        self.memory_limit = memory_limit
         self._cgroup = cgroup
         self._child = child
         self._descriptor = os.pidfd_open(pid)
@@ -89,8 +90,7 @@ class HostProcess:
     def bound(self, limits: Limits) -> None:
         """Bound what it may allocate and open; what it has already stays with it."""
         bounds = {resource.RLIMIT_DATA: limits.memory, resource.RLIMIT_NOFILE: limits.open_files}
-        if limits.memory:
-            self._memory_limit = limits.memory
+        self.memory_limit = limits.memory
         for kind, most in bounds.items():
             if most and self.ending is None:
                 try:
@@ -120,11 +120,11 @@ class HostProcess:
             self.kill_group()
             _, status, usage = os.wait4(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
-            ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self._memory_limit)
+            ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self.memory_limit)
             killed = self._cgroup is not None and self._cgroup.memory_kills > 0
             self.ending = replace(ending, killed_for_memory=killed)
         else:
-            self.ending = Ending(memory_limit=self._memory_limit)
+            self.ending = Ending(memory_limit=self.memory_limit)
         self._ended.set()
 
     async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:

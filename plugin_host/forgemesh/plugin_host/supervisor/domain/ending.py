@@ -8,10 +8,6 @@ OUT_OF_MEMORY = 77
 """The exit code by which a host says that it could get no more memory."""
 _NEAR = 0.75
 """Share of its memory limit above which a process that fails has died of it: the limit counts reserved memory, too."""
-_NEAR_IF_BROKEN = 0.5
-"""The same for a process that broke: that is what many a library in C does when it gets no more memory."""
-_BROKEN = frozenset((6, 7, 11))
-"""SIGABRT, SIGBUS, SIGSEGV."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +30,7 @@ class Ending:
         """Whether it died for want of memory, as far as anybody can tell."""
         if self.exit_code == OUT_OF_MEMORY or self.killed_for_memory:
             return True
-        near = _NEAR_IF_BROKEN if self.signal in _BROKEN else _NEAR
-        return bool(self.failed and self.memory_limit and self.memory_peak >= near * self.memory_limit)
+        return bool(self.failed and self.memory_limit and self.memory_peak >= _NEAR * self.memory_limit)
 
     @property
     def failed(self) -> bool:
