@@ -97,6 +97,7 @@ class PluginProcess:
         idempotency_key: str | None = None,
         execution_id: str = "",
         step_path: str = "",
+        heartbeat_details: object = None,
     ) -> Answer:
         """
         Call with an input as a whole, and with what the operation's context says.
@@ -115,6 +116,7 @@ class PluginProcess:
             attempt=attempt,
             idempotency_key=idempotency_key or f"test/{self._calls}",
             remaining_millis=max(1, round(timeout * 1000)),
+            heartbeat_details=encoded(heartbeat_details, "the details"),
         )
         request = pb.InvokeRequest(invocation=invocation)
         answer = await self._answer(self._stub.Invoke, request, timeout + _MARGIN)

@@ -65,15 +65,16 @@ class HostSettings(ServiceSettings):
             raise ValueError(f"supervisor = {self.supervisor!r} needs a token and an instance_id beside it")
         if self.supervisor and self.config:
             raise ValueError(f"config = {self.config!r} beside a supervisor, which gives the configuration itself")
-        if not 0 <= self.reattach_seconds <= 86_400:
-            raise ValueError(f"reattach_seconds = {self.reattach_seconds:g} is not between 0 and 86400")
-        if not 0.1 <= self.stall <= 86_400:
-            raise ValueError(f"stall = {self.stall:g} is not between 0.1 and 86400 seconds")
+        for name, length, least in (
+            ("reattach_seconds", self.reattach_seconds, 0),
+            ("start_timeout", self.start_timeout, 0),
+            ("stall", self.stall, 0.1),
+        ):
+            if not least <= length <= 86_400:
+                raise ValueError(f"{name} = {length:g} is not between {least:g} and 86400 seconds")
         for name, value in (("memory_bytes", self.memory_bytes), ("open_files", self.open_files)):
             if not 0 <= value < 2**62:
                 raise ValueError(f"{name} = {value} is not between 0 and 2^62")
-        if not 0 <= self.start_timeout <= 86_400:
-            raise ValueError(f"start_timeout = {self.start_timeout:g} is not between 0 and 86400 seconds")
 
     @property
     def directories(self) -> list[str]:

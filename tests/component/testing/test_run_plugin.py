@@ -62,11 +62,24 @@ async def test_an_exception_and_a_wrong_input_and_an_unknown_name_have_reasons_a
 
 async def test_a_test_says_what_the_context_of_a_call_holds(host: PluginProcess) -> None:
     answer = await host.invoke(
-        "told", timeout=30, attempt=3, idempotency_key="e1/saw", execution_id="e1", step_path="saw"
+        "told",
+        timeout=30,
+        attempt=3,
+        idempotency_key="e1/saw",
+        execution_id="e1",
+        step_path="saw",
+        heartbeat_details={"sawn": 7},
     )
 
     told = answer.output
-    assert {**told, "left": 0} == {"attempt": 3, "key": "e1/saw", "execution": "e1", "step": "saw", "left": 0}
+    assert told == {
+        "attempt": 3,
+        "key": "e1/saw",
+        "execution": "e1",
+        "step": "saw",
+        "left": told["left"],
+        "details": {"sawn": 7},
+    }
     assert 25 < told["left"] <= 30
     assert answer.ran > 0
 

@@ -51,6 +51,7 @@ class Workshop:
             "execution": ctx.execution_id,
             "step": ctx.step_path,
             "left": ctx.deadline,
+            "details": ctx.heartbeat_details,
         }
 
     @operation
