@@ -97,6 +97,10 @@ def test_what_a_plugin_offers_may_change_without_another_version(mesh: Up) -> No
 
     change(mesh, "growing", "def hum", "def sing")
     mesh.await_talk("growing: replaced, 1.0.0+dev.002 -> 1.0.0+dev.001, ")
+    listed, everything = (mesh.place.forgemesh("plugin", "list", *more).stdout for more in ((), ("--all",)))
+    assert "+dev.001" in listed
+    assert "+dev.002" not in listed
+    assert "+dev.002" in everything
 
 
 def test_a_source_that_is_no_python_leaves_the_old_one_serving_until_it_is_mended(mesh: Up) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from forgemesh.api.balancer.v1.balancer_service_pb2 import ListSnapshotsRequest
@@ -57,6 +58,18 @@ async def published(address: str, plugin_id: str = "") -> list[Manifest]:
     async with peer.channel() as channel:
         request = ListPluginsRequest(plugin_id=plugin_id, page_size=_PAGE)
         return await _pages(peer, RegistryServiceStub(channel).ListPlugins, request, "manifests")
+
+
+def never_published(plugin_id: str, manifests: Iterable[Manifest]) -> Problem:
+    """Nobody knows the plugin; `manifests` are those that are known."""
+    close = difflib.get_close_matches(plugin_id, {one.plugin_id for one in manifests}, n=1)
+    return Problem(
+        ExitCode.NOT_FOUND,
+        f"no plugin {plugin_id!r} was ever published",
+        reason="PLUGIN_NOT_FOUND",
+        code="NOT_FOUND",
+        hint=f"did you mean {close[0]}?" if close else "see forgemesh plugin list",
+    )
 
 
 def address_of(service: str, addresses: dict[str, str]) -> str:

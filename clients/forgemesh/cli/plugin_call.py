@@ -19,7 +19,7 @@ from forgemesh.cli.arguments import input_of, seconds
 from forgemesh.cli.attendance import show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
-from forgemesh.cli.neighbours import address_of, catalogue, snapshots
+from forgemesh.cli.neighbours import address_of, catalogue, never_published, snapshots
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.table import word
 from forgemesh.client import Client
@@ -27,7 +27,6 @@ from forgemesh.client.payload import decoded, encoded
 from forgemesh.client.peer import Peer
 from forgemesh.client.tracing import call_span
 from forgemesh.faults import Code
-from forgemesh.faults.registry import PluginNotFound
 
 if TYPE_CHECKING:
     from forgemesh.api.errors.v1.failure_pb2 import Failure
@@ -130,7 +129,7 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
             return found
         manifests, instances = await catalogue(registry)
         if not any(one.plugin_id == plugin for one in manifests):
-            raise PluginNotFound(plugin)
+            raise never_published(plugin, manifests)
         coming = _coming([one.instance_id for one in instances if one.plugin_id == plugin], endpoints)
         if not coming or time.monotonic() > until:
             return _named(plugin, instance, endpoints)

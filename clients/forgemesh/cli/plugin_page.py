@@ -8,13 +8,12 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.neighbours import address_of, published, snapshots
+from forgemesh.cli.neighbours import address_of, never_published, published, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.table import Table, printable, word
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
-from forgemesh.faults.registry import PluginNotFound
 
 
 async def describe(plugin: str, /, *, line: Given) -> None:
@@ -29,11 +28,12 @@ async def describe(plugin: str, /, *, line: Given) -> None:
     plugin_id, _, version = plugin.partition("@")
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
-    manifests, states = await asyncio.gather(
-        published(address_of("registry", addresses), plugin_id), snapshots(address_of("balancer", addresses), plugin_id)
+    known, states = await asyncio.gather(
+        published(address_of("registry", addresses)), snapshots(address_of("balancer", addresses), plugin_id)
     )
+    manifests = [one for one in known if one.plugin_id == plugin_id]
     if not manifests:
-        raise PluginNotFound(plugin_id)
+        raise never_published(plugin_id, known)
     versions = [one.version for one in manifests]
     manifest = next((one for one in manifests if one.version == version), None) if version else manifests[-1]
     if manifest is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
-from forgemesh.cli.command_line import CommandLine, Given
+from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.neighbours import address_of, catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import hosts_of, plugin_state
 from forgemesh.cli.table import Table
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from forgemesh.api.supervisor.v1.host_pb2 import Host
 
 
-async def list_(*, line: Given) -> None:
+async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, line: Given) -> None:
     """
     List the plugins that were ever published, with the instances that serve them now and how these stand.
 
     Processes of this machine that have not even said which plugin they are stand at the end.
+
+    Parameters
+    ----------
+    everything
+        Also builds of `forgemesh up --reload`, like 1.0.0+dev.001, that nobody serves any more.
     """
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
@@ -36,6 +41,7 @@ async def list_(*, line: Given) -> None:
         _hosts(addresses.get("supervisor"), line),
     )
     rows = [_row(manifest, instances, states, running) for manifest in manifests]
+    rows = [row for row in rows if everything or not _is_old_draft(row)]
     nameless = [host for host in running if not host.plugin_id]
     if line.terminal.json:
         line.terminal.value({"plugins": rows, "nameless_hosts": [as_value(host) for host in nameless]})
@@ -46,6 +52,10 @@ async def list_(*, line: Given) -> None:
     line.terminal.table(_table(rows, nameless))
     for host in (host for host in running if plugin_state((), [host])[0] == "crash loop"):
         line.terminal.talk(f"{host.instance_id} crashed too often; mend it, then: forgemesh plugin reset {host.name}")
+
+
+def _is_old_draft(row: dict[str, Any]) -> bool:
+    return "dev." in row["manifest"]["version"].partition("+")[2] and not row["instances"]
 
 
 def _table(rows: Sequence[dict[str, Any]], nameless: Sequence[Host]) -> Table:
