@@ -198,7 +198,7 @@ def _ending(stop: Stop) -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
-    if os.environ.get("FORGEMESH_HOST_REATTACH", "") in ("1", "true"):
+    if os.environ.get("FORGEMESH_HOST_REATTACH", "").lower() in ("1", "true"):
         live_without_parent()
     end_without_parent()
     try:
