@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from forgemesh.plugin_host.orphan import (
 )
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
-from forgemesh.plugin_host.scope import task_scope
+from forgemesh.plugin_host.scope import EndedEarly, task_scope
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.stall import StallReporter
 from forgemesh.plugin_host.start_failure import StartFailed, phase_of
@@ -48,11 +49,17 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
     bound_process(settings.memory_bytes, settings.open_files)
-    if not settings.supervisor:
-        definition = load_definition(settings.load, settings.directories)
-        config = read_config(settings.config) if settings.config else ""
-        await serve(definition, Beginning(config=config), settings, stop)
-        return
+    with contextlib.suppress(EndedEarly):  # it was stopped while it started
+        await (_run_attached(settings, stop) if settings.supervisor else _run_alone(settings, stop))
+
+
+async def _run_alone(settings: HostSettings, stop: Stop) -> None:
+    definition = load_definition(settings.load, settings.directories)
+    config = read_config(settings.config) if settings.config else ""
+    await serve(definition, Beginning(config=config), settings, stop)
+
+
+async def _run_attached(settings: HostSettings, stop: Stop) -> None:
     attachment = Attachment(settings, _ending(stop))
     try:
         definition = load_definition(settings.load, settings.directories)
@@ -84,7 +91,7 @@ async def serve(
     on_stall = StallReporter(attachment.condition if attachment else _say_no_place)
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
-        started(definition, beginning, timeout=settings.start_timeout) as plugin,
+        started(definition, beginning, timeout=settings.start_timeout, stop=stop) as plugin,
     ):
         trace_authors_code(sink)
         async with (
