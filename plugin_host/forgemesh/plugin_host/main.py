@@ -31,7 +31,7 @@ from forgemesh.plugin_host.orphan import (
 )
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
-from forgemesh.plugin_host.scope import EndedEarly, task_scope
+from forgemesh.plugin_host.scope import EndedEarly, interrupted_by, task_scope
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.stall import StallReporter
 from forgemesh.plugin_host.start_failure import StartFailed, phase_of
@@ -63,10 +63,10 @@ async def _run_attached(settings: HostSettings, stop: Stop) -> None:
     attachment = Attachment(settings, _ending(stop))
     try:
         definition = load_definition(settings.load, settings.directories)
-        await attachment.introduce(manifest_of(definition))
-        beginning = await _initialized(attachment, stop)
-        if beginning is not None:
-            await serve(definition, beginning, settings, stop, attachment)
+        async with interrupted_by(stop):
+            await attachment.introduce(manifest_of(definition))
+            initialize = await attachment.initialize()
+        await serve(definition, _beginning(initialize), settings, stop, attachment)
     except (CannotStart, PortInUse, Fault, OSError) as error:
         await attachment.fail(phase_of(error), str(error))
         raise
@@ -141,18 +141,7 @@ async def _end(host: Host, registration: Registration | None, settings: HostSett
         end_within(LAST_RESORT, 0)
 
 
-async def _initialized(attachment: Attachment, stop: Stop) -> Beginning | None:
-    """What the plugin starts with, once it may; None if the host is stopped before."""
-    waiting = asyncio.ensure_future(attachment.initialize())
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            return None
-        said = waiting.result()
-    finally:
-        waiting.cancel()
-        stopping.cancel()
+def _beginning(said: attach_pb2.Initialize) -> Beginning:
     state = said.state if said.HasField("state") else None
     return Beginning(config=said.config, config_revision=said.config_revision, state=state)
 
