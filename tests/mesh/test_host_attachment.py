@@ -20,7 +20,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.channel import connect
 from forgemesh.faults.supervisor import HostProtocolUnsupported
 from tests.mesh.attached_host import call, host
-from tests.mesh.processes import DEADLINE, start_service
+from tests.mesh.processes import DEADLINE, eventually, start_service
 from tests.mesh.supervising import TOKEN, Supervising, supervising
 
 pytestmark = pytest.mark.mesh
@@ -195,6 +195,22 @@ async def test_a_plugin_that_does_not_start_in_time_fails_in_init(tmp_path: Path
             "INIT",
             "cannot load plugin test.words: it has not started within 0.2 s",
         )
+
+
+async def test_a_host_can_be_stopped_while_its_plugin_starts(tmp_path: Path, supervisor: Supervising) -> None:
+    starts = "async def start(self):\n        Path('starts').touch()\n        await asyncio.sleep(600)"
+    endless = PLUGIN.replace("def start(self):", starts)
+    async with host(tmp_path, supervisor.address, endless) as process:
+        await supervisor.initialize()
+
+        async def starting() -> bool:
+            return (tmp_path / "starts").exists()
+
+        await eventually(starting)
+        process.process.terminate()
+
+        assert await process.wait() == 0
+    assert not any(said.HasField("failed") for said in supervisor.said)
 
 
 async def test_a_host_whose_registry_does_not_answer_in_time_fails_in_health(
