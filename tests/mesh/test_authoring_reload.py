@@ -113,6 +113,11 @@ def test_a_source_that_is_no_python_leaves_the_old_one_serving_until_it_is_mende
     mesh.await_talk("broken: replaced")
     assert said(mesh, "broken/speak") == "third"
 
+    before = pids(mesh)["broken"]
+    change(mesh, "words_of_calm", 'SAID = "', 'SAID = "s')
+    mesh.await_talk("calm: replaced")
+    assert pids(mesh)["broken"] == before
+
 
 def test_a_version_that_does_not_come_up_leaves_the_old_one_serving_and_names_the_phase(mesh: Up) -> None:
     change(

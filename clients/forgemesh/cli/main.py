@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; what is started here is exec'ed at once
+
 import asyncio
 import inspect
 import io
 import itertools
 import logging
-import os
 import sys
 import traceback
 from typing import Annotated, Literal

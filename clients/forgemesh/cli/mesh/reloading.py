@@ -97,8 +97,9 @@ class Watched:
         """Import the plugin, and remember which files that reads and how they are; first how they were before it."""
         before = looked_at(self.files)
         inspection = await inspect_plugin(self._section)
-        self.files |= {*inspection.sources, *_guessed(self._section, broken=bool(inspection.mistakes))}
-        self._known = {**looked_at(self.files), **before}
+        found = frozenset((*inspection.sources, *_guessed(self._section, broken=bool(inspection.mistakes))))
+        self.files = found | self.files if inspection.mistakes else found
+        self._known = {file: before.get(file, look) for file, look in looked_at(self.files).items()}
         return inspection
 
     async def run(self) -> None:
