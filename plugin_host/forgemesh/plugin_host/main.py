@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Callable
@@ -195,6 +196,7 @@ def _ending(stop: Stop) -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash in a C library shows where it happened
     if os.environ.get("FORGEMESH_HOST_REATTACH", "").lower() in ("1", "true"):
         live_without_parent()
     end_without_parent()

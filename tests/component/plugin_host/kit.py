@@ -174,6 +174,11 @@ class Kit:
     async def returns_nonsense(self) -> Any:
         return object()
 
+    @operation(strict=True)
+    async def declares_days(self, days: list[dict[str, float]]) -> dict[str, list[int]]:
+        """Returns what it does not say."""
+        return {"days": [len(days), "many"]}  # type: ignore[list-item]
+
     @operation
     async def returns_much(self, size: int) -> Payload:
         return Payload(bytes(size), "application/octet-stream")
