@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, snapshot_pb2 as pb
-from forgemesh.api.registry.v1 import instance_pb2, provider_pb2
+from forgemesh.api.registry.v1 import availability_pb2, instance_pb2
 from forgemesh.balancer.application.subscription import Beat, News
 from forgemesh.balancer.domain.fleet import Member, Standing
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
@@ -56,9 +56,9 @@ def member(message: instance_pb2.Instance) -> Member:
     )
 
 
-def availability(standing: Standing) -> provider_pb2.Availability:
+def availability(standing: Standing) -> availability_pb2.Availability:
     """What the registry is told of an instance's health."""
-    return provider_pb2.Availability(
+    return availability_pb2.Availability(
         instance_id=standing.member.instance_id,
         incarnation=standing.member.incarnation,
         available=standing.verdict.health is Health.SERVING,

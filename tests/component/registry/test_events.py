@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.api.registry.v1 import event_pb2, instance_pb2, provider_pb2, registry_service_pb2 as pb
+from forgemesh.api.registry.v1 import availability_pb2, event_pb2, instance_pb2, registry_service_pb2 as pb
 from forgemesh.faults.registry import RevisionCompacted
 from forgemesh.faults.service import InvalidRequest
 from tests.component.registry.registries import (
@@ -58,7 +58,7 @@ def verdict(
     registered: pb.RegisterInstanceResponse, *, available: bool, epoch: int = 1
 ) -> pb.ReportAvailabilityRequest:
     instance = registered.instance
-    change = provider_pb2.Availability(
+    change = availability_pb2.Availability(
         instance_id=instance.instance_id, incarnation=instance.incarnation, available=available, reason="it says so"
     )
     return pb.ReportAvailabilityRequest(balancer_epoch=epoch, changes=[change])
