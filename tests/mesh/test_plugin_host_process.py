@@ -252,10 +252,9 @@ async def test_a_host_that_cannot_start_says_why_and_is_tried_again(tmp_path: Pa
         host = await eventually(tried)
 
     assert host.instance_id == "broken-1"
-    assert host.reason == (
-        "exit code 1; last line: error: cannot load plugin sleeper_plugin:Nobody:"
-        " module sleeper_plugin has no class Nobody"
-    )
+    assert host.reason == "cannot load plugin sleeper_plugin:Nobody: module sleeper_plugin has no class Nobody"
+    ended = next(step for step in host.history if step.state == host_pb2.HOST_STATE_BACKOFF)
+    assert (ended.phase, ended.exit_code) == (host_pb2.HOST_PHASE_HANDSHAKE, 1)
     assert host.pid == 0
     assert host.HasField("next_start_at")
 
@@ -264,7 +263,7 @@ async def test_hosts_wait_for_a_registry_that_is_not_there_yet(tmp_path: Path, r
     address = registry.address
     await registry.stop()
     async with supervisor(tmp_path, address) as service:
-        await in_state(service, host_pb2.HOST_STATE_STARTING)
+        await in_state(service, host_pb2.HOST_STATE_INITIALIZING)
         again = {
             "FORGEMESH_REGISTRY_LISTEN": address,
             "FORGEMESH_REGISTRY_HEALTH_LISTEN": ANYWHERE,

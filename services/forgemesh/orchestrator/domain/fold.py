@@ -177,6 +177,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= fate_unknown(fact)
+    step.details = fact.details or step.details
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
@@ -185,6 +186,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     if fact.incident:
         step.status = StepStatus.IN_DOUBT if fact.incident == StepStatus.IN_DOUBT.value else StepStatus.INCIDENT
         state.incidents[fact.path] = step
+        leave_waiting(state, fact.path)
     elif fact.failure.code == Code.CANCELLED and state.is_stopping(step.scope) and step.compensates is None:
         end_step(state, step, StepStatus.CANCELLED, at)
     else:

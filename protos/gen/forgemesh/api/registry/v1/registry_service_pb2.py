@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from forgemesh.api.plugin.v1 import load_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_load__pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_manifest__pb2
+from forgemesh.api.registry.v1 import availability_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_availability__pb2
 from forgemesh.api.registry.v1 import event_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_event__pb2
 from forgemesh.api.registry.v1 import instance_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_instance__pb2
-from forgemesh.api.registry.v1 import provider_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_provider__pb2
 from forgemesh.api.registry.v1 import resolution_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_resolution__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/registry/v1/registry_service.proto\x12\x19\x66orgemesh.api.registry.v1\x1a\"forgemesh/api/plugin/v1/load.proto\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a%forgemesh/api/registry/v1/event.proto\x1a(forgemesh/api/registry/v1/instance.proto\x1a(forgemesh/api/registry/v1/provider.proto\x1a*forgemesh/api/registry/v1/resolution.proto\x1a\x1egoogle/protobuf/duration.proto\"M\n\x16PublishManifestRequest\x12\x33\n\x08manifest\x18\x01 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"*\n\x17PublishManifestResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"N\n\x12ListPluginsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x13ListPluginsResponse\x12\x34\n\tmanifests\x18\x01 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17RegisterInstanceRequest\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x13\n\x0bowner_token\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x01\n\x18RegisterInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x08revision\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\x85\x01\n\x11RenewLeaseRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\x31\n\x04load\x18\x04 \x01(\x0b\x32#.forgemesh.api.plugin.v1.LoadReport\"<\n\x12RenewLeaseResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x19\x44\x65registerInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"-\n\x1a\x44\x65registerInstanceResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"P\n\x14ListInstancesRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9f\x01\n\x15ListInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x35\n\x08revision\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"R\n\x15WatchInstancesRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\xb8\x02\n\x16WatchInstancesResponse\x12\x35\n\x08revision\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x35\n\x03\x61ll\x18\x02 \x01(\x0b\x32&.forgemesh.api.registry.v1.InstanceSetH\x00\x12\x36\n\x07\x63hanged\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.InstanceH\x00\x12\x37\n\x04gone\x18\x04 \x01(\x0b\x32\'.forgemesh.api.registry.v1.InstanceGoneH\x00\x12\x37\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32#.forgemesh.api.registry.v1.BookmarkH\x00\x42\x06\n\x04kind\"E\n\x0bInstanceSet\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\"o\n\x0cInstanceGone\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x35\n\x06reason\x18\x03 \x01(\x0e\x32%.forgemesh.api.registry.v1.GoneReason\"\n\n\x08\x42ookmark\"2\n\x1b\x41\x63quireBalancerEpochRequest\x12\x13\n\x0b\x62\x61lancer_id\x18\x01 \x01(\t\"-\n\x1c\x41\x63quireBalancerEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"U\n\x15ResolvePluginsRequest\x12<\n\x0crequirements\x18\x01 \x03(\x0b\x32&.forgemesh.api.registry.v1.Requirement\"\x93\x01\n\x16ResolvePluginsResponse\x12:\n\x07plugins\x18\x01 \x03(\x0b\x32).forgemesh.api.registry.v1.ResolvedPlugin\x12=\n\x07\x64ropped\x18\x02 \x03(\x0b\x32,.forgemesh.api.registry.v1.DroppedDependency\"\xea\x01\n\x14\x46indProvidersRequest\x12;\n\x0brequirement\x18\x01 \x01(\x0b\x32&.forgemesh.api.registry.v1.Requirement\x12\x32\n\x04must\x18\x02 \x03(\x0b\x32$.forgemesh.api.registry.v1.Condition\x12\x35\n\x06prefer\x18\x03 \x03(\x0b\x32%.forgemesh.api.registry.v1.Preference\x12\x1b\n\x13include_unavailable\x18\x04 \x01(\x08\x12\r\n\x05limit\x18\x05 \x01(\x05\"\x86\x01\n\x15\x46indProvidersResponse\x12\x36\n\tproviders\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Provider\x12\x35\n\x08revision\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"_\n\x14SetQuarantineRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0bquarantined\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"(\n\x15SetQuarantineResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"=\n\x11PinVersionRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x15\n\rversion_range\x18\x02 \x01(\t\"%\n\x12PinVersionResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"m\n\x19ReportAvailabilityRequest\x12\x16\n\x0e\x62\x61lancer_epoch\x18\x01 \x01(\x04\x12\x38\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\'.forgemesh.api.registry.v1.Availability\"\x1c\n\x1aReportAvailabilityResponse\"A\n\x14RequestPluginRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x16\n\x0einterface_name\x18\x02 \x01(\t\"\x17\n\x15RequestPluginResponse\"k\n\x13ReportEventsRequest\x12\x13\n\x0breporter_id\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x30\n\x06\x65vents\x18\x03 \x03(\x0b\x32 .forgemesh.api.registry.v1.Event\"\x16\n\x14ReportEventsResponse\"b\n\x12WatchEventsRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x11\n\tplugin_id\x18\x02 \x01(\t\"}\n\x13WatchEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .forgemesh.api.registry.v1.Event\x12\x35\n\x08position\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision*`\n\nGoneReason\x12\x1b\n\x17GONE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18GONE_REASON_DEREGISTERED\x10\x01\x12\x17\n\x13GONE_REASON_EXPIRED\x10\x02\x32\xd0\x0f\n\x0fRegistryService\x12}\n\x0fPublishManifest\x12\x31.forgemesh.api.registry.v1.PublishManifestRequest\x1a\x32.forgemesh.api.registry.v1.PublishManifestResponse\"\x03\x90\x02\x02\x12q\n\x0bListPlugins\x12-.forgemesh.api.registry.v1.ListPluginsRequest\x1a..forgemesh.api.registry.v1.ListPluginsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x10RegisterInstance\x12\x32.forgemesh.api.registry.v1.RegisterInstanceRequest\x1a\x33.forgemesh.api.registry.v1.RegisterInstanceResponse\"\x03\x90\x02\x00\x12n\n\nRenewLease\x12,.forgemesh.api.registry.v1.RenewLeaseRequest\x1a-.forgemesh.api.registry.v1.RenewLeaseResponse\"\x03\x90\x02\x02\x12\x86\x01\n\x12\x44\x65registerInstance\x12\x34.forgemesh.api.registry.v1.DeregisterInstanceRequest\x1a\x35.forgemesh.api.registry.v1.DeregisterInstanceResponse\"\x03\x90\x02\x02\x12w\n\rListInstances\x12/.forgemesh.api.registry.v1.ListInstancesRequest\x1a\x30.forgemesh.api.registry.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12|\n\x0eWatchInstances\x12\x30.forgemesh.api.registry.v1.WatchInstancesRequest\x1a\x31.forgemesh.api.registry.v1.WatchInstancesResponse\"\x03\x90\x02\x01\x30\x01\x12z\n\x0eResolvePlugins\x12\x30.forgemesh.api.registry.v1.ResolvePluginsRequest\x1a\x31.forgemesh.api.registry.v1.ResolvePluginsResponse\"\x03\x90\x02\x01\x12w\n\rFindProviders\x12/.forgemesh.api.registry.v1.FindProvidersRequest\x1a\x30.forgemesh.api.registry.v1.FindProvidersResponse\"\x03\x90\x02\x01\x12w\n\rSetQuarantine\x12/.forgemesh.api.registry.v1.SetQuarantineRequest\x1a\x30.forgemesh.api.registry.v1.SetQuarantineResponse\"\x03\x90\x02\x02\x12n\n\nPinVersion\x12,.forgemesh.api.registry.v1.PinVersionRequest\x1a-.forgemesh.api.registry.v1.PinVersionResponse\"\x03\x90\x02\x02\x12\x86\x01\n\x12ReportAvailability\x12\x34.forgemesh.api.registry.v1.ReportAvailabilityRequest\x1a\x35.forgemesh.api.registry.v1.ReportAvailabilityResponse\"\x03\x90\x02\x02\x12w\n\rRequestPlugin\x12/.forgemesh.api.registry.v1.RequestPluginRequest\x1a\x30.forgemesh.api.registry.v1.RequestPluginResponse\"\x03\x90\x02\x02\x12t\n\x0cReportEvents\x12..forgemesh.api.registry.v1.ReportEventsRequest\x1a/.forgemesh.api.registry.v1.ReportEventsResponse\"\x03\x90\x02\x02\x12s\n\x0bWatchEvents\x12-.forgemesh.api.registry.v1.WatchEventsRequest\x1a..forgemesh.api.registry.v1.WatchEventsResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x14\x41\x63quireBalancerEpoch\x12\x36.forgemesh.api.registry.v1.AcquireBalancerEpochRequest\x1a\x37.forgemesh.api.registry.v1.AcquireBalancerEpochResponse\"\x03\x90\x02\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/registry/v1/registry_service.proto\x12\x19\x66orgemesh.api.registry.v1\x1a\"forgemesh/api/plugin/v1/load.proto\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a,forgemesh/api/registry/v1/availability.proto\x1a%forgemesh/api/registry/v1/event.proto\x1a(forgemesh/api/registry/v1/instance.proto\x1a*forgemesh/api/registry/v1/resolution.proto\x1a\x1egoogle/protobuf/duration.proto\"M\n\x16PublishManifestRequest\x12\x33\n\x08manifest\x18\x01 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"*\n\x17PublishManifestResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"N\n\x12ListPluginsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x13ListPluginsResponse\x12\x34\n\tmanifests\x18\x01 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17RegisterInstanceRequest\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x13\n\x0bowner_token\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x01\n\x18RegisterInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x08revision\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\x85\x01\n\x11RenewLeaseRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\x31\n\x04load\x18\x04 \x01(\x0b\x32#.forgemesh.api.plugin.v1.LoadReport\"<\n\x12RenewLeaseResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x19\x44\x65registerInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"-\n\x1a\x44\x65registerInstanceResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"P\n\x14ListInstancesRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9f\x01\n\x15ListInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x35\n\x08revision\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"R\n\x15WatchInstancesRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\xb8\x02\n\x16WatchInstancesResponse\x12\x35\n\x08revision\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x35\n\x03\x61ll\x18\x02 \x01(\x0b\x32&.forgemesh.api.registry.v1.InstanceSetH\x00\x12\x36\n\x07\x63hanged\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.InstanceH\x00\x12\x37\n\x04gone\x18\x04 \x01(\x0b\x32\'.forgemesh.api.registry.v1.InstanceGoneH\x00\x12\x37\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32#.forgemesh.api.registry.v1.BookmarkH\x00\x42\x06\n\x04kind\"E\n\x0bInstanceSet\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\"o\n\x0cInstanceGone\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x35\n\x06reason\x18\x03 \x01(\x0e\x32%.forgemesh.api.registry.v1.GoneReason\"\n\n\x08\x42ookmark\"2\n\x1b\x41\x63quireBalancerEpochRequest\x12\x13\n\x0b\x62\x61lancer_id\x18\x01 \x01(\t\"-\n\x1c\x41\x63quireBalancerEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"U\n\x15ResolvePluginsRequest\x12<\n\x0crequirements\x18\x01 \x03(\x0b\x32&.forgemesh.api.registry.v1.Requirement\"\x93\x01\n\x16ResolvePluginsResponse\x12:\n\x07plugins\x18\x01 \x03(\x0b\x32).forgemesh.api.registry.v1.ResolvedPlugin\x12=\n\x07\x64ropped\x18\x02 \x03(\x0b\x32,.forgemesh.api.registry.v1.DroppedDependency\"m\n\x19ReportAvailabilityRequest\x12\x16\n\x0e\x62\x61lancer_epoch\x18\x01 \x01(\x04\x12\x38\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\'.forgemesh.api.registry.v1.Availability\"\x1c\n\x1aReportAvailabilityResponse\"A\n\x14RequestPluginRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x16\n\x0einterface_name\x18\x02 \x01(\t\"\x17\n\x15RequestPluginResponse\"k\n\x13ReportEventsRequest\x12\x13\n\x0breporter_id\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x30\n\x06\x65vents\x18\x03 \x03(\x0b\x32 .forgemesh.api.registry.v1.Event\"\x16\n\x14ReportEventsResponse\"b\n\x12WatchEventsRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x11\n\tplugin_id\x18\x02 \x01(\t\"}\n\x13WatchEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .forgemesh.api.registry.v1.Event\x12\x35\n\x08position\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision*`\n\nGoneReason\x12\x1b\n\x17GONE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18GONE_REASON_DEREGISTERED\x10\x01\x12\x17\n\x13GONE_REASON_EXPIRED\x10\x02\x32\xee\x0c\n\x0fRegistryService\x12}\n\x0fPublishManifest\x12\x31.forgemesh.api.registry.v1.PublishManifestRequest\x1a\x32.forgemesh.api.registry.v1.PublishManifestResponse\"\x03\x90\x02\x02\x12q\n\x0bListPlugins\x12-.forgemesh.api.registry.v1.ListPluginsRequest\x1a..forgemesh.api.registry.v1.ListPluginsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x10RegisterInstance\x12\x32.forgemesh.api.registry.v1.RegisterInstanceRequest\x1a\x33.forgemesh.api.registry.v1.RegisterInstanceResponse\"\x03\x90\x02\x00\x12n\n\nRenewLease\x12,.forgemesh.api.registry.v1.RenewLeaseRequest\x1a-.forgemesh.api.registry.v1.RenewLeaseResponse\"\x03\x90\x02\x02\x12\x86\x01\n\x12\x44\x65registerInstance\x12\x34.forgemesh.api.registry.v1.DeregisterInstanceRequest\x1a\x35.forgemesh.api.registry.v1.DeregisterInstanceResponse\"\x03\x90\x02\x02\x12w\n\rListInstances\x12/.forgemesh.api.registry.v1.ListInstancesRequest\x1a\x30.forgemesh.api.registry.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12|\n\x0eWatchInstances\x12\x30.forgemesh.api.registry.v1.WatchInstancesRequest\x1a\x31.forgemesh.api.registry.v1.WatchInstancesResponse\"\x03\x90\x02\x01\x30\x01\x12z\n\x0eResolvePlugins\x12\x30.forgemesh.api.registry.v1.ResolvePluginsRequest\x1a\x31.forgemesh.api.registry.v1.ResolvePluginsResponse\"\x03\x90\x02\x01\x12\x86\x01\n\x12ReportAvailability\x12\x34.forgemesh.api.registry.v1.ReportAvailabilityRequest\x1a\x35.forgemesh.api.registry.v1.ReportAvailabilityResponse\"\x03\x90\x02\x02\x12w\n\rRequestPlugin\x12/.forgemesh.api.registry.v1.RequestPluginRequest\x1a\x30.forgemesh.api.registry.v1.RequestPluginResponse\"\x03\x90\x02\x02\x12t\n\x0cReportEvents\x12..forgemesh.api.registry.v1.ReportEventsRequest\x1a/.forgemesh.api.registry.v1.ReportEventsResponse\"\x03\x90\x02\x02\x12s\n\x0bWatchEvents\x12-.forgemesh.api.registry.v1.WatchEventsRequest\x1a..forgemesh.api.registry.v1.WatchEventsResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x14\x41\x63quireBalancerEpoch\x12\x36.forgemesh.api.registry.v1.AcquireBalancerEpochRequest\x1a\x37.forgemesh.api.registry.v1.AcquireBalancerEpochResponse\"\x03\x90\x02\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,12 +54,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchInstances']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['ResolvePlugins']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ResolvePlugins']._serialized_options = b'\220\002\001'
-  _globals['_REGISTRYSERVICE'].methods_by_name['FindProviders']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['FindProviders']._serialized_options = b'\220\002\001'
-  _globals['_REGISTRYSERVICE'].methods_by_name['SetQuarantine']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['SetQuarantine']._serialized_options = b'\220\002\002'
-  _globals['_REGISTRYSERVICE'].methods_by_name['PinVersion']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['PinVersion']._serialized_options = b'\220\002\002'
   _globals['_REGISTRYSERVICE'].methods_by_name['ReportAvailability']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['ReportAvailability']._serialized_options = b'\220\002\002'
   _globals['_REGISTRYSERVICE'].methods_by_name['RequestPlugin']._loaded_options = None
@@ -70,78 +64,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['AcquireBalancerEpoch']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['AcquireBalancerEpoch']._serialized_options = b'\220\002\000'
-  _globals['_GONEREASON']._serialized_start=3717
-  _globals['_GONEREASON']._serialized_end=3813
-  _globals['_PUBLISHMANIFESTREQUEST']._serialized_start=354
-  _globals['_PUBLISHMANIFESTREQUEST']._serialized_end=431
-  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_start=433
-  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_end=475
-  _globals['_LISTPLUGINSREQUEST']._serialized_start=477
-  _globals['_LISTPLUGINSREQUEST']._serialized_end=555
-  _globals['_LISTPLUGINSRESPONSE']._serialized_start=557
-  _globals['_LISTPLUGINSRESPONSE']._serialized_end=657
-  _globals['_REGISTERINSTANCEREQUEST']._serialized_start=660
-  _globals['_REGISTERINSTANCEREQUEST']._serialized_end=801
-  _globals['_REGISTERINSTANCERESPONSE']._serialized_start=804
-  _globals['_REGISTERINSTANCERESPONSE']._serialized_end=980
-  _globals['_RENEWLEASEREQUEST']._serialized_start=983
-  _globals['_RENEWLEASEREQUEST']._serialized_end=1116
-  _globals['_RENEWLEASERESPONSE']._serialized_start=1118
-  _globals['_RENEWLEASERESPONSE']._serialized_end=1178
-  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_start=1180
-  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_end=1285
-  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_start=1287
-  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_end=1332
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=1334
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=1414
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1417
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1576
-  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1578
-  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1660
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1663
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1975
-  _globals['_INSTANCESET']._serialized_start=1977
-  _globals['_INSTANCESET']._serialized_end=2046
-  _globals['_INSTANCEGONE']._serialized_start=2048
-  _globals['_INSTANCEGONE']._serialized_end=2159
-  _globals['_BOOKMARK']._serialized_start=2161
-  _globals['_BOOKMARK']._serialized_end=2171
-  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_start=2173
-  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_end=2223
-  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_start=2225
-  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_end=2270
-  _globals['_RESOLVEPLUGINSREQUEST']._serialized_start=2272
-  _globals['_RESOLVEPLUGINSREQUEST']._serialized_end=2357
-  _globals['_RESOLVEPLUGINSRESPONSE']._serialized_start=2360
-  _globals['_RESOLVEPLUGINSRESPONSE']._serialized_end=2507
-  _globals['_FINDPROVIDERSREQUEST']._serialized_start=2510
-  _globals['_FINDPROVIDERSREQUEST']._serialized_end=2744
-  _globals['_FINDPROVIDERSRESPONSE']._serialized_start=2747
-  _globals['_FINDPROVIDERSRESPONSE']._serialized_end=2881
-  _globals['_SETQUARANTINEREQUEST']._serialized_start=2883
-  _globals['_SETQUARANTINEREQUEST']._serialized_end=2978
-  _globals['_SETQUARANTINERESPONSE']._serialized_start=2980
-  _globals['_SETQUARANTINERESPONSE']._serialized_end=3020
-  _globals['_PINVERSIONREQUEST']._serialized_start=3022
-  _globals['_PINVERSIONREQUEST']._serialized_end=3083
-  _globals['_PINVERSIONRESPONSE']._serialized_start=3085
-  _globals['_PINVERSIONRESPONSE']._serialized_end=3122
-  _globals['_REPORTAVAILABILITYREQUEST']._serialized_start=3124
-  _globals['_REPORTAVAILABILITYREQUEST']._serialized_end=3233
-  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_start=3235
-  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_end=3263
-  _globals['_REQUESTPLUGINREQUEST']._serialized_start=3265
-  _globals['_REQUESTPLUGINREQUEST']._serialized_end=3330
-  _globals['_REQUESTPLUGINRESPONSE']._serialized_start=3332
-  _globals['_REQUESTPLUGINRESPONSE']._serialized_end=3355
-  _globals['_REPORTEVENTSREQUEST']._serialized_start=3357
-  _globals['_REPORTEVENTSREQUEST']._serialized_end=3464
-  _globals['_REPORTEVENTSRESPONSE']._serialized_start=3466
-  _globals['_REPORTEVENTSRESPONSE']._serialized_end=3488
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=3490
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=3588
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=3590
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=3715
-  _globals['_REGISTRYSERVICE']._serialized_start=3816
-  _globals['_REGISTRYSERVICE']._serialized_end=5816
+  _globals['_GONEREASON']._serialized_start=3106
+  _globals['_GONEREASON']._serialized_end=3202
+  _globals['_PUBLISHMANIFESTREQUEST']._serialized_start=358
+  _globals['_PUBLISHMANIFESTREQUEST']._serialized_end=435
+  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_start=437
+  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_end=479
+  _globals['_LISTPLUGINSREQUEST']._serialized_start=481
+  _globals['_LISTPLUGINSREQUEST']._serialized_end=559
+  _globals['_LISTPLUGINSRESPONSE']._serialized_start=561
+  _globals['_LISTPLUGINSRESPONSE']._serialized_end=661
+  _globals['_REGISTERINSTANCEREQUEST']._serialized_start=664
+  _globals['_REGISTERINSTANCEREQUEST']._serialized_end=805
+  _globals['_REGISTERINSTANCERESPONSE']._serialized_start=808
+  _globals['_REGISTERINSTANCERESPONSE']._serialized_end=984
+  _globals['_RENEWLEASEREQUEST']._serialized_start=987
+  _globals['_RENEWLEASEREQUEST']._serialized_end=1120
+  _globals['_RENEWLEASERESPONSE']._serialized_start=1122
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1182
+  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_start=1184
+  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_end=1289
+  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_start=1291
+  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_end=1336
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1338
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=1418
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1421
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1580
+  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1582
+  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1664
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1667
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1979
+  _globals['_INSTANCESET']._serialized_start=1981
+  _globals['_INSTANCESET']._serialized_end=2050
+  _globals['_INSTANCEGONE']._serialized_start=2052
+  _globals['_INSTANCEGONE']._serialized_end=2163
+  _globals['_BOOKMARK']._serialized_start=2165
+  _globals['_BOOKMARK']._serialized_end=2175
+  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_start=2177
+  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_end=2227
+  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_start=2229
+  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_end=2274
+  _globals['_RESOLVEPLUGINSREQUEST']._serialized_start=2276
+  _globals['_RESOLVEPLUGINSREQUEST']._serialized_end=2361
+  _globals['_RESOLVEPLUGINSRESPONSE']._serialized_start=2364
+  _globals['_RESOLVEPLUGINSRESPONSE']._serialized_end=2511
+  _globals['_REPORTAVAILABILITYREQUEST']._serialized_start=2513
+  _globals['_REPORTAVAILABILITYREQUEST']._serialized_end=2622
+  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_start=2624
+  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_end=2652
+  _globals['_REQUESTPLUGINREQUEST']._serialized_start=2654
+  _globals['_REQUESTPLUGINREQUEST']._serialized_end=2719
+  _globals['_REQUESTPLUGINRESPONSE']._serialized_start=2721
+  _globals['_REQUESTPLUGINRESPONSE']._serialized_end=2744
+  _globals['_REPORTEVENTSREQUEST']._serialized_start=2746
+  _globals['_REPORTEVENTSREQUEST']._serialized_end=2853
+  _globals['_REPORTEVENTSRESPONSE']._serialized_start=2855
+  _globals['_REPORTEVENTSRESPONSE']._serialized_end=2877
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=2879
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=2977
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2979
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=3104
+  _globals['_REGISTRYSERVICE']._serialized_start=3205
+  _globals['_REGISTRYSERVICE']._serialized_end=4851
 # @@protoc_insertion_point(module_scope)

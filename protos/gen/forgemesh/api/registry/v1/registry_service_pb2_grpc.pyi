@@ -60,17 +60,6 @@ class RegistryServiceStub:
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
     """
-    FindProviders: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.FindProvidersRequest, _registry_service_pb2.FindProvidersResponse]
-    """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
-    equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
-    published, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
-    """
-    SetQuarantine: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]
-    """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
-    register later.
-    """
-    PinVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.PinVersionRequest, _registry_service_pb2.PinVersionResponse]
-    """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
     ReportAvailability: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]
     """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
     or comes from an older balancer epoch, changes nothing.
@@ -122,17 +111,6 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
     """
-    FindProviders: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.FindProvidersRequest, _registry_service_pb2.FindProvidersResponse]  # type: ignore[assignment]
-    """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
-    equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
-    published, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
-    """
-    SetQuarantine: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]  # type: ignore[assignment]
-    """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
-    register later.
-    """
-    PinVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.PinVersionRequest, _registry_service_pb2.PinVersionResponse]  # type: ignore[assignment]
-    """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
     ReportAvailability: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]  # type: ignore[assignment]
     """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
     or comes from an older balancer epoch, changes nothing.
@@ -229,35 +207,6 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
         DEPENDENCY_CYCLE name the path to what is wrong.
         """
-
-    @_abc_1.abstractmethod
-    def FindProviders(
-        self,
-        request: _registry_service_pb2.FindProvidersRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_registry_service_pb2.FindProvidersResponse, _abc.Awaitable[_registry_service_pb2.FindProvidersResponse]]:
-        """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
-        equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
-        published, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
-        """
-
-    @_abc_1.abstractmethod
-    def SetQuarantine(
-        self,
-        request: _registry_service_pb2.SetQuarantineRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_registry_service_pb2.SetQuarantineResponse, _abc.Awaitable[_registry_service_pb2.SetQuarantineResponse]]:
-        """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
-        register later.
-        """
-
-    @_abc_1.abstractmethod
-    def PinVersion(
-        self,
-        request: _registry_service_pb2.PinVersionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_registry_service_pb2.PinVersionResponse, _abc.Awaitable[_registry_service_pb2.PinVersionResponse]]:
-        """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
 
     @_abc_1.abstractmethod
     def ReportAvailability(

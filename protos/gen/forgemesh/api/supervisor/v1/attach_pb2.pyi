@@ -35,7 +35,7 @@ class AttachRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___AttachHello:
-        """First message, and only there: the plugin is imported and not made yet."""
+        """First message of each stream, and only there: the plugin is imported and not made yet."""
 
     @_builtins.property
     def ready(self) -> Global___HostReady:
@@ -154,7 +154,7 @@ class AttachHello(_message.Message):
     """The library that serves the plugin, e.g. "forgemesh-python/0.1.0"."""
     @_builtins.property
     def manifest(self) -> _manifest_pb2.Manifest:
-        """The plugin."""
+        """The plugin. Unset if it cannot be imported: the host is welcomed all the same, and says `failed`."""
 
     @_builtins.property
     def ready(self) -> Global___HostReady:

@@ -223,6 +223,7 @@ class HostTransition(_message.Message):
     SIGNAL_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    MEMORY_PEAK_BYTES_FIELD_NUMBER: _builtins.int
     state: Global___HostState.ValueType
     """The state that it went to."""
     reason: _builtins.str
@@ -235,6 +236,8 @@ class HostTransition(_message.Message):
     """Where in its life it ended. Unset unless it ended."""
     pid: _builtins.int
     """The process that it concerns."""
+    memory_peak_bytes: _builtins.int
+    """The most resident memory that the process used, in bytes. Zero unless it ended."""
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -249,10 +252,11 @@ class HostTransition(_message.Message):
         signal: _builtins.int = ...,
         phase: Global___HostPhase.ValueType = ...,
         pid: _builtins.int = ...,
+        memory_peak_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "exit_code", b"exit_code", "phase", b"phase", "pid", b"pid", "reason", b"reason", "signal", b"signal", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "exit_code", b"exit_code", "memory_peak_bytes", b"memory_peak_bytes", "phase", b"phase", "pid", b"pid", "reason", b"reason", "signal", b"signal", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
