@@ -203,3 +203,27 @@ def test_a_crash_loop_is_shown_plainly_until_it_is_reset(mesh: Up) -> None:
     assert done(mesh, "reset", "crashing") == "reset crashing-1\n"
     until(lambda: states(mesh)["crashing-1"] == "READY")
     until(lambda: listed(mesh).get("shop.crashing", {}).get("state") == "ok")
+
+
+def test_versions_are_resolved_put_in_quarantine_and_pinned(mesh: Up) -> None:
+    until(lambda: "shop.prices" in listed(mesh))
+    rows = [line.split()[:3] for line in done(mesh, "resolve", "shop.till").splitlines()]
+    assert rows == [["LEVEL", "PLUGIN", "VERSION"], ["0", "shop.prices", "1.0.0"], ["1", "shop.till", "1.0.0"]]
+
+    def prices() -> int:
+        return typed(mesh, "call", "shop.prices/currency").returncode
+
+    until(lambda: prices() == 0)
+    done(mesh, "quarantine", "shop.prices", "1.0.0", "--reason", "wrong currency")
+    until(lambda: prices() != 0)
+    conflict = typed(mesh, "resolve", "shop.till")
+    assert conflict.returncode != 0
+    assert "forgemesh plugin release shop.prices 1.0.0" in conflict.stderr
+    assert "quarantine" in done(mesh, "list")
+
+    done(mesh, "release", "shop.prices", "1.0.0")
+    until(lambda: prices() == 0)
+    done(mesh, "pin", "shop.prices", "^2")
+    assert "forgemesh plugin unpin shop.prices" in typed(mesh, "resolve", "shop.till").stderr
+    done(mesh, "unpin", "shop.prices")
+    assert done(mesh, "resolve", "shop.prices@^1").splitlines()[1].split()[:3] == ["0", "shop.prices", "1.0.0"]

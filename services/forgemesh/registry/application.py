@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
 from forgemesh.registry.availability import Availability, Verdict
 from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone, GoneReason
@@ -70,6 +71,7 @@ class Registry:
         self._clock = clock
         self._instances = stored.instances
         self._catalogue = stored.catalogue
+        self._rules = stored.rules
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
         self._leases = Leases()
@@ -119,14 +121,54 @@ class Registry:
 
     async def resolve(self, requirements: Sequence[Requirement]) -> Resolution:
         """What fulfils the requirements; raises DependencyMissing, VersionConflict, DependencyCycle."""
-        return await asyncio.to_thread(resolve, self._catalogue, Rules(), requirements)
+        return await asyncio.to_thread(resolve, self._catalogue, self._rules, requirements)
+
+    async def set_quarantine(self, key: Key, reason: str | None) -> bool:
+        """Take a version out of use for a reason or, if that is None, let it back; raises PluginNotFound."""
+
+        async def work() -> bool:
+            if key not in self._catalogue.manifests:
+                raise PluginNotFound(f"{key[0]} {key[1]}")
+            rules = self._rules.with_quarantine(key, reason)
+            if rules == self._rules:
+                return False
+            await self._commit(self._instances.quarantine(key, reason or ""), rules)
+            kind = Kind.RELEASED if reason is None else Kind.QUARANTINED
+            said = "may be used again" if reason is None else f"is in quarantine: {reason}"
+            self._news.tell(kind, f"plugin {key[0]} {key[1]} {said}", plugin_id=key[0], plugin_version=key[1])
+            return True
+
+        return await self._in_turn(work)
+
+    async def pin(self, plugin_id: str, version_range: str) -> bool:
+        """Hold a plugin to a range or, if that is empty, let it go; raises PluginNotFound."""
+
+        async def work() -> bool:
+            if plugin_id not in self._catalogue.releases:
+                raise PluginNotFound(plugin_id)
+            rules = self._rules.with_pin(plugin_id, version_range)
+            if rules == self._rules:
+                return False
+            await self._commit((), rules)
+            kind = Kind.PINNED if version_range else Kind.UNPINNED
+            said = f"is held to {version_range}" if version_range else "is held to no range any more"
+            self._news.tell(kind, f"plugin {plugin_id} {said}", plugin_id=plugin_id)
+            return True
+
+        return await self._in_turn(work)
+
+    @property
+    def rules(self) -> Rules:
+        """What operators have said about versions."""
+        return self._rules
 
     async def register(self, wanted: Instance, owner: bytes, ttl: float) -> tuple[Registration, Revision]:
         """A new incarnation with a new lease; raises InstanceOwnedByOther."""
 
         async def work() -> tuple[Registration, Revision]:
             alive = self._leases.holds(wanted.instance_id, self._clock.monotonic())
-            change = self._instances.register(wanted, owner, ttl, alive=alive, at=self._clock.wall())
+            reason = self._rules.quarantined.get((wanted.plugin_id, wanted.plugin_version), "")
+            change = self._instances.register(wanted, owner, ttl, alive=alive, at=self._clock.wall(), quarantine=reason)
             await self._commit([change])
             self._start_lease(change.registration)
             return change.registration, self._instances.position
@@ -249,10 +291,11 @@ class Registry:
             await self._commit(self._instances.suspect([instance_id], suspect=False))
             self._tell_preserving(0)
 
-    async def _commit(self, changes: Sequence[Change]) -> None:
-        if not changes:
+    async def _commit(self, changes: Sequence[Change], rules: Rules | None = None) -> None:
+        if not changes and rules is None:
             return
-        await self._store.save(changes)
+        await self._store.save(changes, rules)
+        self._rules = rules or self._rules
         before = self._instances
         self._instances = before.after(changes)
         for change in changes:

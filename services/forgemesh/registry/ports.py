@@ -11,6 +11,7 @@ from forgemesh.registry.domain.catalogue import Catalogue
 from forgemesh.registry.domain.changes import Change
 from forgemesh.registry.domain.instances import Instances
 from forgemesh.registry.domain.manifest import Manifest
+from forgemesh.registry.domain.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Stored:
 
     instances: Instances
     catalogue: Catalogue
+    rules: Rules
 
 
 class Store(Protocol):
@@ -27,8 +29,8 @@ class Store(Protocol):
     async def load(self) -> Stored:
         """What was saved; an epoch of its own and nothing else if nothing was."""
 
-    async def save(self, changes: Sequence[Change]) -> None:
-        """All of the changes or, raising StoreUnavailable, none of them."""
+    async def save(self, changes: Sequence[Change], rules: Rules | None = None) -> None:
+        """All of the changes, and other rules if there are any; or, raising StoreUnavailable, none of them."""
 
     async def publish(self, manifest: Manifest) -> None:
         """Add a manifest whose id and version are new."""

@@ -39,6 +39,7 @@ class RegistryServicer(RegistryServiceServicer):
         after = requests.page_of_plugins(request.page_token)
         page, more = self._registry.plugins(request.plugin_id, after, size_of(request.page_size))
         return pb.ListPluginsResponse(
+            rules=resolutions.rules_to_messages(self._registry.rules, [manifest.plugin_id for manifest in page]),
             manifests=[manifests.to_message(manifest) for manifest in page],
             next_page_token=token_after(*page[-1].key) if more else "",
         )
@@ -92,6 +93,19 @@ class RegistryServicer(RegistryServiceServicer):
         epoch = await self._registry.next_balancer_epoch()
         _log.info("balancer %s takes epoch %d", request.balancer_id, epoch)
         return pb.AcquireBalancerEpochResponse(epoch=epoch)
+
+    async def SetQuarantine(self, request: pb.SetQuarantineRequest, context: Any) -> pb.SetQuarantineResponse:
+        changed = await self._registry.set_quarantine(*requests.quarantine(request))
+        if changed:
+            how = f"is in quarantine: {request.reason}" if request.quarantined else "may be used again"
+            _log.info("plugin %s %s %s", request.plugin_id, request.version, how)
+        return pb.SetQuarantineResponse(changed=changed)
+
+    async def PinVersion(self, request: pb.PinVersionRequest, context: Any) -> pb.PinVersionResponse:
+        changed = await self._registry.pin(*requests.pin(request))
+        if changed:
+            _log.info("plugin %s is held to %s", request.plugin_id, request.version_range or "no range any more")
+        return pb.PinVersionResponse(changed=changed)
 
     async def ReportAvailability(
         self, request: pb.ReportAvailabilityRequest, context: Any

@@ -17,6 +17,7 @@ from forgemesh.registry.domain.changes import Change, Changed, Gone
 from forgemesh.registry.domain.instance import Registration
 from forgemesh.registry.domain.instances import Instances
 from forgemesh.registry.domain.manifest import Manifest
+from forgemesh.registry.domain.rules import Rules
 from forgemesh.registry.ports import Stored
 
 # A new database is a new history, hence the random epoch. The balancer epochs start at the time of its creation
@@ -43,6 +44,12 @@ MIGRATIONS = (
         PRIMARY KEY (plugin_id, version)
     );
     """,
+    """
+    CREATE TABLE quarantines (
+        plugin_id TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (plugin_id, version)
+    );
+    CREATE TABLE pins (plugin_id TEXT PRIMARY KEY, version_range TEXT NOT NULL);
+    """,
 )
 
 
@@ -55,10 +62,12 @@ class SqliteStore:
     async def load(self) -> Stored:
         return await self._database.read(_load)
 
-    async def save(self, changes: Sequence[Change]) -> None:
+    async def save(self, changes: Sequence[Change], rules: Rules | None = None) -> None:
         def work(connection: sqlite3.Connection) -> None:
             for change in changes:
                 _apply(connection, change)
+            if rules is not None:
+                _replace_rules(connection, rules)
 
         await self._database.write(work)
 
@@ -72,20 +81,38 @@ class SqliteStore:
 
 def _load(connection: sqlite3.Connection) -> Stored:
     epoch, revision = connection.execute("SELECT epoch, revision FROM history").fetchone()
-    registrations = [_registration(row) for row in connection.execute("SELECT * FROM registrations")]
+    rules = _rules(connection)
+    registrations = [_registration(row, rules) for row in connection.execute("SELECT * FROM registrations")]
     published = [_manifest(row) for row in connection.execute("SELECT * FROM manifests")]
     return Stored(
         Instances(epoch, revision, {one.instance.instance_id: one for one in registrations}),
         Catalogue.of(published),
+        rules,
     )
 
 
-def _registration(row: sqlite3.Row) -> Registration:
+def _rules(connection: sqlite3.Connection) -> Rules:
+    quarantined = connection.execute("SELECT plugin_id, version, reason FROM quarantines")
+    pins = connection.execute("SELECT plugin_id, version_range FROM pins")
+    return Rules({(row[0], row[1]): row[2] for row in quarantined}, {row[0]: row[1] for row in pins})
+
+
+def _replace_rules(connection: sqlite3.Connection, rules: Rules) -> None:
+    """There are few of them."""
+    connection.execute("DELETE FROM quarantines")
+    connection.execute("DELETE FROM pins")
+    rows = [(*key, reason) for key, reason in rules.quarantined.items()]
+    connection.executemany("INSERT INTO quarantines VALUES (?, ?, ?)", rows)
+    connection.executemany("INSERT INTO pins VALUES (?, ?)", rules.pins.items())
+
+
+def _registration(row: sqlite3.Row, rules: Rules) -> Registration:
     try:
         message = instance_pb2.Instance.FromString(row["instance"])
     except DecodeError as error:
         raise DataCorrupted(f"registration {row['instance_id']}", str(error)) from error
-    return instances.from_stored(message, owner=row["owner"], ttl=row["ttl"])
+    quarantine = rules.quarantined.get((message.plugin_id, message.plugin_version), "")
+    return instances.from_stored(message, owner=row["owner"], ttl=row["ttl"], quarantine=quarantine)
 
 
 def _manifest(row: sqlite3.Row) -> Manifest:

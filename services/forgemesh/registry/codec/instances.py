@@ -34,11 +34,11 @@ def from_message(message: pb.Instance) -> Instance:
         labels=tuple(sorted(message.labels.items())),
         session=message.session,
         state=_STATE_OF.get(message.state, State.ACTIVE),
-        state_reason=message.state_reason,
+        state_reason=message.state_reason if message.state in _STATE_OF else "",
     )
 
 
-def from_stored(message: pb.Instance, *, owner: bytes, ttl: float) -> Registration:
+def from_stored(message: pb.Instance, *, owner: bytes, ttl: float, quarantine: str = "") -> Registration:
     """A registration as it was saved."""
     return Registration(
         instance=from_message(message),
@@ -47,6 +47,7 @@ def from_stored(message: pb.Instance, *, owner: bytes, ttl: float) -> Registrati
         ttl=ttl,
         registered_at=message.registered_at.ToMicroseconds() / 1e6,
         suspect=message.suspect,
+        quarantine=quarantine,
     )
 
 
@@ -66,8 +67,8 @@ def to_message(registration: Registration) -> pb.Instance:
         zone=instance.zone,
         labels=dict(instance.labels),
         session=instance.session,
-        state=_STATES[instance.state],
-        state_reason=instance.state_reason,
+        state=pb.INSTANCE_STATE_QUARANTINED if registration.quarantine else _STATES[instance.state],
+        state_reason=registration.quarantine or instance.state_reason,
         suspect=registration.suspect,
     )
     message.registered_at.FromMicroseconds(round(registration.registered_at * 1e6))

@@ -89,6 +89,26 @@ def requirements(request: pb.ResolvePluginsRequest) -> list[Requirement]:
     return [resolutions.from_requirement(one) for one in request.requirements]
 
 
+def quarantine(request: pb.SetQuarantineRequest) -> tuple[Key, str | None]:
+    """The version and why it is out of use, None if it no longer is; raises InvalidRequest."""
+    found = Violations()
+    found.unless(_fits(_NAME, request.plugin_id), "plugin_id", _NAME_RULE)
+    found.unless(_is_version(request.version), "version", _VERSION_RULE)
+    said = 0 < len(request.reason) <= LONGEST_VALUE or not request.quarantined
+    found.unless(said, "reason", f"must say in 1 to {LONGEST_VALUE} characters why")
+    found.refuse()
+    return (request.plugin_id, request.version), request.reason if request.quarantined else None
+
+
+def pin(request: pb.PinVersionRequest) -> tuple[str, str]:
+    """The plugin and the range that it is held to; raises InvalidRequest."""
+    found = Violations()
+    found.unless(_fits(_NAME, request.plugin_id), "plugin_id", _NAME_RULE)
+    _check_range(found, request.version_range, "version_range")
+    found.refuse()
+    return request.plugin_id, request.version_range
+
+
 def wish(request: pb.RequestPluginRequest) -> tuple[str, str]:
     """The plugin or, if that is empty, the interface that is wanted; raises InvalidRequest."""
     found = Violations()
@@ -166,12 +186,15 @@ def _check_dependencies(found: Violations, message: manifest_pb2.Manifest) -> No
 def _check_target(found: Violations, message: manifest_pb2.Dependency | resolution_pb2.Requirement, at: str) -> None:
     """What is wanted has a name and a range."""
     found.unless(_fits(_NAME, message.plugin_id or message.interface_name), f"{at}.target", _NAME_RULE)
+    _check_range(found, message.version_range, f"{at}.version_range")
+
+
+def _check_range(found: Violations, version_range: str, at: str) -> None:
     try:
-        VersionRange.of(message.version_range)
-        short = len(message.version_range) <= LONGEST_RANGE
-        found.unless(short, f"{at}.version_range", f"must have at most {LONGEST_RANGE} characters")
+        VersionRange.of(version_range)
+        found.unless(len(version_range) <= LONGEST_RANGE, at, f"must have at most {LONGEST_RANGE} characters")
     except InvalidRange as error:
-        found.unless(False, f"{at}.version_range", str(error))
+        found.unless(False, at, str(error))
 
 
 def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None:

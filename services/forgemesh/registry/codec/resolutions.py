@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb, resolution_pb2
 from forgemesh.registry.domain.manifest import Requirement
 from forgemesh.registry.domain.resolution import Dropped, Resolution, Resolved, Wish
+from forgemesh.registry.domain.rules import Rules
 
 
 def from_requirement(message: resolution_pb2.Requirement) -> Requirement:
@@ -41,3 +44,17 @@ def _wish(wish: Wish) -> resolution_pb2.RequiredBy:
 
 def _dropped(dropped: Dropped) -> resolution_pb2.DroppedDependency:
     return resolution_pb2.DroppedDependency(plugin_id=dropped.plugin_id, target=dropped.target, reason=dropped.reason)
+
+
+def rules_to_messages(rules: Rules, plugin_ids: Iterable[str]) -> list[pb.VersionRule]:
+    """What operators have said about these plugins, each once, in their order."""
+    found: list[pb.VersionRule] = []
+    for plugin_id in dict.fromkeys(plugin_ids):
+        if plugin_id in rules.pins:
+            found.append(pb.VersionRule(plugin_id=plugin_id, pinned_range=rules.pins[plugin_id]))
+        found += (
+            pb.VersionRule(plugin_id=plugin_id, quarantined_version=version, reason=reason)
+            for (owner, version), reason in sorted(rules.quarantined.items())
+            if owner == plugin_id
+        )
+    return found

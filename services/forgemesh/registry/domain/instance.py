@@ -39,7 +39,8 @@ class Registration:
     An instance at one incarnation.
 
     `owner` is the digest of the owner's secret, `ttl` (seconds) what each renewal of its lease is good for,
-    `registered_at` seconds since 1970. It is `suspect` while its lease has run out together with too many others.
+    `registered_at` seconds since 1970. `quarantine` is why its version is out of use, if it is.
+    It is `suspect` while its lease has run out together with too many others.
     """
 
     instance: Instance
@@ -48,6 +49,7 @@ class Registration:
     ttl: float
     registered_at: float
     suspect: bool = False
+    quarantine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from forgemesh.faults.registry import InstanceOwnedByOther, LeaseNotFound, StaleIncarnation
 from forgemesh.registry.domain.changes import Change, Changed, Gone, GoneReason
 from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision, State
+from forgemesh.registry.domain.manifest import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,20 @@ class Instances:
         )
         return [self.registrations[instance_id] for instance_id in found[:size]], len(found) > size
 
-    def register(self, wanted: Instance, owner: bytes, ttl: float, *, alive: bool, at: float) -> Changed:
-        """A new incarnation; raises InstanceOwnedByOther while the present one is `alive` and of another owner."""
+    def register(
+        self, wanted: Instance, owner: bytes, ttl: float, *, alive: bool, at: float, quarantine: str = ""
+    ) -> Changed:
+        """
+        A new incarnation, in quarantine for a reason if there is one; raises InstanceOwnedByOther while the present one
+        is `alive` and of another owner.
+        """
         present = self.registrations.get(wanted.instance_id)
         if present is not None and alive and present.owner != owner:
             raise InstanceOwnedByOther(wanted.instance_id)
         revision = self.revision + 1
-        registration = Registration(instance=wanted, incarnation=revision, owner=owner, ttl=ttl, registered_at=at)
+        registration = Registration(
+            instance=wanted, incarnation=revision, owner=owner, ttl=ttl, registered_at=at, quarantine=quarantine
+        )
         return Changed(revision, registration)
 
     def renewable(self, claim: Claim, *, alive: bool) -> Registration:
@@ -75,6 +83,18 @@ class Instances:
         return [
             Gone(revision, instance_id, self.registrations[instance_id].incarnation, GoneReason.EXPIRED)
             for revision, instance_id in enumerate(instance_ids, start=self.revision + 1)
+        ]
+
+    def quarantine(self, key: Key, reason: str) -> Sequence[Changed]:
+        """The instances of a plugin version are out of use for a reason or, if that is empty, back in use."""
+        concerned = [
+            one
+            for one in self.registrations.values()
+            if (one.instance.plugin_id, one.instance.plugin_version) == key and one.quarantine != reason
+        ]
+        return [
+            Changed(revision, replace(registration, quarantine=reason))
+            for revision, registration in enumerate(concerned, start=self.revision + 1)
         ]
 
     def suspect(self, instance_ids: Iterable[str], *, suspect: bool, ahead: int = 0) -> Sequence[Changed]:

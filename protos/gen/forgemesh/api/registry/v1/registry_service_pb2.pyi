@@ -134,25 +134,65 @@ class ListPluginsResponse(_message.Message):
 
     MANIFESTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def manifests(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.Manifest]:
         """Ordered by plugin id, then by SemVer precedence."""
 
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionRule]:
+        """What operators have said about these plugins; ordered like them."""
+
     def __init__(
         self,
         *,
         manifests: _abc.Iterable[_manifest_pb2.Manifest] | None = ...,
         next_page_token: _builtins.str = ...,
+        rules: _abc.Iterable[Global___VersionRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifests", b"manifests", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifests", b"manifests", "next_page_token", b"next_page_token", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPluginsResponse: _TypeAlias = ListPluginsResponse  # noqa: Y015
+
+@_typing.final
+class VersionRule(_message.Message):
+    """What an operator has said about a plugin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    QUARANTINED_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PINNED_RANGE_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    quarantined_version: _builtins.str
+    """The version that is in quarantine; empty for a pin."""
+    reason: _builtins.str
+    """Why it is in quarantine."""
+    pinned_range: _builtins.str
+    """The range that the plugin is held to; empty for a quarantine."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        quarantined_version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        pinned_range: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pinned_range", b"pinned_range", "plugin_id", b"plugin_id", "quarantined_version", b"quarantined_version", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionRule: _TypeAlias = VersionRule  # noqa: Y015
 
 @_typing.final
 class RegisterInstanceRequest(_message.Message):
@@ -646,6 +686,110 @@ class ResolvePluginsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolvePluginsResponse: _TypeAlias = ResolvePluginsResponse  # noqa: Y015
+
+@_typing.final
+class SetQuarantineRequest(_message.Message):
+    """Takes a plugin version out of use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    version: _builtins.str
+    """Its version."""
+    quarantined: _builtins.bool
+    """False lifts it."""
+    reason: _builtins.str
+    """Why, for people. Needed to set it."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        quarantined: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "quarantined", b"quarantined", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuarantineRequest: _TypeAlias = SetQuarantineRequest  # noqa: Y015
+
+@_typing.final
+class SetQuarantineResponse(_message.Message):
+    """The version is out of use, or back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False if it was so before."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuarantineResponse: _TypeAlias = SetQuarantineResponse  # noqa: Y015
+
+@_typing.final
+class PinVersionRequest(_message.Message):
+    """Holds a plugin to a range of versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_RANGE_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    version_range: _builtins.str
+    """SemVer range, e.g. "=1.4.2". Empty lets go."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        version_range: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "version_range", b"version_range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinVersionRequest: _TypeAlias = PinVersionRequest  # noqa: Y015
+
+@_typing.final
+class PinVersionResponse(_message.Message):
+    """The plugin is held, or let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False if it was so before."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinVersionResponse: _TypeAlias = PinVersionResponse  # noqa: Y015
 
 @_typing.final
 class ReportAvailabilityRequest(_message.Message):

@@ -75,6 +75,16 @@ class RegistryServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.FromString,
                 _registered_method=True)
+        self.SetQuarantine = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/SetQuarantine',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineResponse.FromString,
+                _registered_method=True)
+        self.PinVersion = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/PinVersion',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionResponse.FromString,
+                _registered_method=True)
         self.ReportAvailability = channel.unary_unary(
                 '/forgemesh.api.registry.v1.RegistryService/ReportAvailability',
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityRequest.SerializeToString,
@@ -168,6 +178,21 @@ class RegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuarantine(self, request, context):
+        """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
+        register later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinVersion(self, request, context):
+        """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportAvailability(self, request, context):
         """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
         or comes from an older balancer epoch, changes nothing.
@@ -249,6 +274,16 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ResolvePlugins,
                     request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.SerializeToString,
+            ),
+            'SetQuarantine': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuarantine,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineResponse.SerializeToString,
+            ),
+            'PinVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinVersion,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionResponse.SerializeToString,
             ),
             'ReportAvailability': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportAvailability,
@@ -493,6 +528,60 @@ class RegistryService(object):
             '/forgemesh.api.registry.v1.RegistryService/ResolvePlugins',
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.SerializeToString,
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuarantine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/SetQuarantine',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/PinVersion',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.PinVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

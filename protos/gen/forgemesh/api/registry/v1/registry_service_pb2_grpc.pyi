@@ -60,6 +60,12 @@ class RegistryServiceStub:
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
     """
+    SetQuarantine: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]
+    """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
+    register later.
+    """
+    PinVersion: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.PinVersionRequest, _registry_service_pb2.PinVersionResponse]
+    """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
     ReportAvailability: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]
     """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
     or comes from an older balancer epoch, changes nothing.
@@ -111,6 +117,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
     """
+    SetQuarantine: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]  # type: ignore[assignment]
+    """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
+    register later.
+    """
+    PinVersion: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.PinVersionRequest, _registry_service_pb2.PinVersionResponse]  # type: ignore[assignment]
+    """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
     ReportAvailability: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]  # type: ignore[assignment]
     """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
     or comes from an older balancer epoch, changes nothing.
@@ -207,6 +219,24 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
         DEPENDENCY_CYCLE name the path to what is wrong.
         """
+
+    @_abc_1.abstractmethod
+    def SetQuarantine(
+        self,
+        request: _registry_service_pb2.SetQuarantineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.SetQuarantineResponse, _abc.Awaitable[_registry_service_pb2.SetQuarantineResponse]]:
+        """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
+        register later.
+        """
+
+    @_abc_1.abstractmethod
+    def PinVersion(
+        self,
+        request: _registry_service_pb2.PinVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.PinVersionResponse, _abc.Awaitable[_registry_service_pb2.PinVersionResponse]]:
+        """Holds a plugin to a range of versions in every resolution, or lets go of it. Durable once answered."""
 
     @_abc_1.abstractmethod
     def ReportAvailability(
