@@ -1,6 +1,6 @@
 import pytest
 
-from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.decide import advance, decide, next_wake
 from forgemesh.orchestrator.domain.fold import apply, fold
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -10,6 +10,7 @@ from tests.unit.orchestrator.histories import (
     History,
     broken,
     facts_of,
+    host_lost,
     unavailable,
 )
 from tests.unit.orchestrator.workflows import call, of_steps, parallel, wait
@@ -170,3 +171,23 @@ def test_a_moment_that_no_clock_of_ours_reaches_fails_its_step() -> None:
     assert history.reason == "EXPRESSION_ERROR"
     assert history.state.failure is not None
     assert "it gives '9999-12-31T23:59:59Z', not a moment before 2262" in history.state.failure.message
+
+
+def test_a_step_whose_time_is_over_while_it_is_being_cancelled_does_not_wait_for_a_person() -> None:
+    history = History(of_steps(call("a", idempotent=False, timeouts={"schedule_to_close": "2s"})))
+    history.turn(*control.cancel(history.state, "somebody", ""))
+
+    history.wait(2)
+
+    assert history.statuses() == {"a": "FAILED"}
+    assert history.state.status is Status.CANCELLED
+    assert next_wake(history.state) is None
+
+
+def test_a_step_that_waits_for_a_person_wakes_nobody() -> None:
+    history = History(of_steps(call("a", idempotent=False, timeouts={"schedule_to_close": "2s"})))
+
+    history.fail("a", host_lost())
+
+    assert history.statuses() == {"a": "IN_DOUBT"}
+    assert next_wake(history.state) is None

@@ -246,6 +246,8 @@ class World:
             return
         assert not state.to_begin or state.pause or state.compensating or state.stopping or state.queued
         assert not is_stuck(state), "nothing will ever happen again"
+        due = decide.next_wake(state)
+        assert due is None or due > self.now, "it wakes again and again for nothing"
         assert set(state.open_attempts) == set(self.ledger.open)
         assert set(state.open_attempts) <= set(self.flying), "an attempt is open and nobody works on it"
         if self.draw.random() < 0.1:

@@ -147,6 +147,8 @@ def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:
     sent = step.status is not StepStatus.BLOCKED
     failure = replace(failure, metadata={**failure.metadata, "sent": str(sent)})
     fact = e.AttemptFailed(step.path, step.attempts, failure, None)
+    if state.is_stopping(step.scope):
+        return fact
     return _doubted(state, step, _exhausted(step, fact))
 
 

@@ -185,6 +185,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     if fact.incident:
         step.status = StepStatus.IN_DOUBT if fact.incident == StepStatus.IN_DOUBT.value else StepStatus.INCIDENT
         state.incidents[fact.path] = step
+        leave_waiting(state, fact.path)
     elif fact.failure.code == Code.CANCELLED and state.is_stopping(step.scope) and step.compensates is None:
         end_step(state, step, StepStatus.CANCELLED, at)
     else:
