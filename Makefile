@@ -67,8 +67,9 @@ soak: .venv/.dev ## Simulate many executions with crashes anywhere (SEEDS=100000
 	@FORGEMESH_SIMULATIONS=$(or $(SEEDS),100000) $(BIN)/pytest tests/unit/orchestrator/test_simulation.py $(ARGS)
 
 .PHONY: chaos
-chaos: .venv/.dev ## Kill processes of a mesh again and again (KILLS=500), then look for what was lost
+chaos: .venv/.dev ## Kill orchestrators (500 times) and plugin hosts (1,000; KILLS=n) under load, then look for what was lost
 	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_chaos.py $(ARGS)
+	@FORGEMESH_KILLS=$(or $(KILLS),1000) $(BIN)/pytest -s tests/mesh/test_supervisor_chaos.py $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos
@@ -113,6 +114,10 @@ bench-latency: .venv/.runtime ## Measure how long one execution takes when nothi
 .PHONY: bench-recovery
 bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on after a crash
 	@$(BIN)/python -m bench.recovery $(ARGS)
+
+.PHONY: bench-hosts
+bench-hosts: .venv/.runtime ## Measure how soon plugins that need one another serve, and how soon a kill is seen
+	@$(BIN)/python -m bench.hosts $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data

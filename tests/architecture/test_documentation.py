@@ -20,7 +20,7 @@ from forgemesh.orchestrator.domain.fields import Mistakes
 from forgemesh.orchestrator.domain.language import parse_definition
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.settings import OrchestratorSettings
-from forgemesh.plugin import define
+from forgemesh.plugin import define, manifest_from_toml
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.registry.settings import RegistrySettings
@@ -161,6 +161,14 @@ def test_the_plugin_of_the_reference_works_as_it_says() -> None:
         exec(compile(block, PLUGINS.name, "exec"), names)
 
     assert set(define(names["Stock"]).operations) == {"reserve", "count"}
+    assert set(define(names["words"]).operations) == {"count", "shout"}
+    assert define(names["Till"]).configuration is not None
+
+
+def test_the_manifest_of_the_reference_is_valid() -> None:
+    (written,) = [block for block in blocks(PLUGINS, "toml") if "[operations." in block]
+
+    assert manifest_from_toml(written).plugin_id == "image.resize"
 
 
 def test_the_workflow_written_in_python_is_valid_as_the_yaml_that_it_prints(capsys: pytest.CaptureFixture[str]) -> None:

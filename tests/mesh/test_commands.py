@@ -230,7 +230,7 @@ def test_plugins_are_listed_with_their_instances(capsys: pytest.CaptureFixture[s
     table = Typed(capsys, "plugin", "list").out.splitlines()
     [plugin] = json.loads(Typed(capsys, "plugin", "list", "-o", "json").out)["plugins"]
 
-    assert re.fullmatch(r"greeter +1\.0\.0 +1 of 1 +greet, linger +- +Greets\.", table[1])
+    assert re.fullmatch(r"greeter +1\.0\.0 +1 of 1 +ok +greet, linger +- +Greets\.", table[1])
     assert [instance["instance_id"] for instance in plugin["instances"]] == ["greeter-1"]
     assert plugin["instances"][0]["health"] == "SERVING"
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
-from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as supervisor_pb
+from forgemesh.api.supervisor.v1 import host_pb2
 from forgemesh.cli.trace_tree import summary
 from forgemesh.client import Client
 from tests.mesh.processes import alive, eventually, kill
@@ -138,4 +138,4 @@ async def gone_at(pid: int) -> int:
 
 async def restarted(mesh: WeatherMesh, instance: str, old: int) -> object:
     host = (await mesh.hosts())[instance]
-    return host if host.state == supervisor_pb.HOST_STATE_READY and host.pid != old else None
+    return host if host.state == host_pb2.HOST_STATE_READY and host.pid != old else None

@@ -21,7 +21,7 @@ from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.api.supervisor.v1 import host_pb2, supervisor_service_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.chassis.channel import connect
 from tests.component.plugin_host.collector import attributes_of, collecting
@@ -114,18 +114,18 @@ async def host(tmp_path: Path, **others: str) -> AsyncIterator[Service]:
         yield service
 
 
-async def hosts_of(service: Service) -> list[pb.Host]:
+async def hosts_of(service: Service) -> list[host_pb2.Host]:
     async with connect(service.address) as channel:
         response = await SupervisorServiceStub(channel).ListHosts(pb.ListHostsRequest(), timeout=DEADLINE)
     return list(response.hosts)
 
 
-async def in_state(service: Service, state: pb.HostState.ValueType, count: int = 1) -> list[pb.Host]:
-    async def reached() -> list[pb.Host]:
+async def in_state(service: Service, state: host_pb2.HostState.ValueType, count: int = 1) -> list[host_pb2.Host]:
+    async def reached() -> list[host_pb2.Host]:
         hosts = await hosts_of(service)
         return hosts if [host.state for host in hosts] == [state] * count else []
 
-    found: list[pb.Host] = await eventually(reached)
+    found: list[host_pb2.Host] = await eventually(reached)
     return found
 
 
@@ -155,7 +155,7 @@ async def gone(*pids: int) -> None:
 
 async def test_every_host_registers_and_serves(tmp_path: Path, registry: Service) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 3") as service:
-        hosts = await in_state(service, pb.HOST_STATE_READY, 3)
+        hosts = await in_state(service, host_pb2.HOST_STATE_READY, 3)
         registered = await instances(registry)
         answers = [await call(instance.address, "sleep", seconds=0) for instance in registered]
 
@@ -169,13 +169,13 @@ async def test_a_killed_host_is_started_again_and_registers_as_a_new_incarnation
     tmp_path: Path, registry: Service
 ) -> None:
     async with supervisor(tmp_path, registry.address) as service:
-        (before,) = await in_state(service, pb.HOST_STATE_READY)
+        (before,) = await in_state(service, host_pb2.HOST_STATE_READY)
         (first,) = await instances(registry)
         kill(before.pid)
 
-        async def again() -> pb.Host | None:
+        async def again() -> host_pb2.Host | None:
             (host,) = await hosts_of(service)
-            return host if host.state == pb.HOST_STATE_READY and host.pid != before.pid else None
+            return host if host.state == host_pb2.HOST_STATE_READY and host.pid != before.pid else None
 
         after = await eventually(again)
         (second,) = await instances(registry)
@@ -187,7 +187,7 @@ async def test_a_killed_host_is_started_again_and_registers_as_a_new_incarnation
 
 async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Service) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 2") as service:
-        hosts = await in_state(service, pb.HOST_STATE_READY, 2)
+        hosts = await in_state(service, host_pb2.HOST_STATE_READY, 2)
         (idle, busy) = await instances(registry)
         waiting = asyncio.create_task(call(busy.address, "block", seconds=30))
         await asyncio.wait([waiting], timeout=0.2)
@@ -204,7 +204,7 @@ async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Se
 
 async def test_a_stopped_supervisor_ends_its_hosts_in_good_order(tmp_path: Path, registry: Service) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 2") as service:
-        hosts = await in_state(service, pb.HOST_STATE_READY, 2)
+        hosts = await in_state(service, host_pb2.HOST_STATE_READY, 2)
         (first, _) = await instances(registry)
         finishing = asyncio.create_task(call(first.address, "sleep", seconds=0.5))
         await asyncio.wait([finishing], timeout=0.1)
@@ -218,7 +218,7 @@ async def test_a_stopped_supervisor_ends_its_hosts_in_good_order(tmp_path: Path,
 async def test_a_host_that_does_not_end_is_killed_with_all_that_it_started(tmp_path: Path, registry: Service) -> None:
     short = {"FORGEMESH_SUPERVISOR_GRACE": "0.5"}
     async with supervisor(tmp_path, registry.address, **short) as service:
-        (host,) = await in_state(service, pb.HOST_STATE_READY)
+        (host,) = await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
         child = await call(instance.address, "child")
         waiting = asyncio.create_task(call(instance.address, "block", seconds=30))
@@ -233,7 +233,7 @@ async def test_a_host_that_does_not_end_is_killed_with_all_that_it_started(tmp_p
 
 async def test_a_killed_host_leaves_no_children(tmp_path: Path, registry: Service) -> None:
     async with supervisor(tmp_path, registry.address) as service:
-        (host,) = await in_state(service, pb.HOST_STATE_READY)
+        (host,) = await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
         child = await call(instance.address, "child")
         kill(host.pid)
@@ -245,17 +245,16 @@ async def test_a_host_that_cannot_start_says_why_and_is_tried_again(tmp_path: Pa
     broken = '[plugins.broken]\nload = "sleeper_plugin:Nobody"'
     async with supervisor(tmp_path, registry.address, broken) as service:
 
-        async def tried() -> pb.Host | None:
+        async def tried() -> host_pb2.Host | None:
             (host, _) = await hosts_of(service)
-            return host if host.state == pb.HOST_STATE_BACKOFF and host.restarts > 0 else None
+            return host if host.state == host_pb2.HOST_STATE_BACKOFF and host.restarts > 0 else None
 
         host = await eventually(tried)
 
     assert host.instance_id == "broken-1"
-    assert host.reason == (
-        "exit code 1; last line: error: cannot load plugin sleeper_plugin:Nobody:"
-        " module sleeper_plugin has no class Nobody"
-    )
+    assert host.reason == "cannot load plugin sleeper_plugin:Nobody: module sleeper_plugin has no class Nobody"
+    ended = next(step for step in host.history if step.state == host_pb2.HOST_STATE_BACKOFF)
+    assert (ended.phase, ended.exit_code) == (host_pb2.HOST_PHASE_HANDSHAKE, 1)
     assert host.pid == 0
     assert host.HasField("next_start_at")
 
@@ -264,19 +263,19 @@ async def test_hosts_wait_for_a_registry_that_is_not_there_yet(tmp_path: Path, r
     address = registry.address
     await registry.stop()
     async with supervisor(tmp_path, address) as service:
-        await in_state(service, pb.HOST_STATE_STARTING)
+        await in_state(service, host_pb2.HOST_STATE_INITIALIZING)
         again = {
             "FORGEMESH_REGISTRY_LISTEN": address,
             "FORGEMESH_REGISTRY_HEALTH_LISTEN": ANYWHERE,
             "FORGEMESH_REGISTRY_DATABASE": str(tmp_path / "registry.db"),
         }
         async with start_service("forgemesh.registry.main", again, tmp_path):
-            await in_state(service, pb.HOST_STATE_READY)
+            await in_state(service, host_pb2.HOST_STATE_READY)
 
 
 async def test_a_megabyte_without_a_line_end_holds_up_nothing(tmp_path: Path, registry: Service) -> None:
     async with supervisor(tmp_path, registry.address, 'environment = { NOISE = "1000000" }') as service:
-        await in_state(service, pb.HOST_STATE_READY)
+        await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
 
         assert await call(instance.address, "sleep", seconds=0) == 0
@@ -288,7 +287,7 @@ async def test_a_host_knows_nothing_of_its_supervisors_secrets(tmp_path: Path, r
     secrets = {"AWS_SECRET_ACCESS_KEY": "secret", "HANDED_ON": "value"}
     section = 'inherit = ["HANDED_ON"]\nenvironment = { KEY = "of the section" }'
     async with supervisor(tmp_path, registry.address, section, **secrets) as service:
-        await in_state(service, pb.HOST_STATE_READY)
+        await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
         environment = await call(instance.address, "environment")
 

@@ -78,18 +78,20 @@ output: "${steps.linger.output}"
 
 @dataclass
 class Workplace:
-    """A folder with a plugin, a forgemesh.toml, two workflows, and a place for a mesh's data."""
+    """A folder with a plugin, a forgemesh.toml, two workflows, unless it is `empty`, and a place for a mesh's data."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ) | {MARK: uuid.uuid4().hex})
+    empty: bool = False
 
     def __post_init__(self) -> None:
-        for name, text in {
+        files = {
             "greeter_plugin.py": PLUGIN,
             "forgemesh.toml": CONFIG,
             "hello.yaml": HELLO,
             "linger.yaml": LINGER,
-        }.items():
+        }
+        for name, text in files.items() if not self.empty else ():
             (self.folder / name).write_text(text)
         for name in ("FORGEMESH_ADDRESS", "NO_COLOR", "FORCE_COLOR"):
             self.environment.pop(name, None)
@@ -163,12 +165,15 @@ class Up:
 
 @contextlib.contextmanager
 def going_up(
-    place: Workplace, *, settings: Mapping[str, str] | None = None, inherit: tuple[int, ...] = ()
+    place: Workplace,
+    *options: str,
+    settings: Mapping[str, str] | None = None,
+    inherit: tuple[int, ...] = (),
 ) -> Iterator[Up]:
     """`forgemesh up --any-port` once it is ready; stopped at the end if it still runs."""
     ready, tells = os.pipe()
     process = subprocess.Popen(
-        [*FORGEMESH, "up", "--any-port"],
+        [*FORGEMESH, "up", "--any-port", *options],
         cwd=place.folder,
         env=place.environment | {"FORGEMESH_READY_FD": str(tells)} | dict(settings or {}),
         pass_fds=(tells, *inherit),

@@ -18,7 +18,7 @@ import grpc
 
 from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
-from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as supervisor_pb
+from forgemesh.api.supervisor.v1 import host_pb2, supervisor_service_pb2 as supervisor_pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.api.traces.v1 import trace_service_pb2 as traces_pb
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
@@ -97,7 +97,7 @@ class WeatherMesh:
             stub: TraceServiceAsyncStub = TraceServiceStub(channel)
             return await stub.GetTrace(traces_pb.GetTraceRequest(execution_id=execution_id), timeout=DEADLINE)
 
-    async def hosts(self) -> dict[str, supervisor_pb.Host]:
+    async def hosts(self) -> dict[str, host_pb2.Host]:
         """The plugin hosts as the supervisor sees them, by instance id."""
         async with grpc.aio.insecure_channel(await self.address("supervisor")) as channel:
             stub: SupervisorServiceAsyncStub = SupervisorServiceStub(channel)

@@ -25,24 +25,25 @@ def seconds(text: str | None, option: str) -> float | None:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def input_of(pairs: Sequence[str], file: str | None) -> object:
+def input_of(pairs: Sequence[str], file: str | None, option: str = "-i ") -> object:
     """
-    The input of an execution: what `file` holds ("-" is stdin), with each key=value of `pairs` set in it.
+    The input of an execution or a call: what `file` holds, with each key=value of `pairs` set in it.
 
-    None if neither says anything. Without pairs the file's bytes go out as they are.
+    "-" is stdin; what begins with a brace is JSON itself. None if neither says anything. Without pairs the bytes go
+    out as they are. `option` stands before a pair on the command line.
     """
     raw = _read(file) if file is not None else None
     if not pairs:
         return None if raw is None else msgspec.Raw(raw)
     value = {} if raw is None else msgspec.json.decode(raw)
     if not isinstance(value, dict):
-        raise usage(f"{file} holds no JSON object, so -i cannot set anything in it")
+        raise usage(f"{file} holds no JSON object, so {option}key=value cannot set anything in it")
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise usage(f"-i {pair!r} is not key=value", hint="write it like -i path=data.csv")
+            raise usage(f"{option}{pair!r} is not key=value", hint=f"write it like {option}path=data.csv")
         if not _is_text(pair):
-            raise usage(f"-i {pair!r} is no text: it is not UTF-8", hint="give it in a file, with --input")
+            raise usage(f"{option}{pair!r} is no text: it is not UTF-8", hint="give it in a file, with --input")
         value[key] = _value(text)
     return value
 
@@ -65,7 +66,10 @@ def _value(text: str) -> object:
 
 def _read(file: str) -> bytes:
     try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        if file.startswith("{"):
+            raw = file.encode()
+        else:
+            raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise usage(f"cannot read --input {file}: {error.strerror}") from error
     try:

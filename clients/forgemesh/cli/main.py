@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; what is started here is exec'ed at once
+
 import asyncio
 import inspect
 import io
 import itertools
 import logging
-import os
 import sys
 import traceback
 from typing import Annotated, Literal
@@ -30,10 +33,11 @@ _GROUPS = {
     "execution": "See and control executions.",
     "workflow": "See and register workflows.",
     "schedule": "Start workflows by the clock.",
-    "plugin": "See plugins.",
+    "plugin": "Write, see and control plugins.",
     "trace": "See traces.",
 }
 _COMMANDS = (
+    ("init", "project:init", "Make a project with a plugin, a workflow and a test."),
     ("up", "up:up", "Start a mesh on this machine and keep it until Ctrl-C."),
     ("down", "down:down", "Stop the mesh that runs in a data directory."),
     ("status", "status:status", "Show the services and plugin instances of the mesh."),
@@ -68,6 +72,19 @@ _COMMANDS = (
     ("schedule delete", "schedules:delete", "Forget a schedule."),
     ("schedule preview", "schedules:preview", "Print the next moments of a schedule."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
+    ("plugin check", "plugin_check:check", "Show what plugins offer, or all that is wrong with them."),
+    ("plugin describe", "plugin_page:describe", "Show what a plugin offers, and who serves it."),
+    ("plugin call", "plugin_call:call", "Call one operation of a plugin."),
+    ("plugin serve", "plugin_serve:serve", "Serve a plugin from here, in the foreground."),
+    ("plugin hosts", "plugin_hosts:hosts", "List the plugin processes of the machine and where each stands."),
+    ("plugin logs", "plugin_logs:logs", "Print what plugins have written."),
+    ("plugin load", "plugin_control:load", "Start plugins and what they need."),
+    ("plugin unload", "plugin_control:unload", "Stop a plugin and keep it stopped."),
+    ("plugin reload", "plugin_control:reload", "Replace the processes of a plugin without a gap."),
+    ("plugin scale", "plugin_control:scale", "Say how many processes are to serve a plugin."),
+    ("plugin reset", "plugin_control:reset", "Forget crashes and start hosts again."),
+    ("plugin configure", "plugin_control:configure", "Give a plugin another configuration while it runs."),
+    ("plugin new", "project:new", "Add a plugin to a project: file, section and test."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from forgemesh.api.balancer.v1.balancer_service_pb2 import ListSnapshotsRequest
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.snapshot_pb2 import PluginSnapshot
     from forgemesh.api.plugin.v1.manifest_pb2 import Manifest
     from forgemesh.api.registry.v1.instance_pb2 import Instance
-    from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host
+    from forgemesh.api.supervisor.v1.host_pb2 import Host
 
 DEADLINE = 3.0
 _PAGE = 500
 
 
-async def snapshots(address: str) -> list[PluginSnapshot]:
-    """What the balancer at `address` thinks of every plugin's instances."""
+async def snapshots(address: str, plugin_id: str = "") -> list[PluginSnapshot]:
+    """What the balancer at `address` thinks of the instances of one plugin, or of all."""
     peer = Peer("balancer", address)
     async with peer.channel() as channel:
         method = BalancerServiceStub(channel).ListSnapshots
-        return await _pages(peer, method, ListSnapshotsRequest(page_size=_PAGE), "snapshots")
+        return await _pages(peer, method, ListSnapshotsRequest(plugin_id=plugin_id, page_size=_PAGE), "snapshots")
 
 
 async def hosts(address: str) -> list[Host]:
@@ -49,6 +50,26 @@ async def catalogue(address: str) -> tuple[list[Manifest], list[Instance]]:
         manifests = await _pages(peer, registry.ListPlugins, ListPluginsRequest(page_size=_PAGE), "manifests")
         instances = await _pages(peer, registry.ListInstances, ListInstancesRequest(page_size=_PAGE), "instances")
         return manifests, instances
+
+
+async def published(address: str, plugin_id: str = "") -> list[Manifest]:
+    """The versions of one plugin, or of all, in the registry at `address`."""
+    peer = Peer("registry", address)
+    async with peer.channel() as channel:
+        request = ListPluginsRequest(plugin_id=plugin_id, page_size=_PAGE)
+        return await _pages(peer, RegistryServiceStub(channel).ListPlugins, request, "manifests")
+
+
+def never_published(plugin_id: str, manifests: Iterable[Manifest]) -> Problem:
+    """Nobody knows the plugin; `manifests` are those that are known."""
+    close = difflib.get_close_matches(plugin_id, {one.plugin_id for one in manifests}, n=1)
+    return Problem(
+        ExitCode.NOT_FOUND,
+        f"no plugin {plugin_id!r} was ever published",
+        reason="PLUGIN_NOT_FOUND",
+        code="NOT_FOUND",
+        hint=f"did you mean {close[0]}?" if close else "see forgemesh plugin list",
+    )
 
 
 def address_of(service: str, addresses: dict[str, str]) -> str:

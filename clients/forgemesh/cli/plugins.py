@@ -3,58 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
-from forgemesh.cli.command_line import Given
-from forgemesh.cli.neighbours import address_of, catalogue, snapshots
+from forgemesh.cli.command_line import CommandLine, Given, switch
+from forgemesh.cli.neighbours import address_of, catalogue, hosts, snapshots
+from forgemesh.cli.plugin_state import hosts_of, plugin_state
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
+from forgemesh.faults import Fault
 
 if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.snapshot_pb2 import PluginSnapshot
     from forgemesh.api.plugin.v1.manifest_pb2 import Manifest
     from forgemesh.api.registry.v1.instance_pb2 import Instance
+    from forgemesh.api.supervisor.v1.host_pb2 import Host
 
 
-async def list_(*, line: Given) -> None:
-    """List the plugins that were ever published, with the instances that serve them now."""
+async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, line: Given) -> None:
+    """
+    List the plugins that were ever published, with the instances that serve them now and how these stand.
+
+    Processes of this machine that have not even said which plugin they are stand at the end.
+
+    Parameters
+    ----------
+    everything
+        Also builds of `forgemesh up --reload`, like 1.0.0+dev.001, that nobody serves any more.
+    """
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
-    (manifests, instances), states = await asyncio.gather(
-        catalogue(address_of("registry", addresses)), snapshots(address_of("balancer", addresses))
+    (manifests, instances), states, running = await asyncio.gather(
+        catalogue(address_of("registry", addresses)),
+        snapshots(address_of("balancer", addresses)),
+        _hosts(addresses.get("supervisor"), line),
     )
-    rows = [_row(manifest, instances, states) for manifest in manifests]
+    rows = [_row(manifest, instances, states, running) for manifest in manifests]
+    rows = [row for row in rows if everything or not _is_old_draft(row)]
+    nameless = [host for host in running if not host.plugin_id]
     if line.terminal.json:
-        line.terminal.value({"plugins": rows})
+        line.terminal.value({"plugins": rows, "nameless_hosts": [as_value(host) for host in nameless]})
         return
-    if not rows:
-        line.terminal.talk("no plugins; name them in forgemesh.toml under [plugins.<name>], then: forgemesh up")
+    if not rows and not nameless:
+        line.terminal.talk("no plugins; make a project with one: forgemesh init       and start it: forgemesh up")
         return
-    table = Table(("PLUGIN", "VERSION", "SERVING", "OPERATIONS", "PROVIDES", "DESCRIPTION"))
+    line.terminal.table(_table(rows, nameless))
+    for host in (host for host in running if plugin_state((), [host])[0] == "crash loop"):
+        line.terminal.talk(f"{host.instance_id} crashed too often; mend it, then: forgemesh plugin reset {host.name}")
+
+
+def _is_old_draft(row: dict[str, Any]) -> bool:
+    return "dev." in row["manifest"]["version"].partition("+")[2] and not row["instances"]
+
+
+def _table(rows: Sequence[dict[str, Any]], nameless: Sequence[Host]) -> Table:
+    table = Table(("PLUGIN", "VERSION", "SERVING", "STATE", "OPERATIONS", "PROVIDES", "DESCRIPTION"))
     for row in rows:
         manifest = row["manifest"]
         table.add(
             manifest["plugin_id"],
             manifest["version"],
             f"{sum(one['health'] == 'SERVING' for one in row['instances'])} of {len(row['instances'])}",
+            row["state"],
             ", ".join(operation["name"] for operation in manifest.get("operations", ())),
             ", ".join(f"{one['name']}@{one['version']}" for one in manifest.get("provides", ())),
-            manifest.get("description", ""),
+            row["reason"] or manifest.get("description", ""),
         )
-    line.terminal.table(table)
+    for host in nameless:
+        state, reason = plugin_state((), [host])
+        table.add(f"({host.name})", "", "0 of 1", state, "", "", reason or host.load)
+    return table
 
 
-def _row(manifest: Manifest, instances: list[Instance], states: list[PluginSnapshot]) -> dict[str, Any]:
+async def _hosts(address: str | None, line: CommandLine) -> list[Host]:
+    """The supervisor's processes; a mesh may have none, and may do without it."""
+    if not address:
+        return []
+    try:
+        return await hosts(address)
+    except Fault as fault:
+        line.terminal.talk(f"warning: {fault.message}")
+        return []
+
+
+def _row(
+    manifest: Manifest, instances: Sequence[Instance], states: Sequence[PluginSnapshot], running: Sequence[Host]
+) -> dict[str, Any]:
     """A plugin version with its instances; an instance that the balancer has not seen yet is UNSPECIFIED."""
     health = {endpoint.instance_id: endpoint.health for state in states for endpoint in state.endpoints}
+    own = [
+        instance
+        for instance in instances
+        if (instance.plugin_id, instance.plugin_version) == (manifest.plugin_id, manifest.version)
+    ]
     serving = [
         {
             **as_value(instance),
             "health": Health.Name(health.get(instance.instance_id, Health.HEALTH_UNSPECIFIED)).removeprefix("HEALTH_"),
         }
-        for instance in instances
-        if (instance.plugin_id, instance.plugin_version) == (manifest.plugin_id, manifest.version)
+        for instance in own
     ]
-    return {"manifest": as_value(manifest), "instances": serving}
+    state, reason = plugin_state(own, hosts_of(manifest.plugin_id, manifest.version, running))
+    if state == "ok" and not own:
+        state = "not served"
+    return {"manifest": as_value(manifest), "instances": serving, "state": state, "reason": reason}

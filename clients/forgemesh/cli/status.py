@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Endpoint, Health
-from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
+from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ _WIDTH = 120
 _COLOURS = {"where": "36", "time": "2", "bar": "34", "error": "31", "aside": "2"}
 _ARRIVAL = 2.0
 _PERIOD = 0.1
+_TRACE = re.compile(r"[0-9a-fA-F]{32}")
 
 
 async def show(
@@ -44,18 +46,20 @@ async def show(
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, or @last; or the 32 digits of a trace, such as that of a call.
     minimum
         Leave out what took less, e.g. 5ms.
     """
     shortest = seconds(minimum, "--min") or 0.0
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
-        found = await (await find_execution(mesh, execution, line.namespace)).describe()
+        known = _TRACE.fullmatch(execution) is not None
+        found = None if known else await (await find_execution(mesh, execution, line.namespace)).describe()
     peer = Peer("traces", address_of("traces", addresses))
     async with peer.channel() as channel:
         stored = TraceServiceStub(channel).GetTrace
-        trace = await _settled(lambda: _whole(partial(peer.call, stored), found.trace_id), found)
+        trace_id = found.trace_id if found else execution.lower()
+        trace = await _settled(lambda: _whole(partial(peer.call, stored), trace_id), found)
     if line.terminal.json:
         line.terminal.message(trace)
         return
@@ -94,24 +98,32 @@ async def _whole(ask: Callable[[GetTraceRequest], Awaitable[GetTraceResponse]], 
     return trace
 
 
-async def _settled(ask: Callable[[], Awaitable[GetTraceResponse]], execution: Execution) -> GetTraceResponse:
+async def _settled(ask: Callable[[], Awaitable[GetTraceResponse]], execution: Execution | None) -> GetTraceResponse:
     """The trace, asked for again while spans of work that ended a moment ago may still be on their way."""
-    until = (execution.ended_at.ToNanoseconds() or execution.started_at.ToNanoseconds()) / 1e9 + _ARRIVAL
+    until = time.time() if execution is None else _end(execution) / 1e9
     while True:
-        late = time.time() >= until
+        late = time.time() >= until + _ARRIVAL
         try:
             trace = await ask()
         except TraceNotFound:
             if late:
                 raise
         else:
-            if late or not execution.HasField("ended_at") or _is_whole(trace, execution):
+            if late or _is_whole(trace, execution):
                 return trace
         await asyncio.sleep(_PERIOD)
 
 
-def _is_whole(trace: GetTraceResponse, execution: Execution) -> bool:
-    """Whether every parent is there, and a span of every step that was tried."""
+def _end(execution: Execution) -> int:
+    return execution.ended_at.ToNanoseconds() or execution.started_at.ToNanoseconds()
+
+
+def _is_whole(trace: GetTraceResponse, execution: Execution | None) -> bool:
+    """Whether every parent is there, and a span of every step that was tried; what goes on is as whole as it can be."""
+    if execution is None:  # the plugin's span of a call comes after its caller's
+        return len(trace.spans) > 1 and not summary(trace.spans).orphans
+    if not execution.HasField("ended_at"):
+        return True
     tried = {step.step_path for step in execution.steps if step.attempts}
     traced = {span.attributes.get(STEP_PATH, "") for span in trace.spans}
     return tried <= traced and not summary(trace.spans).orphans

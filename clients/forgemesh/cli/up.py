@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from forgemesh.api.supervisor.v1.supervisor_service_pb2 import Host, HostState
+from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
 from forgemesh.chassis.tasks import beside
 from forgemesh.cli.command_line import Given, switch
@@ -25,6 +26,7 @@ from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
 from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
+from forgemesh.cli.mesh.reloading import Reloading
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, printable, word
 from forgemesh.cli.terminal import Terminal
@@ -39,6 +41,7 @@ def up(
     config: Path | None = None,
     data_dir: Path = Path(DATA_DIRECTORY),
     any_port: Annotated[bool, switch()] = False,
+    reload: Annotated[bool, switch()] = False,
     line: Given,
 ) -> None:
     """
@@ -57,6 +60,9 @@ def up(
         Where databases, logs and mesh.json go.
     any_port
         Let every service listen on any free port instead of 7401 to 7405 and 7501 to 7505.
+    reload
+        Watch the source of the plugins, and replace a plugin without a gap when its source changes. One that does not
+        come up leaves the old one serving. What it offers may change without another version.
     """
     file = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     plan = Plan(
@@ -65,6 +71,7 @@ def up(
         environment=dict(os.environ),
         config=file,
         any_port=any_port,
+        reload=reload,
     )
     run_until_stopped(partial(_serve, plan, line.terminal))
 
@@ -78,7 +85,7 @@ async def _serve(plan: Plan, terminal: Terminal, stop: Stop) -> None:
         keeper = Keeper(plan=plan, directory=directory, alive=alive.end, say=terminal.talk, changed=mesh.publish)
         terminal.talk(f"starting a mesh in {plan.data} ...")
         try:
-            async with beside(keeper.run(mesh.announce)):
+            async with beside(keeper.run(mesh.announce), _reload(plan, keeper, mesh)):
                 await stop.wait()
                 terminal.talk("stopping ...")
                 directory.withdraw()
@@ -89,6 +96,18 @@ async def _serve(plan: Plan, terminal: Terminal, stop: Stop) -> None:
     terminal.talk("stopped")
 
 
+async def _reload(plan: Plan, keeper: Keeper, mesh: _Mesh) -> None:
+    """Once the mesh runs: replace plugins whose source changes, if that is wanted."""
+    await mesh.announced.wait()
+    if plan.reload and plan.config is not None and "supervisor" in keeper.running:
+        supervisor = partial(_address, keeper, "supervisor")
+        await Reloading(config=plan.config, supervisor=supervisor, say=mesh.terminal.talk).run()
+
+
+def _address(keeper: Keeper, service: str) -> str:
+    return keeper.running[service].address
+
+
 @dataclass(frozen=True, slots=True)
 class _Mesh:
     """What a running mesh says about itself."""
@@ -96,6 +115,7 @@ class _Mesh:
     directory: DataDirectory
     terminal: Terminal
     started_at: datetime
+    announced: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def announce(self, processes: Processes) -> None:
         """Once the services run: wait for the plugins, then tell everybody where everything is."""
@@ -118,10 +138,13 @@ class _Mesh:
             mesh=str(self.directory.path / FILE_NAME),
             **states,
         )
+        self.announced.set()
 
     async def _instances(self, processes: Processes) -> list[Instance]:
         if "supervisor" not in processes:
-            self.terminal.talk("no plugins: a forgemesh.toml names them under [plugins.NAME]; see forgemesh up --help")
+            self.terminal.talk(
+                "no plugins: a forgemesh.toml names them under [plugins.NAME]; make one with: forgemesh init"
+            )
             return []
         return await wait_for_instances(processes["supervisor"].address, processes["balancer"].address)
 

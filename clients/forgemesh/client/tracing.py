@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -26,27 +26,32 @@ SERVICE = "forgemesh-client"
 EXPORT_PATIENCE = 1.0
 
 
-class RunSpan:
-    """The open span "run <workflow>", root of the trace of the execution that is started inside it."""
+class CallerSpan:
+    """The open span of a caller, root of the trace of what is started inside it."""
 
-    def __init__(self, workflow: str, export: Callable[[Span], None], *, sampled: bool) -> None:
+    def __init__(self, name: str, about: Mapping[str, str], export: Callable[[Span], None], *, sampled: bool) -> None:
         self._export = export
         self._context = TraceParent(new_trace_id(), new_span_id(), sampled)
         self._span = Span(
             trace_id=self._context.trace_id,
             span_id=self._context.span_id,
             flags=1,
-            name=f"run {workflow}",
+            name=name,
             kind=CLIENT,
             start_time_unix_nano=time.time_ns(),
         )
-        set_attributes(self._span, {attributes.WORKFLOW_NAME: workflow})
+        set_attributes(self._span, about)
         self._adopted = True
 
     @property
     def traceparent(self) -> str | None:
         """What StartExecution is told; None if nobody takes spans, so that the mesh begins the trace itself."""
         return str(self._context) if self._context.sampled else None
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return self._context.trace_id.hex()
 
     def started(self, execution_id: str, trace_id: str) -> None:
         """Name the execution; one that was started before has a trace of its own, and this span is dropped."""
@@ -67,17 +72,31 @@ class RunSpan:
 
 
 @asynccontextmanager
-async def run_span(workflow: str, traces: str) -> AsyncIterator[RunSpan]:
+async def run_span(workflow: str, traces: str) -> AsyncIterator[CallerSpan]:
     """
-    Trace what the block does; the span goes to `traces` (host:port) when it ends.
+    Trace a run of a workflow by what the block does; the span goes to `traces` (host:port) when it ends.
 
     An export that fails is given up, one that hangs after a second.
     """
+    async with _span(f"run {workflow}", {attributes.WORKFLOW_NAME: workflow}, traces) as span:
+        yield span
+
+
+@asynccontextmanager
+async def call_span(plugin: str, operation: str, traces: str) -> AsyncIterator[CallerSpan]:
+    """As `run_span`, of one call of an operation."""
+    about = {attributes.PLUGIN_ID: plugin, attributes.OPERATION: operation}
+    async with _span(f"call {plugin}/{operation}", about, traces) as span:
+        yield span
+
+
+@asynccontextmanager
+async def _span(name: str, about: Mapping[str, str], traces: str) -> AsyncIterator[CallerSpan]:
     instance = str(uuid.uuid4())
     async with exporting_spans(
         SERVICE, instance, traces, version=version("forgemesh"), patience=EXPORT_PATIENCE
     ) as sink:
-        span = RunSpan(workflow, sink.add, sampled=bool(sink.endpoints))
+        span = CallerSpan(name, about, sink.add, sampled=bool(sink.endpoints))
         try:
             yield span
         finally:

@@ -15,6 +15,7 @@ import msgspec
 
 from forgemesh.plugin.context import Context
 from forgemesh.plugin.payload import JSON, Payload
+from forgemesh.plugin.violation import Misfit, violation_of
 
 _PLAIN = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -32,7 +33,7 @@ class Carried(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JsonInput:
-    """A JSON object with a key for each parameter. Keys without a parameter are ignored, missing ones refused."""
+    """A JSON object with a key for each parameter. Keys without a parameter are ignored or refused, missing refused."""
 
     decoder: msgspec.json.Decoder[Any]
     schema: str
@@ -42,7 +43,10 @@ class JsonInput:
         media_type = carried.media_type
         if media_type and media_type != JSON and not _is_json(media_type):
             raise ValueError(f"it is {media_type}, the operation takes {JSON}")
-        return msgspec.structs.asdict(self.decoder.decode(carried.data or b"{}"))
+        try:
+            return msgspec.structs.asdict(self.decoder.decode(carried.data or b"{}"))
+        except msgspec.MsgspecError as error:
+            raise Misfit(violation_of(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +67,56 @@ Input: TypeAlias = JsonInput | OpaqueInput
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """How to call an operation: how its input is read, which parameter takes the context, what it gives back."""
+    """
+    How to call an operation: how its input is read, which parameters take context and configuration, what comes back.
+
+    `output` reads a finished output again to see whether it is what was declared; None if nothing was.
+    """
 
     input: Input
     context: str | None
+    config: str | None
+    output: msgspec.json.Decoder[Any] | None
     output_schema: str
 
 
-def signature_of(function: Callable[..., Any], note: Callable[[str], None]) -> Signature:
-    """The signature of a method, `self` left out; everything wrong with it is told to `note`."""
+def signature_of(
+    function: Callable[..., Any],
+    note: Callable[[str], None],
+    *,
+    method: bool = True,
+    strict: bool = False,
+    config: object = None,
+) -> Signature:
+    """
+    The signature of a method, `self` left out, or of a function; everything wrong with it is told to `note`.
+
+    The parameter of the type `config`, if that is given, takes the configuration. With `strict` an input must not have
+    keys without a parameter.
+    """
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError) as error:
         note(f"its annotations cannot be read: {error}")
-        return Signature(OpaqueInput(""), None, "")
-    parameters = list(inspect.signature(function).parameters.values())[1:]
+        return Signature(OpaqueInput(""), None, None, None, "")
+    parameters = list(inspect.signature(function).parameters.values())[int(method) :]
+    configs = [p.name for p in parameters if config is not None and hints.get(p.name) is config]
     contexts = [parameter.name for parameter in parameters if hints.get(parameter.name) is Context]
     if len(contexts) > 1:
         note(f"parameters {' and '.join(contexts)} are both a Context")
-    values = [parameter for parameter in parameters if parameter.name not in contexts]
+    values = [parameter for parameter in parameters if parameter.name not in (*contexts, *configs)]
     opaque = [parameter for parameter in values if hints.get(parameter.name) is Payload]
     if opaque and len(values) > 1:
         note("a parameter of type Payload takes the whole input, so it must be the only one beside the Context")
-    read: Input = OpaqueInput(opaque[0].name) if opaque else _json_input(function, values, hints, note)
-    return Signature(read, contexts[0] if contexts else None, _output_schema(hints, note))
+    read: Input = OpaqueInput(opaque[0].name) if opaque else _json_input(function, values, hints, note, strict=strict)
+    schema = _output_schema(hints, note)
+    return Signature(
+        input=read,
+        context=contexts[0] if contexts else None,
+        config=configs[0] if configs else None,
+        output=msgspec.json.Decoder(hints["return"]) if schema else None,
+        output_schema=schema,
+    )
 
 
 def _json_input(
@@ -94,10 +124,12 @@ def _json_input(
     values: list[inspect.Parameter],
     hints: Mapping[str, Any],
     note: Callable[[str], None],
+    *,
+    strict: bool,
 ) -> JsonInput:
     fields = list(_fields(values, hints, note))
     try:
-        struct = msgspec.defstruct(function.__name__, fields, kw_only=True)
+        struct = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=strict)
     except (TypeError, ValueError) as error:
         note(f"its parameters cannot be read from JSON: {_first_line(error)}")
         struct = msgspec.defstruct(function.__name__, [])

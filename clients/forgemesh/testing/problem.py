@@ -1,4 +1,4 @@
-"""What ends a run before its outcome is known."""
+"""What ends a run before its outcome is known, and a plugin before its time."""
 
 from __future__ import annotations
 
@@ -33,3 +33,27 @@ class Stuck(RehearsalError):
     def __init__(self, message: str, outcome: Outcome) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class PluginDidNotStart(Exception):
+    """A plugin's process ended before it served, or was not ready in time; `log` is what it wrote last."""
+
+    def __init__(self, exit_code: int | None, patience: float, log: Sequence[str]) -> None:
+        how = f"was not ready within {patience:g} s" if exit_code is None else f"ended with exit code {exit_code}"
+        super().__init__(f"the plugin did not start: its process {how}{_said(log)}")
+        self.exit_code = exit_code
+        self.log = tuple(log)
+
+
+class PluginEnded(Exception):
+    """A plugin's process ended while it was called; a negative `exit_code` is a signal's number."""
+
+    def __init__(self, exit_code: int, log: Sequence[str]) -> None:
+        how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+        super().__init__(f"the plugin's process {how} during the call{_said(log)}")
+        self.exit_code = exit_code
+        self.log = tuple(log)
+
+
+def _said(log: Sequence[str]) -> str:
+    return "; it wrote:" + "".join(f"\n  | {line}" for line in log) if log else ", and wrote nothing"

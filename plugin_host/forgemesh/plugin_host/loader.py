@@ -1,28 +1,35 @@
-"""Brings a plugin into this process: import, check, make, start, stop."""
+"""Brings a plugin into this process: import, check, make, start, configure, stop."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
+from forgemesh import plugin as sdk
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.chassis.process import CannotStart
-from forgemesh.plugin import OperationDefinition, PluginDefinition, PluginDefinitionError, define, manifest_of
+from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
+from forgemesh.plugin import (
+    ConfigurationError,
+    OperationDefinition,
+    PluginDefinition,
+    PluginDefinitionError,
+    PluginImportError,
+    manifest_of,
+)
+from forgemesh.plugin_host.scope import EndedEarly, interrupted_by
+from forgemesh.plugin_host.start_failure import PluginNotLoaded, StartFailed
+from forgemesh.plugin_host.state import restored_arguments, saved_state
 
 _log = logging.getLogger(__name__)
 
-
-class PluginNotLoaded(CannotStart):
-    """The plugin cannot be imported, checked, made or started."""
-
-    def __init__(self, plugin: str, cause: str) -> None:
-        super().__init__(f"cannot load plugin {plugin}: {cause}")
+LONGEST_CHANGE = 30.0
+"""Seconds that a plugin has to take a configuration on, to save its state, or to stop."""
+_TAKES_NONE = "the plugin takes no configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,72 +40,164 @@ class Operation:
     method: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What a plugin starts with: its configuration as JSON text, and what its predecessor left for it."""
+
+    config: str = ""
+    config_revision: int = 0
+    state: attach_pb2.SavedState | None = None
+
+
 class Plugin:
     """A plugin that can be called."""
 
-    definition: PluginDefinition
-    manifest: manifest_pb2.Manifest
-    operations: Mapping[str, Operation]
+    def __init__(self, definition: PluginDefinition, made: Any, config: Any) -> None:
+        self.definition = definition
+        self.manifest: manifest_pb2.Manifest = manifest_of(definition)
+        self.operations: Mapping[str, Operation] = {
+            name: Operation(operation, getattr(made, operation.attribute))
+            for name, operation in definition.operations.items()
+        }
+        self._made = made
+        self._config = config
+
+    async def configure(self, config: str, revision: int) -> attach_pb2.ConfigureResult:
+        """Take another configuration on; one that the plugin refuses is undone by giving it the one before again."""
+        result = attach_pb2.ConfigureResult(revision=revision)
+        try:
+            wanted = _read_config(self.definition, config)
+        except ConfigurationError as error:
+            result.refusal = str(error)
+            return result
+        if _hook(self._made, "configure") is None:
+            result.needs_restart = True
+            return result
+        try:
+            async with asyncio.timeout(LONGEST_CHANGE):
+                await _call_if_there(self._made, "configure", wanted)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+            _log.exception("plugin %s refuses configuration %d", self.definition.plugin_id, revision)
+            result.refusal = said_of(error)
+            await self._roll_back()
+            return result
+        self._config = wanted
+        return result
+
+    async def save_state(self) -> attach_pb2.SavedState:
+        """What a successor begins with."""
+        hook = _hook(self._made, "save_state")
+        state = attach_pb2.SavedState(plugin_version=self.definition.version)
+        if hook is None:
+            return state
+        try:
+            async with asyncio.timeout(LONGEST_CHANGE):
+                state.payload.CopyFrom(saved_state(await _called(hook)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+            _log.exception("plugin %s cannot save its state", self.definition.plugin_id)
+            state.failure = said_of(error)
+        return state
+
+    async def _roll_back(self) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_CHANGE):
+                await _call_if_there(self._made, "configure", self._config)
+        except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
+            _log.exception("plugin %s does not take its old configuration back either", self.definition.plugin_id)
+
+
+_NOTHING = Beginning()
 
 
 @contextlib.asynccontextmanager
-async def started(definition: PluginDefinition) -> AsyncIterator[Plugin]:
+async def started(
+    definition: PluginDefinition,
+    beginning: Beginning = _NOTHING,
+    *,
+    timeout: float = 0,
+    stop: asyncio.Event | None = None,
+) -> AsyncIterator[Plugin]:
     """
-    The plugin, made and started; stopped when the block ends.
+    The plugin, made, started and given the state of its predecessor; stopped when the block ends.
 
-    Raises PluginNotLoaded; the traceback of the author's code goes to the log.
+    Raises StartFailed, also if that takes more than `timeout` seconds (0: as long as it takes), and EndedEarly if
+    `stop` is set meanwhile; the traceback of the author's code goes to the log.
     """
+    plugin_id = definition.plugin_id
     try:
-        made = definition.cls()
-        await _call_if_there(made, "start")
-    except Exception as error:
-        _log.exception("plugin %s does not start", definition.plugin_id)
-        raise PluginNotLoaded(definition.plugin_id, f"it does not start: {_said(error)}") from error
-    operations = {
-        name: Operation(operation, getattr(made, operation.attribute))
-        for name, operation in definition.operations.items()
-    }
+        config = _read_config(definition, beginning.config)
+    except ConfigurationError as error:
+        raise StartFailed(host_pb2.HOST_PHASE_CONFIG, f"cannot configure plugin {plugin_id}: {error}") from error
     try:
-        yield Plugin(definition, manifest_of(definition), operations)
+        async with asyncio.timeout(timeout or None) as patience, interrupted_by(stop or asyncio.Event()):
+            made = definition.make(config)
+            await _call_if_there(made, "start")
+            await _restore(made, beginning.state)
+    except EndedEarly:
+        raise
+    except (Exception, SystemExit) as error:
+        late = isinstance(error, TimeoutError) and patience.expired()
+        said = f"it has not started within {timeout:g} s" if late else f"it does not start: {said_of(error)}"
+        _log.exception("plugin %s does not start", plugin_id)
+        raise PluginNotLoaded(plugin_id, said, host_pb2.HOST_PHASE_INIT, error=error) from error
+    try:
+        yield Plugin(definition, made, config)
     finally:
-        await _stop(made, definition.plugin_id)
+        await _stop(made, plugin_id)
 
 
 def load_definition(load: str, directories: Sequence[str]) -> PluginDefinition:
-    """Import and check the class, without making it; `directories` come first on sys.path. Raises PluginNotLoaded."""
-    sys.path[:0] = [directory for directory in directories if directory not in sys.path]
-    module, _, name = load.partition(":")
+    """Import and check the plugin, without making it; `directories` come first on sys.path. Raises PluginNotLoaded."""
     try:
-        found = import_module(module)
-    except Exception as error:
-        _log.exception("module %s cannot be imported", module)
-        raise PluginNotLoaded(load, _said(error)) from error
-    cls = getattr(found, name, None)
-    if not inspect.isclass(cls):
-        raise PluginNotLoaded(load, f"module {module} has no class {name}")
-    try:
-        return define(cls)
+        return sdk.load_definition(load, directories)
+    except PluginImportError as error:
+        if error.__cause__ is not None:
+            _log.error("%s cannot be imported", load, exc_info=error.__cause__)
+        raise PluginNotLoaded(load, str(error), error=error.__cause__) from error
     except PluginDefinitionError as error:
         raise PluginNotLoaded(load, str(error)) from error
+
+
+def said_of(error: BaseException) -> str:
+    """What an exception says, with its name."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _read_config(definition: PluginDefinition, text: str) -> Any:
+    if definition.configuration is not None:
+        return definition.configuration.read(text)
+    if text and text.strip() != "{}":
+        raise ConfigurationError([_TAKES_NONE])
+    return None
+
+
+async def _restore(made: object, state: attach_pb2.SavedState | None) -> None:
+    hook = _hook(made, "restore_state")
+    if hook is not None and state is not None and state.HasField("payload"):
+        await _called(hook, *restored_arguments(hook, state))
 
 
 async def _stop(made: object, plugin_id: str) -> None:
     """A plugin that fails while stopping does not keep its host from stopping."""
     try:
-        await _call_if_there(made, "stop")
-    except Exception:  # noqa: BLE001 - the author's code may raise anything
+        async with asyncio.timeout(LONGEST_CHANGE):
+            await _call_if_there(made, "stop")
+    except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
         _log.exception("plugin %s failed while stopping", plugin_id)
 
 
-async def _call_if_there(made: object, name: str) -> None:
+async def _call_if_there(made: object, name: str, *arguments: Any) -> None:
+    hook = _hook(made, name)
+    if hook is not None:
+        await _called(hook, *arguments)
+
+
+async def _called(hook: Callable[..., Any], *arguments: Any) -> Any:
+    result = hook(*arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _hook(made: object, name: str) -> Callable[..., Any] | None:
+    """The method of that name, unless it is an operation."""
     method = getattr(made, name, None)
-    if method is None or hasattr(method, "__forgemesh_operation__"):
-        return
-    result = method()
-    if inspect.isawaitable(result):
-        await result
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return None if method is None or hasattr(method, "__forgemesh_operation__") else method

@@ -4,173 +4,204 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import logging
+import faulthandler
 import os
-import secrets
-import socket
-from collections.abc import AsyncIterator
-from functools import partial
+import sys
+from collections.abc import Callable
 
-from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceServicer_to_server
-from forgemesh.api.registry.v1 import instance_pb2
-from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
+from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.logs import configure_logs
-from forgemesh.chassis.process import EXIT_CANNOT_START, Stop, tell_ready
-from forgemesh.chassis.server import Listen, Serving, serving
-from forgemesh.chassis.service import VERSION, service_main
-from forgemesh.chassis.telemetry import SpanSink, exporting_spans
+from forgemesh.chassis.process import EXIT_CANNOT_START, EXIT_OUT_OF_MEMORY, CannotStart, Stop, tell_ready
+from forgemesh.chassis.service import service_main
+from forgemesh.chassis.telemetry import exporting_spans
+from forgemesh.faults import Fault
+from forgemesh.plugin import PluginDefinition, manifest_of
+from forgemesh.plugin_host.attachment import Attachment
+from forgemesh.plugin_host.config_file import read_config
+from forgemesh.plugin_host.drafting import drafted
+from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
 from forgemesh.plugin_host.identity import Identity
-from forgemesh.plugin_host.loader import Plugin, load_definition, started
-from forgemesh.plugin_host.orphan import end_within, end_without_parent
+from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
+from forgemesh.plugin_host.memory import MemoryWatch, bound_process
+from forgemesh.plugin_host.orphan import (
+    EXIT_ORPHANED,
+    ORPHAN_LIMIT,
+    end_within,
+    end_without_parent,
+    live_without_parent,
+)
 from forgemesh.plugin_host.registration import Registration
-from forgemesh.plugin_host.runner import Runner
-from forgemesh.plugin_host.scope import task_scope
-from forgemesh.plugin_host.servicer import PluginServicer
-from forgemesh.plugin_host.session import Sessions
+from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
+from forgemesh.plugin_host.scope import EndedEarly, interrupted_by, task_scope
 from forgemesh.plugin_host.settings import HostSettings
-from forgemesh.plugin_host.spans import CallSpans
+from forgemesh.plugin_host.stall import StallReporter
+from forgemesh.plugin_host.start_failure import StartFailed, phase_of
+from forgemesh.plugin_host.supervisor.waiting import first_of
 from forgemesh.plugin_host.tracing import trace_authors_code
 
-_log = logging.getLogger(__name__)
-
-SERVICES = ("forgemesh.api.plugin.v1.PluginService",)
-LAST_RESPONSES = 0.5
-"""Seconds that the answers of finished calls have to leave the process."""
+SECRETS = ("FORGEMESH_HOST_TOKEN", "FORGEMESH_HOST_OWNER_TOKEN")
 ORPHAN_GRACE = 0.5
 LAST_RESORT = 3.0
 """Seconds after which a host ends although operations ignore that they are cancelled."""
 
 
 async def run(settings: HostSettings, stop: Stop) -> None:
+    """Load the plugin and serve it until stopped; what keeps it from serving is said to the supervisor."""
+    for secret in SECRETS:
+        os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
+    bound_process(settings.memory_bytes, settings.open_files)
+    with contextlib.suppress(EndedEarly):  # it was stopped while it started
+        await (_run_attached(settings, stop) if settings.supervisor else _run_alone(settings, stop))
+
+
+async def _run_alone(settings: HostSettings, stop: Stop) -> None:
+    definition = await drafted(load_definition(settings.load, settings.directories), settings)
+    config = read_config(settings.config) if settings.config else ""
+    await serve(definition, Beginning(config=config), settings, stop)
+
+
+async def _run_attached(settings: HostSettings, stop: Stop) -> None:
+    attachment = Attachment(settings, _ending(stop))
+    try:
+        definition = await drafted(load_definition(settings.load, settings.directories), settings)
+        async with interrupted_by(stop):
+            await attachment.introduce(manifest_of(definition))
+            initialize = await attachment.initialize()
+        await serve(definition, _beginning(initialize), settings, stop, attachment)
+    except (CannotStart, PortInUse, Fault, OSError) as error:
+        await attachment.fail(phase_of(error), str(error))
+        raise
+    finally:
+        await attachment.close()
+
+
+async def serve(
+    definition: PluginDefinition,
+    beginning: Beginning,
+    settings: HostSettings,
+    stop: Stop,
+    attachment: Attachment | None = None,
+) -> None:
     """Start in reading order, stop in reverse."""
-    definition = load_definition(settings.load, settings.directories)
     identity = Identity(settings.instance_id or f"{definition.plugin_id}-{os.getpid()}")
     plugin_id, version = definition.plugin_id, definition.version
     configure_logs(plugin_id, settings.log_level)
+    memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
+    memory.start(_bounded(definition, settings))
+    asyncio.get_running_loop().set_exception_handler(memory.note_exception)
+    on_stall = StallReporter(attachment.condition if attachment else _say_no_place)
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
-        started(definition) as plugin,
+        started(definition, beginning, timeout=settings.start_timeout, stop=stop) as plugin,
     ):
         trace_authors_code(sink)
         async with (
-            hosting(plugin, identity, sink, settings) as host,
+            hosting(plugin, identity, sink, settings, on_stall, memory.used_up) as host,
             registered(host, plugin, identity, settings) as registration,
+            task_scope() as tasks,
         ):
             try:
+                if await _registered(registration, settings, stop, attached=attachment is not None):
+                    _tell_ready(host, plugin, identity, settings, attachment)
+                obeying = tasks.create_task(attachment.obey(plugin)) if attachment is not None else None
                 await stop.wait()
-                await host.server.health.not_ready()
-                if registration is not None:
-                    await registration.announce_drain()
-                grace = ORPHAN_GRACE if stop.orphaned else settings.grace
-                if not await host.drain(settings.drain_delay, grace):
-                    end_within(LAST_RESORT, 0)
+                if obeying is not None:
+                    obeying.cancel()
+                await _end(host, registration, settings, stop)
+            except StartFailed as error:
+                if attachment is not None:
+                    await attachment.fail(error.phase, str(error))
+                raise
             except asyncio.CancelledError:  # something of the host itself has failed
                 end_within(LAST_RESORT, EXIT_CANNOT_START)
                 raise
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Host:
-    """A plugin that is served."""
+def _bounded(definition: PluginDefinition, settings: HostSettings) -> int:
+    """Bound this process as its settings say, or else the plugin; how much memory it may hold, 0 for any."""
+    limits = definition.limits
+    memory = settings.memory_bytes or limits.memory_bytes
+    bound_process(memory, settings.open_files or limits.open_files, definition.max_concurrency or DEFAULT_CONCURRENCY)
+    return memory
 
-    server: Serving
-    runner: Runner
-    sessions: Sessions
 
-    async def drain(self, delay: float, grace: float) -> bool:
-        """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
-        await asyncio.sleep(delay)
-        self.sessions.drain()
-        try:
-            async with asyncio.timeout(grace):
-                await self.runner.drain()
-        except TimeoutError:
-            _log.warning("calls still run after %g s of grace, cutting them off", grace)
-            return False
+def _say_nothing(reason: str) -> None:
+    """Nobody but the log hears it."""
+
+
+def _say_no_place(lag: float, place: str) -> None:
+    """Nobody but the log hears it."""
+
+
+async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
+    await host.server.health.not_ready()
+    if registration is not None:
+        await registration.announce_drain()
+    grace = ORPHAN_GRACE if stop.orphaned else settings.grace
+    if not await host.drain(settings.drain_delay, grace):
+        end_within(LAST_RESORT, 0)
+
+
+def _beginning(said: attach_pb2.Initialize) -> Beginning:
+    state = said.state if said.HasField("state") else None
+    return Beginning(config=said.config, config_revision=said.config_revision, state=state)
+
+
+async def _registered(registration: Registration | None, settings: HostSettings, stop: Stop, *, attached: bool) -> bool:
+    """Wait for the first registration; false if the host is stopped before. An attached host does not wait in vain."""
+    if registration is None:
         return True
+    timeout = settings.start_timeout or None
+    await first_of(registration.first, stop, *([registration.hopeless] if attached else []), timeout=timeout)
+    if registration.first.is_set() or stop.is_set():
+        return registration.first.is_set()
+    said = registration.refusal or f"the registry at {settings.registry} did not answer within {timeout:g} s"
+    raise StartFailed(host_pb2.HOST_PHASE_HEALTH, f"cannot register {settings.instance_id}: {said}")
 
 
-@contextlib.asynccontextmanager
-async def hosting(plugin: Plugin, identity: Identity, sink: SpanSink, settings: HostSettings) -> AsyncIterator[Host]:
-    """Serve the plugin, ready for calls, until the block ends; registered or not."""
-    async with task_scope() as tasks:
-        spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
-        runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit)
-        sessions = Sessions(runner.capacity)
-        servicer = PluginServicer(plugin, identity, runner, sessions)
-        add = partial(add_PluginServiceServicer_to_server, servicer)
-        async with serving(_listen(settings), SERVICES, add) as server:
-            await server.health.ready()
-            yield Host(server, runner, sessions)
-        runner.close()
-
-
-def _listen(settings: HostSettings) -> Listen:
-    """The host drains by itself, so the server has nothing left to wait for."""
-    listen = settings.listening(receive_limit=SESSION_LIMIT)
-    return dataclasses.replace(listen, drain_delay=0.0, grace=LAST_RESPONSES)
-
-
-@contextlib.asynccontextmanager
-async def registered(
-    host: Host, plugin: Plugin, identity: Identity, settings: HostSettings
-) -> AsyncIterator[Registration | None]:
-    """Keep the instance registered until the block ends; without a registry in the settings, leave it alone."""
-    instance = _instance(host, plugin, identity, settings)
-    ready = partial(_tell_ready, instance, identity)
-    if not settings.registry:
-        ready()
-        yield None
-        return
-    async with connect(settings.registry) as channel, task_scope() as tasks:
-        registration = Registration(
-            channel,
-            plugin.manifest,
-            instance,
-            identity,
-            owner_token=settings.owner_token or secrets.token_hex(16),
-            ttl=settings.lease_ttl,
+def _tell_ready(
+    host: Host, plugin: Plugin, identity: Identity, settings: HostSettings, attachment: Attachment | None
+) -> None:
+    instance = instance_of(host, plugin, identity, settings)
+    address, health_address = instance.address, instance.health_address
+    if attachment is not None:
+        attachment.ready(
+            lambda: attach_pb2.HostReady(
+                address=address, health_address=health_address, incarnation=identity.incarnation
+            ),
+            host.load.report,
         )
-        keeping = tasks.create_task(registration.run(ready))
-        try:
-            yield registration
-        finally:
-            keeping.cancel()
-            await registration.end()
-
-
-def _instance(host: Host, plugin: Plugin, identity: Identity, settings: HostSettings) -> instance_pb2.Instance:
-    definition = plugin.definition
-    labels = {"pid": str(os.getpid()), "host": socket.gethostname(), "sdk": f"forgemesh-python/{VERSION}"}
-    return instance_pb2.Instance(
-        instance_id=identity.instance_id,
-        plugin_id=definition.plugin_id,
-        plugin_version=definition.version,
-        address=_reachable(host.server.address, settings),
-        health_address=_reachable(host.server.health_address, settings),
-        max_in_flight=host.runner.capacity,
-        weight=definition.weight,
-        labels=labels | ({"name": settings.name} if settings.name else {}),
-        session=True,
-        state=instance_pb2.INSTANCE_STATE_ACTIVE,
-    )
-
-
-def _reachable(address: str, settings: HostSettings) -> str:
-    host, _, port = address.rpartition(":")
-    return f"{settings.advertise or host}:{port}"
-
-
-def _tell_ready(instance: instance_pb2.Instance, identity: Identity) -> None:
     tell_ready(
-        address=instance.address,
-        health_address=instance.health_address,
+        address=address,
+        health_address=health_address,
         instance_id=identity.instance_id,
         incarnation=identity.incarnation,
     )
 
 
+def _ending(stop: Stop) -> Callable[[str], None]:
+    """What ends this process when its supervisor is gone for good; may be called from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def orphan() -> None:
+        stop.orphaned = True
+        stop.set()
+
+    def end(reason: str) -> None:
+        end_within(ORPHAN_LIMIT, EXIT_ORPHANED)
+        loop.call_soon_threadsafe(orphan)
+
+    return end
+
+
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash in a C library shows where it happened
+    if os.environ.get("FORGEMESH_HOST_REATTACH", "").lower() in ("1", "true"):
+        live_without_parent()
     end_without_parent()
-    service_main(HostSettings, "host", run)
+    try:
+        service_main(HostSettings, "host", run)
+    except MemoryError:
+        sys.stderr.write("error: OOM: out of memory: the host itself was refused more\n")
+        sys.exit(EXIT_OUT_OF_MEMORY)

@@ -21,6 +21,24 @@ def end_without_parent() -> None:
         threading.Thread(target=_watch, args=(int(pipe),), name="orphan-watch", daemon=True).start()
 
 
+def live_without_parent() -> None:
+    """Do not end with the parent: another one is going to be found."""
+    pipe = os.environ.pop(PARENT_FD, None)
+    if pipe is not None:
+        os.close(int(pipe))
+
+
+def keep_output_open() -> None:
+    """Send standard output and error nowhere as far as nobody reads them any more: writing must not fail."""
+    for descriptor in (1, 2):
+        broken = select.poll()
+        broken.register(descriptor, 0)
+        if any(events & select.POLLERR for _, events in broken.poll(0)):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
 def end_within(seconds: float, exit_code: int) -> None:
     """End this process by then, come what may; without effect if it ends before."""
     timer = threading.Timer(seconds, os._exit, (exit_code,))

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import grpc
 
-from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault, reason_of
-from forgemesh.faults.registry import LeaseNotFound, StaleIncarnation
+from forgemesh.faults.registry import LeaseNotFound, ManifestConflict, StaleIncarnation
 from forgemesh.plugin_host.identity import Identity
 
 _log = logging.getLogger(__name__)
@@ -29,8 +29,9 @@ class Registration:
     """
     Registers, renews every third of the lease and registers anew when the lease is lost.
 
-    A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `renewals`
-    counts how often a lease was extended.
+    A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `first` is
+    set by the first registration, `hopeless` if the registry has another manifest of this plugin version; `refusal` is
+    what it last said. `renewals` counts how often a lease was extended; each says what `load` reports.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Registration:
         *,
         owner_token: str,
         ttl: float,
+        load: Callable[[], load_pb2.LoadReport] | None = None,
     ) -> None:
         self._registry = RegistryServiceStub(channel)
         self._manifest = manifest
@@ -49,18 +51,17 @@ class Registration:
         self._identity = identity
         self._owner_token = owner_token
         self._ttl = ttl
+        self._load = load
         self._registered = False
         self._leaving = False
         self.renewals = 0
+        self.first = asyncio.Event()
+        self.hopeless = asyncio.Event()
+        self.refusal = ""
 
-    async def run(self, on_first: Callable[[], None]) -> None:
-        """
-        Until cancelled, or until the lease is lost while the instance drains.
-
-        `on_first` is told once, after the first registration.
-        """
+    async def run(self) -> None:
+        """Until cancelled, or until the lease is lost while the instance drains."""
         failures = 0
-        told = False
         while self._registered or not self._leaving:
             try:
                 if self._registered:
@@ -71,9 +72,6 @@ class Registration:
             except Fault as fault:
                 failures += 1
                 self._note(fault, failures)
-            if self._registered and not told:
-                told = True
-                on_first()
             await asyncio.sleep(self._pause(failures))
 
     async def announce_drain(self) -> None:
@@ -97,6 +95,7 @@ class Registration:
             raise from_rpc_error(error) from error
         self._identity.registered(response.instance.incarnation)
         self._registered = True
+        self.first.set()
         _log.info("registered as incarnation %d", response.instance.incarnation)
 
     async def _renew(self) -> None:
@@ -104,6 +103,7 @@ class Registration:
             instance_id=self._identity.instance_id,
             incarnation=self._identity.incarnation,
             owner_token=self._owner_token,
+            load=self._load() if self._load else None,
         )
         try:
             await self._registry.RenewLease(request, timeout=min(CALL_DEADLINE, self._ttl / 3))
@@ -126,8 +126,11 @@ class Registration:
             _log.warning("the registry did not hear the farewell: %s", from_rpc_error(error).message)
 
     def _note(self, fault: Fault, failures: int) -> None:
-        if isinstance(fault, (LeaseNotFound, StaleIncarnation)):
+        if isinstance(fault, (LeaseNotFound, ManifestConflict, StaleIncarnation)):
             self._registered = False
+        self.refusal = fault.message
+        if isinstance(fault, ManifestConflict):
+            self.hopeless.set()
         doing = "renew the lease" if self._registered else "register"
         level = logging.WARNING if failures == 1 else logging.DEBUG
         _log.log(level, "cannot %s (%s), trying again: %s", doing, reason_of(fault), fault.message)

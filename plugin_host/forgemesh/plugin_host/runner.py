@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from contextvars import copy_context
 
 from forgemesh.api.plugin.v1 import invocation_pb2
-from forgemesh.faults import Fault
-from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound
+from forgemesh.faults import Code, Fault
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, QueueTooLong
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.call import Call, Receiver
 from forgemesh.plugin_host.codec import Outcome, failure_of
 from forgemesh.plugin_host.domain.admission import Admission, Verdict
+from forgemesh.plugin_host.domain.tally import Tally
 from forgemesh.plugin_host.execution import Execution
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Operation, Plugin
@@ -23,6 +25,7 @@ from forgemesh.plugin_host.threads import WorkerThreads
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_TIMEOUT = 60.0
+_OUR_FAULT = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS))
 LAST_WORDS = 0.5
 """Seconds that an operation has to end by itself when its call is taken back or its time is over."""
 
@@ -31,29 +34,52 @@ class Runner:
     """
     The calls of one host.
 
-    Must be made and used on the event loop; `tasks` owns what runs.
+    Must be made and used on the event loop; `tasks` owns what runs. `tally` tells how the last ones went.
     """
 
     def __init__(
-        self, plugin: Plugin, identity: Identity, spans: CallSpans, tasks: asyncio.TaskGroup, *, queue_limit: int
+        self,
+        plugin: Plugin,
+        identity: Identity,
+        spans: CallSpans,
+        tasks: asyncio.TaskGroup,
+        *,
+        queue_limit: int,
+        out_of_memory: Callable[[str], None],
     ) -> None:
         self._plugin = plugin
         self._identity = identity
         self._spans = spans
         self._tasks = tasks
         self._admission = Admission(plugin.definition.max_concurrency or DEFAULT_CONCURRENCY, queue_limit)
-        self._execution = Execution(plugin.definition.plugin_id)
+        self._execution = Execution(plugin.definition.plugin_id, out_of_memory)
         self._threads = WorkerThreads(self._admission.concurrency)
         self._waiting: deque[Call] = deque()
         self._loop = asyncio.get_running_loop()
         self._blank = copy_context()
         self._draining = False
         self._drained = asyncio.Event()
+        self.tally = Tally()
 
     @property
     def capacity(self) -> int:
         """How many calls this host takes at a time, its queue included."""
         return self._admission.concurrency + self._admission.queue
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls run at a time."""
+        return self._admission.concurrency
+
+    @property
+    def running(self) -> int:
+        """How many calls run now."""
+        return self._admission.running
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait behind them."""
+        return self._admission.waiting
 
     def take(
         self,
@@ -66,17 +92,19 @@ class Runner:
         """
         Take a call on; `receiver` is told its answer later, never from within.
 
-        Raises InstanceDraining, WrongIncarnation, OperationNotFound or InstanceFull instead. `time_left` (seconds) is
-        what the transport allows, over and above what the invocation says.
+        Raises InstanceDraining, WrongIncarnation, OperationNotFound, InstanceFull or QueueTooLong instead. `time_left`
+        (seconds) is what the transport allows, over and above what the invocation says.
         """
         if self._draining:
             raise InstanceDraining(self._identity.instance_id)
         self._identity.refuse_others(invocation.incarnation)
         operation = self._operation(invocation.operation)
-        verdict = self._admission.arrive(credited=credited)
+        seconds = _seconds(invocation, operation, time_left)
+        verdict = self._admission.arrive(credited=credited, seconds=seconds)
         if verdict is Verdict.REFUSE:
             raise InstanceFull(self._identity.instance_id, self._admission.running)
-        seconds = _seconds(invocation, operation, time_left)
+        if verdict is Verdict.TOO_LATE:
+            raise QueueTooLong(self._identity.instance_id, self._admission.expected_wait, seconds)
         call = Call(invocation, operation, receiver, self._spans.begin(invocation.traceparent), seconds)
         call.timer = self._loop.call_later(seconds, self._expire, call)
         if verdict is Verdict.RUN:
@@ -154,7 +182,7 @@ class Runner:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         """The operation no longer runs: its place goes to the next."""
-        if self._admission.leave():
+        if self._admission.leave((time.monotonic_ns() - call.started) / 1e9):
             self._start(self._waiting.popleft())
         self._finish(call, call.ending or outcome)
 
@@ -172,13 +200,16 @@ class Runner:
         _cancel_timer(call)
         call.finished = time.monotonic_ns()
         call.answer = outcome
+        failure = call.failure
+        latency = (call.finished - call.arrived) / 1e9
+        self.tally.add(call.finished / 1e9, latency, failure is not None and failure.code in _OUR_FAULT)
         self._spans.end(
             call.span,
             call.invocation,
             start=call.wall,
             end=call.wall + call.finished - call.arrived,
             queued=call.queued_micros,
-            failure=call.failure,
+            failure=failure,
         )
         call.receiver.answered(call)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from forgemesh.api.plugin.v1 import plugin_service_pb2 as pb, session_pb2
@@ -11,6 +11,7 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceService
 from forgemesh.faults import Violation
 from forgemesh.faults.plugin import OperationNotFound, ProtocolUnsupported
 from forgemesh.faults.service import InvalidRequest
+from forgemesh.plugin import Payload
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import failure_of
 from forgemesh.plugin_host.identity import Identity
@@ -20,16 +21,20 @@ from forgemesh.plugin_host.session import Session, Sessions
 
 PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
 HELLO_DEADLINE = 10.0
+LOAD_TRAILER = "endpoint-load-metrics-bin"
 
 
 class PluginServicer(PluginServiceServicer):
-    """Serves one plugin."""
+    """Serves one plugin; `load` is the report that goes with each answer of a unary call."""
 
-    def __init__(self, plugin: Plugin, identity: Identity, runner: Runner, sessions: Sessions) -> None:
+    def __init__(
+        self, plugin: Plugin, identity: Identity, runner: Runner, sessions: Sessions, load: Callable[[], bytes]
+    ) -> None:
         self._plugin = plugin
         self._identity = identity
         self._runner = runner
         self._sessions = sessions
+        self._load = load
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
         return pb.DescribeResponse(
@@ -53,6 +58,7 @@ class PluginServicer(PluginServiceServicer):
         finally:
             self._runner.cancel(call)
         call.write(response.result)
+        context.set_trailing_metadata(((LOAD_TRAILER, self._load()),))
         return response
 
     async def Session(  # type: ignore[override] # writes to the context instead of yielding
@@ -83,7 +89,7 @@ class _Answer:
     def released(self, call: Call) -> None:
         """Nothing is shared that could be given back."""
 
-    def progressed(self, call: Call, fraction: float, note: str) -> None:
+    def progressed(self, call: Call, fraction: float, note: str, details: Payload | None) -> None:
         """A unary call has no place for it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forgemesh.chassis.service import ServiceSettings
 
@@ -13,10 +13,20 @@ class HostSettings(ServiceSettings):
     """
     What to load, who to be, whom to tell; times are seconds.
 
-    `load` is "module:Class", `path` holds the directories to look in first, as in PYTHONPATH. Without `instance_id`
-    one is made up from the plugin's id. `advertise` is the host name that others reach this one by; empty means the
-    one it listens on. An empty `registry` means not to register, an empty `traces` not to send spans there. An
-    `owner_token` lets a restarted process take over the registration of its predecessor.
+    `load` is "module:Class" (or the variable that functions are collected in), or "entry:NAME"; `path` holds the
+    directories to look in first, as in PYTHONPATH. Without `instance_id` one is made up from the plugin's id.
+    `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
+    means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
+    over the registration of its predecessor.
+
+    A `supervisor` (host:port) is called back with the `token` that it gave this process, and says when the plugin is
+    made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
+    `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
+    `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
+
+    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long. With
+    `drafts` a plugin whose version is published with another content is served under a build of that version.
+    `memory_bytes` and `open_files` bound the process; 0 leaves it to the plugin's own limits.
     """
 
     load: str
@@ -30,17 +40,42 @@ class HostSettings(ServiceSettings):
     traces: str = ""
     queue_limit: int = 64
     lease_ttl: float = 15.0
-    owner_token: str = ""
+    owner_token: str = field(default="", repr=False)
+    supervisor: str = ""
+    token: str = field(default="", repr=False)
+    reattach: bool = False
+    reattach_seconds: float = 30.0
+    supervisor_file: str = ""
+    config: str = ""
+    start_timeout: float = 0.0
+    stall: float = 1.0
+    drafts: bool = False
+    memory_bytes: int = 0
+    open_files: int = 0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
         module, _, name = self.load.partition(":")
         if not module or not name:
-            raise ValueError(f'load = {self.load!r} is not "module:Class"')
+            raise ValueError(f'load = {self.load!r} is not "module:Class" or "entry:NAME"')
         if self.queue_limit < 0:
             raise ValueError(f"queue_limit = {self.queue_limit} is below 0")
         if not 1 <= self.lease_ttl <= 600:
             raise ValueError(f"lease_ttl = {self.lease_ttl:g} is not between 1 and 600 seconds")
+        if self.supervisor and not (self.token and self.instance_id):
+            raise ValueError(f"supervisor = {self.supervisor!r} needs a token and an instance_id beside it")
+        if self.supervisor and self.config:
+            raise ValueError(f"config = {self.config!r} beside a supervisor, which gives the configuration itself")
+        for name, length, least in (
+            ("reattach_seconds", self.reattach_seconds, 0),
+            ("start_timeout", self.start_timeout, 0),
+            ("stall", self.stall, 0.1),
+        ):
+            if not least <= length <= 86_400:
+                raise ValueError(f"{name} = {length:g} is not between {least:g} and 86400 seconds")
+        for name, value in (("memory_bytes", self.memory_bytes), ("open_files", self.open_files)):
+            if not 0 <= value < 2**62:
+                raise ValueError(f"{name} = {value} is not between 0 and 2^62")
 
     @property
     def directories(self) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, snapshot_pb2 as pb
-from forgemesh.api.registry.v1 import instance_pb2
+from forgemesh.api.registry.v1 import availability_pb2, instance_pb2
 from forgemesh.balancer.application.subscription import Beat, News
-from forgemesh.balancer.domain.fleet import Member
+from forgemesh.balancer.domain.fleet import Member, Standing
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.snapshot import Policy, Revision, Snapshot
 
@@ -19,7 +19,15 @@ _ADMISSION = {
     Admission.OPEN: pb.ADMISSION_OPEN,
     Admission.DRAINING: pb.ADMISSION_DRAINING,
     Admission.OUT: pb.ADMISSION_OUT,
+    Admission.CRASH_LOOP: pb.ADMISSION_CRASH_LOOP,
 }
+_ADMISSION_BY_STATE = {
+    instance_pb2.INSTANCE_STATE_UNSPECIFIED: Admission.OPEN,
+    instance_pb2.INSTANCE_STATE_ACTIVE: Admission.OPEN,
+    instance_pb2.INSTANCE_STATE_DRAINING: Admission.DRAINING,
+    instance_pb2.INSTANCE_STATE_CRASH_LOOP: Admission.CRASH_LOOP,
+}
+"""Any other state keeps calls away."""
 _CIRCUIT = {
     CircuitState.CLOSED: pb.CIRCUIT_STATE_CLOSED,
     CircuitState.OPEN: pb.CIRCUIT_STATE_OPEN,
@@ -43,7 +51,18 @@ def member(message: instance_pb2.Instance) -> Member:
         tier=message.tier,
         zone=message.zone,
         session=message.session,
-        draining=message.state == instance_pb2.INSTANCE_STATE_DRAINING,
+        admission=_ADMISSION_BY_STATE.get(message.state, Admission.OUT),
+        admission_reason=message.state_reason,
+    )
+
+
+def availability(standing: Standing) -> availability_pb2.Availability:
+    """What the registry is told of an instance's health."""
+    return availability_pb2.Availability(
+        instance_id=standing.member.instance_id,
+        incarnation=standing.member.incarnation,
+        available=standing.verdict.health is Health.SERVING,
+        reason=standing.verdict.reason,
     )
 
 
@@ -77,6 +96,7 @@ def _endpoint_to_message(endpoint: Endpoint, now: float) -> pb.Endpoint:
         plugin_version=endpoint.plugin_version,
         health=_HEALTH[endpoint.health],
         admission=_ADMISSION[endpoint.admission],
+        admission_reason=endpoint.admission_reason,
         circuit=_circuit_to_message(endpoint.circuit, now),
         weight=endpoint.weight,
         tier=endpoint.tier,

@@ -13,14 +13,19 @@ from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServ
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
+from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.process import tell_ready
+from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
+
+REPORT_PERIOD = 5.0
+"""Seconds until the registry is told again what it did not hear."""
 
 
 @contextlib.asynccontextmanager
@@ -36,15 +41,29 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             first_checks=settings.first_checks,
         )
         watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
+        reporting = _reporting(balancer, watch)
         add = partial(add_BalancerServiceServicer_to_server, BalancerServicer(balancer, time.monotonic))
         async with (
             serving(settings.listening(), [SERVICE], add) as server,
-            beside(watch.run(), balancer.run(), _announce(balancer, server)),
+            beside(watch.run(), balancer.run(), reporting.run(), _announce(balancer, server)),
         ):
             try:
                 yield server, balancer
             finally:
                 balancer.close()
+
+
+def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:
+    """Tells the registry what the health checks say, as it changes."""
+    availability = Availability(watch.tell, lambda: balancer.fleet)
+    reporting = ReconcileLoop("availability", availability.run, period=REPORT_PERIOD)
+
+    def begin_again() -> None:
+        availability.forget()
+        reporting.nudge()
+
+    balancer.on_verdict, watch.on_open = reporting.nudge, begin_again
+    return reporting
 
 
 async def _announce(balancer: Balancer, server: Serving) -> None:

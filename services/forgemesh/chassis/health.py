@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -28,18 +28,26 @@ class Health:
     What this process says about itself: liveness, readiness, startup; each gRPC service and "" stand for readiness.
 
     The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
-    turned for `stall` seconds is reported there as not ready, and as not alive after ten times that.
+    turned for `stall` seconds is reported there as not ready, and as not alive after ten times that. `on_stall` is told
+    once for each stall, in a thread, how long the loop has not turned, and 0 when it turns again.
     """
 
-    def __init__(self, services: Sequence[str], *, stall: float = 1.0) -> None:
+    def __init__(
+        self, services: Sequence[str], *, stall: float = 1.0, on_stall: Callable[[float], None] | None = None
+    ) -> None:
         self.on_loop = health.aio.HealthServicer()
         self._in_thread = HealthBoard()
         self._ready_names = (READINESS, OVERALL, *services)
         self._ready = False
         self._stall = stall
+        self._on_stall = on_stall
         self._beat = time.monotonic()
         self._stalled = False
         self._closed = threading.Event()
+
+    def lag(self) -> float:
+        """Seconds that the event loop is behind; from any thread."""
+        return max(0.0, time.monotonic() - self._beat - _BEAT)
 
     async def start(self) -> None:
         """Alive, not started, not ready."""
@@ -88,13 +96,15 @@ class Health:
 
     def _watch_loop(self) -> None:
         while not self._closed.wait(_BEAT):
-            lag = time.monotonic() - self._beat - _BEAT
+            lag = self.lag()
             stalled = lag > self._stall
             if stalled != self._stalled:
                 self._stalled = stalled
                 _log.warning("event loop %s", f"blocked for {lag:.1f} s" if stalled else "turns again")
                 for name in self._ready_names:
                     self._in_thread.set(name, _SERVING if self._ready and not stalled else _NOT_SERVING)
+                if self._on_stall is not None:
+                    self._on_stall(lag if stalled else 0.0)
             self._in_thread.set(LIVENESS, _NOT_SERVING if lag > 10 * self._stall else _SERVING)
 
 

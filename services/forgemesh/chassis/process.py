@@ -28,6 +28,7 @@ READY_FD = "FORGEMESH_READY_FD"
 
 EXIT_SETTINGS = 2
 EXIT_CANNOT_START = 1
+EXIT_OUT_OF_MEMORY = 77
 ORPHAN_LIMIT = 1.5
 """Seconds after which a process whose parent is gone ends, whatever it still has in hand."""
 

@@ -58,14 +58,20 @@ class Serving:
 
 @contextlib.asynccontextmanager
 async def serving(
-    listen: Listen, services: Sequence[str], add: Callable[[grpc.aio.Server], None], *, stall: float = 1.0
+    listen: Listen,
+    services: Sequence[str],
+    add: Callable[[grpc.aio.Server], None],
+    *,
+    stall: float = 1.0,
+    on_stall: Callable[[float], None] | None = None,
 ) -> AsyncIterator[Serving]:
     """
     Serve until the block ends, then drain.
 
-    The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse.
+    The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse. For `stall` and
+    `on_stall` see Health.
     """
-    checks = Health(services, stall=stall)
+    checks = Health(services, stall=stall, on_stall=on_stall)
     server = grpc.aio.server(options=server_options(listen))
     add(cast(grpc.aio.Server, GuardedServer(server)))
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)

@@ -1,6 +1,6 @@
 """Every refusal of the mesh, grouped by area; no transport, no framework."""
 
-from forgemesh.faults import control, plugin, registry, routing, schedule, service, tracing, workflow
+from forgemesh.faults import control, plugin, registry, routing, schedule, service, supervisor, tracing, workflow
 from forgemesh.faults.fault import Code, Fault, ForeignFault, Violation, code_of, reason_of
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "routing",
     "schedule",
     "service",
+    "supervisor",
     "tracing",
     "workflow",
 ]

@@ -95,3 +95,28 @@ class ProtocolUnsupported(Fault):
             f"this host speaks session protocols {spoken}, the caller {asked}; bring the older side up to date",
             {"host": spoken, "caller": asked},
         )
+
+
+class QueueTooLong(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "QUEUE_TOO_LONG"
+
+    def __init__(self, instance_id: str, wait: float, left: float) -> None:
+        super().__init__(
+            f"instance {instance_id!r} would come to the call in about {wait:.3g} s, its caller waits {left:.3g} s; "
+            "try another one, or later",
+            {"instance_id": instance_id, "wait": f"{wait:.3g}", "left": f"{left:.3g}"},
+            retry_after=wait,
+        )
+
+
+class PluginCrashLoop(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "PLUGIN_CRASH_LOOP"
+
+    def __init__(self, plugin_id: str, instance_id: str, cause: str) -> None:
+        super().__init__(
+            f"every instance of {plugin_id!r} has crashed too often, {instance_id!r} last: {cause}; mend the plugin, "
+            f"then: forgemesh plugin reset {instance_id}",
+            {"plugin_id": plugin_id, "instance_id": instance_id, "cause": cause},
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forgemesh.faults.fault import Code, Fault
 
 
@@ -64,4 +66,63 @@ class RevisionCompacted(Fault):
         super().__init__(
             f"changes after revision {revision} of epoch {epoch} are gone; watch again from the start",
             {"epoch": str(epoch), "revision": str(revision)},
+        )
+
+
+class DependencyMissing(Fault):
+    code = Code.NOT_FOUND
+    reason = "DEPENDENCY_MISSING"
+
+    def __init__(self, target: str, path: Sequence[str]) -> None:
+        way = " -> ".join(path)
+        super().__init__(
+            f"{target} is needed and was never published: {way}; serve a plugin that provides it",
+            {"target": target, "path": way},
+        )
+
+
+class VersionConflict(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "VERSION_CONFLICT"
+
+    def __init__(self, target: str, wishes: Sequence[str], published: Sequence[str]) -> None:
+        wanted, known = ", ".join(wishes), ", ".join(published)
+        super().__init__(
+            f"no published version of {target} suits everyone who needs it: {wanted}; published: {known}",
+            {"target": target, "wishes": wanted, "published": known},
+        )
+
+
+class DependencyCycle(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "DEPENDENCY_CYCLE"
+
+    def __init__(self, path: Sequence[str]) -> None:
+        way = " -> ".join(path)
+        super().__init__(
+            f"plugins need one another in a circle: {way}; make one of these dependencies optional or take it out",
+            {"path": way},
+        )
+
+
+class InterfaceNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "INTERFACE_NOT_FOUND"
+
+    def __init__(self, interface: str) -> None:
+        super().__init__(
+            f"no plugin that provides {interface} was ever published; see `forgemesh plugin list`",
+            {"interface": interface},
+        )
+
+
+class NoProviderAvailable(Fault):
+    code = Code.UNAVAILABLE
+    reason = "NO_PROVIDER_AVAILABLE"
+
+    def __init__(self, target: str, cause: str) -> None:
+        super().__init__(
+            f"nothing that provides {target} is available: {cause}",
+            {"target": target, "cause": cause},
+            retry_after=1.0,
         )

@@ -32,6 +32,7 @@ from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
 from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
 from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.demand import Demand
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.retention import Retention
@@ -96,7 +97,8 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, time.time_ns, settings.retention_age, settings.retention_count)
-        loops = _loops(engine, offered.sweep, retention, server.health)
+        demand = Demand(catalogue.request, lambda: engine.effects.calls.wanted)
+        loops = _loops(engine, offered.sweep, retention, demand, server.health)
         async with beside(exporter.run(), providers.run(), scheduler.run(), *(loop.run() for loop in loops)):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
@@ -106,12 +108,15 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         _log_commits(database.counts)
 
 
-def _loops(engine: Engine, sweep: Sweep, retention: Retention, health: Health) -> tuple[ReconcileLoop, ...]:
+def _loops(
+    engine: Engine, sweep: Sweep, retention: Retention, demand: Demand, health: Health
+) -> tuple[ReconcileLoop, ...]:
     """What is looked after again and again, and at once when there is a reason."""
     sweeping = ReconcileLoop("sweep", sweep.run, period=SWEEP_PERIOD)
     readiness = ReconcileLoop("readiness", partial(_tell_readiness, engine, health), period=SWEEP_PERIOD)
-    engine.on_suspended, engine.on_trouble = sweeping.nudge, readiness.nudge
-    return sweeping, readiness, ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
+    asking = ReconcileLoop("demand", demand.run, period=SWEEP_PERIOD)
+    engine.on_suspended, engine.on_trouble, engine.on_wanted = sweeping.nudge, readiness.nudge, asking.nudge
+    return sweeping, readiness, asking, ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
 
 
 async def _tell_readiness(engine: Engine, health: Health) -> None:

@@ -238,7 +238,7 @@ class Store(Protocol):
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it leaves; `remaining` is in seconds."""
+    """A call as it leaves; `remaining` is in seconds, `details` what an earlier attempt last said of itself."""
 
     operation: str
     input: Payload
@@ -248,6 +248,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     traceparent: str
     remaining: float
+    details: Payload | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -269,8 +270,8 @@ class Caller(Protocol):
     def answered(self, answer: Answer) -> None:
         """What became of it; told exactly once."""
 
-    def progressed(self, fraction: float, note: str) -> None:
-        """How far it is, from 0 to 1, and a word for people; not after the answer."""
+    def progressed(self, fraction: float, note: str, details: Payload | None) -> None:
+        """How far it is, from 0 to 1, a word for people, and what the next attempt is to know; not after the answer."""
 
 
 class HostLink(Protocol):

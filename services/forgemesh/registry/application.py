@@ -7,13 +7,18 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
+from forgemesh.registry.availability import Availability, Verdict
 from forgemesh.registry.domain.catalogue import Key, Manifest
-from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone
-from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision
+from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone, GoneReason
+from forgemesh.registry.domain.event import Kind
+from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision, State
 from forgemesh.registry.domain.leases import Leases
+from forgemesh.registry.domain.preservation import WINDOW, Preservation
+from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Store, Stored
 
 _log = logging.getLogger(__name__)
@@ -51,7 +56,13 @@ class Registry:
     who died meanwhile are gone within a lease.
     """
 
-    def __init__(self, store: Store, clock: Clock, stored: Stored, *, bookmark: float, remembered: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, stored: Stored, news: News, *, bookmark: float, remembered: int
+    ) -> None:
+        self._news = news
+        self._availability = Availability(news)
+        self._preservation = Preservation()
+        self._preserving = False
         self._store = store
         self._clock = clock
         self._instances = stored.instances
@@ -64,7 +75,7 @@ class Registry:
         self._waiting: deque[tuple[Callable[[], Awaitable[object]], asyncio.Future[object]]] = deque()
         self._wake = asyncio.Event()
         self._retry_at = 0.0
-        self._news = asyncio.Event()
+        self._moved = asyncio.Event()
         self._closed = False
 
     @property
@@ -96,6 +107,9 @@ class Registry:
             if created:
                 await self._store.publish(manifest)
                 self._catalogue = self._catalogue.after(manifest)
+                plugin_id, version = manifest.key
+                said = f"plugin {plugin_id} {version} is published"
+                self._news.tell(Kind.PUBLISHED, said, plugin_id=plugin_id, plugin_version=version)
             return created
 
         return await self._in_turn(work)
@@ -117,6 +131,8 @@ class Registry:
         alive = self._leases.holds(claim.instance_id, self._clock.monotonic())
         registration = self._instances.renewable(claim, alive=alive)
         self._start_lease(registration)
+        if registration.suspect:
+            self._soon(partial(self._trust, claim.instance_id))
         return registration.ttl
 
     async def deregister(self, claim: Claim, *, drain: bool) -> bool:
@@ -129,6 +145,13 @@ class Registry:
             return change is not None
 
         return await self._in_turn(work)
+
+    def report_availability(self, epoch: int, verdicts: Sequence[Verdict]) -> None:
+        """A balancer says what has changed; of instances that are gone, or registered anew, nothing is taken."""
+        known = self._instances.registrations
+        self._availability.report(
+            epoch, [(known[one.instance_id], one) for one in verdicts if one.instance_id in known]
+        )
 
     async def next_balancer_epoch(self) -> int:
         """A number larger than every one before."""
@@ -153,12 +176,12 @@ class Registry:
             if not self._log.after(seen):
                 yield Quiet(seen.revision)
         while not self._closed:
-            news = self._news
+            moved = self._moved
             changes = self._log.after(seen)
             for change in changes:
                 yield change
                 seen = Revision(seen.epoch, change.revision)
-            if not changes and not await _within(self._bookmark, news):
+            if not changes and not await _within(self._bookmark, moved):
                 yield Quiet(seen.revision)
         raise ShuttingDown("registry")
 
@@ -168,36 +191,94 @@ class Registry:
         self._wake.set()
         return await done
 
+    def _soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it in turn; nobody waits for it, and a store that takes nothing is asked again by the next renewal."""
+
+        async def careful() -> None:
+            try:
+                await work()
+            except StoreUnavailable as fault:
+                _log.warning("what is suspect stays so for now: %s", fault)
+
+        self._waiting.append((careful, asyncio.get_running_loop().create_future()))
+        self._wake.set()
+
     async def _expire(self) -> None:
         now = self._clock.monotonic()
         expired = self._leases.expired(now)
         if not expired or now < self._retry_at:
             return
-        changes = self._instances.expire(expired)
+        preservation, lapsed = self._preservation.judged(expired, len(self._instances.registrations), now)
+        held = expired[len(lapsed) :]
+        changes: list[Change] = list(self._instances.expire(lapsed))
+        changes += self._instances.suspect(held, suspect=True, ahead=len(lapsed))
         try:
             await self._commit(changes)
         except StoreUnavailable as fault:
             self._retry_at = now + RETRY_AFTER_FAILURE
             _log.error("%d expired instances stay listed: %s", len(changes), fault)
             return
-        for change in changes:
-            _log.warning("instance %s is gone: its lease expired", change.instance_id)
+        self._preservation = preservation
+        for instance_id in lapsed:
+            _log.warning("instance %s is gone: its lease expired", instance_id)
+        for instance_id in held:
+            self._leases.extend(instance_id, now + WINDOW)
+        self._tell_preserving(len(held))
+
+    def _tell_preserving(self, held: int) -> None:
+        """Tell when it begins to keep instances whose leases ran out, and when none of them is left."""
+        if held and not self._preserving:
+            self._preserving = True
+            said = f"{held} leases ran out together with others; their instances are kept as suspect"
+            _log.error("%s", said)
+            self._news.tell(Kind.PRESERVING, said)
+        elif self._preserving and not any(one.suspect for one in self._instances.registrations.values()):
+            self._preserving = False
+            self._news.tell(Kind.PRESERVED, "no instance is kept any more whose lease ran out")
+
+    async def _trust(self, instance_id: str) -> None:
+        """A suspect has renewed its lease."""
+        if instance_id in self._instances.registrations:
+            await self._commit(self._instances.suspect([instance_id], suspect=False))
+            self._tell_preserving(0)
 
     async def _commit(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
         await self._store.save(changes)
-        self._instances = self._instances.after(changes)
+        before = self._instances
+        self._instances = before.after(changes)
         for change in changes:
             self._log.append(change)
             if isinstance(change, Gone):
                 self._leases.drop(change.instance_id)
+                self._availability.forget(change.instance_id)
         self._tell_watchers()
+        for change in changes:
+            self._tell_change(before.registrations.get(change.instance_id), change)
+
+    def _tell_change(self, before: Registration | None, change: Change) -> None:
+        """The event of a change that can be read by now."""
+        if isinstance(change, Gone):
+            assert before is not None
+            expired = change.reason is GoneReason.EXPIRED
+            how = "is gone: its lease expired" if expired else "said goodbye"
+            kind = Kind.EXPIRED if expired else Kind.DEREGISTERED
+            self._news.about(kind, before, f"instance {change.instance_id} {how}")
+            return
+        after = change.registration
+        if before is None or before.incarnation != after.incarnation:
+            how = "is in a crash loop" if after.instance.state is State.CRASH_LOOP else "is registered"
+            self._news.about(Kind.REGISTERED, after, f"instance {change.instance_id} {how}")
+        elif before.instance.state is not after.instance.state:
+            self._news.about(Kind.DRAINING, after, f"instance {change.instance_id} drains")
 
     def _start_lease(self, registration: Registration) -> None:
         self._leases.extend(registration.instance.instance_id, self._clock.monotonic() + registration.ttl)
 
     def _tell_watchers(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._moved.set()
+        self._moved = asyncio.Event()
 
 
 async def _settle(work: Callable[[], Awaitable[object]], done: asyncio.Future[object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -16,6 +17,7 @@ from forgemesh.chassis.tasks import beside
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.application import Registry
+from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock
 from forgemesh.registry.servicer import SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
@@ -27,8 +29,16 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
     async with open_database(settings.database, MIGRATIONS) as database:
         store = SqliteStore(database)
         stored = await store.load()
-        registry = Registry(store, clock, stored, bookmark=settings.bookmark, remembered=settings.remembered_changes)
-        servicer = RegistryServicer(registry, default_ttl=settings.lease)
+        news = News(
+            clock,
+            epoch=secrets.randbits(48) + 1,
+            bookmark=settings.bookmark,
+            remembered=settings.remembered_changes,
+        )
+        registry = Registry(
+            store, clock, stored, news, bookmark=settings.bookmark, remembered=settings.remembered_changes
+        )
+        servicer = RegistryServicer(registry, news, default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with beside(registry.run()), serving(settings.listening(), [SERVICE], add) as server:
             await server.health.ready()
@@ -36,6 +46,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
                 yield server
             finally:
                 registry.close()
+                news.close()
 
 
 async def run(settings: RegistrySettings, stop: asyncio.Event) -> None:

@@ -11,7 +11,9 @@ from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from forgemesh.chassis.pages import size_of, token_after
 from forgemesh.registry.application import Registry
-from forgemesh.registry.codec import instances, manifests, requests
+from forgemesh.registry.availability import Verdict
+from forgemesh.registry.codec import events, instances, manifests, requests
+from forgemesh.registry.news import News
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +23,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 class RegistryServicer(RegistryServiceServicer):
     """`default_ttl` (seconds) is the lease of an instance that asks for none."""
 
-    def __init__(self, registry: Registry, *, default_ttl: float) -> None:
+    def __init__(self, registry: Registry, news: News, *, default_ttl: float) -> None:
         self._registry = registry
+        self._news = news
         self._default_ttl = default_ttl
 
     async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
@@ -86,3 +89,25 @@ class RegistryServicer(RegistryServiceServicer):
         epoch = await self._registry.next_balancer_epoch()
         _log.info("balancer %s takes epoch %d", request.balancer_id, epoch)
         return pb.AcquireBalancerEpochResponse(epoch=epoch)
+
+    async def ReportAvailability(
+        self, request: pb.ReportAvailabilityRequest, context: Any
+    ) -> pb.ReportAvailabilityResponse:
+        changes = [Verdict(one.instance_id, one.incarnation, one.available, one.reason) for one in request.changes]
+        self._registry.report_availability(request.balancer_epoch, changes)
+        return pb.ReportAvailabilityResponse()
+
+    async def RequestPlugin(self, request: pb.RequestPluginRequest, context: Any) -> pb.RequestPluginResponse:
+        plugin_id, interface_name = requests.wish(request)
+        self._news.wanted(plugin_id, interface_name)
+        return pb.RequestPluginResponse()
+
+    async def ReportEvents(self, request: pb.ReportEventsRequest, context: Any) -> pb.ReportEventsResponse:
+        self._news.report(request.reporter_id, request.first, events.reported(request))
+        return pb.ReportEventsResponse()
+
+    async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
+        resume = instances.from_revision(request.resume_after) if request.HasField("resume_after") else None
+        async with contextlib.aclosing(self._news.watch(resume, request.plugin_id)) as steps:
+            async for told in steps:
+                yield events.told_to_message(told)

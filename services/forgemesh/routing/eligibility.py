@@ -13,6 +13,7 @@ class Exclusion(Enum):
     """Why an endpoint is passed over, in the order in which the reasons are looked for."""
 
     ADMIN_OUT = "taken out by an operator"
+    CRASH_LOOP = "crashed too often"
     DRAINING = "draining"
     FORCED_OPEN = "circuit forced open"
     UNCHECKED = "health not checked yet"
@@ -46,6 +47,7 @@ _BY_ADMISSION = {
     Admission.OPEN: None,
     Admission.DRAINING: Exclusion.DRAINING,
     Admission.OUT: Exclusion.ADMIN_OUT,
+    Admission.CRASH_LOOP: Exclusion.CRASH_LOOP,
 }
 _BY_HEALTH = {
     Health.SERVING: None,

@@ -21,6 +21,7 @@ class Admission(Enum):
     OPEN = "open"
     DRAINING = "draining"
     OUT = "out"
+    CRASH_LOOP = "crash loop"
 
 
 class CircuitState(Enum):
@@ -47,7 +48,7 @@ class Endpoint:
     One instance, at one incarnation.
 
     `max_in_flight` of zero means unbounded; `in_flight` counts the calls of all callers, as last reported.
-    `health_since` is on the clock of whoever holds the snapshot.
+    `health_since` is on the clock of whoever holds the snapshot. The reasons are for people.
     """
 
     instance_id: str
@@ -58,6 +59,7 @@ class Endpoint:
     health_reason: str = ""
     health_since: float = 0.0
     admission: Admission = Admission.OPEN
+    admission_reason: str = ""
     circuit: CircuitView = CircuitView()
     ejected: bool = False
     weight: int = 1

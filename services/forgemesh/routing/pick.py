@@ -8,6 +8,7 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from forgemesh.faults import Fault
+from forgemesh.faults.plugin import PluginCrashLoop
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.routing.affinity import favourite
 from forgemesh.routing.eligibility import Exclusion, LocalView, has_room, local_exclusion
@@ -28,6 +29,7 @@ class Lack(Enum):
     NONE_HEALTHY = NoneHealthy.reason
     CIRCUIT_OPEN = CircuitOpen.reason
     ALL_FULL = AllFull.reason
+    CRASH_LOOP = PluginCrashLoop.reason
 
 
 class Picked(NamedTuple):
@@ -46,7 +48,8 @@ class NoPick:
     No instance can take the call now.
 
     `instances` are those that the reason counts, `unwanted` the versions that are there when none is a wanted one.
-    `retry_after` (seconds) is set when it is known when an instance may take the call.
+    `retry_after` (seconds) is set when it is known when an instance may take the call. `crashed` is an instance that
+    crashed too often, if all of them did.
     """
 
     reason: Lack
@@ -55,6 +58,12 @@ class NoPick:
     retry_after: float | None
     excluded: Excluded
     unwanted: tuple[str, ...] = ()
+    crashed: Endpoint | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the call may find an instance later without anybody's doing."""
+        return self.reason is not Lack.CRASH_LOOP
 
     @property
     def message(self) -> str:
@@ -72,6 +81,9 @@ class NoPick:
                 return CircuitOpen(self.plugin, self.retry_after or 0.0)
             case Lack.ALL_FULL:
                 return AllFull(self.plugin, self.instances)
+            case Lack.CRASH_LOOP:
+                assert self.crashed is not None
+                return PluginCrashLoop(self.plugin, self.crashed.instance_id, self.crashed.admission_reason)
 
 
 def any_version(version: str) -> bool:
@@ -147,6 +159,7 @@ def _lacking(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Exclud
     fitting = [endpoint for endpoint in snapshot.endpoints if wanted(endpoint.plugin_version)]
     full = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.FULL]
     tripped = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CIRCUIT_OPEN]
+    crashed = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CRASH_LOOP]
     retry_after: float | None = None
     if not fitting:
         reason, count = Lack.NOT_REGISTERED, 0
@@ -155,6 +168,8 @@ def _lacking(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Exclud
     elif tripped:
         reason, count = Lack.CIRCUIT_OPEN, len(tripped)
         retry_after = max(0.0, min(endpoint.circuit.open_until for endpoint in tripped) - now)
+    elif len(crashed) == len(fitting):
+        return NoPick(Lack.CRASH_LOOP, snapshot.plugin_id, len(crashed), None, excluded[:LISTED], crashed=crashed[-1])
     else:
         reason, count = Lack.NONE_HEALTHY, len(fitting)
     unwanted = tuple(sorted({e.plugin_version for e in snapshot.endpoints})) if not fitting else ()

@@ -56,6 +56,7 @@ class Script(OrchestratorServiceServicer):
     listed: list[Execution] = field(default_factory=lambda: [Execution(execution_id=f"x{one}") for one in range(7)])
     explanation: control.ExplainExecutionResponse = field(default_factory=control.ExplainExecutionResponse)
     imported: bytes = b""
+    services: dict[str, str] = field(default_factory=lambda: {"traces": "t:1"})
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -212,7 +213,9 @@ class Script(OrchestratorServiceServicer):
         return pb.GetOrchestratorResponse(orchestrator_id="o-1", epoch=7, running=3)
 
     async def GetMesh(self, request: Any, context: Any) -> pb.GetMeshResponse:
-        return pb.GetMeshResponse(services=[pb.MeshService(name="traces", address="t:1")])
+        return pb.GetMeshResponse(
+            services=[pb.MeshService(name=name, address=address) for name, address in self.services.items()]
+        )
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Log:
     def unblocked(self, order: Order) -> None:
         self._note(f"{order.path} unblocked")
 
-    def progressed(self, order: Order, fraction: float, note: str) -> None:
+    def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         self._note(f"{order.path} {fraction:g} {note}")
 
     def reason(self, path: str) -> str:

@@ -46,8 +46,9 @@ class Call:
     def path(self) -> str:
         return self.invocation.step_path
 
-    def progress(self, fraction: float, note: str = "") -> None:
-        self.caller.progressed(fraction, note)
+    def progress(self, fraction: float, note: str = "", details: object = None) -> None:
+        payload = Payload(json.dumps(details).encode()) if details is not None else None
+        self.caller.progressed(fraction, note, payload)
 
     def succeed(self, value: object = None) -> None:
         self.done(Answer(Payload(json.dumps(value).encode()), None))

@@ -117,8 +117,8 @@ class KeptAnswers:
         self._link.answers[self._number] = answer
         self._link.moved.set()
 
-    def progressed(self, fraction: float, note: str) -> None:
-        self._link.progress.append((self._number, fraction, note))
+    def progressed(self, fraction: float, note: str, details: Payload | None) -> None:
+        self._link.progress.append((self._number, fraction, note, details))
         self._link.moved.set()
 
 
@@ -128,7 +128,7 @@ class Link:
     def __init__(self, address: str, **facts: Any) -> None:
         self.link = SessionLink(endpoint("i-1", address=address, incarnation=7, **facts), "caller", self._changed)
         self.answers: dict[int, Answer] = {}
-        self.progress: list[tuple[int, float, str]] = []
+        self.progress: list[tuple[int, float, str, Payload | None]] = []
         self.changes = 0
         self.moved = asyncio.Event()
 

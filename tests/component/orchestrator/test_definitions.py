@@ -129,7 +129,29 @@ async def test_what_calls_do_not_say_about_idempotence_is_taken_from_the_manifes
     stored, created = await definitions(definition(*steps)).register("default", "w")
 
     assert created
-    assert stored.definition.idempotence == {"mixed": False, "safe": True, "old": True, "both": False}
+    said = {path: one.idempotent for path, one in stored.definition.published.items()}
+    assert said == {"mixed": False, "safe": True, "own": False, "old": True, "both": False}
+
+
+async def test_how_long_calls_may_take_is_taken_from_the_manifests(definitions: Make, catalogue: AnyPlugin) -> None:
+    catalogue.known["p"] = {
+        "1.0.0": {"long": OperationFacts(timeout=300.0), "mixed": OperationFacts(timeout=5.0)},
+        "1.1.0": {"long": OperationFacts(timeout=200.0), "mixed": OperationFacts()},
+    }
+    steps = [
+        call("long", plugin_id="p", operation="long"),
+        call(
+            "mixed",
+            plugin_id="p",
+            operation="mixed",
+            compensate=Compensation(target=Target(operation="long", plugin_id="p")),
+        ),
+    ]
+
+    stored, _ = await definitions(definition(*steps)).register("default", "w")
+
+    said = {path: one.timeout for path, one in stored.definition.published.items()}
+    assert said == {"long": 300.0, "mixed": 60.0, "mixed:compensate": 300.0}
 
 
 async def test_a_validation_keeps_nothing_and_tells_what_looks_like_a_mistake(
@@ -158,7 +180,7 @@ async def test_a_validation_keeps_nothing_and_tells_what_looks_like_a_mistake(
         f"doubtful: {at}'o' is not idempotent, and `in_doubt: retry` repeats it although it may have taken effect",
     ]
     assert not registered
-    assert checked.idempotence["slow"] is False
+    assert checked.published["slow"].idempotent is False
     assert await over.known("default", "") == []
 
 

@@ -4,7 +4,7 @@ from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.application import waiting_room
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.routing.endpoint import Endpoint, Health
+from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
@@ -247,3 +247,38 @@ async def test_a_thousand_that_wait_cost_little_as_long_as_they_wait(
     await hosts.call("a100")
 
     assert looks <= 2 + 2 * 100
+
+
+def crashed(instance_id: str) -> Endpoint:
+    return endpoint(instance_id, admission=Admission.CRASH_LOOP, admission_reason="out of memory")
+
+
+async def test_what_waits_for_a_person_fails_at_once_and_says_why(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", crashed("i-1"), crashed("i-2"))
+
+    dispatcher.send(order("a"))
+    dispatcher.send(order("b"))
+    await log.until("a answered", "b answered")
+
+    failure = log.answers["a"].failure
+    assert failure is not None
+    assert (failure.reason, failure.retryable) == ("PLUGIN_CRASH_LOOP", False)
+    assert "'i-2' last: out of memory" in failure.message
+    assert sent(hosts) == []
+
+
+async def test_what_waits_goes_on_waiting_as_long_as_one_instance_may_come_back(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", crashed("i-1"), endpoint("i-2", health=Health.NOT_SERVING))
+    for path in ("a", "b"):
+        dispatcher.send(order(path))
+    assert log.lines == ["a NONE_HEALTHY", "b NONE_HEALTHY"]
+
+    hosts.show("p", crashed("i-1"), crashed("i-2"))
+    await log.until("a answered", "b answered")
+
+    assert log.reason("a") == log.reason("b") == "PLUGIN_CRASH_LOOP"
+    assert dispatcher.explain(key("a")) is None

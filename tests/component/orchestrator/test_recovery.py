@@ -245,3 +245,30 @@ async def test_what_no_write_is_kept_of_is_shown_as_suspended_with_the_cause(
     await orchestrator.offered.sweep.run()
     assert orchestrator.engine.trouble == ""
     assert not orchestrator.executions.view(await orchestrator.executions.get("default", "e")).suspended
+
+
+async def test_the_next_attempt_is_told_what_the_last_ones_said_also_after_a_crash(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    store = await failing_store(database)
+    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    first = await hosts.call("a")
+    first.progress(0.2, "reading", {"line": 20})
+    first.progress(0.4, "reading")
+    first.fail(AWAY)
+    second = await hosts.call("a", attempt=2)
+    store.failures = 1
+    second.succeed(1)
+    async with asyncio.timeout(PATIENCE):
+        await orchestrator.suspended.wait()
+
+    await orchestrator.recovery.run()
+    third = await hosts.call("a", attempt=3)
+    third.succeed(2)
+    other = await hosts.call("b")
+
+    told = [call.invocation.details for call in (first, second, third, other)]
+    assert told == [None, Payload(b'{"line": 20}'), Payload(b'{"line": 20}'), None]
+    other.succeed(3)
+    assert (await orchestrator.ended()).status is Status.SUCCEEDED

@@ -18,9 +18,9 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin import define
+from forgemesh.plugin_host.hosting import Host, hosting
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Plugin, started
-from forgemesh.plugin_host.main import Host, hosting
 from forgemesh.plugin_host.settings import HostSettings
 from tests.component.plugin_host.kit import Kit
 

@@ -1,14 +1,19 @@
 import asyncio
+import contextlib
 import json
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 
 from forgemesh.api.plugin.v1 import plugin_service_pb2 as pb
+from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
+from forgemesh.chassis.channel import connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code, Fault
-from forgemesh.faults.plugin import InstanceDraining, InstanceFull, WrongIncarnation
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, QueueTooLong, WrongIncarnation
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invocation, invoke
 
 
@@ -99,6 +104,31 @@ async def test_a_failure_of_the_operation_is_data(
     assert failure.message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ({"days": [{"high": 1.5}, {"high": "warm"}]}, "$.days[1][...]: expected float, got str"),
+        ({"days": [], "years": 3}, "$.years: unknown key"),
+        ({}, "$.days: is missing"),
+    ],
+)
+async def test_an_input_that_does_not_fit_names_its_place(
+    served: Served, arguments: dict[str, Any], cause: str
+) -> None:
+    failure = (await invoke(served, "declares_days", **arguments)).failure
+
+    assert (failure.reason, failure.code, failure.retryable) == ("INPUT_INVALID", Code.INVALID_ARGUMENT, False)
+    assert failure.metadata["cause"] == cause
+    assert failure.message == f"the input does not fit test.kit/declares_days: {cause}"
+
+
+async def test_an_output_that_is_not_what_was_declared_names_its_place(served: Served) -> None:
+    failure = (await invoke(served, "declares_days", days=[])).failure
+
+    assert (failure.reason, failure.code, failure.retryable) == ("OUTPUT_INVALID", Code.INTERNAL, False)
+    assert failure.metadata["cause"] == "$[...][1]: expected int, got str"
+
+
 async def test_a_declared_failure_keeps_what_the_author_said(served: Served) -> None:
     failure = (await invoke(served, "declares")).failure
 
@@ -125,6 +155,87 @@ async def test_calls_wait_for_a_place_and_too_many_are_refused(served: Served) -
     assert fault.retry_after is not None
     assert served.kit.most_running == 2
     assert sorted(json.loads(result.output.data) for result in results) == list(range(6))
+
+
+async def test_a_call_that_would_not_get_its_place_in_time_is_refused_at_once(served: Served) -> None:
+    for _ in range(2):
+        await invoke(served, "spins", seconds=0.4)
+    holding = [asyncio.create_task(invoke(served, "hold")) for _ in range(2)]
+    await eventually(lambda: served.kit.running == 2)
+
+    fault = await refusal(served, "echo", value=1, remaining_millis=50)
+    waiting = asyncio.create_task(invoke(served, "echo", value=1, remaining_millis=5000))
+    await eventually(lambda: served.host.runner.waiting == 1)
+    served.kit.open.set()
+    await asyncio.gather(*holding)
+
+    assert isinstance(fault, QueueTooLong)
+    assert 0.05 < (fault.retry_after or 0) < 0.5
+    assert (await waiting).HasField("output")
+
+
+async def test_a_load_report_says_what_runs_and_what_it_takes(served: Served) -> None:
+    holding = asyncio.create_task(invoke(served, "hold"))
+    await eventually(lambda: served.kit.running == 1)
+    report = served.host.load.report()
+    served.kit.open.set()
+    await holding
+
+    assert report.named_metrics["in_flight"] == 1
+    assert report.named_metrics["success_rate"] == 1
+    assert report.named_metrics["memory_bytes"] > 10_000_000
+    assert 0 <= report.named_metrics["loop_lag_seconds"] < 5
+    assert report.application_utilization == 0.5
+
+
+async def test_the_answer_of_a_unary_call_carries_the_load_report(served: Served) -> None:
+    """Looked for on the wire: gRPC keeps this trailer to itself, for its balancing."""
+    async with listened_to(served.host.server.address) as (address, answers), connect(address) as channel:
+        stub = PluginServiceStub(channel)
+        await stub.Invoke(pb.InvokeRequest(invocation=invocation("echo", value=1)), timeout=DEADLINE)
+
+    assert b"endpoint-load-metrics-bin" in answers
+    assert b"in_flight" in answers
+
+
+@contextlib.asynccontextmanager
+async def listened_to(address: str) -> AsyncIterator[tuple[str, bytearray]]:
+    """An address that leads to `address`, and all that comes back from there."""
+    host, _, port = address.rpartition(":")
+    answers = bytearray()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: bytearray | None) -> None:
+        with contextlib.closing(writer):
+            while data := await reader.read(65536):
+                if note is not None:
+                    note += data
+                writer.write(data)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(carry(reader, back, None), carry(there, writer, answers), return_exceptions=True)
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", answers
+
+
+async def test_a_load_report_counts_failures_by_the_instances_fault(served: Served) -> None:
+    for operation, arguments in (("echo", {"value": 1}), ("raises", {"text": "no"}), ("raises", {}), ("dawdles", {})):
+        await invoke(served, operation, **arguments)
+    report = served.host.load.report()
+
+    assert report.named_metrics["success_rate"] == 0.75
+    assert report.named_metrics["latency_p95_seconds"] > 0.04
+
+
+async def test_a_load_report_is_cheap(served: Served) -> None:
+    """So that it may be made at any time: far below a millisecond, and next to nothing for each call."""
+    await invoke(served, "echo", value=1)
+    began = time.thread_time()
+    for _ in range(200):
+        served.host.load.report()
+
+    assert (time.thread_time() - began) / 200 < 0.001
 
 
 async def test_waiting_for_a_place_is_told_apart_from_running(served: Served) -> None:

@@ -9,11 +9,16 @@ from typing import Any
 import grpc
 import pytest
 
+from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
-from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import (
+    RegistryServiceServicer,
+    RegistryServiceStub,
+    add_RegistryServiceServicer_to_server,
+)
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.server import Serving
-from forgemesh.plugin_host.main import registered
+from forgemesh.plugin_host.hosting import registered
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.registry.main import running
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invoke, settings_of
@@ -99,6 +104,36 @@ async def test_a_lease_is_renewed_before_it_runs_out(served: Served, registry: S
     assert instance.incarnation == 1
 
 
+async def test_a_renewal_says_how_busy_the_host_is(served: Served) -> None:
+    renewals: list[pb.RenewLeaseRequest] = []
+
+    class Registry(RegistryServiceServicer):
+        async def PublishManifest(self, request: Any, context: Any) -> Any:
+            return pb.PublishManifestResponse()
+
+        async def RegisterInstance(self, request: Any, context: Any) -> Any:
+            return pb.RegisterInstanceResponse(instance=instance_pb2.Instance(incarnation=1))
+
+        async def RenewLease(self, request: Any, context: Any) -> Any:
+            renewals.append(request)
+            return pb.RenewLeaseResponse()
+
+        async def DeregisterInstance(self, request: Any, context: Any) -> Any:
+            return pb.DeregisterInstanceResponse()
+
+    made: Any = Registry
+    server = grpc.aio.server()
+    add_RegistryServiceServicer_to_server(made(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with registering(served, address):
+        await eventually(lambda: bool(renewals))
+    await server.stop(0)
+
+    assert renewals[0].load.named_metrics["queued"] == 0
+    assert renewals[0].load.named_metrics["memory_bytes"] > 0
+
+
 async def test_a_host_whose_lease_has_run_out_registers_anew(
     served: Served, registry: Serving, clock: ManualClock
 ) -> None:
@@ -116,7 +151,7 @@ async def test_a_host_whose_lease_has_run_out_registers_anew(
 async def test_a_host_that_drains_does_not_register_anew(served: Served, registry: Serving, clock: ManualClock) -> None:
     async with connect(registry.address) as channel:
         registration = registration_of(served, channel)
-        keeping = asyncio.create_task(registration.run(lambda: None))
+        keeping = asyncio.create_task(registration.run())
         await eventually(lambda: served.identity.incarnation > 0)
         await registration.announce_drain()
         clock.advance(LEASE * 2)
@@ -165,21 +200,37 @@ async def test_a_restarted_host_takes_over_its_registration_with_the_same_owner_
             assert instance.address == successor.host.server.address
 
 
-async def test_the_first_registration_is_told_once(
+async def test_a_lost_lease_is_logged_and_does_not_undo_the_first_registration(
     registry: Serving, served: Served, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[int] = []
     async with connect(registry.address) as channel, asyncio.TaskGroup() as tasks:
         registration = registration_of(served, channel)
-        keeping = tasks.create_task(registration.run(lambda: told.append(served.identity.incarnation)))
-        await eventually(lambda: bool(told))
+        keeping = tasks.create_task(registration.run())
+        await asyncio.wait_for(registration.first.wait(), DEADLINE)
+        first = served.identity.incarnation
         with caplog.at_level(logging.WARNING):
             clock.advance(LEASE * 2)
             await eventually(lambda: served.identity.incarnation > 1)
         keeping.cancel()
 
-    assert told == [1]
+    assert first == 1
+    assert registration.first.is_set()
     assert "LEASE_NOT_FOUND" in caplog.text
+
+
+async def test_another_manifest_of_the_same_version_is_hopeless(registry: Serving, served: Served) -> None:
+    async with connect(registry.address) as channel:
+        before = manifest_pb2.Manifest()
+        before.CopyFrom(served.plugin.manifest)
+        before.description = "as it was"
+        await RegistryServiceStub(channel).PublishManifest(pb.PublishManifestRequest(manifest=before), timeout=DEADLINE)
+        registration = registration_of(served, channel)
+        keeping = asyncio.create_task(registration.run())
+        await asyncio.wait_for(registration.hopeless.wait(), DEADLINE)
+        keeping.cancel()
+
+    assert not registration.first.is_set()
+    assert "1.0.0" in registration.refusal
 
 
 async def test_without_a_registry_a_host_stays_alone(served: Served) -> None:

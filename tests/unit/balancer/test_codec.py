@@ -2,7 +2,7 @@ from forgemesh.api.balancer.v1 import snapshot_pb2 as pb
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.balancer import codec
 from forgemesh.balancer.domain.fleet import Fleet
-from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
+from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.snapshot import Policy, Revision, Snapshot
 from tests.unit.balancer.members import GONE_SILENT, member
 
@@ -16,7 +16,7 @@ def test_a_registered_instance_becomes_a_member_with_the_defaults_written_out() 
 
 
 def test_a_snapshot_says_everything_with_ages_instead_of_times() -> None:
-    known = member("a", 4, draining=True, session=True, weight=2, tier=1, max_in_flight=8, zone="north")
+    known = member("a", 4, admission=Admission.DRAINING, session=True, weight=2, tier=1, max_in_flight=8, zone="north")
     fleet = Fleet(epoch=9).listed([known], now=100.0).judged("a", 4, GONE_SILENT, now=101.0)
 
     assert codec.to_message(fleet.snapshot("weather.stats"), now=103.5) == pb.PluginSnapshot(

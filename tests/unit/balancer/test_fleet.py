@@ -53,7 +53,7 @@ def test_a_new_incarnation_starts_unchecked_and_late_verdicts_of_the_old_one_say
 
 def test_draining_changes_the_admission_and_not_the_health() -> None:
     fleet = Fleet(epoch=3).listed([member("a")], now=1.0).judged("a", 1, SERVING, now=2.0)
-    (endpoint,) = fleet.changed(member("a", draining=True), now=3.0).snapshot(STATS).endpoints
+    (endpoint,) = fleet.changed(member("a", admission=Admission.DRAINING), now=3.0).snapshot(STATS).endpoints
 
     assert endpoint.admission is Admission.DRAINING
     assert (endpoint.health, endpoint.health_since) == (Health.SERVING, 2.0)
@@ -97,7 +97,7 @@ members = st.builds(
     st.sampled_from("abc"),
     st.integers(1, 3),
     plugin_id=st.sampled_from([STATS, "weather.report"]),
-    draining=st.booleans(),
+    admission=st.sampled_from(Admission),
 )
 told: st.SearchStrategy[Callable[[Fleet], Fleet]] = st.one_of(
     members.map(lambda one: lambda fleet: fleet.changed(one, 1.0)),
@@ -129,3 +129,11 @@ def test_a_snapshot_differs_exactly_when_its_revision_does(history: list[Callabl
             assert (before.endpoints != now.endpoints) == (now.revision > before.revision)
             assert now.revision >= before.revision
         fleet = after
+
+
+def test_an_instance_without_a_process_keeps_nobody_waiting_for_its_health() -> None:
+    fleet = Fleet(epoch=3).listed([member("a", admission=Admission.CRASH_LOOP, admission_reason="killed")], now=1.0)
+
+    assert not fleet.unchecked
+    (endpoint,) = fleet.snapshot(STATS).endpoints
+    assert (endpoint.admission, endpoint.admission_reason) == (Admission.CRASH_LOOP, "killed")

@@ -8,7 +8,9 @@ COMMANDS = ["up", "down", "status", "run", "execution list", "execution show", "
 COMMANDS += [f"execution {verb}" for verb in ("explain", "checkpoints", "fork", "export", "import", "replay")]
 COMMANDS += [f"execution {verb}" for verb in ("pause", "resume", "cancel", "terminate", "signal", "resolve", "delete")]
 COMMANDS += [f"workflow {verb}" for verb in ("register", "validate", "list", "show")]
-COMMANDS += ["trace show", "version"]
+COMMANDS += ["init", "trace show", "version"]
+COMMANDS += [f"plugin {verb}" for verb in ("check", "describe", "call", "serve", "new", "hosts", "logs")]
+COMMANDS += [f"plugin {verb}" for verb in ("load", "unload", "reload", "scale", "reset", "configure")]
 COMMANDS += [
     f"schedule {verb}"
     for verb in ("create", "list", "show", "pause", "resume", "trigger", "backfill", "delete", "preview")

@@ -1,8 +1,9 @@
 from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from forgemesh.chassis.attributes import WORKFLOW_NAME
 from forgemesh.chassis.telemetry import parse_traceparent
-from forgemesh.client.tracing import RunSpan, current_traceparent
+from forgemesh.client.tracing import CallerSpan, current_traceparent
 
 
 def test_the_current_opentelemetry_span_is_passed_on() -> None:
@@ -21,7 +22,7 @@ def test_without_a_span_nothing_is_passed_on() -> None:
 
 def test_a_run_is_the_root_of_its_trace() -> None:
     sent: list[Span] = []
-    span = RunSpan("etl", sent.append, sampled=True)
+    span = CallerSpan("run etl", {WORKFLOW_NAME: "etl"}, sent.append, sampled=True)
     parent = parse_traceparent(span.traceparent or "")
     assert parent is not None
 
@@ -36,7 +37,7 @@ def test_a_run_is_the_root_of_its_trace() -> None:
 
 def test_where_nobody_takes_spans_the_mesh_begins_the_trace() -> None:
     sent: list[Span] = []
-    span = RunSpan("etl", sent.append, sampled=False)
+    span = CallerSpan("run etl", {WORKFLOW_NAME: "etl"}, sent.append, sampled=False)
     span.end()
 
     assert span.traceparent is None
@@ -45,7 +46,7 @@ def test_where_nobody_takes_spans_the_mesh_begins_the_trace() -> None:
 
 def test_an_execution_of_an_earlier_request_keeps_its_own_trace() -> None:
     sent: list[Span] = []
-    span = RunSpan("etl", sent.append, sampled=True)
+    span = CallerSpan("run etl", {WORKFLOW_NAME: "etl"}, sent.append, sampled=True)
     span.started("x1", "ab" * 16)
     span.end()
 
@@ -54,7 +55,7 @@ def test_an_execution_of_an_earlier_request_keeps_its_own_trace() -> None:
 
 def test_a_failure_is_on_the_span() -> None:
     sent: list[Span] = []
-    span = RunSpan("etl", sent.append, sampled=True)
+    span = CallerSpan("run etl", {WORKFLOW_NAME: "etl"}, sent.append, sampled=True)
     span.failed("CSV_EMPTY", "execution x1 failed at read")
     span.end()
 

@@ -62,7 +62,7 @@ steps:
       tolerate: 12.5%
       max_concurrency: 10
       steps:
-        - {id: sign, wait: {signal: signed, timeout: 1d, on_timeout: skip}, trigger: any_succeeded}
+        - {id: sign, wait: {signal: signed, timeout: 1d, on_timeout: skip}, trigger: all_done}
         - id: use
           when: index % 2 == 0
           call: {plugin: p, operation: o}

@@ -93,7 +93,7 @@ def test_what_is_left_out_has_its_documented_default() -> None:
 
     assert isinstance(step, Call)
     assert step.input == EMPTY
-    assert step.timeouts.start_to_close == 60.0
+    assert step.timeouts.start_to_close == 0.0
     assert step.retry == RetryRule(max_attempts=3, initial=0.2, coefficient=2.0, max_interval=10.0)
 
 

@@ -25,7 +25,7 @@ def test_what_a_call_leaves_out_has_its_documented_default() -> None:
 
     assert (step.idempotent, step.in_doubt, step.on_exhausted) == (None, "manual", "fail")
     assert (step.compensate, step.cache, step.priority, step.affinity) == (None, None, 0, None)
-    assert step.timeouts == Timeouts(start_to_close=60.0)
+    assert step.timeouts == Timeouts(start_to_close=0.0)
 
 
 def test_a_call_is_read_as_it_was_written() -> None:

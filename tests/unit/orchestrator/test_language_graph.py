@@ -48,6 +48,12 @@ def test_a_trigger_is_one_of_four(trigger: Trigger) -> None:
     assert of_steps(call("a"), call("b", trigger=trigger.value)).steps[1].trigger is trigger
 
 
+def test_a_step_with_nothing_before_it_cannot_wait_for_any_of_it() -> None:
+    message = one(violations_of(call("a", trigger="any_succeeded"), call("b")))
+
+    assert message.endswith("any_succeeded needs a step that comes before; there is none")
+
+
 def test_another_trigger_is_refused_with_the_four() -> None:
     message = one(violations_of(call("a"), call("b", trigger="always")))
 

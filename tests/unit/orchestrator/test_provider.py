@@ -63,7 +63,7 @@ def test_equals_stand_together_and_versions_of_one_plugin_where_each_of_them_bel
     ],
 )
 def test_the_most_careful_version_counts(said: list[bool | None], counts: bool | None) -> None:
-    assert careful([OperationFacts(one) for one in said]) is counts
+    assert careful([OperationFacts(one) for one in said]).idempotent is counts
 
 
 def test_every_version_fits_no_range() -> None:

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from forgemesh.orchestrator.domain import control, events as e
+from forgemesh.orchestrator.domain.attempts import timeouts_of
 from forgemesh.orchestrator.domain.decide import advance, decide, next_wake
+from forgemesh.orchestrator.domain.definition import Published
 from forgemesh.orchestrator.domain.fold import apply, fold
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import Status, StepStatus
@@ -191,3 +195,18 @@ def test_a_step_that_waits_for_a_person_wakes_nobody() -> None:
 
     assert history.statuses() == {"a": "IN_DOUBT"}
     assert next_wake(history.state) is None
+
+
+def test_an_attempt_may_take_as_long_as_its_step_says_or_else_its_operation() -> None:
+    steps = (call("own", timeouts={"start_to_close": "5s"}), call("published"), call("unsaid"))
+    definition = of_steps(*[{**step, "after": []} for step in steps])
+    said = {"own": Published(timeout=300.0), "published": Published(timeout=300.0), "unsaid": Published(True)}
+    history = History(replace(definition, published=said))
+
+    state = history.state
+
+    assert {path: timeouts_of(state, step).start_to_close for path, step in state.steps.items()} == {
+        "own": 5.0,
+        "published": 300.0,
+        "unsaid": 60.0,
+    }

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.plugin_host.domain.admission import Admission, Verdict
@@ -27,9 +28,9 @@ def test_the_place_of_a_call_that_ends_goes_to_one_that_waits() -> None:
     admission.arrive(credited=False)
     admission.arrive(credited=False)
 
-    assert admission.leave()
+    assert admission.leave(1.0)
     assert (admission.running, admission.waiting) == (1, 0)
-    assert not admission.leave()
+    assert not admission.leave(1.0)
     assert admission.idle
 
 
@@ -55,7 +56,7 @@ def test_no_more_than_the_concurrency_ever_run_and_nobody_waits_for_a_free_place
         if step in ("unary", "session"):
             admission.arrive(credited=step == "session")
         elif step == "leave" and admission.running:
-            admission.leave()
+            admission.leave(1.0)
         elif step == "abandon" and admission.waiting:
             admission.abandon()
 
@@ -63,3 +64,52 @@ def test_no_more_than_the_concurrency_ever_run_and_nobody_waits_for_a_free_place
         assert admission.waiting >= 0
         assert admission.running == concurrency or not admission.waiting
         assert admission.idle == (admission.running == 0)
+
+
+def test_a_call_that_would_not_get_its_turn_in_time_is_refused_at_once() -> None:
+    admission = Admission(concurrency=2, queue=10)
+    for _ in range(20):
+        admission.arrive(credited=False)
+        admission.leave(4.0)
+    for _ in range(3):
+        admission.arrive(credited=False)
+
+    assert admission.expected_wait == pytest.approx(3.0)
+    assert admission.arrive(credited=False, seconds=2.9) is Verdict.TOO_LATE
+    assert admission.arrive(credited=True, seconds=2.9) is Verdict.TOO_LATE
+    assert admission.arrive(credited=False, seconds=3.1) is Verdict.WAIT
+
+
+def test_a_call_that_needs_not_wait_is_never_too_late() -> None:
+    admission = Admission(concurrency=1, queue=10)
+    admission.arrive(credited=False)
+    admission.leave(1000.0)
+
+    assert admission.expected_wait == 0
+    assert admission.arrive(credited=False, seconds=0.001) is Verdict.RUN
+
+
+def test_before_any_call_has_ended_nobody_is_refused_for_being_late() -> None:
+    admission = Admission(concurrency=1, queue=10)
+    admission.arrive(credited=False)
+
+    assert admission.arrive(credited=False, seconds=0.001) is Verdict.WAIT
+
+
+@given(st.lists(st.floats(0.001, 100), min_size=1, max_size=50))
+def test_the_mean_stays_between_the_shortest_and_the_longest_run(runs: list[float]) -> None:
+    admission = Admission(concurrency=1, queue=0)
+    for ran in runs:
+        admission.arrive(credited=False)
+        admission.leave(ran)
+
+    assert min(runs) * 0.999 <= admission.mean_run <= max(runs) * 1.001
+
+
+def test_the_newest_runs_count_most() -> None:
+    admission = Admission(concurrency=1, queue=0)
+    for ran in [100.0] * 50 + [1.0] * 50:
+        admission.arrive(credited=False)
+        admission.leave(ran)
+
+    assert admission.mean_run < 2

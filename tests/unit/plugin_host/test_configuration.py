@@ -1,8 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid, read_configuration
+from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
+from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+from forgemesh.plugin_host.supervisor.plan import Limits
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -34,20 +38,127 @@ def test_a_section_gives_as_many_hosts_as_it_asks_for(tmp_path: Path) -> None:
         """,
     )
 
-    first, second, reader = read_configuration(file)
-    assert [first.instance_id, second.instance_id, reader.instance_id] == [
-        "weather-stats-1",
-        "weather-stats-2",
-        "weather-reader-1",
-    ]
-    assert first.directories == (str(tmp_path / "plugins"), "/opt/shared")
-    assert first.environment == {"KEY": "value"}
-    assert first.inherit == ("WEATHER_LEDGER",)
+    stats, reader = read_configuration(file)
+    assert (stats.name, stats.load, stats.instances) == ("weather-stats", "weather_stats:WeatherStats", 2)
+    assert stats.directories == (str(tmp_path / "plugins"), "/opt/shared")
+    assert stats.environment == {"KEY": "value"}
+    assert stats.inherit == ("WEATHER_LEDGER",)
     assert reader.directories == (str(tmp_path),)
+    assert (reader.instances, reader.restart, reader.config) == (1, RestartRule(), "")
 
 
 def test_a_section_may_ask_for_no_host(tmp_path: Path) -> None:
-    assert read_configuration(written(tmp_path, '[plugins.a]\nload = "a:A"\ninstances = 0')) == []
+    (plan,) = read_configuration(written(tmp_path, '[plugins.a]\nload = "a:A"\ninstances = 0'))
+
+    assert plan.instances == 0
+
+
+def test_everything_that_a_section_may_say(tmp_path: Path) -> None:
+    environment = tmp_path / "env" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "python").touch()
+    file = written(
+        tmp_path,
+        """
+        [plugins.a]
+        load = "entry:shop-stock"
+        python = "env"
+        instances = 1
+        min_instances = 2
+        max_instances = 4
+        config = { size = 3, key = { file = "/run/secrets/key" } }
+        limits = { memory = "256MiB", cpu = 0.5, open_files = 256 }
+        scale = { target = 0.5, down_after = "1m", up_after = 0 }
+        start_timeout = "5s"
+        grace = 2
+        restart = "on-failure"
+        crash_budget = { crashes = 3, within = "1m" }
+        lazy = true
+        idle_stop = "5m"
+        reattach = true
+        """,
+    )
+
+    (plan,) = read_configuration(file)
+    assert plan.load == "entry:shop-stock"
+    assert plan.python == str(environment / "python")
+    assert (plan.instances, plan.least, plan.most) == (2, 2, 4)
+    assert json.loads(plan.config) == {"size": 3, "key": {"file": "/run/secrets/key"}}
+    assert plan.limits == Limits(memory=256 << 20, cpu=0.5, open_files=256)
+    assert plan.scale == ScaleRule(least=2, most=4, target=0.5, up_after=0.0, down_after=60.0)
+    assert (plan.start_timeout, plan.grace, plan.idle_stop) == (5.0, 2.0, 300.0)
+    assert plan.restart == RestartRule(policy=RestartPolicy.ON_FAILURE, crashes=3, within=60.0)
+    assert (plan.lazy, plan.reattach, plan.exclusive) == (True, True, False)
+
+
+def test_a_plugin_may_be_a_program(tmp_path: Path) -> None:
+    (tmp_path / "stats.toml").write_text('id = "shop.stats"\nversion = "1.0.0"\n[operations.count]\n')
+    text = '[plugins.a]\ncommand = ["bin/stats", "--quiet"]\nmanifest = "stats.toml"'
+    (beside,) = read_configuration(written(tmp_path, text))
+    (found,) = read_configuration(written(tmp_path, '[plugins.a]\ncommand = ["node", "stats.js"]'))
+
+    assert beside.command == (str(tmp_path / "bin" / "stats"), "--quiet")
+    assert beside.manifest is not None
+    assert (beside.manifest.plugin_id, beside.manifest.version) == ("shop.stats", "1.0.0")
+    assert found.command == ("node", "stats.js")
+
+
+def test_a_manifest_that_is_wrong_is_refused_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "stats.toml").write_text('id = "shop.stats"\nversion = "one"\ncolour = "red"\n[operations.count]\n')
+    text = (
+        '[plugins.a]\ncommand = ["stats"]\nmanifest = "stats.toml"\n[plugins.b]\ncommand = ["x"]\nmanifest = "no.toml"'
+    )
+
+    found = mistakes_of(tmp_path, text)
+
+    assert "[plugins.a] manifest stats.toml: " in found
+    assert "colour" in found
+    assert "one" in found
+    assert "[plugins.b] manifest no.toml: it cannot be read" in found
+
+
+def test_a_budget_that_no_section_names_is_that_of_the_supervisor(tmp_path: Path) -> None:
+    text = '[plugins.a]\nload = "a:A"\n[plugins.b]\nload = "b:B"\ncrash_budget = { crashes = 2 }'
+    a, b = read_configuration(written(tmp_path, text), RestartRule(crashes=9, within=60.0))
+
+    assert (a.restart.crashes, a.restart.within) == (9, 60.0)
+    assert (b.restart.crashes, b.restart.within) == (2, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ('command = ["x"]', "load and command exclude one another"),
+        ('limits = { memory = "lots" }', "limits.memory: 'lots' is not an amount of memory; write e.g. \"256MiB\""),
+        ("limits = { memory_bytes = 7 }", "memory_bytes"),
+        ('limits = { open_files = "many" }', "limits.open_files"),
+        ('start_timeout = "soon"', "start_timeout: 'soon' is not a length of time"),
+        ("grace = -1", "grace: -1 is not a positive length of time"),
+        ("min_instances = 3\nmax_instances = 2", "min_instances = 3 is above max_instances = 2"),
+        ("scale = { target = 0.5 }", "scale needs max_instances"),
+        ('idle_stop = "5m"', "idle_stop needs lazy = true"),
+        ("exclusive = true\ninstances = 2", "exclusive allows one instance only"),
+        ('manifest = "a.toml"', "manifest has no meaning beside load"),
+        ('restart = "sometimes"', "Invalid enum value 'sometimes'"),
+        ("crash_budget = { crashes = 0 }", "crash_budget.crashes"),
+        ("lasy = true", "unknown key 'lasy'; did you mean 'lazy'?"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, keys: str, mistake: str) -> None:
+    assert mistake in mistakes_of(tmp_path, f'[plugins.a]\nload = "a:A"\n{keys}')
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ("command = []", "command is empty"),
+        ('command = ["x"]\npython = "env"', "python has no meaning beside command"),
+        ('command = ["x"]\nlazy = true', "lazy needs load"),
+        ('command = ["x"]\nreattach = true', "reattach needs load"),
+    ],
+)
+def test_what_a_program_cannot_have_is_refused(tmp_path: Path, keys: str, mistake: str) -> None:
+    assert mistake in mistakes_of(tmp_path, f"[plugins.a]\n{keys}")
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
@@ -70,9 +181,9 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 
     for mistake in (
         "[plugins.Stats] the name is not made of lower-case letters",
-        "[plugins.Stats] load = 'weather_stats' is not \"module:Class\"",
+        '[plugins.Stats] load = \'weather_stats\' is not "module:Class" or "entry:NAME"',
         "[plugins.Stats] unknown key 'instance'; did you mean 'instances'?",
-        "[plugins.Stats] unknown key 'colour'; known: load, path, instances, environment, inherit",
+        "[plugins.Stats] unknown key 'colour'; known: load, path, instances, environment, inherit, command,",
         '[plugins.reader] load is missing; write load = "module:Class"',
         "[plugins.reader] Expected `int` >= 0 - at `$.instances`",
         "[plugins.reader] Expected `str`, got `int` - at `$.environment[...]`",

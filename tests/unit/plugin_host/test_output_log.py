@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import given, strategies as st
 
 from forgemesh.plugin_host.supervisor import output
-from forgemesh.plugin_host.supervisor.output import CONTINUED, LONGEST_LINE, OutputLog
+from forgemesh.plugin_host.supervisor.output import CONTINUED, LONGEST_LINE, Follower, Line, OutputLog
 
 
 def logged(path: Path, *chunks: bytes) -> OutputLog:
@@ -37,6 +37,48 @@ def test_the_last_line_of_a_log_record_is_what_it_says(tmp_path: Path) -> None:
     log = logged(tmp_path / "stats-1.log", b'{"level": "ERROR", "message": "no such file"}\n\n')
 
     assert log.last_line == "no such file"
+
+
+def test_the_last_lines_are_remembered_and_long_ones_cut(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "stats-1.log", source="stats-1", clock=lambda: 7.0)
+    log.add(b"first\n" + b"x" * 5_000 + b"\nlast\n")
+
+    first, cut, last = log.tail(10)
+    assert (first, last) == (Line("stats-1", 7.0, "first"), Line("stats-1", 7.0, "last"))
+    assert cut.text == "x" * output.LONGEST_REMEMBERED + "…"
+    assert [line.text for line in log.tail(1)] == ["last"]
+    assert log.tail(0) == []
+    log.close()
+
+
+def test_the_memory_of_lines_has_a_bound(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "stats-1.log")
+    log.add(b"".join(b"%d\n" % number for number in range(3 * output.REMEMBERED)))
+    log.close()
+
+    assert len(log.tail(10 * output.REMEMBERED)) == output.REMEMBERED
+
+
+async def test_who_follows_gets_each_line_and_is_told_how_many_were_dropped(tmp_path: Path) -> None:
+    log = OutputLog(tmp_path / "stats-1.log")
+    follower = Follower()
+    log.follow(follower)
+    lines = follower.lines()
+    log.add(b"first\n")
+    first = await anext(lines)
+    log.add(b"".join(b"%d\n" % number for number in range(output.FOLLOWED + 5)))
+    second = await anext(lines)
+    third = await anext(lines)
+    log.unfollow(follower)
+    log.add(b"unheard\n")
+    log.close()
+    follower.end()
+    rest = [line.text async for line in lines]
+
+    assert (first.text, first.dropped) == ("first", 0)
+    assert (second.text, second.dropped) == ("5", 5)
+    assert (third.text, third.dropped) == ("6", 0)
+    assert (rest[-1], len(rest)) == (str(output.FOLLOWED + 4), output.FOLLOWED - 2)
 
 
 def test_a_new_process_has_no_last_line_yet(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given, strategies as st
 
 from forgemesh.faults.registry import InstanceOwnedByOther, LeaseNotFound, StaleIncarnation
 from forgemesh.registry.domain.changes import Change, Changed, Gone, GoneReason
-from forgemesh.registry.domain.instance import Claim, Revision
+from forgemesh.registry.domain.instance import Claim, Revision, State
 from forgemesh.registry.domain.instances import Instances
 from tests.unit.registry.registrations import MINE, THEIRS, claim, instance, registered
 
@@ -90,7 +90,7 @@ def test_a_draining_instance_stays_listed_at_its_incarnation() -> None:
     assert change is not None
     draining = instances.after([change])
 
-    assert draining.registrations["stats-1"].instance.draining
+    assert draining.registrations["stats-1"].instance.state is State.DRAINING
     assert draining.registrations["stats-1"].incarnation == mine.incarnation
     assert draining.drain(mine) is None
 

@@ -229,3 +229,15 @@ def test_a_pick_agrees_with_the_table(
         assert picked(answer).eligible == len(best)
     else:
         assert isinstance(answer, NoPick)
+
+
+def test_a_plugin_whose_every_instance_crashed_too_often_is_refused_with_the_cause() -> None:
+    gone = [endpoint(name, admission=Admission.CRASH_LOOP, admission_reason="exit code 3") for name in ("a", "b")]
+
+    answer = refused(pick(snapshot(*gone), Turns(), ALONE))
+
+    assert (answer.reason, answer.passes) == (Lack.CRASH_LOOP, False)
+    assert "exit code 3" in answer.message
+    assert "forgemesh plugin reset b" in answer.message
+    one_left = refused(pick(snapshot(gone[0], endpoint("b", health=Health.UNREACHABLE)), Turns(), ALONE))
+    assert (one_left.reason, one_left.passes) == (Lack.NONE_HEALTHY, True)

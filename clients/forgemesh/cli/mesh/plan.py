@@ -44,7 +44,8 @@ class Plan:
     What the person who starts the mesh wants.
 
     `tables` is the content of `config`; what a service's own table or the environment says wins over the plan's
-    defaults. `any_port` lets every service listen where the system wants.
+    defaults. `any_port` lets every service listen where the system wants. With `reload` plugins are still being
+    written: what they offer may change without another version.
     """
 
     data: Path
@@ -52,6 +53,7 @@ class Plan:
     environment: Mapping[str, str]
     config: Path | None = None
     any_port: bool = False
+    reload: bool = False
 
     @property
     def stages(self) -> tuple[tuple[Service, ...], ...]:
@@ -84,11 +86,13 @@ class Plan:
         if service is SUPERVISOR:
             defaults["log_directory"] = str(self.data / "logs")
             defaults["owner_key"] = str(self.data / "supervisor.key")
+            defaults["state"] = str(self.data / "supervisor.json")
             if self.config is not None:
                 defaults["plugins"] = str(self.config)
         chosen = {name: value for name, value in defaults.items() if self._said(service, name) is None}
         chosen |= {"listen": listens[0], "health_listen": listens[1]}
-        return {**self.environment, **{_variable(service, name): value for name, value in chosen.items()}}
+        drafts = {"FORGEMESH_HOST_DRAFTS": "true"} if self.reload and service is SUPERVISOR else {}
+        return {**self.environment, **drafts, **{_variable(service, name): value for name, value in chosen.items()}}
 
     def _said(self, service: Service, setting: str) -> str | None:
         named = self.environment.get(_variable(service, setting))

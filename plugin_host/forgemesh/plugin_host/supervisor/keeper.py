@@ -1,114 +1,387 @@
-"""Keeps one instance running until the supervisor stops."""
+"""Keeps one instance running for as long as it is wanted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import os
 import random
+import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from forgemesh.chassis.process import Stop
-from forgemesh.chassis.tasks import beside
-from forgemesh.plugin_host.supervisor.config import HostPlan
-from forgemesh.plugin_host.supervisor.domain.host import Host, State
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.faults.supervisor import HandshakeRefused
+from forgemesh.plugin_host.supervisor.attachment import Attachment
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.domain.ending import Ending
+from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
+from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
+from forgemesh.plugin_host.supervisor.guardian import Guardian
+from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
-from forgemesh.plugin_host.supervisor.process import HostProcess, spawned
+from forgemesh.plugin_host.supervisor.owner_key import owner_token
+from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
+from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
+from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
 
-START_SLOT = 10.0
-"""Seconds after which a host that is not ready yet no longer keeps others from starting."""
 ORPHAN_GRACE = 1.0
+UNSTARTED_GRACE = 1.0
+"""Seconds that a process has to end whose plugin was not started: it has nothing to finish."""
+LAST_WORDS = 3.0
+"""Seconds that a host has to end by itself once it has said that it cannot go on."""
+
+
+class Upkeep(Protocol):
+    """Looks after what a process leaves to its supervisor: health and registration."""
+
+    async def run(self, keeper: Keeper, life: Life) -> None:
+        """Until cancelled; sets `life.serving` once the instance is registered."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Surroundings:
+    """What all keepers of one supervisor share; `address` is where hosts call back."""
+
+    settings: SupervisorSettings
+    key: bytes
+    pipe: int
+    slots: asyncio.Semaphore
+    upkeep: Upkeep
+    survivors: Survivors
+    cgroups: Cgroups
+    guardian: Guardian
+    registry_is_there: Callable[[], bool] = lambda: True
+    address: str = ""
+    orphaned: bool = False
 
 
 class Keeper:
     """
-    Starts a host, watches it, starts it again after a back-off when it ends by itself.
+    Starts a process when it is wanted, leads it through its start, and starts it again by its rule when it ends.
 
-    `host` tells where it stands. `slots` bounds how many hosts are starting at a time.
+    `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
+    `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
+    earlier supervisor has left, if there is one. `state` is what a predecessor left for it. `lost` names what it was
+    stopped for, if it is to come back with that.
     """
 
     def __init__(
         self,
-        plan: HostPlan,
-        environment: Mapping[str, str],
-        log_directory: Path,
-        slots: asyncio.Semaphore,
-        *,
-        parent_pipe: int,
-        grace: float,
+        plan: PluginPlan,
+        instance_id: str,
+        around: Surroundings,
+        on_change: Callable[[Keeper, Host], None],
+        survivor: Survivor | None = None,
     ) -> None:
-        self.host = Host(instance_id=plan.instance_id, name=plan.name, load=plan.load)
-        self._environment = environment
-        self._log_path = log_directory / f"{plan.instance_id}.log"
-        self._slots = slots
-        self._parent_pipe = parent_pipe
-        self._grace = grace
-        self._ready = asyncio.Event()
+        self.plan = plan
+        self.host = Host(instance_id=instance_id, name=plan.name, load=plan.runs, rule=plan.restart)
+        self.life: Life | None = None
+        self.log = OutputLog(around.settings.log_directory / f"{instance_id}.log", source=instance_id)
+        self.lost: tuple[str, ...] = ()
+        self.wanted = False
+        self.held = False
+        self.state: pb.SavedState | None = None
+        self._survivor = survivor
+        self._running: HostProcess | None = None
+        self._around = around
+        self._on_change = on_change
+        self._woken = asyncio.Event()
+        self.retired = False
+        self._why = ""
+        self._disabling = False
 
-    async def run(self, stop: Stop) -> None:
-        """Return once `stop` is set and the process has ended."""
-        with contextlib.closing(OutputLog(self._log_path)) as log:
-            while not stop.is_set():
-                try:
-                    await self._live(log, stop)
-                except OSError as error:
-                    self._failed(f"it cannot be started: {error.strerror or error}")
-                await first_of(stop, timeout=max(0.0, self.host.next_start_at - time.time()))
+    @property
+    def instance_id(self) -> str:
+        """Its instance."""
+        return self.host.instance_id
+
+    @property
+    def owner_token(self) -> str:
+        """With which its registration is made and ended."""
+        return owner_token(self._around.key, self.instance_id)
+
+    def start(self) -> None:
+        """It is wanted; a host in CRASH_LOOP needs a reset first."""
+        self.wanted, self.lost, self._disabling = True, (), False
+        if self.host.state is State.DISABLED:
+            self._become(self.host.stopped("", time.time()))
+        self._woken.set()
+
+    def stop(self, why: str, *, disable: bool = False, lost: tuple[str, ...] = ()) -> None:
+        """It is no longer wanted; with `lost` it comes back with that."""
+        self.wanted, self.lost, self._why = False, lost, why
+        self._disabling = disable
+        if self.life is not None:
+            self.life.ending.set()
+        elif self.host.state in (State.BACKOFF, State.CRASH_LOOP):
+            self._become(self.host.stopped(why, time.time()))
+        if self.life is None:
+            self._disable()
+        self._woken.set()
+
+    def retire(self, why: str) -> None:
+        """Stop it for good; `run` ends then."""
+        self.retired = True
+        self.stop(why)
+
+    def reset(self) -> bool:
+        """Forget its crashes, and start it again if it stands still for them; False if it is taken out of use."""
+        if self.host.state is State.DISABLED:
+            return False
+        if self.host.state is State.CRASH_LOOP:
+            self._become(self.host.reset("it was reset", time.time()))
+        else:
+            self.host = replace(self.host, crashes=())
         if self.host.state is State.BACKOFF:
-            self.host = self.host.stopped(self.host.reason)
+            self.host = replace(self.host, next_start_at=time.time())
+        self.start()
+        return True
 
-    async def _live(self, log: OutputLog, stop: Stop) -> None:
+    def initialize(self, config: str, revision: int) -> None:
+        """Everything that it needs serves."""
+        if self.life is not None and self.host.state is State.HANDSHAKING and not self.life.serving.is_set():
+            self._become(self.host.initializing(revision, time.time()))
+            self.life.initialize(Beginning(config, revision, self.state))
+            self.state = None
+
+    def attach(self, hello: pb.AttachHello) -> Attachment:
+        """Its process calls back, or calls again; raises HandshakeRefused and HostProtocolUnsupported."""
+        life = self.alive(hello.token)
+        attachment = life.attach(hello)
+        self._take_over(life)
+        return attachment
+
+    def announce(self, token: str, address: str, manifest: manifest_pb2.Manifest) -> None:
+        """Its process serves at `address` and leaves the rest to its supervisor; raises HandshakeRefused."""
+        life = self.alive(token)
+        life.announced = address
+        life.introduced(manifest)
+        self._take_over(life)
+
+    def alive(self, token: str) -> Life:
+        """The life of the process that holds this secret; raises HandshakeRefused."""
+        if self.life is None:
+            raise HandshakeRefused(self.instance_id, "no process of it runs")
+        self.life.check(token)
+        return self.life
+
+    def _take_over(self, life: Life) -> None:
+        manifest = life.manifest
+        if manifest is not None and self.host.state is State.STARTING:
+            if self._running is not None:
+                self._limit(self._running, manifest)
+            self._become(self.host.called_back(manifest.plugin_id, manifest.version, time.time()))
+
+    def _limit(self, process: HostProcess, manifest: manifest_pb2.Manifest) -> None:
+        """The limits of the manifest hold where the section says nothing."""
+        said, declared = self.plan.limits, manifest.limits
+        limits = Limits(memory=said.memory or declared.memory_bytes, open_files=said.open_files or declared.open_files)
+        if self.plan.command:
+            process.bound(limits)
+        process.memory_limit = limits.memory
+
+    def waits(self, missing: tuple[str, ...], reason: str) -> None:
+        """What keeps it from being initialised."""
+        self._adopt(self.host.waiting(missing, reason))
+
+    def lacks(self, missing: tuple[str, ...]) -> None:
+        """What it works without."""
+        self._adopt(self.host.lacking(missing, self.host.trouble, time.time()))
+
+    def configured(self, revision: int) -> None:
+        """It has taken on another configuration."""
+        self._adopt(self.host.configured(revision))
+
+    async def run(self) -> None:
+        """Until it is retired."""
+        with contextlib.closing(self.log):
+            while not self.retired:
+                pause = self._pause()
+                if pause is None or pause > 0:
+                    await first_of(self._woken, timeout=pause)
+                    self._woken.clear()
+                    continue
+                try:
+                    await self._live(self.log)
+                except OSError as error:
+                    self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
+
+    def _pause(self) -> float | None:
+        """Seconds until the next start; None if there is none to come."""
+        if not self.wanted or self.host.state in (State.CRASH_LOOP, State.DISABLED):
+            return None
+        left = self.host.next_start_at - time.time()
+        return max(0.0, min(left, self.host.rule.longest_pause))  # the clock may be set back meanwhile
+
+    async def _live(self, log: OutputLog) -> None:
         """One life of the process."""
         async with contextlib.AsyncExitStack() as stack:
-            async with self._slots:
-                if stop.is_set():
+            async with self._around.slots:
+                if not self.wanted:
                     return
-                process = await stack.enter_async_context(spawned(self._environment, self._parent_pipe))
-                self._started(process, log)
-                await stack.enter_async_context(beside(process.collect(log), self._await_ready(process)))
-                await first_of(self._ready, process.exited, stop, timeout=START_SLOT)
-            if not self._ready.is_set():
-                self.host = self.host.late(f"not registered yet; last line: {log.last_line}")
-            await first_of(process.exited, stop)
-            if stop.is_set():
-                await self._end(process, self._grace if not stop.orphaned else ORPHAN_GRACE, log)
-            else:
-                log.note(process.ending)
-                self._failed(_reason(process, log))
+                survivor, self._survivor = self._survivor, None
+                token = survivor.token if survivor else secrets.token_hex(16)
+                life = Life(self.instance_id, token, self._keeps_up)
+                process = await stack.enter_async_context(self._process(life, log, survivor))
+                self.life = life
+                stack.callback(self._bury)
+                log.forget()
+                log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
+                self._running = process
+                if self.plan.command:  # a host of ours does it itself, before anything else
+                    process.bound(self.plan.limits)
+                self._remember(process, life)
+                self._become(self.host.started(process.pid, time.time()))
+                await first_of(
+                    life.called_back, life.broken, life.ending, process.exited, timeout=self.plan.start_timeout
+                )
+            if not any(one.is_set() for one in (life.called_back, life.broken, life.ending, process.exited)):
+                life.fail(Phase.HANDSHAKE, f"it did not call back within {self.plan.start_timeout:g} s")
+            await self._lead(life, process)
+            await self._conclude(life, process, log)
 
-    def _started(self, process: HostProcess, log: OutputLog) -> None:
-        self._ready.clear()
-        log.forget()
-        log.note(f"process {process.pid} started")
-        self.host = self.host.started(process.pid, time.time())
+    def _process(
+        self, life: Life, log: OutputLog, survivor: Survivor | None
+    ) -> contextlib.AbstractAsyncContextManager[HostProcess]:
+        plan, around = self.plan, self._around
+        if survivor is not None:
+            return adopted(survivor.pid, survivor.started, log, fifo=self._fifo, memory_limit=plan.limits.memory)
+        credentials = Credentials(
+            instance_id=self.instance_id,
+            token=life.token,
+            owner_token=self.owner_token,
+            supervisor=around.address,
+        )
+        return spawned(
+            command_of(plan.load, plan.command, plan.python),
+            host_environment(plan, around.settings, os.environ, credentials),
+            log,
+            parent_pipe=None if plan.reattach else around.pipe,
+            fifo=self._fifo if plan.reattach else None,
+            memory_limit=plan.limits.memory,
+            cgroup=around.cgroups.made(self.instance_id, plan.limits),
+            guardian=None if plan.reattach else around.guardian,
+            patient=not plan.command,
+        )
 
-    async def _await_ready(self, process: HostProcess) -> None:
-        facts = await process.wait_ready()
-        if facts is not None and self.host.state is State.STARTING:
-            self.host = self.host.ready(time.time())
-            self._ready.set()
-            _log.info("%s serves at %s", self.host.instance_id, facts.get("address"))
+    async def _lead(self, life: Life, process: HostProcess) -> None:
+        """From its call back to its end, or to the moment when it must end."""
+        over = (life.broken, life.ending, process.exited)
+        if not any(event.is_set() for event in over):
+            await first_of(life.go, life.serving, *over)
+        upkeep = asyncio.ensure_future(self._around.upkeep.run(self, life))
+        try:
+            while not any(event.is_set() for event in (life.serving, *over)):
+                await first_of(life.serving, *over, timeout=self.plan.start_timeout)
+                if not any(event.is_set() for event in (life.serving, *over)) and self._around.registry_is_there():
+                    life.fail(Phase.HEALTH, f"it did not serve within {self.plan.start_timeout:g} s")
+            if life.serving.is_set() and not life.broken.is_set() and not process.exited.is_set():
+                self._become(self.host.ready(time.time()))
+                _log.info("%s serves at %s", self.instance_id, life.ready.address)
+            await first_of(*over)
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
 
-    async def _end(self, process: HostProcess, grace: float, log: OutputLog) -> None:
-        self.host = self.host.draining()
+    async def _conclude(self, life: Life, process: HostProcess, log: OutputLog) -> None:
+        """End it if it has not ended, and say how that came."""
+        if life.ending.is_set() and not process.exited.is_set():
+            await self._end(process, log)
+            return
+        if not process.exited.is_set() and life.leaving:
+            await first_of(process.exited, timeout=LAST_WORDS)
+        if not process.exited.is_set():
+            process.kill_group()
+            await first_of(process.exited)
+        ending = process.ending or Ending()
+        log.note(ending.text)
+        trouble = life.trouble
+        if trouble is not None and not ending.out_of_memory:
+            self._failed(trouble.reason, ending, trouble.phase)
+        else:
+            self._failed(_reason(ending, log), ending, trouble.phase if trouble else None)
+
+    async def _end(self, process: HostProcess, log: OutputLog) -> None:
+        served = self.host.state in SERVING
+        self._become(self.host.draining(time.time(), self._why or "it was told to stop"))
+        grace = self.plan.grace or self._around.settings.grace
+        if self._around.orphaned:
+            grace = ORPHAN_GRACE
+        elif not served:
+            grace = min(grace, UNSTARTED_GRACE)
         process.terminate()
         await first_of(process.exited, timeout=grace)
         if not process.exited.is_set():
             log.note(f"did not end within {grace:g} s, killed")
             process.kill_group()
             await first_of(process.exited)
-        log.note(process.ending)
-        self.host = self.host.stopped(process.ending)
+        ending = process.ending or Ending()
+        log.note(ending.text)
+        why = f"{self._why}; {ending.text}" if self._why else ending.text
+        self.life = None
+        self._become(self.host.stopped(why, time.time(), ending))
+        self._disable()
 
-    def _failed(self, reason: str) -> None:
-        self.host = self.host.failed(reason, time.time(), random.random())
-        _log.warning("%s ended: %s", self.host.instance_id, reason)
+    @property
+    def _fifo(self) -> Path:
+        return self._around.settings.log_directory / f"{self.instance_id}.pipe"
+
+    def _remember(self, process: HostProcess, life: Life) -> None:
+        if not self.plan.reattach:
+            return
+        around = self._around
+        survivor = Survivor(
+            instance_id=self.instance_id,
+            name=self.plan.name,
+            pid=process.pid,
+            started=process.started,
+            token=life.token,
+        )
+        around.survivors.note(survivor, around.address)
+
+    def _bury(self) -> None:
+        self.life = self._running = None
+        self._around.survivors.forget(self.instance_id)
+        if self.plan.reattach:
+            self._fifo.unlink(missing_ok=True)
+
+    def _disable(self) -> None:
+        if self._disabling and self.host.state is State.STOPPED:
+            self._disabling = False
+            self._become(self.host.disabled(self._why, time.time()))
+
+    def _keeps_up(self, trouble: str) -> None:
+        self._adopt(self.host.lacking(self.host.missing, trouble, time.time()))
+
+    def _failed(self, reason: str, ending: Ending, phase: Phase | None) -> None:
+        if not self.wanted and self.host.state not in RUNNING:
+            return
+        _log.warning("%s ended: %s", self.instance_id, reason)
+        self.life = None
+        self._become(self.host.failed(reason, ending, time.time(), random.random(), phase=phase))
+        if self.host.state is State.STOPPED:
+            self.wanted = False
+        elif not self.wanted:
+            self.stop(self._why, disable=self._disabling, lost=self.lost)
+
+    def _become(self, host: Host) -> None:
+        before, self.host = self.host, host
+        self._on_change(self, before)
+
+    def _adopt(self, host: Host) -> None:
+        if host != self.host:
+            self._become(host)
 
 
-def _reason(process: HostProcess, log: OutputLog) -> str:
-    return f"{process.ending}; last line: {log.last_line}" if log.last_line else process.ending
+def _reason(ending: Ending, log: OutputLog) -> str:
+    return f"{ending.text}; last line: {log.last_line}" if log.last_line else ending.text

@@ -7,56 +7,106 @@ import os
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; hosts are exec'ed and use nothing of ours
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import add_SupervisorServiceServicer_to_server
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.process import Stop, tell_ready
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.scope import task_scope
-from forgemesh.plugin_host.supervisor.config import HostPlan, read_configuration
-from forgemesh.plugin_host.supervisor.environment import host_environment
-from forgemesh.plugin_host.supervisor.keeper import Keeper
-from forgemesh.plugin_host.supervisor.owner_key import owner_token, read_or_make
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
+from forgemesh.plugin_host.supervisor.config import read_configuration
+from forgemesh.plugin_host.supervisor.fleet import Fleet
+from forgemesh.plugin_host.supervisor.guardian import guarding
+from forgemesh.plugin_host.supervisor.keeper import Surroundings
+from forgemesh.plugin_host.supervisor.loader import Loader
+from forgemesh.plugin_host.supervisor.owner_key import read_or_make
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.process import parent_pipe
-from forgemesh.plugin_host.supervisor.servicer import SupervisorServicer
+from forgemesh.plugin_host.supervisor.reconfigurer import Reconfigurer
+from forgemesh.plugin_host.supervisor.registry_link import NoRegistry, RegistryLink
+from forgemesh.plugin_host.supervisor.reloader import Reloader
+from forgemesh.plugin_host.supervisor.scaler import Scaler
+from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivors
+from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+
+_log = logging.getLogger(__name__)
 
 SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 
 
 async def run(settings: SupervisorSettings, stop: Stop) -> None:
     """Start in reading order, stop in reverse; ready when it serves, whatever becomes of the hosts."""
-    plans = read_configuration(settings.plugins)
+    plans = read_configuration(settings.plugins, settings.restart)
     settings.log_directory.mkdir(parents=True, exist_ok=True)
     key = read_or_make(settings.owner_key)
-    with parent_pipe() as pipe:
-        keepers = _keepers(plans, settings, key, pipe)
-        servicer = SupervisorServicer(lambda: [keeper.host for keeper in keepers])
-        add = partial(add_SupervisorServiceServicer_to_server, servicer)
-        async with serving(settings.listening(), SERVICES, add) as server:
-            await server.health.ready()
-            tell_ready(address=server.address, health_address=server.health_address)
-            async with task_scope() as tasks:
-                for keeper in keepers:
-                    tasks.create_task(keeper.run(stop))
-                await stop.wait()
-                await server.health.not_ready()
-
-
-def _keepers(plans: list[HostPlan], settings: SupervisorSettings, key: bytes, pipe: int) -> list[Keeper]:
-    slots = asyncio.Semaphore(settings.parallel_starts)
-    return [
-        Keeper(
-            plan,
-            host_environment(plan, settings, os.environ, owner_token=owner_token(key, plan.instance_id)),
-            settings.log_directory,
-            slots,
-            parent_pipe=pipe,
-            grace=settings.grace,
+    with parent_pipe() as pipe, guarding() as guardian:
+        around = Surroundings(
+            settings=settings,
+            key=key,
+            pipe=pipe,
+            slots=asyncio.Semaphore(settings.parallel_starts),
+            upkeep=ForeignUpkeep(settings.registry),
+            cgroups=_cgroups(plans),
+            guardian=guardian,
+            survivors=Survivors(settings.state, settings.address_file),
         )
-        for plan in plans
-    ]
+        async with linked(settings) as mesh, task_scope() as hosts:
+            fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
+            office = open_office(fleet, settings)
+            mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
+            around.registry_is_there = lambda: mesh.there
+            add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
+            async with serving(settings.listening(receive_limit=SESSION_LIMIT), SERVICES, add) as server:
+                around.address = mesh.address = server.address
+                await server.health.ready()
+                tell_ready(address=server.address, health_address=server.health_address)
+                async with beside(mesh.run(), office.scaler.run()):
+                    fleet.begin()
+                    await stop.wait()
+                    await server.health.not_ready()
+                    fleet.close(orphaned=stop.orphaned)
+                    await fleet.empty()
+
+
+def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
+    """Those that were delegated, if anybody needs one."""
+    if not any(plan.limits.memory or plan.limits.cpu for plan in plans):
+        return Cgroups(None)
+    found = delegated()
+    for plan in plans:
+        if plan.limits.cpu and not found.there:
+            _log.warning("limits.cpu of %s has no effect: no cgroup v2 is delegated to this supervisor", plan.name)
+    return found
+
+
+def open_office(fleet: Fleet, settings: SupervisorSettings) -> Office:
+    """Who answers for what."""
+    reloader = Reloader(fleet)
+    return Office(
+        fleet=fleet,
+        loader=Loader(fleet),
+        reloader=reloader,
+        reconfigurer=Reconfigurer(fleet, reloader),
+        scaler=Scaler(fleet, silence=settings.silence),
+    )
+
+
+@contextlib.asynccontextmanager
+async def linked(settings: SupervisorSettings) -> AsyncIterator[RegistryLink | NoRegistry]:
+    """The registry, if the settings name one."""
+    if not settings.registry:
+        yield NoRegistry()
+        return
+    async with connect(settings.registry) as channel:
+        yield RegistryLink(channel)
 
 
 if __name__ == "__main__":

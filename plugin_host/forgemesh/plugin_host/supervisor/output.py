@@ -1,16 +1,69 @@
-"""What a host writes: always read, kept in a bounded log file, its last line remembered."""
+"""What a host writes: always read, kept in a bounded log file, its last lines remembered and told to who follows."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_LINE = 16 * 1024
 LARGEST_FILE = 10 * 1024 * 1024
 CONTINUED = "…\n".encode()
+REMEMBERED = 1000
+LONGEST_REMEMBERED = 1024
+"""Bytes of a line that are remembered; the file holds all of it."""
+FOLLOWED = 1000
 _LONGEST_REASON = 500
 _NO_DISK = (OSError, ValueError)  # the latter once the file could not be opened again
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it came, and how many before it were left out because their reader was too slow."""
+
+    source: str
+    at: float
+    text: str
+    dropped: int = 0
+
+
+class Follower:
+    """A bounded queue of lines: who reads too slowly loses some, and is told how many."""
+
+    def __init__(self) -> None:
+        self._lines: deque[Line] = deque()
+        self._dropped = 0
+        self._came = asyncio.Event()
+        self._over = False
+
+    def end(self) -> None:
+        """No line will come any more."""
+        self._over = True
+        self._came.set()
+
+    def tell(self, line: Line) -> None:
+        """A line has come."""
+        if len(self._lines) >= FOLLOWED:
+            self._lines.popleft()
+            self._dropped += 1
+        self._lines.append(line)
+        self._came.set()
+
+    async def lines(self) -> AsyncIterator[Line]:
+        """Each line as it comes, until `end`."""
+        while self._lines or not self._over:
+            while self._lines:
+                line = self._lines.popleft()
+                dropped, self._dropped = self._dropped, 0
+                yield Line(line.source, line.at, line.text, dropped)
+            if not self._over:
+                self._came.clear()
+                await self._came.wait()
 
 
 class OutputLog:
@@ -22,11 +75,15 @@ class OutputLog:
     host.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, source: str = "", clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._source = source
+        self._clock = clock
         self._file = path.open("ab")
         self._line = bytearray()
         self._last = b""
+        self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
+        self._followers: set[Follower] = set()
 
     @property
     def last_line(self) -> str:
@@ -36,6 +93,18 @@ class OutputLog:
             text = str(json.loads(text)["message"])
         return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
 
+    def tail(self, count: int) -> list[Line]:
+        """The last lines that are remembered."""
+        return list(self._remembered)[-count:] if count > 0 else []
+
+    def follow(self, follower: Follower) -> None:
+        """It gets every line from now on."""
+        self._followers.add(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """It gets no more."""
+        self._followers.discard(follower)
+
     def add(self, chunk: bytes) -> None:
         """Whatever came out of the pipe, lines or parts of lines."""
         self._line += chunk
@@ -43,7 +112,7 @@ class OutputLog:
         for line in lines:
             self._write_line(bytes(line))
         while len(rest) > LONGEST_LINE:
-            self._write(bytes(rest[:LONGEST_LINE]) + CONTINUED)
+            self._write_piece(bytes(rest[:LONGEST_LINE]))
             del rest[:LONGEST_LINE]
         self._line = rest
         self._flush()
@@ -54,7 +123,9 @@ class OutputLog:
 
     def note(self, text: str) -> None:
         """A line of the supervisor's own; does not count as the host's last one."""
-        self._write(f"supervisor: {text}\n".encode())
+        line = f"supervisor: {text}"
+        self._write(f"{line}\n".encode())
+        self._remember(line)
         self._flush()
 
     def end(self) -> None:
@@ -73,9 +144,20 @@ class OutputLog:
         if line.strip():
             self._last = line
         while len(line) > LONGEST_LINE:
-            self._write(line[:LONGEST_LINE] + CONTINUED)
+            self._write_piece(line[:LONGEST_LINE])
             line = line[LONGEST_LINE:]
         self._write(line + b"\n")
+        self._remember(_cut(line))
+
+    def _write_piece(self, piece: bytes) -> None:
+        self._write(piece + CONTINUED)
+        self._remember(_cut(piece) if len(piece) > LONGEST_REMEMBERED else piece.decode(errors="replace") + "…")
+
+    def _remember(self, text: str) -> None:
+        line = Line(self._source, self._clock(), text)
+        self._remembered.append(line)
+        for follower in self._followers:
+            follower.tell(line)
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(*_NO_DISK):
@@ -88,3 +170,8 @@ class OutputLog:
                 self._file.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
                 self._file = self._path.open("ab")
+
+
+def _cut(line: bytes) -> str:
+    text = line[:LONGEST_REMEMBERED].decode(errors="replace").rstrip("\r")
+    return text if len(line) <= LONGEST_REMEMBERED else text + "…"

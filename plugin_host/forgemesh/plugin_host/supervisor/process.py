@@ -1,108 +1,242 @@
-"""One host process: exec, read what it writes, hear that it is ready, end it with all that it started."""
+"""One host process: exec, read what it writes, see its end at once, end it with all that it started."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import errno
+import fcntl
+import logging
 import os
+import resource
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from forgemesh.chassis.process import PARENT_FD, READY_FD
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.process import PARENT_FD
+from forgemesh.plugin_host.supervisor.cgroup import Cgroup
+from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
+from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.output import OutputLog
+from forgemesh.plugin_host.supervisor.plan import Limits
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
-COMMAND = (sys.executable, "-P", "-m", "forgemesh.plugin_host.main")
+_log = logging.getLogger(__name__)
+
+MODULE = ("-P", "-m", "forgemesh.plugin_host.main")
 """With -P nothing in the directory that it is started in takes the place of a library."""
 _CHUNK = 64 * 1024
-_LAST_OUTPUT = 1.0
+_FIFO_SIZE = 1024 * 1024
+"""What a process may write while no supervisor reads."""
+_LAST_OUTPUT = 0.25
 """Seconds that the output may stay open after the process has ended: something it started may hold it."""
 
 
+def command_of(load: str, command: Sequence[str], python: str) -> tuple[str, ...]:
+    """What to exec: our own host for a class, in `python` or in the Python that runs this; or the command as it is."""
+    return (python or sys.executable, *MODULE) if load else tuple(command)
+
+
 class HostProcess:
-    """A running host and its pipes. `exited` is set once it has ended."""
+    """
+    A running process. `exited` is set once it has ended and what it wrote is read; `ending` says how then.
 
-    def __init__(self, process: asyncio.subprocess.Process, ready: asyncio.StreamReader) -> None:
-        self._process = process
-        self._ready = ready
-        self._drained = asyncio.Event()
-        self.pid = process.pid
+    `memory_limit` is what it may use, in bytes or 0. It is watched by a descriptor of the process itself: a process id
+    that another process gets later is never touched.
+    """
+
+    def __init__(
+        self, pid: int, started: str, *, memory_limit: int = 0, cgroup: Cgroup | None = None, child: bool = True
+    ) -> None:
+        self.pid = pid
+        self.started = started
+        self.ending: Ending | None = None
+        self.ended_at = 0.0
         self.exited = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._drained = asyncio.Event()
+        self.memory_limit = memory_limit
+        self._cgroup = cgroup
+        self._child = child
+        self._descriptor = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
 
-    async def wait_ready(self) -> dict[str, Any] | None:
-        """What the host said when it was ready; None if it ended without."""
-        line = await self._ready.readline()
-        return dict(json.loads(line)) if line.endswith(b"\n") else None
-
-    async def collect(self, log: OutputLog) -> None:
+    async def collect(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         """Read all output into the log and set `exited` at the end, whatever still holds the pipe then."""
+        draining = asyncio.ensure_future(self._drain(output, log))
         try:
-            async with beside(self._drain(log)):
-                await self._process.wait()
-                self.kill_group()
-                await first_of(self._drained, timeout=_LAST_OUTPUT)
+            await self._ended.wait()
+            await first_of(self._drained, timeout=_LAST_OUTPUT)
         finally:
+            draining.cancel()
             log.end()
             self.exited.set()
-
-    async def _drain(self, log: OutputLog) -> None:
-        output = self._process.stdout
-        assert output is not None
-        while chunk := await output.read(_CHUNK):
-            log.add(chunk)
-        self._drained.set()
 
     def terminate(self) -> None:
         """Ask it to end in good order."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+            if self.ending is None:
+                signal.pidfd_send_signal(self._descriptor, signal.SIGTERM)
 
     def kill_group(self) -> None:
         """End it at once, with everything in its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    @property
-    def ending(self) -> str:
-        """How it ended, for people."""
-        code = self._process.returncode
-        if code is None:
-            return "still running"
-        return f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+    def bound(self, limits: Limits) -> None:
+        """Bound what it may allocate and open; what it has already stays with it."""
+        bounds = {resource.RLIMIT_DATA: limits.memory, resource.RLIMIT_NOFILE: limits.open_files}
+        self.memory_limit = limits.memory
+        for kind, most in bounds.items():
+            if most and self.ending is None:
+                try:
+                    resource.prlimit(self.pid, kind, (most, most))
+                except (OSError, ValueError) as error:
+                    _log.warning("process %d runs without one of its limits: %s", self.pid, error)
+
+    async def close(self) -> None:
+        """It is gone, with its process group, when this returns."""
+        if self.ending is None:
+            self.kill_group()
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+            await self._ended.wait()
+        os.close(self._descriptor)
+
+    def abandon(self) -> None:
+        """Watch it no more, and leave it alone."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        os.close(self._descriptor)
+
+    def _see_end(self) -> None:
+        """The process has ended; until it is waited for, nobody else can get its id or that of its group."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        self.ended_at = time.monotonic()
+        if self._child:
+            self.kill_group()
+            _, status, usage = os.wait4(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self.memory_limit)
+            killed = self._cgroup is not None and self._cgroup.memory_kills > 0
+            self.ending = replace(ending, killed_for_memory=killed)
+        else:
+            self.ending = Ending(memory_limit=self.memory_limit)
+        self._ended.set()
+
+    async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:
+        while chunk := await output.read(_CHUNK):
+            log.add(chunk)
+        self._drained.set()
 
 
 @contextlib.asynccontextmanager
-async def spawned(environment: Mapping[str, str], parent_pipe: int) -> AsyncIterator[HostProcess]:
+async def spawned(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: OutputLog,
+    *,
+    parent_pipe: int | None,
+    fifo: Path | None,
+    memory_limit: int,
+    cgroup: Cgroup | None,
+    guardian: Guardian | None,
+    patient: bool,
+) -> AsyncIterator[HostProcess]:
     """
-    Start a host; it is gone, with its process group, when the block has ended.
+    Start a process; it is gone, with its process group, when the block has ended.
 
-    `parent_pipe` is the end that breaks when this process dies. Raises OSError if nothing can be started.
+    `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
+    a named pipe at `fifo`, which another supervisor can open. The `guardian` of one that may not is `patient` if it
+    looks at `parent_pipe`. Raises OSError if nothing can be started.
     """
-    reading, writing = os.pipe()
-    async with _reader(reading) as ready:
+    reading, writing = os.pipe() if fifo is None else _made(fifo)
+    async with _reader(reading) as output:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *COMMAND,
-                env={**environment, PARENT_FD: str(parent_pipe), READY_FD: str(writing)},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(parent_pipe, writing),
-                start_new_session=True,
-            )
+            pid = _exec(command, environment, parent_pipe, writing)
         finally:
             os.close(writing)
-        host = HostProcess(process, ready)
-        try:
-            yield host
-        finally:
-            if process.returncode is None:
-                host.kill_group()
-                await process.wait()
+        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
+        async with _collected(process, output, log):
+            if guardian is not None:
+                guardian.watch(pid, process.started, patient=patient)
+            if cgroup is not None:
+                cgroup.take_in(pid)
+            yield process
+        if guardian is not None:
+            guardian.release(pid)
+    if cgroup is not None:
+        cgroup.remove()
+
+
+@contextlib.asynccontextmanager
+async def adopted(
+    pid: int, started: str, log: OutputLog, *, fifo: Path, memory_limit: int
+) -> AsyncIterator[HostProcess]:
+    """
+    Watch over a process that another supervisor has started; it is gone when the block has ended.
+
+    Raises OSError if it is gone before. How it ends, nobody can tell.
+    """
+    process = HostProcess(pid, started, memory_limit=memory_limit, child=False)
+    if start_time_of(pid) != started:
+        process.abandon()
+        raise ProcessLookupError(errno.ESRCH, "the process is gone")
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    async with _reader(reading) as output, _collected(process, output, log):
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _collected(process: HostProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
+    collecting = asyncio.ensure_future(process.collect(output, log))
+    try:
+        yield
+    finally:
+        await process.close()
+        await process.exited.wait()
+        collecting.cancel()
+
+
+def _made(fifo: Path) -> tuple[int, int]:
+    """
+    A new named pipe, and both its ends.
+
+    The end for writing can read as well: who holds it never writes into a pipe that nobody could read from.
+    """
+    fifo.unlink(missing_ok=True)
+    os.mkfifo(fifo, 0o600)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    writing = os.open(fifo, os.O_RDWR | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _FIFO_SIZE)
+    return reading, writing
+
+
+def _exec(command: Sequence[str], environment: Mapping[str, str], parent_pipe: int | None, output: int) -> int:
+    inherited = {} if parent_pipe is None else {PARENT_FD: str(parent_pipe)}
+    process = subprocess.Popen(
+        command,
+        env={**environment, **inherited},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=() if parent_pipe is None else (parent_pipe,),
+        start_new_session=True,
+    )
+    process.returncode = 0  # it is waited for by its descriptor, not by this object
+    return process.pid
+
+
+def start_time_of(pid: int) -> str:
+    """When a process started, in the kernel's own words; with the process id it names one process for ever."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 @contextlib.contextmanager

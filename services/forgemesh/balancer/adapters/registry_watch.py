@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -13,7 +14,9 @@ from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.balancer import codec
 from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.domain.fleet import Standing
 from forgemesh.chassis.resumable import follow
+from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 from forgemesh.faults.registry import RevisionCompacted
 
@@ -21,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 ACQUIRE_DEADLINE = 2.0
 ACQUIRE_PAUSE = 0.5
+REPORT_DEADLINE = 2.0
 
 
 class RegistryWatch:
@@ -28,7 +32,7 @@ class RegistryWatch:
     Tells the balancer what the registry says, resuming after each break where it stopped.
 
     While the registry is away nothing is told, so the balancer keeps what it knows. `silence` (seconds) without any
-    message counts as a break.
+    message counts as a break; `on_open` is told before each new watch, behind which there may be another registry.
     """
 
     def __init__(self, channel: grpc.aio.Channel, balancer: Balancer, *, balancer_id: str, silence: float) -> None:
@@ -37,6 +41,7 @@ class RegistryWatch:
         self._balancer_id = balancer_id
         self._silence = silence
         self._seen: instance_pb2.Revision | None = None
+        self.on_open: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -47,7 +52,18 @@ class RegistryWatch:
                 self._tell(message)
                 self._seen = message.revision
 
+    async def tell(self, epoch: int, standings: Sequence[Standing]) -> None:
+        """Tell the registry how instances are; raises Fault."""
+        request = pb.ReportAvailabilityRequest(
+            balancer_epoch=epoch, changes=[codec.availability(standing) for standing in standings]
+        )
+        try:
+            await self._stub.ReportAvailability(request, timeout=REPORT_DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
     def _open(self) -> grpc.aio.UnaryStreamCall[pb.WatchInstancesRequest, pb.WatchInstancesResponse]:
+        self.on_open()
         return self._stub.WatchInstances(pb.WatchInstancesRequest(resume_after=self._seen))
 
     def _refused(self, fault: Fault) -> None:

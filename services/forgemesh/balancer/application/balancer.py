@@ -46,11 +46,17 @@ class Balancer:
         self._changed = asyncio.Event()
         self._closed = False
         self.warm = asyncio.Event()
+        self.on_verdict: Callable[[], None] = lambda: None
 
     @property
     def epoch(self) -> int:
         """Zero until it has been acquired."""
         return self._fleet.epoch
+
+    @property
+    def fleet(self) -> Fleet:
+        """Everything that is known of the instances."""
+        return self._fleet
 
     @property
     def subscriptions(self) -> Collection[Subscription]:
@@ -77,6 +83,7 @@ class Balancer:
     def judged(self, instance_id: str, incarnation: int, verdict: Verdict) -> None:
         """The checks of an instance say something."""
         self._take(self._fleet.judged(instance_id, incarnation, verdict, self._clock()))
+        self.on_verdict()
 
     async def run(self) -> None:
         """Warm up, then publish what changes, until cancelled."""
@@ -123,7 +130,8 @@ class Balancer:
     def _recruit(self, fleet: Fleet) -> None:
         """The registry told what there is: check exactly that."""
         self._take(fleet)
-        self._checks.follow([standing.member for standing in fleet.standings.values()], self.judged)
+        members = [standing.member for standing in fleet.standings.values()]
+        self._checks.follow([member for member in members if member.has_process], self.judged)
 
     def _take(self, fleet: Fleet) -> None:
         """Publish soon what is different."""

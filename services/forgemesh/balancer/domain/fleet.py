@@ -25,7 +25,13 @@ class Member:
     tier: int = 0
     zone: str = ""
     session: bool = False
-    draining: bool = False
+    admission: Admission = Admission.OPEN
+    admission_reason: str = ""
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is anybody whose health could be checked."""
+        return self.admission is not Admission.CRASH_LOOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class Standing:
             health=self.verdict.health,
             health_reason=self.verdict.reason,
             health_since=self.since,
-            admission=Admission.DRAINING if member.draining else Admission.OPEN,
+            admission=member.admission,
+            admission_reason=member.admission_reason,
             weight=member.weight,
             tier=member.tier,
             max_in_flight=member.max_in_flight,
@@ -107,7 +114,10 @@ class Fleet:
     @property
     def unchecked(self) -> bool:
         """Whether there are instances of whose health nothing is known."""
-        return any(standing.verdict.health is Health.UNCHECKED for standing in self.standings.values())
+        return any(
+            standing.verdict.health is Health.UNCHECKED and standing.member.has_process
+            for standing in self.standings.values()
+        )
 
     def snapshot(self, plugin_id: str) -> Snapshot:
         """The present state of a plugin."""

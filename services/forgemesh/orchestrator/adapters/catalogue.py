@@ -42,6 +42,14 @@ class RegistryCatalogue:
                     found[provided.name].append(_provider(manifest, provided.version))
         return found
 
+    async def request(self, plugin_id: str, interface: str) -> None:
+        """Say that calls wait for a plugin or, if that is empty, for an interface, of which no instance runs."""
+        request = registry_service_pb2.RequestPluginRequest(plugin_id=plugin_id, interface_name=interface)
+        try:
+            await self._stub.RequestPlugin(request, timeout=DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
     async def _manifests(self, plugin_id: str) -> list[manifest_pb2.Manifest]:
         found: list[manifest_pb2.Manifest] = []
         request = registry_service_pb2.ListPluginsRequest(plugin_id=plugin_id, page_size=PAGE)

@@ -12,7 +12,7 @@ from forgemesh.chassis.channel import connect
 from forgemesh.chassis.resumable import follow
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.orchestrator.adapters.snapshot_codec import revision_from_message, snapshot_from_message
-from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.endpoint import Admission, Endpoint
 from forgemesh.routing.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ class FeedHosts:
             return
         for plugin_id, known in list(self._snapshots.items()):
             links = self._by_plugin[plugin_id]
-            standing = tuple(endpoint for endpoint in known.endpoints if links[endpoint.instance_id].usable)
+            usable = {instance_id for instance_id, link in links.items() if link.usable}
+            standing = tuple(endpoint for endpoint in known.endpoints if endpoint.instance_id in usable)
             if plugin_id not in self._named and standing != known.endpoints:
                 self._replace(Snapshot(plugin_id, known.revision, known.policy, standing))
         self._named = None
@@ -111,10 +112,14 @@ class FeedHosts:
     def _replace(self, snapshot: Snapshot) -> None:
         known = self._snapshots.get(snapshot.plugin_id)
         self._snapshots[snapshot.plugin_id] = snapshot
-        wanted = {(endpoint.instance_id, endpoint.incarnation): endpoint for endpoint in snapshot.endpoints}
+        wanted = {
+            (endpoint.instance_id, endpoint.incarnation): endpoint
+            for endpoint in snapshot.endpoints
+            if endpoint.admission is not Admission.CRASH_LOOP  # nobody is there
+        }
         for endpoint in known.endpoints if known is not None else ():
             key = (endpoint.instance_id, endpoint.incarnation)
-            if key not in wanted:
+            if key in self._links and key not in wanted:
                 self._close(key)
         for key, endpoint in wanted.items():
             if key not in self._links:

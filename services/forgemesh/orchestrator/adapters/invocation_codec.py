@@ -26,6 +26,8 @@ def write_invocation(
     message.traceparent = invocation.traceparent
     message.incarnation = incarnation
     _write_payload(message.input, invocation.input)
+    if invocation.details is not None:
+        _write_payload(message.heartbeat_details, invocation.details)
 
 
 def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:

@@ -17,6 +17,7 @@ from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault, code_of
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.adapters.invocation_codec import answer_of, write_invocation
+from forgemesh.orchestrator.codec.payloads import payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.retry import FAILOVER, RETRYABLE
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
@@ -35,6 +36,8 @@ HELLO_DEADLINE = 5.0
 UNARY_SLACK = 1.0
 MAX_NOTE = 1024
 """Characters of what a plugin says about its progress."""
+MAX_DETAILS = 64 * 1024
+"""Bytes of what a plugin wants its next attempt to know; larger ones are not kept."""
 MAX_BACKOFF = 2.0
 
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -301,7 +304,10 @@ class SessionLink:
         call = self._calls.get(progress.call_id)
         if call is not None:
             fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
-            call.caller.progressed(fraction, progress.note[:MAX_NOTE])
+            details = None
+            if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS:
+                details = payload_from_message(progress.details)
+            call.caller.progressed(fraction, progress.note[:MAX_NOTE], details)
 
     def _set_state(self, state: str) -> None:
         if state != self._state:

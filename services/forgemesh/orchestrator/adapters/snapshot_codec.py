@@ -19,6 +19,7 @@ _ADMISSION = {
     pb.ADMISSION_OPEN: Admission.OPEN,
     pb.ADMISSION_DRAINING: Admission.DRAINING,
     pb.ADMISSION_OUT: Admission.OUT,
+    pb.ADMISSION_CRASH_LOOP: Admission.CRASH_LOOP,
 }
 _CIRCUIT = {
     pb.CIRCUIT_STATE_UNSPECIFIED: CircuitState.CLOSED,
@@ -54,6 +55,7 @@ def _endpoint(message: pb.Endpoint, now: float) -> Endpoint:
         health_reason=message.health_reason,
         health_since=now - message.health_age_millis / 1000,
         admission=_ADMISSION.get(message.admission, Admission.OUT),
+        admission_reason=message.admission_reason,
         circuit=circuit,
         weight=message.weight,
         tier=message.tier,

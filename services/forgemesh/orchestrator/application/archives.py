@@ -13,7 +13,7 @@ from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.definition import Definition, Published
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import Store
@@ -28,7 +28,7 @@ class Archive:
     namespace: str
     execution_id: str
     source: str
-    idempotence: dict[str, bool]
+    published: dict[str, Published]
     events: list[e.Event]
 
 
@@ -69,7 +69,7 @@ class Archives:
             namespace=namespace,
             execution_id=execution_id,
             source=stored.definition.source,
-            idempotence=dict(stored.definition.idempotence),
+            published=dict(stored.definition.published),
             events=history,
         )
         data = self._packing.pack(archive)
@@ -83,7 +83,7 @@ class Archives:
         check_ids(namespace=namespace, execution_id=name)
         if await self._store.find(namespace, name) is not None:
             raise ExecutionExists(name)
-        definition = await self._definitions.read(namespace, archive.source, archive.idempotence)
+        definition = await self._definitions.read(namespace, archive.source, archive.published)
         state = _folded(namespace, name, definition, archive.events)
         state.definition = await self._definitions.keep(definition)
         await self._engine.adopt(state, archive.events)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting
+from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting, Wanted
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
@@ -18,10 +18,12 @@ from forgemesh.orchestrator.domain.control import unsent
 from forgemesh.orchestrator.domain.definition import Call, Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import traceparent
 from forgemesh.orchestrator.ports import Answer, Hosts
+from forgemesh.routing.pick import Lack
 
 if TYPE_CHECKING:
     from forgemesh.orchestrator.application.engine import Engine
@@ -36,6 +38,11 @@ class Calls:
         self._engine = engine
         self._results = results
         self._dispatcher = Dispatcher(hosts, providers, engine.clock, self, max_in_flight=max_in_flight)
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What calls wait for that nobody serves."""
+        return self._dispatcher.wanted
 
     async def stop(self, grace: float) -> None:
         """Begin nothing more; return once calls under way have ended, or after `grace` seconds."""
@@ -97,7 +104,7 @@ class Calls:
         running = self._engine.running(order.namespace, order.execution_id)
         if running is None:
             return
-        running.said.pop(order.path, None)
+        said = running.said.pop(order.path, None)
         where = _where(order.dispatch, answer) if order.dispatch is not None else None
         if answer.failure is None and answer.output is not None:
             fact = succeeded(running.state, order.path, order.attempt, answer.output, where)
@@ -105,7 +112,8 @@ class Calls:
         else:
             assert answer.failure is not None
             now, draw = self._engine.clock(), self._engine.draw()
-            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw)
+            details = said.details if said is not None else None
+            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw, details)
         if fact is not None:
             self._engine.turn(running, (fact,))
 
@@ -125,6 +133,8 @@ class Calls:
             until = self._engine.clock() + int(wait * SECOND) if wait else 0
             fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until)
             self._engine.turn(running, (fact,))
+        if lack.reason is Lack.NOT_REGISTERED:
+            self._engine.on_wanted()
 
     def unblocked(self, order: Order) -> None:
         """See order.Listener."""
@@ -132,11 +142,14 @@ class Calls:
         if running is not None and _is_open(running.state, order):
             self._engine.turn(running, (e.StepUnblocked(order.path, order.attempt),))
 
-    def progressed(self, order: Order, fraction: float, note: str) -> None:
+    def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """See order.Listener."""
         running = self._engine.running(order.namespace, order.execution_id)
         if running is not None:
-            running.said[order.path] = Said(fraction, note)
+            before = running.said.get(order.path)
+            if details is None and before is not None:
+                details = before.details
+            running.said[order.path] = Said(fraction, note, details)
 
 
 def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
@@ -151,7 +164,7 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         path=fact.path,
         attempt=fact.attempt,
         target=target_of(step),
-        timeouts=timeouts_of(step),
+        timeouts=timeouts_of(state, step),
         input=step.input,
         traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
         deadline=0 if compensating else state.deadline,
@@ -159,6 +172,7 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         tried=_NONE if step.dispatch is None else frozenset((step.dispatch.instance_id,)),
         priority=started.priority + step.step.priority,
         affinity=fact.affinity,
+        details=step.details,
     )
 
 

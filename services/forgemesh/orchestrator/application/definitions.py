@@ -11,7 +11,7 @@ import semantic_version
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionNotFound
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.application.publication import Publication
-from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.definition import Definition, Published
 from forgemesh.orchestrator.ports import Catalogue, Hosts, Store, StoredDefinition
 
 
@@ -37,7 +37,7 @@ class Definitions:
         """
         Check, also against the registry, and keep; the second value is False if it was kept before.
 
-        What the registry says about idempotence is kept with it: it counts as long as the definition is there.
+        What the registry says about what it calls is kept with it: it counts as long as the definition is there.
         """
         definition, _ = await self._checked(namespace, source)
         stored, created = await self._store.keep_definition(definition, self._clock())
@@ -57,9 +57,9 @@ class Definitions:
             raise DefinitionConflict(definition.name, definition.version, str(following))
         return definition, warnings, stored is not None
 
-    async def read(self, namespace: str, source: str, idempotence: Mapping[str, bool]) -> Definition:
+    async def read(self, namespace: str, source: str, published: Mapping[str, Published]) -> Definition:
         """A definition that another mesh had checked against its registry; it is not kept yet."""
-        return replace(await asyncio.to_thread(self._parse, namespace, source), idempotence=idempotence)
+        return replace(await asyncio.to_thread(self._parse, namespace, source), published=published)
 
     async def keep(self, definition: Definition) -> Definition:
         """Keep what was read, unless the same is kept already: then that one."""

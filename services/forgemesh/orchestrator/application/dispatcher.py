@@ -20,12 +20,22 @@ from forgemesh.faults.workflow import (
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.lanes import Lanes
-from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, Order, OrderKey, Running, Waiting
+from forgemesh.orchestrator.application.order import (
+    Crowded,
+    Lacking,
+    Listener,
+    Order,
+    OrderKey,
+    Running,
+    Waiting,
+    Wanted,
+)
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.route import InterfaceRoute, Route
 from forgemesh.orchestrator.application.waiting_room import WaitingRoom
 from forgemesh.orchestrator.domain.events import Dispatch
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, Hosts, Invocation
 from forgemesh.routing.pick import NoPick, Picked
 
@@ -61,7 +71,7 @@ class Dispatcher:
         self._unsent: dict[tuple[str, str], dict[OrderKey, None]] = {}
         self._lanes = Lanes(hosts, providers)
         self._deadlines = Deadlines()
-        self._room = WaitingRoom(self._depart, self._crowd, listener, self._deadlines, clock)
+        self._room = WaitingRoom(self._depart, self._refuse, self._crowd, listener, self._deadlines, clock)
         self._stopped: asyncio.Event | None = None
         hosts.on_change(self._instances_changed)
         providers.on_change(self._providers_changed)
@@ -70,6 +80,11 @@ class Dispatcher:
     def in_flight(self) -> int:
         """How many orders are with instances."""
         return self._in_flight
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What orders wait for that nobody serves."""
+        return self._room.wanted
 
     async def stop(self, grace: float) -> None:
         """Send nothing any more; return once every call that is under way has ended, or after `grace` seconds."""
@@ -147,12 +162,12 @@ class Dispatcher:
         self._listener.answered(order, answer)
         self._look_whether_idle()
 
-    def hear(self, errand: Errand, fraction: float, note: str) -> None:
+    def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
         if self._active.get(errand.order.key) is errand:
             errand.silent_since = asyncio.get_running_loop().time()
             errand.heard_at, errand.fraction, errand.note = self._clock(), fraction, note
-            self._listener.progressed(errand.order, fraction, note)
+            self._listener.progressed(errand.order, fraction, note, details)
 
     def _crowd(self) -> Crowded | None:
         return self._crowded if self._limit and self._in_flight >= self._limit else None
@@ -181,6 +196,11 @@ class Dispatcher:
         errand.call = link.invoke(_invocation(order, now), errand)
         pool.sent(picked.endpoint.instance_id, link)
         return None
+
+    def _refuse(self, errand: Errand, lack: Lacking) -> None:
+        """What the errand waits for needs a person."""
+        assert isinstance(lack, NoPick)
+        self.finish(errand, Answer(None, failure_of(lack.fault()), accepted=False))
 
     def _close(self, errand: Errand) -> None:
         """The errand is over, wherever it stands."""
@@ -307,6 +327,7 @@ def _invocation(order: Order, now: int) -> Invocation:
         attempt=order.attempt,
         traceparent=order.traceparent,
         remaining=remaining,
+        details=order.details,
     )
 
 

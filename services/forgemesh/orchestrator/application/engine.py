@@ -64,6 +64,7 @@ class Engine:
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[], None] = lambda: None
+        self.on_wanted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
         self.suspended: set[tuple[str, str]] = set()

@@ -8,6 +8,7 @@ import msgspec
 
 from forgemesh.orchestrator.application.deadlines import Alarm
 from forgemesh.orchestrator.application.order import Lacking, Order
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, HostLink
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Owner(Protocol):
     def finish(self, errand: Errand, answer: Answer) -> None:
         """It has been answered."""
 
-    def hear(self, errand: Errand, fraction: float, note: str) -> None:
+    def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """It has told how far it is."""
 
 
@@ -50,5 +51,5 @@ class Errand(msgspec.Struct, eq=False):
     def answered(self, answer: Answer) -> None:
         self.owner.finish(self, answer)
 
-    def progressed(self, fraction: float, note: str) -> None:
-        self.owner.hear(self, fraction, note)
+    def progressed(self, fraction: float, note: str, details: Payload | None) -> None:
+        self.owner.hear(self, fraction, note, details)

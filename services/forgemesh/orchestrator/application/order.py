@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
 
     `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
-    and equal `affinity` goes to the same instance ("" is none).
+    and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said.
     """
 
     namespace: str
@@ -41,12 +41,20 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     tried: frozenset[str] = frozenset()
     priority: int = 0
     affinity: str = ""
+    details: Payload | None = None
     dispatch: Dispatch | None = None
     key: OrderKey = ("", "", "")
     """Derived."""
 
     def __post_init__(self) -> None:
         self.key = (self.namespace, self.execution_id, self.path)
+
+
+class Wanted(NamedTuple):
+    """What calls wait for: a plugin or, if that is empty, an interface."""
+
+    plugin_id: str
+    interface: str
 
 
 class Crowding(Enum):
@@ -62,6 +70,7 @@ class Crowded:
     limit: int
     reason: Crowding = Crowding.PROCESS_FULL
     retry_after: float | None = None
+    passes: ClassVar[bool] = True
 
     @property
     def message(self) -> str:
@@ -116,5 +125,5 @@ class Listener(Protocol):
     def unblocked(self, order: Order) -> None:
         """It leaves after all; told only if it was told to be blocked."""
 
-    def progressed(self, order: Order, fraction: float, note: str) -> None:
-        """How far it is, from 0 to 1."""
+    def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
+        """How far it is, from 0 to 1; `details`, if it says any, are for the next attempt."""

@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.orchestrator.application.call_input import input_mistakes
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Compensation, Definition, Target
+from forgemesh.orchestrator.domain.definition import COMPENSATION, UNSAID, Call, Compensation, Definition, Target
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits
 from forgemesh.orchestrator.ports import Catalogue, Hosts
@@ -38,7 +38,7 @@ class Publication:
         return cls(definition, plugins, await catalogue.providers(interfaces))
 
     def checked(self) -> Definition:
-        """The definition with what the registry says about idempotence; raises DefinitionInvalid with every lack."""
+        """The definition with what the registry says about what it calls; raises DefinitionInvalid with every lack."""
         violations: list[Violation] = []
         for path, call, called in _called(self.definition):
             target = called.target
@@ -47,11 +47,8 @@ class Publication:
             violations += (Violation(path, f"{call.where}{lack}") for lack in lacks)
         if violations:
             raise DefinitionInvalid(self.definition.name, violations)
-        said = {
-            path: careful(self._facts(call.target)) for path, call in self.definition.calls() if call.idempotent is None
-        }
-        known = {path: idempotent for path, idempotent in said.items() if idempotent is not None}
-        return replace(self.definition, idempotence=known)
+        said = {path: careful(self._facts(called.target)) for path, _, called in _called(self.definition)}
+        return replace(self.definition, published={path: one for path, one in said.items() if one != UNSAID})
 
     def warnings(self, hosts: Hosts) -> list[str]:
         """What is allowed and looks like a mistake; `hosts` know which instances are registered now."""
@@ -67,10 +64,11 @@ class Publication:
         return found
 
     def _oddities(self, path: str, call: Call) -> Iterator[str]:
+        published = careful(self._facts(call.target))
         limit, own = self.definition.timeout, call.timeouts.start_to_close
         if limit is not None and own > limit:
             yield f"its start_to_close of {own:g} s is longer than the execution's timeout of {limit:g} s"
-        idempotent = call.idempotent if call.idempotent is not None else careful(self._facts(call.target))
+        idempotent = call.idempotent if call.idempotent is not None else published.idempotent
         if idempotent is False and call.in_doubt == "retry":
             yield (
                 f"{call.target.operation!r} is not idempotent, and `in_doubt: retry` repeats it although it may have"

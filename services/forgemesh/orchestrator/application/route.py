@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import semantic_version
 
-from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.application.order import Order, Wanted
 from forgemesh.orchestrator.application.pool import Pool
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target
@@ -18,7 +18,7 @@ from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, any_version
 
 Found: TypeAlias = tuple[Pool, Picked]
 
-_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED)
+_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED, Lack.CRASH_LOOP)
 """The nearest to a call first."""
 
 
@@ -30,6 +30,10 @@ class Route(Protocol):
 
     def leads_to(self, plugin_id: str) -> bool:
         """Whether a change of the plugin's instances may let an order go."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """Where it leads."""
 
     @property
     def settled(self) -> bool:
@@ -54,6 +58,10 @@ class PluginRoute:
 
     def leads_to(self, plugin_id: str) -> bool:
         return plugin_id == self.plugin_id
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.plugin_id, "")
 
 
 class InterfaceRoute:
@@ -84,6 +92,10 @@ class InterfaceRoute:
 
     def leads_to(self, plugin_id: str) -> bool:
         return plugin_id in self._plugins
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted("", self.interface)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
         if self._seen != self._providers.version:
@@ -131,6 +143,7 @@ def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
         min(waits, default=None),
         tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
         tuple(sorted({version for lack in nearest for version in lack.unwanted})),
+        next((lack.crashed for lack in nearest if lack.crashed is not None), None),
     )
 
 

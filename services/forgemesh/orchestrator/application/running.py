@@ -6,6 +6,7 @@ import asyncio
 from asyncio import Future
 from dataclasses import dataclass, field
 
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import Standing
@@ -13,10 +14,11 @@ from forgemesh.orchestrator.ports import Standing
 
 @dataclass(slots=True)
 class Said:
-    """What a running attempt last said of itself: how far it is (0 to 1), and a note for people."""
+    """What a running attempt last said: how far it is (0 to 1), a note for people, what the next attempt is to know."""
 
     fraction: float
     note: str
+    details: Payload | None = None
 
 
 @dataclass(slots=True, eq=False)

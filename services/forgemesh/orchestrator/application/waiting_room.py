@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
-from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting
+from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting, Wanted
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack
@@ -40,10 +40,12 @@ class WaitingRoom:
     instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
     either, the same rules decide between the instances.
 
-    `depart` sends an order or says why it cannot go; `crowded` says why nobody can. `clock` gives Unix nanoseconds.
+    `depart` sends an order or says why it cannot go; `refuse` ends one that would wait for what does not come by
+    itself; `crowded` says why nobody can go. `clock` gives Unix nanoseconds.
     """
 
     depart: Callable[[Errand], Lacking | None]
+    refuse: Callable[[Errand, Lacking], None]
     crowded: Callable[[], Crowded | None]
     listener: Listener
     deadlines: Deadlines
@@ -66,6 +68,8 @@ class WaitingRoom:
                 self._stirred[lane] = None
             lane.noticed = False
             self._lacking(lane, lack)
+            if not lack.passes:
+                self._stir([lane])
         elif lane.noticed and lane.lack is not None:
             self._put_on_record(errand, lane.lack)
 
@@ -85,6 +89,11 @@ class WaitingRoom:
         """This process has room for one more call."""
         if self._stirred:
             self._call()
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What orders wait for that nobody serves."""
+        return {lane.route.wanted for lane in self._lanes if lane.lack and lane.lack.reason is Lack.NOT_REGISTERED}
 
     def waiting(self, errand: Errand) -> Waiting:
         """How it stands with a waiting order."""
@@ -118,13 +127,16 @@ class WaitingRoom:
         crowded = self.crowded()
         while moving and crowded is None:
             lane = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
-            lack = self.depart(lane.queue.first())
+            errand = lane.queue.first()
+            lack = self.depart(errand)
             if lack is None:
                 lane.queue.pop(self.clock() / 1e9)
                 self._moved(lane)
-            else:
+            elif lack.passes:
                 self._lacking(lane, lack)
-            if lack is not None or not lane.queue:
+            else:
+                self.refuse(errand, lack)
+            if (lack is not None and lack.passes) or not lane.queue:
                 del moving[lane]
             crowded = self.crowded()
         for lane in moving:

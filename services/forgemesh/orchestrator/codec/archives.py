@@ -11,6 +11,7 @@ from forgemesh.faults.control import ArchiveUnreadable
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.application.archives import Archive
 from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, record_of
+from forgemesh.orchestrator.domain.definition import Published
 
 FORMAT = 1
 _RECORD = "the exported execution"
@@ -28,7 +29,7 @@ class ArchivePacking:
             execution_id=archive.execution_id,
             definition_source=archive.source,
             events=[record_of(event_to_message(event).SerializeToString()) for event in archive.events],
-            idempotence=archive.idempotence,
+            published={path: _to_message(said) for path, said in archive.published.items()},
         )
         message.digest = _digest(message)
         return message.SerializeToString(deterministic=True)
@@ -50,10 +51,27 @@ class ArchivePacking:
             namespace=message.namespace,
             execution_id=message.execution_id,
             source=message.definition_source,
-            idempotence=dict(message.idempotence),
+            published={path: _from_message(said) for path, said in message.published.items()}
+            or {path: Published(idempotent) for path, idempotent in message.idempotence.items()},
             events=[event_from_stored(opened(body, record), {}, record) for record, body in records],
         )
 
 
 def _digest(message: control_pb2.ExecutionArchive) -> bytes:
     return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+
+
+def _to_message(said: Published) -> control_pb2.PublishedOperation:
+    message = control_pb2.PublishedOperation()
+    if said.idempotent is not None:
+        message.idempotent = said.idempotent
+    if said.timeout is not None:
+        message.timeout.FromNanoseconds(round(said.timeout * 1e9))
+    return message
+
+
+def _from_message(message: control_pb2.PublishedOperation) -> Published:
+    return Published(
+        message.idempotent if message.HasField("idempotent") else None,
+        message.timeout.ToNanoseconds() / 1e9 if message.HasField("timeout") else None,
+    )

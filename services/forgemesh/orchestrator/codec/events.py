@@ -197,6 +197,7 @@ def _attempt_failed(f: e.AttemptFailed) -> pb.AttemptFailed:
         dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
         next_attempt_unix_nano=f.next_at,
         incident=f.incident,
+        details=payload_to_message(f.details) if f.details is not None else None,
     )
 
 
@@ -269,7 +270,8 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
 def _attempt_failed_fact(path: str, m: pb.AttemptFailed) -> e.AttemptFailed:
     dispatch = _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
     failure = failure_from_message(m.failure)
-    return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident)
+    details = payload_from_message(m.details) if m.HasField("details") else None
+    return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident, details)
 
 
 def _incident_resolved_fact(path: str, m: pb.IncidentResolved) -> e.IncidentResolved:

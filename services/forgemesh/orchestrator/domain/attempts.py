@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import lru_cache
 
 from forgemesh.faults import workflow
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Call, Child, Target, Timeouts, declared
+from forgemesh.orchestrator.domain.definition import (
+    COMPENSATION,
+    START_TO_CLOSE,
+    UNSAID,
+    Call,
+    Child,
+    Target,
+    Timeouts,
+    declared,
+)
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fold import fate_unknown
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
@@ -24,11 +34,21 @@ def target_of(step: StepState) -> Target:
     return compensation.target if compensation is not None else step.step.target
 
 
-def timeouts_of(step: StepState) -> Timeouts:
-    """The timeouts of a call, or of the compensation of one."""
+def timeouts_of(state: ExecutionState, step: StepState) -> Timeouts:
+    """The timeouts of a call, or of the compensation of one; what they do not say, the operation does."""
     assert isinstance(step.step, Call)
-    compensation = step.step.compensate if step.compensates is not None else None
-    return compensation.timeouts if compensation is not None else step.step.timeouts
+    path = declared(step.path)
+    timeouts = step.step.timeouts
+    if step.compensates is not None and step.step.compensate is not None:
+        timeouts, path = step.step.compensate.timeouts, path + COMPENSATION
+    if timeouts.start_to_close:
+        return timeouts
+    return _lasting(timeouts, state.definition.published.get(path, UNSAID).timeout or START_TO_CLOSE)
+
+
+@lru_cache(maxsize=1024)
+def _lasting(timeouts: Timeouts, start_to_close: float) -> Timeouts:
+    return replace(timeouts, start_to_close=start_to_close)
 
 
 def _retry_of(step: StepState) -> RetryRule:
@@ -77,8 +97,13 @@ def failed(
     dispatch: e.Dispatch | None,
     now: int,
     draw: float,
+    details: Payload | None = None,
 ) -> e.Fact | None:
-    """What a failed attempt means; `draw` in [0, 1) spreads the next one. None if that attempt is not open any more."""
+    """
+    What a failed attempt means; None if that attempt is not open any more.
+
+    `draw` in [0, 1) spreads the next one, `details` are what this one last said of itself.
+    """
     if not _is_open(state, path, attempt):
         return None
     step = state.steps[path]
@@ -86,9 +111,10 @@ def failed(
         return _stopped(path, attempt, failure.at(path), dispatch)
     if state.pause is not None and failure.reason == workflow.Cancelled.reason:
         failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
-        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1))
+        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1), details=details)
     else:
-        fact = _followed(state, step, e.AttemptFailed(path, attempt, failure.at(path), dispatch), now, draw)
+        fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details)
+        fact = _followed(state, step, fact, now, draw)
     return _doubted(state, step, fact)
 
 
@@ -134,7 +160,7 @@ def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e
 def _is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:
     if call.idempotent is not None:
         return call.idempotent
-    return state.definition.idempotence.get(declared(step.path))
+    return state.definition.published.get(declared(step.path), UNSAID).idempotent
 
 
 def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:

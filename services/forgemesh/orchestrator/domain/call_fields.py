@@ -123,9 +123,9 @@ def _check_range(version_range: str, call: Fields, key: str) -> None:
 def _timeouts(fields: Fields) -> Timeouts:
     timeouts = fields.mapping("timeouts")
     if timeouts is None:
-        return Timeouts()
+        return Timeouts(start_to_close=0.0)
     found = Timeouts(
-        start_to_close=timeouts.seconds("start_to_close", 60.0) or 60.0,
+        start_to_close=timeouts.seconds("start_to_close", None) or 0.0,
         schedule_to_start=timeouts.seconds("schedule_to_start", None),
         schedule_to_close=timeouts.seconds("schedule_to_close", None),
         heartbeat=timeouts.seconds("heartbeat", None),

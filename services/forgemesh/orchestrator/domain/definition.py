@@ -8,6 +8,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
 from forgemesh.orchestrator.domain.retry import RetryRule
 from forgemesh.orchestrator.domain.template import EMPTY, Computed, Template
 
@@ -51,20 +53,34 @@ class Common:
         return {name: getattr(self, name) for name in ("id", "after", "trigger", "when", "sets", "where")}
 
 
+START_TO_CLOSE = 60.0
+"""Seconds of an attempt of which neither the step nor the operation says how long it may take."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """
-    Seconds; None is no limit.
+    Seconds; None is no limit, and a `start_to_close` of 0 is the one of the operation.
 
     `schedule_to_start` and `start_to_close` are of one attempt: until it leaves for an instance, and from then on;
     `heartbeat` is the longest silence of a running one. `schedule_to_close` is of the step, all attempts and pauses
     between them included.
     """
 
-    start_to_close: float = 60.0
+    start_to_close: float = START_TO_CLOSE
     schedule_to_start: float | None = None
     schedule_to_close: float | None = None
     heartbeat: float | None = None
+
+
+class Published(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What manifests say about the operation of a call: `timeout` in seconds; None is unsaid."""
+
+    idempotent: bool | None = None
+    timeout: float | None = None
+
+
+UNSAID = Published()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,8 +324,8 @@ class Definition:
 
     `timeout` is in seconds; `input` is None if the definition declares nothing about it; `content_hash` is the
     SHA-256 of the definition's canonical JSON; `max_concurrency` (0: no limit) bounds the attempts that are open at
-    once. `vars` are evaluated in order at the start, each with those before it in sight. `idempotence` is what the
-    registry said at registration about calls that do not say it themselves, by step path.
+    once. `vars` are evaluated in order at the start, each with those before it in sight. `published` is what
+    the registry said at registration about what is called, by step path, a compensation's with its mark.
     """
 
     namespace: str
@@ -325,7 +341,7 @@ class Definition:
     vars: tuple[tuple[str, Template], ...] = ()
     max_concurrency: int = 0
     concurrency: Concurrency | None = None
-    idempotence: Mapping[str, bool] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
 
     def walk(self) -> Iterator[tuple[str, Step]]:
         """Every step with its declared path, in order of declaration; iterations of a map stand as `*`."""

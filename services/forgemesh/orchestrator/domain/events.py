@@ -170,7 +170,8 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     """
     `next_at` is when the next try is due; 0 without `incident` means that the step has ended.
 
-    `incident` is "EXHAUSTED" or "IN_DOUBT": the step waits for a person.
+    `incident` is "EXHAUSTED" or "IN_DOUBT": the step waits for a person. `details` are what the attempt last said of
+    itself, for the next one.
     """
 
     path: str
@@ -179,6 +180,7 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     dispatch: Dispatch | None
     next_at: int = 0
     incident: str = ""
+    details: Payload | None = None
 
 
 class StepBlocked(msgspec.Struct, frozen=True):

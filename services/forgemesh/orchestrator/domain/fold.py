@@ -177,6 +177,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= fate_unknown(fact)
+    step.details = fact.details or step.details
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step

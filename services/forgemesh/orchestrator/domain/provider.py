@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import semantic_version
 
-from forgemesh.orchestrator.domain.definition import Target
+from forgemesh.orchestrator.domain.definition import START_TO_CLOSE, Published, Target
 
 
 class OperationFacts(msgspec.Struct, frozen=True):
@@ -72,9 +72,13 @@ def _choices(tier: Mapping[str, set[str]]) -> tuple[Choice, ...]:
     return tuple(Choice(plugin_id, frozenset(tier[plugin_id])) for plugin_id in sorted(tier))
 
 
-def careful(facts: Sequence[OperationFacts]) -> bool | None:
-    """What counts of what several versions say about idempotence: False if one says so, True only if all do."""
+def careful(facts: Sequence[OperationFacts]) -> Published:
+    """
+    What counts of what several versions say: not idempotent if one says so, idempotent only if all do, and the longest
+    timeout, where one that says nothing takes the usual one.
+    """
     said = [one.idempotent for one in facts]
-    if False in said:
-        return False
-    return True if said and all(said) else None
+    idempotent = False if False in said else True if said and all(said) else None
+    if all(one.timeout is None for one in facts):
+        return Published(idempotent)
+    return Published(idempotent, max(one.timeout or START_TO_CLOSE for one in facts))

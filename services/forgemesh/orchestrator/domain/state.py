@@ -147,6 +147,8 @@ class StepState:
     blocked_at: int = 0
     started: e.AttemptStarted | None = None
     """The newest attempt."""
+    details: Payload | None = None
+    """What an attempt last said of itself, for the next one."""
     branch_names: tuple[str, ...] = ()
     branches: Branches | None = None
     items: tuple[Payload, ...] = ()

@@ -145,6 +145,8 @@ class StepReader:
     def _common(self, fields: Fields, step_id: str, before: tuple[int, ...], visible: Visible, kind: str) -> Common:
         fields.items("after")
         trigger = fields.choice("trigger", _TRIGGERS, Trigger.ALL_SUCCEEDED.value)
+        if trigger == Trigger.ANY_SUCCEEDED.value and not before:
+            self._mistakes.add((*fields.place, "trigger"), f"{trigger} needs a step that comes before; there is none")
         afterwards = visible.with_step(step_id)
         sets = self._reading.assignments(fields, "set", lambda index: afterwards)
         self._reading.check_declared([name for name, _ in sets], (*fields.place, "set"))

@@ -5,12 +5,18 @@ from __future__ import annotations
 from forgemesh.api.registry.v1 import instance_pb2 as pb, registry_service_pb2 as service_pb
 from forgemesh.registry.application import Everything, Quiet, Step
 from forgemesh.registry.domain.changes import Changed, Gone, GoneReason
-from forgemesh.registry.domain.instance import Instance, Registration, Revision
+from forgemesh.registry.domain.instance import Instance, Registration, Revision, State
 
 _REASONS = {
     GoneReason.DEREGISTERED: service_pb.GONE_REASON_DEREGISTERED,
     GoneReason.EXPIRED: service_pb.GONE_REASON_EXPIRED,
 }
+_STATES = {
+    State.ACTIVE: pb.INSTANCE_STATE_ACTIVE,
+    State.DRAINING: pb.INSTANCE_STATE_DRAINING,
+    State.CRASH_LOOP: pb.INSTANCE_STATE_CRASH_LOOP,
+}
+_STATE_OF = {number: state for state, number in _STATES.items()}
 
 
 def from_message(message: pb.Instance) -> Instance:
@@ -27,7 +33,8 @@ def from_message(message: pb.Instance) -> Instance:
         zone=message.zone,
         labels=tuple(sorted(message.labels.items())),
         session=message.session,
-        draining=message.state == pb.INSTANCE_STATE_DRAINING,
+        state=_STATE_OF.get(message.state, State.ACTIVE),
+        state_reason=message.state_reason,
     )
 
 
@@ -39,6 +46,7 @@ def from_stored(message: pb.Instance, *, owner: bytes, ttl: float) -> Registrati
         owner=owner,
         ttl=ttl,
         registered_at=message.registered_at.ToMicroseconds() / 1e6,
+        suspect=message.suspect,
     )
 
 
@@ -58,7 +66,9 @@ def to_message(registration: Registration) -> pb.Instance:
         zone=instance.zone,
         labels=dict(instance.labels),
         session=instance.session,
-        state=pb.INSTANCE_STATE_DRAINING if instance.draining else pb.INSTANCE_STATE_ACTIVE,
+        state=_STATES[instance.state],
+        state_reason=instance.state_reason,
+        suspect=registration.suspect,
     )
     message.registered_at.FromMicroseconds(round(registration.registered_at * 1e6))
     return message

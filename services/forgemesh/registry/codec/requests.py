@@ -23,6 +23,15 @@ _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
 _OPERATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
+_SAID_BY_INSTANCES = frozenset(
+    (
+        instance_pb2.INSTANCE_STATE_UNSPECIFIED,
+        instance_pb2.INSTANCE_STATE_ACTIVE,
+        instance_pb2.INSTANCE_STATE_DRAINING,
+        instance_pb2.INSTANCE_STATE_CRASH_LOOP,
+    )
+)
+
 LONGEST_NAME = 128
 LONGEST_TOKEN = 256
 LONGEST_VALUE = 512
@@ -73,6 +82,16 @@ def manifest(message: manifest_pb2.Manifest) -> Manifest:
     return manifests.from_message(message)
 
 
+def wish(request: pb.RequestPluginRequest) -> tuple[str, str]:
+    """The plugin or, if that is empty, the interface that is wanted; raises InvalidRequest."""
+    found = Violations()
+    one = bool(request.plugin_id) != bool(request.interface_name)
+    found.unless(one, "plugin_id", "set either this or interface_name")
+    found.unless(_fits(_NAME, request.plugin_id or request.interface_name), "plugin_id", _NAME_RULE)
+    found.refuse()
+    return request.plugin_id, request.interface_name
+
+
 def page_of_plugins(token: str) -> Key | None:
     """The last manifest of the page before; raises InvalidRequest."""
     key = key_before(token, 2)
@@ -104,8 +123,9 @@ def _check_instance(found: Violations, instance: instance_pb2.Instance) -> None:
         short = 0 < len(key) <= LONGEST_NAME and len(value) <= LONGEST_VALUE
         rule = f"a key has 1 to {LONGEST_NAME} characters, a value at most {LONGEST_VALUE}"
         found.unless(short, f"instance.labels[{key[:LONGEST_NAME]}]", rule)
-    known = instance.state in instance_pb2.InstanceState.values()
-    found.unless(known, "instance.state", "must be ACTIVE or DRAINING")
+    found.unless(instance.state in _SAID_BY_INSTANCES, "instance.state", "must be ACTIVE, DRAINING or CRASH_LOOP")
+    short = len(instance.state_reason) <= LONGEST_VALUE
+    found.unless(short, "instance.state_reason", f"must have at most {LONGEST_VALUE} characters")
 
 
 def _check_token(found: Violations, token: str) -> None:

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    """Whether an instance wants calls."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    CRASH_LOOP = "crash loop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +29,8 @@ class Instance:
     zone: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     session: bool = False
-    draining: bool = False
+    state: State = State.ACTIVE
+    state_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +39,7 @@ class Registration:
     An instance at one incarnation.
 
     `owner` is the digest of the owner's secret, `ttl` (seconds) what each renewal of its lease is good for,
-    `registered_at` seconds since 1970.
+    `registered_at` seconds since 1970. It is `suspect` while its lease has run out together with too many others.
     """
 
     instance: Instance
@@ -37,6 +47,7 @@ class Registration:
     owner: bytes
     ttl: float
     registered_at: float
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from forgemesh.faults.registry import InstanceOwnedByOther, LeaseNotFound, StaleIncarnation
 from forgemesh.registry.domain.changes import Change, Changed, Gone, GoneReason
-from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision
+from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Instances:
     def drain(self, claim: Claim) -> Changed | None:
         """The claimed instance takes nothing new; None if that is so already, or if it is gone."""
         present = self.registrations.get(claim.instance_id)
-        if present is None or _claimed(present, claim).instance.draining:
+        if present is None or _claimed(present, claim).instance.state is State.DRAINING:
             return None
-        draining = replace(present, instance=replace(present.instance, draining=True))
+        draining = replace(present, instance=replace(present.instance, state=State.DRAINING))
         return Changed(self.revision + 1, draining)
 
     def end(self, claim: Claim) -> Gone | None:
@@ -75,6 +75,14 @@ class Instances:
         return [
             Gone(revision, instance_id, self.registrations[instance_id].incarnation, GoneReason.EXPIRED)
             for revision, instance_id in enumerate(instance_ids, start=self.revision + 1)
+        ]
+
+    def suspect(self, instance_ids: Iterable[str], *, suspect: bool, ahead: int = 0) -> Sequence[Changed]:
+        """What is not so yet turns suspect, or is no longer; the first change follows `ahead` others."""
+        changing = [one for one in instance_ids if self.registrations[one].suspect is not suspect]
+        return [
+            Changed(revision, replace(self.registrations[instance_id], suspect=suspect))
+            for revision, instance_id in enumerate(changing, start=self.revision + ahead + 1)
         ]
 
     def after(self, changes: Sequence[Change]) -> Instances:

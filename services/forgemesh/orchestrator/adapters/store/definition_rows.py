@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,27 +14,28 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
 from forgemesh.orchestrator.adapters.store.schema import check, checksum
-from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.definition import Definition, Published
 from forgemesh.orchestrator.ports import StoredDefinition
 
-_COLUMNS = ("namespace", "name", "version", "content_hash", "source", "created_at", "idempotence")
+_COLUMNS = ("namespace", "name", "version", "content_hash", "source", "created_at", "published")
 
 
-class DefinitionRows:
+class DefinitionRows(ABC):
     """The part of the store that keeps definitions; each is compiled once."""
 
     _database: Database
     _parse: Callable[[str, str], Definition]
     _compiled: dict[tuple[str, str, str, str], Definition]
 
+    @abstractmethod
     def fence(self, connection: sqlite3.Connection) -> None:
-        raise NotImplementedError
+        """Refuse the write of an owner that was replaced."""
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         """See ports.Store."""
         d = definition
-        idempotence = msgspec.json.encode(dict(d.idempotence), order="sorted").decode()
-        values = (d.namespace, d.name, d.version, d.content_hash, d.source, created_at, idempotence)
+        published = msgspec.json.encode(dict(d.published), order="sorted").decode()
+        values = (d.namespace, d.name, d.version, d.content_hash, d.source, created_at, published)
 
         def work(connection: sqlite3.Connection) -> sqlite3.Row | None:
             row: sqlite3.Row | None = connection.execute(
@@ -102,8 +104,14 @@ class DefinitionRows:
                 raise DataCorrupted(_record(row), error.message) from error
             if definition.content_hash != row["content_hash"]:
                 raise DataCorrupted(_record(row), "its content does not fit its hash")
-            self._compiled[key] = replace(definition, idempotence=msgspec.json.decode(row["idempotence"]))
+            self._compiled[key] = replace(definition, published=_published(row["published"]))
         return self._compiled[key]
+
+
+def _published(text: str) -> dict[str, Published]:
+    """An earlier release kept whether a call is idempotent, and nothing else."""
+    said = msgspec.json.decode(text, type=dict[str, Published | bool])
+    return {path: Published(one) if isinstance(one, bool) else one for path, one in said.items()}
 
 
 def _record(row: sqlite3.Row) -> str:

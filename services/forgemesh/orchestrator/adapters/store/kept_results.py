@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 
 from forgemesh.chassis.database import Database
 from forgemesh.orchestrator.adapters.store.schema import check, checksum
@@ -12,13 +13,14 @@ from forgemesh.orchestrator.ports import KeptResult
 _COLUMNS = ("key", "plugin_version", "media_type", "output", "expires_at")
 
 
-class KeptResults:
+class KeptResults(ABC):
     """The part of the store that keeps outputs for calls that ask for the same again."""
 
     _database: Database
 
+    @abstractmethod
     def fence(self, connection: sqlite3.Connection) -> None:
-        raise NotImplementedError
+        """Refuse the write of an owner that was replaced."""
 
     async def cached(self, key: bytes, now: int) -> KeptResult | None:
         """See ports.Store."""

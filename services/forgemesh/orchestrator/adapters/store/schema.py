@@ -103,6 +103,9 @@ MIGRATIONS = (
         WHERE state NOT IN ('WAITING', 'STARTING');
     CREATE INDEX schedule_run_request ON schedule_run (schedule, request_id) WHERE request_id <> '';
     """,
+    """
+    ALTER TABLE definition RENAME COLUMN idempotence TO published;
+    """,
 )
 
 FACTS = (

@@ -81,6 +81,8 @@ class _AdmissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Admission.V
     """It finishes what it has."""
     ADMISSION_OUT: _Admission.ValueType  # 3
     """An operator took it out."""
+    ADMISSION_CRASH_LOOP: _Admission.ValueType  # 4
+    """No process serves it: it crashed too often, and a person has to look after it."""
 
 class Admission(_Admission, metaclass=_AdmissionEnumTypeWrapper):
     """Whether an instance may get new calls, health apart."""
@@ -93,6 +95,8 @@ ADMISSION_DRAINING: Admission.ValueType  # 2
 """It finishes what it has."""
 ADMISSION_OUT: Admission.ValueType  # 3
 """An operator took it out."""
+ADMISSION_CRASH_LOOP: Admission.ValueType  # 4
+"""No process serves it: it crashed too often, and a person has to look after it."""
 Global___Admission: _TypeAlias = Admission  # noqa: Y015
 
 class _CircuitState:
@@ -208,6 +212,7 @@ class Endpoint(_message.Message):
     ZONE_FIELD_NUMBER: _builtins.int
     HEALTH_REASON_FIELD_NUMBER: _builtins.int
     HEALTH_AGE_MILLIS_FIELD_NUMBER: _builtins.int
+    ADMISSION_REASON_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     incarnation: _builtins.int
@@ -236,6 +241,8 @@ class Endpoint(_message.Message):
     """Why `health` is what it is, for people."""
     health_age_millis: _builtins.int
     """For how long `health` has been what it is, in milliseconds."""
+    admission_reason: _builtins.str
+    """Why `admission` is what it is, for people."""
     @_builtins.property
     def circuit(self) -> Global___Circuit:
         """Its circuit."""
@@ -258,10 +265,11 @@ class Endpoint(_message.Message):
         zone: _builtins.str = ...,
         health_reason: _builtins.str = ...,
         health_age_millis: _builtins.int = ...,
+        admission_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admission", b"admission", "circuit", b"circuit", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admission", b"admission", "admission_reason", b"admission_reason", "circuit", b"circuit", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,6 +48,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The same plugin version was published before with another manifest."""
     ERROR_REASON_REVISION_COMPACTED: _ErrorReason.ValueType  # 25
     """The watch cannot go on from the given revision; list again."""
+    ERROR_REASON_DEPENDENCY_MISSING: _ErrorReason.ValueType  # 26
+    """Something that a plugin needs was never published; the message names the path to it."""
+    ERROR_REASON_VERSION_CONFLICT: _ErrorReason.ValueType  # 27
+    """No published version of a plugin is accepted by everyone who needs it; the message names them all."""
+    ERROR_REASON_DEPENDENCY_CYCLE: _ErrorReason.ValueType  # 28
+    """Plugins need one another in a circle; the message names it."""
+    ERROR_REASON_INTERFACE_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """No plugin that provides this interface has ever been published."""
+    ERROR_REASON_NO_PROVIDER_AVAILABLE: _ErrorReason.ValueType  # 30
+    """Nothing that provides it is available at this moment."""
     ERROR_REASON_BALANCER_WARMING: _ErrorReason.ValueType  # 40
     """The balancer has not finished its first sync."""
     ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 60
@@ -66,6 +76,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The invocation was meant for another incarnation of this instance."""
     ERROR_REASON_PROTOCOL_UNSUPPORTED: _ErrorReason.ValueType  # 67
     """The caller and the host speak no common session protocol."""
+    ERROR_REASON_QUEUE_TOO_LONG: _ErrorReason.ValueType  # 68
+    """The call would still be waiting for its turn when its time is over."""
+    ERROR_REASON_PLUGIN_CRASH_LOOP: _ErrorReason.ValueType  # 69
+    """Every instance of the plugin has crashed too often and waits for a person."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -136,6 +150,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every healthy instance is full."""
     ERROR_REASON_TRACE_NOT_FOUND: _ErrorReason.ValueType  # 140
     """No trace of this id is stored."""
+    ERROR_REASON_PLUGIN_NOT_CONFIGURED: _ErrorReason.ValueType  # 160
+    """The supervisor runs no plugin of this name."""
+    ERROR_REASON_HOST_NOT_FOUND: _ErrorReason.ValueType  # 161
+    """The supervisor runs no such host."""
+    ERROR_REASON_DEPENDENTS_LIVE: _ErrorReason.ValueType  # 162
+    """Plugins that run need this one."""
+    ERROR_REASON_HANDSHAKE_REFUSED: _ErrorReason.ValueType  # 163
+    """The process that called back is not the one that was started."""
+    ERROR_REASON_HOST_PROTOCOL_UNSUPPORTED: _ErrorReason.ValueType  # 164
+    """The host and its supervisor speak no common protocol."""
+    ERROR_REASON_LOAD_FAILED: _ErrorReason.ValueType  # 165
+    """A plugin did not start; the message names the phase."""
+    ERROR_REASON_RELOAD_FAILED: _ErrorReason.ValueType  # 166
+    """A new version of a plugin did not start, and the old one goes on; the message names the phase."""
+    ERROR_REASON_CONFIG_INVALID: _ErrorReason.ValueType  # 167
+    """The configuration does not fit the plugin's schema; BadRequest lists every violation."""
+    ERROR_REASON_CONFIG_REJECTED: _ErrorReason.ValueType  # 168
+    """The plugin refused the configuration, and goes on with the one before."""
+    ERROR_REASON_SCALE_OUT_OF_BOUNDS: _ErrorReason.ValueType  # 169
+    """More or fewer instances are asked for than the plugin's section allows."""
     ERROR_REASON_HEARTBEAT_TIMEOUT: _ErrorReason.ValueType  # 220
     """A running attempt reported no progress for longer than its heartbeat."""
     ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: _ErrorReason.ValueType  # 221
@@ -186,6 +220,16 @@ ERROR_REASON_MANIFEST_CONFLICT: ErrorReason.ValueType  # 24
 """The same plugin version was published before with another manifest."""
 ERROR_REASON_REVISION_COMPACTED: ErrorReason.ValueType  # 25
 """The watch cannot go on from the given revision; list again."""
+ERROR_REASON_DEPENDENCY_MISSING: ErrorReason.ValueType  # 26
+"""Something that a plugin needs was never published; the message names the path to it."""
+ERROR_REASON_VERSION_CONFLICT: ErrorReason.ValueType  # 27
+"""No published version of a plugin is accepted by everyone who needs it; the message names them all."""
+ERROR_REASON_DEPENDENCY_CYCLE: ErrorReason.ValueType  # 28
+"""Plugins need one another in a circle; the message names it."""
+ERROR_REASON_INTERFACE_NOT_FOUND: ErrorReason.ValueType  # 29
+"""No plugin that provides this interface has ever been published."""
+ERROR_REASON_NO_PROVIDER_AVAILABLE: ErrorReason.ValueType  # 30
+"""Nothing that provides it is available at this moment."""
 ERROR_REASON_BALANCER_WARMING: ErrorReason.ValueType  # 40
 """The balancer has not finished its first sync."""
 ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 60
@@ -204,6 +248,10 @@ ERROR_REASON_WRONG_INCARNATION: ErrorReason.ValueType  # 66
 """The invocation was meant for another incarnation of this instance."""
 ERROR_REASON_PROTOCOL_UNSUPPORTED: ErrorReason.ValueType  # 67
 """The caller and the host speak no common session protocol."""
+ERROR_REASON_QUEUE_TOO_LONG: ErrorReason.ValueType  # 68
+"""The call would still be waiting for its turn when its time is over."""
+ERROR_REASON_PLUGIN_CRASH_LOOP: ErrorReason.ValueType  # 69
+"""Every instance of the plugin has crashed too often and waits for a person."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81
@@ -274,6 +322,26 @@ ERROR_REASON_ALL_FULL: ErrorReason.ValueType  # 123
 """Every healthy instance is full."""
 ERROR_REASON_TRACE_NOT_FOUND: ErrorReason.ValueType  # 140
 """No trace of this id is stored."""
+ERROR_REASON_PLUGIN_NOT_CONFIGURED: ErrorReason.ValueType  # 160
+"""The supervisor runs no plugin of this name."""
+ERROR_REASON_HOST_NOT_FOUND: ErrorReason.ValueType  # 161
+"""The supervisor runs no such host."""
+ERROR_REASON_DEPENDENTS_LIVE: ErrorReason.ValueType  # 162
+"""Plugins that run need this one."""
+ERROR_REASON_HANDSHAKE_REFUSED: ErrorReason.ValueType  # 163
+"""The process that called back is not the one that was started."""
+ERROR_REASON_HOST_PROTOCOL_UNSUPPORTED: ErrorReason.ValueType  # 164
+"""The host and its supervisor speak no common protocol."""
+ERROR_REASON_LOAD_FAILED: ErrorReason.ValueType  # 165
+"""A plugin did not start; the message names the phase."""
+ERROR_REASON_RELOAD_FAILED: ErrorReason.ValueType  # 166
+"""A new version of a plugin did not start, and the old one goes on; the message names the phase."""
+ERROR_REASON_CONFIG_INVALID: ErrorReason.ValueType  # 167
+"""The configuration does not fit the plugin's schema; BadRequest lists every violation."""
+ERROR_REASON_CONFIG_REJECTED: ErrorReason.ValueType  # 168
+"""The plugin refused the configuration, and goes on with the one before."""
+ERROR_REASON_SCALE_OUT_OF_BOUNDS: ErrorReason.ValueType  # 169
+"""More or fewer instances are asked for than the plugin's section allows."""
 ERROR_REASON_HEARTBEAT_TIMEOUT: ErrorReason.ValueType  # 220
 """A running attempt reported no progress for longer than its heartbeat."""
 ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: ErrorReason.ValueType  # 221

@@ -8,6 +8,7 @@ from forgemesh.api.errors.v1 import failure_pb2 as _failure_pb2
 from forgemesh.api.orchestrator.v1 import execution_pb2 as _execution_pb2
 from forgemesh.api.payload.v1 import payload_pb2 as _payload_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -1182,6 +1183,27 @@ class ExecutionArchive(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PublishedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___PublishedOperation: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___PublishedOperation | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FORMAT_VERSION_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
@@ -1189,6 +1211,7 @@ class ExecutionArchive(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     IDEMPOTENCE_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
     format_version: _builtins.int
     """How the file is to be read; a reader refuses a version it does not know."""
     namespace: _builtins.str
@@ -1205,7 +1228,11 @@ class ExecutionArchive(_message.Message):
 
     @_builtins.property
     def idempotence(self) -> _containers.ScalarMap[_builtins.str, _builtins.bool]:
-        """What the registry said at registration about calls that do not say it themselves, by step path."""
+        """What an earlier release kept in place of `published`: whether calls are idempotent, by step path."""
+
+    @_builtins.property
+    def published(self) -> _containers.MessageMap[_builtins.str, Global___PublishedOperation]:
+        """What the registry said at registration about what is called, by step path."""
 
     def __init__(
         self,
@@ -1217,11 +1244,42 @@ class ExecutionArchive(_message.Message):
         events: _abc.Iterable[_builtins.bytes] | None = ...,
         digest: _builtins.bytes = ...,
         idempotence: _abc.Mapping[_builtins.str, _builtins.bool] | None = ...,
+        published: _abc.Mapping[_builtins.str, Global___PublishedOperation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_source", b"definition_source", "digest", b"digest", "events", b"events", "execution_id", b"execution_id", "format_version", b"format_version", "idempotence", b"idempotence", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_source", b"definition_source", "digest", b"digest", "events", b"events", "execution_id", b"execution_id", "format_version", b"format_version", "idempotence", b"idempotence", "namespace", b"namespace", "published", b"published"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecutionArchive: _TypeAlias = ExecutionArchive  # noqa: Y015
+
+@_typing.final
+class PublishedOperation(_message.Message):
+    """What manifests say about an operation, as far as they say it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    idempotent: _builtins.bool
+    """Whether a repeated call is harmless."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long one call may take."""
+
+    def __init__(
+        self,
+        *,
+        idempotent: _builtins.bool | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "idempotent", b"idempotent", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "idempotent", b"idempotent", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
+    _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
+
+Global___PublishedOperation: _TypeAlias = PublishedOperation  # noqa: Y015

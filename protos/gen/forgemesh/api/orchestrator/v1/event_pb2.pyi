@@ -941,6 +941,7 @@ class AttemptFailed(_message.Message):
     DISPATCH_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_UNIX_NANO_FIELD_NUMBER: _builtins.int
     INCIDENT_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which one."""
     next_attempt_unix_nano: _builtins.int
@@ -955,6 +956,10 @@ class AttemptFailed(_message.Message):
     def dispatch(self) -> Global___Dispatch:
         """Where it ran; unset if it never reached an instance."""
 
+    @_builtins.property
+    def details(self) -> _payload_pb2.Payload:
+        """What it last said with its progress; the next try is told. Unset if it said nothing."""
+
     def __init__(
         self,
         *,
@@ -963,10 +968,11 @@ class AttemptFailed(_message.Message):
         dispatch: Global___Dispatch | None = ...,
         next_attempt_unix_nano: _builtins.int = ...,
         incident: _builtins.str = ...,
+        details: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dispatch", b"dispatch", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "dispatch", b"dispatch", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "dispatch", b"dispatch", "failure", b"failure", "incident", b"incident", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "details", b"details", "dispatch", b"dispatch", "failure", b"failure", "incident", b"incident", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from forgemesh.api.errors.v1 import failure_pb2 as forgemesh_dot_api_dot_errors_
 from forgemesh.api.payload.v1 import payload_pb2 as forgemesh_dot_api_dot_payload_dot_v1_dot_payload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/plugin/v1/invocation.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a%forgemesh/api/errors/v1/failure.proto\x1a&forgemesh/api/payload/v1/payload.proto\"\xbd\x02\n\nInvocation\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x30\n\x05input\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x11\n\tstep_path\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\t\x12\x18\n\x10remaining_millis\x18\t \x01(\x03\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x13\n\x0bincarnation\x18\x0b \x01(\x04\x12/\n\x06permit\x18\x0c \x01(\x0b\x32\x1f.forgemesh.api.plugin.v1.Permit\"/\n\x06Permit\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\xd4\x01\n\x10InvocationResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x33\n\x06output\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.PayloadH\x00\x12\x33\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32 .forgemesh.api.errors.v1.FailureH\x00\x12\x15\n\rqueued_micros\x18\x05 \x01(\x03\x12\x12\n\nran_micros\x18\x06 \x01(\x03\x42\t\n\x07outcomeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/plugin/v1/invocation.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a%forgemesh/api/errors/v1/failure.proto\x1a&forgemesh/api/payload/v1/payload.proto\"\xfb\x02\n\nInvocation\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x30\n\x05input\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x11\n\tstep_path\x18\x06 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x08 \x01(\t\x12\x18\n\x10remaining_millis\x18\t \x01(\x03\x12\x13\n\x0btraceparent\x18\n \x01(\t\x12\x13\n\x0bincarnation\x18\x0b \x01(\x04\x12/\n\x06permit\x18\x0c \x01(\x0b\x32\x1f.forgemesh.api.plugin.v1.Permit\x12<\n\x11heartbeat_details\x18\r \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\"/\n\x06Permit\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\xd4\x01\n\x10InvocationResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x33\n\x06output\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.PayloadH\x00\x12\x33\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32 .forgemesh.api.errors.v1.FailureH\x00\x12\x15\n\rqueued_micros\x18\x05 \x01(\x03\x12\x12\n\nran_micros\x18\x06 \x01(\x03\x42\t\n\x07outcomeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.plugin.v1.inv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INVOCATION']._serialized_start=149
-  _globals['_INVOCATION']._serialized_end=466
-  _globals['_PERMIT']._serialized_start=468
-  _globals['_PERMIT']._serialized_end=515
-  _globals['_INVOCATIONRESULT']._serialized_start=518
-  _globals['_INVOCATIONRESULT']._serialized_end=730
+  _globals['_INVOCATION']._serialized_end=528
+  _globals['_PERMIT']._serialized_start=530
+  _globals['_PERMIT']._serialized_end=577
+  _globals['_INVOCATIONRESULT']._serialized_start=580
+  _globals['_INVOCATIONRESULT']._serialized_end=792
 # @@protoc_insertion_point(module_scope)

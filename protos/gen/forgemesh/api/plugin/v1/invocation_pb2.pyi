@@ -36,6 +36,7 @@ class Invocation(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     PERMIT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_DETAILS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """Names the call inside its session; grows. Zero for a unary call."""
     operation: _builtins.str
@@ -66,6 +67,10 @@ class Invocation(_message.Message):
     def permit(self) -> Global___Permit:
         """The right to make a trial call on a half-open circuit. Unset for ordinary calls."""
 
+    @_builtins.property
+    def heartbeat_details(self) -> _payload_pb2.Payload:
+        """What an earlier attempt at this step last said with its progress. Unset if none said anything."""
+
     def __init__(
         self,
         *,
@@ -81,10 +86,11 @@ class Invocation(_message.Message):
         traceparent: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         permit: Global___Permit | None = ...,
+        heartbeat_details: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "permit", b"permit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_details", b"heartbeat_details", "input", b"input", "permit", b"permit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "execution_id", b"execution_id", "idempotency_key", b"idempotency_key", "incarnation", b"incarnation", "input", b"input", "namespace", b"namespace", "operation", b"operation", "permit", b"permit", "remaining_millis", b"remaining_millis", "step_path", b"step_path", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "execution_id", b"execution_id", "heartbeat_details", b"heartbeat_details", "idempotency_key", b"idempotency_key", "incarnation", b"incarnation", "input", b"input", "namespace", b"namespace", "operation", b"operation", "permit", b"permit", "remaining_millis", b"remaining_millis", "step_path", b"step_path", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forgemesh/api/plugin/v1/manifest.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\"\xd4\x03\n\x08Manifest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x34\n\x08provides\x18\x04 \x03(\x0b\x32\".forgemesh.api.plugin.v1.Interface\x12\x36\n\noperations\x18\x05 \x03(\x0b\x32\".forgemesh.api.plugin.v1.Operation\x12\x39\n\x0c\x64\x65pendencies\x18\x06 \x03(\x0b\x32#.forgemesh.api.plugin.v1.Dependency\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x17\n\x0fmax_concurrency\x18\t \x01(\r\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.forgemesh.api.plugin.v1.Manifest.MetadataEntry\x12\x37\n\x06limits\x18\x0b \x01(\x0b\x32\'.forgemesh.api.plugin.v1.ResourceLimits\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"*\n\tInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xd5\x01\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x39\n\x0bidempotency\x18\x03 \x01(\x0e\x32$.forgemesh.api.plugin.v1.Idempotency\x12\x11\n\tcacheable\x18\x04 \x01(\x08\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cinput_schema\x18\x06 \x01(\t\x12\x15\n\routput_schema\x18\x07 \x01(\t\"n\n\nDependency\x12\x13\n\tplugin_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einterface_name\x18\x02 \x01(\tH\x00\x12\x15\n\rversion_range\x18\x03 \x01(\t\x12\x10\n\x08optional\x18\x04 \x01(\x08\x42\x08\n\x06target\"N\n\x0eResourceLimits\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12\x12\n\ncpu_millis\x18\x02 \x01(\x05\x12\x12\n\nopen_files\x18\x03 \x01(\x05*f\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x01\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forgemesh/api/plugin/v1/manifest.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a\x1egoogle/protobuf/duration.proto\"\xeb\x03\n\x08Manifest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x34\n\x08provides\x18\x04 \x03(\x0b\x32\".forgemesh.api.plugin.v1.Interface\x12\x36\n\noperations\x18\x05 \x03(\x0b\x32\".forgemesh.api.plugin.v1.Operation\x12\x39\n\x0c\x64\x65pendencies\x18\x06 \x03(\x0b\x32#.forgemesh.api.plugin.v1.Dependency\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x17\n\x0fmax_concurrency\x18\t \x01(\r\x12\x41\n\x08metadata\x18\n \x03(\x0b\x32/.forgemesh.api.plugin.v1.Manifest.MetadataEntry\x12\x37\n\x06limits\x18\x0b \x01(\x0b\x32\'.forgemesh.api.plugin.v1.ResourceLimits\x12\x15\n\rconfig_schema\x18\x0c \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"*\n\tInterface\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xd5\x01\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x39\n\x0bidempotency\x18\x03 \x01(\x0e\x32$.forgemesh.api.plugin.v1.Idempotency\x12\x11\n\tcacheable\x18\x04 \x01(\x08\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cinput_schema\x18\x06 \x01(\t\x12\x15\n\routput_schema\x18\x07 \x01(\t\"\xa0\x01\n\nDependency\x12\x13\n\tplugin_id\x18\x01 \x01(\tH\x00\x12\x18\n\x0einterface_name\x18\x02 \x01(\tH\x00\x12\x15\n\rversion_range\x18\x03 \x01(\t\x12\x10\n\x08optional\x18\x04 \x01(\x08\x12\x30\n\x07on_loss\x18\x05 \x01(\x0e\x32\x1f.forgemesh.api.plugin.v1.OnLossB\x08\n\x06target\"N\n\x0eResourceLimits\x12\x14\n\x0cmemory_bytes\x18\x01 \x01(\x03\x12\x12\n\ncpu_millis\x18\x02 \x01(\x05\x12\x12\n\nopen_files\x18\x03 \x01(\x05*f\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x1a\n\x16IDEMPOTENCY_IDEMPOTENT\x10\x01\x12\x1e\n\x1aIDEMPOTENCY_NOT_IDEMPOTENT\x10\x02*\\\n\x06OnLoss\x12\x17\n\x13ON_LOSS_UNSPECIFIED\x10\x00\x12\x12\n\x0eON_LOSS_IGNORE\x10\x01\x12\x13\n\x0fON_LOSS_DEGRADE\x10\x02\x12\x10\n\x0cON_LOSS_STOP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MANIFEST_METADATAENTRY']._loaded_options = None
   _globals['_MANIFEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_IDEMPOTENCY']._serialized_start=1022
-  _globals['_IDEMPOTENCY']._serialized_end=1124
+  _globals['_IDEMPOTENCY']._serialized_start=1096
+  _globals['_IDEMPOTENCY']._serialized_end=1198
+  _globals['_ONLOSS']._serialized_start=1200
+  _globals['_ONLOSS']._serialized_end=1292
   _globals['_MANIFEST']._serialized_start=100
-  _globals['_MANIFEST']._serialized_end=568
-  _globals['_MANIFEST_METADATAENTRY']._serialized_start=521
-  _globals['_MANIFEST_METADATAENTRY']._serialized_end=568
-  _globals['_INTERFACE']._serialized_start=570
-  _globals['_INTERFACE']._serialized_end=612
-  _globals['_OPERATION']._serialized_start=615
-  _globals['_OPERATION']._serialized_end=828
-  _globals['_DEPENDENCY']._serialized_start=830
-  _globals['_DEPENDENCY']._serialized_end=940
-  _globals['_RESOURCELIMITS']._serialized_start=942
-  _globals['_RESOURCELIMITS']._serialized_end=1020
+  _globals['_MANIFEST']._serialized_end=591
+  _globals['_MANIFEST_METADATAENTRY']._serialized_start=544
+  _globals['_MANIFEST_METADATAENTRY']._serialized_end=591
+  _globals['_INTERFACE']._serialized_start=593
+  _globals['_INTERFACE']._serialized_end=635
+  _globals['_OPERATION']._serialized_start=638
+  _globals['_OPERATION']._serialized_end=851
+  _globals['_DEPENDENCY']._serialized_start=854
+  _globals['_DEPENDENCY']._serialized_end=1014
+  _globals['_RESOURCELIMITS']._serialized_start=1016
+  _globals['_RESOURCELIMITS']._serialized_end=1094
 # @@protoc_insertion_point(module_scope)

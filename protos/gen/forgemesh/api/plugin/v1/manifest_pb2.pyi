@@ -44,6 +44,34 @@ IDEMPOTENCY_NOT_IDEMPOTENT: Idempotency.ValueType  # 2
 """A repetition does harm: never repeated while the fate of an earlier call is unknown."""
 Global___Idempotency: _TypeAlias = Idempotency  # noqa: Y015
 
+class _OnLoss:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnLossEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnLoss.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_LOSS_UNSPECIFIED: _OnLoss.ValueType  # 0
+    """Read as DEGRADE."""
+    ON_LOSS_IGNORE: _OnLoss.ValueType  # 1
+    """Nothing."""
+    ON_LOSS_DEGRADE: _OnLoss.ValueType  # 2
+    """It goes on, and is shown as degraded with the name of what is missing."""
+    ON_LOSS_STOP: _OnLoss.ValueType  # 3
+    """It is stopped, and started again when what it needs is back."""
+
+class OnLoss(_OnLoss, metaclass=_OnLossEnumTypeWrapper):
+    """What becomes of a running plugin when one that it needs is lost."""
+
+ON_LOSS_UNSPECIFIED: OnLoss.ValueType  # 0
+"""Read as DEGRADE."""
+ON_LOSS_IGNORE: OnLoss.ValueType  # 1
+"""Nothing."""
+ON_LOSS_DEGRADE: OnLoss.ValueType  # 2
+"""It goes on, and is shown as degraded with the name of what is missing."""
+ON_LOSS_STOP: OnLoss.ValueType  # 3
+"""It is stopped, and started again when what it needs is back."""
+Global___OnLoss: _TypeAlias = OnLoss  # noqa: Y015
+
 @_typing.final
 class Manifest(_message.Message):
     """What a plugin is and offers. Immutable by (plugin_id, version)."""
@@ -81,6 +109,7 @@ class Manifest(_message.Message):
     MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    CONFIG_SCHEMA_FIELD_NUMBER: _builtins.int
     plugin_id: _builtins.str
     """Dotted lower-case name, unique in the mesh, e.g. "weather.stats"."""
     version: _builtins.str
@@ -93,6 +122,8 @@ class Manifest(_message.Message):
     """Share of traffic relative to other instances. Zero means 1."""
     max_concurrency: _builtins.int
     """How many calls one instance runs at a time. Zero means the host's default."""
+    config_schema: _builtins.str
+    """JSON Schema (2020-12) of the plugin's configuration, as JSON text. Empty means that it takes none."""
     @_builtins.property
     def provides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Interface]:
         """Contracts that this plugin fulfils."""
@@ -127,10 +158,11 @@ class Manifest(_message.Message):
         max_concurrency: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         limits: Global___ResourceLimits | None = ...,
+        config_schema: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dependencies", b"dependencies", "description", b"description", "limits", b"limits", "max_concurrency", b"max_concurrency", "metadata", b"metadata", "operations", b"operations", "plugin_id", b"plugin_id", "priority", b"priority", "provides", b"provides", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_schema", b"config_schema", "dependencies", b"dependencies", "description", b"description", "limits", b"limits", "max_concurrency", b"max_concurrency", "metadata", b"metadata", "operations", b"operations", "plugin_id", b"plugin_id", "priority", b"priority", "provides", b"provides", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,6 +252,7 @@ class Dependency(_message.Message):
     INTERFACE_NAME_FIELD_NUMBER: _builtins.int
     VERSION_RANGE_FIELD_NUMBER: _builtins.int
     OPTIONAL_FIELD_NUMBER: _builtins.int
+    ON_LOSS_FIELD_NUMBER: _builtins.int
     plugin_id: _builtins.str
     """A plugin, by id."""
     interface_name: _builtins.str
@@ -228,6 +261,8 @@ class Dependency(_message.Message):
     """SemVer range, e.g. "^1.2". Empty means any version."""
     optional: _builtins.bool
     """True if the plugin also works, degraded, without it."""
+    on_loss: Global___OnLoss.ValueType
+    """What becomes of the plugin when the needed one is lost later."""
     def __init__(
         self,
         *,
@@ -235,10 +270,11 @@ class Dependency(_message.Message):
         interface_name: _builtins.str = ...,
         version_range: _builtins.str = ...,
         optional: _builtins.bool = ...,
+        on_loss: Global___OnLoss.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "plugin_id", b"plugin_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "optional", b"optional", "plugin_id", b"plugin_id", "target", b"target", "version_range", b"version_range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "on_loss", b"on_loss", "optional", b"optional", "plugin_id", b"plugin_id", "target", b"target", "version_range", b"version_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["plugin_id", "interface_name"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.payload.v1 import payload_pb2 as _payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2 as _invocation_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -204,22 +205,28 @@ class Progress(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """The call."""
     fraction: _builtins.float
     """From 0 to 1."""
     note: _builtins.str
     """For people."""
+    @_builtins.property
+    def details(self) -> _payload_pb2.Payload:
+        """What the next attempt is told, should this one fail: how far the work is, for the operation. At most 64 KiB."""
+
     def __init__(
         self,
         *,
         call_id: _builtins.int = ...,
         fraction: _builtins.float = ...,
         note: _builtins.str = ...,
+        details: _payload_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "fraction", b"fraction", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "details", b"details", "fraction", b"fraction", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

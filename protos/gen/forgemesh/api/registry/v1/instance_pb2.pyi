@@ -32,6 +32,10 @@ class _InstanceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Instanc
     """Takes calls, as far as its health allows."""
     INSTANCE_STATE_DRAINING: _InstanceState.ValueType  # 2
     """Finishes what it has and takes nothing new."""
+    INSTANCE_STATE_CRASH_LOOP: _InstanceState.ValueType  # 3
+    """No process serves it: it crashed too often, and its supervisor waits for a person to reset it."""
+    INSTANCE_STATE_QUARANTINED: _InstanceState.ValueType  # 4
+    """Its version is in quarantine; it gets no calls until that is lifted. Set by the registry."""
 
 class InstanceState(_InstanceState, metaclass=_InstanceStateEnumTypeWrapper):
     """Whether an instance wants calls."""
@@ -42,6 +46,10 @@ INSTANCE_STATE_ACTIVE: InstanceState.ValueType  # 1
 """Takes calls, as far as its health allows."""
 INSTANCE_STATE_DRAINING: InstanceState.ValueType  # 2
 """Finishes what it has and takes nothing new."""
+INSTANCE_STATE_CRASH_LOOP: InstanceState.ValueType  # 3
+"""No process serves it: it crashed too often, and its supervisor waits for a person to reset it."""
+INSTANCE_STATE_QUARANTINED: InstanceState.ValueType  # 4
+"""Its version is in quarantine; it gets no calls until that is lifted. Set by the registry."""
 Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
 
 @_typing.final
@@ -84,6 +92,8 @@ class Instance(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    SUSPECT_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """Unique in the mesh; chosen by the instance and kept over restarts."""
     plugin_id: _builtins.str
@@ -108,6 +118,12 @@ class Instance(_message.Message):
     """True if it serves PluginService.Session and accepts HTTP/2 pings every five seconds."""
     state: Global___InstanceState.ValueType
     """Registration state."""
+    state_reason: _builtins.str
+    """Why `state` is what it is, for people. Empty while it is ACTIVE."""
+    suspect: _builtins.bool
+    """True while its lease has run out together with so many others that the registry rather doubts itself, and keeps it.
+    Set by the registry.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free facts, e.g. "pid", "host" and "sdk" (the library that serves the plugin, "forgemesh-python/0.1.0")."""
@@ -133,10 +149,12 @@ class Instance(_message.Message):
         session: _builtins.bool = ...,
         state: Global___InstanceState.ValueType = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
+        state_reason: _builtins.str = ...,
+        suspect: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["registered_at", b"registered_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health_address", b"health_address", "incarnation", b"incarnation", "instance_id", b"instance_id", "labels", b"labels", "max_in_flight", b"max_in_flight", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "registered_at", b"registered_at", "session", b"session", "state", b"state", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health_address", b"health_address", "incarnation", b"incarnation", "instance_id", b"instance_id", "labels", b"labels", "max_in_flight", b"max_in_flight", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "registered_at", b"registered_at", "session", b"session", "state", b"state", "state_reason", b"state_reason", "suspect", b"suspect", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,12 +22,15 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from forgemesh.api.plugin.v1 import load_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_load__pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_manifest__pb2
+from forgemesh.api.registry.v1 import availability_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_availability__pb2
+from forgemesh.api.registry.v1 import event_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_event__pb2
 from forgemesh.api.registry.v1 import instance_pb2 as forgemesh_dot_api_dot_registry_dot_v1_dot_instance__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/registry/v1/registry_service.proto\x12\x19\x66orgemesh.api.registry.v1\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a(forgemesh/api/registry/v1/instance.proto\x1a\x1egoogle/protobuf/duration.proto\"M\n\x16PublishManifestRequest\x12\x33\n\x08manifest\x18\x01 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"*\n\x17PublishManifestResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"N\n\x12ListPluginsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x13ListPluginsResponse\x12\x34\n\tmanifests\x18\x01 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17RegisterInstanceRequest\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x13\n\x0bowner_token\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x01\n\x18RegisterInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x08revision\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"R\n\x11RenewLeaseRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\"<\n\x12RenewLeaseResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x19\x44\x65registerInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"-\n\x1a\x44\x65registerInstanceResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"P\n\x14ListInstancesRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9f\x01\n\x15ListInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x35\n\x08revision\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"R\n\x15WatchInstancesRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\xb8\x02\n\x16WatchInstancesResponse\x12\x35\n\x08revision\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x35\n\x03\x61ll\x18\x02 \x01(\x0b\x32&.forgemesh.api.registry.v1.InstanceSetH\x00\x12\x36\n\x07\x63hanged\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.InstanceH\x00\x12\x37\n\x04gone\x18\x04 \x01(\x0b\x32\'.forgemesh.api.registry.v1.InstanceGoneH\x00\x12\x37\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32#.forgemesh.api.registry.v1.BookmarkH\x00\x42\x06\n\x04kind\"E\n\x0bInstanceSet\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\"o\n\x0cInstanceGone\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x35\n\x06reason\x18\x03 \x01(\x0e\x32%.forgemesh.api.registry.v1.GoneReason\"\n\n\x08\x42ookmark\"2\n\x1b\x41\x63quireBalancerEpochRequest\x12\x13\n\x0b\x62\x61lancer_id\x18\x01 \x01(\t\"-\n\x1c\x41\x63quireBalancerEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04*`\n\nGoneReason\x12\x1b\n\x17GONE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18GONE_REASON_DEREGISTERED\x10\x01\x12\x17\n\x13GONE_REASON_EXPIRED\x10\x02\x32\x85\x08\n\x0fRegistryService\x12}\n\x0fPublishManifest\x12\x31.forgemesh.api.registry.v1.PublishManifestRequest\x1a\x32.forgemesh.api.registry.v1.PublishManifestResponse\"\x03\x90\x02\x02\x12q\n\x0bListPlugins\x12-.forgemesh.api.registry.v1.ListPluginsRequest\x1a..forgemesh.api.registry.v1.ListPluginsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x10RegisterInstance\x12\x32.forgemesh.api.registry.v1.RegisterInstanceRequest\x1a\x33.forgemesh.api.registry.v1.RegisterInstanceResponse\"\x03\x90\x02\x00\x12n\n\nRenewLease\x12,.forgemesh.api.registry.v1.RenewLeaseRequest\x1a-.forgemesh.api.registry.v1.RenewLeaseResponse\"\x03\x90\x02\x02\x12\x86\x01\n\x12\x44\x65registerInstance\x12\x34.forgemesh.api.registry.v1.DeregisterInstanceRequest\x1a\x35.forgemesh.api.registry.v1.DeregisterInstanceResponse\"\x03\x90\x02\x02\x12w\n\rListInstances\x12/.forgemesh.api.registry.v1.ListInstancesRequest\x1a\x30.forgemesh.api.registry.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12|\n\x0eWatchInstances\x12\x30.forgemesh.api.registry.v1.WatchInstancesRequest\x1a\x31.forgemesh.api.registry.v1.WatchInstancesResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x14\x41\x63quireBalancerEpoch\x12\x36.forgemesh.api.registry.v1.AcquireBalancerEpochRequest\x1a\x37.forgemesh.api.registry.v1.AcquireBalancerEpochResponse\"\x03\x90\x02\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/registry/v1/registry_service.proto\x12\x19\x66orgemesh.api.registry.v1\x1a\"forgemesh/api/plugin/v1/load.proto\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a,forgemesh/api/registry/v1/availability.proto\x1a%forgemesh/api/registry/v1/event.proto\x1a(forgemesh/api/registry/v1/instance.proto\x1a\x1egoogle/protobuf/duration.proto\"M\n\x16PublishManifestRequest\x12\x33\n\x08manifest\x18\x01 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"*\n\x17PublishManifestResponse\x12\x0f\n\x07\x63reated\x18\x01 \x01(\x08\"N\n\x12ListPluginsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x13ListPluginsResponse\x12\x34\n\tmanifests\x18\x01 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8d\x01\n\x17RegisterInstanceRequest\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x13\n\x0bowner_token\x18\x02 \x01(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb0\x01\n\x18RegisterInstanceResponse\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x08revision\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\x85\x01\n\x11RenewLeaseRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\x31\n\x04load\x18\x04 \x01(\x0b\x32#.forgemesh.api.plugin.v1.LoadReport\"<\n\x12RenewLeaseResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x19\x44\x65registerInstanceRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x13\n\x0bowner_token\x18\x03 \x01(\t\x12\r\n\x05\x64rain\x18\x04 \x01(\x08\"-\n\x1a\x44\x65registerInstanceResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"P\n\x14ListInstancesRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x9f\x01\n\x15ListInstancesResponse\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\x12\x35\n\x08revision\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"R\n\x15WatchInstancesRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\"\xb8\x02\n\x16WatchInstancesResponse\x12\x35\n\x08revision\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x35\n\x03\x61ll\x18\x02 \x01(\x0b\x32&.forgemesh.api.registry.v1.InstanceSetH\x00\x12\x36\n\x07\x63hanged\x18\x03 \x01(\x0b\x32#.forgemesh.api.registry.v1.InstanceH\x00\x12\x37\n\x04gone\x18\x04 \x01(\x0b\x32\'.forgemesh.api.registry.v1.InstanceGoneH\x00\x12\x37\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32#.forgemesh.api.registry.v1.BookmarkH\x00\x42\x06\n\x04kind\"E\n\x0bInstanceSet\x12\x36\n\tinstances\x18\x01 \x03(\x0b\x32#.forgemesh.api.registry.v1.Instance\"o\n\x0cInstanceGone\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x35\n\x06reason\x18\x03 \x01(\x0e\x32%.forgemesh.api.registry.v1.GoneReason\"\n\n\x08\x42ookmark\"2\n\x1b\x41\x63quireBalancerEpochRequest\x12\x13\n\x0b\x62\x61lancer_id\x18\x01 \x01(\t\"-\n\x1c\x41\x63quireBalancerEpochResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"m\n\x19ReportAvailabilityRequest\x12\x16\n\x0e\x62\x61lancer_epoch\x18\x01 \x01(\x04\x12\x38\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\'.forgemesh.api.registry.v1.Availability\"\x1c\n\x1aReportAvailabilityResponse\"A\n\x14RequestPluginRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x16\n\x0einterface_name\x18\x02 \x01(\t\"\x17\n\x15RequestPluginResponse\"k\n\x13ReportEventsRequest\x12\x13\n\x0breporter_id\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x30\n\x06\x65vents\x18\x03 \x03(\x0b\x32 .forgemesh.api.registry.v1.Event\"\x16\n\x14ReportEventsResponse\"b\n\x12WatchEventsRequest\x12\x39\n\x0cresume_after\x18\x01 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision\x12\x11\n\tplugin_id\x18\x02 \x01(\t\"}\n\x13WatchEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .forgemesh.api.registry.v1.Event\x12\x35\n\x08position\x18\x02 \x01(\x0b\x32#.forgemesh.api.registry.v1.Revision*`\n\nGoneReason\x12\x1b\n\x17GONE_REASON_UNSPECIFIED\x10\x00\x12\x1c\n\x18GONE_REASON_DEREGISTERED\x10\x01\x12\x17\n\x13GONE_REASON_EXPIRED\x10\x02\x32\xf2\x0b\n\x0fRegistryService\x12}\n\x0fPublishManifest\x12\x31.forgemesh.api.registry.v1.PublishManifestRequest\x1a\x32.forgemesh.api.registry.v1.PublishManifestResponse\"\x03\x90\x02\x02\x12q\n\x0bListPlugins\x12-.forgemesh.api.registry.v1.ListPluginsRequest\x1a..forgemesh.api.registry.v1.ListPluginsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x10RegisterInstance\x12\x32.forgemesh.api.registry.v1.RegisterInstanceRequest\x1a\x33.forgemesh.api.registry.v1.RegisterInstanceResponse\"\x03\x90\x02\x00\x12n\n\nRenewLease\x12,.forgemesh.api.registry.v1.RenewLeaseRequest\x1a-.forgemesh.api.registry.v1.RenewLeaseResponse\"\x03\x90\x02\x02\x12\x86\x01\n\x12\x44\x65registerInstance\x12\x34.forgemesh.api.registry.v1.DeregisterInstanceRequest\x1a\x35.forgemesh.api.registry.v1.DeregisterInstanceResponse\"\x03\x90\x02\x02\x12w\n\rListInstances\x12/.forgemesh.api.registry.v1.ListInstancesRequest\x1a\x30.forgemesh.api.registry.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12|\n\x0eWatchInstances\x12\x30.forgemesh.api.registry.v1.WatchInstancesRequest\x1a\x31.forgemesh.api.registry.v1.WatchInstancesResponse\"\x03\x90\x02\x01\x30\x01\x12\x86\x01\n\x12ReportAvailability\x12\x34.forgemesh.api.registry.v1.ReportAvailabilityRequest\x1a\x35.forgemesh.api.registry.v1.ReportAvailabilityResponse\"\x03\x90\x02\x02\x12w\n\rRequestPlugin\x12/.forgemesh.api.registry.v1.RequestPluginRequest\x1a\x30.forgemesh.api.registry.v1.RequestPluginResponse\"\x03\x90\x02\x02\x12t\n\x0cReportEvents\x12..forgemesh.api.registry.v1.ReportEventsRequest\x1a/.forgemesh.api.registry.v1.ReportEventsResponse\"\x03\x90\x02\x02\x12s\n\x0bWatchEvents\x12-.forgemesh.api.registry.v1.WatchEventsRequest\x1a..forgemesh.api.registry.v1.WatchEventsResponse\"\x03\x90\x02\x01\x30\x01\x12\x8c\x01\n\x14\x41\x63quireBalancerEpoch\x12\x36.forgemesh.api.registry.v1.AcquireBalancerEpochRequest\x1a\x37.forgemesh.api.registry.v1.AcquireBalancerEpochResponse\"\x03\x90\x02\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,48 +51,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['ListInstances']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchInstances']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchInstances']._serialized_options = b'\220\002\001'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReportAvailability']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReportAvailability']._serialized_options = b'\220\002\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['RequestPlugin']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['RequestPlugin']._serialized_options = b'\220\002\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReportEvents']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['ReportEvents']._serialized_options = b'\220\002\002'
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
+  _globals['_REGISTRYSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001'
   _globals['_REGISTRYSERVICE'].methods_by_name['AcquireBalancerEpoch']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['AcquireBalancerEpoch']._serialized_options = b'\220\002\000'
-  _globals['_GONEREASON']._serialized_start=2059
-  _globals['_GONEREASON']._serialized_end=2155
-  _globals['_PUBLISHMANIFESTREQUEST']._serialized_start=193
-  _globals['_PUBLISHMANIFESTREQUEST']._serialized_end=270
-  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_start=272
-  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_end=314
-  _globals['_LISTPLUGINSREQUEST']._serialized_start=316
-  _globals['_LISTPLUGINSREQUEST']._serialized_end=394
-  _globals['_LISTPLUGINSRESPONSE']._serialized_start=396
-  _globals['_LISTPLUGINSRESPONSE']._serialized_end=496
-  _globals['_REGISTERINSTANCEREQUEST']._serialized_start=499
-  _globals['_REGISTERINSTANCEREQUEST']._serialized_end=640
-  _globals['_REGISTERINSTANCERESPONSE']._serialized_start=643
-  _globals['_REGISTERINSTANCERESPONSE']._serialized_end=819
-  _globals['_RENEWLEASEREQUEST']._serialized_start=821
-  _globals['_RENEWLEASEREQUEST']._serialized_end=903
-  _globals['_RENEWLEASERESPONSE']._serialized_start=905
-  _globals['_RENEWLEASERESPONSE']._serialized_end=965
-  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_start=967
-  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_end=1072
-  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_start=1074
-  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_end=1119
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=1121
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=1201
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1204
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1363
-  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1365
-  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1447
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1450
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1762
-  _globals['_INSTANCESET']._serialized_start=1764
-  _globals['_INSTANCESET']._serialized_end=1833
-  _globals['_INSTANCEGONE']._serialized_start=1835
-  _globals['_INSTANCEGONE']._serialized_end=1946
-  _globals['_BOOKMARK']._serialized_start=1948
-  _globals['_BOOKMARK']._serialized_end=1958
-  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_start=1960
-  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_end=2010
-  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_start=2012
-  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_end=2057
-  _globals['_REGISTRYSERVICE']._serialized_start=2158
-  _globals['_REGISTRYSERVICE']._serialized_end=3187
+  _globals['_GONEREASON']._serialized_start=2825
+  _globals['_GONEREASON']._serialized_end=2921
+  _globals['_PUBLISHMANIFESTREQUEST']._serialized_start=314
+  _globals['_PUBLISHMANIFESTREQUEST']._serialized_end=391
+  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_start=393
+  _globals['_PUBLISHMANIFESTRESPONSE']._serialized_end=435
+  _globals['_LISTPLUGINSREQUEST']._serialized_start=437
+  _globals['_LISTPLUGINSREQUEST']._serialized_end=515
+  _globals['_LISTPLUGINSRESPONSE']._serialized_start=517
+  _globals['_LISTPLUGINSRESPONSE']._serialized_end=617
+  _globals['_REGISTERINSTANCEREQUEST']._serialized_start=620
+  _globals['_REGISTERINSTANCEREQUEST']._serialized_end=761
+  _globals['_REGISTERINSTANCERESPONSE']._serialized_start=764
+  _globals['_REGISTERINSTANCERESPONSE']._serialized_end=940
+  _globals['_RENEWLEASEREQUEST']._serialized_start=943
+  _globals['_RENEWLEASEREQUEST']._serialized_end=1076
+  _globals['_RENEWLEASERESPONSE']._serialized_start=1078
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1138
+  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_start=1140
+  _globals['_DEREGISTERINSTANCEREQUEST']._serialized_end=1245
+  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_start=1247
+  _globals['_DEREGISTERINSTANCERESPONSE']._serialized_end=1292
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1294
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=1374
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1377
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1536
+  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1538
+  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1620
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1623
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1935
+  _globals['_INSTANCESET']._serialized_start=1937
+  _globals['_INSTANCESET']._serialized_end=2006
+  _globals['_INSTANCEGONE']._serialized_start=2008
+  _globals['_INSTANCEGONE']._serialized_end=2119
+  _globals['_BOOKMARK']._serialized_start=2121
+  _globals['_BOOKMARK']._serialized_end=2131
+  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_start=2133
+  _globals['_ACQUIREBALANCEREPOCHREQUEST']._serialized_end=2183
+  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_start=2185
+  _globals['_ACQUIREBALANCEREPOCHRESPONSE']._serialized_end=2230
+  _globals['_REPORTAVAILABILITYREQUEST']._serialized_start=2232
+  _globals['_REPORTAVAILABILITYREQUEST']._serialized_end=2341
+  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_start=2343
+  _globals['_REPORTAVAILABILITYRESPONSE']._serialized_end=2371
+  _globals['_REQUESTPLUGINREQUEST']._serialized_start=2373
+  _globals['_REQUESTPLUGINREQUEST']._serialized_end=2438
+  _globals['_REQUESTPLUGINRESPONSE']._serialized_start=2440
+  _globals['_REQUESTPLUGINRESPONSE']._serialized_end=2463
+  _globals['_REPORTEVENTSREQUEST']._serialized_start=2465
+  _globals['_REPORTEVENTSREQUEST']._serialized_end=2572
+  _globals['_REPORTEVENTSRESPONSE']._serialized_start=2574
+  _globals['_REPORTEVENTSRESPONSE']._serialized_end=2596
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=2598
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=2696
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=2698
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=2823
+  _globals['_REGISTRYSERVICE']._serialized_start=2924
+  _globals['_REGISTRYSERVICE']._serialized_end=4446
 # @@protoc_insertion_point(module_scope)

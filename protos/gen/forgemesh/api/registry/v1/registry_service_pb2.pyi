@@ -4,7 +4,10 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.plugin.v1 import load_pb2 as _load_pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
+from forgemesh.api.registry.v1 import availability_pb2 as _availability_pb2
+from forgemesh.api.registry.v1 import event_pb2 as _event_pb2
 from forgemesh.api.registry.v1 import instance_pb2 as _instance_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -229,22 +232,28 @@ class RenewLeaseRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     OWNER_TOKEN_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     incarnation: _builtins.int
     """The registration that is renewed."""
     owner_token: _builtins.str
     """The owner's secret."""
+    @_builtins.property
+    def load(self) -> _load_pb2.LoadReport:
+        """How busy it is. Unset if it does not say."""
+
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         owner_token: _builtins.str = ...,
+        load: _load_pb2.LoadReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "owner_token", b"owner_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "load", b"load", "owner_token", b"owner_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,3 +591,198 @@ class AcquireBalancerEpochResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AcquireBalancerEpochResponse: _TypeAlias = AcquireBalancerEpochResponse  # noqa: Y015
+
+@_typing.final
+class ReportAvailabilityRequest(_message.Message):
+    """What health checks say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCER_EPOCH_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    balancer_epoch: _builtins.int
+    """The balancer's epoch."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_availability_pb2.Availability]:
+        """What has changed."""
+
+    def __init__(
+        self,
+        *,
+        balancer_epoch: _builtins.int = ...,
+        changes: _abc.Iterable[_availability_pb2.Availability] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balancer_epoch", b"balancer_epoch", "changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAvailabilityRequest: _TypeAlias = ReportAvailabilityRequest  # noqa: Y015
+
+@_typing.final
+class ReportAvailabilityResponse(_message.Message):
+    """The report is taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAvailabilityResponse: _TypeAlias = ReportAvailabilityResponse  # noqa: Y015
+
+@_typing.final
+class RequestPluginRequest(_message.Message):
+    """Says that a plugin is wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin; empty if an interface is wanted."""
+    interface_name: _builtins.str
+    """The interface; empty if a plugin is wanted."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "plugin_id", b"plugin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPluginRequest: _TypeAlias = RequestPluginRequest  # noqa: Y015
+
+@_typing.final
+class RequestPluginResponse(_message.Message):
+    """It has been told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestPluginResponse: _TypeAlias = RequestPluginResponse  # noqa: Y015
+
+@_typing.final
+class ReportEventsRequest(_message.Message):
+    """Adds events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTER_ID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    reporter_id: _builtins.str
+    """Names the reporter, unique per process start."""
+    first: _builtins.int
+    """The number of the first of these events in the reporter's own count, from 1."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """In order; `position` is ignored."""
+
+    def __init__(
+        self,
+        *,
+        reporter_id: _builtins.str = ...,
+        first: _builtins.int = ...,
+        events: _abc.Iterable[_event_pb2.Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first", b"first", "reporter_id", b"reporter_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEventsRequest: _TypeAlias = ReportEventsRequest  # noqa: Y015
+
+@_typing.final
+class ReportEventsResponse(_message.Message):
+    """The events are in the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEventsResponse: _TypeAlias = ReportEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Asks for events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_AFTER_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """Only events of this plugin. Empty means all."""
+    @_builtins.property
+    def resume_after(self) -> _instance_pb2.Revision:
+        """The position of the last event that the watcher has seen. Unset means: from now on."""
+
+    def __init__(
+        self,
+        *,
+        resume_after: _instance_pb2.Revision | None = ...,
+        plugin_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_after", b"resume_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "resume_after", b"resume_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """One step of a watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _event_pb2.Event:
+        """What happened. Unset: nothing, the watcher is up to date at `position`; comes first and whenever it is quiet."""
+
+    @_builtins.property
+    def position(self) -> _instance_pb2.Revision:
+        """The position after this message; compares like a revision, and counts events."""
+
+    def __init__(
+        self,
+        *,
+        event: _event_pb2.Event | None = ...,
+        position: _instance_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015

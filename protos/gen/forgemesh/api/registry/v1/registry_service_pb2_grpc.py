@@ -70,6 +70,26 @@ class RegistryServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesResponse.FromString,
                 _registered_method=True)
+        self.ReportAvailability = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/ReportAvailability',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityResponse.FromString,
+                _registered_method=True)
+        self.RequestPlugin = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/RequestPlugin',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginResponse.FromString,
+                _registered_method=True)
+        self.ReportEvents = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/ReportEvents',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/forgemesh.api.registry.v1.RegistryService/WatchEvents',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
         self.AcquireBalancerEpoch = channel.unary_unary(
                 '/forgemesh.api.registry.v1.RegistryService/AcquireBalancerEpoch',
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.AcquireBalancerEpochRequest.SerializeToString,
@@ -134,6 +154,38 @@ class RegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportAvailability(self, request, context):
+        """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
+        or comes from an older balancer epoch, changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPlugin(self, request, context):
+        """Says that a caller waits for a plugin of which no instance runs; who can start one sees it as an event. Repeated
+        within a second it has no further effect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportEvents(self, request, context):
+        """Adds what happened elsewhere, in a supervisor, to the stream of events. A reporter counts its events; what was
+        taken before is not taken again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Everything that happens to plugins, in one order, each event once and not before its effect can be read. Refused
+        with REVISION_COMPACTED if events after `resume_after` are gone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AcquireBalancerEpoch(self, request, context):
         """A number that is larger than every one handed out before, also over restarts. A balancer takes one at each start.
         """
@@ -178,6 +230,26 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.WatchInstances,
                     request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesResponse.SerializeToString,
+            ),
+            'ReportAvailability': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAvailability,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityResponse.SerializeToString,
+            ),
+            'RequestPlugin': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPlugin,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginResponse.SerializeToString,
+            ),
+            'ReportEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportEvents,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsResponse.SerializeToString,
             ),
             'AcquireBalancerEpoch': grpc.unary_unary_rpc_method_handler(
                     servicer.AcquireBalancerEpoch,
@@ -375,6 +447,114 @@ class RegistryService(object):
             '/forgemesh.api.registry.v1.RegistryService/WatchInstances',
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesRequest.SerializeToString,
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchInstancesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportAvailability(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/ReportAvailability',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportAvailabilityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPlugin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/RequestPlugin',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.RequestPluginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/ReportEvents',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ReportEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/WatchEvents',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

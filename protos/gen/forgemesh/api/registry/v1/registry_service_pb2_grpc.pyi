@@ -55,6 +55,22 @@ class RegistryServiceStub:
     """First everything, or what changed since `resume_after`, then every change in order, each exactly once.
     Refused with REVISION_COMPACTED if the changes since then are gone: watch again from the start.
     """
+    ReportAvailability: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]
+    """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
+    or comes from an older balancer epoch, changes nothing.
+    """
+    RequestPlugin: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RequestPluginRequest, _registry_service_pb2.RequestPluginResponse]
+    """Says that a caller waits for a plugin of which no instance runs; who can start one sees it as an event. Repeated
+    within a second it has no further effect.
+    """
+    ReportEvents: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ReportEventsRequest, _registry_service_pb2.ReportEventsResponse]
+    """Adds what happened elsewhere, in a supervisor, to the stream of events. A reporter counts its events; what was
+    taken before is not taken again.
+    """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_registry_service_pb2.WatchEventsRequest, _registry_service_pb2.WatchEventsResponse]
+    """Everything that happens to plugins, in one order, each event once and not before its effect can be read. Refused
+    with REVISION_COMPACTED if events after `resume_after` are gone.
+    """
     AcquireBalancerEpoch: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.AcquireBalancerEpochRequest, _registry_service_pb2.AcquireBalancerEpochResponse]
     """A number that is larger than every one handed out before, also over restarts. A balancer takes one at each start."""
 
@@ -84,6 +100,22 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     WatchInstances: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchInstancesRequest, _registry_service_pb2.WatchInstancesResponse]  # type: ignore[assignment]
     """First everything, or what changed since `resume_after`, then every change in order, each exactly once.
     Refused with REVISION_COMPACTED if the changes since then are gone: watch again from the start.
+    """
+    ReportAvailability: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ReportAvailabilityRequest, _registry_service_pb2.ReportAvailabilityResponse]  # type: ignore[assignment]
+    """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
+    or comes from an older balancer epoch, changes nothing.
+    """
+    RequestPlugin: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RequestPluginRequest, _registry_service_pb2.RequestPluginResponse]  # type: ignore[assignment]
+    """Says that a caller waits for a plugin of which no instance runs; who can start one sees it as an event. Repeated
+    within a second it has no further effect.
+    """
+    ReportEvents: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ReportEventsRequest, _registry_service_pb2.ReportEventsResponse]  # type: ignore[assignment]
+    """Adds what happened elsewhere, in a supervisor, to the stream of events. A reporter counts its events; what was
+    taken before is not taken again.
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_registry_service_pb2.WatchEventsRequest, _registry_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Everything that happens to plugins, in one order, each event once and not before its effect can be read. Refused
+    with REVISION_COMPACTED if events after `resume_after` are gone.
     """
     AcquireBalancerEpoch: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.AcquireBalancerEpochRequest, _registry_service_pb2.AcquireBalancerEpochResponse]  # type: ignore[assignment]
     """A number that is larger than every one handed out before, also over restarts. A balancer takes one at each start."""
@@ -153,6 +185,46 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_registry_service_pb2.WatchInstancesResponse], _abc.AsyncIterator[_registry_service_pb2.WatchInstancesResponse]]:
         """First everything, or what changed since `resume_after`, then every change in order, each exactly once.
         Refused with REVISION_COMPACTED if the changes since then are gone: watch again from the start.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportAvailability(
+        self,
+        request: _registry_service_pb2.ReportAvailabilityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ReportAvailabilityResponse, _abc.Awaitable[_registry_service_pb2.ReportAvailabilityResponse]]:
+        """What a balancer's health checks say about instances, as far as it has changed. What concerns an older incarnation,
+        or comes from an older balancer epoch, changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPlugin(
+        self,
+        request: _registry_service_pb2.RequestPluginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.RequestPluginResponse, _abc.Awaitable[_registry_service_pb2.RequestPluginResponse]]:
+        """Says that a caller waits for a plugin of which no instance runs; who can start one sees it as an event. Repeated
+        within a second it has no further effect.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportEvents(
+        self,
+        request: _registry_service_pb2.ReportEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.ReportEventsResponse, _abc.Awaitable[_registry_service_pb2.ReportEventsResponse]]:
+        """Adds what happened elsewhere, in a supervisor, to the stream of events. A reporter counts its events; what was
+        taken before is not taken again.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _registry_service_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_registry_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_registry_service_pb2.WatchEventsResponse]]:
+        """Everything that happens to plugins, in one order, each event once and not before its effect can be read. Refused
+        with REVISION_COMPACTED if events after `resume_after` are gone.
         """
 
     @_abc_1.abstractmethod

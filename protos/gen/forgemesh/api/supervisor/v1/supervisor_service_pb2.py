@@ -22,10 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from forgemesh.api.plugin.v1 import manifest_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_manifest__pb2
+from forgemesh.api.supervisor.v1 import attach_pb2 as forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2
+from forgemesh.api.supervisor.v1 import host_pb2 as forgemesh_dot_api_dot_supervisor_dot_v1_dot_host__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4forgemesh/api/supervisor/v1/supervisor_service.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10ListHostsRequest\"E\n\x11ListHostsResponse\x12\x30\n\x05hosts\x18\x01 \x03(\x0b\x32!.forgemesh.api.supervisor.v1.Host\"\x80\x02\n\x04Host\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04load\x18\x03 \x01(\t\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.forgemesh.api.supervisor.v1.HostState\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12\x10\n\x08restarts\x18\x07 \x01(\r\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rnext_start_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9f\x01\n\tHostState\x12\x1a\n\x16HOST_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13HOST_STATE_STARTING\x10\x01\x12\x14\n\x10HOST_STATE_READY\x10\x02\x12\x17\n\x13HOST_STATE_DRAINING\x10\x03\x12\x16\n\x12HOST_STATE_STOPPED\x10\x04\x12\x16\n\x12HOST_STATE_BACKOFF\x10\x05\x32\x84\x01\n\x11SupervisorService\x12o\n\tListHosts\x12-.forgemesh.api.supervisor.v1.ListHostsRequest\x1a..forgemesh.api.supervisor.v1.ListHostsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4forgemesh/api/supervisor/v1/supervisor_service.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a(forgemesh/api/supervisor/v1/attach.proto\x1a&forgemesh/api/supervisor/v1/host.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10ListHostsRequest\"E\n\x11ListHostsResponse\x12\x30\n\x05hosts\x18\x01 \x03(\x0b\x32!.forgemesh.api.supervisor.v1.Host\"{\n\x0f\x41nnounceRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"\x12\n\x10\x41nnounceResponse\"#\n\x12LoadPluginsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"Q\n\x13LoadPluginsResponse\x12:\n\x07plugins\x18\x01 \x03(\x0b\x32).forgemesh.api.supervisor.v1.LoadedPlugin\"q\n\x0cLoadedPlugin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07started\x18\x04 \x01(\x08\x12\r\n\x05level\x18\x05 \x01(\r\x12\x0f\n\x07missing\x18\x06 \x03(\t\"4\n\x13UnloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61scade\x18\x02 \x01(\x08\"\'\n\x14UnloadPluginResponse\x12\x0f\n\x07stopped\x18\x01 \x03(\t\"#\n\x13ReloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x14ReloadPluginResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\t\x12\x12\n\nto_version\x18\x02 \x01(\t\x12\x14\n\x0cinstance_ids\x18\x03 \x03(\t\"G\n\x16\x43onfigurePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"=\n\x17\x43onfigurePluginResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08reloaded\x18\x02 \x01(\x08\"5\n\x12ScalePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\r\"%\n\x13ScalePluginResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\r\"5\n\x10ResetHostRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\")\n\x11ResetHostResponse\x12\x14\n\x0cinstance_ids\x18\x01 \x03(\t\"S\n\x0fTailLogsRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"n\n\x10TailLogsResponse\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04line\x18\x03 \x01(\t\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x32\xa5\t\n\x11SupervisorService\x12o\n\tListHosts\x12-.forgemesh.api.supervisor.v1.ListHostsRequest\x1a..forgemesh.api.supervisor.v1.ListHostsResponse\"\x03\x90\x02\x01\x12j\n\x06\x41ttach\x12*.forgemesh.api.supervisor.v1.AttachRequest\x1a+.forgemesh.api.supervisor.v1.AttachResponse\"\x03\x90\x02\x00(\x01\x30\x01\x12l\n\x08\x41nnounce\x12,.forgemesh.api.supervisor.v1.AnnounceRequest\x1a-.forgemesh.api.supervisor.v1.AnnounceResponse\"\x03\x90\x02\x02\x12u\n\x0bLoadPlugins\x12/.forgemesh.api.supervisor.v1.LoadPluginsRequest\x1a\x30.forgemesh.api.supervisor.v1.LoadPluginsResponse\"\x03\x90\x02\x02\x12x\n\x0cUnloadPlugin\x12\x30.forgemesh.api.supervisor.v1.UnloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.UnloadPluginResponse\"\x03\x90\x02\x02\x12x\n\x0cReloadPlugin\x12\x30.forgemesh.api.supervisor.v1.ReloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.ReloadPluginResponse\"\x03\x90\x02\x00\x12\x81\x01\n\x0f\x43onfigurePlugin\x12\x33.forgemesh.api.supervisor.v1.ConfigurePluginRequest\x1a\x34.forgemesh.api.supervisor.v1.ConfigurePluginResponse\"\x03\x90\x02\x02\x12u\n\x0bScalePlugin\x12/.forgemesh.api.supervisor.v1.ScalePluginRequest\x1a\x30.forgemesh.api.supervisor.v1.ScalePluginResponse\"\x03\x90\x02\x02\x12o\n\tResetHost\x12-.forgemesh.api.supervisor.v1.ResetHostRequest\x1a..forgemesh.api.supervisor.v1.ResetHostResponse\"\x03\x90\x02\x02\x12n\n\x08TailLogs\x12,.forgemesh.api.supervisor.v1.TailLogsRequest\x1a-.forgemesh.api.supervisor.v1.TailLogsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +37,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUPERVISORSERVICE'].methods_by_name['ListHosts']._loaded_options = None
   _globals['_SUPERVISORSERVICE'].methods_by_name['ListHosts']._serialized_options = b'\220\002\001'
-  _globals['_HOSTSTATE']._serialized_start=469
-  _globals['_HOSTSTATE']._serialized_end=628
-  _globals['_LISTHOSTSREQUEST']._serialized_start=118
-  _globals['_LISTHOSTSREQUEST']._serialized_end=136
-  _globals['_LISTHOSTSRESPONSE']._serialized_start=138
-  _globals['_LISTHOSTSRESPONSE']._serialized_end=207
-  _globals['_HOST']._serialized_start=210
-  _globals['_HOST']._serialized_end=466
-  _globals['_SUPERVISORSERVICE']._serialized_start=631
-  _globals['_SUPERVISORSERVICE']._serialized_end=763
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Attach']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Attach']._serialized_options = b'\220\002\000'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Announce']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['Announce']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['LoadPlugins']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['LoadPlugins']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['UnloadPlugin']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['UnloadPlugin']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ReloadPlugin']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ReloadPlugin']._serialized_options = b'\220\002\000'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ConfigurePlugin']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ConfigurePlugin']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ScalePlugin']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ScalePlugin']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ResetHost']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['ResetHost']._serialized_options = b'\220\002\002'
+  _globals['_SUPERVISORSERVICE'].methods_by_name['TailLogs']._loaded_options = None
+  _globals['_SUPERVISORSERVICE'].methods_by_name['TailLogs']._serialized_options = b'\220\002\001'
+  _globals['_LISTHOSTSREQUEST']._serialized_start=240
+  _globals['_LISTHOSTSREQUEST']._serialized_end=258
+  _globals['_LISTHOSTSRESPONSE']._serialized_start=260
+  _globals['_LISTHOSTSRESPONSE']._serialized_end=329
+  _globals['_ANNOUNCEREQUEST']._serialized_start=331
+  _globals['_ANNOUNCEREQUEST']._serialized_end=454
+  _globals['_ANNOUNCERESPONSE']._serialized_start=456
+  _globals['_ANNOUNCERESPONSE']._serialized_end=474
+  _globals['_LOADPLUGINSREQUEST']._serialized_start=476
+  _globals['_LOADPLUGINSREQUEST']._serialized_end=511
+  _globals['_LOADPLUGINSRESPONSE']._serialized_start=513
+  _globals['_LOADPLUGINSRESPONSE']._serialized_end=594
+  _globals['_LOADEDPLUGIN']._serialized_start=596
+  _globals['_LOADEDPLUGIN']._serialized_end=709
+  _globals['_UNLOADPLUGINREQUEST']._serialized_start=711
+  _globals['_UNLOADPLUGINREQUEST']._serialized_end=763
+  _globals['_UNLOADPLUGINRESPONSE']._serialized_start=765
+  _globals['_UNLOADPLUGINRESPONSE']._serialized_end=804
+  _globals['_RELOADPLUGINREQUEST']._serialized_start=806
+  _globals['_RELOADPLUGINREQUEST']._serialized_end=841
+  _globals['_RELOADPLUGINRESPONSE']._serialized_start=843
+  _globals['_RELOADPLUGINRESPONSE']._serialized_end=929
+  _globals['_CONFIGUREPLUGINREQUEST']._serialized_start=931
+  _globals['_CONFIGUREPLUGINREQUEST']._serialized_end=1002
+  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_start=1004
+  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_end=1065
+  _globals['_SCALEPLUGINREQUEST']._serialized_start=1067
+  _globals['_SCALEPLUGINREQUEST']._serialized_end=1120
+  _globals['_SCALEPLUGINRESPONSE']._serialized_start=1122
+  _globals['_SCALEPLUGINRESPONSE']._serialized_end=1159
+  _globals['_RESETHOSTREQUEST']._serialized_start=1161
+  _globals['_RESETHOSTREQUEST']._serialized_end=1214
+  _globals['_RESETHOSTRESPONSE']._serialized_start=1216
+  _globals['_RESETHOSTRESPONSE']._serialized_end=1257
+  _globals['_TAILLOGSREQUEST']._serialized_start=1259
+  _globals['_TAILLOGSREQUEST']._serialized_end=1342
+  _globals['_TAILLOGSRESPONSE']._serialized_start=1344
+  _globals['_TAILLOGSRESPONSE']._serialized_end=1454
+  _globals['_SUPERVISORSERVICE']._serialized_start=1457
+  _globals['_SUPERVISORSERVICE']._serialized_end=2646
 # @@protoc_insertion_point(module_scope)

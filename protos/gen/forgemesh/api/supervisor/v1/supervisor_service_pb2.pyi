@@ -4,11 +4,12 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
+from forgemesh.api.supervisor.v1 import host_pb2 as _host_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,42 +20,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _HostState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _HostStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HostState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    HOST_STATE_UNSPECIFIED: _HostState.ValueType  # 0
-    """Not a state."""
-    HOST_STATE_STARTING: _HostState.ValueType  # 1
-    """The process runs and is not ready yet."""
-    HOST_STATE_READY: _HostState.ValueType  # 2
-    """It has registered and serves."""
-    HOST_STATE_DRAINING: _HostState.ValueType  # 3
-    """It finishes what it has and stops."""
-    HOST_STATE_STOPPED: _HostState.ValueType  # 4
-    """It was stopped on purpose."""
-    HOST_STATE_BACKOFF: _HostState.ValueType  # 5
-    """It ended by itself; the next start waits for `next_start_at`."""
-
-class HostState(_HostState, metaclass=_HostStateEnumTypeWrapper):
-    """Where a plugin host stands."""
-
-HOST_STATE_UNSPECIFIED: HostState.ValueType  # 0
-"""Not a state."""
-HOST_STATE_STARTING: HostState.ValueType  # 1
-"""The process runs and is not ready yet."""
-HOST_STATE_READY: HostState.ValueType  # 2
-"""It has registered and serves."""
-HOST_STATE_DRAINING: HostState.ValueType  # 3
-"""It finishes what it has and stops."""
-HOST_STATE_STOPPED: HostState.ValueType  # 4
-"""It was stopped on purpose."""
-HOST_STATE_BACKOFF: HostState.ValueType  # 5
-"""It ended by itself; the next start waits for `next_start_at`."""
-Global___HostState: _TypeAlias = HostState  # noqa: Y015
 
 @_typing.final
 class ListHostsRequest(_message.Message):
@@ -81,13 +46,13 @@ class ListHostsResponse(_message.Message):
 
     HOSTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Host]:
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[_host_pb2.Host]:
         """Ordered by instance id."""
 
     def __init__(
         self,
         *,
-        hosts: _abc.Iterable[Global___Host] | None = ...,
+        hosts: _abc.Iterable[_host_pb2.Host] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -98,59 +63,474 @@ class ListHostsResponse(_message.Message):
 Global___ListHostsResponse: _TypeAlias = ListHostsResponse  # noqa: Y015
 
 @_typing.final
-class Host(_message.Message):
-    """One plugin-host process, over its restarts."""
+class AnnounceRequest(_message.Message):
+    """A plugin in any language says that it serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The secret that the process was started with (FORGEMESH_HOST_TOKEN)."""
+    instance_id: _builtins.str
+    """Its instance (FORGEMESH_HOST_INSTANCE_ID)."""
+    address: _builtins.str
+    """host:port of PluginService and grpc.health.v1."""
+    @_builtins.property
+    def manifest(self) -> _manifest_pb2.Manifest:
+        """What it offers. Unset: the supervisor asks with Describe."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        manifest: _manifest_pb2.Manifest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "instance_id", b"instance_id", "manifest", b"manifest", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceRequest: _TypeAlias = AnnounceRequest  # noqa: Y015
+
+@_typing.final
+class AnnounceResponse(_message.Message):
+    """The plugin is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceResponse: _TypeAlias = AnnounceResponse  # noqa: Y015
+
+@_typing.final
+class LoadPluginsRequest(_message.Message):
+    """Starts plugins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sections of forgemesh.toml. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadPluginsRequest: _TypeAlias = LoadPluginsRequest  # noqa: Y015
+
+@_typing.final
+class LoadPluginsResponse(_message.Message):
+    """What was done for each plugin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGINS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plugins(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadedPlugin]:
+        """In the order in which they started."""
+
+    def __init__(
+        self,
+        *,
+        plugins: _abc.Iterable[Global___LoadedPlugin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugins", b"plugins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadPluginsResponse: _TypeAlias = LoadPluginsResponse  # noqa: Y015
+
+@_typing.final
+class LoadedPlugin(_message.Message):
+    """A plugin that was to be loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its section in forgemesh.toml."""
+    plugin_id: _builtins.str
+    """The plugin."""
+    version: _builtins.str
+    """Its version."""
+    started: _builtins.bool
+    """True if this call started it."""
+    level: _builtins.int
+    """From 0; it needs only what stands on lower levels."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it would like to have and works without."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        plugin_id: _builtins.str = ...,
+        version: _builtins.str = ...,
+        started: _builtins.bool = ...,
+        level: _builtins.int = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "missing", b"missing", "name", b"name", "plugin_id", b"plugin_id", "started", b"started", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadedPlugin: _TypeAlias = LoadedPlugin  # noqa: Y015
+
+@_typing.final
+class UnloadPluginRequest(_message.Message):
+    """Stops a plugin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CASCADE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its section in forgemesh.toml."""
+    cascade: _builtins.bool
+    """True: stop first whatever needs it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        cascade: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cascade", b"cascade", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadPluginRequest: _TypeAlias = UnloadPluginRequest  # noqa: Y015
+
+@_typing.final
+class UnloadPluginResponse(_message.Message):
+    """What was stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOPPED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stopped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sections of forgemesh.toml, in the order in which they stopped."""
+
+    def __init__(
+        self,
+        *,
+        stopped: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stopped", b"stopped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadPluginResponse: _TypeAlias = UnloadPluginResponse  # noqa: Y015
+
+@_typing.final
+class ReloadPluginRequest(_message.Message):
+    """Replaces the processes of a plugin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its section in forgemesh.toml."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadPluginRequest: _TypeAlias = ReloadPluginRequest  # noqa: Y015
+
+@_typing.final
+class ReloadPluginResponse(_message.Message):
+    """The processes are replaced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    from_version: _builtins.str
+    """Version before."""
+    to_version: _builtins.str
+    """Version now."""
+    @_builtins.property
+    def instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The new instances."""
+
+    def __init__(
+        self,
+        *,
+        from_version: _builtins.str = ...,
+        to_version: _builtins.str = ...,
+        instance_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_version", b"from_version", "instance_ids", b"instance_ids", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadPluginResponse: _TypeAlias = ReloadPluginResponse  # noqa: Y015
+
+@_typing.final
+class ConfigurePluginRequest(_message.Message):
+    """Gives a plugin another configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its section in forgemesh.toml."""
+    config: _builtins.str
+    """The configuration as JSON text."""
+    dry_run: _builtins.bool
+    """True: only check it against the plugin's schema."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        config: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "dry_run", b"dry_run", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigurePluginRequest: _TypeAlias = ConfigurePluginRequest  # noqa: Y015
+
+@_typing.final
+class ConfigurePluginResponse(_message.Message):
+    """The configuration is taken on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    RELOADED_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Counts the configurations of the plugin."""
+    reloaded: _builtins.bool
+    """True if the processes were replaced for it, because the plugin takes it on only at its start."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        reloaded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reloaded", b"reloaded", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigurePluginResponse: _TypeAlias = ConfigurePluginResponse  # noqa: Y015
+
+@_typing.final
+class ScalePluginRequest(_message.Message):
+    """Says how many processes are to serve a plugin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its section in forgemesh.toml."""
+    instances: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        instances: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScalePluginRequest: _TypeAlias = ScalePluginRequest  # noqa: Y015
+
+@_typing.final
+class ScalePluginResponse(_message.Message):
+    """So many will serve it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    before: _builtins.int
+    """How many were wanted before."""
+    def __init__(
+        self,
+        *,
+        before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScalePluginResponse: _TypeAlias = ScalePluginResponse  # noqa: Y015
+
+@_typing.final
+class ResetHostRequest(_message.Message):
+    """Forgets crashes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
-    LOAD_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    PID_FIELD_NUMBER: _builtins.int
-    RESTARTS_FIELD_NUMBER: _builtins.int
-    STARTED_AT_FIELD_NUMBER: _builtins.int
-    NEXT_START_AT_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
-    """The instance that the process serves."""
+    """The instance; or"""
     name: _builtins.str
-    """Its section in forgemesh.toml."""
-    load: _builtins.str
-    """What it loads: "module:Class"."""
-    state: Global___HostState.ValueType
-    """Where it stands."""
-    reason: _builtins.str
-    """Why it stands there, for people: exit code or signal and the last line it wrote."""
-    pid: _builtins.int
-    """Process id; zero while none runs."""
-    restarts: _builtins.int
-    """How often it was started again after an exit that nobody asked for."""
-    @_builtins.property
-    def started_at(self) -> _timestamp_pb2.Timestamp:
-        """When the current process started."""
-
-    @_builtins.property
-    def next_start_at(self) -> _timestamp_pb2.Timestamp:
-        """When the next start is due; unset if none is."""
-
+    """all hosts of this section of forgemesh.toml."""
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
         name: _builtins.str = ...,
-        load: _builtins.str = ...,
-        state: Global___HostState.ValueType = ...,
-        reason: _builtins.str = ...,
-        pid: _builtins.int = ...,
-        restarts: _builtins.int = ...,
-        started_at: _timestamp_pb2.Timestamp | None = ...,
-        next_start_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["next_start_at", b"next_start_at", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "load", b"load", "name", b"name", "next_start_at", b"next_start_at", "pid", b"pid", "reason", b"reason", "restarts", b"restarts", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Host: _TypeAlias = Host  # noqa: Y015
+Global___ResetHostRequest: _TypeAlias = ResetHostRequest  # noqa: Y015
+
+@_typing.final
+class ResetHostResponse(_message.Message):
+    """The hosts start again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def instance_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their instances."""
+
+    def __init__(
+        self,
+        *,
+        instance_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_ids", b"instance_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetHostResponse: _TypeAlias = ResetHostResponse  # noqa: Y015
+
+@_typing.final
+class TailLogsRequest(_message.Message):
+    """Asks for what hosts have written."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """Only this instance; or"""
+    name: _builtins.str
+    """only the hosts of this section of forgemesh.toml. Both empty: all."""
+    lines: _builtins.int
+    """How many of the last lines of each. Zero means 10; more than 1,000 is read as 1,000."""
+    follow: _builtins.bool
+    """True: go on with each line as it comes."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        lines: _builtins.int = ...,
+        follow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follow", b"follow", "instance_id", b"instance_id", "lines", b"lines", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailLogsRequest: _TypeAlias = TailLogsRequest  # noqa: Y015
+
+@_typing.final
+class TailLogsResponse(_message.Message):
+    """One line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """Who wrote it."""
+    line: _builtins.str
+    """The line, as it was written; a long one is cut and ends in "…"."""
+    dropped: _builtins.int
+    """Lines that were left out before this one because the reader was too slow."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it came."""
+
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        line: _builtins.str = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "dropped", b"dropped", "instance_id", b"instance_id", "line", b"line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailLogsResponse: _TypeAlias = TailLogsResponse  # noqa: Y015

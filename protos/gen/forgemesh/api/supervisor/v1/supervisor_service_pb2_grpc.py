@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from forgemesh.api.supervisor.v1 import attach_pb2 as forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class SupervisorServiceStub(object):
-    """Starts, watches and restarts the plugin hosts of one machine.
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml.
     """
 
     def __init__(self, channel):
@@ -40,14 +41,128 @@ class SupervisorServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsResponse.FromString,
                 _registered_method=True)
+        self.Attach = channel.stream_stream(
+                '/forgemesh.api.supervisor.v1.SupervisorService/Attach',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachResponse.FromString,
+                _registered_method=True)
+        self.Announce = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/Announce',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceResponse.FromString,
+                _registered_method=True)
+        self.LoadPlugins = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/LoadPlugins',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsResponse.FromString,
+                _registered_method=True)
+        self.UnloadPlugin = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/UnloadPlugin',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginResponse.FromString,
+                _registered_method=True)
+        self.ReloadPlugin = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/ReloadPlugin',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginResponse.FromString,
+                _registered_method=True)
+        self.ConfigurePlugin = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/ConfigurePlugin',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginResponse.FromString,
+                _registered_method=True)
+        self.ScalePlugin = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/ScalePlugin',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginResponse.FromString,
+                _registered_method=True)
+        self.ResetHost = channel.unary_unary(
+                '/forgemesh.api.supervisor.v1.SupervisorService/ResetHost',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostResponse.FromString,
+                _registered_method=True)
+        self.TailLogs = channel.unary_stream(
+                '/forgemesh.api.supervisor.v1.SupervisorService/TailLogs',
+                request_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsResponse.FromString,
+                _registered_method=True)
 
 
 class SupervisorServiceServicer(object):
-    """Starts, watches and restarts the plugin hosts of one machine.
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml.
     """
 
     def ListHosts(self, request, context):
         """The plugin hosts of this machine, ordered by instance id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attach(self, request_iterator, context):
+        """A host that was started by this supervisor calls back and stays connected. HANDSHAKE_REFUSED if its secret is not
+        that of the process, HOST_PROTOCOL_UNSUPPORTED if there is no common protocol; both name what was expected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Announce(self, request, context):
+        """The short way for a plugin in any language: called once by the process when it serves. The supervisor then asks it
+        to describe itself, watches its health and keeps it registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadPlugins(self, request, context):
+        """Starts plugins and everything that they need, each after what it needs; answered when they serve. A plugin that
+        runs already is left as it is. If one fails, what this call has started is stopped again, in reverse order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadPlugin(self, request, context):
+        """Stops a plugin and keeps it stopped. DEPENDENTS_LIVE names the running plugins that need it, unless `cascade` says
+        that they are to be stopped first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReloadPlugin(self, request, context):
+        """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
+        one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfigurePlugin(self, request, context):
+        """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
+        not fit its schema, CONFIG_REJECTED says why the plugin refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScalePlugin(self, request, context):
+        """Says how many processes are to serve a plugin, within its bounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetHost(self, request, context):
+        """Forgets the crashes of hosts and starts them again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailLogs(self, request, context):
+        """What hosts have written, the last lines first and then, if wanted, each line as it comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +176,51 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsResponse.SerializeToString,
             ),
+            'Attach': grpc.stream_stream_rpc_method_handler(
+                    servicer.Attach,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachResponse.SerializeToString,
+            ),
+            'Announce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Announce,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceResponse.SerializeToString,
+            ),
+            'LoadPlugins': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadPlugins,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsResponse.SerializeToString,
+            ),
+            'UnloadPlugin': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadPlugin,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginResponse.SerializeToString,
+            ),
+            'ReloadPlugin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadPlugin,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginResponse.SerializeToString,
+            ),
+            'ConfigurePlugin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfigurePlugin,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginResponse.SerializeToString,
+            ),
+            'ScalePlugin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScalePlugin,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginResponse.SerializeToString,
+            ),
+            'ResetHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetHost,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostResponse.SerializeToString,
+            ),
+            'TailLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailLogs,
+                    request_deserializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'forgemesh.api.supervisor.v1.SupervisorService', rpc_method_handlers)
@@ -70,7 +230,7 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SupervisorService(object):
-    """Starts, watches and restarts the plugin hosts of one machine.
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml.
     """
 
     @staticmethod
@@ -90,6 +250,249 @@ class SupervisorService(object):
             '/forgemesh.api.supervisor.v1.SupervisorService/ListHosts',
             forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsRequest.SerializeToString,
             forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ListHostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attach(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/Attach',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_attach__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Announce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/Announce',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.AnnounceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadPlugins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/LoadPlugins',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.LoadPluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadPlugin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/UnloadPlugin',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.UnloadPluginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReloadPlugin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/ReloadPlugin',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ReloadPluginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfigurePlugin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/ConfigurePlugin',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ConfigurePluginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScalePlugin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/ScalePlugin',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ScalePluginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/ResetHost',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.ResetHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forgemesh.api.supervisor.v1.SupervisorService/TailLogs',
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsRequest.SerializeToString,
+            forgemesh_dot_api_dot_supervisor_dot_v1_dot_supervisor__service__pb2.TailLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

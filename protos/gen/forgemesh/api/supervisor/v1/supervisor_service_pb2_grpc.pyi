@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.supervisor.v1 import attach_pb2 as _attach_pb2
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as _supervisor_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -27,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SupervisorServiceStub:
-    """Starts, watches and restarts the plugin hosts of one machine."""
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +36,77 @@ class SupervisorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SupervisorServiceAsyncStub: ...
     ListHosts: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ListHostsRequest, _supervisor_service_pb2.ListHostsResponse]
     """The plugin hosts of this machine, ordered by instance id."""
+    Attach: _grpc.StreamStreamMultiCallable[_attach_pb2.AttachRequest, _attach_pb2.AttachResponse]
+    """A host that was started by this supervisor calls back and stays connected. HANDSHAKE_REFUSED if its secret is not
+    that of the process, HOST_PROTOCOL_UNSUPPORTED if there is no common protocol; both name what was expected.
+    """
+    Announce: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.AnnounceRequest, _supervisor_service_pb2.AnnounceResponse]
+    """The short way for a plugin in any language: called once by the process when it serves. The supervisor then asks it
+    to describe itself, watches its health and keeps it registered.
+    """
+    LoadPlugins: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.LoadPluginsRequest, _supervisor_service_pb2.LoadPluginsResponse]
+    """Starts plugins and everything that they need, each after what it needs; answered when they serve. A plugin that
+    runs already is left as it is. If one fails, what this call has started is stopped again, in reverse order.
+    """
+    UnloadPlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.UnloadPluginRequest, _supervisor_service_pb2.UnloadPluginResponse]
+    """Stops a plugin and keeps it stopped. DEPENDENTS_LIVE names the running plugins that need it, unless `cascade` says
+    that they are to be stopped first.
+    """
+    ReloadPlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ReloadPluginRequest, _supervisor_service_pb2.ReloadPluginResponse]
+    """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
+    one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+    """
+    ConfigurePlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ConfigurePluginRequest, _supervisor_service_pb2.ConfigurePluginResponse]
+    """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
+    not fit its schema, CONFIG_REJECTED says why the plugin refused.
+    """
+    ScalePlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ScalePluginRequest, _supervisor_service_pb2.ScalePluginResponse]
+    """Says how many processes are to serve a plugin, within its bounds."""
+    ResetHost: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ResetHostRequest, _supervisor_service_pb2.ResetHostResponse]
+    """Forgets the crashes of hosts and starts them again."""
+    TailLogs: _grpc.UnaryStreamMultiCallable[_supervisor_service_pb2.TailLogsRequest, _supervisor_service_pb2.TailLogsResponse]
+    """What hosts have written, the last lines first and then, if wanted, each line as it comes."""
 
 @_typing.type_check_only
 class SupervisorServiceAsyncStub(SupervisorServiceStub):
-    """Starts, watches and restarts the plugin hosts of one machine."""
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListHosts: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ListHostsRequest, _supervisor_service_pb2.ListHostsResponse]  # type: ignore[assignment]
     """The plugin hosts of this machine, ordered by instance id."""
+    Attach: _aio.StreamStreamMultiCallable[_attach_pb2.AttachRequest, _attach_pb2.AttachResponse]  # type: ignore[assignment]
+    """A host that was started by this supervisor calls back and stays connected. HANDSHAKE_REFUSED if its secret is not
+    that of the process, HOST_PROTOCOL_UNSUPPORTED if there is no common protocol; both name what was expected.
+    """
+    Announce: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.AnnounceRequest, _supervisor_service_pb2.AnnounceResponse]  # type: ignore[assignment]
+    """The short way for a plugin in any language: called once by the process when it serves. The supervisor then asks it
+    to describe itself, watches its health and keeps it registered.
+    """
+    LoadPlugins: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.LoadPluginsRequest, _supervisor_service_pb2.LoadPluginsResponse]  # type: ignore[assignment]
+    """Starts plugins and everything that they need, each after what it needs; answered when they serve. A plugin that
+    runs already is left as it is. If one fails, what this call has started is stopped again, in reverse order.
+    """
+    UnloadPlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.UnloadPluginRequest, _supervisor_service_pb2.UnloadPluginResponse]  # type: ignore[assignment]
+    """Stops a plugin and keeps it stopped. DEPENDENTS_LIVE names the running plugins that need it, unless `cascade` says
+    that they are to be stopped first.
+    """
+    ReloadPlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ReloadPluginRequest, _supervisor_service_pb2.ReloadPluginResponse]  # type: ignore[assignment]
+    """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
+    one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+    """
+    ConfigurePlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ConfigurePluginRequest, _supervisor_service_pb2.ConfigurePluginResponse]  # type: ignore[assignment]
+    """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
+    not fit its schema, CONFIG_REJECTED says why the plugin refused.
+    """
+    ScalePlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ScalePluginRequest, _supervisor_service_pb2.ScalePluginResponse]  # type: ignore[assignment]
+    """Says how many processes are to serve a plugin, within its bounds."""
+    ResetHost: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ResetHostRequest, _supervisor_service_pb2.ResetHostResponse]  # type: ignore[assignment]
+    """Forgets the crashes of hosts and starts them again."""
+    TailLogs: _aio.UnaryStreamMultiCallable[_supervisor_service_pb2.TailLogsRequest, _supervisor_service_pb2.TailLogsResponse]  # type: ignore[assignment]
+    """What hosts have written, the last lines first and then, if wanted, each line as it comes."""
 
 class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Starts, watches and restarts the plugin hosts of one machine."""
+    """Starts, watches and restarts the plugin hosts of one machine. A plugin is named here by its section in forgemesh.toml."""
 
     @_abc_1.abstractmethod
     def ListHosts(
@@ -54,5 +115,89 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_service_pb2.ListHostsResponse, _abc.Awaitable[_supervisor_service_pb2.ListHostsResponse]]:
         """The plugin hosts of this machine, ordered by instance id."""
+
+    @_abc_1.abstractmethod
+    def Attach(
+        self,
+        request_iterator: _MaybeAsyncIterator[_attach_pb2.AttachRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_attach_pb2.AttachResponse], _abc.AsyncIterator[_attach_pb2.AttachResponse]]:
+        """A host that was started by this supervisor calls back and stays connected. HANDSHAKE_REFUSED if its secret is not
+        that of the process, HOST_PROTOCOL_UNSUPPORTED if there is no common protocol; both name what was expected.
+        """
+
+    @_abc_1.abstractmethod
+    def Announce(
+        self,
+        request: _supervisor_service_pb2.AnnounceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.AnnounceResponse, _abc.Awaitable[_supervisor_service_pb2.AnnounceResponse]]:
+        """The short way for a plugin in any language: called once by the process when it serves. The supervisor then asks it
+        to describe itself, watches its health and keeps it registered.
+        """
+
+    @_abc_1.abstractmethod
+    def LoadPlugins(
+        self,
+        request: _supervisor_service_pb2.LoadPluginsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.LoadPluginsResponse, _abc.Awaitable[_supervisor_service_pb2.LoadPluginsResponse]]:
+        """Starts plugins and everything that they need, each after what it needs; answered when they serve. A plugin that
+        runs already is left as it is. If one fails, what this call has started is stopped again, in reverse order.
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadPlugin(
+        self,
+        request: _supervisor_service_pb2.UnloadPluginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.UnloadPluginResponse, _abc.Awaitable[_supervisor_service_pb2.UnloadPluginResponse]]:
+        """Stops a plugin and keeps it stopped. DEPENDENTS_LIVE names the running plugins that need it, unless `cascade` says
+        that they are to be stopped first.
+        """
+
+    @_abc_1.abstractmethod
+    def ReloadPlugin(
+        self,
+        request: _supervisor_service_pb2.ReloadPluginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.ReloadPluginResponse, _abc.Awaitable[_supervisor_service_pb2.ReloadPluginResponse]]:
+        """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
+        one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfigurePlugin(
+        self,
+        request: _supervisor_service_pb2.ConfigurePluginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.ConfigurePluginResponse, _abc.Awaitable[_supervisor_service_pb2.ConfigurePluginResponse]]:
+        """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
+        not fit its schema, CONFIG_REJECTED says why the plugin refused.
+        """
+
+    @_abc_1.abstractmethod
+    def ScalePlugin(
+        self,
+        request: _supervisor_service_pb2.ScalePluginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.ScalePluginResponse, _abc.Awaitable[_supervisor_service_pb2.ScalePluginResponse]]:
+        """Says how many processes are to serve a plugin, within its bounds."""
+
+    @_abc_1.abstractmethod
+    def ResetHost(
+        self,
+        request: _supervisor_service_pb2.ResetHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_service_pb2.ResetHostResponse, _abc.Awaitable[_supervisor_service_pb2.ResetHostResponse]]:
+        """Forgets the crashes of hosts and starts them again."""
+
+    @_abc_1.abstractmethod
+    def TailLogs(
+        self,
+        request: _supervisor_service_pb2.TailLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_supervisor_service_pb2.TailLogsResponse], _abc.AsyncIterator[_supervisor_service_pb2.TailLogsResponse]]:
+        """What hosts have written, the last lines first and then, if wanted, each line as it comes."""
 
 def add_SupervisorServiceServicer_to_server(servicer: SupervisorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

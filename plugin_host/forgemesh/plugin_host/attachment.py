@@ -1,0 +1,203 @@
+"""What a host has to say to the supervisor that started it, and what it hears from there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
+from forgemesh.api.supervisor.v1 import attach_pb2 as pb, host_pb2
+from forgemesh.chassis.service import VERSION
+from forgemesh.faults import Fault
+from forgemesh.faults.supervisor import HostProtocolUnsupported
+from forgemesh.plugin_host.codec import cut
+from forgemesh.plugin_host.line import Line
+from forgemesh.plugin_host.orphan import keep_output_open
+from forgemesh.plugin_host.settings import HostSettings
+from forgemesh.plugin_host.start_failure import Phase, SupervisorRefused
+
+_log = logging.getLogger(__name__)
+
+PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
+LOAD_PERIOD = 1.0
+FAREWELL = 1.0
+"""Seconds that the last words have to reach the supervisor."""
+SDK = f"forgemesh-python/{VERSION}"
+
+
+class Configurable(Protocol):
+    """A started plugin, as far as its supervisor changes it or asks it."""
+
+    async def configure(self, config: str, revision: int) -> pb.ConfigureResult:
+        """Take another configuration on, or say why not."""
+
+    async def save_state(self) -> pb.SavedState:
+        """What a successor begins with."""
+
+
+Heard: TypeAlias = pb.AttachResponse | SupervisorRefused
+
+
+class Attachment:
+    """
+    One host's place at its supervisor: introduced, initialised, ready, and from then on at its service.
+
+    `on_lost` is told, from a thread, that the supervisor is gone for good while the host serves.
+    """
+
+    def __init__(self, settings: HostSettings, on_lost: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._heard: asyncio.Queue[Heard] = asyncio.Queue()
+        self._manifest: manifest_pb2.Manifest | None = None
+        self._ready: Callable[[], pb.HostReady] | None = None
+        self._degraded = pb.HostCondition()
+        self._closed = threading.Event()
+        self._failed = False
+        self._opened = False
+        self._line = Line(
+            self._address,
+            self._hello,
+            self._hear,
+            self._lose,
+            patience=settings.reattach_seconds if settings.reattach else math.inf,
+            on_break=keep_output_open if settings.reattach else _nothing,
+        )
+
+    async def introduce(self, manifest: manifest_pb2.Manifest | None) -> None:
+        """Say who this is and wait to be welcome; raises SupervisorRefused."""
+        self._manifest = manifest
+        self._opened = True
+        self._line.start()
+        welcome = await self._next("welcome")
+        if not PROTOCOL_MIN <= welcome.welcome.protocol <= PROTOCOL_MAX:
+            fault = HostProtocolUnsupported(
+                self._settings.instance_id, (welcome.welcome.protocol,) * 2, (PROTOCOL_MIN, PROTOCOL_MAX)
+            )
+            raise SupervisorRefused(self._address(), fault.message, host_pb2.HOST_PHASE_VERSION)
+
+    async def initialize(self) -> pb.Initialize:
+        """Wait, for as long as it takes, until everything that the plugin needs serves."""
+        return (await self._next("initialize")).initialize
+
+    def ready(self, ready: Callable[[], pb.HostReady], load: Callable[[], load_pb2.LoadReport]) -> None:
+        """The host serves: said now and each time the line is opened again; a thread asks `load` every second."""
+        self._ready = ready
+        self._line.say(pb.AttachRequest(ready=ready()))
+        threading.Thread(target=self._tell_load, args=(load,), name="load-teller", daemon=True).start()
+
+    def condition(self, lag: float, place: str = "") -> None:
+        """The event loop has not turned for `lag` seconds, or turns again if that is 0; from any thread."""
+        reason = f"the event loop has not turned for {lag:.1f} s" if lag else ""
+        if lag and place:
+            reason += f", it stands at {place}"
+        self._degraded = pb.HostCondition(degraded=lag > 0, reason=reason)
+        if self._ready is not None:
+            self._line.say(pb.AttachRequest(condition=self._degraded))
+
+    async def fail(self, phase: Phase, reason: str) -> None:
+        """Say that this host cannot go on; once, and as good as that is possible."""
+        if self._failed:
+            return
+        self._failed = True
+        if not self._opened:
+            try:
+                await self.introduce(None)
+            except SupervisorRefused as refused:
+                _log.warning("%s", refused)
+        self._line.say(pb.AttachRequest(failed=pb.HostFailed(phase=phase, reason=cut(reason))))
+        await self.close()
+
+    def fail_at_once(self, reason: str) -> None:
+        """As `fail`, from a thread that ends the process afterwards."""
+        if self._opened and not self._failed:
+            self._failed = True
+            phase = host_pb2.HOST_PHASE_SERVING if self._ready else host_pb2.HOST_PHASE_INIT
+            self._line.say(pb.AttachRequest(failed=pb.HostFailed(phase=phase, reason=cut(reason))))
+            self._line.close(FAREWELL)
+
+    async def obey(self, plugin: Configurable) -> None:
+        """Do what the supervisor asks of the running plugin, until cancelled."""
+        while True:
+            heard = await self._heard.get()
+            if isinstance(heard, SupervisorRefused):
+                return
+            match heard.WhichOneof("kind"):
+                case "configure":
+                    result = await plugin.configure(heard.configure.config, heard.configure.revision)
+                    self._line.say(pb.AttachRequest(configured=result))
+                case "save_state":
+                    self._line.say(pb.AttachRequest(state=await plugin.save_state()))
+
+    async def close(self) -> None:
+        """Hang up."""
+        self._closed.set()
+        if self._opened:
+            await asyncio.to_thread(self._line.close, FAREWELL)
+
+    async def _next(self, kind: str) -> pb.AttachResponse:
+        """The next message, which has to be of this kind."""
+        heard = await self._heard.get()
+        while not isinstance(heard, SupervisorRefused) and heard.WhichOneof("kind") != kind:
+            _log.debug("the supervisor says %s, waiting for %s", heard.WhichOneof("kind"), kind)
+            heard = await self._heard.get()
+        if isinstance(heard, SupervisorRefused):
+            raise heard
+        return heard
+
+    def _address(self) -> str:
+        """Of the supervisor that is there now: one that was started anew may listen elsewhere."""
+        if self._settings.supervisor_file:
+            try:
+                return Path(self._settings.supervisor_file).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                _log.debug("cannot read where the supervisor is: %s", error)
+        return self._settings.supervisor
+
+    def _hello(self) -> pb.AttachHello:
+        hello = pb.AttachHello(
+            token=self._settings.token,
+            instance_id=self._settings.instance_id,
+            pid=os.getpid(),
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            sdk=SDK,
+            manifest=self._manifest,
+        )
+        if self._ready is not None:
+            hello.ready.CopyFrom(self._ready())
+        return hello
+
+    def _hear(self, response: pb.AttachResponse) -> None:
+        if response.WhichOneof("kind") == "welcome" and self._degraded.degraded:  # this one does not know it yet
+            self._line.say(pb.AttachRequest(condition=self._degraded))
+        self._tell_loop(response)
+
+    def _lose(self, reason: str, fault: Fault | None) -> None:
+        version = isinstance(fault, HostProtocolUnsupported)
+        phase = host_pb2.HOST_PHASE_VERSION if version else host_pb2.HOST_PHASE_HANDSHAKE
+        refused = SupervisorRefused(self._address(), reason, phase)
+        if self._ready is not None:
+            self._on_lost(str(refused))
+        self._tell_loop(refused)
+
+    def _tell_loop(self, heard: Heard) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._heard.put_nowait, heard)
+        except RuntimeError:  # the loop is closed: this process ends
+            _log.debug("nobody listens to the supervisor any more")
+
+    def _tell_load(self, load: Callable[[], load_pb2.LoadReport]) -> None:
+        while not self._closed.wait(LOAD_PERIOD):
+            self._line.say(pb.AttachRequest(load=load()))
+
+
+def _nothing() -> None:
+    """Nothing to do."""

@@ -1,0 +1,143 @@
+"""A host as a server: its port, its calls, its place in the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceServicer_to_server
+from forgemesh.api.registry.v1 import instance_pb2
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.server import Listen, Serving, serving
+from forgemesh.chassis.service import VERSION
+from forgemesh.chassis.telemetry import SpanSink
+from forgemesh.plugin_host.identity import Identity
+from forgemesh.plugin_host.load import LoadMeter
+from forgemesh.plugin_host.loader import Plugin
+from forgemesh.plugin_host.registration import Registration
+from forgemesh.plugin_host.runner import Runner
+from forgemesh.plugin_host.scope import task_scope
+from forgemesh.plugin_host.servicer import PluginServicer
+from forgemesh.plugin_host.session import Sessions
+from forgemesh.plugin_host.settings import HostSettings
+from forgemesh.plugin_host.spans import CallSpans
+
+_log = logging.getLogger(__name__)
+
+SERVICES = ("forgemesh.api.plugin.v1.PluginService",)
+LAST_RESPONSES = 0.5
+"""Seconds that the answers of finished calls have to leave the process."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """A plugin that is served."""
+
+    server: Serving
+    runner: Runner
+    sessions: Sessions
+    load: LoadMeter
+
+    async def drain(self, delay: float, grace: float) -> bool:
+        """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
+        await asyncio.sleep(delay)
+        self.sessions.drain()
+        try:
+            async with asyncio.timeout(grace):
+                await self.runner.drain()
+        except TimeoutError:
+            _log.warning("calls still run after %g s of grace, cutting them off", grace)
+            return False
+        return True
+
+
+@contextlib.asynccontextmanager
+async def hosting(
+    plugin: Plugin,
+    identity: Identity,
+    sink: SpanSink,
+    settings: HostSettings,
+    on_stall: Callable[[float], None] | None = None,
+    out_of_memory: Callable[[str], None] = _log.error,
+) -> AsyncIterator[Host]:
+    """
+    Serve the plugin, ready for calls, until the block ends; registered or not.
+
+    `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again;
+    `out_of_memory`, in whatever thread, that an operation was refused memory.
+    """
+    async with task_scope() as tasks:
+        spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
+        runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit, out_of_memory=out_of_memory)
+        sessions = Sessions(runner.capacity)
+        load = LoadMeter(runner, plugin.definition.limits.cpu)
+        servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)
+        add = partial(add_PluginServiceServicer_to_server, servicer)
+        async with serving(_listen(settings), SERVICES, add, stall=settings.stall, on_stall=on_stall) as server:
+            load.lag = server.health.lag
+            await server.health.ready()
+            yield Host(server, runner, sessions, load)
+        runner.close()
+
+
+def _listen(settings: HostSettings) -> Listen:
+    """The host drains by itself, so the server has nothing left to wait for."""
+    listen = settings.listening(receive_limit=SESSION_LIMIT)
+    return dataclasses.replace(listen, drain_delay=0.0, grace=LAST_RESPONSES)
+
+
+@contextlib.asynccontextmanager
+async def registered(
+    host: Host, plugin: Plugin, identity: Identity, settings: HostSettings
+) -> AsyncIterator[Registration | None]:
+    """Keep the instance registered until the block ends; without a registry in the settings, leave it alone."""
+    if not settings.registry:
+        yield None
+        return
+    instance = instance_of(host, plugin, identity, settings)
+    async with connect(settings.registry) as channel, task_scope() as tasks:
+        registration = Registration(
+            channel,
+            plugin.manifest,
+            instance,
+            identity,
+            owner_token=settings.owner_token or secrets.token_hex(16),
+            ttl=settings.lease_ttl,
+            load=host.load.report,
+        )
+        keeping = tasks.create_task(registration.run())
+        try:
+            yield registration
+        finally:
+            keeping.cancel()
+            await registration.end()
+
+
+def instance_of(host: Host, plugin: Plugin, identity: Identity, settings: HostSettings) -> instance_pb2.Instance:
+    """How others find this host."""
+    definition = plugin.definition
+    labels = {"pid": str(os.getpid()), "host": socket.gethostname(), "sdk": f"forgemesh-python/{VERSION}"}
+    return instance_pb2.Instance(
+        instance_id=identity.instance_id,
+        plugin_id=definition.plugin_id,
+        plugin_version=definition.version,
+        address=_reachable(host.server.address, settings),
+        health_address=_reachable(host.server.health_address, settings),
+        max_in_flight=host.runner.capacity,
+        weight=definition.weight,
+        labels=labels | ({"name": settings.name} if settings.name else {}),
+        session=True,
+        state=instance_pb2.INSTANCE_STATE_ACTIVE,
+    )
+
+
+def _reachable(address: str, settings: HostSettings) -> str:
+    host, _, port = address.rpartition(":")
+    return f"{settings.advertise or host}:{port}"

@@ -1,0 +1,94 @@
+"""The bounds of this process, and its end when it has used up its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from forgemesh.chassis.process import EXIT_OUT_OF_MEMORY
+from forgemesh.plugin_host.load import resident_bytes
+
+LOOK = 0.1
+"""Seconds between two looks at what is used."""
+LAST_ANSWER = 0.3
+"""Seconds that the answer of the call that ran out of memory has to leave the process."""
+_THREADS = 48
+"""Threads of gRPC and our own whose stacks are reserved, and hardly used; the plugin's come on top."""
+_USUAL_STACK = 8 * 1024 * 1024
+
+
+def bound_process(memory_bytes: int, open_files: int, operations: int = 0) -> None:
+    """
+    Bound this process; 0 is no bound. No core files: they hold secrets.
+
+    What the system counts as data includes the stacks that are reserved for threads, so room for those comes on top;
+    MemoryWatch holds the process to what it really uses.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if open_files:
+        _lower(resource.RLIMIT_NOFILE, open_files)
+    if memory_bytes:
+        stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+        reserved = (_THREADS + operations) * (_USUAL_STACK if stack == resource.RLIM_INFINITY else stack)
+        _lower(resource.RLIMIT_DATA, memory_bytes + reserved)
+
+
+def _lower(bound: int, wanted: int) -> None:
+    """What was bound before this process began stays so."""
+    _, hard = resource.getrlimit(bound)
+    resource.setrlimit(bound, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+class MemoryWatch:
+    """
+    Ends this process, with EXIT_OUT_OF_MEMORY and the reason, once it holds more than its bound or was refused memory.
+
+    Its thread is there from the start: without memory none could be started any more. `last_words` is told the reason
+    before the end.
+    """
+
+    def __init__(self, last_words: Callable[[str], None]) -> None:
+        self._last_words = last_words
+        self._limit = 0
+        self._used_up = threading.Event()
+        self._cause = ""
+
+    def start(self, limit: int) -> None:
+        """Watch; `limit` is in bytes, 0 for none but what the system sets."""
+        self._limit = limit
+        threading.Thread(target=self._watch, name="memory-watch", daemon=True).start()
+
+    def used_up(self, cause: str) -> None:
+        """Memory was refused to this process; from any thread, returns at once."""
+        self._cause = cause
+        self._used_up.set()
+
+    def note_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What an event loop is to do with exceptions that nobody catches."""
+        if isinstance(context.get("exception"), MemoryError):
+            self.used_up("the event loop was refused more")
+        loop.default_exception_handler(context)
+
+    def _watch(self) -> None:
+        while not self._used_up.wait(LOOK if self._limit else None):
+            used = resident_bytes()
+            if used > self._limit:
+                self._end(f"it holds {used >> 20} MiB, {self._limit >> 20} MiB are allowed")
+        time.sleep(LAST_ANSWER)
+        allowed = f", {self._limit >> 20} MiB are allowed" if self._limit else ""
+        self._end(f"{self._cause}{allowed}")
+
+    def _end(self, cause: str) -> None:
+        reason = f"OOM: out of memory: {cause}; raise the plugin's limit, or let it hold less"
+        sys.stderr.write(f"error: {reason}\n")
+        sys.stderr.flush()
+        try:
+            self._last_words(reason)
+        finally:
+            os._exit(EXIT_OUT_OF_MEMORY)

@@ -1,0 +1,37 @@
+"""An event loop that does not turn: where it stands, for the log and for the supervisor."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+
+class StallReporter:
+    """
+    Dumps the stacks of all threads to standard error once for each stall, and tells `report` how long and where.
+
+    To be made on the event loop's thread, and told from another.
+    """
+
+    def __init__(self, report: Callable[[float, str], None]) -> None:
+        self._report = report
+        self._loop_thread = threading.get_ident()
+
+    def __call__(self, lag: float) -> None:
+        """The loop has not turned for `lag` seconds; 0 when it turns again."""
+        place = ""
+        if lag:
+            place = where(sys._current_frames().get(self._loop_thread))
+            faulthandler.dump_traceback(file=2, all_threads=True)
+        self._report(lag, place)
+
+
+def where(frame: FrameType | None) -> str:
+    """The innermost place in Python code, e.g. "stats.py:12 in temperature"."""
+    if frame is None:
+        return ""
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"

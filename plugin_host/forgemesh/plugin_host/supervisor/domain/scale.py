@@ -1,0 +1,61 @@
+"""How many instances a plugin should have, from how busy those are that it has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleRule:
+    """
+    `target` is the utilisation (calls that run by calls that may run) that instances should have.
+
+    Within `tolerance` of it nothing changes. A number is raised to the smallest that was right for `up_after` seconds,
+    and lowered to the largest that was right for `down_after` seconds.
+    """
+
+    least: int
+    most: int
+    target: float = 0.7
+    tolerance: float = 0.1
+    up_after: float = 0.0
+    down_after: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What would have been right lately: (time, number), the oldest first."""
+
+    wishes: tuple[tuple[float, int], ...] = ()
+
+    def desired(self, rule: ScaleRule, current: int, utilization: float, now: float) -> tuple[Scale, int]:
+        """The next value, and how many instances there should be; `utilization` is the mean over the `current` ones."""
+        ratio = utilization / rule.target
+        wish = current if abs(ratio - 1) <= rule.tolerance else math.ceil(current * ratio - 1e-9)
+        wish = min(rule.most, max(rule.least, wish))
+        oldest = now - max(rule.up_after, rule.down_after)
+        wishes = (*(one for one in self.wishes if one[0] >= oldest), (now, wish))
+        following = replace(self, wishes=wishes)
+        up = min(number for at, number in wishes if at >= now - rule.up_after)
+        down = max(number for at, number in wishes if at >= now - rule.down_after)
+        if up > current:
+            return following, up
+        if down < current and current >= rule.least:
+            return following, down
+        return following, min(rule.most, max(rule.least, current))
+
+
+@dataclass(frozen=True, slots=True)
+class Idleness:
+    """Since when nothing was asked of a plugin."""
+
+    since: float
+
+    def seen(self, *, busy: bool, now: float) -> Idleness:
+        """After a look at `now`."""
+        return Idleness(now) if busy else self
+
+    def over(self, after: float, now: float) -> bool:
+        """Whether it has been idle for `after` seconds."""
+        return now - self.since >= after

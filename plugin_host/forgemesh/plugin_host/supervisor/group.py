@@ -1,0 +1,107 @@
+"""One plugin of a supervisor: its plan, its hosts, and what is known about it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
+from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
+from forgemesh.plugin_host.supervisor.domain.scale import Scale
+from forgemesh.plugin_host.supervisor.keeper import Keeper
+from forgemesh.plugin_host.supervisor.life import Life
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
+
+_STANDINGS = {
+    State.STARTING: Standing.UNKNOWN,
+    State.HANDSHAKING: Standing.WAITING,
+    State.INITIALIZING: Standing.COMING,
+    State.READY: Standing.SERVING,
+    State.DEGRADED: Standing.SERVING,
+}
+
+
+class Group:
+    """
+    The hosts of one plugin.
+
+    `on` says whether it is to run, `count` how many hosts it has then; `manifest` is what it last said that it is.
+    `changing` is held by whoever replaces hosts or their configuration.
+    """
+
+    def __init__(self, plan: PluginPlan) -> None:
+        self.plan = plan
+        self.keepers: list[Keeper] = []
+        self.on = False
+        self.count = plan.instances
+        self.manifest: manifest_pb2.Manifest | None = None
+        self.offer: Offer | None = None
+        self.needs: tuple[Need, ...] = ()
+        self.config = plan.config
+        self.revision = 1 if plan.config else 0
+        self.scale = Scale()
+        self.busy_at = 0.0
+        self.changing = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """Its section in forgemesh.toml."""
+        return self.plan.name
+
+    @property
+    def sleeping(self) -> bool:
+        """Whether it does not run, and starts when it is called."""
+        disabled = any(keeper.host.state is State.DISABLED for keeper in self.keepers)
+        return self.plan.lazy and not self.on and not disabled
+
+    @property
+    def staying(self) -> list[Keeper]:
+        """Its hosts that are not on their way out for good."""
+        return [keeper for keeper in self.keepers if not keeper.retired]
+
+    @property
+    def serving(self) -> list[Keeper]:
+        """Its hosts that take calls."""
+        return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
+
+    def replan(self, plan: PluginPlan) -> None:
+        """Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise."""
+        before, self.plan = self.plan, plan
+        if plan.instances != before.instances:
+            self.count = plan.instances
+        if plan.config != before.config:
+            self.config = plan.config
+            self.revision += 1
+
+    def learn(self, life: Life) -> None:
+        """One of its hosts has said what it is."""
+        self.manifest, self.offer, self.needs = life.manifest, life.offer, life.needs
+
+    def free_id(self) -> str:
+        """The lowest number that no host has; one that ends may still be registered."""
+        taken = {keeper.instance_id for keeper in self.keepers}
+        return next(name for number in itertools.count(1) if (name := f"{self.name}-{number}") not in taken)
+
+    def member(self, keeper: Keeper) -> Member:
+        """One of its hosts, as others depend on it."""
+        life = keeper.life
+        known = life is not None and life.offer is not None
+        return Member(
+            instance_id=keeper.instance_id,
+            standing=self._standing(keeper),
+            offer=life.offer if life is not None and known else self.offer,
+            needs=life.needs if life is not None and known else self.needs,
+        )
+
+    def _standing(self, keeper: Keeper) -> Standing:
+        state = keeper.host.state
+        if keeper.held or not self.on:
+            return Standing.SERVING if state in SERVING else Standing.OUT
+        if keeper.lost and not keeper.wanted:
+            return Standing.PAUSED
+        if state is State.STOPPED and keeper.wanted:
+            return Standing.UNKNOWN
+        if state is State.HANDSHAKING and keeper.life is not None and keeper.life.serving.is_set():
+            return Standing.COMING
+        return _STANDINGS.get(state, Standing.OUT)

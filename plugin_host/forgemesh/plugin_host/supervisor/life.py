@@ -1,0 +1,196 @@
+"""One life of a host's process, from its start to its end: what it has said, and what it is to do."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
+from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupported
+from forgemesh.plugin_host.supervisor.attachment import Attachment
+from forgemesh.plugin_host.supervisor.codec import manifest_mistake, needs_of, offer_of, phase_of
+from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
+
+PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
+ANSWER_DEADLINE = 10.0
+"""Seconds that a host has to take on a configuration, or to save its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a life ends early, and where."""
+
+    phase: Phase
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a plugin starts with."""
+
+    config: str
+    revision: int
+    state: pb.SavedState | None = None
+
+
+class Life:
+    """
+    `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
+    that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.
+
+    `on_condition` is told that the host does not keep up, or does again (with an empty text).
+    """
+
+    def __init__(self, instance_id: str, token: str, on_condition: Callable[[str], None]) -> None:
+        self.token = token
+        self.called_back = asyncio.Event()
+        self.go = asyncio.Event()
+        self.serving = asyncio.Event()
+        self.broken = asyncio.Event()
+        self.ending = asyncio.Event()
+        self.manifest: manifest_pb2.Manifest | None = None
+        self.offer: Offer | None = None
+        self.needs: tuple[Need, ...] = ()
+        self.announced = ""
+        self.ready = pb.HostReady()
+        self.trouble: Trouble | None = None
+        self.load: load_pb2.LoadReport | None = None
+        self.leaving = False
+        self.silence = 0
+        self.beginning: Beginning | None = None
+        self._instance_id = instance_id
+        self._on_condition = on_condition
+        self._pid = 0
+        self._attachment: Attachment | None = None
+        self._initialized = False
+        self._configured: asyncio.Future[pb.ConfigureResult] | None = None
+        self._saved: asyncio.Future[pb.SavedState] | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether its stream is open."""
+        return self._attachment is not None
+
+    def attach(self, hello: pb.AttachHello) -> Attachment:
+        """The process calls back, or calls again; raises HandshakeRefused and HostProtocolUnsupported."""
+        self.check(hello.token)
+        if self._pid and hello.pid != self._pid:
+            raise HandshakeRefused(self._instance_id, f"its secret is that of process {self._pid}")
+        newest = min(PROTOCOL_MAX, hello.protocol_max)
+        if newest < max(PROTOCOL_MIN, hello.protocol_min):
+            fault = HostProtocolUnsupported(
+                self._instance_id, (PROTOCOL_MIN, PROTOCOL_MAX), (hello.protocol_min, hello.protocol_max)
+            )
+            self.fail(Phase.VERSION, fault.message)
+            raise fault
+        self._pid = hello.pid
+        self.silence = 0
+        if self._attachment is not None:
+            self._attachment.close()
+        attachment = self._attachment = Attachment(self, newest)
+        if hello.HasField("manifest"):
+            self.introduced(hello.manifest)
+        if hello.HasField("ready"):
+            self._serve(hello.ready)
+        elif self._initialized:
+            self._initialize(attachment)
+        return attachment
+
+    def check(self, token: str) -> None:
+        """Raise HandshakeRefused unless it is the secret that this process was started with."""
+        if not hmac.compare_digest(token.encode(), self.token.encode()):
+            raise HandshakeRefused(self._instance_id, "its secret is not the one that this process was started with")
+
+    def introduced(self, manifest: manifest_pb2.Manifest) -> None:
+        """It says which plugin it serves."""
+        mistake = manifest_mistake(manifest)
+        if mistake:
+            self.fail(Phase.HANDSHAKE, mistake)
+            return
+        self.manifest, self.offer, self.needs = manifest, offer_of(manifest), needs_of(manifest)
+        self.called_back.set()
+
+    def initialize(self, beginning: Beginning) -> None:
+        """Let it start its plugin."""
+        self.beginning = beginning
+        self._initialized = True
+        if self._attachment is not None:
+            self._initialize(self._attachment)
+        self.go.set()
+
+    def fail(self, phase: Phase, reason: str) -> None:
+        """This life cannot go on; what was said first counts."""
+        if self.trouble is None:
+            self.trouble = Trouble(phase, reason)
+        self.broken.set()
+
+    async def configure(self, config: str, revision: int) -> pb.ConfigureResult:
+        """What the plugin says to another configuration; a host that does not answer refuses."""
+        if self._attachment is None:
+            return pb.ConfigureResult(revision=revision, needs_restart=True)
+        self._configured = asyncio.get_running_loop().create_future()
+        self._attachment.say(pb.AttachResponse(configure=pb.Configure(config=config, revision=revision)))
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                return await self._configured
+        except TimeoutError:
+            return pb.ConfigureResult(revision=revision, refusal=f"it did not answer within {ANSWER_DEADLINE:g} s")
+
+    async def save_state(self) -> pb.SavedState | None:
+        """What the plugin leaves for its successor; None if it leaves nothing, or does not answer in time."""
+        if self._attachment is None:
+            return None
+        self._saved = asyncio.get_running_loop().create_future()
+        self._attachment.say(pb.AttachResponse(save_state=pb.SaveState()))
+        try:
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                saved = await self._saved
+        except TimeoutError:
+            return None
+        return saved if saved.HasField("payload") else None
+
+    def heard(self, request: pb.AttachRequest) -> None:
+        """The host says something."""
+        self.silence = 0
+        match request.WhichOneof("kind"):
+            case "ready":
+                self._serve(request.ready)
+            case "failed":
+                self.leaving = True
+                self.fail(phase_of(request.failed.phase), request.failed.reason)
+            case "load":
+                self.load = request.load
+            case "condition":
+                self._on_condition(request.condition.reason if request.condition.degraded else "")
+            case "configured" if self._configured is not None and not self._configured.done():
+                self._configured.set_result(request.configured)
+            case "state" if self._saved is not None and not self._saved.done():
+                self._saved.set_result(request.state)
+
+    def detached(self, attachment: Attachment) -> None:
+        """The stream is over; the process itself may open another."""
+        if self._attachment is attachment:
+            self._attachment = None
+
+    def _serve(self, ready: pb.HostReady) -> None:
+        if self.manifest is None:
+            self.fail(Phase.HANDSHAKE, "it says that it serves, and has not said what")
+            return
+        self.ready = ready
+        self.serving.set()
+
+    def _initialize(self, attachment: Attachment) -> None:
+        if self.beginning is not None:
+            attachment.say(
+                pb.AttachResponse(
+                    initialize=pb.Initialize(
+                        config=self.beginning.config,
+                        config_revision=self.beginning.revision,
+                        state=self.beginning.state,
+                    )
+                )
+            )

@@ -1,0 +1,59 @@
+"""What is to run for one table [plugins.NAME], once it is known to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
+from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+
+START_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one instance may use; zero means as much as it wants. `cpu` is in cores."""
+
+    memory: int = 0
+    cpu: float = 0.0
+    open_files: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginPlan:
+    """
+    One plugin and how its processes are kept. Times are seconds.
+
+    Either `load` ("module:Class") or `command` is set; `manifest` only beside the latter. `grace` and `idle_stop` are
+    None where the section leaves them to the supervisor, or never. `config` is JSON text. `scale` is None unless the
+    number of instances follows the load.
+    """
+
+    name: str
+    load: str = ""
+    command: tuple[str, ...] = ()
+    manifest: manifest_pb2.Manifest | None = None
+    directories: tuple[str, ...] = ()
+    python: str = ""
+    instances: int = 1
+    least: int = 0
+    most: int = 1000
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inherit: tuple[str, ...] = ()
+    config: str = ""
+    limits: Limits = field(default_factory=Limits)
+    start_timeout: float = START_TIMEOUT
+    grace: float | None = None
+    restart: RestartRule = field(default_factory=RestartRule)
+    lazy: bool = False
+    idle_stop: float | None = None
+    scale: ScaleRule | None = None
+    exclusive: bool = False
+    reattach: bool = False
+
+    @property
+    def runs(self) -> str:
+        """What it runs, for people."""
+        return self.load or " ".join(self.command)

@@ -1,0 +1,108 @@
+"""Giving a plugin another configuration, on all its hosts or on none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+import jsonschema.exceptions
+
+from forgemesh.faults import Violation
+from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
+from forgemesh.plugin_host.supervisor.domain.happening import Kind
+from forgemesh.plugin_host.supervisor.fleet import Fleet
+from forgemesh.plugin_host.supervisor.group import Group
+from forgemesh.plugin_host.supervisor.keeper import Keeper
+from forgemesh.plugin_host.supervisor.news import tell
+from forgemesh.plugin_host.supervisor.reloader import Reloader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """The configuration that counts now, and whether processes were replaced for it."""
+
+    revision: int
+    reloaded: bool
+
+
+class Reconfigurer:
+    """Configures plugins of a fleet, each one at a time."""
+
+    def __init__(self, fleet: Fleet, reloader: Reloader) -> None:
+        self._fleet = fleet
+        self._reloader = reloader
+
+    async def configure(self, name: str, config: str, *, dry_run: bool) -> Configured:
+        """Raises PluginNotConfigured, ConfigInvalid, ConfigRejected, and ReloadFailed if it took new processes."""
+        group = self._fleet.group(name)
+        async with group.changing:
+            check(name, config, group.manifest.config_schema if group.manifest else "")
+            if dry_run:
+                return Configured(revision=group.revision, reloaded=False)
+            return await self._apply(group, config)
+
+    async def _apply(self, group: Group, config: str) -> Configured:
+        before, revision = group.config, group.revision + 1
+        reloaded = False
+        try:
+            if await self._told(group, config, revision):
+                group.config, group.revision = config, revision
+                reloaded = True
+                await self._reloader.replace(group)
+        except ReloadFailed:
+            group.config = before
+            raise
+        except ConfigRejected as rejected:
+            tell(self._fleet, group, Kind.CONFIG_REJECTED, rejected.message)
+            raise
+        group.config, group.revision = config, revision
+        tell(self._fleet, group, Kind.CONFIGURED, f"{group.name}: configuration {revision}", {"to": str(revision)})
+        return Configured(revision=revision, reloaded=reloaded)
+
+    async def _told(self, group: Group, config: str, revision: int) -> bool:
+        """Tell all hosts that serve; whether one of them takes it on only at its start."""
+        done: list[Keeper] = []
+        for keeper in group.serving:
+            if keeper.life is None:
+                continue
+            result = await keeper.life.configure(config, revision)
+            if result.refusal:
+                await self._undo(group, done)
+                raise ConfigRejected(group.name, keeper.instance_id, result.refusal)
+            done.append(keeper)
+            if result.needs_restart:
+                return True
+            keeper.configured(revision)
+        return False
+
+    async def _undo(self, group: Group, done: list[Keeper]) -> None:
+        for keeper in done:
+            if keeper.life is not None:
+                await keeper.life.configure(group.config, group.revision)
+                keeper.configured(group.revision)
+
+
+def check(name: str, config: str, schema: str) -> None:
+    """Raise ConfigInvalid with everything that does not fit the plugin's schema (JSON Schema as text, or empty)."""
+    try:
+        value = json.loads(config)
+    except ValueError as error:
+        raise ConfigInvalid(name, [Violation("config", f"is not JSON: {error}")]) from error
+    if not schema:
+        raise ConfigInvalid(name, [Violation("config", "the plugin takes no configuration")])
+    violations = [
+        Violation(_place(error.absolute_path), error.message)
+        for error in sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
+    ]
+    if violations:
+        raise ConfigInvalid(name, violations)
+
+
+def _errors(schema: str, value: Any) -> list[jsonschema.exceptions.ValidationError]:
+    return list(jsonschema.Draft202012Validator(json.loads(schema)).iter_errors(value))
+
+
+def _place(path: Any) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)

@@ -1,0 +1,102 @@
+"""The number of hosts: as somebody says, as the load says, and none while nothing is asked of a lazy plugin."""
+
+from __future__ import annotations
+
+import asyncio
+
+from forgemesh.faults.supervisor import ScaleOutOfBounds
+from forgemesh.plugin_host.supervisor.codec import busy
+from forgemesh.plugin_host.supervisor.domain.happening import Kind
+from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.loading import losers
+from forgemesh.plugin_host.supervisor.domain.scale import Idleness
+from forgemesh.plugin_host.supervisor.fleet import LAZY, Fleet
+from forgemesh.plugin_host.supervisor.group import Group
+from forgemesh.plugin_host.supervisor.news import tell
+
+TICK = 1.0
+
+
+class Scaler:
+    """
+    Looks at a fleet once a second.
+
+    A host that says nothing for `silence` looks (0: any number), although it tells every second how busy it is, is
+    stopped or hangs, and is ended.
+    """
+
+    def __init__(self, fleet: Fleet, *, silence: int) -> None:
+        self._fleet = fleet
+        self._silence = silence
+
+    async def scale(self, name: str, count: int) -> int:
+        """How many there were before; raises PluginNotConfigured and ScaleOutOfBounds."""
+        group = self._fleet.group(name)
+        plan = group.plan
+        most = 1 if plan.exclusive else plan.most
+        if not plan.least <= count <= most:
+            raise ScaleOutOfBounds(name, count, plan.least, most)
+        async with group.changing:
+            return self._resize(group, count, "somebody said so")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK)
+            for group in self._fleet.groups.values():
+                self._listen(group)
+                if not group.changing.locked():
+                    self._follow_load(group, loop.time())
+                    self._stop_idle(group, loop.time())
+
+    def wanted(self, plugin_id: str, interface_name: str) -> None:
+        """Somebody waits for a plugin or an interface: start what provides it and does not run."""
+        for group in self._fleet.groups.values():
+            if not group.sleeping or group.offer is None:
+                continue
+            if group.offer.plugin_id == plugin_id or interface_name in (name for name, _ in group.offer.interfaces):
+                self._fleet.switch_on(group)
+
+    def _listen(self, group: Group) -> None:
+        """A host that is stopped (SIGSTOP) or hangs says nothing; one whose event loop is blocked does."""
+        for keeper in group.serving:
+            life = keeper.life
+            if life is None or life.announced:  # a program that only announces itself tells nothing
+                continue
+            life.silence += 1
+            if self._silence and life.silence >= self._silence:
+                life.fail(Phase.SERVING, f"it has said nothing for {self._silence * TICK:g} s")
+
+    def _follow_load(self, group: Group, now: float) -> None:
+        rule = group.plan.scale
+        loads = [keeper.life.load for keeper in group.serving if keeper.life is not None and keeper.life.load]
+        if rule is None or not group.on or len(loads) < group.count:
+            return
+        utilization = sum(load.application_utilization for load in loads) / len(loads) if loads else 0.0
+        group.scale, wanted = group.scale.desired(rule, group.count, utilization, now)
+        if wanted != group.count:
+            self._resize(group, wanted, f"its hosts are busy to {utilization:.0%}")
+
+    def _stop_idle(self, group: Group, now: float) -> None:
+        after = group.plan.idle_stop
+        if after is None or not group.on or not group.serving:
+            return
+        loads = [keeper.life.load for keeper in group.serving if keeper.life is not None]
+        asked = any(load is not None and busy(load) for load in loads) or len(group.serving) < len(group.staying)
+        idleness = Idleness(group.busy_at).seen(busy=asked, now=now)
+        group.busy_at = idleness.since
+        if not idleness.over(after, now):
+            return
+        ids = {keeper.instance_id for keeper in group.keepers}
+        if losers(self._fleet.members(), ids, self._fleet.elsewhere() or ()):
+            return
+        self._fleet.switch_off(group, f"nothing was asked of it for {after:g} s; {LAZY}", disable=False)
+
+    def _resize(self, group: Group, count: int, why: str) -> int:
+        before = group.count
+        if count != before:
+            self._fleet.resize(group, count, why)
+            facts = {"from": str(before), "to": str(count)}
+            tell(self._fleet, group, Kind.SCALED, f"{group.name}: {before} to {count} instances, {why}", facts)
+        return before

@@ -1,0 +1,53 @@
+"""What the registry is told of health: each change, and everything once it may have forgotten."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.faults import Fault
+from forgemesh.routing.endpoint import Health
+
+_log = logging.getLogger(__name__)
+
+Tell: TypeAlias = Callable[[int, Sequence[Standing]], Awaitable[None]]
+"""Tells the registry, under the balancer's epoch, how these instances are; raises Fault."""
+
+
+@dataclass(slots=True)
+class Availability:
+    """
+    Keeps in mind what the registry was told last, and tells it the difference.
+
+    Only the edge counts: whether an instance serves. An instance that was not checked yet is not spoken of.
+    """
+
+    tell: Tell
+    fleet: Callable[[], Fleet]
+    _told: dict[str, tuple[int, bool]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """The registry may have forgotten what it was told."""
+        self._told = {}
+
+    async def run(self) -> None:
+        """Tell what is different from what was told last; idempotent."""
+        fleet = self.fleet()
+        known = {
+            instance_id: (standing.member.incarnation, standing.verdict.health is Health.SERVING)
+            for instance_id, standing in fleet.standings.items()
+            if standing.verdict.health is not Health.UNCHECKED
+        }
+        news = [
+            fleet.standings[instance_id] for instance_id, said in known.items() if self._told.get(instance_id) != said
+        ]
+        if news:
+            try:
+                await self.tell(fleet.epoch, news)
+            except Fault as fault:
+                _log.info("the registry does not hear about the health of %d instances: %s", len(news), fault.message)
+                return
+        self._told = known

@@ -1,0 +1,143 @@
+"""What a host process may use, and how it ends when it uses more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from forgemesh.chassis.process import EXIT_OUT_OF_MEMORY, EXIT_SETTINGS
+from tests.mesh.attached_host import call, host, result_of
+from tests.mesh.supervising import Supervising, supervising
+
+pytestmark = pytest.mark.mesh
+
+MEBIBYTE = 1024 * 1024
+BOUND = {"FORGEMESH_HOST_MEMORY_BYTES": str(256 * MEBIBYTE)}
+
+PLUGIN = """
+import asyncio, os, resource, time
+
+from forgemesh.plugin import Limits, operation, plugin
+
+if os.environ.get("GREEDY_IMPORT"):
+    held = bytes(8 * 1024**3)
+
+
+@plugin("test.words", version="1.0.0", max_concurrency=16, limits=Limits(open_files=300))
+class Words:
+    def __init__(self):
+        self.held = []
+
+    @operation
+    async def leak(self, mebibytes: int) -> int:
+        for _ in range(mebibytes):
+            self.held.append(bytearray(os.urandom(1024) * 1024))
+            await asyncio.sleep(0)
+        return len(self.held)
+
+    @operation
+    def grab(self, size: int) -> int:
+        return len(bytes(size))
+
+    @operation
+    async def limits(self) -> list[int]:
+        return [resource.getrlimit(one)[0] for one in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)]
+
+    @operation
+    def rest(self, seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    @operation
+    async def echo(self, text: str) -> str:
+        return text
+"""
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervising]:
+    async with supervising() as supervisor:
+        yield supervisor
+
+
+async def test_a_host_with_a_memory_bound_serves_with_all_its_threads(tmp_path: Path, supervisor: Supervising) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, **BOUND):
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+        rested = await asyncio.gather(*(call(address, "rest", seconds=0.05) for _ in range(40)))
+        echoed = await asyncio.gather(*(call(address, "echo", text="x" * 100_000) for _ in range(20)))
+        load = await supervisor.heard("load")
+
+    assert rested == [0.05] * 40
+    assert {len(text) for text in echoed} == {100_000}
+    assert load.named_metrics["memory_bytes"] < 256 * MEBIBYTE
+
+
+async def test_a_plugin_that_leaks_ends_with_the_reason(tmp_path: Path, supervisor: Supervising) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, **BOUND) as process:
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+        leaking = asyncio.create_task(call(address, "leak", mebibytes=1024))
+        phase, reason = await supervisor.failure()
+        code = await process.wait()
+        await asyncio.wait([leaking])
+
+    assert leaking.exception() is not None
+    assert phase == "SERVING"
+    assert reason.startswith("OOM: out of memory: it holds ")
+    assert "256 MiB are allowed" in reason
+    assert code == EXIT_OUT_OF_MEMORY
+    assert f"error: {reason}" in process.output()
+
+
+async def test_a_call_that_is_refused_memory_is_answered_and_the_host_ends(
+    tmp_path: Path, supervisor: Supervising
+) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, **BOUND) as process:
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+        result = await result_of(address, "grab", size=8 * 1024 * MEBIBYTE)
+        phase, reason = await supervisor.failure()
+        code = await process.wait()
+
+    assert result.failure.reason == "PLUGIN_EXCEPTION"
+    assert "MemoryError" in result.failure.message
+    assert phase == "SERVING"
+    assert reason.startswith("OOM: out of memory: test.words/grab was refused more, 256 MiB are allowed")
+    assert code == EXIT_OUT_OF_MEMORY
+
+
+async def test_a_plugin_that_is_refused_memory_while_it_is_imported_says_so(
+    tmp_path: Path, supervisor: Supervising
+) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, GREEDY_IMPORT="1", **BOUND) as process:
+        phase, reason = await supervisor.failure()
+        code = await process.wait()
+
+    assert phase == "HANDSHAKE"
+    assert reason.startswith("OOM: cannot load plugin")
+    assert code == EXIT_OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("given", "files"), [({}, 300), ({"FORGEMESH_HOST_OPEN_FILES": "200"}, 200)])
+async def test_open_files_are_bounded_and_core_files_are_never_written(
+    tmp_path: Path, supervisor: Supervising, given: dict[str, str], files: int
+) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, **given):
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+
+        assert await call(address, "limits") == [files, 0]
+
+
+@pytest.mark.parametrize("name", ["FORGEMESH_HOST_MEMORY_BYTES", "FORGEMESH_HOST_OPEN_FILES"])
+@pytest.mark.parametrize("value", ["much", "-1", "1.5"])
+async def test_a_bound_that_is_no_number_is_refused_at_the_start(
+    tmp_path: Path, supervisor: Supervising, name: str, value: str
+) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN, **{name: value}) as process:
+        assert await process.wait() == EXIT_SETTINGS
+        assert name.removeprefix("FORGEMESH_HOST_").lower() in process.output().lower()
