@@ -115,6 +115,10 @@ bench-latency: .venv/.runtime ## Measure how long one execution takes when nothi
 bench-registry: .venv/.runtime ## Measure how long the registry takes to resolve large sets of plugins
 	@$(BIN)/python -m bench.registry $(ARGS)
 
+.PHONY: bench-watch
+bench-watch: .venv/.runtime ## Measure how soon 200 watchers of 2,000 instances hear of a change
+	@$(BIN)/python -m bench.watch $(ARGS)
+
 .PHONY: bench-recovery
 bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on after a crash
 	@$(BIN)/python -m bench.recovery $(ARGS)
