@@ -214,6 +214,9 @@ def test_versions_are_resolved_put_in_quarantine_and_pinned(mesh: Up) -> None:
         return typed(mesh, "call", "shop.prices/currency").returncode
 
     until(lambda: prices() == 0)
+    rows = [line.split()[:3] for line in done(mesh, "providers", "shop.prices@^1").splitlines()]
+    assert rows[0] == ["INSTANCE", "PLUGIN", "VERSION"]
+    assert rows[1][1:] == ["shop.prices", "1.0.0"]
     done(mesh, "quarantine", "shop.prices", "1.0.0", "--reason", "wrong currency")
     until(lambda: prices() != 0)
     conflict = typed(mesh, "resolve", "shop.till")

@@ -73,6 +73,7 @@ _COMMANDS = (
     ("schedule preview", "schedules:preview", "Print the next moments of a schedule."),
     ("plugin list", "plugins:list_", "List the plugins that the mesh knows."),
     ("plugin resolve", "version_rules:resolve", "Say which versions of which plugins belong together."),
+    ("plugin providers", "version_rules:providers", "List the instances that provide something, the best one first."),
     ("plugin quarantine", "version_rules:quarantine", "Take a version of a plugin out of use."),
     ("plugin release", "version_rules:release", "Let a version back into use that was in quarantine."),
     ("plugin pin", "version_rules:pin", "Hold a plugin to a range of versions."),

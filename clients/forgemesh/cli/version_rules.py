@@ -1,13 +1,14 @@
-"""`forgemesh plugin resolve|quarantine|release|pin|unpin`: which versions of plugins may be used together."""
+"""`forgemesh plugin resolve|providers|quarantine|release|pin|unpin`: what the registry decides about plugins."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
+from forgemesh.api.registry.v1.provider_pb2 import Condition, Label, Preference
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.api.registry.v1.resolution_pb2 import RequiredBy, Requirement
-from forgemesh.cli.command_line import Given
+from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.neighbours import DEADLINE, address_of
 from forgemesh.cli.table import Table
 from forgemesh.client import Client
@@ -38,6 +39,48 @@ async def resolve(wanted: str, /, *more: str, line: Given) -> None:
     line.terminal.table(table)
     for dropped in answer.dropped:
         line.terminal.talk(f"left out: {dropped.target}, which {dropped.plugin_id} would like: {dropped.reason}")
+
+
+async def providers(
+    wanted: str,
+    /,
+    *,
+    must: tuple[str, ...] = (),
+    prefer: tuple[str, ...] = (),
+    all_: Annotated[bool, switch("--all")] = False,
+    line: Given,
+) -> None:
+    """
+    List the instances that provide something, the best one first, and why.
+
+    Parameters
+    ----------
+    wanted
+        What is wanted: weather.stats, weather.stats@^1.2 or interface:timeseries.summary@^1.
+    must
+        A label as KEY=VALUE, operation=NAME or zone=NAME, without which an instance does not count.
+    prefer
+        The like, which makes an instance better.
+    all_
+        Also list what would not be called now.
+    """
+    request = pb.FindProvidersRequest(
+        requirement=_requirement(wanted),
+        must=[_condition(text) for text in must],
+        prefer=[Preference(condition=_condition(text)) for text in prefer],
+        include_unavailable=all_,
+    )
+    answer = await _ask(line, "FindProviders", request)
+    if line.terminal.json:
+        line.terminal.message(answer)
+        return
+    table = Table(("INSTANCE", "PLUGIN", "VERSION", "SCORE", "WHY"))
+    for one in answer.providers:
+        why = one.unavailable_reason or "; ".join(f"{part.name} {part.value:.2f} ({part.source})" for part in one.parts)
+        table.add(
+            one.instance.instance_id, one.instance.plugin_id, one.instance.plugin_version, f"{one.score:.2f}", why
+        )
+    line.terminal.table(table)
 
 
 async def quarantine(plugin_id: str, version: str, /, *, reason: str, line: Given) -> None:
@@ -121,6 +164,13 @@ def _requirement(text: str) -> Requirement:
     if name.startswith(_INTERFACE):
         return Requirement(interface_name=name.removeprefix(_INTERFACE), version_range=version_range)
     return Requirement(plugin_id=name, version_range=version_range)
+
+
+def _condition(text: str) -> Condition:
+    key, _, value = text.partition("=")
+    if key == "operation":
+        return Condition(operation=value)
+    return Condition(zone=value) if key == "zone" else Condition(label=Label(key=key, value=value))
 
 
 def _by(wish: RequiredBy) -> str:

@@ -19,11 +19,13 @@ from forgemesh.registry.domain.instance import Claim, Instance, Registration, Re
 from forgemesh.registry.domain.leases import Leases
 from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
 from forgemesh.registry.domain.preservation import WINDOW, Preservation
+from forgemesh.registry.domain.ranking import Load, Ranked
 from forgemesh.registry.domain.resolution import Resolution
 from forgemesh.registry.domain.resolver import resolve
 from forgemesh.registry.domain.rules import Rules
 from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Store, Stored
+from forgemesh.registry.providers import Known, Search
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class Registry:
         self._instances = stored.instances
         self._catalogue = stored.catalogue
         self._rules = stored.rules
+        self._loads: dict[tuple[str, int], Load] = {}
+        self._turn = -1
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
         self._leases = Leases()
@@ -175,11 +179,25 @@ class Registry:
 
         return await self._in_turn(work)
 
-    def renew(self, claim: Claim) -> float:
+    def providers(self, search: Search) -> tuple[Sequence[Ranked], Revision]:
+        """Who provides something, and the revision that this shows; see Known.search."""
+        self._turn += 1
+        known = Known(
+            self._catalogue,
+            tuple(self._instances.registrations.values()),
+            self._availability.of,
+            lambda registration: self._loads.get((registration.instance.instance_id, registration.incarnation), Load()),
+            self._clock.wall(),
+        )
+        return known.search(search, self._turn), self._instances.position
+
+    def renew(self, claim: Claim, load: Load | None = None) -> float:
         """For how many seconds the lease is valid now; raises LeaseNotFound, StaleIncarnation, InstanceOwnedByOther."""
         alive = self._leases.holds(claim.instance_id, self._clock.monotonic())
         registration = self._instances.renewable(claim, alive=alive)
         self._start_lease(registration)
+        if load is not None:
+            self._loads[claim.instance_id, claim.incarnation] = load
         if registration.suspect:
             self._soon(partial(self._trust, claim.instance_id))
         return registration.ttl
@@ -303,6 +321,7 @@ class Registry:
             if isinstance(change, Gone):
                 self._leases.drop(change.instance_id)
                 self._availability.forget(change.instance_id)
+                self._loads.pop((change.instance_id, change.incarnation), None)
         self._tell_watchers()
         for change in changes:
             self._tell_change(before.registrations.get(change.instance_id), change)

@@ -12,7 +12,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.pages import size_of, token_after
 from forgemesh.registry.application import Registry
 from forgemesh.registry.availability import Verdict
-from forgemesh.registry.codec import events, instances, manifests, requests, resolutions
+from forgemesh.registry.codec import events, instances, manifests, providers, requests, resolutions
 from forgemesh.registry.news import News
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
         response = pb.RenewLeaseResponse()
-        response.ttl.FromMicroseconds(round(self._registry.renew(requests.claim(request)) * 1e6))
+        response.ttl.FromMicroseconds(round(self._renewed(request) * 1e6))
         return response
 
     async def DeregisterInstance(
@@ -94,6 +94,13 @@ class RegistryServicer(RegistryServiceServicer):
         _log.info("balancer %s takes epoch %d", request.balancer_id, epoch)
         return pb.AcquireBalancerEpochResponse(epoch=epoch)
 
+    async def FindProviders(self, request: pb.FindProvidersRequest, context: Any) -> pb.FindProvidersResponse:
+        requests.search(request)
+        found, revision = self._registry.providers(providers.to_search(request))
+        return pb.FindProvidersResponse(
+            providers=[providers.to_provider(one) for one in found], revision=instances.to_revision(revision)
+        )
+
     async def SetQuarantine(self, request: pb.SetQuarantineRequest, context: Any) -> pb.SetQuarantineResponse:
         changed = await self._registry.set_quarantine(*requests.quarantine(request))
         if changed:
@@ -128,3 +135,7 @@ class RegistryServicer(RegistryServiceServicer):
         async with contextlib.aclosing(self._news.watch(resume, request.plugin_id)) as steps:
             async for told in steps:
                 yield events.told_to_message(told)
+
+    def _renewed(self, request: pb.RenewLeaseRequest) -> float:
+        load = providers.to_load(request.load) if request.HasField("load") else None
+        return self._registry.renew(requests.claim(request), load)

@@ -109,6 +109,22 @@ def pin(request: pb.PinVersionRequest) -> tuple[str, str]:
     return request.plugin_id, request.version_range
 
 
+def search(request: pb.FindProvidersRequest) -> None:
+    """Refuse a search that cannot be meant; raises InvalidRequest."""
+    found = Violations()
+    _check_target(found, request.requirement, "requirement")
+    conditions = [(f"must[{index}]", one) for index, one in enumerate(request.must)]
+    conditions += [(f"prefer[{index}].condition", one.condition) for index, one in enumerate(request.prefer)]
+    found.unless(len(conditions) <= MOST_LABELS, "must", f"must be, with prefer, at most {MOST_LABELS} conditions")
+    for at, condition in conditions:
+        said = bool(condition.label.key or condition.operation or condition.zone)
+        found.unless(said, at, "must name a label, an operation or a zone")
+    for index, preference in enumerate(request.prefer):
+        found.unless(preference.weight <= MOST_WEIGHT, f"prefer[{index}].weight", f"must be at most {MOST_WEIGHT}")
+    found.unless(request.limit >= 0, "limit", "must not be negative")
+    found.refuse()
+
+
 def wish(request: pb.RequestPluginRequest) -> tuple[str, str]:
     """The plugin or, if that is empty, the interface that is wanted; raises InvalidRequest."""
     found = Violations()

@@ -9,6 +9,7 @@ from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
 from forgemesh.api.registry.v1 import availability_pb2 as _availability_pb2
 from forgemesh.api.registry.v1 import event_pb2 as _event_pb2
 from forgemesh.api.registry.v1 import instance_pb2 as _instance_pb2
+from forgemesh.api.registry.v1 import provider_pb2 as _provider_pb2
 from forgemesh.api.registry.v1 import resolution_pb2 as _resolution_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -686,6 +687,80 @@ class ResolvePluginsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolvePluginsResponse: _TypeAlias = ResolvePluginsResponse  # noqa: Y015
+
+@_typing.final
+class FindProvidersRequest(_message.Message):
+    """Asks who provides something."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    MUST_FIELD_NUMBER: _builtins.int
+    PREFER_FIELD_NUMBER: _builtins.int
+    INCLUDE_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    include_unavailable: _builtins.bool
+    """True: list also what is not available, after everything that is."""
+    limit: _builtins.int
+    """At most this many. Zero means 10; more than 500 is read as 500."""
+    @_builtins.property
+    def requirement(self) -> _resolution_pb2.Requirement:
+        """What is wanted."""
+
+    @_builtins.property
+    def must(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Condition]:
+        """Conditions without which an instance does not count."""
+
+    @_builtins.property
+    def prefer(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Preference]:
+        """Conditions that make an instance better."""
+
+    def __init__(
+        self,
+        *,
+        requirement: _resolution_pb2.Requirement | None = ...,
+        must: _abc.Iterable[_provider_pb2.Condition] | None = ...,
+        prefer: _abc.Iterable[_provider_pb2.Preference] | None = ...,
+        include_unavailable: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_unavailable", b"include_unavailable", "limit", b"limit", "must", b"must", "prefer", b"prefer", "requirement", b"requirement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindProvidersRequest: _TypeAlias = FindProvidersRequest  # noqa: Y015
+
+@_typing.final
+class FindProvidersResponse(_message.Message):
+    """Who provides it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[_provider_pb2.Provider]:
+        """The best one first."""
+
+    @_builtins.property
+    def revision(self) -> _instance_pb2.Revision:
+        """The revision that this shows."""
+
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[_provider_pb2.Provider] | None = ...,
+        revision: _instance_pb2.Revision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindProvidersResponse: _TypeAlias = FindProvidersResponse  # noqa: Y015
 
 @_typing.final
 class SetQuarantineRequest(_message.Message):

@@ -75,6 +75,11 @@ class RegistryServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.FromString,
                 _registered_method=True)
+        self.FindProviders = channel.unary_unary(
+                '/forgemesh.api.registry.v1.RegistryService/FindProviders',
+                request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersResponse.FromString,
+                _registered_method=True)
         self.SetQuarantine = channel.unary_unary(
                 '/forgemesh.api.registry.v1.RegistryService/SetQuarantine',
                 request_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.SetQuarantineRequest.SerializeToString,
@@ -178,6 +183,16 @@ class RegistryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindProviders(self, request, context):
+        """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
+        equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
+        published, VERSION_CONFLICT if no
+        published version is in the range, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetQuarantine(self, request, context):
         """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
         register later.
@@ -274,6 +289,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ResolvePlugins,
                     request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.SerializeToString,
+            ),
+            'FindProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindProviders,
+                    request_deserializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersResponse.SerializeToString,
             ),
             'SetQuarantine': grpc.unary_unary_rpc_method_handler(
                     servicer.SetQuarantine,
@@ -528,6 +548,33 @@ class RegistryService(object):
             '/forgemesh.api.registry.v1.RegistryService/ResolvePlugins',
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsRequest.SerializeToString,
             forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.ResolvePluginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.registry.v1.RegistryService/FindProviders',
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersRequest.SerializeToString,
+            forgemesh_dot_api_dot_registry_dot_v1_dot_registry__service__pb2.FindProvidersResponse.FromString,
             options,
             channel_credentials,
             insecure,

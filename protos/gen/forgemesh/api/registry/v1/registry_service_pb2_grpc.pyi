@@ -60,6 +60,12 @@ class RegistryServiceStub:
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
     """
+    FindProviders: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.FindProvidersRequest, _registry_service_pb2.FindProvidersResponse]
+    """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
+    equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
+    published, VERSION_CONFLICT if no
+    published version is in the range, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
+    """
     SetQuarantine: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]
     """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
     register later.
@@ -116,6 +122,12 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     """Which versions of which plugins fulfil the requirements and everything that these need in turn: a dry run, nothing
     is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
     DEPENDENCY_CYCLE name the path to what is wrong.
+    """
+    FindProviders: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.FindProvidersRequest, _registry_service_pb2.FindProvidersResponse]  # type: ignore[assignment]
+    """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
+    equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
+    published, VERSION_CONFLICT if no
+    published version is in the range, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
     """
     SetQuarantine: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.SetQuarantineRequest, _registry_service_pb2.SetQuarantineResponse]  # type: ignore[assignment]
     """Takes a plugin version out of use, or lets it back in. Durable once answered; it also holds for instances that
@@ -218,6 +230,18 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Which versions of which plugins fulfil the requirements and everything that these need in turn: a dry run, nothing
         is started. Always the same answer for the same catalogue. DEPENDENCY_MISSING, VERSION_CONFLICT and
         DEPENDENCY_CYCLE name the path to what is wrong.
+        """
+
+    @_abc_1.abstractmethod
+    def FindProviders(
+        self,
+        request: _registry_service_pb2.FindProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_service_pb2.FindProvidersResponse, _abc.Awaitable[_registry_service_pb2.FindProvidersResponse]]:
+        """The instances of a plugin, or of all providers of an interface, the best one first, with the reasons. Instances of
+        equal score take turns from call to call. PLUGIN_NOT_FOUND or INTERFACE_NOT_FOUND if nothing of that kind was ever
+        published, VERSION_CONFLICT if no
+        published version is in the range, NO_PROVIDER_AVAILABLE if nothing that fits is available now.
         """
 
     @_abc_1.abstractmethod
