@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from cyclopts import Parameter
+
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.provider_pb2 import Condition, Label, Preference
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -15,6 +17,8 @@ from forgemesh.client import Client
 from forgemesh.client.peer import Peer
 
 _INTERFACE = "interface:"
+
+Conditions = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
 async def resolve(wanted: str, /, *more: str, line: Given) -> None:
@@ -45,8 +49,8 @@ async def providers(
     wanted: str,
     /,
     *,
-    must: tuple[str, ...] = (),
-    prefer: tuple[str, ...] = (),
+    must: Conditions = (),
+    prefer: Conditions = (),
     all_: Annotated[bool, switch("--all")] = False,
     line: Given,
 ) -> None:
