@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -20,7 +22,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.channel import connect
 from forgemesh.faults.supervisor import HostProtocolUnsupported
 from tests.mesh.attached_host import call, host
-from tests.mesh.processes import DEADLINE, start_service
+from tests.mesh.processes import DEADLINE, eventually, start_service
 from tests.mesh.supervising import TOKEN, Supervising, supervising
 
 pytestmark = pytest.mark.mesh
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.mesh
 HOST = "forgemesh.plugin_host.main"
 
 PLUGIN = """
-import asyncio, os, time
+import asyncio, ctypes, os, time
 from pathlib import Path
 
 from forgemesh.plugin import operation, plugin
@@ -52,6 +54,10 @@ class Words:
     @operation
     async def block(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    @operation
+    async def crash(self) -> None:
+        ctypes.string_at(0)
 
     @operation
     async def secrets(self) -> list[str]:
@@ -197,6 +203,22 @@ async def test_a_plugin_that_does_not_start_in_time_fails_in_init(tmp_path: Path
         )
 
 
+async def test_a_host_can_be_stopped_while_its_plugin_starts(tmp_path: Path, supervisor: Supervising) -> None:
+    starts = "async def start(self):\n        Path('starts').touch()\n        await asyncio.sleep(600)"
+    endless = PLUGIN.replace("def start(self):", starts)
+    async with host(tmp_path, supervisor.address, endless) as process:
+        await supervisor.initialize()
+
+        async def starting() -> bool:
+            return (tmp_path / "starts").exists()
+
+        await eventually(starting)
+        process.process.terminate()
+
+        assert await process.wait() == 0
+    assert not any(said.HasField("failed") for said in supervisor.said)
+
+
 async def test_a_host_whose_registry_does_not_answer_in_time_fails_in_health(
     tmp_path: Path, supervisor: Supervising
 ) -> None:
@@ -270,6 +292,18 @@ async def test_a_blocked_loop_is_said_while_it_lasts_and_its_end_too(tmp_path: P
     assert condition.reason.startswith("the event loop has not turned for 1.")
     assert re.search(r"it stands at words_plugin\.py:\d+ in block$", condition.reason)
     assert len(re.findall(r'words_plugin\.py", line \d+ in block', process.output())) == 1
+
+
+async def test_a_crash_below_python_leaves_its_place_in_the_log(tmp_path: Path, supervisor: Supervising) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
+        await supervisor.initialize()
+        ready = await supervisor.heard("ready")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call(ready.address, "crash")
+
+        assert await process.wait() == -signal.SIGSEGV
+    assert "Segmentation fault" in process.output()
+    assert re.search(r'words_plugin\.py", line \d+ in crash', process.output())
 
 
 async def next_status(watch: Any) -> int:

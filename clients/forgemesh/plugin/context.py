@@ -7,11 +7,20 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
 
 from forgemesh.plugin.failure import OperationCancelled
+from forgemesh.plugin.payload import JSON, Payload
+
+MOST_DETAILS = 64 * 1024
+"""Bytes of what the next attempt is told."""
+
+Report: TypeAlias = Callable[[float, str, Payload | None], None]
 
 
-def _unheard(fraction: float, note: str) -> None:
+def _unheard(fraction: float, note: str, details: Payload | None) -> None:
     """Nobody listens to progress."""
 
 
@@ -20,7 +29,8 @@ class Context:
     One call: whose it is, how long it may take, whether anybody still wants it.
 
     The host makes it; a test of an operation makes its own, with what it needs. Delivery is at least once: the
-    `idempotency_key` stays the same over all attempts at a step, `attempt` counts them from 1.
+    `idempotency_key` stays the same over all attempts at a step, `attempt` counts them from 1. `heartbeat_details` is
+    what an earlier attempt last said with its progress: as JSON gives it back, a `Payload` if it is none, or None.
     """
 
     __slots__ = (
@@ -30,6 +40,7 @@ class Context:
         "_report",
         "attempt",
         "execution_id",
+        "heartbeat_details",
         "idempotency_key",
         "logger",
         "namespace",
@@ -48,7 +59,8 @@ class Context:
         expires: float = math.inf,
         traceparent: str = "",
         logger: logging.Logger | None = None,
-        report: Callable[[float, str], None] = _unheard,
+        report: Report = _unheard,
+        heartbeat_details: Any = None,
     ) -> None:
         self.execution_id = execution_id
         self.step_path = step_path
@@ -56,6 +68,7 @@ class Context:
         self.idempotency_key = idempotency_key
         self.namespace = namespace
         self.traceparent = traceparent
+        self.heartbeat_details = _read(heartbeat_details)
         self.logger = logger or logging.getLogger("plugin")
         self._expires = expires
         self._report = report
@@ -85,12 +98,37 @@ class Context:
                 self._cancellation.set()
         await self._cancellation.wait()
 
-    async def progress(self, fraction: float, note: str = "") -> None:
-        """Tell the caller how far the work is, from 0 to 1. Never waits; the newest word may replace older ones."""
-        self._report(min(1.0, max(0.0, fraction)), note)
+    async def progress(self, fraction: float, note: str = "", *, details: Any = None) -> None:
+        """
+        Tell the caller how far the work is, from 0 to 1. Never waits; the newest word may replace older ones.
+
+        `details`, anything that JSON can hold, or a `Payload`, of at most 64 KiB, is for the next attempt, should this
+        one fail; it finds the last ones as `heartbeat_details`. Raises ValueError if they are larger.
+        """
+        self.report(fraction, note, details=details)
+
+    def report(self, fraction: float, note: str = "", *, details: Any = None) -> None:
+        """The same for operations without `async`."""
+        self._report(min(1.0, max(0.0, fraction)), note, None if details is None else _written(details))
 
     def cancel(self) -> None:
         """Turn `cancelled` true; for the host, and for tests of operations."""
         self._cancelled = True
         if self._cancellation is not None:
             self._cancellation.set()
+
+
+def _written(details: Any) -> Payload:
+    payload = details if isinstance(details, Payload) else Payload(msgspec.json.encode(details), JSON)
+    if len(payload.data) > MOST_DETAILS:
+        raise ValueError(f"the details of progress have {len(payload.data)} bytes, at most {MOST_DETAILS} are kept")
+    return payload
+
+
+def _read(details: Any) -> Any:
+    if isinstance(details, Payload) and details.media_type == JSON:
+        try:
+            return msgspec.json.decode(details.data)
+        except msgspec.MsgspecError:
+            return details
+    return details

@@ -23,7 +23,7 @@ class Receiver(Protocol):
     def released(self, call: Call) -> None:
         """The operation no longer runs; told once, with the answer or after it."""
 
-    def progressed(self, call: Call, fraction: float, note: str) -> None:
+    def progressed(self, call: Call, fraction: float, note: str, details: Payload | None) -> None:
         """The operation says how far it is."""
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis.logs import adopt
 from forgemesh.faults.plugin import InputInvalid, OutputInvalid, PluginException
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.plugin import Context, OperationCancelled, OperationError
+from forgemesh.plugin import Context, OperationCancelled, OperationError, Payload
+from forgemesh.plugin.payload import JSON
 from forgemesh.plugin.violation import Misfit
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
@@ -30,6 +34,7 @@ class Execution:
         self._plugin_id = plugin_id
         self._out_of_memory = out_of_memory
         self._log = logging.getLogger(plugin_id)
+        self._loop = asyncio.get_running_loop()
 
     async def run(self, call: Call) -> Outcome:
         """Run an asynchronous operation; only a cancellation of the task itself comes out of it."""
@@ -89,8 +94,16 @@ class Execution:
             expires=call.arrived / 1e9 + call.seconds,
             traceparent=call.span.traceparent,
             logger=self._log,
-            report=lambda fraction, note: call.receiver.progressed(call, fraction, note),
+            report=partial(self._progressed, call),
+            heartbeat_details=_details(invocation),
         )
+
+    def _progressed(self, call: Call, fraction: float, note: str, details: Payload | None) -> None:
+        if call.operation.definition.asynchronous:
+            call.receiver.progressed(call, fraction, note, details)
+        else:  # this is a thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(call.receiver.progressed, call, fraction, note, details)
 
     def _output(self, call: Call, value: Any) -> Outcome:
         definition, step_path = call.operation.definition, call.invocation.step_path
@@ -129,6 +142,13 @@ class Execution:
         call.span.record_exception(error)
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return failure_of(PluginException(self._plugin_id, name, cut(said)), step_path, retryable=True)
+
+
+def _details(invocation: invocation_pb2.Invocation) -> Payload | None:
+    if not invocation.HasField("heartbeat_details"):
+        return None
+    carried = invocation.heartbeat_details
+    return Payload(carried.data, carried.media_type or JSON, dict(carried.metadata))
 
 
 class _Refused(Exception):

@@ -21,13 +21,14 @@ from forgemesh.plugin import (
     PluginImportError,
     manifest_of,
 )
+from forgemesh.plugin_host.scope import EndedEarly, interrupted_by
 from forgemesh.plugin_host.start_failure import PluginNotLoaded, StartFailed
 from forgemesh.plugin_host.state import restored_arguments, saved_state
 
 _log = logging.getLogger(__name__)
 
 LONGEST_CHANGE = 30.0
-"""Seconds that a plugin has to take a configuration on, or to save its state."""
+"""Seconds that a plugin has to take a configuration on, to save its state, or to stop."""
 _TAKES_NONE = "the plugin takes no configuration"
 
 
@@ -75,7 +76,7 @@ class Plugin:
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
                 await _call_if_there(self._made, "configure", wanted)
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s refuses configuration %d", self.definition.plugin_id, revision)
             result.refusal = said_of(error)
             await self._roll_back()
@@ -92,7 +93,7 @@ class Plugin:
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
                 state.payload.CopyFrom(saved_state(await _called(hook)))
-        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s cannot save its state", self.definition.plugin_id)
             state.failure = said_of(error)
         return state
@@ -101,7 +102,7 @@ class Plugin:
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
                 await _call_if_there(self._made, "configure", self._config)
-        except Exception:  # noqa: BLE001 - the author's code may raise anything
+        except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s does not take its old configuration back either", self.definition.plugin_id)
 
 
@@ -110,13 +111,17 @@ _NOTHING = Beginning()
 
 @contextlib.asynccontextmanager
 async def started(
-    definition: PluginDefinition, beginning: Beginning = _NOTHING, *, timeout: float = 0
+    definition: PluginDefinition,
+    beginning: Beginning = _NOTHING,
+    *,
+    timeout: float = 0,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Plugin]:
     """
     The plugin, made, started and given the state of its predecessor; stopped when the block ends.
 
-    Raises StartFailed, also if that takes more than `timeout` seconds (0: as long as it takes); the traceback of the
-    author's code goes to the log.
+    Raises StartFailed, also if that takes more than `timeout` seconds (0: as long as it takes), and EndedEarly if
+    `stop` is set meanwhile; the traceback of the author's code goes to the log.
     """
     plugin_id = definition.plugin_id
     try:
@@ -124,10 +129,12 @@ async def started(
     except ConfigurationError as error:
         raise StartFailed(host_pb2.HOST_PHASE_CONFIG, f"cannot configure plugin {plugin_id}: {error}") from error
     try:
-        async with asyncio.timeout(timeout or None) as patience:
+        async with asyncio.timeout(timeout or None) as patience, interrupted_by(stop or asyncio.Event()):
             made = definition.make(config)
             await _call_if_there(made, "start")
             await _restore(made, beginning.state)
+    except EndedEarly:
+        raise
     except (Exception, SystemExit) as error:
         late = isinstance(error, TimeoutError) and patience.expired()
         said = f"it has not started within {timeout:g} s" if late else f"it does not start: {said_of(error)}"
@@ -173,8 +180,9 @@ async def _restore(made: object, state: attach_pb2.SavedState | None) -> None:
 async def _stop(made: object, plugin_id: str) -> None:
     """A plugin that fails while stopping does not keep its host from stopping."""
     try:
-        await _call_if_there(made, "stop")
-    except Exception:  # noqa: BLE001 - the author's code may raise anything
+        async with asyncio.timeout(LONGEST_CHANGE):
+            await _call_if_there(made, "stop")
+    except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
         _log.exception("plugin %s failed while stopping", plugin_id)
 
 

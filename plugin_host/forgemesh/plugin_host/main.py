@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from forgemesh.plugin_host.orphan import (
 )
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
-from forgemesh.plugin_host.scope import task_scope
+from forgemesh.plugin_host.scope import EndedEarly, interrupted_by, task_scope
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.stall import StallReporter
 from forgemesh.plugin_host.start_failure import StartFailed, phase_of
@@ -48,18 +50,24 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
     bound_process(settings.memory_bytes, settings.open_files)
-    if not settings.supervisor:
-        definition = load_definition(settings.load, settings.directories)
-        config = read_config(settings.config) if settings.config else ""
-        await serve(definition, Beginning(config=config), settings, stop)
-        return
+    with contextlib.suppress(EndedEarly):  # it was stopped while it started
+        await (_run_attached(settings, stop) if settings.supervisor else _run_alone(settings, stop))
+
+
+async def _run_alone(settings: HostSettings, stop: Stop) -> None:
+    definition = load_definition(settings.load, settings.directories)
+    config = read_config(settings.config) if settings.config else ""
+    await serve(definition, Beginning(config=config), settings, stop)
+
+
+async def _run_attached(settings: HostSettings, stop: Stop) -> None:
     attachment = Attachment(settings, _ending(stop))
     try:
         definition = load_definition(settings.load, settings.directories)
-        await attachment.introduce(manifest_of(definition))
-        beginning = await _initialized(attachment, stop)
-        if beginning is not None:
-            await serve(definition, beginning, settings, stop, attachment)
+        async with interrupted_by(stop):
+            await attachment.introduce(manifest_of(definition))
+            initialize = await attachment.initialize()
+        await serve(definition, _beginning(initialize), settings, stop, attachment)
     except (CannotStart, PortInUse, Fault, OSError) as error:
         await attachment.fail(phase_of(error), str(error))
         raise
@@ -84,7 +92,7 @@ async def serve(
     on_stall = StallReporter(attachment.condition if attachment else _say_no_place)
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
-        started(definition, beginning, timeout=settings.start_timeout) as plugin,
+        started(definition, beginning, timeout=settings.start_timeout, stop=stop) as plugin,
     ):
         trace_authors_code(sink)
         async with (
@@ -134,18 +142,7 @@ async def _end(host: Host, registration: Registration | None, settings: HostSett
         end_within(LAST_RESORT, 0)
 
 
-async def _initialized(attachment: Attachment, stop: Stop) -> Beginning | None:
-    """What the plugin starts with, once it may; None if the host is stopped before."""
-    waiting = asyncio.ensure_future(attachment.initialize())
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            return None
-        said = waiting.result()
-    finally:
-        waiting.cancel()
-        stopping.cancel()
+def _beginning(said: attach_pb2.Initialize) -> Beginning:
     state = said.state if said.HasField("state") else None
     return Beginning(config=said.config, config_revision=said.config_revision, state=state)
 
@@ -198,7 +195,8 @@ def _ending(stop: Stop) -> Callable[[str], None]:
 
 
 if __name__ == "__main__":
-    if os.environ.get("FORGEMESH_HOST_REATTACH", "") in ("1", "true"):
+    faulthandler.enable()  # a crash in a C library shows where it happened
+    if os.environ.get("FORGEMESH_HOST_REATTACH", "").lower() in ("1", "true"):
         live_without_parent()
     end_without_parent()
     try:

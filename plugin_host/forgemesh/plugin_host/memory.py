@@ -32,14 +32,17 @@ def bound_process(memory_bytes: int, open_files: int, operations: int = 0) -> No
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if open_files:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        _lower(resource.RLIMIT_NOFILE, open_files)
     if memory_bytes:
         stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
         reserved = (_THREADS + operations) * (_USUAL_STACK if stack == resource.RLIM_INFINITY else stack)
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes + reserved, hard))
+        _lower(resource.RLIMIT_DATA, memory_bytes + reserved)
+
+
+def _lower(bound: int, wanted: int) -> None:
+    """What was bound before this process began stays so."""
+    _, hard = resource.getrlimit(bound)
+    resource.setrlimit(bound, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 class MemoryWatch:

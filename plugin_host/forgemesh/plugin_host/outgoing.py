@@ -28,7 +28,7 @@ class Outgoing:
         self._results = self._open.results
         self._room = FRAME_BYTES
         self._accepted: dict[int, None] = {}
-        self._progress: dict[int, tuple[float, str]] = {}
+        self._progress: dict[int, tuple[float, str, Payload | None]] = {}
 
     @property
     def waiting(self) -> bool:
@@ -40,10 +40,15 @@ class Outgoing:
         self._accepted[call_id] = None
 
     def answer(self, call: Call) -> None:
-        """The call has its outcome."""
-        self._forget(call.invocation.call_id)
+        """The call has its outcome; if that is a failure, what it said for the next attempt goes with it."""
+        call_id = call.invocation.call_id
+        self._accepted.pop(call_id, None)
+        said = self._progress.pop(call_id, None) if self._progress else None
         answer = call.answer
         call.write(self._result(len(answer.data) if isinstance(answer, Payload) else 0))
+        if said is not None and said[2] is not None and not isinstance(answer, Payload):
+            self._room -= len(said[2].data)
+            _add(self._open, call_id, *said)
         self._wake()
 
     def refuse(self, invocation: invocation_pb2.Invocation, failure: failure_pb2.Failure) -> None:
@@ -54,9 +59,11 @@ class Outgoing:
         result.failure.CopyFrom(failure)
         self._wake()
 
-    def progress(self, call_id: int, fraction: float, note: str) -> None:
-        """The newest word of a call takes the place of its older ones."""
-        self._progress[call_id] = (fraction, note)
+    def progress(self, call_id: int, fraction: float, note: str, details: Payload | None = None) -> None:
+        """The newest word of a call takes the place of its older ones; without details theirs stay."""
+        if details is None and call_id in self._progress:
+            details = self._progress[call_id][2]
+        self._progress[call_id] = (fraction, note, details)
         self._wake()
 
     def take(self) -> session_pb2.SessionResponse:
@@ -69,10 +76,18 @@ class Outgoing:
         if self._accepted:
             message.accepted.extend(self._accepted)
             self._accepted.clear()
-        for call_id, (fraction, note) in self._progress.items():
-            message.progress.add(call_id=call_id, fraction=fraction, note=note)
-        self._progress.clear()
+        if self._progress:
+            self._take_progress(message)
         return message
+
+    def _take_progress(self, message: session_pb2.SessionResponse) -> None:
+        """As much as a message has room for; the rest stays for the next one."""
+        room = FRAME_BYTES
+        while self._progress and room > 0:
+            call_id = next(iter(self._progress))
+            fraction, note, details = self._progress.pop(call_id)
+            _add(message, call_id, fraction, note, details)
+            room -= len(details.data) if details is not None else 0
 
     def _result(self, size: int) -> invocation_pb2.InvocationResult:
         size += _OVERHEAD
@@ -87,6 +102,12 @@ class Outgoing:
         self._results = self._open.results
         self._room = FRAME_BYTES
 
-    def _forget(self, call_id: int) -> None:
-        self._accepted.pop(call_id, None)
-        self._progress.pop(call_id, None)
+
+def _add(
+    message: session_pb2.SessionResponse, call_id: int, fraction: float, note: str, details: Payload | None
+) -> None:
+    progress = message.progress.add(call_id=call_id, fraction=fraction, note=note)
+    if details is not None:
+        progress.details.media_type = details.media_type
+        progress.details.data = details.data
+        progress.details.metadata.update(details.metadata)

@@ -1,10 +1,11 @@
-"""A task group whose failure is the failure of its first task, not a group of one."""
+"""Blocks of work: one that fails as its first task failed, one that ends early."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 
 @contextlib.asynccontextmanager
@@ -15,3 +16,31 @@ async def task_scope() -> AsyncIterator[asyncio.TaskGroup]:
             yield tasks
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
+
+
+class EndedEarly(Exception):
+    """A block was interrupted by what it was to be interrupted by."""
+
+
+@contextlib.asynccontextmanager
+async def interrupted_by(event: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel what the block waits for once `event` is set, and raise EndedEarly."""
+    task = asyncio.current_task()
+    assert task is not None
+    inside = True
+
+    def interrupt(waiting: asyncio.Task[Any]) -> None:
+        if inside and not waiting.cancelled():
+            task.cancel()
+
+    waiting = asyncio.ensure_future(event.wait())
+    waiting.add_done_callback(interrupt)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if event.is_set() and task.uncancel() == 0:
+            raise EndedEarly from None
+        raise
+    finally:
+        inside = False
+        waiting.cancel()

@@ -11,6 +11,7 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceService
 from forgemesh.faults import Violation
 from forgemesh.faults.plugin import OperationNotFound, ProtocolUnsupported
 from forgemesh.faults.service import InvalidRequest
+from forgemesh.plugin import Payload
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import failure_of
 from forgemesh.plugin_host.identity import Identity
@@ -88,7 +89,7 @@ class _Answer:
     def released(self, call: Call) -> None:
         """Nothing is shared that could be given back."""
 
-    def progressed(self, call: Call, fraction: float, note: str) -> None:
+    def progressed(self, call: Call, fraction: float, note: str, details: Payload | None) -> None:
         """A unary call has no place for it."""
 
 

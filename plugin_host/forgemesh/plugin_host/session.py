@@ -10,6 +10,7 @@ from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.faults import Fault, Violation
 from forgemesh.faults.plugin import InstanceFull, OperationNotFound
 from forgemesh.faults.service import InvalidRequest
+from forgemesh.plugin import Payload
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import cut, failure_of
 from forgemesh.plugin_host.domain.credits import CreditPool
@@ -114,9 +115,9 @@ class Session:
         self.finished += 1
         self._woken.set()
 
-    def progressed(self, call: Call, fraction: float, note: str) -> None:
+    def progressed(self, call: Call, fraction: float, note: str, details: Payload | None) -> None:
         if call.answer is None:
-            self._outgoing.progress(call.invocation.call_id, fraction, cut(note))
+            self._outgoing.progress(call.invocation.call_id, fraction, cut(note), details)
 
     async def _serve(
         self,

@@ -13,10 +13,11 @@ class HostSettings(ServiceSettings):
     """
     What to load, who to be, whom to tell; times are seconds.
 
-    `load` is "module:Class", `path` holds the directories to look in first, as in PYTHONPATH. Without `instance_id`
-    one is made up from the plugin's id. `advertise` is the host name that others reach this one by; empty means the
-    one it listens on. An empty `registry` means not to register, an empty `traces` not to send spans there. An
-    `owner_token` lets a restarted process take over the registration of its predecessor.
+    `load` is "module:Class" (or the variable that functions are collected in), or "entry:NAME"; `path` holds the
+    directories to look in first, as in PYTHONPATH. Without `instance_id` one is made up from the plugin's id.
+    `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
+    means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
+    over the registration of its predecessor.
 
     A `supervisor` (host:port) is called back with the `token` that it gave this process, and says when the plugin is
     made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
@@ -51,7 +52,7 @@ class HostSettings(ServiceSettings):
         ServiceSettings.__post_init__(self)
         module, _, name = self.load.partition(":")
         if not module or not name:
-            raise ValueError(f'load = {self.load!r} is not "module:Class"')
+            raise ValueError(f'load = {self.load!r} is not "module:Class" or "entry:NAME"')
         if self.queue_limit < 0:
             raise ValueError(f"queue_limit = {self.queue_limit} is below 0")
         if not 1 <= self.lease_ttl <= 600:

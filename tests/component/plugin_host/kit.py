@@ -95,6 +95,29 @@ class Kit:
         await self.open.wait()
 
     @operation
+    async def continues(self, ctx: Context) -> Any:
+        """Says how far it is, and gives back what an earlier attempt said."""
+        await ctx.progress(0.5, note="half", details={"row": 2**60, "file": "a.csv"})
+        await ctx.progress(0.6)
+        await self.open.wait()
+        return ctx.heartbeat_details
+
+    @operation
+    def continues_in_thread(self, ctx: Context) -> Any:
+        ctx.report(0.5, details=[1, 2])
+        self.unblock.wait()
+        return ctx.heartbeat_details
+
+    @operation
+    async def gives_up(self, ctx: Context) -> None:
+        await ctx.progress(0.5, details={"row": 7})
+        raise OperationError("ENOUGH", "no further")
+
+    @operation
+    async def says_too_much(self, ctx: Context) -> None:
+        await ctx.progress(0.5, details="x" * 70_000)
+
+    @operation
     async def marks(self, mark: str) -> str:
         """What the call before has left in the context."""
         before = MARK.get()
@@ -150,6 +173,11 @@ class Kit:
     @operation
     async def returns_nonsense(self) -> Any:
         return object()
+
+    @operation(strict=True)
+    async def declares_days(self, days: list[dict[str, float]]) -> dict[str, list[int]]:
+        """Returns what it does not say."""
+        return {"days": [len(days), "many"]}  # type: ignore[list-item]
 
     @operation
     async def returns_much(self, size: int) -> Payload:

@@ -104,6 +104,31 @@ async def test_a_failure_of_the_operation_is_data(
     assert failure.message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ({"days": [{"high": 1.5}, {"high": "warm"}]}, "$.days[1][...]: expected float, got str"),
+        ({"days": [], "years": 3}, "$.years: unknown key"),
+        ({}, "$.days: is missing"),
+    ],
+)
+async def test_an_input_that_does_not_fit_names_its_place(
+    served: Served, arguments: dict[str, Any], cause: str
+) -> None:
+    failure = (await invoke(served, "declares_days", **arguments)).failure
+
+    assert (failure.reason, failure.code, failure.retryable) == ("INPUT_INVALID", Code.INVALID_ARGUMENT, False)
+    assert failure.metadata["cause"] == cause
+    assert failure.message == f"the input does not fit test.kit/declares_days: {cause}"
+
+
+async def test_an_output_that_is_not_what_was_declared_names_its_place(served: Served) -> None:
+    failure = (await invoke(served, "declares_days", days=[])).failure
+
+    assert (failure.reason, failure.code, failure.retryable) == ("OUTPUT_INVALID", Code.INTERNAL, False)
+    assert failure.metadata["cause"] == "$[...][1]: expected int, got str"
+
+
 async def test_a_declared_failure_keeps_what_the_author_said(served: Served) -> None:
     failure = (await invoke(served, "declares")).failure
 

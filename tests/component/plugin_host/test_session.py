@@ -1,5 +1,6 @@
 import asyncio
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -248,6 +249,55 @@ async def test_progress_arrives_and_only_its_newest_word(served: Served) -> None
         await caller.results(1)
 
     assert list(frame.progress) == [session_pb2.Progress(call_id=1, fraction=0.5, note="second")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "details"), [("continues", {"row": 2**60, "file": "a.csv"}), ("continues_in_thread", [1, 2])]
+)
+async def test_details_of_progress_travel_and_reach_the_next_attempt(
+    served: Served, operation: str, details: Any
+) -> None:
+    async with session(served) as caller:
+        await caller.send(invocation(operation))
+        frame = await caller.until(lambda frame: bool(frame.progress) and frame.progress[0].HasField("details"))
+        said = frame.progress[0].details
+        (second,) = await caller.send(invocation(operation, attempt=2, heartbeat_details=said))
+        served.kit.open.set()
+        served.kit.unblock.set()
+        results = await caller.results(2)
+
+    assert json.loads(said.data) == details
+    assert json.loads(results[second].output.data) == details
+    assert json.loads(results[1].output.data) is None
+
+
+async def test_what_a_call_said_at_last_comes_before_its_failure(served: Served) -> None:
+    async with session(served) as caller:
+        await caller.send(invocation("gives_up"))
+        frame = await caller.until(lambda frame: bool(frame.results))
+
+    (progress,) = frame.progress
+    assert json.loads(progress.details.data) == {"row": 7}
+    assert frame.results[0].failure.reason == "ENOUGH"
+
+
+async def test_details_that_are_no_json_are_given_back_as_they_are(served: Served) -> None:
+    served.kit.open.set()
+    opaque = {"media_type": "application/octet-stream", "data": b"\x00"}
+    async with session(served) as caller:
+        await caller.send(invocation("continues", heartbeat_details=opaque))
+        results = await caller.results(1)
+
+    output = results[1].output
+    assert (output.media_type, output.data) == ("application/octet-stream", b"\x00")
+
+
+async def test_details_larger_than_they_may_be_fail_the_call(served: Served) -> None:
+    async with session(served) as caller:
+        await caller.send(invocation("says_too_much"))
+        results = await caller.results(1)
+
+    assert "70002 bytes, at most 65536" in results[1].failure.message
 
 
 async def test_large_results_are_spread_over_messages(served: Served) -> None:

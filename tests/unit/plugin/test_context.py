@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from forgemesh.plugin import Code, Context, OperationCancelled, OperationError
+from forgemesh.plugin import Code, Context, OperationCancelled, OperationError, Payload
 
 
 def test_a_context_says_how_much_time_is_left() -> None:
@@ -37,12 +37,36 @@ async def test_cancellation_can_be_awaited(early: bool) -> None:
 
 async def test_progress_stays_between_nothing_and_all() -> None:
     told: list[tuple[float, str]] = []
-    ctx = Context(report=lambda fraction, note: told.append((fraction, note)))
+
+    def report(fraction: float, note: str, details: Payload | None) -> None:
+        told.append((fraction, note))
+
+    ctx = Context(report=report)
     await ctx.progress(-1)
     await ctx.progress(0.5, note="trend")
     await ctx.progress(7)
 
     assert told == [(0.0, ""), (0.5, "trend"), (1.0, "")]
+
+
+async def test_details_are_written_as_json_and_have_a_limit() -> None:
+    told: list[Payload | None] = []
+    ctx = Context(report=lambda fraction, note, details: told.append(details))
+    await ctx.progress(0.5, details={"row": 2**60})
+    ctx.report(0.6, details=Payload(b"\x00", "application/octet-stream"))
+    with pytest.raises(ValueError, match="at most 65536 are kept"):
+        ctx.report(0.7, details="x" * 65536)
+
+    assert told == [Payload(b'{"row":1152921504606846976}'), Payload(b"\x00", "application/octet-stream")]
+
+
+def test_what_an_earlier_attempt_said_is_read() -> None:
+    opaque = Payload(b"\x00", "application/octet-stream")
+
+    assert Context().heartbeat_details is None
+    assert Context(heartbeat_details=Payload(b'{"row":3}')).heartbeat_details == {"row": 3}
+    assert Context(heartbeat_details={"row": 3}).heartbeat_details == {"row": 3}
+    assert Context(heartbeat_details=opaque).heartbeat_details is opaque
 
 
 async def test_progress_needs_no_listener() -> None:

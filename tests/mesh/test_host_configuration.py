@@ -1,0 +1,130 @@
+"""Configuration and state of a plugin in a host process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from tests.mesh.attached_host import HOST, call, host
+from tests.mesh.processes import start_service
+from tests.mesh.supervising import Supervising, supervising
+
+pytestmark = pytest.mark.mesh
+
+PLUGIN = """
+from dataclasses import dataclass
+
+from forgemesh.plugin import Secret, operation, plugin
+
+
+@dataclass
+class Shop:
+    currency: str = "EUR"
+    password: Secret | None = None
+
+
+@plugin("test.words", version="1.2.0", config=Shop)
+class Words:
+    def __init__(self, config: Shop):
+        self.config = config
+        self.count = 0
+
+    async def configure(self, config: Shop):
+        if config.currency == "XXX":
+            raise ValueError("there is no till for XXX")
+        self.config = config
+
+    def save_state(self):
+        return {"count": self.count}
+
+    def restore_state(self, state: dict[str, int], version: str):
+        self.count = state["count"]
+
+    @operation
+    async def tells(self) -> dict[str, str | int]:
+        self.count += 1
+        password = self.config.password.read() if self.config.password else ""
+        return {"currency": self.config.currency, "password": password, "count": self.count}
+"""
+
+
+def is_about(revision: int, result: pb.ConfigureResult) -> bool:
+    return result.revision == revision
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervising]:
+    async with supervising() as supervisor:
+        yield supervisor
+
+
+async def test_a_configuration_reaches_the_running_plugin_or_leaves_it_as_it_was(
+    tmp_path: Path, supervisor: Supervising
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
+        await supervisor.initialize(config={"password": {"file": str(secret)}})
+        address = (await supervisor.heard("ready")).address
+        told = [await call(address, "tells")]
+        results = []
+        for revision, config in enumerate([{"currency": "USD"}, {"currency": "XXX"}, {"currencyy": "USD"}], start=2):
+            await supervisor.say(configure=pb.Configure(config=json.dumps(config), revision=revision))
+            results.append(await supervisor.heard("configured", partial(is_about, revision)))
+            told.append(await call(address, "tells"))
+        output = process.output()
+
+    assert [(one["currency"], one["password"]) for one in told] == [
+        ("EUR", "hunter2"),
+        ("USD", ""),
+        ("USD", ""),
+        ("USD", ""),
+    ]
+    assert [result.refusal for result in results[:2]] == ["", "ValueError: there is no till for XXX"]
+    assert "'currencyy' was unexpected" in results[2].refusal
+    assert "hunter2" not in output
+
+
+async def test_a_configuration_that_does_not_fit_fails_in_config(tmp_path: Path, supervisor: Supervising) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN):
+        await supervisor.initialize(config={"currency": 7, "password": "hunter2"})
+        phase, reason = await supervisor.failure()
+
+    assert phase == "CONFIG"
+    assert reason.startswith("cannot configure plugin test.words: $.currency: 7 is not of type 'string'; $.password: ")
+
+
+async def test_a_successor_goes_on_where_its_predecessor_was(tmp_path: Path, supervisor: Supervising) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN):
+        await supervisor.initialize()
+        before = (await supervisor.heard("ready")).address
+        await call(before, "tells")
+        await supervisor.say(save_state=pb.SaveState())
+        state = await supervisor.heard("state")
+        newer = PLUGIN.replace("1.2.0", "1.3.0")
+        async with host(tmp_path, supervisor.address, newer, FORGEMESH_HOST_INSTANCE_ID="words-2"):
+            await supervisor.heard("hello", lambda hello: hello.manifest.version == "1.3.0")
+            await supervisor.initialize(state=state)
+            after = await supervisor.heard("ready", lambda ready: ready.address != before)
+            told = await call(after.address, "tells")
+
+    assert state.plugin_version == "1.2.0"
+    assert told["count"] == 2
+
+
+@pytest.mark.parametrize(("name", "text"), [("shop.toml", 'currency = "USD"'), ("shop.json", '{"currency": "USD"}')])
+async def test_without_a_supervisor_the_configuration_is_a_file(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "words_plugin.py").write_text(PLUGIN)
+    (tmp_path / name).write_text(text)
+    environment = {
+        "FORGEMESH_HOST_LOAD": "words_plugin:Words",
+        "FORGEMESH_HOST_PATH": str(tmp_path),
+        "FORGEMESH_HOST_CONFIG": name,
+    }
+    async with start_service(HOST, environment, tmp_path) as service:
+        assert (await call(service.address, "tells"))["currency"] == "USD"
