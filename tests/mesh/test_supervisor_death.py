@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +79,18 @@ async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path:
         took = time.monotonic() - killed_at
 
     assert took < 2
+
+
+async def test_a_host_that_is_stopped_does_not_outlive_its_supervisor(tmp_path: Path, registry: Service) -> None:
+    async with supervised(tmp_path, registry.address, write(tmp_path, "frozen")) as mesh:
+        host = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
+        os.kill(host.pid, signal.SIGSTOP)
+        await mesh.service.kill()
+
+        async def gone() -> bool:
+            return not alive(host.pid)
+
+        await eventually(gone)
 
 
 async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Service) -> None:
