@@ -152,6 +152,7 @@ async def test_a_process_that_has_the_id_of_a_dead_host_is_not_touched(tmp_path:
                 host = (await mesh.in_state(hardy_1="READY"))["hardy-1"]
 
                 assert host.pid != stranger.pid
+                assert await mesh.service.stop() == 0
                 assert stranger.poll() is None
         finally:
             stranger.kill()
@@ -170,6 +171,7 @@ async def test_a_host_whose_section_is_gone_is_ended_by_the_next_supervisor(tmp_
             return not alive(before["other-1"].pid)
 
         await eventually(gone)
+        assert await second.service.stop() == 0
 
 
 async def test_a_host_that_nobody_comes_back_for_ends_by_itself(tmp_path: Path, registry: Service) -> None:
