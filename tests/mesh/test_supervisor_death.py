@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,6 +81,18 @@ async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path:
     assert took < 2
 
 
+async def test_a_host_that_is_stopped_does_not_outlive_its_supervisor(tmp_path: Path, registry: Service) -> None:
+    async with supervised(tmp_path, registry.address, write(tmp_path, "frozen")) as mesh:
+        host = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
+        os.kill(host.pid, signal.SIGSTOP)
+        await mesh.service.kill()
+
+        async def gone() -> bool:
+            return not alive(host.pid)
+
+        await eventually(gone)
+
+
 async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Service) -> None:
     child = tmp_path / "child"
     words = f'["sh", "-c", "sleep 600 & echo $! >{child}; {sys.executable} {PROGRAM}"]'
@@ -138,6 +152,7 @@ async def test_a_process_that_has_the_id_of_a_dead_host_is_not_touched(tmp_path:
                 host = (await mesh.in_state(hardy_1="READY"))["hardy-1"]
 
                 assert host.pid != stranger.pid
+                assert await mesh.service.stop() == 0
                 assert stranger.poll() is None
         finally:
             stranger.kill()
@@ -156,6 +171,7 @@ async def test_a_host_whose_section_is_gone_is_ended_by_the_next_supervisor(tmp_
             return not alive(before["other-1"].pid)
 
         await eventually(gone)
+        assert await second.service.stop() == 0
 
 
 async def test_a_host_that_nobody_comes_back_for_ends_by_itself(tmp_path: Path, registry: Service) -> None:
