@@ -186,14 +186,15 @@ async def test_a_load_that_fails_stops_only_what_it_has_started(tmp_path: Path, 
         (tmp_path / "broken").touch()
         before = len(mesh.notes())
         load = pb.LoadPluginsRequest(names=["middle"])
-        fault, other = await asyncio.gather(mesh.fails("LoadPlugins", load), mesh.fails("LoadPlugins", load))
+        faults = await asyncio.gather(mesh.fails("LoadPlugins", load), mesh.fails("LoadPlugins", load))
         hosts = await mesh.hosts()
 
-    assert isinstance(fault, LoadFailed)
-    assert isinstance(other, LoadFailed)
-    assert (fault.metadata["name"], fault.metadata["phase"]) == ("middle", "INIT")
-    assert "RuntimeError: no database" in fault.metadata["cause"]
-    assert fault.metadata["stopped"] == "middle, ground"
+    assert all(isinstance(fault, LoadFailed) for fault in faults)
+    assert all("RuntimeError: no database" in fault.metadata["cause"] for fault in faults)
+    assert {fault.metadata["name"] for fault in faults} == {"middle"}
+    assert "INIT" in {fault.metadata["phase"] for fault in faults}
+    stopped = ", ".join(fault.metadata["stopped"] for fault in faults if fault.metadata["stopped"])
+    assert sorted(stopped.split(", ")) == ["ground", "middle"]  # each by the call that had started it
     assert mesh.notes()[before : before + 2] == ["start test.ground", "stop test.ground"]
     assert (state_of(hosts["kept-1"]), hosts["kept-1"].pid) == ("READY", kept)
 

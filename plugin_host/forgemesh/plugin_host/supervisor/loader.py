@@ -51,7 +51,7 @@ class Loader:
         try:
             await self._fleet.until(lambda: self._served(wanted, started))
         except _Failed as failed:
-            stopped = await self._roll_back(started)
+            stopped = await self._roll_back(started, f": {failed.cause}")
             raise LoadFailed(failed.name, failed.phase.value, failed.cause, stopped) from failed
         except BaseException:
             await self._roll_back(started)
@@ -165,11 +165,12 @@ class Loader:
                 return leaving
             leaving += more
 
-    async def _roll_back(self, started: Sequence[Group]) -> list[str]:
+    async def _roll_back(self, started: Sequence[Group], cause: str = "") -> list[str]:
+        """Others may have waited for the same start: they are told the cause as well."""
         order = sorted(started, key=lambda group: -(_ready_at(group) or math.inf))
         for group in order:
             lazy = group.plan.lazy
-            self._fleet.switch_off(group, LAZY if lazy else _ROLLED_BACK, disable=not lazy)
+            self._fleet.switch_off(group, LAZY if lazy else _ROLLED_BACK + cause, disable=not lazy)
             await self._fleet.off(group)
         return [group.name for group in order]
 
