@@ -16,6 +16,7 @@ from forgemesh.balancer.application.subscription import Subscription
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
+from forgemesh.feed.snapshots import revision_from_message, snapshot_to_message
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +49,32 @@ class BalancerServicer(BalancerServiceServicer):
         page, more = self._balancer.snapshots(request.plugin_id, key[0] if key else "", size_of(request.page_size))
         now = self._clock()
         return pb.ListSnapshotsResponse(
-            snapshots=[codec.to_message(snapshot, now) for snapshot in page],
+            snapshots=[snapshot_to_message(snapshot, now) for snapshot in page],
             next_page_token=token_after(page[-1].plugin_id) if more else "",
         )
+
+    async def Pick(self, request: pb.PickRequest, context: Any) -> pb.PickResponse:
+        raise NotImplementedError
+
+    async def Settle(self, request: pb.SettleRequest, context: Any) -> pb.SettleResponse:
+        raise NotImplementedError
+
+    async def ListCircuits(self, request: pb.ListCircuitsRequest, context: Any) -> pb.ListCircuitsResponse:
+        raise NotImplementedError
+
+    async def SetCircuit(self, request: pb.SetCircuitRequest, context: Any) -> pb.SetCircuitResponse:
+        raise NotImplementedError
+
+    async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:
+        raise NotImplementedError
+
+    async def SetPolicy(self, request: pb.SetPolicyRequest, context: Any) -> pb.SetPolicyResponse:
+        raise NotImplementedError
+
+    async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
+        for _ in ():
+            yield pb.WatchEventsResponse()
+        raise NotImplementedError
 
 
 async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberHello:
@@ -69,4 +93,4 @@ async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberH
 async def _take_acks(requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
     async for request in requests:
         if request.HasField("ack"):
-            subscription.acknowledge(request.ack.plugin_id, codec.from_revision(request.ack.revision))
+            subscription.acknowledge(request.ack.plugin_id, revision_from_message(request.ack.revision))

@@ -120,3 +120,14 @@ class PluginCrashLoop(Fault):
             f"then: forgemesh plugin reset {instance_id}",
             {"plugin_id": plugin_id, "instance_id": instance_id, "cause": cause},
         )
+
+
+class PermitRefused(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "PERMIT_REFUSED"
+
+    def __init__(self, instance_id: str, permit_id: str, why: str) -> None:
+        super().__init__(
+            f"instance {instance_id!r} makes no trial call for permit {permit_id!r}: {why}; pick an instance anew",
+            {"instance_id": instance_id, "permit_id": permit_id, "why": why},
+        )

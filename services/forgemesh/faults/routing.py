@@ -61,3 +61,39 @@ class AllFull(Fault):
             f"all {instances} healthy instances of {plugin!r} are full; start more or wait",
             {"plugin": plugin, "instances": str(instances)},
         )
+
+
+class InstanceNotFound(Fault):
+    code = Code.NOT_FOUND
+    reason = "INSTANCE_NOT_FOUND"
+
+    def __init__(self, plugin: str, instance: str) -> None:
+        named = f"instance {instance!r} of {plugin!r}" if instance else f"instance of {plugin!r}"
+        super().__init__(
+            f"the balancer knows no {named}; `forgemesh circuit list` shows those that there are",
+            {"plugin": plugin, "instance": instance},
+        )
+
+
+class PolicyChanged(Fault):
+    code = Code.ABORTED
+    reason = "POLICY_CHANGED"
+
+    def __init__(self, plugin: str, expected: int, version: int) -> None:
+        super().__init__(
+            f"the policy of {plugin!r} is at version {version} and not at {expected}: somebody changed it;"
+            f" see `forgemesh policy show {plugin}` and set it again",
+            {"plugin": plugin, "expected": str(expected), "version": str(version)},
+        )
+
+
+class EventsCompacted(Fault):
+    code = Code.OUT_OF_RANGE
+    reason = "EVENTS_COMPACTED"
+
+    def __init__(self, epoch: int, number: int) -> None:
+        super().__init__(
+            f"events after {epoch}.{number} are not kept any more, or come from before the balancer's last start;"
+            " watch from the oldest one",
+            {"epoch": str(epoch), "number": str(number)},
+        )

@@ -29,18 +29,44 @@ class Exclusion(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Permit:
+    """The right to make one trial call on a half-open circuit of this generation."""
+
+    permit_id: str
+    incarnation: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLoad:
+    """
+    What is known of an instance's load: `others`, calls of other callers under way there at the moment `at` (on the
+    picker's clock), and `weight` by gRFC A58, 0 if that is not known.
+    """
+
+    others: int = 0
+    at: float = 0.0
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LocalView:
     """
     What a caller knows by itself.
 
     `in_flight`: its calls by instance id. `lost`: (instance id, incarnation) of each connection that broke since the
-    snapshot said SERVING. `full`: ids of the instances that give it no room. The caller may keep one view and change
-    the collections in it.
+    snapshot said SERVING. `full`: ids of the instances that give it no room. `tripped`: (instance id, incarnation) of
+    those that it leaves out for a moment because its own calls there failed. `permits`: by instance id, the trial call
+    that it may make there. `loads`: by instance id, what others do there. The caller may keep one view and change the
+    collections in it.
     """
 
     in_flight: Mapping[str, int] = field(default_factory=dict)
     lost: AbstractSet[tuple[str, int]] = frozenset()
     full: AbstractSet[str] = frozenset()
+    tripped: AbstractSet[tuple[str, int]] = frozenset()
+    permits: Mapping[str, Permit] = field(default_factory=dict)
+    loads: Mapping[str, RemoteLoad] = field(default_factory=dict)
 
 
 _BY_ADMISSION = {

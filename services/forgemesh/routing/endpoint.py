@@ -31,15 +31,23 @@ class CircuitState(Enum):
     OPEN = "open"
     HALF_OPEN = "half open"
     FORCED_OPEN = "forced open"
+    FORCED_CLOSED = "forced closed"
+    METRICS_ONLY = "metrics only"
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitView:
-    """The breaker of one instance; `open_until` is on the clock of whoever holds the snapshot."""
+    """
+    The breaker of one instance; `open_until` is on the clock of whoever holds the snapshot.
+
+    `cause` says why it stands where it stands, for people; `traceparent` leads to the call whose failure opened it.
+    """
 
     state: CircuitState = CircuitState.CLOSED
     generation: int = 0
     open_until: float = 0.0
+    cause: str = ""
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +55,9 @@ class Endpoint:
     """
     One instance, at one incarnation.
 
-    `max_in_flight` of zero means unbounded; `in_flight` counts the calls of all callers, as last reported.
-    `health_since` is on the clock of whoever holds the snapshot. The reasons are for people.
+    `max_in_flight` of zero means unbounded; `in_flight` counts the calls of all callers when the snapshot was made.
+    `health_since` and `warming_since` (None: it has its full share) are on the clock of whoever holds the snapshot.
+    The reasons are for people.
     """
 
     instance_id: str
@@ -62,6 +71,7 @@ class Endpoint:
     admission_reason: str = ""
     circuit: CircuitView = CircuitView()
     ejected: bool = False
+    warming_since: float | None = None
     weight: int = 1
     tier: int = 0
     max_in_flight: int = 0

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Self
 
 from forgemesh.routing.eligibility import Exclusion, standing_exclusion
 from forgemesh.routing.endpoint import Endpoint
-
-
-class Policy(Enum):
-    """How to choose among eligible endpoints."""
-
-    ROUND_ROBIN = "round robin"
+from forgemesh.routing.policy import DEFAULT, PluginPolicy
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +29,7 @@ class Snapshot:
 
     plugin_id: str
     revision: Revision
-    policy: Policy
+    policy: PluginPolicy
     endpoints: tuple[Endpoint, ...]
     open: tuple[Endpoint, ...] = field(init=False, repr=False, compare=False)
     ruled_out: tuple[tuple[str, Exclusion], ...] = field(init=False, repr=False, compare=False)
@@ -52,4 +46,4 @@ class Snapshot:
     @classmethod
     def nothing(cls, plugin_id: str) -> Self:
         """What is known of a plugin that no balancer has spoken of: older than everything, and empty."""
-        return cls(plugin_id, Revision(0, 0), Policy.ROUND_ROBIN, ())
+        return cls(plugin_id, Revision(0, 0), DEFAULT, ())

@@ -11,7 +11,8 @@ from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 PATIENCE = 5.0
 
@@ -121,7 +122,7 @@ class ScriptedHosts:
     def show(self, plugin_id: str, *endpoints: Endpoint) -> None:
         """A new snapshot of the plugin."""
         self._revision += 1
-        self._snapshots[plugin_id] = Snapshot(plugin_id, Revision(1, self._revision), Policy.ROUND_ROBIN, endpoints)
+        self._snapshots[plugin_id] = Snapshot(plugin_id, Revision(1, self._revision), DEFAULT, endpoints)
         links = self._links.setdefault(plugin_id, {})
         for one in endpoints:
             links.setdefault(one.instance_id, ScriptedLink(one.instance_id, plugin_id, self))

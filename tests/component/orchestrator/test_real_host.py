@@ -16,7 +16,8 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target, Timeouts
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import HostLink
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, key, order
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.plugin_host.hosts import Served, eventually, host_at
@@ -28,7 +29,7 @@ class OneHost:
     def __init__(self, address: str) -> None:
         one = endpoint("kit-1", address=address, incarnation=0, plugin_version="1.0.0")
         self.link = SessionLink(one, "o-1", self._tell)
-        self._snapshot = Snapshot("test.kit", Revision(1, 1), Policy.ROUND_ROBIN, (one,))
+        self._snapshot = Snapshot("test.kit", Revision(1, 1), DEFAULT, (one,))
         self._listeners: list[Callable[[str], None]] = []
 
     def snapshot(self, plugin_id: str) -> Snapshot | None:

@@ -1,9 +1,10 @@
 from forgemesh.balancer.domain.mailbox import Mailbox
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 
 def snapshot(plugin_id: str, revision: int) -> Snapshot:
-    return Snapshot(plugin_id, Revision(1, revision), Policy.ROUND_ROBIN, ())
+    return Snapshot(plugin_id, Revision(1, revision), DEFAULT, ())
 
 
 def test_a_mailbox_holds_the_newest_snapshot_of_each_plugin_however_many_come() -> None:

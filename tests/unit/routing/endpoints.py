@@ -3,7 +3,8 @@
 from typing import Any
 
 from forgemesh.routing.endpoint import Endpoint, Health
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 
 def endpoint(instance_id: str, **facts: Any) -> Endpoint:
@@ -17,7 +18,7 @@ def endpoint(instance_id: str, **facts: Any) -> Endpoint:
 
 
 def snapshot(*endpoints: Endpoint) -> Snapshot:
-    return Snapshot("weather.stats", Revision(1, 1), Policy.ROUND_ROBIN, endpoints)
+    return Snapshot("weather.stats", Revision(1, 1), DEFAULT, endpoints)
 
 
 def named(*instance_ids: str) -> Snapshot:

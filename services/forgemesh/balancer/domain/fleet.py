@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ class Fleet:
         """The present state of a plugin."""
         endpoints = tuple(s.endpoint() for s in self.standings.values() if s.member.plugin_id == plugin_id)
         revision = Revision(self.epoch, self.revisions.get(plugin_id, 0))
-        return Snapshot(plugin_id, revision, Policy.ROUND_ROBIN, endpoints)
+        return Snapshot(plugin_id, revision, DEFAULT, endpoints)
 
     def _with(self, instance_id: str, standing: Standing | None) -> Fleet:
         """The fleet with one standing put in or, if None, taken out."""

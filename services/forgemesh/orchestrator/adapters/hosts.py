@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2, balancer_service_pb2_grpc, snapshot_pb2
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.resumable import follow
+from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
 from forgemesh.orchestrator.adapters.session import SessionLink
-from forgemesh.orchestrator.adapters.snapshot_codec import revision_from_message, snapshot_from_message
 from forgemesh.routing.endpoint import Admission, Endpoint
 from forgemesh.routing.snapshot import Snapshot
 
@@ -102,7 +103,7 @@ class FeedHosts:
         self._named = None
 
     def _take_snapshot(self, message: snapshot_pb2.PluginSnapshot) -> None:
-        snapshot = snapshot_from_message(message)
+        snapshot = snapshot_from_message(message, time.monotonic())
         if self._named is not None:
             self._named.add(snapshot.plugin_id)
         known = self._snapshots.get(snapshot.plugin_id)

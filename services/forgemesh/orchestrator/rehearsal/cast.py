@@ -18,7 +18,8 @@ from forgemesh.orchestrator.ports import Answer, Caller, HostLink, Invocation
 from forgemesh.orchestrator.rehearsal.line import Line
 from forgemesh.orchestrator.rehearsal.virtual_loop import VirtualLoop
 from forgemesh.routing.endpoint import Endpoint, Health
-from forgemesh.routing.snapshot import Policy, Revision, Snapshot
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 _VERSION = re.compile(r"\d+(?:\.\d+){0,2}")
 
@@ -96,7 +97,7 @@ class Cast:
             for version in self._versions[plugin_id]
         )
         revision = Revision(1, len(self._snapshots) + len(endpoints))
-        self._snapshots[plugin_id] = Snapshot(plugin_id, revision, Policy.ROUND_ROBIN, endpoints)
+        self._snapshots[plugin_id] = Snapshot(plugin_id, revision, DEFAULT, endpoints)
         self._links[plugin_id] = {one.instance_id: ScriptedLink(plugin_id, one.instance_id, self) for one in endpoints}
         for listener in self._listeners:
             listener(plugin_id)

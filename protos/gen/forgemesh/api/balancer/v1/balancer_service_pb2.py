@@ -22,10 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from forgemesh.api.balancer.v1 import event_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_event__pb2
+from forgemesh.api.balancer.v1 import policy_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_policy__pb2
+from forgemesh.api.balancer.v1 import report_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_report__pb2
 from forgemesh.api.balancer.v1 import snapshot_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/balancer/v1/balancer_service.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a(forgemesh/api/balancer/v1/snapshot.proto\"\x82\x01\n\x10SubscribeRequest\x12\x39\n\x05hello\x18\x01 \x01(\x0b\x32*.forgemesh.api.balancer.v1.SubscriberHello\x12\x33\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32&.forgemesh.api.balancer.v1.SnapshotAck\"9\n\x0fSubscriberHello\x12\x15\n\rsubscriber_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\"[\n\x0bSnapshotAck\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\"\xcc\x01\n\x11SubscribeResponse\x12=\n\x08snapshot\x18\x01 \x01(\x0b\x32).forgemesh.api.balancer.v1.PluginSnapshotH\x00\x12\x39\n\theartbeat\x18\x02 \x01(\x0b\x32$.forgemesh.api.balancer.v1.HeartbeatH\x00\x12\x35\n\x04gone\x18\x03 \x01(\x0b\x32%.forgemesh.api.balancer.v1.PluginGoneH\x00\x42\x06\n\x04kind\"\x1a\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\"Z\n\nPluginGone\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\"P\n\x14ListSnapshotsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x15ListSnapshotsResponse\x12<\n\tsnapshots\x18\x01 \x03(\x0b\x32).forgemesh.api.balancer.v1.PluginSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfb\x01\n\x0f\x42\x61lancerService\x12o\n\tSubscribe\x12+.forgemesh.api.balancer.v1.SubscribeRequest\x1a,.forgemesh.api.balancer.v1.SubscribeResponse\"\x03\x90\x02\x01(\x01\x30\x01\x12w\n\rListSnapshots\x12/.forgemesh.api.balancer.v1.ListSnapshotsRequest\x1a\x30.forgemesh.api.balancer.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0forgemesh/api/balancer/v1/balancer_service.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a%forgemesh/api/balancer/v1/event.proto\x1a&forgemesh/api/balancer/v1/policy.proto\x1a&forgemesh/api/balancer/v1/report.proto\x1a(forgemesh/api/balancer/v1/snapshot.proto\"\xf3\x01\n\x10SubscribeRequest\x12\x39\n\x05hello\x18\x01 \x01(\x0b\x32*.forgemesh.api.balancer.v1.SubscriberHello\x12\x33\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32&.forgemesh.api.balancer.v1.SnapshotAck\x12\x35\n\x04nack\x18\x03 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.SnapshotNack\x12\x38\n\x06report\x18\x04 \x01(\x0b\x32(.forgemesh.api.balancer.v1.OutcomeReport\"\xad\x01\n\x0fSubscriberHello\x12\x15\n\rsubscriber_id\x18\x01 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x02 \x01(\t\x12\x37\n\x08\x62\x61seline\x18\x03 \x03(\x0b\x32%.forgemesh.api.balancer.v1.CallCounts\x12\x39\n\x08\x63ircuits\x18\x04 \x03(\x0b\x32\'.forgemesh.api.balancer.v1.KnownCircuit\"[\n\x0bSnapshotAck\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\"l\n\x0cSnapshotNack\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xbd\x02\n\x11SubscribeResponse\x12=\n\x08snapshot\x18\x01 \x01(\x0b\x32).forgemesh.api.balancer.v1.PluginSnapshotH\x00\x12\x39\n\theartbeat\x18\x02 \x01(\x0b\x32$.forgemesh.api.balancer.v1.HeartbeatH\x00\x12\x35\n\x04gone\x18\x03 \x01(\x0b\x32%.forgemesh.api.balancer.v1.PluginGoneH\x00\x12\x35\n\x05loads\x18\x04 \x01(\x0b\x32$.forgemesh.api.balancer.v1.LoadHintsH\x00\x12\x38\n\x06permit\x18\x05 \x01(\x0b\x32&.forgemesh.api.balancer.v1.PermitGrantH\x00\x42\x06\n\x04kind\"0\n\tHeartbeat\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x02 \x01(\x04\"Z\n\nPluginGone\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\"P\n\x14ListSnapshotsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"n\n\x15ListSnapshotsResponse\x12<\n\tsnapshots\x18\x01 \x03(\x0b\x32).forgemesh.api.balancer.v1.PluginSnapshot\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\x0bPickRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x15\n\rversion_range\x18\x02 \x01(\t\x12\x11\n\toperation\x18\x03 \x01(\t\x12\x10\n\x08\x61\x66\x66inity\x18\x04 \x01(\t\x12\x0f\n\x07\x65xclude\x18\x05 \x03(\t\x12\x11\n\tcaller_id\x18\x06 \x01(\t\x12\x14\n\x0clease_millis\x18\x07 \x01(\x03\x12\x0f\n\x07\x65xplain\x18\x08 \x01(\x08\x12\r\n\x05trial\x18\t \x01(\x08\"\xea\x01\n\x0cPickResponse\x12\x0f\n\x07pick_id\x18\x01 \x01(\t\x12\x35\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32#.forgemesh.api.balancer.v1.Endpoint\x12\x11\n\tpermit_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x31\n\x06policy\x18\x05 \x01(\x0e\x32!.forgemesh.api.balancer.v1.Policy\x12\x38\n\njudgements\x18\x06 \x03(\x0b\x32$.forgemesh.api.balancer.v1.Judgement\"f\n\tJudgement\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\texclusion\x18\x02 \x01(\t\x12\x0e\n\x06\x63hosen\x18\x03 \x01(\x08\x12\x11\n\tin_flight\x18\x04 \x01(\r\x12\x0e\n\x06weight\x18\x05 \x01(\x01\"\x97\x01\n\rSettleRequest\x12\x0f\n\x07pick_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x16\n\x0elatency_micros\x18\x03 \x01(\x03\x12\x37\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x16\n\x0etimeout_micros\x18\x05 \x01(\x03\"!\n\x0eSettleResponse\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\x08\"z\n\x13ListCircuitsRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x14\n\x0ctripped_only\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"m\n\x14ListCircuitsResponse\x12<\n\x08\x63ircuits\x18\x01 \x03(\x0b\x32*.forgemesh.api.balancer.v1.InstanceCircuit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xea\x02\n\x0fInstanceCircuit\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x33\n\x07\x63ircuit\x18\x04 \x01(\x0b\x32\".forgemesh.api.balancer.v1.Circuit\x12\r\n\x05\x63\x61lls\x18\x05 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x04\x12\x0c\n\x04slow\x18\x07 \x01(\x04\x12\x19\n\x11\x66\x61ilures_in_a_row\x18\x08 \x01(\x04\x12<\n\x0clast_failure\x18\t \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x12\n\nage_millis\x18\n \x01(\x03\x12\x13\n\x0bpermits_out\x18\x0b \x01(\r\x12\x11\n\tin_flight\x18\x0c \x01(\r\x12\x0f\n\x07\x65jected\x18\r \x01(\x08\x12\x12\n\nwould_open\x18\x0e \x01(\t\"\xa6\x01\n\x11SetCircuitRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x36\n\x05order\x18\x03 \x01(\x0e\x32\'.forgemesh.api.balancer.v1.CircuitOrder\x12\x31\n\x06\x61uthor\x18\x04 \x01(\x0b\x32!.forgemesh.api.balancer.v1.Author\"R\n\x12SetCircuitResponse\x12<\n\x08\x63ircuits\x18\x01 \x03(\x0b\x32*.forgemesh.api.balancer.v1.InstanceCircuit\"(\n\x13ListPoliciesRequest\x12\x11\n\tplugin_id\x18\x01 \x01(\t\"Q\n\x14ListPoliciesResponse\x12\x39\n\x08policies\x18\x01 \x03(\x0b\x32\'.forgemesh.api.balancer.v1.PolicyRecord\"\x8b\x01\n\x0cPolicyRecord\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.PluginPolicy\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x31\n\x06\x61uthor\x18\x03 \x01(\x0b\x32!.forgemesh.api.balancer.v1.Author\"\xb2\x01\n\x10SetPolicyRequest\x12\x37\n\x06policy\x18\x01 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.PluginPolicy\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x31\n\x06\x61uthor\x18\x03 \x01(\x0b\x32!.forgemesh.api.balancer.v1.AuthorB\x13\n\x11_expected_version\"L\n\x11SetPolicyResponse\x12\x37\n\x06record\x18\x01 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.PolicyRecord\"\x92\x01\n\x12WatchEventsRequest\x12>\n\x0cresume_after\x18\x01 \x01(\x0b\x32(.forgemesh.api.balancer.v1.EventPosition\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x14\n\x0chistory_only\x18\x04 \x01(\x08\"\x8a\x01\n\x13WatchEventsResponse\x12\x37\n\x05\x65vent\x18\x01 \x01(\x0b\x32(.forgemesh.api.balancer.v1.BalancerEvent\x12:\n\x08position\x18\x02 \x01(\x0b\x32(.forgemesh.api.balancer.v1.EventPosition*\xa4\x01\n\x0c\x43ircuitOrder\x12\x1d\n\x19\x43IRCUIT_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43IRCUIT_ORDER_FORCE_OPEN\x10\x01\x12\x1e\n\x1a\x43IRCUIT_ORDER_FORCE_CLOSED\x10\x02\x12\x1e\n\x1a\x43IRCUIT_ORDER_METRICS_ONLY\x10\x03\x12\x17\n\x13\x43IRCUIT_ORDER_RESET\x10\x04\x32\xfb\x07\n\x0f\x42\x61lancerService\x12o\n\tSubscribe\x12+.forgemesh.api.balancer.v1.SubscribeRequest\x1a,.forgemesh.api.balancer.v1.SubscribeResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12w\n\rListSnapshots\x12/.forgemesh.api.balancer.v1.ListSnapshotsRequest\x1a\x30.forgemesh.api.balancer.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x12\\\n\x04Pick\x12&.forgemesh.api.balancer.v1.PickRequest\x1a\'.forgemesh.api.balancer.v1.PickResponse\"\x03\x90\x02\x00\x12\x62\n\x06Settle\x12(.forgemesh.api.balancer.v1.SettleRequest\x1a).forgemesh.api.balancer.v1.SettleResponse\"\x03\x90\x02\x02\x12t\n\x0cListCircuits\x12..forgemesh.api.balancer.v1.ListCircuitsRequest\x1a/.forgemesh.api.balancer.v1.ListCircuitsResponse\"\x03\x90\x02\x01\x12n\n\nSetCircuit\x12,.forgemesh.api.balancer.v1.SetCircuitRequest\x1a-.forgemesh.api.balancer.v1.SetCircuitResponse\"\x03\x90\x02\x02\x12t\n\x0cListPolicies\x12..forgemesh.api.balancer.v1.ListPoliciesRequest\x1a/.forgemesh.api.balancer.v1.ListPoliciesResponse\"\x03\x90\x02\x01\x12k\n\tSetPolicy\x12+.forgemesh.api.balancer.v1.SetPolicyRequest\x1a,.forgemesh.api.balancer.v1.SetPolicyResponse\"\x03\x90\x02\x02\x12s\n\x0bWatchEvents\x12-.forgemesh.api.balancer.v1.WatchEventsRequest\x1a..forgemesh.api.balancer.v1.WatchEventsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +36,77 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.balancer.v1.b
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BALANCERSERVICE'].methods_by_name['Subscribe']._loaded_options = None
-  _globals['_BALANCERSERVICE'].methods_by_name['Subscribe']._serialized_options = b'\220\002\001'
+  _globals['_BALANCERSERVICE'].methods_by_name['Subscribe']._serialized_options = b'\220\002\002'
   _globals['_BALANCERSERVICE'].methods_by_name['ListSnapshots']._loaded_options = None
   _globals['_BALANCERSERVICE'].methods_by_name['ListSnapshots']._serialized_options = b'\220\002\001'
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=122
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=252
-  _globals['_SUBSCRIBERHELLO']._serialized_start=254
-  _globals['_SUBSCRIBERHELLO']._serialized_end=311
-  _globals['_SNAPSHOTACK']._serialized_start=313
-  _globals['_SNAPSHOTACK']._serialized_end=404
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=407
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=611
-  _globals['_HEARTBEAT']._serialized_start=613
-  _globals['_HEARTBEAT']._serialized_end=639
-  _globals['_PLUGINGONE']._serialized_start=641
-  _globals['_PLUGINGONE']._serialized_end=731
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=733
-  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=813
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=815
-  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=925
-  _globals['_BALANCERSERVICE']._serialized_start=928
-  _globals['_BALANCERSERVICE']._serialized_end=1179
+  _globals['_BALANCERSERVICE'].methods_by_name['Pick']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['Pick']._serialized_options = b'\220\002\000'
+  _globals['_BALANCERSERVICE'].methods_by_name['Settle']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['Settle']._serialized_options = b'\220\002\002'
+  _globals['_BALANCERSERVICE'].methods_by_name['ListCircuits']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['ListCircuits']._serialized_options = b'\220\002\001'
+  _globals['_BALANCERSERVICE'].methods_by_name['SetCircuit']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['SetCircuit']._serialized_options = b'\220\002\002'
+  _globals['_BALANCERSERVICE'].methods_by_name['ListPolicies']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['ListPolicies']._serialized_options = b'\220\002\001'
+  _globals['_BALANCERSERVICE'].methods_by_name['SetPolicy']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['SetPolicy']._serialized_options = b'\220\002\002'
+  _globals['_BALANCERSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
+  _globals['_BALANCERSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001'
+  _globals['_CIRCUITORDER']._serialized_start=3906
+  _globals['_CIRCUITORDER']._serialized_end=4070
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=241
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=484
+  _globals['_SUBSCRIBERHELLO']._serialized_start=487
+  _globals['_SUBSCRIBERHELLO']._serialized_end=660
+  _globals['_SNAPSHOTACK']._serialized_start=662
+  _globals['_SNAPSHOTACK']._serialized_end=753
+  _globals['_SNAPSHOTNACK']._serialized_start=755
+  _globals['_SNAPSHOTNACK']._serialized_end=863
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=866
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1183
+  _globals['_HEARTBEAT']._serialized_start=1185
+  _globals['_HEARTBEAT']._serialized_end=1233
+  _globals['_PLUGINGONE']._serialized_start=1235
+  _globals['_PLUGINGONE']._serialized_end=1325
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_start=1327
+  _globals['_LISTSNAPSHOTSREQUEST']._serialized_end=1407
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_start=1409
+  _globals['_LISTSNAPSHOTSRESPONSE']._serialized_end=1519
+  _globals['_PICKREQUEST']._serialized_start=1522
+  _globals['_PICKREQUEST']._serialized_end=1704
+  _globals['_PICKRESPONSE']._serialized_start=1707
+  _globals['_PICKRESPONSE']._serialized_end=1941
+  _globals['_JUDGEMENT']._serialized_start=1943
+  _globals['_JUDGEMENT']._serialized_end=2045
+  _globals['_SETTLEREQUEST']._serialized_start=2048
+  _globals['_SETTLEREQUEST']._serialized_end=2199
+  _globals['_SETTLERESPONSE']._serialized_start=2201
+  _globals['_SETTLERESPONSE']._serialized_end=2234
+  _globals['_LISTCIRCUITSREQUEST']._serialized_start=2236
+  _globals['_LISTCIRCUITSREQUEST']._serialized_end=2358
+  _globals['_LISTCIRCUITSRESPONSE']._serialized_start=2360
+  _globals['_LISTCIRCUITSRESPONSE']._serialized_end=2469
+  _globals['_INSTANCECIRCUIT']._serialized_start=2472
+  _globals['_INSTANCECIRCUIT']._serialized_end=2834
+  _globals['_SETCIRCUITREQUEST']._serialized_start=2837
+  _globals['_SETCIRCUITREQUEST']._serialized_end=3003
+  _globals['_SETCIRCUITRESPONSE']._serialized_start=3005
+  _globals['_SETCIRCUITRESPONSE']._serialized_end=3087
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=3089
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=3129
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=3131
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=3212
+  _globals['_POLICYRECORD']._serialized_start=3215
+  _globals['_POLICYRECORD']._serialized_end=3354
+  _globals['_SETPOLICYREQUEST']._serialized_start=3357
+  _globals['_SETPOLICYREQUEST']._serialized_end=3535
+  _globals['_SETPOLICYRESPONSE']._serialized_start=3537
+  _globals['_SETPOLICYRESPONSE']._serialized_end=3613
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=3616
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=3762
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=3765
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=3903
+  _globals['_BALANCERSERVICE']._serialized_start=4073
+  _globals['_BALANCERSERVICE']._serialized_end=5092
 # @@protoc_insertion_point(module_scope)

@@ -4,10 +4,14 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.balancer.v1 import event_pb2 as _event_pb2
+from forgemesh.api.balancer.v1 import policy_pb2 as _policy_pb2
+from forgemesh.api.balancer.v1 import report_pb2 as _report_pb2
 from forgemesh.api.balancer.v1 import snapshot_pb2 as _snapshot_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CircuitOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_ORDER_UNSPECIFIED: _CircuitOrder.ValueType  # 0
+    """Not an order; refused."""
+    CIRCUIT_ORDER_FORCE_OPEN: _CircuitOrder.ValueType  # 1
+    """No call passes until further notice."""
+    CIRCUIT_ORDER_FORCE_CLOSED: _CircuitOrder.ValueType  # 2
+    """All calls pass until further notice."""
+    CIRCUIT_ORDER_METRICS_ONLY: _CircuitOrder.ValueType  # 3
+    """All calls pass, and it is told when the circuit would open."""
+    CIRCUIT_ORDER_RESET: _CircuitOrder.ValueType  # 4
+    """Closed, with nothing on record, and by itself from now on."""
+
+class CircuitOrder(_CircuitOrder, metaclass=_CircuitOrderEnumTypeWrapper):
+    """What is to be done with a circuit."""
+
+CIRCUIT_ORDER_UNSPECIFIED: CircuitOrder.ValueType  # 0
+"""Not an order; refused."""
+CIRCUIT_ORDER_FORCE_OPEN: CircuitOrder.ValueType  # 1
+"""No call passes until further notice."""
+CIRCUIT_ORDER_FORCE_CLOSED: CircuitOrder.ValueType  # 2
+"""All calls pass until further notice."""
+CIRCUIT_ORDER_METRICS_ONLY: CircuitOrder.ValueType  # 3
+"""All calls pass, and it is told when the circuit would open."""
+CIRCUIT_ORDER_RESET: CircuitOrder.ValueType  # 4
+"""Closed, with nothing on record, and by itself from now on."""
+Global___CircuitOrder: _TypeAlias = CircuitOrder  # noqa: Y015
+
 @_typing.final
 class SubscribeRequest(_message.Message):
     """What a subscriber says."""
@@ -27,6 +63,8 @@ class SubscribeRequest(_message.Message):
 
     HELLO_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
+    NACK_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___SubscriberHello:
         """First message of a subscription, and only there."""
@@ -35,15 +73,25 @@ class SubscribeRequest(_message.Message):
     def ack(self) -> Global___SnapshotAck:
         """The newest revision of a plugin's snapshot that the subscriber has taken on."""
 
+    @_builtins.property
+    def nack(self) -> Global___SnapshotNack:
+        """A snapshot that the subscriber cannot use; it keeps the one before."""
+
+    @_builtins.property
+    def report(self) -> _report_pb2.OutcomeReport:
+        """What it has seen of its calls."""
+
     def __init__(
         self,
         *,
         hello: Global___SubscriberHello | None = ...,
         ack: Global___SnapshotAck | None = ...,
+        nack: Global___SnapshotNack | None = ...,
+        report: _report_pb2.OutcomeReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "nack", b"nack", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "hello", b"hello", "nack", b"nack", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -57,19 +105,31 @@ class SubscriberHello(_message.Message):
 
     SUBSCRIBER_ID_FIELD_NUMBER: _builtins.int
     BOOT_ID_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    CIRCUITS_FIELD_NUMBER: _builtins.int
     subscriber_id: _builtins.str
     """Stable name of the subscriber."""
     boot_id: _builtins.str
     """Unique per process start."""
+    @_builtins.property
+    def baseline(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.CallCounts]:
+        """What it has counted before: a balancer that does not know this process begins from there."""
+
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.KnownCircuit]:
+        """Circuits as an earlier balancer told of them; a balancer that knows less takes them over."""
+
     def __init__(
         self,
         *,
         subscriber_id: _builtins.str = ...,
         boot_id: _builtins.str = ...,
+        baseline: _abc.Iterable[_report_pb2.CallCounts] | None = ...,
+        circuits: _abc.Iterable[_report_pb2.KnownCircuit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "subscriber_id", b"subscriber_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "boot_id", b"boot_id", "circuits", b"circuits", "subscriber_id", b"subscriber_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -104,6 +164,38 @@ class SnapshotAck(_message.Message):
 Global___SnapshotAck: _TypeAlias = SnapshotAck  # noqa: Y015
 
 @_typing.final
+class SnapshotNack(_message.Message):
+    """A snapshot cannot be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """Whose snapshot."""
+    reason: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def revision(self) -> _snapshot_pb2.FeedRevision:
+        """Which one."""
+
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        revision: _snapshot_pb2.FeedRevision | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "reason", b"reason", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotNack: _TypeAlias = SnapshotNack  # noqa: Y015
+
+@_typing.final
 class SubscribeResponse(_message.Message):
     """What the balancer sends."""
 
@@ -112,6 +204,8 @@ class SubscribeResponse(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
+    LOADS_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def snapshot(self) -> _snapshot_pb2.PluginSnapshot:
         """New full state of one plugin."""
@@ -124,18 +218,28 @@ class SubscribeResponse(_message.Message):
     def gone(self) -> Global___PluginGone:
         """A plugin of which no instance is registered any more and which will not be sent again."""
 
+    @_builtins.property
+    def loads(self) -> _report_pb2.LoadHints:
+        """How busy the instances of a plugin are."""
+
+    @_builtins.property
+    def permit(self) -> _report_pb2.PermitGrant:
+        """The right to make a trial call."""
+
     def __init__(
         self,
         *,
         snapshot: _snapshot_pb2.PluginSnapshot | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         gone: Global___PluginGone | None = ...,
+        loads: _report_pb2.LoadHints | None = ...,
+        permit: _report_pb2.PermitGrant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "heartbeat", b"heartbeat", "kind", b"kind", "snapshot", b"snapshot"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "heartbeat", b"heartbeat", "kind", b"kind", "loads", b"loads", "permit", b"permit", "snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "heartbeat", b"heartbeat", "kind", b"kind", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gone", b"gone", "heartbeat", b"heartbeat", "kind", b"kind", "loads", b"loads", "permit", b"permit", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["snapshot", "heartbeat", "gone"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["snapshot", "heartbeat", "gone", "loads", "permit"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -148,16 +252,20 @@ class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EPOCH_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The balancer's epoch."""
+    acknowledged: _builtins.int
+    """The newest report of the subscriber that has been taken in."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
+        acknowledged: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "epoch", b"epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,3 +356,615 @@ class ListSnapshotsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class PickRequest(_message.Message):
+    """Asks for an instance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_RANGE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    LEASE_MILLIS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    version_range: _builtins.str
+    """SemVer range. Empty means any version."""
+    operation: _builtins.str
+    """The operation that will be called: its policy may differ."""
+    affinity: _builtins.str
+    """Equal keys go to the same instance as long as that is eligible. Empty: no key."""
+    caller_id: _builtins.str
+    """Who asks, for people."""
+    lease_millis: _builtins.int
+    """For how long the pick counts if nobody settles it, in milliseconds. Zero means 60,000; at most 3,600,000."""
+    explain: _builtins.bool
+    """Whether the answer is to say how every instance was judged."""
+    trial: _builtins.bool
+    """Whether the call may be a trial on a half-open circuit: it is safe to repeat."""
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Instances that were tried already; taken only if there is no other."""
+
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        version_range: _builtins.str = ...,
+        operation: _builtins.str = ...,
+        affinity: _builtins.str = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        caller_id: _builtins.str = ...,
+        lease_millis: _builtins.int = ...,
+        explain: _builtins.bool = ...,
+        trial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "caller_id", b"caller_id", "exclude", b"exclude", "explain", b"explain", "lease_millis", b"lease_millis", "operation", b"operation", "plugin_id", b"plugin_id", "trial", b"trial", "version_range", b"version_range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PickRequest: _TypeAlias = PickRequest  # noqa: Y015
+
+@_typing.final
+class PickResponse(_message.Message):
+    """An instance for one call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICK_ID_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    PERMIT_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    JUDGEMENTS_FIELD_NUMBER: _builtins.int
+    pick_id: _builtins.str
+    """Names the pick."""
+    permit_id: _builtins.str
+    """Goes with the call if it is a trial."""
+    generation: _builtins.int
+    """The generation of the instance's circuit."""
+    policy: _policy_pb2.Policy.ValueType
+    """How the choice was made."""
+    @_builtins.property
+    def endpoint(self) -> _snapshot_pb2.Endpoint:
+        """Where to call."""
+
+    @_builtins.property
+    def judgements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judgement]:
+        """How every instance was judged, ordered by instance id. Only if it was asked for."""
+
+    def __init__(
+        self,
+        *,
+        pick_id: _builtins.str = ...,
+        endpoint: _snapshot_pb2.Endpoint | None = ...,
+        permit_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        policy: _policy_pb2.Policy.ValueType = ...,
+        judgements: _abc.Iterable[Global___Judgement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "generation", b"generation", "judgements", b"judgements", "permit_id", b"permit_id", "pick_id", b"pick_id", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PickResponse: _TypeAlias = PickResponse  # noqa: Y015
+
+@_typing.final
+class Judgement(_message.Message):
+    """How one instance was judged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    EXCLUSION_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    instance_id: _builtins.str
+    """The instance."""
+    exclusion: _builtins.str
+    """What is held against it. Empty: it was eligible."""
+    chosen: _builtins.bool
+    """Whether it was chosen."""
+    in_flight: _builtins.int
+    """Calls under way on it."""
+    weight: _builtins.float
+    """The weight by which it was judged."""
+    def __init__(
+        self,
+        *,
+        instance_id: _builtins.str = ...,
+        exclusion: _builtins.str = ...,
+        chosen: _builtins.bool = ...,
+        in_flight: _builtins.int = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "exclusion", b"exclusion", "in_flight", b"in_flight", "instance_id", b"instance_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Judgement: _TypeAlias = Judgement  # noqa: Y015
+
+@_typing.final
+class SettleRequest(_message.Message):
+    """Says what became of a picked call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PICK_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    LATENCY_MICROS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MICROS_FIELD_NUMBER: _builtins.int
+    pick_id: _builtins.str
+    """The pick."""
+    code: _builtins.int
+    """Canonical gRPC code with which the call ended."""
+    latency_micros: _builtins.int
+    """How long it took."""
+    timeout_micros: _builtins.int
+    """How long the call was given. Zero: not said."""
+    @_builtins.property
+    def failure(self) -> _report_pb2.CallFailure:
+        """Its failure, if it had one; the code there does not count."""
+
+    def __init__(
+        self,
+        *,
+        pick_id: _builtins.str = ...,
+        code: _builtins.int = ...,
+        latency_micros: _builtins.int = ...,
+        failure: _report_pb2.CallFailure | None = ...,
+        timeout_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "failure", b"failure", "latency_micros", b"latency_micros", "pick_id", b"pick_id", "timeout_micros", b"timeout_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleRequest: _TypeAlias = SettleRequest  # noqa: Y015
+
+@_typing.final
+class SettleResponse(_message.Message):
+    """Whether it changed anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    applied: _builtins.bool
+    """False if the pick is unknown, over or settled already."""
+    def __init__(
+        self,
+        *,
+        applied: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleResponse: _TypeAlias = SettleResponse  # noqa: Y015
+
+@_typing.final
+class ListCircuitsRequest(_message.Message):
+    """Asks for circuits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    TRIPPED_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """Only of this plugin. Empty means all."""
+    instance_id: _builtins.str
+    """Only of this instance. Empty means all."""
+    tripped_only: _builtins.bool
+    """Only those that are not closed."""
+    page_size: _builtins.int
+    """At most this many. Zero means 100; more than 500 is read as 500."""
+    page_token: _builtins.str
+    """From an earlier response; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        tripped_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "page_size", b"page_size", "page_token", b"page_token", "plugin_id", b"plugin_id", "tripped_only", b"tripped_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCircuitsRequest: _TypeAlias = ListCircuitsRequest  # noqa: Y015
+
+@_typing.final
+class ListCircuitsResponse(_message.Message):
+    """One page of circuits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceCircuit]:
+        """Ordered by plugin, then by instance."""
+
+    def __init__(
+        self,
+        *,
+        circuits: _abc.Iterable[Global___InstanceCircuit] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCircuitsResponse: _TypeAlias = ListCircuitsResponse  # noqa: Y015
+
+@_typing.final
+class InstanceCircuit(_message.Message):
+    """The circuit of one instance, and what it saw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    SLOW_FIELD_NUMBER: _builtins.int
+    FAILURES_IN_A_ROW_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    AGE_MILLIS_FIELD_NUMBER: _builtins.int
+    PERMITS_OUT_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    EJECTED_FIELD_NUMBER: _builtins.int
+    WOULD_OPEN_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    instance_id: _builtins.str
+    """The instance."""
+    incarnation: _builtins.int
+    """Its registration."""
+    calls: _builtins.int
+    """Calls in its window."""
+    failed: _builtins.int
+    """Those among them that failed."""
+    slow: _builtins.int
+    """Those among them that were slow."""
+    failures_in_a_row: _builtins.int
+    """Failures since the last success."""
+    age_millis: _builtins.int
+    """For how long the circuit has been in its state, in milliseconds."""
+    permits_out: _builtins.int
+    """Permits that are out."""
+    in_flight: _builtins.int
+    """Calls under way on the instance, of all callers."""
+    ejected: _builtins.bool
+    """Whether the instance is ejected as an outlier."""
+    would_open: _builtins.str
+    """Set while only metrics are kept: why the circuit would be open."""
+    @_builtins.property
+    def circuit(self) -> _snapshot_pb2.Circuit:
+        """Where the circuit stands."""
+
+    @_builtins.property
+    def last_failure(self) -> _report_pb2.CallFailure:
+        """The latest failure."""
+
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        incarnation: _builtins.int = ...,
+        circuit: _snapshot_pb2.Circuit | None = ...,
+        calls: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        slow: _builtins.int = ...,
+        failures_in_a_row: _builtins.int = ...,
+        last_failure: _report_pb2.CallFailure | None = ...,
+        age_millis: _builtins.int = ...,
+        permits_out: _builtins.int = ...,
+        in_flight: _builtins.int = ...,
+        ejected: _builtins.bool = ...,
+        would_open: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "last_failure", b"last_failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_millis", b"age_millis", "calls", b"calls", "circuit", b"circuit", "ejected", b"ejected", "failed", b"failed", "failures_in_a_row", b"failures_in_a_row", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "last_failure", b"last_failure", "permits_out", b"permits_out", "plugin_id", b"plugin_id", "slow", b"slow", "would_open", b"would_open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceCircuit: _TypeAlias = InstanceCircuit  # noqa: Y015
+
+@_typing.final
+class SetCircuitRequest(_message.Message):
+    """What an operator wants of a circuit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The plugin."""
+    instance_id: _builtins.str
+    """The instance. Empty: every instance that the plugin has now."""
+    order: Global___CircuitOrder.ValueType
+    """What is to be done."""
+    @_builtins.property
+    def author(self) -> _event_pb2.Author:
+        """Who wants it, and why."""
+
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        order: Global___CircuitOrder.ValueType = ...,
+        author: _event_pb2.Author | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["author", b"author"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "instance_id", b"instance_id", "order", b"order", "plugin_id", b"plugin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCircuitRequest: _TypeAlias = SetCircuitRequest  # noqa: Y015
+
+@_typing.final
+class SetCircuitResponse(_message.Message):
+    """Where the circuits stand now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceCircuit]:
+        """Those that were meant."""
+
+    def __init__(
+        self,
+        *,
+        circuits: _abc.Iterable[Global___InstanceCircuit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetCircuitResponse: _TypeAlias = SetCircuitResponse  # noqa: Y015
+
+@_typing.final
+class ListPoliciesRequest(_message.Message):
+    """Asks for policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """The one that counts for this plugin, defaults included. Empty: all that differ from the defaults."""
+    def __init__(
+        self,
+        *,
+        plugin_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoliciesRequest: _TypeAlias = ListPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListPoliciesResponse(_message.Message):
+    """The policies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyRecord]:
+        """Ordered by plugin."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___PolicyRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPoliciesResponse: _TypeAlias = ListPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class PolicyRecord(_message.Message):
+    """A policy and where it comes from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Grows with each change. Zero: nobody has changed it."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PluginPolicy:
+        """What counts."""
+
+    @_builtins.property
+    def author(self) -> _event_pb2.Author:
+        """Who changed it last, and why."""
+
+    def __init__(
+        self,
+        *,
+        policy: _policy_pb2.PluginPolicy | None = ...,
+        version: _builtins.int = ...,
+        author: _event_pb2.Author | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "policy", b"policy", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRecord: _TypeAlias = PolicyRecord  # noqa: Y015
+
+@_typing.final
+class SetPolicyRequest(_message.Message):
+    """Changes a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    expected_version: _builtins.int
+    """The version that the change starts from. Unset: whatever it is."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PluginPolicy:
+        """What is to count from now on. Everything that is not set means its default."""
+
+    @_builtins.property
+    def author(self) -> _event_pb2.Author:
+        """Who wants it, and why."""
+
+    def __init__(
+        self,
+        *,
+        policy: _policy_pb2.PluginPolicy | None = ...,
+        expected_version: _builtins.int | None = ...,
+        author: _event_pb2.Author | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "author", b"author", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "author", b"author", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___SetPolicyRequest: _TypeAlias = SetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetPolicyResponse(_message.Message):
+    """The policy as it counts now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def record(self) -> Global___PolicyRecord:
+        """With its version."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___PolicyRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPolicyResponse: _TypeAlias = SetPolicyResponse  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Asks for events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_AFTER_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    HISTORY_ONLY_FIELD_NUMBER: _builtins.int
+    plugin_id: _builtins.str
+    """Only of this plugin. Empty means all."""
+    instance_id: _builtins.str
+    """Only of this instance. Empty means all."""
+    history_only: _builtins.bool
+    """End once everything that is kept has been told."""
+    @_builtins.property
+    def resume_after(self) -> _event_pb2.EventPosition:
+        """Go on behind this one. Unset: begin with the oldest that is kept."""
+
+    def __init__(
+        self,
+        *,
+        resume_after: _event_pb2.EventPosition | None = ...,
+        plugin_id: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
+        history_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_after", b"resume_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_only", b"history_only", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "resume_after", b"resume_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """One event, or a sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _event_pb2.BalancerEvent:
+        """Unset: the balancer is alive and has told everything."""
+
+    @_builtins.property
+    def position(self) -> _event_pb2.EventPosition:
+        """Up to where everything has been told."""
+
+    def __init__(
+        self,
+        *,
+        event: _event_pb2.BalancerEvent | None = ...,
+        position: _event_pb2.EventPosition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015

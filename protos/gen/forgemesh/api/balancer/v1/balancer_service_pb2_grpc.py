@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class BalancerServiceStub(object):
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step.
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
     """
 
     def __init__(self, channel):
@@ -45,15 +46,52 @@ class BalancerServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsResponse.FromString,
                 _registered_method=True)
+        self.Pick = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/Pick',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/Settle',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleResponse.FromString,
+                _registered_method=True)
+        self.ListCircuits = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/ListCircuits',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsResponse.FromString,
+                _registered_method=True)
+        self.SetCircuit = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/SetCircuit',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitResponse.FromString,
+                _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/ListPolicies',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.SetPolicy = channel.unary_unary(
+                '/forgemesh.api.balancer.v1.BalancerService/SetPolicy',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/forgemesh.api.balancer.v1.BalancerService/WatchEvents',
+                request_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class BalancerServiceServicer(object):
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step.
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
     """
 
     def Subscribe(self, request_iterator, context):
-        """Snapshots of all plugins, first all of them, then each one that changes, with heartbeats between.
-        UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a subscriber keeps what it has meanwhile.
+        """Snapshots of all plugins, first all of them, then each one that changes, with load, permits and heartbeats between;
+        the other way go reports of what became of calls. UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a
+        subscriber keeps what it has meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +99,57 @@ class BalancerServiceServicer(object):
 
     def ListSnapshots(self, request, context):
         """The current snapshots, for people and tools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pick(self, request, context):
+        """An instance for one call, for clients that do not subscribe. Counts as a call under way until it is settled or its
+        lease ends. Without one: NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """What became of the call. Of a pick that is unknown, over or settled already: fine, and nothing is applied.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCircuits(self, request, context):
+        """The circuits of all instances.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCircuit(self, request, context):
+        """An operator opens, closes, observes or resets a circuit. Survives restarts of the instance and of the balancer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """The policies that differ from the defaults, or the one that counts for a plugin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPolicy(self, request, context):
+        """Another policy for a plugin, from now on. ABORTED with POLICY_CHANGED if `expected_version` is not the present one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """Everything that happens to circuits, health, load and policies, in one order. OUT_OF_RANGE with EVENTS_COMPACTED if
+        events after `resume_after` are gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,6 +168,41 @@ def add_BalancerServiceServicer_to_server(servicer, server):
                     request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsResponse.SerializeToString,
             ),
+            'Pick': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pick,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleResponse.SerializeToString,
+            ),
+            'ListCircuits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCircuits,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsResponse.SerializeToString,
+            ),
+            'SetCircuit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCircuit,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'SetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPolicy,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'forgemesh.api.balancer.v1.BalancerService', rpc_method_handlers)
@@ -88,7 +212,8 @@ def add_BalancerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BalancerService(object):
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step.
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
     """
 
     @staticmethod
@@ -135,6 +260,195 @@ class BalancerService(object):
             '/forgemesh.api.balancer.v1.BalancerService/ListSnapshots',
             forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsRequest.SerializeToString,
             forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pick(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/Pick',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.PickResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/Settle',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCircuits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/ListCircuits',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListCircuitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCircuit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/SetCircuit',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetCircuitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/ListPolicies',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/SetPolicy',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.SetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/forgemesh.api.balancer.v1.BalancerService/WatchEvents',
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsRequest.SerializeToString,
+            forgemesh_dot_api_dot_balancer_dot_v1_dot_balancer__service__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,33 +27,77 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class BalancerServiceStub:
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step."""
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BalancerServiceAsyncStub: ...
     Subscribe: _grpc.StreamStreamMultiCallable[_balancer_service_pb2.SubscribeRequest, _balancer_service_pb2.SubscribeResponse]
-    """Snapshots of all plugins, first all of them, then each one that changes, with heartbeats between.
-    UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a subscriber keeps what it has meanwhile.
+    """Snapshots of all plugins, first all of them, then each one that changes, with load, permits and heartbeats between;
+    the other way go reports of what became of calls. UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a
+    subscriber keeps what it has meanwhile.
     """
     ListSnapshots: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.ListSnapshotsRequest, _balancer_service_pb2.ListSnapshotsResponse]
     """The current snapshots, for people and tools."""
+    Pick: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.PickRequest, _balancer_service_pb2.PickResponse]
+    """An instance for one call, for clients that do not subscribe. Counts as a call under way until it is settled or its
+    lease ends. Without one: NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL.
+    """
+    Settle: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.SettleRequest, _balancer_service_pb2.SettleResponse]
+    """What became of the call. Of a pick that is unknown, over or settled already: fine, and nothing is applied."""
+    ListCircuits: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.ListCircuitsRequest, _balancer_service_pb2.ListCircuitsResponse]
+    """The circuits of all instances."""
+    SetCircuit: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.SetCircuitRequest, _balancer_service_pb2.SetCircuitResponse]
+    """An operator opens, closes, observes or resets a circuit. Survives restarts of the instance and of the balancer."""
+    ListPolicies: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.ListPoliciesRequest, _balancer_service_pb2.ListPoliciesResponse]
+    """The policies that differ from the defaults, or the one that counts for a plugin."""
+    SetPolicy: _grpc.UnaryUnaryMultiCallable[_balancer_service_pb2.SetPolicyRequest, _balancer_service_pb2.SetPolicyResponse]
+    """Another policy for a plugin, from now on. ABORTED with POLICY_CHANGED if `expected_version` is not the present one."""
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_balancer_service_pb2.WatchEventsRequest, _balancer_service_pb2.WatchEventsResponse]
+    """Everything that happens to circuits, health, load and policies, in one order. OUT_OF_RANGE with EVENTS_COMPACTED if
+    events after `resume_after` are gone.
+    """
 
 @_typing.type_check_only
 class BalancerServiceAsyncStub(BalancerServiceStub):
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step."""
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.StreamStreamMultiCallable[_balancer_service_pb2.SubscribeRequest, _balancer_service_pb2.SubscribeResponse]  # type: ignore[assignment]
-    """Snapshots of all plugins, first all of them, then each one that changes, with heartbeats between.
-    UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a subscriber keeps what it has meanwhile.
+    """Snapshots of all plugins, first all of them, then each one that changes, with load, permits and heartbeats between;
+    the other way go reports of what became of calls. UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a
+    subscriber keeps what it has meanwhile.
     """
     ListSnapshots: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.ListSnapshotsRequest, _balancer_service_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
     """The current snapshots, for people and tools."""
+    Pick: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.PickRequest, _balancer_service_pb2.PickResponse]  # type: ignore[assignment]
+    """An instance for one call, for clients that do not subscribe. Counts as a call under way until it is settled or its
+    lease ends. Without one: NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL.
+    """
+    Settle: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.SettleRequest, _balancer_service_pb2.SettleResponse]  # type: ignore[assignment]
+    """What became of the call. Of a pick that is unknown, over or settled already: fine, and nothing is applied."""
+    ListCircuits: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.ListCircuitsRequest, _balancer_service_pb2.ListCircuitsResponse]  # type: ignore[assignment]
+    """The circuits of all instances."""
+    SetCircuit: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.SetCircuitRequest, _balancer_service_pb2.SetCircuitResponse]  # type: ignore[assignment]
+    """An operator opens, closes, observes or resets a circuit. Survives restarts of the instance and of the balancer."""
+    ListPolicies: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.ListPoliciesRequest, _balancer_service_pb2.ListPoliciesResponse]  # type: ignore[assignment]
+    """The policies that differ from the defaults, or the one that counts for a plugin."""
+    SetPolicy: _aio.UnaryUnaryMultiCallable[_balancer_service_pb2.SetPolicyRequest, _balancer_service_pb2.SetPolicyResponse]  # type: ignore[assignment]
+    """Another policy for a plugin, from now on. ABORTED with POLICY_CHANGED if `expected_version` is not the present one."""
+    WatchEvents: _aio.UnaryStreamMultiCallable[_balancer_service_pb2.WatchEventsRequest, _balancer_service_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Everything that happens to circuits, health, load and policies, in one order. OUT_OF_RANGE with EVENTS_COMPACTED if
+    events after `resume_after` are gone.
+    """
 
 class BalancerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Knows the health of every instance and tells callers, who pick for themselves. Never in the path of a step."""
+    """Knows health, load and circuit of every instance and tells callers, who pick for themselves. Never in the path of a
+    step.
+    """
 
     @_abc_1.abstractmethod
     def Subscribe(
@@ -61,8 +105,9 @@ class BalancerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_balancer_service_pb2.SubscribeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_balancer_service_pb2.SubscribeResponse], _abc.AsyncIterator[_balancer_service_pb2.SubscribeResponse]]:
-        """Snapshots of all plugins, first all of them, then each one that changes, with heartbeats between.
-        UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a subscriber keeps what it has meanwhile.
+        """Snapshots of all plugins, first all of them, then each one that changes, with load, permits and heartbeats between;
+        the other way go reports of what became of calls. UNAVAILABLE with BALANCER_WARMING until the balancer has synced; a
+        subscriber keeps what it has meanwhile.
         """
 
     @_abc_1.abstractmethod
@@ -72,5 +117,65 @@ class BalancerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_balancer_service_pb2.ListSnapshotsResponse, _abc.Awaitable[_balancer_service_pb2.ListSnapshotsResponse]]:
         """The current snapshots, for people and tools."""
+
+    @_abc_1.abstractmethod
+    def Pick(
+        self,
+        request: _balancer_service_pb2.PickRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.PickResponse, _abc.Awaitable[_balancer_service_pb2.PickResponse]]:
+        """An instance for one call, for clients that do not subscribe. Counts as a call under way until it is settled or its
+        lease ends. Without one: NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL.
+        """
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _balancer_service_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.SettleResponse, _abc.Awaitable[_balancer_service_pb2.SettleResponse]]:
+        """What became of the call. Of a pick that is unknown, over or settled already: fine, and nothing is applied."""
+
+    @_abc_1.abstractmethod
+    def ListCircuits(
+        self,
+        request: _balancer_service_pb2.ListCircuitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.ListCircuitsResponse, _abc.Awaitable[_balancer_service_pb2.ListCircuitsResponse]]:
+        """The circuits of all instances."""
+
+    @_abc_1.abstractmethod
+    def SetCircuit(
+        self,
+        request: _balancer_service_pb2.SetCircuitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.SetCircuitResponse, _abc.Awaitable[_balancer_service_pb2.SetCircuitResponse]]:
+        """An operator opens, closes, observes or resets a circuit. Survives restarts of the instance and of the balancer."""
+
+    @_abc_1.abstractmethod
+    def ListPolicies(
+        self,
+        request: _balancer_service_pb2.ListPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.ListPoliciesResponse, _abc.Awaitable[_balancer_service_pb2.ListPoliciesResponse]]:
+        """The policies that differ from the defaults, or the one that counts for a plugin."""
+
+    @_abc_1.abstractmethod
+    def SetPolicy(
+        self,
+        request: _balancer_service_pb2.SetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_balancer_service_pb2.SetPolicyResponse, _abc.Awaitable[_balancer_service_pb2.SetPolicyResponse]]:
+        """Another policy for a plugin, from now on. ABORTED with POLICY_CHANGED if `expected_version` is not the present one."""
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _balancer_service_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_balancer_service_pb2.WatchEventsResponse], _abc.AsyncIterator[_balancer_service_pb2.WatchEventsResponse]]:
+        """Everything that happens to circuits, health, load and policies, in one order. OUT_OF_RANGE with EVENTS_COMPACTED if
+        events after `resume_after` are gone.
+        """
 
 def add_BalancerServiceServicer_to_server(servicer: BalancerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from forgemesh.api.balancer.v1 import policy_pb2 as _policy_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -18,26 +19,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _Policy:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Policy.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    POLICY_UNSPECIFIED: _Policy.ValueType  # 0
-    """Not a policy; read as round robin."""
-    POLICY_ROUND_ROBIN: _Policy.ValueType  # 1
-    """Each eligible instance in turn."""
-
-class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
-    """How to choose among eligible instances."""
-
-POLICY_UNSPECIFIED: Policy.ValueType  # 0
-"""Not a policy; read as round robin."""
-POLICY_ROUND_ROBIN: Policy.ValueType  # 1
-"""Each eligible instance in turn."""
-Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 class _Health:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -113,6 +94,12 @@ class _CircuitStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitS
     """No call passes."""
     CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
     """Calls with a permit pass."""
+    CIRCUIT_STATE_FORCED_OPEN: _CircuitState.ValueType  # 4
+    """No call passes until an operator says otherwise."""
+    CIRCUIT_STATE_FORCED_CLOSED: _CircuitState.ValueType  # 5
+    """All calls pass until an operator says otherwise."""
+    CIRCUIT_STATE_METRICS_ONLY: _CircuitState.ValueType  # 6
+    """All calls pass; that the circuit would open is only told."""
 
 class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
     """Where a breaker stands."""
@@ -125,6 +112,12 @@ CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
 """No call passes."""
 CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
 """Calls with a permit pass."""
+CIRCUIT_STATE_FORCED_OPEN: CircuitState.ValueType  # 4
+"""No call passes until an operator says otherwise."""
+CIRCUIT_STATE_FORCED_CLOSED: CircuitState.ValueType  # 5
+"""All calls pass until an operator says otherwise."""
+CIRCUIT_STATE_METRICS_ONLY: CircuitState.ValueType  # 6
+"""All calls pass; that the circuit would open is only told."""
 Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
 
 @_typing.final
@@ -165,11 +158,13 @@ class PluginSnapshot(_message.Message):
     ENDPOINTS_FIELD_NUMBER: _builtins.int
     plugin_id: _builtins.str
     """The plugin."""
-    policy: Global___Policy.ValueType
-    """How to choose among the eligible."""
     @_builtins.property
     def revision(self) -> Global___FeedRevision:
         """Which state this is."""
+
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PluginPolicy:
+        """How to choose among the eligible, and everything else that is ruled for the plugin."""
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
@@ -180,10 +175,10 @@ class PluginSnapshot(_message.Message):
         *,
         plugin_id: _builtins.str = ...,
         revision: Global___FeedRevision | None = ...,
-        policy: Global___Policy.ValueType = ...,
+        policy: _policy_pb2.PluginPolicy | None = ...,
         endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "plugin_id", b"plugin_id", "policy", b"policy", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -213,6 +208,8 @@ class Endpoint(_message.Message):
     HEALTH_REASON_FIELD_NUMBER: _builtins.int
     HEALTH_AGE_MILLIS_FIELD_NUMBER: _builtins.int
     ADMISSION_REASON_FIELD_NUMBER: _builtins.int
+    EJECTED_FIELD_NUMBER: _builtins.int
+    WARMING_AGE_MILLIS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     incarnation: _builtins.int
@@ -226,7 +223,7 @@ class Endpoint(_message.Message):
     admission: Global___Admission.ValueType
     """Whether an operator or the instance itself wants no new calls on it."""
     weight: _builtins.int
-    """Share of traffic. Never zero: an instance of weight zero is not listed."""
+    """Share of traffic relative to its siblings. Never zero."""
     tier: _builtins.int
     """Preferred tier; lower first."""
     max_in_flight: _builtins.int
@@ -243,6 +240,10 @@ class Endpoint(_message.Message):
     """For how long `health` has been what it is, in milliseconds."""
     admission_reason: _builtins.str
     """Why `admission` is what it is, for people."""
+    ejected: _builtins.bool
+    """True while it is left out because it does much worse than its siblings."""
+    warming_age_millis: _builtins.int
+    """For how long it has been growing into its share, in milliseconds. Unset: it has it."""
     @_builtins.property
     def circuit(self) -> Global___Circuit:
         """Its circuit."""
@@ -266,12 +267,16 @@ class Endpoint(_message.Message):
         health_reason: _builtins.str = ...,
         health_age_millis: _builtins.int = ...,
         admission_reason: _builtins.str = ...,
+        ejected: _builtins.bool = ...,
+        warming_age_millis: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis", "circuit", b"circuit", "warming_age_millis", b"warming_age_millis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admission", b"admission", "admission_reason", b"admission_reason", "circuit", b"circuit", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis", "address", b"address", "admission", b"admission", "admission_reason", b"admission_reason", "circuit", b"circuit", "ejected", b"ejected", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "warming_age_millis", b"warming_age_millis", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__warming_age_millis: _TypeAlias = _typing.Literal["warming_age_millis"]  # noqa: Y015
+    _WhichOneofArgType__warming_age_millis: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__warming_age_millis) -> _WhichOneofReturnType__warming_age_millis | None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
@@ -284,22 +289,30 @@ class Circuit(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     OPEN_FOR_MILLIS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    CAUSE_TRACEPARENT_FIELD_NUMBER: _builtins.int
     state: Global___CircuitState.ValueType
     """Where it stands."""
     generation: _builtins.int
     """Grows with each transition; outcomes of older generations change nothing."""
     open_for_millis: _builtins.int
     """When an open circuit lets a trial call through, in milliseconds from receipt."""
+    cause: _builtins.str
+    """Why it stands where it stands, for people."""
+    cause_traceparent: _builtins.str
+    """W3C traceparent of the call whose failure opened it. Empty if no call did."""
     def __init__(
         self,
         *,
         state: Global___CircuitState.ValueType = ...,
         generation: _builtins.int = ...,
         open_for_millis: _builtins.int = ...,
+        cause: _builtins.str = ...,
+        cause_traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "open_for_millis", b"open_for_millis", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "cause_traceparent", b"cause_traceparent", "generation", b"generation", "open_for_millis", b"open_for_millis", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The call would still be waiting for its turn when its time is over."""
     ERROR_REASON_PLUGIN_CRASH_LOOP: _ErrorReason.ValueType  # 69
     """Every instance of the plugin has crashed too often and waits for a person."""
+    ERROR_REASON_PERMIT_REFUSED: _ErrorReason.ValueType  # 70
+    """The permit of a trial call was used before, or belongs to another generation of the circuit."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -148,6 +150,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every healthy instance has an open circuit."""
     ERROR_REASON_ALL_FULL: _ErrorReason.ValueType  # 123
     """Every healthy instance is full."""
+    ERROR_REASON_INSTANCE_NOT_FOUND: _ErrorReason.ValueType  # 124
+    """The balancer knows no such instance of the plugin."""
+    ERROR_REASON_POLICY_CHANGED: _ErrorReason.ValueType  # 125
+    """Somebody else changed the policy in between."""
+    ERROR_REASON_EVENTS_COMPACTED: _ErrorReason.ValueType  # 126
+    """Events after the given one are gone; begin with the oldest."""
     ERROR_REASON_TRACE_NOT_FOUND: _ErrorReason.ValueType  # 140
     """No trace of this id is stored."""
     ERROR_REASON_PLUGIN_NOT_CONFIGURED: _ErrorReason.ValueType  # 160
@@ -252,6 +260,8 @@ ERROR_REASON_QUEUE_TOO_LONG: ErrorReason.ValueType  # 68
 """The call would still be waiting for its turn when its time is over."""
 ERROR_REASON_PLUGIN_CRASH_LOOP: ErrorReason.ValueType  # 69
 """Every instance of the plugin has crashed too often and waits for a person."""
+ERROR_REASON_PERMIT_REFUSED: ErrorReason.ValueType  # 70
+"""The permit of a trial call was used before, or belongs to another generation of the circuit."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81
@@ -320,6 +330,12 @@ ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 122
 """Every healthy instance has an open circuit."""
 ERROR_REASON_ALL_FULL: ErrorReason.ValueType  # 123
 """Every healthy instance is full."""
+ERROR_REASON_INSTANCE_NOT_FOUND: ErrorReason.ValueType  # 124
+"""The balancer knows no such instance of the plugin."""
+ERROR_REASON_POLICY_CHANGED: ErrorReason.ValueType  # 125
+"""Somebody else changed the policy in between."""
+ERROR_REASON_EVENTS_COMPACTED: ErrorReason.ValueType  # 126
+"""Events after the given one are gone; begin with the oldest."""
 ERROR_REASON_TRACE_NOT_FOUND: ErrorReason.ValueType  # 140
 """No trace of this id is stored."""
 ERROR_REASON_PLUGIN_NOT_CONFIGURED: ErrorReason.ValueType  # 160

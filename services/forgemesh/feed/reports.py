@@ -1,0 +1,43 @@
+"""Counts of calls as messages."""
+
+from __future__ import annotations
+
+from forgemesh.api.balancer.v1 import report_pb2 as pb
+from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
+
+_COUNTS = ("started", "succeeded", "failed", "slow", "overloaded", "ignored", "failures_in_a_row")
+
+
+def counts_to_message(key: CountKey, counts: CallCounts, in_flight: int) -> pb.CallCounts:
+    """What a caller has counted by one key."""
+    message = pb.CallCounts(**key._asdict(), in_flight=in_flight, latencies=counts.latencies)
+    for name in _COUNTS:
+        setattr(message, name, getattr(counts, name))
+    if counts.last_failure is not None:
+        message.last_failure.CopyFrom(failure_to_message(counts.last_failure))
+    return message
+
+
+def counts_from_message(message: pb.CallCounts) -> tuple[CountKey, CallCounts]:
+    """What a caller has counted, and by which key."""
+    key = CountKey(message.plugin_id, message.instance_id, message.incarnation, message.generation)
+    counts = CallCounts(
+        **{name: getattr(message, name) for name in _COUNTS},
+        last_failure=failure_from_message(message.last_failure) if message.HasField("last_failure") else None,
+        latencies=tuple(message.latencies),
+    )
+    return key, counts
+
+
+def failure_to_message(failure: CallFailure) -> pb.CallFailure:
+    """A failure as the cause of an open circuit."""
+    return pb.CallFailure(
+        code=failure.code, reason=failure.reason, message=failure.message, traceparent=failure.traceparent
+    )
+
+
+def failure_from_message(message: pb.CallFailure) -> CallFailure:
+    """A failure as the cause of an open circuit."""
+    return CallFailure(
+        code=message.code, reason=message.reason, message=message.message, traceparent=message.traceparent
+    )
