@@ -17,6 +17,24 @@ class Outcome(Enum):
     IGNORED = "ignored"
 
 
+class PermitUse(Enum):
+    """What became of a permit so far; RETURNED says that no call was made, or that it says nothing."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETURNED = "returned"
+
+
+class PermitOutcome(NamedTuple):
+    """`remaining` (seconds) is how long a trial call that has started may run."""
+
+    permit_id: str
+    use: PermitUse
+    failure: CallFailure | None = None
+    remaining: float = 0.0
+
+
 class CountKey(NamedTuple):
     """What calls are counted by: `generation` is that of the instance's circuit when the call was sent."""
 
