@@ -17,7 +17,7 @@ MEMORY = 60.0
 class Callers:
     """
     Takes in what callers say of instances that there are. `clock` is monotonic; `on_load` is told each place where the
-    number of calls under way has changed, `on_counts` each difference.
+    number of calls under way has changed, `on_counts` each difference, `on_lost` each caller that does not come back.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -27,6 +27,7 @@ class Callers:
         self._places: frozenset[Place] = frozenset()
         self.on_load: Callable[[Place], None] = lambda place: None
         self.on_counts: Callable[[CountKey, CallCounts], None] = lambda key, counts: None
+        self.on_lost: Callable[[Caller], None] = lambda caller: None
 
     @property
     def present(self) -> list[Caller]:
@@ -81,6 +82,7 @@ class Callers:
             if caller.left_at is None:
                 continue
             if now >= caller.left_at + PATIENCE:
+                self.on_lost(caller)
                 for place in list(caller.in_flight):
                     self._set_in_flight(caller, place, 0)
             if now >= caller.left_at + MEMORY:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.fleet import Fleet, Standing
 from forgemesh.balancer.ports import HealthChecks
 from forgemesh.routing.circuit import Cause, Circuit, transition
@@ -13,14 +14,18 @@ from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
 
 
+ANSWER_DEADLINE = 3.0
+"""Seconds after which a health check that has not come back is asked for again."""
+
+
 @dataclass(slots=True, eq=False)
 class Guarded:
-    """An instance at one incarnation and its circuit; `asked` while a health check is on its way for it."""
+    """An instance at one incarnation and its circuit; a health check that it needs is on its way until `asked_until`."""
 
     plugin_id: str
     place: Place
     circuit: Circuit
-    asked: bool = False
+    asked_until: float = 0.0
 
 
 class Circuits:
@@ -44,8 +49,8 @@ class Circuits:
         self._draw = draw
         self._guarded: dict[Place, Guarded] = {}
         self._left: dict[Place, CircuitView] = {}
-        self._forced: dict[str, tuple[CircuitState, Cause]] = {}
-        self.on_change: Callable[[Guarded, CircuitState], None] = lambda guarded, before: None
+        self._forced: dict[str, tuple[CircuitState, Author]] = {}
+        self.on_change: Callable[[Guarded, CircuitState, Author | None], None] = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Guarded]:
@@ -114,40 +119,44 @@ class Circuits:
         """A permit has not been used."""
         self._put(guarded, guarded.circuit.give_back(permit_id))
 
-    def force(self, guarded: Guarded, state: CircuitState, cause: Cause) -> None:
-        """An operator decides, until he decides otherwise: also for later incarnations."""
-        self._forced[guarded.place[0]] = state, cause
-        self._put(guarded, guarded.circuit.force(state, cause))
+    def force(self, guarded: Guarded, state: CircuitState, author: Author) -> None:
+        """An operator decides, until an operator decides otherwise: also for later incarnations."""
+        self._forced[guarded.place[0]] = state, author
+        self._put(guarded, guarded.circuit.force(state, _decision(state, author)), author)
 
-    def reset(self, guarded: Guarded, cause: Cause) -> None:
-        """An operator takes back what he forced, and everything that is on record."""
+    def reset(self, guarded: Guarded, author: Author) -> None:
+        """An operator takes back what was forced, and everything that is on record."""
         self._forced.pop(guarded.place[0], None)
-        self._put(guarded, guarded.circuit.reset(cause))
+        self._put(guarded, guarded.circuit.reset(Cause(f"reset by {_named(author)}")), author)
 
-    def remember(self, instance_id: str, state: CircuitState, cause: Cause) -> None:
+    def remember(self, instance_id: str, state: CircuitState, author: Author) -> None:
         """An operator forced this before the balancer was started."""
-        self._forced[instance_id] = state, cause
+        self._forced[instance_id] = state, author
+
+    def lose(self, guarded: Guarded, permit_id: str) -> None:
+        """The caller that held a permit is gone."""
+        self._put(guarded, guarded.circuit.lose(permit_id, self._clock(), self._draw()))
 
     def look(self) -> float | None:
         """Do what is due; returns the moment when something is due next, None if nothing is."""
         now = self._clock()
         for guarded in list(self._guarded.values()):
             self._put(guarded, guarded.circuit.expire(now, self._draw()))
-            if guarded.circuit.is_due(now) and not guarded.asked and self._serves(guarded):
+            if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
                 self._ask(guarded)
         moments = [
-            moment
+            max(moment, guarded.asked_until)
             for guarded in self._guarded.values()
-            if (moment := guarded.circuit.next_look()) is not None and not guarded.asked and self._serves(guarded)
+            if (moment := guarded.circuit.next_look()) is not None and self._serves(guarded)
         ]
         return min(moments, default=None)
 
     def _ask(self, guarded: Guarded) -> None:
-        guarded.asked = True
+        guarded.asked_until = self._clock() + ANSWER_DEADLINE
         generation = guarded.circuit.generation
 
         def answered(passed: bool) -> None:
-            guarded.asked = False
+            guarded.asked_until = 0.0
             if guarded.circuit.generation == generation:
                 self._put(guarded, guarded.circuit.checked(passed, self._clock(), self._draw()))
             self.on_look()
@@ -167,11 +176,19 @@ class Circuits:
             circuit = circuit.adopt(left, self._clock())
         forced = self._forced.get(place[0])
         if forced is not None:
-            circuit = circuit.force(*forced)
+            circuit = circuit.force(forced[0], _decision(*forced))
         self._put(guarded, circuit)
 
-    def _put(self, guarded: Guarded, circuit: Circuit) -> None:
+    def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
         before, guarded.circuit = guarded.circuit, circuit
         if transition(before, circuit) is not None:
-            self.on_change(guarded, before.state)
+            self.on_change(guarded, before.state, author)
             self.on_look()
+
+
+def _decision(state: CircuitState, author: Author) -> Cause:
+    return Cause(f"{state.value} by {_named(author)}")
+
+
+def _named(author: Author) -> str:
+    return f"{author.actor}: {author.reason}" if author.reason else author.actor
