@@ -10,9 +10,9 @@ from typing import Any
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
-from forgemesh.balancer import codec
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.balancer.codec import feed as codec
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
