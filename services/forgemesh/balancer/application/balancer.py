@@ -13,8 +13,8 @@ from forgemesh.balancer.application.circuits import Circuits, Guarded
 from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.application.feed import Feed
 from forgemesh.balancer.application.outliers import Outliers
+from forgemesh.balancer.application.permits import Permits
 from forgemesh.balancer.application.subscription import Subscription
-from forgemesh.balancer.application.trials import Trials
 from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
@@ -75,8 +75,8 @@ class Balancer:
         self.circuits = Circuits(lambda: self._fleet, checks, clock, draw)
         self.busyness = Busyness(lambda: self._fleet, self.callers)
         self.feed = Feed(clock, self.busyness.of, heartbeat=times.heartbeat)
-        self.trials = Trials(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
-        self.outliers = Outliers(lambda: self._fleet)
+        self.permits = Permits(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
+        self.outliers = Outliers(lambda: self._fleet, clock)
         self._synced = asyncio.Event()
         self._checked = asyncio.Event()
         self._changed = asyncio.Event()
@@ -87,9 +87,10 @@ class Balancer:
         self.on_circuit: Callable[[Guarded], None] = lambda guarded: None
         self.callers.on_counts = self._counted
         self.callers.on_load = self.busyness.moved
-        self.callers.on_lost = self.trials.left
+        self.callers.on_lost = self.permits.left
         self.circuits.on_change = self._circuit_changed
         self.circuits.on_look = self._due.set
+        self.outliers.on_out = self._ejected
         self.busyness.published = self.feed.snapshot
         self.busyness.on_overload = self._load_changed
 
@@ -137,6 +138,7 @@ class Balancer:
         """Another policy counts for a plugin."""
         self._take(self._fleet.ruled(plugin_id, policy))
         self.circuits.ruled(plugin_id)
+        self.outliers.ruled()
         self._due.set()
 
     def adopted(self, circuits: Iterable[tuple[Place, CircuitView]]) -> None:
@@ -154,9 +156,9 @@ class Balancer:
     ) -> None:
         """A subscriber says what it has seen of its calls; see report.proto."""
         for outcome in permits:
-            self.trials.settled(outcome)
+            self.permits.settled(outcome)
         self.callers.reported(subscription.caller, sequence, told, waiting)
-        self.trials.deal()
+        self.permits.deal()
 
     async def run(self) -> None:
         """Warm up, then publish what changes, until cancelled."""
@@ -165,7 +167,7 @@ class Balancer:
             group.create_task(self._publish_changes(), name="publish")
             group.create_task(self._look_after_circuits(), name="circuits")
             group.create_task(self._look_after_loads(), name="loads")
-            group.create_task(self.outliers.run(self._ejected), name="outliers")
+            group.create_task(self.outliers.run(), name="outliers")
 
     def snapshots(self, plugin_id: str, after: str, size: int) -> tuple[Sequence[Snapshot], bool]:
         """See Feed.page; raises BalancerWarming."""
@@ -220,7 +222,7 @@ class Balancer:
             self._due.clear()
             self.callers.sweep()
             due = self.circuits.look()
-            self.trials.deal()
+            self.permits.deal()
             pause = SWEEP_PERIOD if due is None else min(SWEEP_PERIOD, max(0.0, due - self._clock()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -9,10 +9,9 @@ from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.fleet import Fleet, Standing
 from forgemesh.balancer.ports import HealthChecks
-from forgemesh.routing.circuit import Cause, Circuit, transition
+from forgemesh.routing.circuit import Circuit, transition
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
-
 
 ANSWER_DEADLINE = 3.0
 """Seconds after which a health check that has not come back is asked for again."""
@@ -100,7 +99,7 @@ class Circuits:
         """The instance serves again: a trial call has to show it, unless its circuit is open anyway."""
         guarded = self._guarded.get(place)
         if guarded is not None:
-            self._put(guarded, guarded.circuit.readmit(self._clock(), Cause(reason)))
+            self._put(guarded, guarded.circuit.readmit(self._clock(), reason))
             self.on_look()
 
     def grant(self, guarded: Guarded, permit_id: str, until: float) -> None:
@@ -122,12 +121,13 @@ class Circuits:
     def force(self, guarded: Guarded, state: CircuitState, author: Author) -> None:
         """An operator decides, until an operator decides otherwise: also for later incarnations."""
         self._forced[guarded.place[0]] = state, author
-        self._put(guarded, guarded.circuit.force(state, _decision(state, author)), author)
+        cause = f"{state.value} by {_named(author)}"
+        self._put(guarded, guarded.circuit.force(state, cause, self._clock()), author)
 
     def reset(self, guarded: Guarded, author: Author) -> None:
         """An operator takes back what was forced, and everything that is on record."""
         self._forced.pop(guarded.place[0], None)
-        self._put(guarded, guarded.circuit.reset(Cause(f"reset by {_named(author)}")), author)
+        self._put(guarded, guarded.circuit.reset(f"reset by {_named(author)}", self._clock()), author)
 
     def remember(self, instance_id: str, state: CircuitState, author: Author) -> None:
         """An operator forced this before the balancer was started."""
@@ -175,19 +175,15 @@ class Circuits:
         if left is not None:
             circuit = circuit.adopt(left, self._clock())
         forced = self._forced.get(place[0])
-        if forced is not None:
-            circuit = circuit.force(forced[0], _decision(*forced))
         self._put(guarded, circuit)
+        if forced is not None:
+            self.force(guarded, *forced)
 
     def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
         before, guarded.circuit = guarded.circuit, circuit
         if transition(before, circuit) is not None:
             self.on_change(guarded, before.state, author)
             self.on_look()
-
-
-def _decision(state: CircuitState, author: Author) -> Cause:
-    return Cause(f"{state.value} by {_named(author)}")
 
 
 def _named(author: Author) -> str:

@@ -18,9 +18,7 @@ class Feed:
     instances are, as far as they matter to a caller.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], loads: Callable[[str, Caller], Loads], *, heartbeat: float
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], loads: Callable[[str, Caller], Loads], *, heartbeat: float) -> None:
         self._clock = clock
         self._loads = loads
         self._heartbeat = heartbeat

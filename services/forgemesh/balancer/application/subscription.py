@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from forgemesh.balancer.application.trials import Grant
+from forgemesh.balancer.application.permits import Grant
 from forgemesh.balancer.domain.caller import Caller
 from forgemesh.balancer.domain.mailbox import Mailbox
 from forgemesh.faults.service import ShuttingDown
@@ -83,7 +83,7 @@ class Subscription:
         self._something.set()
 
     def offer_permit(self, grant: Grant) -> None:
-        """See trials.Receiver."""
+        """See permits.Receiver."""
         if len(self._grants) < MAX_GRANTS:
             self._grants.append(grant)
             self._something.set()

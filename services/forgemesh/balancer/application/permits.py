@@ -44,7 +44,7 @@ class Receiver(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Trials:
+class Permits:
     """
     Deals the vacant permits of half-open circuits to callers that have calls for them: first to those with the most
     calls waiting, then to who called last. Nobody is asked to try an instance for which there are no calls.
@@ -114,7 +114,7 @@ class Trials:
     def _forget_lost(self) -> None:
         """Permits that their circuits do not know any more."""
         for permit_id, (guarded, _) in list(self._holders.items()):
-            if permit_id not in guarded.circuit.permits_out:
+            if not guarded.circuit.trials.holds(permit_id):
                 del self._holders[permit_id]
 
     def _neediest(self, plugin_id: str) -> Receiver | None:
