@@ -51,7 +51,7 @@ class PluginRoute:
         self._wanted = wanted_by(version_range)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
-        picked = self._pool.pick(self._wanted, order.tried, order.affinity, now)
+        picked = self._pool.pick(order.target.operation, self._wanted, order.tried, order.affinity, now)
         return picked if isinstance(picked, NoPick) else (self._pool, picked)
 
     def leads_to(self, plugin_id: str) -> bool:
@@ -104,7 +104,8 @@ class InterfaceRoute:
         again: Found | None = None
         for choice in self._choices(order.affinity):
             pool = self._pool(choice.plugin_id)
-            picked = pool.pick(choice.versions.__contains__, order.tried, order.affinity, now)
+            wanted = choice.versions.__contains__
+            picked = pool.pick(order.target.operation, wanted, order.tried, order.affinity, now)
             if isinstance(picked, NoPick):
                 lacks.append(picked)
             elif picked.endpoint.instance_id not in order.tried:
@@ -142,4 +143,5 @@ def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
         tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
         tuple(sorted({version for lack in nearest for version in lack.unwanted})),
         next((lack.crashed for lack in nearest if lack.crashed is not None), None),
+        next((lack.tripped for lack in nearest if lack.tripped is not None), None),
     )
