@@ -43,7 +43,9 @@ class Trials:
 
     def extended(self, permit_id: str, until: float) -> Self:
         """With more time for a permit that is out."""
-        out = [Lease(permit_id, max(until, lease.until)) if lease.permit_id == permit_id else lease for lease in self.out]
+        out = [
+            Lease(permit_id, max(until, lease.until)) if lease.permit_id == permit_id else lease for lease in self.out
+        ]
         return replace(self, out=tuple(out))
 
     def without(self, permit_id: str) -> Self:

@@ -116,7 +116,7 @@ async def registry_stub(address: str) -> AsyncIterator[RegistryServiceAsyncStub]
 
 
 class Subscriber:
-    """Reads the feed and keeps the newest snapshot of each plugin, its permits and the newest loads; `hello` opens it."""
+    """Reads the feed; keeps the newest snapshots, loads, and permits. `hello` is what it opens it with."""
 
     def __init__(self, stub: BalancerServiceAsyncStub, **hello: Any) -> None:
         self._requests: asyncio.Queue[pb.SubscribeRequest] = asyncio.Queue()
@@ -128,9 +128,7 @@ class Subscriber:
         self.call = stub.Subscribe(self._outgoing())
         self._messages = aiter(self.call)
         self.say(
-            pb.SubscribeRequest(
-                hello=pb.SubscriberHello(**({"subscriber_id": "orchestrator", "boot_id": "1"} | hello))
-            )
+            pb.SubscribeRequest(hello=pb.SubscriberHello(**({"subscriber_id": "orchestrator", "boot_id": "1"} | hello)))
         )
 
     def say(self, request: pb.SubscribeRequest) -> None:
@@ -153,9 +151,7 @@ class Subscriber:
         """Say what was counted, as the next report or as that of this number; its number."""
         self.sequence = max(self.sequence + (not sequence), sequence)
         demands = [] if waiting is None else [report_pb2.PluginDemand(plugin_id=PLUGIN, waiting=waiting)]
-        report = report_pb2.OutcomeReport(
-            sequence=sequence or self.sequence, counts=counts, demands=demands, **news
-        )
+        report = report_pb2.OutcomeReport(sequence=sequence or self.sequence, counts=counts, demands=demands, **news)
         self.say(pb.SubscribeRequest(report=report))
         return report.sequence
 
@@ -164,7 +160,9 @@ class Subscriber:
         while self.acknowledged < sequence:
             await self.hear()
 
-    async def until_circuit(self, state: snapshot_pb2.CircuitState.ValueType, instance_id: str = "a") -> snapshot_pb2.Circuit:
+    async def until_circuit(
+        self, state: snapshot_pb2.CircuitState.ValueType, instance_id: str = "a"
+    ) -> snapshot_pb2.Circuit:
         """Hear until the circuit of an instance stands there."""
         snapshot = await self.until(
             lambda endpoints: instance_id in endpoints and endpoints[instance_id].circuit.state == state

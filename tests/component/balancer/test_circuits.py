@@ -45,14 +45,17 @@ class Guarded:
     incarnation: int
 
     def counts(self, generation: int = 0, **counts: Any) -> pb.CallCounts:
-        known = {"plugin_id": PLUGIN, "instance_id": "a", "incarnation": self.incarnation, "generation": generation}
+        known: dict[str, Any] = {
+            "plugin_id": PLUGIN,
+            "instance_id": "a",
+            "incarnation": self.incarnation,
+            "generation": generation,
+        }
         return pb.CallCounts(**(known | counts))
 
     def failures(self, count: int, generation: int = 0) -> pb.CallCounts:
         failure = pb.CallFailure(code=14, message="no route", traceparent="00-11-22-01")
-        return self.counts(
-            generation, started=count, failed=count, failures_in_a_row=count, last_failure=failure
-        )
+        return self.counts(generation, started=count, failed=count, failures_in_a_row=count, last_failure=failure)
 
     async def changes(self) -> list[Change]:
         """Everything that has happened, in order."""
@@ -165,9 +168,7 @@ async def test_the_caller_with_calls_waiting_gets_the_one_permit_and_its_success
         busy.report(waiting=3)
         permit = await busy.permit()
         half_open = await busy.until_circuit(HALF_OPEN)
-        busy.report(
-            waiting=3, permits=[pb.PermitOutcome(permit_id=permit.permit_id, use=pb.PERMIT_USE_SUCCEEDED)]
-        )
+        busy.report(waiting=3, permits=[pb.PermitOutcome(permit_id=permit.permit_id, use=pb.PERMIT_USE_SUCCEEDED)])
         closed = await busy.until_circuit(CLOSED)
         await idle.until_circuit(CLOSED)
         changes = await mesh.circuit_changes()
@@ -240,9 +241,7 @@ async def test_the_permit_of_a_caller_that_is_gone_goes_to_another_one_before_it
             await tripped(mesh, first)
             first.report(waiting=5)
             permit = await first.permit()
-            started = pb.PermitOutcome(
-                permit_id=permit.permit_id, use=pb.PERMIT_USE_STARTED, remaining_millis=60_000
-            )
+            started = pb.PermitOutcome(permit_id=permit.permit_id, use=pb.PERMIT_USE_STARTED, remaining_millis=60_000)
             await first.taken(first.report(permits=[started]))
         second.report(waiting=1)
         other = await second.permit()

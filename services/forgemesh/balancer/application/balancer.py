@@ -111,8 +111,8 @@ class Balancer:
 
     def listed(self, members: Collection[Member]) -> None:
         """The registry lists exactly these."""
-        self._recruit(self._fleet.listed(members, self._clock()))
         self._synced.set()
+        self._recruit(self._fleet.listed(members, self._clock()))
 
     def changed(self, member: Member) -> None:
         """The registry says that an instance appeared or changed."""
@@ -250,7 +250,7 @@ class Balancer:
         if fleet is not self._fleet:
             self._fleet = fleet
             self._changed.set()
-        if not fleet.unchecked:
+        if self._synced.is_set() and not fleet.unchecked:
             self._checked.set()
 
     def _publish(self) -> None:

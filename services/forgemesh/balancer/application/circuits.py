@@ -19,7 +19,7 @@ ANSWER_DEADLINE = 3.0
 
 @dataclass(slots=True, eq=False)
 class Guarded:
-    """An instance at one incarnation and its circuit; a health check that it needs is on its way until `asked_until`."""
+    """An instance at one incarnation and its circuit; until `asked_until` a health check for it is on its way."""
 
     plugin_id: str
     place: Place

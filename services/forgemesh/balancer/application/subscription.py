@@ -26,7 +26,7 @@ class Beat:
 
 
 class Busy(NamedTuple):
-    """How busy an instance is: calls of all callers, those of the subscriber among them, its weight by gRFC A58 or 0."""
+    """How busy an instance is: calls of all callers, the subscriber's own among them, its weight by gRFC A58 or 0."""
 
     instance_id: str
     incarnation: int

@@ -25,9 +25,9 @@ class Caller:
     """
     One process that makes calls, named by what it calls itself and its start.
 
-    Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not at
-    all does no harm. `heard_at` is the moment of its report `sequence`; `waiting` counts its calls that wait, by plugin;
-    `active_at` is when it last made a call, by plugin. Moments are on the balancer's clock.
+    Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not
+    at all does no harm. `heard_at` is the moment of its report `sequence`; `waiting` counts its calls that wait, by
+    plugin; `active_at` is when it last made a call, by plugin. Moments are on the balancer's clock.
     """
 
     name: str

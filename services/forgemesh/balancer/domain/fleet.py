@@ -35,6 +35,9 @@ class Member:
         return self.admission is not Admission.CRASH_LOOP
 
 
+CLOSED = CircuitView()
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """
@@ -46,7 +49,7 @@ class Standing:
     member: Member
     verdict: Verdict
     since: float
-    circuit: CircuitView = CircuitView()
+    circuit: CircuitView = CLOSED
     ejected: bool = False
     warming_since: float | None = None
 
