@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Protocol, TypeAlias
 
+from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.fleet import Member
+from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.balancer.domain.probe import Verdict
 
 Report: TypeAlias = Callable[[str, int, Verdict], None]
@@ -20,3 +22,22 @@ class HealthChecks(Protocol):
 
     def ask(self, instance_id: str, incarnation: int, then: Callable[[bool], None]) -> None:
         """Check once more now, and tell whether it passed; one that is not followed does not pass."""
+
+
+class DecisionStore(Protocol):
+    """Keeps what outlives the balancer; whatever returns is durable. Raises StoreUnavailable."""
+
+    async def load(self) -> Decisions:
+        """Everything that is kept."""
+
+    async def save_policy(self, record: PolicyRecord) -> None:
+        """Keep the policy in place of the plugin's earlier one."""
+
+    async def save_forced(self, decided: Collection[Forced]) -> None:
+        """Keep what is decided for these instances."""
+
+    async def forget_forced(self, instance_ids: Collection[str]) -> None:
+        """Nothing is decided for these instances any more."""
+
+    def note(self, circuit: LastCircuit) -> None:
+        """Keep where a circuit stands now, soon; a loss does no harm, as subscribers know it too."""

@@ -10,7 +10,8 @@ from forgemesh.chassis.service import ServiceSettings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalancerSettings(ServiceSettings):
     """
-    `registry` is host:port; its watch counts as broken after `registry_silence` seconds without even a bookmark.
+    `registry` is host:port; its watch counts as broken after `registry_silence` seconds without even a bookmark. An
+    empty `database` keeps nothing: policies and forced circuits last as long as the process.
 
     Each instance is asked for its health every `health_interval` seconds, must answer within `health_deadline`, and is
     out after `misses` times of silence. Changes of `coalesce` seconds go out together; subscribers hear a heartbeat
@@ -21,6 +22,7 @@ class BalancerSettings(ServiceSettings):
     listen: str = "127.0.0.1:7403"
     health_listen: str = "127.0.0.1:7503"
     registry: str = "127.0.0.1:7402"
+    database: str = ".forgemesh/balancer.db"
     registry_silence: float = 4.0
     health_interval: float = 1.0
     health_deadline: float = 1.0

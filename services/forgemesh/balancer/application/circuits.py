@@ -143,6 +143,10 @@ class Circuits:
         """An operator forced this before the balancer was started."""
         self._forced[instance_id] = state, author
 
+    def forget(self, instance_id: str) -> None:
+        """What an operator forced counts no more for later incarnations."""
+        self._forced.pop(instance_id, None)
+
     def lose(self, guarded: Guarded, permit_id: str) -> None:
         """The caller that held a permit is gone."""
         self._put(guarded, guarded.circuit.lose(permit_id, self._clock(), self._draw()))
