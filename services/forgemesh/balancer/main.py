@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+
+from ulid import ULID
 
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
 from forgemesh.balancer.application.availability import Availability
-from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.application.balancer import Balancer, Times
+from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import connect
@@ -33,12 +37,10 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
     """Start in reading order, stop in reverse; ready once the balancer is warm, which may be after it yields."""
     rule = CheckRule(settings.health_interval, settings.health_deadline, settings.misses)
     async with connect(settings.registry) as channel, HealthChecks(rule) as checks:
+        events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
+        times = Times(coalesce=settings.coalesce, heartbeat=settings.heartbeat, first_checks=settings.first_checks)
         balancer = Balancer(
-            checks,
-            time.monotonic,
-            coalesce=settings.coalesce,
-            heartbeat=settings.heartbeat,
-            first_checks=settings.first_checks,
+            checks, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
         )
         watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
         reporting = _reporting(balancer, watch)

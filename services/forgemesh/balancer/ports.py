@@ -17,3 +17,6 @@ class HealthChecks(Protocol):
 
     def follow(self, members: Collection[Member], report: Report) -> None:
         """From now on check exactly these, and report what changes."""
+
+    def ask(self, instance_id: str, incarnation: int, then: Callable[[bool], None]) -> None:
+        """Check once more now, and tell whether it passed; one that is not followed does not pass."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
-from forgemesh.balancer import codec
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.balancer.codec import feed as codec
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
@@ -35,14 +35,36 @@ class BalancerServicer(BalancerServiceServicer):
         self, request_iterator: AsyncIterator[pb.SubscribeRequest], context: Any
     ) -> AsyncIterator[pb.SubscribeResponse]:
         hello = await _hello(request_iterator)
-        with self._balancer.subscribed(hello.subscriber_id) as subscription:
+        self._balancer.adopted(codec.known_circuits(hello, self._clock()))
+        baseline = codec.told(hello.baseline)
+        with self._balancer.subscribed(hello.subscriber_id, hello.boot_id, baseline) as subscription:
             _log.info("%s (boot %s) subscribes", hello.subscriber_id, hello.boot_id)
             async with (
-                beside(_take_acks(request_iterator, subscription)),
+                beside(self._listen(request_iterator, subscription)),
                 contextlib.aclosing(subscription.news()) as stream,
             ):
                 async for news in stream:
                     yield codec.news_to_message(news, self._balancer.epoch, self._clock())
+
+    async def _listen(self, requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
+        """What the subscriber says after its hello, for as long as it says anything."""
+        async for request in requests:
+            if request.HasField("ack"):
+                subscription.acknowledge(request.ack.plugin_id, revision_from_message(request.ack.revision))
+            if request.HasField("nack"):
+                self._refused(subscription, request.nack)
+            if request.HasField("report"):
+                report = request.report
+                told, permits = codec.told(report.counts), codec.permits(report)
+                self._balancer.reported(subscription, report.sequence, told, permits, codec.waiting(report))
+
+    def _refused(self, subscription: Subscription, nack: pb.SnapshotNack) -> None:
+        revision, caller = revision_from_message(nack.revision), subscription.caller
+        subscription.refuse(nack.plugin_id, revision, nack.reason)
+        _log.warning(
+            "%s cannot use snapshot %d.%d of %s and keeps the one before: %s",
+            *(caller.name, revision.epoch, revision.revision, nack.plugin_id, nack.reason),
+        )
 
     async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
         key = key_before(request.page_token, 1)
@@ -88,9 +110,3 @@ async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberH
     found.unless(bool(first.hello.boot_id), "hello.boot_id", "must open the subscription")
     found.refuse()
     return first.hello
-
-
-async def _take_acks(requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
-    async for request in requests:
-        if request.HasField("ack"):
-            subscription.acknowledge(request.ack.plugin_id, revision_from_message(request.ack.revision))

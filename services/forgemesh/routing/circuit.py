@@ -122,14 +122,20 @@ class Circuit:
         """A permit was not used, or its call says nothing: it is vacant again."""
         return replace(self, trials=self.trials.returned(permit_id)) if self.trials.holds(permit_id) else self
 
+    def extend(self, permit_id: str, until: float) -> Circuit:
+        """The trial call of a permit that is out is under way, and may be for longer than its lease."""
+        return replace(self, trials=self.trials.extended(permit_id, until)) if self.trials.holds(permit_id) else self
+
+    def lose(self, permit_id: str, now: float, draw: float) -> Circuit:
+        """The holder of a permit that is out is gone; see expire."""
+        if not self.trials.holds(permit_id):
+            return self
+        return replace(self, trials=self.trials.without(permit_id))._unless_lost(now, draw)
+
     def expire(self, now: float, draw: float) -> Circuit:
         """Permits whose lease is over are vacant again; three in a row and it opens, for as long as the last time."""
         trials = self.trials.at(now)
-        passed = self if trials is self.trials else replace(self, trials=trials)
-        if trials.lost < MOST_LOST:
-            return passed._decided(now, draw)
-        why = f"{trials.lost} permits for trial calls in a row were lost"
-        return replace(passed, opened=max(0, self.opened - 1))._open(why, None, now, draw)
+        return (self if trials is self.trials else replace(self, trials=trials))._unless_lost(now, draw)
 
     def next_look(self) -> float | None:
         """When `is_due` or `expire` has to be asked next; None: not before something else happens."""
@@ -189,6 +195,14 @@ class Circuit:
     @property
     def _is_decided(self) -> bool:
         return self.state is CircuitState.HALF_OPEN and self.trials.settled >= self._permits
+
+    def _unless_lost(self, now: float, draw: float) -> Circuit:
+        """Open again if too many permits were lost in a row, else as far as the trial calls have decided."""
+        lost = self.trials.lost
+        if lost < MOST_LOST:
+            return self._decided(now, draw)
+        why = f"{lost} permits for trial calls in a row were lost"
+        return replace(self, opened=max(0, self.opened - 1))._open(why, None, now, draw)
 
     def _decided(self, now: float, draw: float) -> Circuit:
         """Closed or open again once enough trial calls have said something."""

@@ -42,6 +42,24 @@ class Outcome(Enum):
     IGNORED = "ignored"
 
 
+class PermitUse(Enum):
+    """What became of a permit so far; RETURNED says that no call was made, or that it says nothing."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETURNED = "returned"
+
+
+class PermitOutcome(NamedTuple):
+    """`remaining` (seconds) is how long a trial call that has started may run."""
+
+    permit_id: str
+    use: PermitUse
+    failure: CallFailure | None = None
+    remaining: float = 0.0
+
+
 def classify(
     code: Code, *, reason: str = "", took: float, slow_call: float, given: float | None = None, sent: bool = True
 ) -> Outcome:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +25,14 @@ class OutlierRule:
     failure_share: float = 0.85
     minimum_instances: int = 3
     minimum_calls: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ejections:
+    """Who is out, and why."""
+
+    out: Mapping[str, str] = field(default_factory=dict)
+
+    def sweep(self, rule: OutlierRule, counts: Mapping[str, tuple[int, int]], now: float) -> Ejections:
+        """Nobody yet."""
+        return self

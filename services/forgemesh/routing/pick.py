@@ -11,8 +11,9 @@ from forgemesh.faults import Fault
 from forgemesh.faults.plugin import PluginCrashLoop
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.routing.affinity import favourite
-from forgemesh.routing.eligibility import Exclusion, LocalView, has_room, local_exclusion
+from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, has_room, local_exclusion
 from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns, forget, next_turn
 from forgemesh.routing.snapshot import Snapshot
 
@@ -33,13 +34,19 @@ class Lack(Enum):
 
 
 class Picked(NamedTuple):
-    """Use `endpoint` now and `cursor` for the next pick; the rest explains the choice."""
+    """
+    Use `endpoint` now and `cursor` for the next pick by the same `policy`; the rest explains the choice.
+
+    With a `permit` the call is a trial on a half-open circuit: the permit goes with it and is used up.
+    """
 
     endpoint: Endpoint
     cursor: Turns
+    policy: Policy
     candidates: int
     eligible: int
     excluded: Excluded
+    permit: Permit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +55,9 @@ class NoPick:
     No instance can take the call now.
 
     `instances` are those that the reason counts, `unwanted` the versions that are there when none is a wanted one.
-    `retry_after` (seconds) is set when it is known when an instance may take the call. `crashed` is an instance that
-    crashed too often, if all of them did.
+    `retry_after` (seconds) is set when it is known when an instance may take the call; without it the next snapshot or
+    permit tells. `crashed` is an instance that crashed too often, if all of them did; `tripped` is the one of those
+    behind an open circuit that comes nearest to a trial call.
     """
 
     reason: Lack
@@ -59,6 +67,7 @@ class NoPick:
     excluded: Excluded
     unwanted: tuple[str, ...] = ()
     crashed: Endpoint | None = None
+    tripped: Endpoint | None = None
 
     @property
     def passes(self) -> bool:
@@ -96,17 +105,23 @@ def pick(
     cursor: Turns,
     local: LocalView,
     *,
+    draw: Callable[[], float],
+    operation: str = "",
     wanted: Callable[[str], bool] = any_version,
     exclude: frozenset[str] = frozenset(),
     affinity: str = "",
+    trial: bool = False,
     now: float = 0.0,
 ) -> Picked | NoPick:
     """
     Choose an instance whose plugin version is `wanted`: the next one in turn, or the one that `affinity` leads to.
 
-    `exclude` holds the ids that were tried already: they are taken only if nobody else is eligible. `now` is on the
-    clock of `CircuitView.open_until`.
+    `operation` is what will be called; it may have a policy of its own. `draw` gives a number of [0, 1), each as likely
+    as the other, for each time that it is asked. `exclude` holds the ids that were tried already: they are taken only
+    if nobody else is eligible. Of `trial` is whether the call may be a trial on a half-open circuit: it is safe to
+    repeat. `now` is on the clock of `CircuitView.open_until`. A caller keeps one cursor for each policy in use.
     """
+    policy = snapshot.policy.pick_of(operation)
     eligible, excluded = _sieve(snapshot.open, local, wanted, exclude)
     if not eligible and exclude:
         eligible, excluded = _sieve(snapshot.open, local, wanted, frozenset())
@@ -121,7 +136,7 @@ def pick(
             cursor = forget(cursor, snapshot.endpoints)
         chosen, cursor = next_turn(cursor, eligible)
     against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
-    return Picked(chosen, cursor, len(snapshot.endpoints), len(eligible), against[:LISTED])
+    return Picked(chosen, cursor, policy, len(snapshot.endpoints), len(eligible), against[:LISTED])
 
 
 def _sieve(

@@ -41,6 +41,17 @@ class Trials:
         """With one more permit out."""
         return replace(self, out=(*self.out, Lease(permit_id, until)))
 
+    def extended(self, permit_id: str, until: float) -> Self:
+        """With more time for a permit that is out."""
+        out = [
+            Lease(permit_id, max(until, lease.until)) if lease.permit_id == permit_id else lease for lease in self.out
+        ]
+        return replace(self, out=tuple(out))
+
+    def without(self, permit_id: str) -> Self:
+        """A permit that is out is lost: its holder is gone."""
+        return replace(self.returned(permit_id), lost=self.lost + 1)
+
     def returned(self, permit_id: str) -> Self:
         """Without a permit that says nothing; its holder is alive."""
         return replace(self, out=tuple(lease for lease in self.out if lease.permit_id != permit_id), lost=0)

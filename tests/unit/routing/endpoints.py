@@ -1,7 +1,9 @@
 """Endpoints and snapshots as the routing tests need them."""
 
+from functools import partial
 from typing import Any
 
+from forgemesh.routing import pick as picking
 from forgemesh.routing.endpoint import Endpoint, Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -23,3 +25,10 @@ def snapshot(*endpoints: Endpoint) -> Snapshot:
 
 def named(*instance_ids: str) -> Snapshot:
     return snapshot(*(endpoint(instance_id) for instance_id in instance_ids))
+
+
+def no_draw() -> float:
+    raise AssertionError("nothing is left to chance here")
+
+
+pick = partial(picking.pick, draw=no_draw)

@@ -3,10 +3,10 @@ from collections import Counter
 from forgemesh.routing.affinity import favourite
 from forgemesh.routing.eligibility import LocalView
 from forgemesh.routing.endpoint import Health
-from forgemesh.routing.pick import Picked, pick
+from forgemesh.routing.pick import Picked
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
-from tests.unit.routing.endpoints import endpoint, named, snapshot
+from tests.unit.routing.endpoints import endpoint, named, pick, snapshot
 
 KEYS = [f"customer-{number}" for number in range(2000)]
 FIVE = [endpoint(f"i-{number}") for number in range(5)]

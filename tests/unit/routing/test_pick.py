@@ -4,10 +4,10 @@ from hypothesis import given, strategies as st
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.routing.eligibility import Exclusion, LocalView, exclusion
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, pick
+from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Revision, Snapshot
-from tests.unit.routing.endpoints import endpoint, named, snapshot
+from tests.unit.routing.endpoints import endpoint, named, pick, snapshot
 
 ALONE = LocalView()
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 
 from forgemesh.orchestrator.ports import HostLink, Hosts
 from forgemesh.routing.eligibility import LocalView
 from forgemesh.routing.pick import NoPick, Picked, any_version, pick
+from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
+
+NOBODYS = Turns()
 
 
 class Pool:
@@ -35,7 +39,7 @@ class Pool:
         self._hosts = hosts
         self.plugin_id = plugin_id
         self.stale = True
-        self._turns = Turns()
+        self._turns: dict[Policy, Turns] = {}
         self._links: Mapping[str, HostLink] = {}
         self._snapshot = Snapshot.nothing(plugin_id)
         self._in_flight: dict[str, int] = {}
@@ -43,17 +47,30 @@ class Pool:
         self._view = LocalView()
         self._uniform: str | None = None
 
-    def pick(self, wanted: Callable[[str], bool], tried: frozenset[str], affinity: str, now: float) -> Picked | NoPick:
+    def pick(
+        self, operation: str, wanted: Callable[[str], bool], tried: frozenset[str], affinity: str, now: float
+    ) -> Picked | NoPick:
         """See routing.pick; `now` is monotonic seconds."""
         if self.stale:
             self._look()
         if self._uniform is not None and wanted is not any_version and wanted(self._uniform):
             wanted = any_version
-        return pick(self._snapshot, self._turns, self._view, wanted=wanted, exclude=tried, affinity=affinity, now=now)
+        snapshot = self._snapshot
+        return pick(
+            snapshot,
+            self._turns.get(snapshot.policy.pick_of(operation), NOBODYS),
+            self._view,
+            draw=random.random,
+            operation=operation,
+            wanted=wanted,
+            exclude=tried,
+            affinity=affinity,
+            now=now,
+        )
 
     def take(self, picked: Picked) -> HostLink:
         """The way to what was picked; a call will follow on it, after which `sent` is told."""
-        self._turns = picked.cursor
+        self._turns[picked.policy] = picked.cursor
         return self._links[picked.endpoint.instance_id]
 
     def sent(self, instance_id: str, link: HostLink) -> None:
