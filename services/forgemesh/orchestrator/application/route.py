@@ -14,7 +14,8 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.provider import Choice, ranked
 from forgemesh.routing.affinity import draw
-from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, any_version
+from forgemesh.routing.eligibility import any_version
+from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
 
 Found: TypeAlias = tuple[Pool, Picked]
 
