@@ -16,6 +16,9 @@ class Author:
     reason: str = ""
 
 
+NOBODY = Author("")
+
+
 @dataclass(frozen=True, slots=True)
 class CircuitChange:
     """A circuit went from one state to where it stands since then, with its cause."""

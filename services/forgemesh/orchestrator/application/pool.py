@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 
 from forgemesh.orchestrator.ports import HostLink, Hosts
-from forgemesh.routing.eligibility import LocalView
-from forgemesh.routing.pick import NoPick, Picked, any_version, pick
+from forgemesh.routing.eligibility import LocalView, any_version
+from forgemesh.routing.pick import NoPick, Picked, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
