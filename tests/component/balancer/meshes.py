@@ -67,6 +67,7 @@ async def balancer_of(registry: str, **others: Any) -> AsyncIterator[Neighbour]:
         "health_deadline": 0.1,
         "heartbeat": 0.1,
         "database": "",
+        "adoption": 0.0,
     }
     async with (
         balancer_running(BalancerSettings(registry=registry, **(given | others))) as (server, balancer),
