@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, report_pb2 as pb
-from forgemesh.feed.reports import counts_to_message, failure_to_message
+from forgemesh.feed.reports import counts_to_message, permit_to_message
 from forgemesh.feed.snapshots import circuit_to_message, revision_to_message
 from forgemesh.orchestrator.application.call_account import Report
 from forgemesh.orchestrator.application.ledger import Counted
-from forgemesh.orchestrator.application.permits import Trial, Use
 from forgemesh.routing.eligibility import RemoteLoad
 from forgemesh.routing.snapshot import Revision, Snapshot
-
-_USE = {
-    Use.SUCCEEDED: pb.PERMIT_USE_SUCCEEDED,
-    Use.FAILED: pb.PERMIT_USE_FAILED,
-    Use.RETURNED: pb.PERMIT_USE_RETURNED,
-}
 
 
 def hello_to_message(
@@ -51,19 +44,12 @@ def report_to_message(report: Report) -> service_pb.SubscribeRequest:
         report=pb.OutcomeReport(
             sequence=report.sequence,
             counts=[counts_to_message(*one) for one in report.counts],
-            permits=[_trial_to_message(trial) for trial in report.trials],
+            permits=[permit_to_message(outcome) for outcome in report.permits],
             demands=[
                 pb.PluginDemand(plugin_id=plugin_id, waiting=waiting) for plugin_id, waiting in report.demands.items()
             ],
         )
     )
-
-
-def _trial_to_message(trial: Trial) -> pb.PermitOutcome:
-    message = pb.PermitOutcome(permit_id=trial.permit_id, use=_USE[trial.use])
-    if trial.failure is not None:
-        message.failure.CopyFrom(failure_to_message(trial.failure))
-    return message
 
 
 def ack_to_message(plugin_id: str, revision: Revision) -> service_pb.SubscribeRequest:

@@ -12,13 +12,13 @@ import msgspec
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.application.ledger import Counted, Entry, Ledger
-from forgemesh.orchestrator.application.permits import Permits, Trial
+from forgemesh.orchestrator.application.permits import Permits
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_trip import LocalTrips
-from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, classify
+from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
 from forgemesh.routing.snapshot import Snapshot
 
 BRIEF = 200
@@ -49,7 +49,7 @@ class Report:
 
     sequence: int
     counts: list[Counted]
-    trials: list[Trial]
+    permits: list[PermitOutcome]
     demands: Mapping[str, int]
 
 
@@ -102,7 +102,7 @@ class CallAccount:
         departure.entry.tally.started += 1
         self.ledger.touch(departure.entry)
         if departure.permit is not None:
-            self.permits.use(departure.permit)
+            self.permits.use(departure.permit, departure.given)
 
     def ended(self, departure: Departure, answer: Answer) -> None:
         """What became of it."""

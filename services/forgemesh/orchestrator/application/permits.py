@@ -7,33 +7,28 @@ from asyncio import TimerHandle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import NamedTuple
 
 from forgemesh.routing.eligibility import Permit
-from forgemesh.routing.outcome import CallFailure, Outcome
+from forgemesh.routing.outcome import CallFailure, Outcome, PermitOutcome, PermitUse
 
 REMEMBERED = 1024
 """Ids of permits that are over and would be recognised if they came again."""
 
 
-class Use(Enum):
-    """What became of a permit."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    RETURNED = "returned"
-
-
-_USES = {Outcome.OK: Use.SUCCEEDED, Outcome.SLOW: Use.SUCCEEDED, Outcome.FAILURE: Use.FAILED}
+_USES = {
+    Outcome.OK: PermitUse.SUCCEEDED,
+    Outcome.SLOW: PermitUse.SUCCEEDED,
+    Outcome.FAILURE: PermitUse.FAILED,
+}
 
 
-class Trial(NamedTuple):
-    """What became of a permit, and why the call failed if it did."""
+class _Told(NamedTuple):
+    """What became of a permit, since which report that is told, and until when its call may run, if it does."""
 
-    permit_id: str
-    use: Use
-    failure: CallFailure | None = None
+    outcome: PermitOutcome
+    first: int = 0
+    until: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -50,16 +45,16 @@ class Permits:
     """
     Each is used once at most and before its `use_by`, or goes back in that moment.
 
-    `clock` is monotonic seconds. `on_over` is told at once when there is an outcome that the balancer waits for.
+    `clock` is monotonic seconds. `on_news` is told at once when there is something that the balancer waits to hear.
     """
 
-    def __init__(self, clock: Callable[[], float], on_over: Callable[[], None]) -> None:
+    def __init__(self, clock: Callable[[], float], on_news: Callable[[], None]) -> None:
         self._clock = clock
-        self._on_over = on_over
+        self._on_news = on_news
         self._held: dict[str, _Held] = {}
         self._shown: dict[str, dict[str, Permit]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._over: dict[str, tuple[Trial, int]] = {}
+        self._over: dict[str, _Told] = {}
 
     def shown(self, plugin_id: str) -> Mapping[str, Permit]:
         """The next permit for each instance, by instance id; it is the same mapping each time, and changes."""
@@ -74,7 +69,7 @@ class Permits:
             self._known.popitem(last=False)
         now = self._clock()
         if use_by <= now:
-            self._settle(Trial(permit.permit_id, Use.RETURNED))
+            self._tell(PermitOutcome(permit.permit_id, PermitUse.RETURNED))
             return
         held = self._held[permit.permit_id] = _Held(plugin_id, instance_id, permit, now, use_by)
         held.timer = asyncio.get_running_loop().call_later(use_by - now, self.give_back, permit.permit_id)
@@ -91,21 +86,21 @@ class Permits:
         """Whether half of the time of one of the plugin's permits has gone by without a call that suits it."""
         return any(2 * now > one.granted_at + one.use_by for one in self._held.values() if one.plugin_id == plugin_id)
 
-    def use(self, permit: Permit) -> None:
-        """The call is made now; `made` will tell what it says."""
-        held = self._held.pop(permit.permit_id)
-        self._withdraw(held)
+    def use(self, permit: Permit, seconds: float) -> None:
+        """The call is made now and may take so long; `made` will tell what it says."""
+        self._withdraw(self._held.pop(permit.permit_id))
+        self._tell(PermitOutcome(permit.permit_id, PermitUse.STARTED), self._clock() + seconds)
 
     def made(self, permit: Permit, outcome: Outcome, failure: CallFailure | None) -> None:
         """The trial call has ended."""
-        self._settle(Trial(permit.permit_id, _USES.get(outcome, Use.RETURNED), failure))
+        self._tell(PermitOutcome(permit.permit_id, _USES.get(outcome, PermitUse.RETURNED), failure))
 
     def give_back(self, permit_id: str) -> None:
         """It will not be used; without effect if it is used already."""
         held = self._held.pop(permit_id, None)
         if held is not None:
             self._withdraw(held)
-            self._settle(Trial(permit_id, Use.RETURNED))
+            self._tell(PermitOutcome(permit_id, PermitUse.RETURNED))
 
     def give_all_back(self) -> None:
         """Whoever granted them cannot be heard any more."""
@@ -119,21 +114,21 @@ class Permits:
             if stands is None or stands > (held.permit.incarnation, held.permit.generation):
                 self.give_back(held.permit.permit_id)
 
-    def outcomes(self, sequence: int) -> list[Trial]:
+    def outcomes(self, sequence: int) -> list[PermitOutcome]:
         """Everything that the report of this number has to tell: again and again until it is acknowledged."""
-        for permit_id, (trial, first) in self._over.items():
-            self._over[permit_id] = trial, first or sequence
-        return [trial for trial, _ in self._over.values()]
+        now = self._clock()
+        for permit_id, told in self._over.items():
+            self._over[permit_id] = told._replace(first=told.first or sequence)
+        return [told.outcome._replace(remaining=max(0.0, told.until - now)) for told in self._over.values()]
 
     def acknowledge(self, sequence: int) -> None:
         """The balancer has had the report of this number."""
-        heard = [permit_id for permit_id, (_, first) in self._over.items() if 0 < first <= sequence]
-        for permit_id in heard:
+        for permit_id in [name for name, told in self._over.items() if 0 < told.first <= sequence]:
             del self._over[permit_id]
 
-    def _settle(self, trial: Trial) -> None:
-        self._over[trial.permit_id] = trial, 0
-        self._on_over()
+    def _tell(self, outcome: PermitOutcome, until: float = 0.0) -> None:
+        self._over[outcome.permit_id] = _Told(outcome, until=until)
+        self._on_news()
 
     def _withdraw(self, held: _Held) -> None:
         if held.timer is not None:

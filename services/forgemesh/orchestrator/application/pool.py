@@ -10,9 +10,8 @@ from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.ledger import Entry
 from forgemesh.orchestrator.application.order import HeldBack, Order
 from forgemesh.orchestrator.ports import HostLink, Hosts
-from forgemesh.routing.eligibility import LocalView, Permit
-from forgemesh.routing.endpoint import CircuitState, Endpoint
-from forgemesh.routing.pick import NoPick, Picked, any_version, pick
+from forgemesh.routing.eligibility import LocalView, Permit, any_version, permit_for
+from forgemesh.routing.pick import NoPick, Picked, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.retry_budget import allows
 from forgemesh.routing.round_robin import Turns
@@ -32,7 +31,6 @@ class Pool:
         "_account",
         "_entries",
         "_full",
-        "_half_open",
         "_hosts",
         "_in_flight",
         "_links",
@@ -60,7 +58,6 @@ class Pool:
         self._full: set[str] = set()
         self._view = LocalView(tripped=account.trips.out, permits=self._permits, loads=account.loads(plugin_id))
         self._uniform: str | None = None
-        self._half_open: tuple[Endpoint, ...] = ()
         self._entries: dict[str, Entry] = {}
 
     @property
@@ -106,12 +103,8 @@ class Pool:
             return False
         if self.stale:
             self._look()
-        return any(self._is_permitted(endpoint) and wanted(endpoint.plugin_version) for endpoint in self._half_open)
-
-    def _is_permitted(self, endpoint: Endpoint) -> bool:
-        permit = self._permits.get(endpoint.instance_id)
-        stands = endpoint.incarnation, endpoint.circuit.generation
-        return permit is not None and (permit.incarnation, permit.generation) == stands
+        half_open = self.snapshot.half_open
+        return any(permit_for(endpoint, self._view) and wanted(endpoint.plugin_version) for endpoint in half_open)
 
     def holds_back(self) -> HeldBack | None:
         """Why one more retry has to wait, if it has to."""
@@ -146,7 +139,7 @@ class Pool:
         self._full = {instance_id for instance_id, link in links.items() if not link.has_room}
         lost = {
             (endpoint.instance_id, endpoint.incarnation)
-            for endpoint in (*self.snapshot.open, *self._half_open)
+            for endpoint in (*self.snapshot.open, *self.snapshot.half_open)
             if not links[endpoint.instance_id].usable
         }
         self._view = replace(self._view, in_flight=self._in_flight, lost=lost, full=self._full)
@@ -154,11 +147,6 @@ class Pool:
     def _take_on(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._entries.clear()
-        self._half_open = tuple(
-            endpoint
-            for endpoint in snapshot.endpoints
-            if endpoint.circuit.state is CircuitState.HALF_OPEN and endpoint.instance_id in self._links
-        )
         versions = {endpoint.plugin_version for endpoint in snapshot.endpoints}
         self._uniform = versions.pop() if len(versions) == 1 else None
         self._account.stands(snapshot)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
 from typing import Protocol, TypeAlias
-
-import semantic_version
 
 from forgemesh.orchestrator.application.order import Order, Wanted
 from forgemesh.orchestrator.application.pool import Pool
@@ -14,7 +11,8 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.provider import Choice, ranked
 from forgemesh.routing.affinity import draw
-from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked, any_version
+from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
+from forgemesh.routing.version_range import wanted_by
 
 Found: TypeAlias = tuple[Pool, Picked]
 
@@ -54,7 +52,7 @@ class PluginRoute:
     def __init__(self, pool: Pool, version_range: str) -> None:
         self.plugin_id = pool.plugin_id
         self._pool = pool
-        self._wanted = _wanted(version_range)
+        self._wanted = wanted_by(version_range)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
         picked = self._pool.pick(order, self._wanted, now)
@@ -159,16 +157,3 @@ def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
         next((lack.crashed for lack in nearest if lack.crashed is not None), None),
         next((lack.tripped for lack in nearest if lack.tripped is not None), None),
     )
-
-
-@lru_cache(maxsize=1024)
-def _wanted(version_range: str) -> Callable[[str], bool]:
-    if not version_range:
-        return any_version
-    wanted = semantic_version.NpmSpec(version_range)
-
-    @lru_cache(maxsize=256)
-    def matches(version: str) -> bool:
-        return bool(wanted.match(semantic_version.Version(version)))
-
-    return matches
