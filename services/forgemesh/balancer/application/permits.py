@@ -105,7 +105,7 @@ class Permits:
             self.circuits.settle(guarded, outcome.permit_id, ok, outcome.failure)
 
     def left(self, caller: Caller) -> None:
-        """A caller is gone for good, and its calls with it: what it held of a circuit is lost as one, before its time."""
+        """A caller is gone, and its calls with it: what it held of a circuit is lost as one, before its time."""
         lost: dict[Place, str] = {}
         for permit_id, (guarded, holder) in list(self._holders.items()):
             if holder is caller:
