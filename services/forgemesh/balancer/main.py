@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
+
+from ulid import ULID
 
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
+from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, SqliteDecisions
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
+from forgemesh.balancer.adapters.load_reports import LoadReports
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
 from forgemesh.balancer.application.availability import Availability
-from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.application.balancer import Balancer, Times
+from forgemesh.balancer.application.events import Events
+from forgemesh.balancer.application.operators import Operators
+from forgemesh.balancer.application.policies import Policies
+from forgemesh.balancer.application.recollection import keep_circuits, recall
+from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.database import open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 
+LOAD_PERIOD = 1.0
+"""Seconds between reports of load that are asked of an instance."""
 REPORT_PERIOD = 5.0
 """Seconds until the registry is told again what it did not hear."""
 
@@ -32,17 +46,33 @@ REPORT_PERIOD = 5.0
 async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Balancer]]:
     """Start in reading order, stop in reverse; ready once the balancer is warm, which may be after it yields."""
     rule = CheckRule(settings.health_interval, settings.health_deadline, settings.misses)
-    async with connect(settings.registry) as channel, HealthChecks(rule) as checks:
-        balancer = Balancer(
-            checks,
-            time.monotonic,
+    async with (
+        _decisions(settings.database) as store,
+        connect(settings.registry) as channel,
+        HealthChecks(rule) as checks,
+        LoadReports(LOAD_PERIOD) as reports,
+    ):
+        events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
+        times = Times(
             coalesce=settings.coalesce,
             heartbeat=settings.heartbeat,
             first_checks=settings.first_checks,
+            adoption=0.0 if settings.database else settings.adoption,
         )
+        balancer = Balancer(
+            checks, reports, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
+        )
+        decisions = await store.load()
+        recall(balancer, decisions, wall=time.time(), now=time.monotonic())
+        keep_circuits(balancer, store, time.time, time.monotonic)
+        policies = Policies(store, events, decisions.policies)
+        policies.on_change = balancer.ruled
+        operators = Operators(balancer, store, decisions.forced)
         watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
         reporting = _reporting(balancer, watch)
-        add = partial(add_BalancerServiceServicer_to_server, BalancerServicer(balancer, time.monotonic))
+        add = partial(
+            add_BalancerServiceServicer_to_server, BalancerServicer(balancer, operators, policies, time.monotonic)
+        )
         async with (
             serving(settings.listening(), [SERVICE], add) as server,
             beside(watch.run(), balancer.run(), reporting.run(), _announce(balancer, server)),
@@ -51,6 +81,16 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
                 yield server, balancer
             finally:
                 balancer.close()
+
+
+@contextlib.asynccontextmanager
+async def _decisions(database: str) -> AsyncIterator[DecisionStore]:
+    """What people decided before, if there is a place to keep that."""
+    if not database:
+        yield NoDecisions()
+        return
+    async with open_database(Path(database), MIGRATIONS) as opened:
+        yield SqliteDecisions(opened)
 
 
 def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:

@@ -10,9 +10,11 @@ from typing import Any
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
-from forgemesh.balancer import codec
 from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.application.operators import Operators
+from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.balancer.codec import circuits, events, feed as codec, policies
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
@@ -27,22 +29,46 @@ HELLO_DEADLINE = 5.0
 class BalancerServicer(BalancerServiceServicer):
     """`clock` is the balancer's."""
 
-    def __init__(self, balancer: Balancer, clock: Callable[[], float]) -> None:
+    def __init__(self, balancer: Balancer, operators: Operators, rules: Policies, clock: Callable[[], float]) -> None:
         self._balancer = balancer
+        self._operators = operators
+        self._policies = rules
         self._clock = clock
 
     async def Subscribe(
         self, request_iterator: AsyncIterator[pb.SubscribeRequest], context: Any
     ) -> AsyncIterator[pb.SubscribeResponse]:
         hello = await _hello(request_iterator)
-        with self._balancer.subscribed(hello.subscriber_id) as subscription:
+        self._balancer.adopted(codec.known_circuits(hello, self._clock()))
+        baseline = codec.told(hello.baseline)
+        with self._balancer.subscribed(hello.subscriber_id, hello.boot_id, baseline) as subscription:
             _log.info("%s (boot %s) subscribes", hello.subscriber_id, hello.boot_id)
             async with (
-                beside(_take_acks(request_iterator, subscription)),
+                beside(self._listen(request_iterator, subscription)),
                 contextlib.aclosing(subscription.news()) as stream,
             ):
                 async for news in stream:
                     yield codec.news_to_message(news, self._balancer.epoch, self._clock())
+
+    async def _listen(self, requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
+        """What the subscriber says after its hello, for as long as it says anything."""
+        async for request in requests:
+            if request.HasField("ack"):
+                subscription.acknowledge(request.ack.plugin_id, revision_from_message(request.ack.revision))
+            if request.HasField("nack"):
+                self._refused(subscription, request.nack)
+            if request.HasField("report"):
+                report = request.report
+                told, permits = codec.told(report.counts), codec.permits(report)
+                self._balancer.reported(subscription, report.sequence, told, permits, codec.waiting(report))
+
+    def _refused(self, subscription: Subscription, nack: pb.SnapshotNack) -> None:
+        revision, caller = revision_from_message(nack.revision), subscription.caller
+        subscription.refuse(nack.plugin_id, revision, nack.reason)
+        _log.warning(
+            "%s cannot use snapshot %d.%d of %s and keeps the one before: %s",
+            *(caller.name, revision.epoch, revision.revision, nack.plugin_id, nack.reason),
+        )
 
     async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
         key = key_before(request.page_token, 1)
@@ -60,21 +86,32 @@ class BalancerServicer(BalancerServiceServicer):
         raise NotImplementedError
 
     async def ListCircuits(self, request: pb.ListCircuitsRequest, context: Any) -> pb.ListCircuitsResponse:
-        raise NotImplementedError
+        key = key_before(request.page_token, 2)
+        after = (key[0], key[1]) if key else None
+        page, more = self._operators.circuits(circuits.selection(request), after, size_of(request.page_size))
+        now = self._clock()
+        return pb.ListCircuitsResponse(
+            circuits=[circuits.to_message(one, now) for one in page],
+            next_page_token=token_after(page[-1].plugin_id, page[-1].place[0]) if more else "",
+        )
 
     async def SetCircuit(self, request: pb.SetCircuitRequest, context: Any) -> pb.SetCircuitResponse:
-        raise NotImplementedError
+        found = await self._operators.decide(*circuits.order(request))
+        now = self._clock()
+        return pb.SetCircuitResponse(circuits=[circuits.to_message(one, now) for one in found])
 
     async def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:
-        raise NotImplementedError
+        found = [self._policies.record(request.plugin_id)] if request.plugin_id else self._policies.changed()
+        return pb.ListPoliciesResponse(policies=[policies.record_to_message(record) for record in found])
 
     async def SetPolicy(self, request: pb.SetPolicyRequest, context: Any) -> pb.SetPolicyResponse:
-        raise NotImplementedError
+        record = await self._policies.set(*policies.change(request))
+        return pb.SetPolicyResponse(record=policies.record_to_message(record))
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
-        for _ in ():
-            yield pb.WatchEventsResponse()
-        raise NotImplementedError
+        async with contextlib.aclosing(self._balancer.events.watch(*events.watch(request))) as steps:
+            async for told in steps:
+                yield events.told_to_message(told, self._clock())
 
 
 async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberHello:
@@ -88,9 +125,3 @@ async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberH
     found.unless(bool(first.hello.boot_id), "hello.boot_id", "must open the subscription")
     found.refuse()
     return first.hello
-
-
-async def _take_acks(requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
-    async for request in requests:
-        if request.HasField("ack"):
-            subscription.acknowledge(request.ack.plugin_id, revision_from_message(request.ack.revision))

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import report_pb2 as pb
-from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
+from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey, PermitOutcome, PermitUse
 
+_USE = {
+    PermitUse.STARTED: pb.PERMIT_USE_STARTED,
+    PermitUse.SUCCEEDED: pb.PERMIT_USE_SUCCEEDED,
+    PermitUse.FAILED: pb.PERMIT_USE_FAILED,
+    PermitUse.RETURNED: pb.PERMIT_USE_RETURNED,
+}
+_USE_READ = {number: use for use, number in _USE.items()}
 _COUNTS = ("started", "succeeded", "failed", "slow", "overloaded", "ignored", "failures_in_a_row")
 
 
@@ -41,3 +48,22 @@ def failure_from_message(message: pb.CallFailure) -> CallFailure:
     return CallFailure(
         code=message.code, reason=message.reason, message=message.message, traceparent=message.traceparent
     )
+
+
+def permit_to_message(outcome: PermitOutcome) -> pb.PermitOutcome:
+    """What became of a permit."""
+    message = pb.PermitOutcome(
+        permit_id=outcome.permit_id, use=_USE[outcome.use], remaining_millis=max(0, round(outcome.remaining * 1000))
+    )
+    if outcome.failure is not None:
+        message.failure.CopyFrom(failure_to_message(outcome.failure))
+    return message
+
+
+def permit_from_message(message: pb.PermitOutcome) -> PermitOutcome | None:
+    """What became of a permit; None if this release does not know the word for it."""
+    use = _USE_READ.get(message.use)
+    if use is None:
+        return None
+    failure = failure_from_message(message.failure) if message.HasField("failure") else None
+    return PermitOutcome(message.permit_id, use, failure, message.remaining_millis / 1000)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, snapshot_pb2
+from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, report_pb2, snapshot_pb2
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceStub
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as registry_pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -66,6 +66,8 @@ async def balancer_of(registry: str, **others: Any) -> AsyncIterator[Neighbour]:
         "health_interval": 0.05,
         "health_deadline": 0.1,
         "heartbeat": 0.1,
+        "database": "",
+        "adoption": 0.0,
     }
     async with (
         balancer_running(BalancerSettings(registry=registry, **(given | others))) as (server, balancer),
@@ -85,7 +87,7 @@ async def healthy_instance() -> AsyncIterator[tuple[Health, str]]:
 
 
 async def register(
-    registry: RegistryServiceAsyncStub, instance_id: str, health_address: str
+    registry: RegistryServiceAsyncStub, instance_id: str, health_address: str, **facts: Any
 ) -> registry_pb.RegisterInstanceResponse:
     instance = instance_pb2.Instance(
         instance_id=instance_id,
@@ -93,6 +95,7 @@ async def register(
         plugin_version="1.0.0",
         address="127.0.0.1:7001",
         health_address=health_address,
+        **facts,
     )
     return await registry.RegisterInstance(registry_pb.RegisterInstanceRequest(instance=instance, owner_token=SECRET))
 
@@ -115,14 +118,20 @@ async def registry_stub(address: str) -> AsyncIterator[RegistryServiceAsyncStub]
 
 
 class Subscriber:
-    """Reads the feed and keeps the newest snapshot of each plugin."""
+    """Reads the feed; keeps the newest snapshots, loads, and permits. `hello` is what it opens it with."""
 
-    def __init__(self, stub: BalancerServiceAsyncStub) -> None:
+    def __init__(self, stub: BalancerServiceAsyncStub, **hello: Any) -> None:
         self._requests: asyncio.Queue[pb.SubscribeRequest] = asyncio.Queue()
         self.snapshots: dict[str, snapshot_pb2.PluginSnapshot] = {}
+        self.permits: list[report_pb2.PermitGrant] = []
+        self.loads: dict[str, report_pb2.LoadHint] = {}
+        self.acknowledged = 0
+        self.sequence = 0
         self.call = stub.Subscribe(self._outgoing())
         self._messages = aiter(self.call)
-        self.say(pb.SubscribeRequest(hello=pb.SubscriberHello(subscriber_id="orchestrator", boot_id="1")))
+        self.say(
+            pb.SubscribeRequest(hello=pb.SubscriberHello(**({"subscriber_id": "orchestrator", "boot_id": "1"} | hello)))
+        )
 
     def say(self, request: pb.SubscribeRequest) -> None:
         self._requests.put_nowait(request)
@@ -132,7 +141,41 @@ class Subscriber:
             message: pb.SubscribeResponse = await anext(self._messages)
         if message.HasField("snapshot"):
             self.snapshots[message.snapshot.plugin_id] = message.snapshot
+        if message.HasField("permit"):
+            self.permits.append(message.permit)
+        if message.HasField("loads"):
+            self.loads |= {hint.instance_id: hint for hint in message.loads.hints}
+        if message.HasField("heartbeat"):
+            self.acknowledged = message.heartbeat.acknowledged
         return message
+
+    def report(self, *counts: report_pb2.CallCounts, waiting: int | None = None, sequence: int = 0, **news: Any) -> int:
+        """Say what was counted, as the next report or as that of this number; its number."""
+        self.sequence = max(self.sequence + (not sequence), sequence)
+        demands = [] if waiting is None else [report_pb2.PluginDemand(plugin_id=PLUGIN, waiting=waiting)]
+        report = report_pb2.OutcomeReport(sequence=sequence or self.sequence, counts=counts, demands=demands, **news)
+        self.say(pb.SubscribeRequest(report=report))
+        return report.sequence
+
+    async def taken(self, sequence: int) -> None:
+        """Hear until the balancer has taken in this report."""
+        while self.acknowledged < sequence:
+            await self.hear()
+
+    async def until_circuit(
+        self, state: snapshot_pb2.CircuitState.ValueType, instance_id: str = "a"
+    ) -> snapshot_pb2.Circuit:
+        """Hear until the circuit of an instance stands there."""
+        snapshot = await self.until(
+            lambda endpoints: instance_id in endpoints and endpoints[instance_id].circuit.state == state
+        )
+        return next(one.circuit for one in snapshot.endpoints if one.instance_id == instance_id)
+
+    async def permit(self) -> report_pb2.PermitGrant:
+        """The next permit."""
+        while not self.permits:
+            await self.hear()
+        return self.permits.pop(0)
 
     async def until(self, reached: Callable[[dict[str, snapshot_pb2.Endpoint]], bool]) -> snapshot_pb2.PluginSnapshot:
         """Hear until the endpoints of the plugin, by instance id, are as they should be."""
@@ -152,9 +195,9 @@ class Subscriber:
 
 
 @contextlib.asynccontextmanager
-async def subscribed(balancer: Neighbour) -> AsyncIterator[Subscriber]:
+async def subscribed(balancer: Neighbour, **hello: Any) -> AsyncIterator[Subscriber]:
     await balancer.warm()
-    subscriber = Subscriber(balancer.stub)
+    subscriber = Subscriber(balancer.stub, **hello)
     try:
         yield subscriber
     finally:

@@ -140,7 +140,7 @@ async def test_acknowledgements_are_recorded_and_those_of_unknown_plugins_are_no
     ):
         await register(stub, "a", "127.0.0.1:1")
         snapshot = await feed.until(lambda endpoints: "a" in endpoints)
-        (subscription,) = balancer.balancer.subscriptions
+        (subscription,) = balancer.balancer.feed.subscriptions
         for plugin_id in ("unheard.of", PLUGIN):
             ack = pb.SnapshotAck(plugin_id=plugin_id, revision=snapshot.revision)
             feed.say(pb.SubscribeRequest(ack=ack))
@@ -155,9 +155,9 @@ async def test_a_subscription_ends_with_its_call(tmp_path: Path) -> None:
     async with registry_at(tmp_path / "registry.db") as registry, balancer_of(registry.address) as balancer:
         async with subscribed(balancer) as feed:
             await feed.hear()
-            assert len(balancer.balancer.subscriptions) == 1
+            assert len(balancer.balancer.feed.subscriptions) == 1
         async with asyncio.timeout(DEADLINE), subscribed(balancer) as other:
-            while len(balancer.balancer.subscriptions) > 1:
+            while len(balancer.balancer.feed.subscriptions) > 1:
                 await other.hear()
 
 

@@ -199,8 +199,9 @@ async def test_after_changes_that_nobody_remembers_the_balancer_lists_anew(tmp_p
 
 
 def _aged(endpoint: pb.Endpoint, like: pb.Endpoint) -> pb.Endpoint:
-    """The same endpoint, with the age of the other."""
+    """The same endpoint, with the ages of the other."""
     aged = pb.Endpoint()
     aged.CopyFrom(endpoint)
     aged.health_age_millis = like.health_age_millis
+    aged.warming_age_millis = like.warming_age_millis
     return aged

@@ -24,6 +24,8 @@ def test_a_provider_must_fulfil_the_interface_in_a_version_in_range_whatever_its
     old, new = provider("old", "9.0.0", interface_version="1.2.0"), provider("new", "0.1.0", interface_version="2.0.0")
 
     assert eligible([old, new], target(version_range="^1.1")) == [old]
+    assert eligible([old, new], target(version_range="1.1.0")) == [old]
+    assert eligible([old, new], target(version_range="=1.1.0")) == []
     assert eligible([old, new], target()) == [old, new]
 
 

@@ -55,8 +55,9 @@ def test_what_serves_elsewhere_counts() -> None:
     assert decide([member("a", need("b", "^2"))], [Offer(plugin_id="b", version="1.3.0")]).start == ()
 
 
-def test_an_interface_is_met_by_whoever_provides_it() -> None:
-    wanted = need("timeseries.summary", "^1.1", interface=True)
+@pytest.mark.parametrize("version_range", ["^1.1", "1.1.0"])
+def test_an_interface_is_met_by_whoever_provides_it(version_range: str) -> None:
+    wanted = need("timeseries.summary", version_range, interface=True)
     provider = member("b", standing=Standing.SERVING, provides="timeseries.summary")
 
     assert decide([member("a", wanted), provider], ()).start == ("a-1",)

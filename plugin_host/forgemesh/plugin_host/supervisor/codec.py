@@ -12,7 +12,7 @@ from forgemesh.api.supervisor.v1 import host_pb2
 from forgemesh.plugin_host.supervisor.domain.happening import Happening
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State, Transition
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer, OnLoss
-from forgemesh.plugin_host.supervisor.domain.version_range import range_mistake
+from forgemesh.routing.version_range import InvalidRange, VersionRange
 
 _STATES = {
     State.STARTING: host_pb2.HOST_STATE_STARTING,
@@ -87,8 +87,9 @@ def manifest_mistake(manifest: manifest_pb2.Manifest) -> str:
     for need in needs_of(manifest):
         if not need.name:
             return "a dependency in its manifest names neither a plugin nor an interface"
-        mistake = range_mistake(need.version_range)
-        if mistake:
+        try:
+            VersionRange.of(need.version_range)
+        except InvalidRange as mistake:
             return f"its dependency on {need.name} has a bad range: {mistake}"
     return ""
 

@@ -62,6 +62,7 @@ class HealthCheck:
         self._probe = Probe(rule.misses)
         self._told = 0
         self._check_now = asyncio.Event()
+        self._curious: list[Callable[[bool], None]] = []
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -72,8 +73,16 @@ class HealthCheck:
                 while True:
                     next_check = time.monotonic() + self._rule.interval * random.uniform(*HASTE)
                     self._check_now.clear()
-                    await self._check(stub)
+                    curious, self._curious = self._curious, []
+                    passed = await self._check(stub)
+                    for then in curious:
+                        then(passed)
                     await self._pause_until(next_check)
+
+    def ask(self, then: Callable[[bool], None]) -> None:
+        """Check now, and tell whether this very check passes."""
+        self._curious.append(then)
+        self._check_now.set()
 
     async def _pause_until(self, moment: float) -> None:
         try:
@@ -82,17 +91,19 @@ class HealthCheck:
         except TimeoutError:
             pass
 
-    async def _check(self, stub: Any) -> None:
+    async def _check(self, stub: Any) -> bool:
+        """Whether it answered in time that it serves."""
         told = self._told
         request = health_pb2.HealthCheckRequest(service=READINESS)
         try:
             response = await stub.Check(request, timeout=self._rule.deadline)
         except grpc.aio.AioRpcError as error:
             self._conclude(self._after_error(error))
-            return
+            return False
         answered_by_watch = told != self._told
         verdict = _VERDICTS.get(response.status, _SENSELESS)
         self._conclude(self._probe.heard() if answered_by_watch else self._probe.answered(verdict))
+        return verdict.health is Health.SERVING
 
     async def _watch(self, stub: Any) -> None:
         """A Watch that breaks makes the next Check come at once: it knows whether anybody is there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 1.0
 
+Place: TypeAlias = tuple[str, int]
+
 _Key: TypeAlias = tuple[str, int, str]
 
 
@@ -29,6 +31,7 @@ class HealthChecks:
         self._rule = rule
         self._tasks = asyncio.TaskGroup()
         self._running: dict[_Key, asyncio.Task[None]] = {}
+        self._checks: dict[Place, HealthCheck] = {}
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -49,12 +52,26 @@ class HealthChecks:
         for key in wanted.keys() - self._running.keys():
             self._running[key] = self._tasks.create_task(self._check(wanted[key], report), name=f"check {key[0]}")
 
+    def ask(self, instance_id: str, incarnation: int, then: Callable[[bool], None]) -> None:
+        """See ports.HealthChecks."""
+        check = self._checks.get((instance_id, incarnation))
+        if check is None:
+            then(False)
+        else:
+            check.ask(then)
+
     async def _check(self, member: Member, report: Report) -> None:
         """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
-        tell = partial(report, member.instance_id, member.incarnation)
+        place = member.instance_id, member.incarnation
+        tell = partial(report, *place)
         while True:
+            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell)
             try:
-                await HealthCheck(member.health_address, self._rule, tell).run()
+                await check.run()
+            except asyncio.CancelledError:
+                if self._checks.get(place) is check:
+                    del self._checks[place]
+                raise
             except Exception:  # noqa: BLE001 - the seam
                 _log.exception("the health check of %s failed", member.instance_id)
                 tell(Verdict(Health.UNREACHABLE, "its health cannot be checked, see the log of the balancer"))

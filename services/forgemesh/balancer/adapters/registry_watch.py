@@ -12,8 +12,8 @@ import grpc
 
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from forgemesh.balancer import codec
 from forgemesh.balancer.application.balancer import Balancer
+from forgemesh.balancer.codec import feed as codec
 from forgemesh.balancer.domain.fleet import Standing
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.status import from_rpc_error

@@ -1,52 +1,105 @@
-"""Folds what the registry and the health checks say into snapshots, and hands these to subscribers."""
+"""Folds what the registry, the health checks and the callers say into snapshots, and hands these to subscribers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from forgemesh.balancer.application.busyness import Busyness
+from forgemesh.balancer.application.callers import Callers
+from forgemesh.balancer.application.circuits import Circuits, Guarded
+from forgemesh.balancer.application.events import Events
+from forgemesh.balancer.application.feed import Feed
+from forgemesh.balancer.application.load_weights import LoadWeights
+from forgemesh.balancer.application.outliers import Outliers
+from forgemesh.balancer.application.permits import Permits
 from forgemesh.balancer.application.subscription import Subscription
-from forgemesh.balancer.domain.fleet import Fleet, Member
+from forgemesh.balancer.domain.caller import Place, Told
+from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
+from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.domain.probe import Verdict
-from forgemesh.balancer.ports import HealthChecks
+from forgemesh.balancer.ports import HealthChecks, LoadReports
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
+from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
+from forgemesh.routing.outcome import CallCounts, CountKey, PermitOutcome
+from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.snapshot import Snapshot
+
+FIRST_EPOCH = 1
+"""That of the first balancer of a mesh: there are no circuits from before."""
+LOAD_PERIOD = 0.2
+"""Seconds between hints of how busy instances are."""
+SWEEP_PERIOD = 0.5
+"""Seconds between looks at callers that have left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """
+    Seconds: changes within `coalesce` go out together; a subscriber hears at least every `heartbeat`. After the first
+    sync with the registry the feed opens at the latest after `first_checks`, even if an instance has not answered yet,
+    and, unless nobody was there before, not before `adoption`, so that subscribers can say what they know of circuits.
+    """
+
+    coalesce: float
+    heartbeat: float
+    first_checks: float
+    adoption: float = 0.0
 
 
 class Balancer:
     """
     Knows nothing at its start and says nothing (BalancerWarming) until it has seen the registry's instances and each
-    of them has been checked once, or `first_checks` seconds have passed since.
+    of them has been checked once; see Times. From then on it keeps what it knows, whatever becomes of the registry: age
+    alone removes nobody.
 
-    From then on it keeps what it knows, whatever becomes of the registry: age alone removes nobody. A plugin whose
-    last instance has gone keeps an empty snapshot. `clock` is monotonic.
+    `clock` is monotonic, `draw` gives uniform numbers in [0, 1), `new_id` names permits.
     """
 
     def __init__(
         self,
         checks: HealthChecks,
+        reports: LoadReports,
+        events: Events,
         clock: Callable[[], float],
         *,
-        coalesce: float,
-        heartbeat: float,
-        first_checks: float,
+        draw: Callable[[], float],
+        new_id: Callable[[], str],
+        times: Times,
     ) -> None:
         self._checks = checks
         self._clock = clock
-        self._coalesce = coalesce
-        self._heartbeat = heartbeat
-        self._first_checks = first_checks
+        self._times = times
         self._fleet = Fleet(epoch=0)
-        self._published: dict[str, Snapshot] = {}
-        self._subscriptions: set[Subscription] = set()
+        self.events = events
+        self.callers = Callers(clock)
+        self.circuits = Circuits(lambda: self._fleet, checks, clock, draw)
+        self.busyness = Busyness(lambda: self._fleet, self.callers)
+        self.weights = LoadWeights(lambda: self._fleet, reports, clock)
+        self.feed = Feed(clock, self.busyness.of, heartbeat=times.heartbeat)
+        self.permits = Permits(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
+        self.outliers = Outliers(lambda: self._fleet, clock)
         self._synced = asyncio.Event()
         self._checked = asyncio.Event()
         self._changed = asyncio.Event()
+        self._due = asyncio.Event()
         self._closed = False
         self.warm = asyncio.Event()
         self.on_verdict: Callable[[], None] = lambda: None
+        self.on_circuit: Callable[[Guarded], None] = lambda guarded: None
+        self.callers.on_counts = self._counted
+        self.callers.on_load = self.busyness.moved
+        self.callers.on_lost = self.permits.left
+        self.circuits.on_change = self._circuit_changed
+        self.circuits.on_look = self._due.set
+        self.outliers.on_out = self._ejected
+        self.busyness.published = self.feed.snapshot
+        self.busyness.weight = self.weights.of
+        self.weights.on_report = self.busyness.told
+        self.busyness.on_overload = self._load_changed
 
     @property
     def epoch(self) -> int:
@@ -58,19 +111,15 @@ class Balancer:
         """Everything that is known of the instances."""
         return self._fleet
 
-    @property
-    def subscriptions(self) -> Collection[Subscription]:
-        """Those who are told of changes."""
-        return self._subscriptions
-
     def begin(self, epoch: int) -> None:
         """Take the epoch; comes before everything that is told."""
-        self._fleet = Fleet(epoch)
+        self._fleet = Fleet(epoch, policies=self._fleet.policies)
+        self.events.begin(epoch)
 
     def listed(self, members: Collection[Member]) -> None:
         """The registry lists exactly these."""
-        self._recruit(self._fleet.listed(members, self._clock()))
         self._synced.set()
+        self._recruit(self._fleet.listed(members, self._clock()))
 
     def changed(self, member: Member) -> None:
         """The registry says that an instance appeared or changed."""
@@ -81,71 +130,175 @@ class Balancer:
         self._recruit(self._fleet.gone(instance_id, incarnation))
 
     def judged(self, instance_id: str, incarnation: int, verdict: Verdict) -> None:
-        """The checks of an instance say something."""
+        """The checks of an instance say something. One that is back after it was out has to pass a trial call."""
+        standing = self._fleet.standing(instance_id, incarnation)
         self._take(self._fleet.judged(instance_id, incarnation, verdict, self._clock()))
+        if standing is not None and standing.verdict.health is not verdict.health:
+            before = standing.verdict.health
+            change = HealthChange(before, verdict.health, verdict.reason)
+            self._publish_event(standing.member.plugin_id, (instance_id, incarnation), change)
+            if verdict.health is Health.SERVING and before is not Health.UNCHECKED:
+                self.circuits.health_is_back((instance_id, incarnation), f"serves again, was {before.value}")
         self.on_verdict()
+
+    def ruled(self, plugin_id: str, policy: PluginPolicy) -> None:
+        """Another policy counts for a plugin."""
+        self._take(self._fleet.ruled(plugin_id, policy))
+        self.circuits.ruled(plugin_id)
+        self.outliers.ruled()
+        self.weights.follow()
+        self._due.set()
+
+    def adopted(self, circuits: Iterable[tuple[Place, CircuitView]]) -> None:
+        """Circuits as an earlier balancer left them."""
+        for place, view in circuits:
+            self.circuits.left_behind(place, view)
+
+    def reported(
+        self,
+        subscription: Subscription,
+        sequence: int,
+        told: Sequence[Told],
+        permits: Iterable[PermitOutcome],
+        waiting: Mapping[str, int],
+    ) -> None:
+        """A subscriber says what it has seen of its calls; see report.proto."""
+        for outcome in permits:
+            self.permits.settled(outcome)
+        self.callers.reported(subscription.caller, sequence, told, waiting)
+        self.permits.deal()
 
     async def run(self) -> None:
         """Warm up, then publish what changes, until cancelled."""
-        await self._synced.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._first_checks):
-                await self._checked.wait()
-        self._publish()
-        self.warm.set()
-        while True:
-            await self._changed.wait()
-            await asyncio.sleep(self._coalesce)
-            self._publish()
+        await self._warm_up()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_changes(), name="publish")
+            group.create_task(self._look_after_circuits(), name="circuits")
+            group.create_task(self._look_after_loads(), name="loads")
+            group.create_task(self.outliers.run(), name="outliers")
 
     def snapshots(self, plugin_id: str, after: str, size: int) -> tuple[Sequence[Snapshot], bool]:
-        """A page by plugin id, and whether there are more; an empty `plugin_id` means all. Raises BalancerWarming."""
-        self._refuse_unless_warm()
-        found = sorted(key for key in self._published if key > after and plugin_id in ("", key))
-        return [self._published[key] for key in found[:size]], len(found) > size
+        """See Feed.page; raises BalancerWarming."""
+        self.refuse_unless_warm()
+        return self.feed.page(plugin_id, after, size)
 
     @contextlib.contextmanager
-    def subscribed(self, subscriber: str) -> Iterator[Subscription]:
+    def subscribed(self, name: str, boot: str, baseline: Iterable[Told] = ()) -> Iterator[Subscription]:
         """A subscription for the length of the block; raises BalancerWarming."""
-        self._refuse_unless_warm()
-        subscription = Subscription(subscriber, self._published.values(), heartbeat=self._heartbeat, clock=self._clock)
-        self._subscriptions.add(subscription)
+        self.refuse_unless_warm()
+        subscription = self.feed.open(self.callers.arrived(name, boot, baseline))
         try:
             yield subscription
         finally:
-            self._subscriptions.discard(subscription)
+            self.feed.drop(subscription)
+            if all(other.caller is not subscription.caller for other in self.feed.subscriptions):
+                self.callers.left(subscription.caller)
 
     def close(self) -> None:
         """End all subscriptions; new ones are refused."""
         self._closed = True
-        for subscription in self._subscriptions:
-            subscription.close()
+        self.feed.close()
+        self.events.close()
 
-    def _refuse_unless_warm(self) -> None:
+    def refuse_unless_warm(self) -> None:
+        """Raises BalancerWarming as long as not everything is known, ShuttingDown at the end."""
         if self._closed:
             raise ShuttingDown("balancer")
         if not self.warm.is_set():
             raise BalancerWarming
 
+    async def _warm_up(self) -> None:
+        await self._synced.wait()
+        adopted = self._clock() + (self._times.adoption if self.epoch > FIRST_EPOCH else 0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._times.first_checks):
+                await self._checked.wait()
+        await asyncio.sleep(max(0.0, adopted - self._clock()))
+        self.circuits.synced()
+        self._publish()
+        self.warm.set()
+
+    async def _publish_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(self._times.coalesce)
+            self._publish()
+
+    async def _look_after_circuits(self) -> None:
+        """Whenever something is due, and every now and then because callers go without a word."""
+        while True:
+            self._due.clear()
+            self.callers.sweep()
+            due = self.circuits.look()
+            self.permits.deal()
+            pause = SWEEP_PERIOD if due is None else min(SWEEP_PERIOD, max(0.0, due - self._clock()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._due.wait()
+
+    async def _look_after_loads(self) -> None:
+        while True:
+            await asyncio.sleep(LOAD_PERIOD)
+            for plugin_id in self.busyness.news():
+                self.feed.publish_loads(plugin_id)
+
     def _recruit(self, fleet: Fleet) -> None:
-        """The registry told what there is: check exactly that."""
+        """The registry told what there is: check and guard exactly that."""
         self._take(fleet)
-        members = [standing.member for standing in fleet.standings.values()]
+        standings = fleet.standings.values()
+        members = [standing.member for standing in standings]
         self._checks.follow([member for member in members if member.has_process], self.judged)
+        places = frozenset((member.instance_id, member.incarnation) for member in members)
+        self.callers.keep(places)
+        self.busyness.keep(places)
+        self.circuits.follow(standings)
+        self.weights.follow()
 
     def _take(self, fleet: Fleet) -> None:
         """Publish soon what is different."""
         if fleet is not self._fleet:
             self._fleet = fleet
             self._changed.set()
-        if not fleet.unchecked:
+        if self._synced.is_set() and not fleet.unchecked:
             self._checked.set()
 
     def _publish(self) -> None:
         self._changed.clear()
-        for plugin_id, revision in self._fleet.revisions.items():
-            published = self._published.get(plugin_id)
-            if published is None or published.revision.revision != revision:
-                snapshot = self._published[plugin_id] = self._fleet.snapshot(plugin_id)
-                for subscription in self._subscriptions:
-                    subscription.offer(snapshot)
+        self.feed.publish(self._fleet)
+
+    def _counted(self, key: CountKey, counts: CallCounts) -> None:
+        self.circuits.record(key, counts)
+        self.outliers.record(key, counts)
+
+    def _circuit_changed(self, guarded: Guarded, before: CircuitState, author: Author | None) -> None:
+        view = guarded.circuit.view()
+        self._take(self._fleet.guarded(*guarded.place, view, self._clock()))
+        if view.state is not before:
+            self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
+        self.on_circuit(guarded)
+
+    def _load_changed(self, standing: Standing, change: LoadChange) -> None:
+        member = standing.member
+        self._publish_event(member.plugin_id, (member.instance_id, member.incarnation), change)
+
+    def _ejected(self, plugin_id: str, out: Mapping[str, str]) -> None:
+        """Exactly these instances of a plugin are out, each for its reason."""
+        before = self._fleet
+        self._take(before.ejecting(plugin_id, out.keys()))
+        for instance_id, standing in self._fleet.standings.items():
+            was = before.standings[instance_id]
+            if was.ejected is not standing.ejected:
+                change = EjectionChange(standing.ejected, out.get(instance_id, "its time is over"))
+                self._publish_event(standing.member.plugin_id, (instance_id, standing.member.incarnation), change)
+
+    def _publish_event(
+        self,
+        plugin_id: str,
+        place: Place,
+        change: CircuitChange | HealthChange | LoadChange | EjectionChange,
+        author: Author | None = None,
+    ) -> None:
+        instance_id, incarnation = place
+        self.events.publish(
+            change, plugin_id=plugin_id, instance_id=instance_id, incarnation=incarnation, author=author
+        )

@@ -11,7 +11,7 @@ from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.orchestrator.application.call_input import input_mistakes
 from forgemesh.orchestrator.domain.definition import COMPENSATION, UNSAID, Call, Compensation, Definition, Target
 from forgemesh.orchestrator.domain.fields import suggestion
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits
+from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits, fulfils
 from forgemesh.orchestrator.ports import Catalogue, Hosts
 
 Versions: TypeAlias = Mapping[str, Mapping[str, OperationFacts]]
@@ -121,7 +121,7 @@ class Publication:
         name, providers = target.interface, self.interfaces[target.interface]
         if not providers:
             return f"no published plugin provides the interface {name!r}; see `forgemesh plugin list`"
-        fitting = [one for one in providers if fits(one.interface_version, target.version_range)]
+        fitting = [one for one in providers if fulfils(one, target.version_range)]
         if not fitting:
             listed = ", ".join(sorted({one.interface_version for one in providers}))
             return f"no provider of {name!r} fits {target.version_range!r}; published: {listed}"

@@ -10,12 +10,11 @@ from forgemesh.orchestrator.domain.fields import Fields
 from forgemesh.orchestrator.domain.retry import RetryRule
 from forgemesh.orchestrator.domain.template import EMPTY
 from forgemesh.orchestrator.domain.visible import Visible
+from forgemesh.routing.version_range import LONGEST, InvalidRange, VersionRange
 
 MAX_ATTEMPTS = 100
 MAX_COEFFICIENT = 100
 MAX_PRIORITY = 1_000
-MAX_RANGE = 200
-"""Characters of a version range."""
 _UNDO_ATTEMPTS = 10
 
 
@@ -109,14 +108,13 @@ def _texts(fields: Fields, key: str) -> dict[str, str]:
 
 
 def _check_range(version_range: str, call: Fields, key: str) -> None:
-    if len(version_range) > MAX_RANGE:
-        message = f"the version range has {len(version_range)} characters, at most {MAX_RANGE} are allowed"
+    if len(version_range) > LONGEST:
+        message = f"the version range has {len(version_range)} characters, at most {LONGEST} are allowed"
         call.mistakes.add((*call.place, key), message)
         return
     try:
-        if version_range:
-            semantic_version.NpmSpec(version_range)
-    except ValueError:
+        VersionRange.of(version_range)
+    except InvalidRange:
         call.mistakes.add((*call.place, key), f"{version_range!r} is not a version range such as ^1.2 or >=1.0.0")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-import semantic_version
 
 from forgemesh.orchestrator.domain.definition import START_TO_CLOSE, Published, Target
+from forgemesh.routing.version_range import wanted_by, wanted_of_interface
 
 
 class OperationFacts(msgspec.Struct, frozen=True):
@@ -40,8 +40,13 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def fits(version: str, version_range: str) -> bool:
-    """Whether a version lies in a range; every one does in an empty range."""
-    return not version_range or semantic_version.Version(version) in semantic_version.NpmSpec(version_range)
+    """Whether a plugin version lies in a range; every one does in an empty range."""
+    return wanted_by(version_range)(version)
+
+
+def fulfils(provider: Provider, version_range: str) -> bool:
+    """Whether it fulfils its interface in a version in range; a bare version is compatible with later ones."""
+    return wanted_of_interface(version_range)(provider.interface_version)
 
 
 def eligible(providers: Iterable[Provider], target: Target) -> list[Provider]:
@@ -50,7 +55,7 @@ def eligible(providers: Iterable[Provider], target: Target) -> list[Provider]:
         one
         for one in providers
         if target.operation in one.operations
-        and fits(one.interface_version, target.version_range)
+        and fulfils(one, target.version_range)
         and all(one.metadata.get(name) == value for name, value in target.must.items())
     ]
 

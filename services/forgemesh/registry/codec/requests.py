@@ -18,7 +18,7 @@ from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
 from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
-from forgemesh.registry.domain.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
+from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")

@@ -9,7 +9,7 @@ from semantic_version import Version
 from forgemesh.registry.domain.catalogue import Catalogue, Release
 from forgemesh.registry.domain.manifest import Requirement
 from forgemesh.registry.domain.rules import Rules
-from forgemesh.registry.domain.version_range import InvalidRange, VersionRange
+from forgemesh.routing.version_range import InvalidRange, VersionRange
 
 
 class Candidates:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from forgemesh.plugin_host.supervisor.domain.circle import circle_in, components
-from forgemesh.plugin_host.supervisor.domain.version_range import lies_in
+from forgemesh.routing.version_range import wanted_by, wanted_of_interface
 
 
 class OnLoss(Enum):
@@ -48,8 +48,9 @@ class Offer:
     def meets(self, need: Need) -> bool:
         """Whether it is what is needed."""
         if need.interface:
-            return any(name == need.name and lies_in(version, need.version_range) for name, version in self.interfaces)
-        return self.plugin_id == need.name and lies_in(self.version, need.version_range)
+            fits = wanted_of_interface(need.version_range)
+            return any(name == need.name and fits(version) for name, version in self.interfaces)
+        return self.plugin_id == need.name and wanted_by(need.version_range)(self.version)
 
 
 class Standing(Enum):

@@ -34,6 +34,8 @@ class _PermitUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PermitUse.V
     """The trial call failed."""
     PERMIT_USE_RETURNED: _PermitUse.ValueType  # 3
     """No call was made, or it says nothing: the permit may go to somebody else."""
+    PERMIT_USE_STARTED: _PermitUse.ValueType  # 4
+    """The trial call is under way: the permit is in use for as long as the call may run and its caller lives."""
 
 class PermitUse(_PermitUse, metaclass=_PermitUseEnumTypeWrapper):
     """What became of a permit."""
@@ -46,6 +48,8 @@ PERMIT_USE_FAILED: PermitUse.ValueType  # 2
 """The trial call failed."""
 PERMIT_USE_RETURNED: PermitUse.ValueType  # 3
 """No call was made, or it says nothing: the permit may go to somebody else."""
+PERMIT_USE_STARTED: PermitUse.ValueType  # 4
+"""The trial call is under way: the permit is in use for as long as the call may run and its caller lives."""
 Global___PermitUse: _TypeAlias = PermitUse  # noqa: Y015
 
 @_typing.final
@@ -212,10 +216,13 @@ class PermitOutcome(_message.Message):
     PERMIT_ID_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    REMAINING_MILLIS_FIELD_NUMBER: _builtins.int
     permit_id: _builtins.str
     """The permit."""
     use: Global___PermitUse.ValueType
     """What became of it."""
+    remaining_millis: _builtins.int
+    """For how long the trial call may run, in milliseconds. Only with PERMIT_USE_STARTED."""
     @_builtins.property
     def failure(self) -> Global___CallFailure:
         """Why the trial call failed. Only with PERMIT_USE_FAILED."""
@@ -226,10 +233,11 @@ class PermitOutcome(_message.Message):
         permit_id: _builtins.str = ...,
         use: Global___PermitUse.ValueType = ...,
         failure: Global___CallFailure | None = ...,
+        remaining_millis: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "permit_id", b"permit_id", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "permit_id", b"permit_id", "remaining_millis", b"remaining_millis", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,5 @@
 from forgemesh.api.registry.v1 import instance_pb2
-from forgemesh.balancer import codec
+from forgemesh.balancer.codec import feed as codec
 from tests.unit.balancer.members import member
 
 

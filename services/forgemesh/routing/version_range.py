@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from semantic_version import NpmSpec, Version
 from semantic_version.base import Range
+
+from forgemesh.routing.eligibility import any_version
 
 LONGEST = 200
 """Characters in a range that people write."""
@@ -76,6 +79,43 @@ class VersionRange:
     def accepts(self, version: Any) -> bool:
         """Whether a `semantic_version.Version` lies in the range."""
         return any(alternative.accepts(version) for alternative in self._alternatives)
+
+
+@lru_cache(maxsize=1024)
+def wanted_by(version_range: str) -> Callable[[str], bool]:
+    """
+    Whether a plugin version lies in a range, for many questions about few versions.
+
+    Of what is there every version, also a prerelease, lies in an empty range. Whatever is no version or no range lies
+    in nothing: both are refused where they come in.
+    """
+    return _accepting(VersionRange.of, version_range) if version_range.strip() else any_version
+
+
+@lru_cache(maxsize=1024)
+def wanted_of_interface(version_range: str) -> Callable[[str], bool]:
+    """The same for the version of an interface; see VersionRange.of_interface."""
+    return _accepting(VersionRange.of_interface, version_range) if version_range.strip() else any_version
+
+
+def _accepting(read: Callable[[str], VersionRange], text: str) -> Callable[[str], bool]:
+    try:
+        found = read(text)
+    except InvalidRange:
+        return _no_version
+
+    @lru_cache(maxsize=256)
+    def accepts(version: str) -> bool:
+        try:
+            return found.accepts(Version(version))
+        except ValueError:
+            return False
+
+    return accepts
+
+
+def _no_version(version: str) -> bool:
+    return False
 
 
 def _alternative(text: str) -> _Alternative:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 from semantic_version import Version
 
-from forgemesh.registry.domain.version_range import InvalidRange, VersionRange
+from forgemesh.routing.version_range import InvalidRange, VersionRange, wanted_by, wanted_of_interface
 
 VERSIONS = "0.0.3 0.0.4 0.2.0 0.2.9 0.3.0 1.0.0-rc.1 1.0.0 1.2.3-rc.2 1.2.3-rc.10 1.2.3 1.2.4 1.3.0 2.0.0-rc.1 2.0.0"
 
@@ -129,3 +129,39 @@ def test_a_caret_holds_the_first_number_that_is_not_zero(
     expected = version[:held] == wanted[:held] and version >= wanted
 
     assert VersionRange.of("^{}.{}.{}".format(*wanted)).accepts(Version("{}.{}.{}".format(*version))) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "version_range", "inside"),
+    [
+        ("1.4.2", "", True),
+        ("2.0.0-rc.1", "", True),
+        ("1.0.0+dev.001", "^1", True),
+        ("2.0.0-rc.1", ">=1", False),
+        ("1.2.3-rc.1", "^1.2.3-rc.1 || ^3", True),
+        ("1.3.0-rc.1", "^1.2.3-rc.1", False),
+        ("1.4.2", ">=1.2, <2", True),
+        ("1.4.2", ">=1, !=1.4.2", False),
+        ("1.4.2", "1.2 - 1.5", True),
+        ("3.1.0", "^1 || ^3", True),
+        ("1.4.2", "1.4.0", False),
+        ("not a version", "^1", False),
+        ("1.0.0", "not a range", False),
+    ],
+)
+def test_a_version_of_a_plugin_is_wanted_or_not(version: str, version_range: str, inside: bool) -> None:
+    assert wanted_by(version_range)(version) is inside
+
+
+@pytest.mark.parametrize(
+    ("version", "version_range", "inside"),
+    [("1.4.2", "1.4.0", True), ("1.3.0", "1.4.0", False), ("1.4.2", "=1.4.0", False), ("1.4.2", "", True)],
+)
+def test_an_interface_is_wanted_in_versions_that_its_users_can_work_with(
+    version: str, version_range: str, inside: bool
+) -> None:
+    assert wanted_of_interface(version_range)(version) is inside
+
+
+def test_a_range_is_read_once_however_often_it_is_asked_for() -> None:
+    assert wanted_by("^1.2") is wanted_by("^1.2")

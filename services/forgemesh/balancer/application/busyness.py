@@ -1,0 +1,83 @@
+"""How busy every instance is, and who needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forgemesh.balancer.application.callers import Callers
+from forgemesh.balancer.application.subscription import Busy, Loads
+from forgemesh.balancer.domain.caller import Caller, Place
+from forgemesh.balancer.domain.events import LoadChange
+from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.routing.policy import PluginPolicy, Policy
+from forgemesh.routing.snapshot import Snapshot
+
+CROWDED, CALM = 0.9, 0.8
+"""Shares of its most calls at which an instance counts as overloaded, and from which on no longer."""
+
+_HEEDFUL = frozenset({Policy.LEAST_CONNECTIONS, Policy.RESOURCE_BASED})
+
+
+class Busyness:
+    """
+    Calls under way by instance, as callers report them. `published` gives the snapshot that callers have; `on_overload`
+    is told when an instance is nearly full, once, and once when it is no longer.
+    """
+
+    def __init__(self, fleet: Callable[[], Fleet], callers: Callers) -> None:
+        self._fleet = fleet
+        self._callers = callers
+        self._crowded: set[Place] = set()
+        self._moved: set[str] = set()
+        self.published: Callable[[str], Snapshot] = Snapshot.nothing
+        self.weight: Callable[[Place], float] = lambda place: 0.0
+        self.on_overload: Callable[[Standing, LoadChange], None] = lambda standing, change: None
+
+    def moved(self, place: Place) -> None:
+        """The number of calls under way on an instance has changed."""
+        standing = self._fleet().standing(*place)
+        if standing is None:
+            return
+        self._moved.add(standing.member.plugin_id)
+        most = standing.member.max_in_flight
+        if not most:
+            return
+        count = self._callers.in_flight(place)
+        crowded = place in self._crowded
+        if crowded and count <= CALM * most:
+            self._crowded.discard(place)
+        elif not crowded and count >= CROWDED * most:
+            self._crowded.add(place)
+        else:
+            return
+        self.on_overload(standing, LoadChange(not crowded, count, most))
+
+    def told(self, plugin_id: str) -> None:
+        """An instance of a plugin has told of its load."""
+        self._moved.add(plugin_id)
+
+    def keep(self, places: frozenset[Place]) -> None:
+        """These are the instances that there are."""
+        self._crowded &= places
+
+    def news(self) -> list[str]:
+        """The plugins whose instances' loads have changed since this was asked last, if callers heed them."""
+        moved, self._moved = self._moved, set()
+        return [plugin_id for plugin_id in moved if heeded(self._fleet().policy(plugin_id))]
+
+    def of(self, plugin_id: str, caller: Caller) -> Loads:
+        """What a caller needs to know of others on a plugin's instances."""
+        if not heeded(self._fleet().policy(plugin_id)):
+            return Loads(plugin_id, ())
+        endpoints = self.published(plugin_id).endpoints
+        places = [(endpoint.instance_id, endpoint.incarnation) for endpoint in endpoints]
+        busy = [
+            Busy(*place, self._callers.in_flight(place), caller.in_flight.get(place, 0), self.weight(place))
+            for place in places
+        ]
+        return Loads(plugin_id, tuple(busy))
+
+
+def heeded(policy: PluginPolicy) -> bool:
+    """Whether callers choose by load."""
+    return bool(policy.picks & _HEEDFUL) or policy.hash_bound > 0

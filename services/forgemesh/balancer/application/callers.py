@@ -1,0 +1,99 @@
+"""All callers that report, and what they do to each instance together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from forgemesh.balancer.domain.caller import Caller, Place, Told
+from forgemesh.routing.outcome import CallCounts, CountKey
+
+PATIENCE = 2.0
+"""Seconds after which the calls of a caller that has left no longer count as under way."""
+MEMORY = 60.0
+"""Seconds for which a caller that has left may come back and go on counting where it stopped."""
+
+
+class Callers:
+    """
+    Takes in what callers say of instances that there are. `clock` is monotonic; `on_load` is told each place where the
+    number of calls under way has changed, `on_counts` each difference, `on_lost` each caller that does not come back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._callers: dict[tuple[str, str], Caller] = {}
+        self._in_flight: Counter[Place] = Counter()
+        self._places: frozenset[Place] = frozenset()
+        self.on_load: Callable[[Place], None] = lambda place: None
+        self.on_counts: Callable[[CountKey, CallCounts], None] = lambda key, counts: None
+        self.on_lost: Callable[[Caller], None] = lambda caller: None
+
+    @property
+    def present(self) -> list[Caller]:
+        """Those that have not left."""
+        return [caller for caller in self._callers.values() if caller.left_at is None]
+
+    def in_flight(self, place: Place) -> int:
+        """Calls under way on the instance, of all callers."""
+        return self._in_flight[place]
+
+    def arrived(self, name: str, boot: str, baseline: Iterable[Told]) -> Caller:
+        """A caller introduces itself; one that was here before goes on where it stopped."""
+        caller = self._callers.get((name, boot))
+        if caller is None:
+            caller = self._callers[name, boot] = Caller(name, boot, self._clock())
+            caller.begin(self._known(baseline))
+        caller.left_at = None
+        return caller
+
+    def left(self, caller: Caller) -> None:
+        """A caller hears no more."""
+        caller.left_at = self._clock()
+        caller.waiting = {}
+
+    def reported(self, caller: Caller, sequence: int, told: Sequence[Told], waiting: Mapping[str, int]) -> None:
+        """A caller says what it has seen."""
+        if sequence <= caller.sequence:
+            return
+        known = self._known(told)
+        differences = caller.take(sequence, known, waiting, self._clock())
+        for one in known:
+            self._set_in_flight(caller, (one.key.instance_id, one.key.incarnation), one.in_flight)
+        for key, counts in differences:
+            self.on_counts(key, counts)
+
+    def moved(self, caller: Caller, place: Place, by: int) -> None:
+        """A caller that lives here has `by` more calls under way."""
+        self._set_in_flight(caller, place, max(0, caller.in_flight.get(place, 0) + by))
+
+    def keep(self, places: Iterable[Place]) -> None:
+        """These are the instances that there are."""
+        before, self._places = self._places, frozenset(places)
+        for place in before - self._places:
+            self._in_flight.pop(place, None)
+            for caller in self._callers.values():
+                caller.forget(place)
+
+    def sweep(self) -> None:
+        """What callers that have left leave behind ends after a while."""
+        now = self._clock()
+        for key, caller in list(self._callers.items()):
+            if caller.left_at is None:
+                continue
+            if now >= caller.left_at + PATIENCE:
+                self.on_lost(caller)
+                for place in list(caller.in_flight):
+                    self._set_in_flight(caller, place, 0)
+            if now >= caller.left_at + MEMORY:
+                del self._callers[key]
+
+    def _known(self, told: Iterable[Told]) -> list[Told]:
+        return [one for one in told if (one.key.instance_id, one.key.incarnation) in self._places]
+
+    def _set_in_flight(self, caller: Caller, place: Place, count: int) -> None:
+        before = caller.in_flight.get(place, 0)
+        if count != before:
+            caller.in_flight[place] = count
+            self._in_flight[place] += count - before
+            self.on_load(place)

@@ -1,0 +1,208 @@
+"""The circuit of every instance: what moves it, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.events import Author
+from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.balancer.ports import HealthChecks
+from forgemesh.routing.circuit import Circuit
+from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
+from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
+
+_RESTLESS = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN})
+
+ANSWER_DEADLINE = 3.0
+"""Seconds after which a health check that has not come back is asked for again."""
+
+
+@dataclass(slots=True, eq=False)
+class Guarded:
+    """An instance at one incarnation and its circuit; until `asked_until` a health check for it is on its way."""
+
+    plugin_id: str
+    place: Place
+    circuit: Circuit
+    asked_until: float = 0.0
+
+
+class Circuits:
+    """
+    Owns the circuits. Callers' counts, health, trial calls and operators move them; every transition is told to
+    `on_change` once, in order, with what was before.
+
+    `fleet` is what is known of the instances now, `clock` monotonic, `draw` gives uniform numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        fleet: Callable[[], Fleet],
+        checks: HealthChecks,
+        clock: Callable[[], float],
+        draw: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._checks = checks
+        self._clock = clock
+        self._draw = draw
+        self._guarded: dict[Place, Guarded] = {}
+        self._restless: dict[Place, Guarded] = {}
+        """Those that time moves."""
+        self._left: dict[Place, CircuitView] = {}
+        self._forced: dict[str, tuple[CircuitState, Author]] = {}
+        self.on_change: Callable[[Guarded, CircuitState, Author | None], None] = lambda guarded, before, author: None
+        self.on_look: Callable[[], None] = lambda: None
+
+    def __iter__(self) -> Iterator[Guarded]:
+        return iter(self._guarded.values())
+
+    @property
+    def half_open(self) -> list[Guarded]:
+        """Those that trial calls decide."""
+        return [one for one in self._restless.values() if one.circuit.state is CircuitState.HALF_OPEN]
+
+    def of(self, place: Place) -> Guarded | None:
+        """The circuit of an instance."""
+        return self._guarded.get(place)
+
+    def follow(self, standings: Iterable[Standing]) -> None:
+        """These are the instances that there are; a new incarnation starts with a closed circuit."""
+        wanted = {(one.member.instance_id, one.member.incarnation): one for one in standings}
+        for place in self._guarded.keys() - wanted.keys():
+            del self._guarded[place]
+            self._restless.pop(place, None)
+        for place in wanted.keys() - self._guarded.keys():
+            self._enrol(wanted[place].member.plugin_id, place)
+
+    def left_behind(self, place: Place, view: CircuitView) -> None:
+        """An earlier balancer knew this circuit; what it knew counts if it knew more."""
+        guarded = self._guarded.get(place)
+        if guarded is None:
+            known = self._left.get(place)
+            if known is None or view.generation > known.generation:
+                self._left[place] = view
+        else:
+            self._put(guarded, guarded.circuit.adopt(view, self._clock()))
+
+    def synced(self) -> None:
+        """All instances are known: what was left behind of others is of no use."""
+        self._left = {}
+
+    def ruled(self, plugin_id: str) -> None:
+        """Another policy counts for the plugin."""
+        rule = self._fleet().policy(plugin_id).circuit
+        for guarded in self._guarded.values():
+            if guarded.plugin_id == plugin_id:
+                self._put(guarded, guarded.circuit.under(rule))
+
+    def record(self, key: CountKey, counts: CallCounts) -> None:
+        """What is new in a caller's counts."""
+        guarded = self._guarded.get((key.instance_id, key.incarnation))
+        if guarded is not None:
+            circuit = guarded.circuit.record(key.generation, counts, self._clock(), self._draw())
+            self._put(guarded, circuit)
+
+    def health_is_back(self, place: Place, reason: str) -> None:
+        """The instance serves again: a trial call has to show it, unless its circuit is open anyway."""
+        guarded = self._guarded.get(place)
+        if guarded is not None:
+            self._put(guarded, guarded.circuit.readmit(self._clock(), reason))
+            self.on_look()
+
+    def grant(self, guarded: Guarded, permit_id: str, until: float) -> None:
+        """A permit goes out."""
+        self._put(guarded, guarded.circuit.grant(permit_id, until))
+
+    def extend(self, guarded: Guarded, permit_id: str, until: float) -> None:
+        """Its call is under way, and may be until then."""
+        self._put(guarded, guarded.circuit.extend(permit_id, until))
+
+    def settle(self, guarded: Guarded, permit_id: str, ok: bool, failure: CallFailure | None) -> None:
+        """A trial call has ended."""
+        self._put(guarded, guarded.circuit.settle(permit_id, ok, failure, self._clock(), self._draw()))
+
+    def give_back(self, guarded: Guarded, permit_id: str) -> None:
+        """A permit has not been used."""
+        self._put(guarded, guarded.circuit.give_back(permit_id))
+
+    def force(self, guarded: Guarded, state: CircuitState, author: Author) -> None:
+        """An operator decides, until an operator decides otherwise: also for later incarnations."""
+        self._forced[guarded.place[0]] = state, author
+        cause = f"{state.value} by {_named(author)}"
+        self._put(guarded, guarded.circuit.force(state, cause, self._clock()), author)
+
+    def reset(self, guarded: Guarded, author: Author) -> None:
+        """An operator takes back what was forced, and everything that is on record."""
+        self._forced.pop(guarded.place[0], None)
+        self._put(guarded, guarded.circuit.reset(f"reset by {_named(author)}", self._clock()), author)
+
+    def remember(self, instance_id: str, state: CircuitState, author: Author) -> None:
+        """An operator forced this before the balancer was started."""
+        self._forced[instance_id] = state, author
+
+    def forget(self, instance_id: str) -> None:
+        """What an operator forced counts no more for later incarnations."""
+        self._forced.pop(instance_id, None)
+
+    def lose(self, guarded: Guarded, permit_id: str) -> None:
+        """The caller that held a permit is gone."""
+        self._put(guarded, guarded.circuit.lose(permit_id, self._clock(), self._draw()))
+
+    def look(self) -> float | None:
+        """Do what is due; returns the moment when something is due next, None if nothing is."""
+        now = self._clock()
+        for guarded in list(self._restless.values()):
+            self._put(guarded, guarded.circuit.expire(now, self._draw()))
+            if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
+                self._ask(guarded)
+        moments = [
+            max(moment, guarded.asked_until)
+            for guarded in self._restless.values()
+            if (moment := guarded.circuit.next_look()) is not None and self._serves(guarded)
+        ]
+        return min(moments, default=None)
+
+    def _ask(self, guarded: Guarded) -> None:
+        guarded.asked_until = self._clock() + ANSWER_DEADLINE
+        generation = guarded.circuit.generation
+
+        def answered(passed: bool) -> None:
+            guarded.asked_until = 0.0
+            if guarded.circuit.generation == generation:
+                self._put(guarded, guarded.circuit.checked(passed, self._clock(), self._draw()))
+            self.on_look()
+
+        self._checks.ask(*guarded.place, answered)
+
+    def _serves(self, guarded: Guarded) -> bool:
+        """An instance that does not serve is left alone until it does."""
+        standing = self._fleet().standings.get(guarded.place[0])
+        return standing is not None and standing.verdict.health is Health.SERVING
+
+    def _enrol(self, plugin_id: str, place: Place) -> None:
+        circuit = Circuit(rule=self._fleet().policy(plugin_id).circuit)
+        guarded = self._guarded[place] = Guarded(plugin_id, place, circuit)
+        left = self._left.pop(place, None)
+        if left is not None:
+            circuit = circuit.adopt(left, self._clock())
+        forced = self._forced.get(place[0])
+        self._put(guarded, circuit)
+        if forced is not None:
+            self.force(guarded, *forced)
+
+    def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
+        before, guarded.circuit = guarded.circuit, circuit
+        if before.view() != circuit.view():
+            if circuit.state in _RESTLESS:
+                self._restless[guarded.place] = guarded
+            else:
+                self._restless.pop(guarded.place, None)
+            self.on_change(guarded, before.state, author)
+            self.on_look()
+
+
+def _named(author: Author) -> str:
+    return f"{author.actor}: {author.reason}" if author.reason else author.actor

@@ -1,0 +1,138 @@
+"""Who may make the trial calls on half-open circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from forgemesh.balancer.application.callers import Callers
+from forgemesh.balancer.application.circuits import Circuits, Guarded
+from forgemesh.balancer.domain.caller import Caller, Place
+from forgemesh.routing.outcome import PermitOutcome, PermitUse
+
+RECENT = 5.0
+"""Seconds for which a caller that waits for nothing counts as one that will call again soon."""
+PAUSE = 1.0
+"""Seconds that a caller which gave a permit back is passed over, unless it tells of new calls."""
+GRACE = 1.0
+"""Seconds that a trial call may take longer than it was given until its permit counts as lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """
+    A permit on its way to a caller; `lease` (seconds) counts for the caller from when it sent its report
+    `after_sequence`, and for the balancer from when it received that: so it ends earlier where it can be used.
+    """
+
+    permit_id: str
+    plugin_id: str
+    place: Place
+    generation: int
+    lease: float
+    after_sequence: int
+
+
+class Receiver(Protocol):
+    """Somebody who can be given permits."""
+
+    caller: Caller
+
+    def offer_permit(self, grant: Grant) -> None:
+        """Send it as soon as possible."""
+
+
+@dataclass(slots=True, eq=False)
+class Permits:
+    """
+    Deals the vacant permits of half-open circuits to callers that have calls for them: first to those with the most
+    calls waiting, then to who called last. Nobody is asked to try an instance for which there are no calls.
+
+    `receivers` are those who can be given permits, `new_id` names permits, `clock` is monotonic.
+    """
+
+    circuits: Circuits
+    callers: Callers
+    receivers: Callable[[], Iterable[Receiver]]
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    _holders: dict[str, tuple[Guarded, Caller]] = field(default_factory=dict)
+
+    def deal(self) -> None:
+        """Give out what is vacant and wanted."""
+        for guarded in self.circuits.half_open:
+            while guarded.circuit.vacant:
+                receiver = self._neediest(guarded.plugin_id)
+                if receiver is None:
+                    break
+                receiver.offer_permit(self.take(guarded, receiver.caller))
+
+    def take(self, guarded: Guarded, caller: Caller) -> Grant:
+        """Give one of its vacant permits to this caller."""
+        circuit = guarded.circuit
+        lease = circuit.rule.permit_lease
+        grant = Grant(
+            permit_id=self.new_id(),
+            plugin_id=guarded.plugin_id,
+            place=guarded.place,
+            generation=circuit.generation,
+            lease=lease,
+            after_sequence=caller.sequence,
+        )
+        self._forget_lost()
+        self._holders[grant.permit_id] = guarded, caller
+        self.circuits.grant(guarded, grant.permit_id, caller.heard_at + lease)
+        return grant
+
+    def settled(self, outcome: PermitOutcome) -> None:
+        """A caller says what became of a permit; nothing happens if that is known, or too late."""
+        if outcome.use is PermitUse.STARTED:
+            held = self._holders.get(outcome.permit_id)
+            if held is not None:
+                until = self.clock() + outcome.remaining + GRACE
+                self.circuits.extend(held[0], outcome.permit_id, until)
+            return
+        held = self._holders.pop(outcome.permit_id, None)
+        if held is None:
+            return
+        guarded, caller = held
+        if outcome.use is PermitUse.RETURNED:
+            caller.declined_at[guarded.plugin_id] = self.clock()
+            self.circuits.give_back(guarded, outcome.permit_id)
+        else:
+            ok = outcome.use is PermitUse.SUCCEEDED
+            self.circuits.settle(guarded, outcome.permit_id, ok, outcome.failure)
+
+    def left(self, caller: Caller) -> None:
+        """A caller is gone for good, and its calls with it: what it held of a circuit is lost as one, before its time."""
+        lost: dict[Place, str] = {}
+        for permit_id, (guarded, holder) in list(self._holders.items()):
+            if holder is caller:
+                del self._holders[permit_id]
+                self.circuits.give_back(guarded, lost.pop(guarded.place, ""))
+                lost[guarded.place] = permit_id
+        for place, permit_id in lost.items():
+            guarded_here = self.circuits.of(place)
+            if guarded_here is not None:
+                self.circuits.lose(guarded_here, permit_id)
+
+    def _forget_lost(self) -> None:
+        """Permits that their circuits do not know any more."""
+        for permit_id, (guarded, _) in list(self._holders.items()):
+            if not guarded.circuit.trials.holds(permit_id):
+                del self._holders[permit_id]
+
+    def _neediest(self, plugin_id: str) -> Receiver | None:
+        now = self.clock()
+        best: tuple[tuple[int, float], Receiver] | None = None
+        for receiver in self.receivers():
+            caller = receiver.caller
+            declined_at = caller.declined_at.get(plugin_id)
+            if declined_at is not None and now < declined_at + PAUSE:
+                continue
+            waiting, active_at = caller.waiting.get(plugin_id, 0), caller.active_at.get(plugin_id, -RECENT)
+            need = waiting, active_at
+            if (waiting or now < active_at + RECENT) and (best is None or need > best[0]):
+                best = need, receiver
+        return best[1] if best is not None else None

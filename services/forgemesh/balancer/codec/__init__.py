@@ -1,0 +1,1 @@
+"""Messages of the API, checked and translated to the domain, and back."""

@@ -1,0 +1,87 @@
+"""What one caller has told of its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from forgemesh.routing.outcome import CallCounts, CountKey
+
+Place: TypeAlias = tuple[str, int]
+"""Instance id and incarnation."""
+
+
+class Told(NamedTuple):
+    """All of a caller's calls by one key so far, and how many calls it has under way on the instance."""
+
+    key: CountKey
+    counts: CallCounts
+    in_flight: int
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """
+    One process that makes calls, named by what it calls itself and its start.
+
+    Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not
+    at all does no harm. `heard_at` is the moment of its report `sequence`; `waiting` counts its calls that wait, by
+    plugin; `active_at` is when it last made a call, by plugin. Moments are on the balancer's clock.
+    """
+
+    name: str
+    boot: str
+    heard_at: float
+    sequence: int = 0
+    left_at: float | None = None
+    counts: dict[tuple[str, Place], tuple[int, CallCounts]] = field(default_factory=dict)
+    """By plugin and place, those of the newest generation that it spoke of."""
+    in_flight: dict[Place, int] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    active_at: dict[str, float] = field(default_factory=dict)
+    declined_at: dict[str, float] = field(default_factory=dict)
+    """By plugin, when it gave back a permit, if it has told nothing new since."""
+
+    def begin(self, baseline: Iterable[Told]) -> None:
+        """What it had counted before anybody here knew of it: differences begin there."""
+        for told in baseline:
+            self._difference(told)
+
+    def take(
+        self, sequence: int, news: Iterable[Told], waiting: Mapping[str, int], now: float
+    ) -> list[tuple[CountKey, CallCounts]]:
+        """A report: what is new in it, of generations that it has not left behind. An old report holds nothing new."""
+        if sequence <= self.sequence:
+            return []
+        self.sequence, self.heard_at = sequence, now
+        for plugin_id, count in waiting.items():
+            if count > self.waiting.get(plugin_id, 0):
+                self.declined_at.pop(plugin_id, None)
+        self.waiting = dict(waiting)
+        found = []
+        for told in news:
+            plugin_id = told.key.plugin_id
+            difference = self._difference(told)
+            if difference is None:
+                continue
+            if difference.started:
+                self.active_at[plugin_id] = now
+                self.declined_at.pop(plugin_id, None)
+            found.append((told.key, difference))
+        return found
+
+    def forget(self, place: Place) -> None:
+        """The instance is gone."""
+        self.in_flight.pop(place, None)
+        for key in [key for key in self.counts if key[1] == place]:
+            del self.counts[key]
+
+    def _difference(self, told: Told) -> CallCounts | None:
+        key = told.key
+        place = (key.instance_id, key.incarnation)
+        generation, known = self.counts.get((key.plugin_id, place), (-1, CallCounts()))
+        if key.generation < generation:
+            return None
+        self.counts[key.plugin_id, place] = key.generation, told.counts
+        return told.counts.since(known) if key.generation == generation else told.counts
