@@ -17,6 +17,7 @@ from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServ
 from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, SqliteDecisions
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
+from forgemesh.balancer.adapters.load_reports import LoadReports
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
 from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer, Times
@@ -35,6 +36,8 @@ from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 
+LOAD_PERIOD = 1.0
+"""Seconds between reports of load that are asked of an instance."""
 REPORT_PERIOD = 5.0
 """Seconds until the registry is told again what it did not hear."""
 
@@ -47,6 +50,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         _decisions(settings.database) as store,
         connect(settings.registry) as channel,
         HealthChecks(rule) as checks,
+        LoadReports(LOAD_PERIOD) as reports,
     ):
         events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
         times = Times(
@@ -56,7 +60,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             adoption=0.0 if settings.database else settings.adoption,
         )
         balancer = Balancer(
-            checks, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
+            checks, reports, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
         )
         decisions = await store.load()
         recall(balancer, decisions, wall=time.time(), now=time.monotonic())
