@@ -24,7 +24,7 @@ def weights_of(
         weights = [min(endpoint.weight, MOST) for endpoint in eligible] if snapshot.weighted else None
     elif policy is Policy.RESOURCE_BASED:
         weights = load_weights(eligible, local.loads)
-    if now >= snapshot.warm_at:
+    if now >= snapshot.warm_at or not eligible:
         return weights
     slow_start = snapshot.policy.slow_start
     parts = [part_of(endpoint, slow_start, now) for endpoint in eligible]

@@ -273,7 +273,8 @@ class Balancer:
     def _circuit_changed(self, guarded: Guarded, before: CircuitState, author: Author | None) -> None:
         view = guarded.circuit.view()
         self._take(self._fleet.guarded(*guarded.place, view, self._clock()))
-        self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
+        if view.state is not before:
+            self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
         self.on_circuit(guarded)
 
     def _load_changed(self, standing: Standing, change: LoadChange) -> None:
