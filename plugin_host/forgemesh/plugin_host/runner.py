@@ -11,11 +11,12 @@ from contextvars import copy_context
 
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.faults import Code, Fault
-from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, QueueTooLong
+from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, PermitRefused, QueueTooLong
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.call import Call, Receiver
-from forgemesh.plugin_host.codec import Outcome, failure_of
+from forgemesh.plugin_host.codec import Outcome, cut, failure_of
 from forgemesh.plugin_host.domain.admission import Admission, Verdict
+from forgemesh.plugin_host.domain.permits import Permits
 from forgemesh.plugin_host.domain.tally import Tally
 from forgemesh.plugin_host.execution import Execution
 from forgemesh.plugin_host.identity import Identity
@@ -52,6 +53,7 @@ class Runner:
         self._spans = spans
         self._tasks = tasks
         self._admission = Admission(plugin.definition.max_concurrency or DEFAULT_CONCURRENCY, queue_limit)
+        self._permits = Permits()
         self._execution = Execution(plugin.definition.plugin_id, out_of_memory)
         self._threads = WorkerThreads(self._admission.concurrency)
         self._waiting: deque[Call] = deque()
@@ -92,19 +94,24 @@ class Runner:
         """
         Take a call on; `receiver` is told its answer later, never from within.
 
-        Raises InstanceDraining, WrongIncarnation, OperationNotFound, InstanceFull or QueueTooLong instead. `time_left`
-        (seconds) is what the transport allows, over and above what the invocation says.
+        Raises InstanceDraining, WrongIncarnation, OperationNotFound, PermitRefused, InstanceFull or QueueTooLong
+        instead. `time_left` (seconds) is what the transport allows, over and above what the invocation says.
         """
         if self._draining:
             raise InstanceDraining(self._identity.instance_id)
         self._identity.refuse_others(invocation.incarnation)
         operation = self._operation(invocation.operation)
+        trial = invocation.HasField("permit")
+        if trial:
+            self._refuse_used(invocation)
         seconds = _seconds(invocation, operation, time_left)
         verdict = self._admission.arrive(credited=credited, seconds=seconds)
         if verdict is Verdict.REFUSE:
             raise InstanceFull(self._identity.instance_id, self._admission.running)
         if verdict is Verdict.TOO_LATE:
             raise QueueTooLong(self._identity.instance_id, self._admission.expected_wait, seconds)
+        if trial:  # not before: a permit whose call was refused is still good
+            self._permits.use(*self._permit(invocation))
         call = Call(invocation, operation, receiver, self._spans.begin(invocation.traceparent), seconds)
         call.timer = self._loop.call_later(seconds, self._expire, call)
         if verdict is Verdict.RUN:
@@ -133,6 +140,15 @@ class Runner:
         if operation is None:
             raise OperationNotFound(self._plugin.definition.plugin_id, name, list(self._plugin.operations))
         return operation
+
+    def _refuse_used(self, invocation: invocation_pb2.Invocation) -> None:
+        if why := self._permits.refusal(*self._permit(invocation)):
+            raise PermitRefused(self._identity.instance_id, cut(invocation.permit.permit_id), why)
+
+    def _permit(self, invocation: invocation_pb2.Invocation) -> tuple[str, int, int, float]:
+        permit = invocation.permit
+        incarnation = invocation.incarnation or self._identity.incarnation
+        return permit.permit_id, incarnation, permit.generation, time.monotonic()
 
     def _expire(self, call: Call) -> None:
         self._end_early(call, StartToCloseTimeout(call.invocation.step_path, call.seconds), retryable=True)

@@ -31,6 +31,7 @@ class Kit:
         self.life: list[str] = []
         self.running = 0
         self.most_running = 0
+        self.counted = 0
         self.seen: list[str] = []
         self.tracer = trace.get_tracer("author")
 
@@ -43,6 +44,12 @@ class Kit:
     @operation(idempotent=True)
     async def echo(self, value: Any) -> Any:
         return value
+
+    @operation(idempotent=True)
+    async def counts(self) -> int:
+        """How often it was called."""
+        self.counted += 1
+        return self.counted
 
     @operation
     async def whole(self, payload: Payload) -> Payload:
