@@ -31,12 +31,9 @@ BEATS = 2
 async def open_circuit(mesh: CircuitMesh, name: str) -> float:
     """Let the only instance fail until its circuit opens, and then hold what comes; when it opened (Unix seconds)."""
     mesh.moods.set(ONLY, "fail")
-    number = 0
-    while (await mesh.circuit(ONLY)).circuit.state == CLOSED:
-        ids = [f"{name}-opener-{number + one}" for one in range(FAILURES)]
-        number += FAILURES
-        await mesh.start_many("o-1", ids)
-        await mesh.ended("o-1", ids) if number == FAILURES else None
+    failing = [f"{name}-failing-{number}" for number in range(FAILURES)]
+    await mesh.start_many("o-1", failing)
+    await mesh.ended("o-1", failing)
     mesh.moods.set(ONLY, "hold")
     opened = await mesh.until_circuit(ONLY, OPEN)
     return time.time() - opened.age_millis / 1000
