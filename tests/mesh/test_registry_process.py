@@ -40,6 +40,7 @@ def balancer_environment(registry: str) -> dict[str, str]:
         "FORGEMESH_BALANCER_LISTEN": "127.0.0.1:0",
         "FORGEMESH_BALANCER_HEALTH_LISTEN": "127.0.0.1:0",
         "FORGEMESH_BALANCER_REGISTRY": registry,
+        "FORGEMESH_BALANCER_DATABASE": "",
     }
 
 

@@ -12,14 +12,18 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
+import grpc
+
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceServicer_to_server
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.health import Beside
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.load import LoadMeter
+from forgemesh.plugin_host.load_service import STREAMS, LoadService
 from forgemesh.plugin_host.loader import Plugin
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.runner import Runner
@@ -79,12 +83,24 @@ async def hosting(
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
         servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)
-        add = partial(add_PluginServiceServicer_to_server, servicer)
-        async with serving(_listen(settings), SERVICES, add, stall=settings.stall, on_stall=on_stall) as server:
+        loads = LoadService(load.encoded)
+        async with serving(
+            _listen(settings),
+            SERVICES,
+            partial(_add, servicer, loads),
+            stall=settings.stall,
+            on_stall=on_stall,
+            beside_health=Beside((loads.in_threads(),), STREAMS),
+        ) as server:
             load.lag = server.health.lag
             await server.health.ready()
             yield Host(server, runner, sessions, load)
         runner.close()
+
+
+def _add(servicer: PluginServicer, loads: LoadService, server: grpc.aio.Server) -> None:
+    add_PluginServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((loads.on_loop(),))
 
 
 def _listen(settings: HostSettings) -> Listen:

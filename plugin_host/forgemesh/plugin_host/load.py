@@ -74,8 +74,7 @@ def usable_cores() -> int:
 
 def cpu_seconds() -> float:
     """Processor time that this process has used."""
-    spent = os.times()
-    return spent.user + spent.system
+    return time.process_time()
 
 
 def resident_bytes() -> int:

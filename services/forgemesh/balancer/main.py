@@ -49,7 +49,12 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         HealthChecks(rule) as checks,
     ):
         events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
-        times = Times(coalesce=settings.coalesce, heartbeat=settings.heartbeat, first_checks=settings.first_checks)
+        times = Times(
+            coalesce=settings.coalesce,
+            heartbeat=settings.heartbeat,
+            first_checks=settings.first_checks,
+            adoption=0.0 if settings.database else settings.adoption,
+        )
         balancer = Balancer(
             checks, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
         )

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.fleet import Member
+from forgemesh.balancer.domain.load_facts import LoadFacts
 from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.balancer.domain.probe import Verdict
 
@@ -22,6 +23,17 @@ class HealthChecks(Protocol):
 
     def ask(self, instance_id: str, incarnation: int, then: Callable[[bool], None]) -> None:
         """Check once more now, and tell whether it passed; one that is not followed does not pass."""
+
+
+HeardLoad: TypeAlias = Callable[[str, int, LoadFacts], None]
+"""Takes each load report of an instance (id, incarnation)."""
+
+
+class LoadReports(Protocol):
+    """Listens to what instances say of their load, to each as long as it is followed."""
+
+    def follow(self, members: Collection[Member], heard: HeardLoad) -> None:
+        """From now on listen to exactly these."""
 
 
 class DecisionStore(Protocol):

@@ -16,7 +16,8 @@ class BalancerSettings(ServiceSettings):
     Each instance is asked for its health every `health_interval` seconds, must answer within `health_deadline`, and is
     out after `misses` times of silence. Changes of `coalesce` seconds go out together; subscribers hear a heartbeat
     every `heartbeat` seconds. `first_checks` seconds after the first sync with the registry the feed opens, even if an
-    instance has not answered yet.
+    instance has not answered yet, and, if it has no `database` but is not the first balancer of the mesh, not before
+    `adoption` seconds, so that subscribers can tell it what they know of circuits.
     """
 
     listen: str = "127.0.0.1:7403"
@@ -30,6 +31,7 @@ class BalancerSettings(ServiceSettings):
     coalesce: float = 0.02
     heartbeat: float = 1.0
     first_checks: float = 1.0
+    adoption: float = 2.0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -38,5 +40,5 @@ class BalancerSettings(ServiceSettings):
                 raise ValueError(f"{name} = {getattr(self, name):g} must be more than 0 seconds")
         if self.misses < 1:
             raise ValueError(f"misses = {self.misses} must be at least 1")
-        if self.coalesce < 0 or self.first_checks < 0:
-            raise ValueError("coalesce and first_checks must not be negative")
+        if min(self.coalesce, self.first_checks, self.adoption) < 0:
+            raise ValueError("coalesce, first_checks and adoption must not be negative")

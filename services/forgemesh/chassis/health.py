@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,6 +22,17 @@ LIVENESS, READINESS, STARTUP, OVERALL = "liveness", "readiness", "startup", ""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _BEAT = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What else is served by threads on the health port; `threads` is how many it takes at most."""
+
+    handlers: tuple[grpc.GenericRpcHandler, ...] = ()
+    threads: int = 0
+
+
+ALONE = Beside()
 
 
 class Health:
@@ -71,10 +83,10 @@ class Health:
             self._in_thread.set(name, status)
 
     @contextlib.asynccontextmanager
-    async def serving(self, listen: str) -> AsyncIterator[str]:
-        """Serve health alone on `listen`; yields the bound address."""
-        pool = ThreadPoolExecutor(WATCHES + 2, thread_name_prefix="health-rpc")
-        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+    async def serving(self, listen: str, beside: Beside = ALONE) -> AsyncIterator[str]:
+        """Serve health on `listen`; yields the bound address."""
+        pool = ThreadPoolExecutor(WATCHES + 2 + beside.threads, thread_name_prefix="health-rpc")
+        server = grpc.server(pool, handlers=list(beside.handlers), options=[("grpc.so_reuseport", 0)])
         health_pb2_grpc.add_HealthServicer_to_server(self._in_thread, server)
         address = bind(server, listen)
         server.start()

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.guard import GuardedServer
-from forgemesh.chassis.health import Health, bind
+from forgemesh.chassis.health import ALONE, Beside, Health, bind
 
 _log = logging.getLogger(__name__)
 
@@ -64,12 +64,13 @@ async def serving(
     *,
     stall: float = 1.0,
     on_stall: Callable[[float], None] | None = None,
+    beside_health: Beside = ALONE,
 ) -> AsyncIterator[Serving]:
     """
     Serve until the block ends, then drain.
 
     The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse. For `stall` and
-    `on_stall` see Health.
+    `on_stall` see Health; `beside_health` is on the health port too.
     """
     checks = Health(services, stall=stall, on_stall=on_stall)
     server = grpc.aio.server(options=server_options(listen))
@@ -78,7 +79,7 @@ async def serving(
     if listen.reflection:
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
     await checks.start()
-    async with checks.serving(listen.health_address) as health_address:
+    async with checks.serving(listen.health_address, beside_health) as health_address:
         address = bind(server, listen.address)  # the last thing that can fail: grpc.aio frees ports only by stopping
         await server.start()
         try:

@@ -43,11 +43,13 @@ class CircuitOpen(Fault):
     code = Code.UNAVAILABLE
     reason = "CIRCUIT_OPEN"
 
-    def __init__(self, plugin: str, retry_after: float) -> None:
+    def __init__(self, plugin: str, retry_after: float | None) -> None:
+        """`retry_after` (seconds) is when the next trial call is due, if that is known."""
+        due = "" if retry_after is None else f"{retry_after:.1f}"
+        rest = f"the next trial call is due in {due} s" if due else "see `forgemesh circuit list`"
         super().__init__(
-            f"every healthy instance of {plugin!r} has an open circuit; the next trial call is due in"
-            f" {retry_after:.1f} s",
-            {"plugin": plugin, "retry_after": f"{retry_after:.1f}"},
+            f"every healthy instance of {plugin!r} has an open circuit; {rest}",
+            {"plugin": plugin, "retry_after": due},
             retry_after=retry_after,
         )
 

@@ -192,6 +192,18 @@ class ProcessFull(Fault):
         )
 
 
+class RetryBudgetSpent(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "RETRY_BUDGET_SPENT"
+
+    def __init__(self, plugin: str, retries: int) -> None:
+        super().__init__(
+            f"{plugin!r} has {retries} retries under way, as many as its policy allows beside the calls that it has;"
+            " the step goes on as soon as there are fewer, or raise the `retry_budget` of its policy",
+            {"plugin": plugin, "retries": str(retries)},
+        )
+
+
 class ExecutionTimeout(Fault):
     code = Code.DEADLINE_EXCEEDED
     reason = "EXECUTION_TIMEOUT"

@@ -26,11 +26,13 @@ from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.definition_text import read_definition
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
-from forgemesh.orchestrator.adapters.hosts import following_hosts
+from forgemesh.orchestrator.adapters.feed import Feed
+from forgemesh.orchestrator.adapters.hosts import open_hosts
 from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
 from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.demand import Demand
 from forgemesh.orchestrator.application.engine import Engine
@@ -62,13 +64,16 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
         store = await open_store(database, read_definition)
-        hosts = await stack.enter_async_context(following_hosts(settings.balancer, orchestrator_id))
+        hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
+        account = CallAccount(draw=random.random)
+        await stack.enter_async_context(beside(Feed(settings.balancer, orchestrator_id, hosts, account).run()))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
         exporter = SpanExporter(sink, store)
         engine = Engine(
             store,
             hosts,
+            account,
             providers,
             exporter,
             clock=time.time_ns,

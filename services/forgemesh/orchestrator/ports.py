@@ -17,6 +17,7 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.snapshot import Snapshot
 
 
@@ -238,7 +239,10 @@ class Store(Protocol):
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it leaves; `remaining` is in seconds, `details` what an earlier attempt last said of itself."""
+    """
+    A call as it leaves; `remaining` is in seconds, `details` what an earlier attempt last said of itself. With a
+    `permit` it is a trial call on a half-open circuit.
+    """
 
     operation: str
     input: Payload
@@ -249,6 +253,7 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str
     remaining: float
     details: Payload | None = None
+    permit: Permit | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -256,12 +261,15 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of an invocation: an output or a failure; `accepted`: the host had taken it on."""
+    """
+    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left.
+    """
 
     output: Payload | None
     failure: Failure | None
     accepted: bool = True
     session: bool = True
+    sent: bool = True
 
 
 class Caller(Protocol):

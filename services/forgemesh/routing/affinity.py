@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from math import ceil
 
 from forgemesh.routing.endpoint import Endpoint
 
@@ -18,6 +19,22 @@ def favourite(key: str, eligible: Sequence[Endpoint]) -> Endpoint:
     gets the same answer, and an instance that starts anew under its id finds its keys again.
     """
     return max(eligible, key=lambda endpoint: (draw(key, endpoint.instance_id), endpoint.instance_id))
+
+
+def favourite_with_room(
+    key: str, eligible: Sequence[Endpoint], load: Callable[[Endpoint], float], bound: float
+) -> Endpoint:
+    """
+    The first in the key's order that would not come above `bound` times the mean load with one more call.
+
+    Bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016): what an instance cannot take goes to the next in the
+    order, and comes back when it can. Nobody's bound is below one call; with a bound below 1 all may be above it, and
+    then the favourite takes the call.
+    """
+    loads = {endpoint.instance_id: load(endpoint) for endpoint in eligible}
+    most = max(1, ceil(bound * (sum(loads.values()) + 1) / len(loads)))
+    room = [endpoint for endpoint in eligible if loads[endpoint.instance_id] + 1 <= most]
+    return favourite(key, room or eligible)
 
 
 @lru_cache(maxsize=8192)

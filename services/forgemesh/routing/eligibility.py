@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
+from math import exp
+from typing import NamedTuple
 
 from forgemesh.routing.endpoint import Admission, CircuitState, Endpoint, Health
 
@@ -20,8 +22,11 @@ class Exclusion(Enum):
     NOT_SERVING = "not serving"
     UNREACHABLE = "unreachable"
     CIRCUIT_OPEN = "circuit open"
+    TRIAL = "half open: trial calls only"
     EJECTED = "ejected as an outlier"
+    WEIGHTLESS = "weight is zero"
     LOST = "connection lost"
+    TRIPPED = "left out by this caller after failures"
     VERSION = "other version"
     TRIED = "tried already"
     FULL = "full"
@@ -83,37 +88,101 @@ _BY_HEALTH = {
 }
 
 
-def standing_exclusion(endpoint: Endpoint) -> Exclusion | None:
-    """What the snapshot alone holds against the endpoint, whoever asks; a half-open circuit needs a permit."""
+_PASSES = (CircuitState.CLOSED, CircuitState.FORCED_CLOSED, CircuitState.METRICS_ONLY)
+
+
+def any_version(version: str) -> bool:
+    """Every version is wanted."""
+    return True
+
+
+def standing_exclusion(endpoint: Endpoint, *, panic: bool = False) -> Exclusion | None:
+    """What the snapshot alone holds against the endpoint, whoever asks; in a panic ejection does not count."""
     if excluded := _BY_ADMISSION[endpoint.admission]:
         return excluded
-    if endpoint.circuit.state is CircuitState.FORCED_OPEN:
+    circuit = endpoint.circuit.state
+    if circuit is CircuitState.FORCED_OPEN:
         return Exclusion.FORCED_OPEN
     if excluded := _BY_HEALTH[endpoint.health]:
         return excluded
-    if endpoint.circuit.state is not CircuitState.CLOSED:
+    if circuit is CircuitState.HALF_OPEN:
+        return Exclusion.TRIAL
+    if circuit not in _PASSES:
         return Exclusion.CIRCUIT_OPEN
-    return Exclusion.EJECTED if endpoint.ejected else None
+    return Exclusion.EJECTED if endpoint.ejected and not panic else None
 
 
-def has_room(endpoint: Endpoint, local: LocalView) -> bool:
-    """Whether the instance takes one more call of this caller."""
-    if endpoint.instance_id in local.full:
+def permit_for(endpoint: Endpoint, local: LocalView) -> Permit | None:
+    """The permit for a trial call on the half-open circuit of the endpoint, as it is now."""
+    permit = local.permits.get(endpoint.instance_id)
+    if permit is None or permit.incarnation != endpoint.incarnation:
+        return None
+    return permit if permit.generation == endpoint.circuit.generation else None
+
+
+def believed(load: RemoteLoad | None, memory: float, now: float) -> float:
+    """
+    How many calls of others are under way now: with each `memory` seconds fewer by a factor of e, so that an old count
+    does not send everybody to where it was quiet then. A count from the future is one of now, a negative one is none.
+    """
+    if load is None or load.others <= 0 or memory <= 0:
+        return 0.0
+    age = now - load.at
+    return load.others * exp(-age / memory) if age > 0 else float(load.others)
+
+
+def has_room(endpoint: Endpoint, local: LocalView, memory: float, now: float) -> bool:
+    """Whether the instance takes one more call; `memory` (seconds) is for how long others' calls are believed in."""
+    instance_id, most = endpoint.instance_id, endpoint.max_in_flight
+    if instance_id in local.full:
         return False
-    return not endpoint.max_in_flight or local.in_flight.get(endpoint.instance_id, 0) < endpoint.max_in_flight
+    if not most:
+        return True
+    mine = local.in_flight.get(instance_id, 0)
+    if mine >= most or not local.loads:
+        return mine < most
+    return mine + believed(local.loads.get(instance_id), memory, now) < most
 
 
-def local_exclusion(endpoint: Endpoint, local: LocalView, wanted: bool, tried: bool) -> Exclusion | None:
+class Terms(NamedTuple):
+    """
+    What a call asks for. `wanted` says which versions fit, `tried` holds the ids that are to be avoided, `trial` is
+    whether it may be a trial call, `weighs` whether an endpoint without weight gets nothing. `memory` (seconds) is for
+    how long counts of others' calls are believed in, `now` the moment on the picker's clock.
+    (A tuple, because one is made for every step.)
+    """
+
+    wanted: Callable[[str], bool] = any_version
+    tried: AbstractSet[str] = frozenset()
+    trial: bool = False
+    weighs: bool = False
+    memory: float = 0.0
+    now: float = 0.0
+
+
+FOR_ANY_CALL = Terms()
+
+
+def local_exclusion(endpoint: Endpoint, local: LocalView, terms: Terms) -> Exclusion | None:
     """What this caller holds against an endpoint against which the snapshot holds nothing; tiers apart."""
+    if terms.weighs and not endpoint.weight > 0:
+        return Exclusion.WEIGHTLESS
     if local.lost and (endpoint.instance_id, endpoint.incarnation) in local.lost:
         return Exclusion.LOST
-    if not wanted:
+    if local.tripped and (endpoint.instance_id, endpoint.incarnation) in local.tripped:
+        return Exclusion.TRIPPED
+    if not (terms.wanted is any_version or terms.wanted(endpoint.plugin_version)):
         return Exclusion.VERSION
-    if tried:
+    if endpoint.instance_id in terms.tried:
         return Exclusion.TRIED
-    return None if has_room(endpoint, local) else Exclusion.FULL
+    return None if has_room(endpoint, local, terms.memory, terms.now) else Exclusion.FULL
 
 
-def exclusion(endpoint: Endpoint, local: LocalView, *, wanted: bool = True, tried: bool = False) -> Exclusion | None:
+def exclusion(
+    endpoint: Endpoint, local: LocalView, terms: Terms = FOR_ANY_CALL, *, panic: bool = False
+) -> Exclusion | None:
     """The first reason against the endpoint, or None; tiers are compared only among those without one."""
-    return standing_exclusion(endpoint) or local_exclusion(endpoint, local, wanted, tried)
+    standing = standing_exclusion(endpoint, panic=panic)
+    if standing is Exclusion.TRIAL and terms.trial and permit_for(endpoint, local):
+        standing = Exclusion.EJECTED if endpoint.ejected and not panic else None
+    return standing or local_exclusion(endpoint, local, terms)

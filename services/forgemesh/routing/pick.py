@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from forgemesh.faults import Fault
 from forgemesh.faults.plugin import PluginCrashLoop
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
-from forgemesh.routing.affinity import favourite
-from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, has_room, local_exclusion
-from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.policy import Policy
+from forgemesh.routing.affinity import favourite, favourite_with_room
+from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, any_version, permit_for
+from forgemesh.routing.endpoint import CircuitState, Endpoint
+from forgemesh.routing.least_connections import less_loaded, load_of
+from forgemesh.routing.policy import PluginPolicy, Policy
 from forgemesh.routing.round_robin import Turns, forget, next_turn
+from forgemesh.routing.sieve import sieve
 from forgemesh.routing.snapshot import Snapshot
+from forgemesh.routing.weighted_round_robin import next_weighted_turn
+from forgemesh.routing.weights import BY_WEIGHT, weights_of
 
 Excluded: TypeAlias = tuple[tuple[str, Exclusion], ...]
 
@@ -87,17 +92,12 @@ class NoPick:
             case Lack.NONE_HEALTHY:
                 return NoneHealthy(self.plugin, self.instances)
             case Lack.CIRCUIT_OPEN:
-                return CircuitOpen(self.plugin, self.retry_after or 0.0)
+                return CircuitOpen(self.plugin, self.retry_after)
             case Lack.ALL_FULL:
                 return AllFull(self.plugin, self.instances)
             case Lack.CRASH_LOOP:
                 assert self.crashed is not None
                 return PluginCrashLoop(self.plugin, self.crashed.instance_id, self.crashed.admission_reason)
-
-
-def any_version(version: str) -> bool:
-    """Every version is wanted."""
-    return True
 
 
 def pick(
@@ -114,78 +114,82 @@ def pick(
     now: float = 0.0,
 ) -> Picked | NoPick:
     """
-    Choose an instance whose plugin version is `wanted`: the next one in turn, or the one that `affinity` leads to.
+    Choose an instance whose plugin version is `wanted`, by the policy of the operation.
 
-    `operation` is what will be called; it may have a policy of its own. `draw` gives a number of [0, 1), each as likely
-    as the other, for each time that it is asked. `exclude` holds the ids that were tried already: they are taken only
-    if nobody else is eligible. Of `trial` is whether the call may be a trial on a half-open circuit: it is safe to
-    repeat. `now` is on the clock of `CircuitView.open_until`. A caller keeps one cursor for each policy in use.
+    A call that may be a `trial`, because it is safe to repeat, makes the first trial that there is a permit for. Any
+    other call with an `affinity` goes where that leads, whatever the policy is, and makes a trial only there.
+    `exclude` holds the ids that were tried already: they are taken only if nobody else is eligible. Each call of `draw`
+    gives a number of [0, 1), all equally likely. `now` is on the clock of the snapshot and of `local`. The caller keeps
+    a cursor for each policy in use.
     """
-    policy = snapshot.policy.pick_of(operation)
-    eligible, excluded = _sieve(snapshot.open, local, wanted, exclude)
-    if not eligible and exclude:
-        eligible, excluded = _sieve(snapshot.open, local, wanted, frozenset())
-    if not eligible:
-        return _lacking(snapshot, wanted, (*snapshot.ruled_out, *excluded), now)
-    if snapshot.tiered:
-        eligible = _preferred_tier(eligible, excluded)
-    if affinity:
-        chosen = favourite(affinity, eligible)
+    rules = snapshot.policy
+    policy = rules.pick_of(operation)
+    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
+    eligible, trials, excluded = sieve(snapshot, local, terms)
+    permit: Permit | None = None
+    against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
+    if trials and (half_open := _on_trial(eligible, trials, affinity)):
+        chosen, permit = half_open, permit_for(half_open, local)
+        against = tuple([one for one in against if one[0] != chosen.instance_id])
+    elif not eligible:
+        return _lacking(snapshot, wanted, against, now)
+    elif affinity:
+        chosen = _home(affinity, eligible, local, rules, now)
+    elif policy is Policy.LEAST_CONNECTIONS:
+        weights = weights_of(policy, snapshot, eligible, local, now)
+        chosen = less_loaded(eligible, weights, local, draw, memory=rules.load_memory, now=now)
     else:
         if len(cursor.owed) > len(snapshot.endpoints):
             cursor = forget(cursor, snapshot.endpoints)
-        chosen, cursor = next_turn(cursor, eligible)
-    against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
-    return Picked(chosen, cursor, policy, len(snapshot.endpoints), len(eligible), against[:LISTED])
+        weights = weights_of(policy, snapshot, eligible, local, now)
+        chosen, cursor = (
+            next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
+        )
+    return Picked(chosen, cursor, policy, len(snapshot.endpoints), len(eligible), against[:LISTED], permit)
 
 
-def _sieve(
-    candidates: Sequence[Endpoint], local: LocalView, wanted: Callable[[str], bool], exclude: frozenset[str]
-) -> tuple[list[Endpoint], list[tuple[str, Exclusion]]]:
-    """Those that the caller may use, and why not the others."""
-    if wanted is any_version and not exclude and not local.lost:
-        eligible = [endpoint for endpoint in candidates if has_room(endpoint, local)]
-        if len(eligible) == len(candidates):
-            return eligible, []
-    eligible = []
-    excluded: list[tuple[str, Exclusion]] = []
-    for endpoint in candidates:
-        fits = wanted is any_version or wanted(endpoint.plugin_version)
-        reason = local_exclusion(endpoint, local, fits, endpoint.instance_id in exclude)
-        if reason is None:
-            eligible.append(endpoint)
-        else:
-            excluded.append((endpoint.instance_id, reason))
-    return eligible, excluded
+def _on_trial(eligible: Sequence[Endpoint], trials: Sequence[Endpoint], affinity: str) -> Endpoint | None:
+    """The endpoint for a trial call; a key goes only to the one that it would go to if the circuit were closed."""
+    if not affinity:
+        return trials[0]
+    home = favourite(affinity, [*eligible, *trials])
+    return home if home in trials else None
 
 
-def _preferred_tier(eligible: list[Endpoint], excluded: list[tuple[str, Exclusion]]) -> list[Endpoint]:
-    """Those of the lowest tier; the others join `excluded`."""
-    best = min([endpoint.tier for endpoint in eligible])
-    preferred = [endpoint for endpoint in eligible if endpoint.tier == best]
-    if len(preferred) < len(eligible):
-        excluded += [(endpoint.instance_id, Exclusion.TIER) for endpoint in eligible if endpoint.tier != best]
-    return preferred
+def _home(affinity: str, eligible: Sequence[Endpoint], local: LocalView, rules: PluginPolicy, now: float) -> Endpoint:
+    if not rules.hash_bound > 0:
+        return favourite(affinity, eligible)
+    load = partial(load_of, local=local, memory=rules.load_memory, now=now)
+    return favourite_with_room(affinity, eligible, load, rules.hash_bound)
 
 
 def _lacking(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Excluded, now: float) -> NoPick:
     """The refusal that names the last hurdle: full, else circuit, else health, else nobody is there."""
     why = dict(excluded)
+    name, listed = snapshot.plugin_id, excluded[:LISTED]
     fitting = [endpoint for endpoint in snapshot.endpoints if wanted(endpoint.plugin_version)]
-    full = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.FULL]
-    tripped = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CIRCUIT_OPEN]
-    crashed = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CRASH_LOOP]
-    retry_after: float | None = None
     if not fitting:
-        reason, count = Lack.NOT_REGISTERED, 0
-    elif full:
-        reason, count = Lack.ALL_FULL, len(full)
-    elif tripped:
-        reason, count = Lack.CIRCUIT_OPEN, len(tripped)
-        retry_after = max(0.0, min(endpoint.circuit.open_until for endpoint in tripped) - now)
-    elif len(crashed) == len(fitting):
-        return NoPick(Lack.CRASH_LOOP, snapshot.plugin_id, len(crashed), None, excluded[:LISTED], crashed=crashed[-1])
-    else:
-        reason, count = Lack.NONE_HEALTHY, len(fitting)
-    unwanted = tuple(sorted({e.plugin_version for e in snapshot.endpoints})) if not fitting else ()
-    return NoPick(reason, snapshot.plugin_id, count, retry_after, excluded[:LISTED], unwanted)
+        unwanted = tuple(sorted({endpoint.plugin_version for endpoint in snapshot.endpoints}))
+        return NoPick(Lack.NOT_REGISTERED, name, 0, None, listed, unwanted)
+    if full := [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.FULL]:
+        return NoPick(Lack.ALL_FULL, name, len(full), None, listed)
+    if tripped := [endpoint for endpoint in fitting if why[endpoint.instance_id] in _BEHIND_A_CIRCUIT]:
+        due = [e.circuit.open_until - now for e in tripped if e.circuit.state is CircuitState.OPEN]
+        wait = min([seconds for seconds in due if seconds > 0], default=None)
+        nearest = min(tripped, key=partial(_distance, now=now))
+        return NoPick(Lack.CIRCUIT_OPEN, name, len(tripped), wait, listed, tripped=nearest)
+    crashed = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CRASH_LOOP]
+    if len(crashed) == len(fitting):
+        return NoPick(Lack.CRASH_LOOP, name, len(crashed), None, listed, crashed=crashed[-1])
+    return NoPick(Lack.NONE_HEALTHY, name, len(fitting), None, listed)
+
+
+_BEHIND_A_CIRCUIT = frozenset({Exclusion.FORCED_OPEN, Exclusion.CIRCUIT_OPEN, Exclusion.TRIAL, Exclusion.TRIPPED})
+_STAGES = (CircuitState.HALF_OPEN, CircuitState.OPEN)
+
+
+def _distance(endpoint: Endpoint, now: float) -> tuple[int, float]:
+    """How far the endpoint is from a trial call: one is under way, or due at a known time, or somebody must act."""
+    state = endpoint.circuit.state
+    stage = _STAGES.index(state) if state in _STAGES else len(_STAGES)
+    return stage, max(0.0, endpoint.circuit.open_until - now) if state is CircuitState.OPEN else 0.0

@@ -11,3 +11,8 @@ class RetryBudget:
 
     share: float = 0.2
     least: int = 3
+
+
+def allows(budget: RetryBudget, calls: int, retries: int) -> bool:
+    """Whether one more retry may begin while `calls` are under way, `retries` of them retries."""
+    return retries + 1 <= max(budget.least, budget.share * calls)

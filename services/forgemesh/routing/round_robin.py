@@ -10,6 +10,8 @@ from forgemesh.routing.endpoint import Endpoint
 
 TURN = 720_720
 """One pick, in the units of the account; 1 to 16 instances share it without a remainder."""
+NOTHING = -TURN * TURN
+"""Nobody is owed as little."""
 
 
 class Turns(NamedTuple):
@@ -33,16 +35,20 @@ def next_turn(turns: Turns, eligible: Sequence[Endpoint]) -> tuple[Endpoint, Tur
     As long as the set stays the same, every window of its length holds each endpoint once. Whatever happens to the
     others, an instance that stays gets its fair share, rounded, give or take one.
     """
-    owed = dict(turns.owed) if turns.owed else _first_order(eligible, turns.start)
-    share = TURN // len(eligible)
-    most = -TURN * TURN
+    owed = accounts(turns, eligible)
+    share, most, before = TURN // len(eligible), NOTHING, owed.get
     for endpoint in eligible:
         instance_id = endpoint.instance_id
-        owed[instance_id] = account = owed.get(instance_id, 0) + share
+        owed[instance_id] = account = before(instance_id, 0) + share
         if account > most:
             chosen, most = endpoint, account
     owed[chosen.instance_id] = most - share * len(eligible)
     return chosen, Turns(owed, turns.start)
+
+
+def accounts(turns: Turns, eligible: Sequence[Endpoint]) -> dict[str, int]:
+    """What everybody is owed, to be changed; at first so little that it only decides who begins."""
+    return dict(turns.owed) if turns.owed else _first_order(eligible, turns.start)
 
 
 def forget(turns: Turns, remaining: Sequence[Endpoint]) -> Turns:

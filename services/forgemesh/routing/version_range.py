@@ -11,7 +11,7 @@ from typing import Any
 from semantic_version import NpmSpec, Version
 from semantic_version.base import Range
 
-from forgemesh.routing.pick import any_version
+from forgemesh.routing.eligibility import any_version
 
 LONGEST = 200
 """Characters in a range that people write."""

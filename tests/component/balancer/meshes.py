@@ -66,6 +66,8 @@ async def balancer_of(registry: str, **others: Any) -> AsyncIterator[Neighbour]:
         "health_interval": 0.05,
         "health_deadline": 0.1,
         "heartbeat": 0.1,
+        "database": "",
+        "adoption": 0.0,
     }
     async with (
         balancer_running(BalancerSettings(registry=registry, **(given | others))) as (server, balancer),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Lacking, Order, OrderKey
 from forgemesh.orchestrator.application.providers import Providers
@@ -83,11 +84,16 @@ class ScriptedCatalogue:
 
 
 def dispatcher_over(
-    hosts: ScriptedHosts, log: Log, providers: Providers | None = None, max_in_flight: int = 0
+    hosts: ScriptedHosts,
+    log: Log,
+    providers: Providers | None = None,
+    max_in_flight: int = 0,
+    account: CallAccount | None = None,
 ) -> Dispatcher:
     """Its clock stands still at one second."""
     known = providers or Providers(ScriptedCatalogue())
-    return Dispatcher(hosts, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
+    counted = account or CallAccount()
+    return Dispatcher(hosts, counted, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
 
 
 def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Provider:

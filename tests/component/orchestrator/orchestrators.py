@@ -13,6 +13,7 @@ from pathlib import Path
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore, open_store
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
@@ -126,6 +127,7 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
     engine = Engine(
         store,
         hosts,
+        CallAccount(),
         Providers(catalogue),
         spans,
         clock=time.time_ns,

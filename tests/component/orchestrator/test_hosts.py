@@ -13,8 +13,11 @@ from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import (
     BalancerServiceServicer,
     add_BalancerServiceServicer_to_server,
 )
+from forgemesh.chassis.tasks import beside
 from forgemesh.feed.snapshots import snapshot_from_message
-from forgemesh.orchestrator.adapters.hosts import FeedHosts, following_hosts
+from forgemesh.orchestrator.adapters.feed import Feed
+from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.routing.endpoint import Admission, CircuitState, Health
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.plugins import ScriptedPlugin, serving_plugin
@@ -62,7 +65,10 @@ async def hosts(balancer: ScriptedBalancer) -> AsyncIterator[FeedHosts]:
     add_BalancerServiceServicer_to_server(balancer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with following_hosts(f"127.0.0.1:{port}", "o-1") as following:
+    async with (
+        open_hosts("o-1") as following,
+        beside(Feed(f"127.0.0.1:{port}", "o-1", following, CallAccount()).run()),
+    ):
         yield following
     await server.stop(None)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from forgemesh.orchestrator.adapters.session import SessionLink
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Order
 from forgemesh.orchestrator.application.providers import Providers
@@ -61,7 +62,7 @@ async def log() -> Log:
 async def dispatcher(served: Served, log: Log) -> AsyncIterator[Dispatcher]:
     hosts = OneHost(served.host.server.address)
     running = asyncio.create_task(hosts.link.run())
-    yield Dispatcher(hosts, Providers(ScriptedCatalogue()), time.time_ns, log)
+    yield Dispatcher(hosts, CallAccount(), Providers(ScriptedCatalogue()), time.time_ns, log)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running

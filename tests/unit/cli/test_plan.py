@@ -63,6 +63,7 @@ def test_a_service_is_told_where_those_are_that_it_needs() -> None:
         "FORGEMESH_BALANCER_LISTEN": "a:1",
         "FORGEMESH_BALANCER_HEALTH_LISTEN": "a:2",
         "FORGEMESH_BALANCER_REGISTRY": "r:1",
+        "FORGEMESH_BALANCER_DATABASE": "data/balancer.db",
     }
 
 

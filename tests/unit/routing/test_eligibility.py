@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.routing.eligibility import Exclusion, LocalView, exclusion
+from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, exclusion
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Health
 from tests.unit.routing.endpoints import endpoint
 
@@ -16,6 +16,10 @@ EVERYTHING_AGAINST_IT: list[tuple[Exclusion, dict[str, Any]]] = [
 ]
 
 
+def unwanted(version: str) -> bool:
+    return False
+
+
 def test_a_serving_endpoint_with_room_is_eligible() -> None:
     assert exclusion(endpoint("a", max_in_flight=2), LocalView(in_flight={"a": 1})) is None
 
@@ -27,7 +31,9 @@ def test_the_first_reason_in_the_order_is_the_one_that_is_given(first: int) -> N
         facts |= fact
     local = LocalView(lost={("a", 1)}, full={"a"})
 
-    assert exclusion(endpoint("a", **facts), local, wanted=False, tried=True) is EVERYTHING_AGAINST_IT[first][0]
+    assert (
+        exclusion(endpoint("a", **facts), local, Terms(wanted=unwanted, tried={"a"})) is EVERYTHING_AGAINST_IT[first][0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ def test_the_first_reason_in_the_order_is_the_one_that_is_given(first: int) -> N
         ({"admission": Admission.OUT}, Exclusion.ADMIN_OUT),
         ({"health": Health.UNCHECKED}, Exclusion.UNCHECKED),
         ({"health": Health.UNREACHABLE}, Exclusion.UNREACHABLE),
-        ({"circuit": CircuitView(CircuitState.HALF_OPEN)}, Exclusion.CIRCUIT_OPEN),
+        ({"circuit": CircuitView(CircuitState.HALF_OPEN)}, Exclusion.TRIAL),
     ],
 )
 def test_other_states_that_exclude(facts: dict[str, Any], reason: Exclusion) -> None:
@@ -46,8 +52,8 @@ def test_other_states_that_exclude(facts: dict[str, Any], reason: Exclusion) -> 
 def test_what_the_caller_holds_against_an_endpoint_has_an_order_too() -> None:
     full = LocalView(full={"a"})
 
-    assert exclusion(endpoint("a"), full, wanted=False, tried=True) is Exclusion.VERSION
-    assert exclusion(endpoint("a"), full, tried=True) is Exclusion.TRIED
+    assert exclusion(endpoint("a"), full, Terms(wanted=unwanted, tried={"a"})) is Exclusion.VERSION
+    assert exclusion(endpoint("a"), full, Terms(tried={"a"})) is Exclusion.TRIED
     assert exclusion(endpoint("a"), full) is Exclusion.FULL
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
-from forgemesh.routing.eligibility import Exclusion, LocalView, exclusion
+from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, exclusion
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
 from forgemesh.routing.round_robin import Turns
@@ -218,7 +218,7 @@ def test_a_pick_agrees_with_the_table(
     def wanted(version: str) -> bool:
         return not choosy or version == "1.0.0"
 
-    fit = {e.instance_id: e for e in given if exclusion(e, local, wanted=wanted(e.plugin_version)) is None}
+    fit = {e.instance_id: e for e in given if exclusion(e, local, Terms(wanted)) is None}
     fresh = {name: e for name, e in fit.items() if name not in exclude} or fit
     best = {name for name, e in fresh.items() if e.tier == min(other.tier for other in fresh.values())}
 

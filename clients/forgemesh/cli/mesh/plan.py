@@ -25,7 +25,7 @@ class Service:
 
 TRACES = Service("traces", "forgemesh.traces.main", 7405, database=True)
 REGISTRY = Service("registry", "forgemesh.registry.main", 7402, database=True)
-BALANCER = Service("balancer", "forgemesh.balancer.main", 7403, needs=("registry",))
+BALANCER = Service("balancer", "forgemesh.balancer.main", 7403, needs=("registry",), database=True)
 SUPERVISOR = Service("supervisor", "forgemesh.plugin_host.supervisor.main", 7404, needs=("registry", "traces"))
 ORCHESTRATOR = Service(
     "orchestrator",

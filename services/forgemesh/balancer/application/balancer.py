@@ -27,6 +27,8 @@ from forgemesh.routing.outcome import CallCounts, CountKey, PermitOutcome
 from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.snapshot import Snapshot
 
+FIRST_EPOCH = 1
+"""That of the first balancer of a mesh: there are no circuits from before."""
 LOAD_PERIOD = 0.2
 """Seconds between hints of how busy instances are."""
 SWEEP_PERIOD = 0.5
@@ -38,7 +40,7 @@ class Times:
     """
     Seconds: changes within `coalesce` go out together; a subscriber hears at least every `heartbeat`. After the first
     sync with the registry the feed opens at the latest after `first_checks`, even if an instance has not answered yet,
-    and not before `adoption`, so that subscribers can say what they know of circuits.
+    and, unless nobody was there before, not before `adoption`, so that subscribers can say what they know of circuits.
     """
 
     coalesce: float
@@ -201,7 +203,7 @@ class Balancer:
 
     async def _warm_up(self) -> None:
         await self._synced.wait()
-        adopted = self._clock() + self._times.adoption
+        adopted = self._clock() + (self._times.adoption if self.epoch > FIRST_EPOCH else 0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._times.first_checks):
                 await self._checked.wait()

@@ -13,6 +13,8 @@ from forgemesh.routing.circuit import Circuit, transition
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
 
+_RESTLESS = frozenset({CircuitState.OPEN, CircuitState.HALF_OPEN})
+
 ANSWER_DEADLINE = 3.0
 """Seconds after which a health check that has not come back is asked for again."""
 
@@ -47,6 +49,8 @@ class Circuits:
         self._clock = clock
         self._draw = draw
         self._guarded: dict[Place, Guarded] = {}
+        self._restless: dict[Place, Guarded] = {}
+        """Those that time moves."""
         self._left: dict[Place, CircuitView] = {}
         self._forced: dict[str, tuple[CircuitState, Author]] = {}
         self.on_change: Callable[[Guarded, CircuitState, Author | None], None] = lambda guarded, before, author: None
@@ -54,6 +58,11 @@ class Circuits:
 
     def __iter__(self) -> Iterator[Guarded]:
         return iter(self._guarded.values())
+
+    @property
+    def half_open(self) -> list[Guarded]:
+        """Those that trial calls decide."""
+        return [one for one in self._restless.values() if one.circuit.state is CircuitState.HALF_OPEN]
 
     def of(self, place: Place) -> Guarded | None:
         """The circuit of an instance."""
@@ -64,6 +73,7 @@ class Circuits:
         wanted = {(one.member.instance_id, one.member.incarnation): one for one in standings}
         for place in self._guarded.keys() - wanted.keys():
             del self._guarded[place]
+            self._restless.pop(place, None)
         for place in wanted.keys() - self._guarded.keys():
             self._enrol(wanted[place].member.plugin_id, place)
 
@@ -144,13 +154,13 @@ class Circuits:
     def look(self) -> float | None:
         """Do what is due; returns the moment when something is due next, None if nothing is."""
         now = self._clock()
-        for guarded in list(self._guarded.values()):
+        for guarded in list(self._restless.values()):
             self._put(guarded, guarded.circuit.expire(now, self._draw()))
             if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
                 self._ask(guarded)
         moments = [
             max(moment, guarded.asked_until)
-            for guarded in self._guarded.values()
+            for guarded in self._restless.values()
             if (moment := guarded.circuit.next_look()) is not None and self._serves(guarded)
         ]
         return min(moments, default=None)
@@ -186,6 +196,10 @@ class Circuits:
     def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
         before, guarded.circuit = guarded.circuit, circuit
         if transition(before, circuit) is not None:
+            if circuit.state in _RESTLESS:
+                self._restless[guarded.place] = guarded
+            else:
+                self._restless.pop(guarded.place, None)
             self.on_change(guarded, before.state, author)
             self.on_look()
 

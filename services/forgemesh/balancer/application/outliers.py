@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.routing.outcome import CallCounts, CountKey
-from forgemesh.routing.outlier import Ejections, OutlierRule
+from forgemesh.routing.outlier import Ejections, Identity, OutlierRule, Tally
 
 
 @dataclass(slots=True, eq=False)
 class _Comparison:
-    """Of one plugin's instances since the last sweep: answered and failed calls by instance id."""
+    """Of one plugin's instances since the last sweep."""
 
     sweep_at: float
-    calls: dict[str, tuple[int, int]] = field(default_factory=dict)
+    calls: dict[Identity, Tally] = field(default_factory=dict)
     ejections: Ejections = field(default_factory=Ejections)
 
 
 class Outliers:
     """
     Sweeps plugins whose policy has a rule for outliers; `fleet` is what is known now, `clock` monotonic. `on_out` is
-    told after each sweep that changes something which instances of a plugin are out, and why.
+    told after each sweep which instances of a plugin are out, by id, and why.
     """
 
     def __init__(self, fleet: Callable[[], Fleet], clock: Callable[[], float]) -> None:
@@ -38,8 +38,9 @@ class Outliers:
         """What is new in a caller's counts."""
         comparison = self._plugins.get(key.plugin_id)
         if comparison is not None:
-            succeeded, failed = comparison.calls.get(key.instance_id, (0, 0))
-            comparison.calls[key.instance_id] = succeeded + counts.succeeded, failed + counts.failed
+            identity = Identity(key.instance_id, key.incarnation)
+            known = comparison.calls.get(identity, Tally())
+            comparison.calls[identity] = Tally(known.succeeded + counts.succeeded, known.failed + counts.failed)
 
     def ruled(self) -> None:
         """Policies have changed; without a rule nobody is out."""
@@ -73,11 +74,19 @@ class Outliers:
             if now < comparison.sweep_at:
                 continue
             comparison.sweep_at = now + rule.interval
-            standings = self._fleet().standings.items()
-            present = [instance_id for instance_id, one in standings if one.member.plugin_id == plugin_id]
+            members = [one.member for one in self._fleet().standings.values() if one.member.plugin_id == plugin_id]
             calls, comparison.calls = comparison.calls, {}
-            counts = {instance_id: calls.get(instance_id, (0, 0)) for instance_id in present}
-            before, comparison.ejections = comparison.ejections, comparison.ejections.sweep(rule, counts, now)
-            if comparison.ejections.out != before.out:
-                self.on_out(plugin_id, comparison.ejections.out)
+            tallies = {
+                identity: calls.get(identity, Tally())
+                for identity in (Identity(member.instance_id, member.incarnation) for member in members)
+            }
+            comparison.ejections = comparison.ejections.sweep(rule, tallies, now)
+            self.on_out(plugin_id, {one.instance_id: _reason(one, tallies) for one in comparison.ejections.out})
         return min((comparison.sweep_at for comparison in self._plugins.values()), default=None)
+
+
+def _reason(identity: Identity, tallies: Mapping[Identity, Tally]) -> str:
+    own = tallies[identity]
+    others = [tally for one, tally in tallies.items() if one != identity]
+    failed, calls = sum(one.failed for one in others), sum(one.calls for one in others)
+    return f"{own.failed} of {own.calls} calls failed, of its siblings' {failed} of {calls}"

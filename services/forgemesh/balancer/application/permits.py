@@ -61,7 +61,7 @@ class Permits:
 
     def deal(self) -> None:
         """Give out what is vacant and wanted."""
-        for guarded in self.circuits:
+        for guarded in self.circuits.half_open:
             while guarded.circuit.vacant:
                 receiver = self._neediest(guarded.plugin_id)
                 if receiver is None:

@@ -105,24 +105,17 @@ class Fleet:
 
     def listed(self, members: Iterable[Member], now: float) -> Fleet:
         """Exactly these are registered; what is known of their health stays known."""
-        wanted = {member.instance_id: member for member in members}
-        fleet = self
-        for instance_id in sorted(self.standings.keys() - wanted.keys()):
-            fleet = fleet._with(instance_id, None)
-        for member in wanted.values():
-            fleet = fleet.changed(member, now)
-        return fleet
+        changes: dict[str, Standing | None] = dict.fromkeys(self.standings)
+        changes |= {member.instance_id: self._present(member, now) for member in members}
+        return self._with(changes)
 
     def changed(self, member: Member, now: float) -> Fleet:
         """A member appeared or changed; a new incarnation starts unchecked."""
-        present = self.standings.get(member.instance_id)
-        if present is None or present.member.incarnation != member.incarnation:
-            return self._with(member.instance_id, Standing(member, UNCHECKED, now))
-        return self._with(member.instance_id, replace(present, member=member))
+        return self._with({member.instance_id: self._present(member, now)})
 
     def gone(self, instance_id: str, incarnation: int) -> Fleet:
         """A member is registered no more."""
-        return self if self.standing(instance_id, incarnation) is None else self._with(instance_id, None)
+        return self if self.standing(instance_id, incarnation) is None else self._with({instance_id: None})
 
     def judged(self, instance_id: str, incarnation: int, verdict: Verdict, now: float) -> Fleet:
         """The checks of an instance say something new."""
@@ -130,10 +123,11 @@ class Fleet:
         if present is None or present.verdict == verdict:
             return self
         if present.verdict.health is verdict.health:
-            return self._with(instance_id, replace(present, verdict=verdict))
+            return self._with({instance_id: replace(present, verdict=verdict)})
         begins = verdict.health is Health.SERVING
         warming_since = now if begins else present.warming_since
-        return self._with(instance_id, replace(present, verdict=verdict, since=now, warming_since=warming_since))
+        judged = replace(present, verdict=verdict, since=now, warming_since=warming_since)
+        return self._with({instance_id: judged})
 
     def guarded(self, instance_id: str, incarnation: int, circuit: CircuitView, now: float) -> Fleet:
         """The circuit of an instance has moved; one that has been open closes into a slow start."""
@@ -142,15 +136,16 @@ class Fleet:
             return self
         closes = circuit.state is CircuitState.CLOSED and present.circuit.state is not CircuitState.CLOSED
         warming_since = now if closes else present.warming_since
-        return self._with(instance_id, replace(present, circuit=circuit, warming_since=warming_since))
+        return self._with({instance_id: replace(present, circuit=circuit, warming_since=warming_since)})
 
     def ejecting(self, plugin_id: str, out: Collection[str]) -> Fleet:
         """Exactly these instances of a plugin are ejected as outliers."""
-        fleet = self
-        for instance_id, standing in self.standings.items():
-            if standing.member.plugin_id == plugin_id and standing.ejected is not (instance_id in out):
-                fleet = fleet._with(instance_id, replace(standing, ejected=not standing.ejected))
-        return fleet
+        changes = {
+            instance_id: replace(standing, ejected=not standing.ejected)
+            for instance_id, standing in self.standings.items()
+            if standing.member.plugin_id == plugin_id and standing.ejected is not (instance_id in out)
+        }
+        return self._with(changes)
 
     def ruled(self, plugin_id: str, policy: PluginPolicy) -> Fleet:
         """Another policy counts for the plugin."""
@@ -175,17 +170,23 @@ class Fleet:
         revision = Revision(self.epoch, self.revisions.get(plugin_id, 0))
         return Snapshot(plugin_id, revision, self.policy(plugin_id), endpoints)
 
-    def _with(self, instance_id: str, standing: Standing | None) -> Fleet:
-        """The fleet with one standing put in or, if None, taken out."""
-        present = self.standings.get(instance_id)
-        if present == standing:
+    def _present(self, member: Member, now: float) -> Standing:
+        """A member as it stands: what is known of its incarnation stays known."""
+        present = self.standing(member.instance_id, member.incarnation)
+        return Standing(member, UNCHECKED, now) if present is None else replace(present, member=member)
+
+    def _with(self, changes: Mapping[str, Standing | None]) -> Fleet:
+        """The fleet with these standings put in or, if None, taken out."""
+        standings, revisions = dict(self.standings), dict(self.revisions)
+        touched: set[str] = set()
+        for instance_id, standing in changes.items():
+            present = standings.pop(instance_id, None)
+            if standing is not None:
+                standings[instance_id] = standing
+            if present != standing:
+                touched |= {one.member.plugin_id for one in (present, standing) if one is not None}
+        if not touched:
             return self
-        standings = dict(self.standings)
-        if standing is None:
-            del standings[instance_id]
-        else:
-            standings[instance_id] = standing
-        revisions = dict(self.revisions)
-        for plugin_id in {one.member.plugin_id for one in (present, standing) if one is not None}:
+        for plugin_id in touched:
             revisions[plugin_id] = revisions.get(plugin_id, 0) + 1
         return replace(self, standings=standings, revisions=revisions)

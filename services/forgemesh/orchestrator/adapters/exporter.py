@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,7 +15,7 @@ from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, usu
 from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.trace import ATTEMPT, RUN, ExecutionTrace, SpanFacts, span_id
+from forgemesh.orchestrator.domain.trace import ATTEMPT, RUN, ExecutionTrace, Link, SpanFacts, span_id
 from forgemesh.orchestrator.ports import Store
 
 _KINDS = {RUN: SERVER, ATTEMPT: CLIENT}
@@ -86,6 +87,8 @@ def _attributes(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts
         where = facts.dispatch
         found.append(_where(where.instance_id, where.incarnation, where.plugin_version))
         found.append(_how(where.policy, where.candidates, where.eligible, where.excluded))
+        if where.trial or where.hedged_with:
+            found.append(_besides(where))
     if facts.failure is not None:
         found.append(usual_attribute(names.ERROR_TYPE, facts.failure.reason))
     return found
@@ -120,19 +123,37 @@ def _how(policy: str, candidates: int, eligible: int, excluded: tuple[str, ...])
     )
 
 
+def _besides(where: e.Dispatch) -> bytes:
+    """What few calls have."""
+    trial = encoded_attribute(names.PICK_TRIAL, True) if where.trial else b""
+    hedged = encoded_attribute(names.HEDGED_WITH, where.hedged_with) if where.hedged_with else b""
+    return trial + hedged
+
+
 def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> Span:
     """What few spans have."""
     span = Span()
     if facts.failure is not None:
         span.status.CopyFrom(Status(code=ERROR, message=facts.failure.message[:512]))
     for link in facts.links:
-        made = span.links.add(trace_id=started.trace_id, span_id=span_id(execution_id, link.key))
-        set_attributes(made, {names.LINK_TYPE: link.kind})
+        linked = _linked(link, execution_id, started)
+        if linked is not None:
+            set_attributes(span.links.add(trace_id=linked[0], span_id=linked[1]), {names.LINK_TYPE: link.kind})
     if facts.key == (RUN,):
         set_attributes(span, {names.WORKFLOW_VERSION: started.workflow_version})
         _link_origin(span, started)
     return span
 
+
+def _linked(link: Link, execution_id: str, started: e.ExecutionStarted) -> tuple[bytes, bytes] | None:
+    """Trace and span; None if what came from elsewhere is no traceparent."""
+    if not link.traceparent:
+        return started.trace_id, span_id(execution_id, link.key)
+    found = _TRACEPARENT.fullmatch(link.traceparent)
+    return (bytes.fromhex(found[1]), bytes.fromhex(found[2])) if found is not None else None
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 _NAMES = {
     "step": names.STEP_PATH,

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
-from forgemesh.api.balancer.v1 import balancer_service_pb2, balancer_service_pb2_grpc, snapshot_pb2
-from forgemesh.chassis.channel import connect
-from forgemesh.chassis.resumable import follow
-from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.routing.endpoint import Admission, Endpoint
-from forgemesh.routing.snapshot import Snapshot
-
-_log = logging.getLogger(__name__)
-
-SILENCE = 5.0
-"""Seconds without a heartbeat after which the feed is opened again. Snapshots stay as they are meanwhile."""
+from forgemesh.routing.snapshot import Revision, Snapshot
 
 
 class FeedHosts:
@@ -30,8 +19,7 @@ class FeedHosts:
     are kept to which the link still stands.
     """
 
-    def __init__(self, balancer: str, caller_id: str) -> None:
-        self._balancer = balancer
+    def __init__(self, caller_id: str) -> None:
         self._caller_id = caller_id
         self._snapshots: dict[str, Snapshot] = {}
         self._links: dict[tuple[str, int], tuple[SessionLink, asyncio.Task[None]]] = {}
@@ -43,72 +31,57 @@ class FeedHosts:
     def snapshot(self, plugin_id: str) -> Snapshot | None:
         return self._snapshots.get(plugin_id)
 
+    def snapshots(self) -> Collection[Snapshot]:
+        """Of all plugins."""
+        return self._snapshots.values()
+
     def links(self, plugin_id: str) -> Mapping[str, SessionLink]:
         return self._by_plugin.get(plugin_id, {})
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
 
-    async def run(self) -> None:
-        """Follow the feed until cancelled."""
-        try:
-            async with connect(self._balancer) as channel:
-                stub = balancer_service_pb2_grpc.BalancerServiceStub(channel)
-                hello = balancer_service_pb2.SubscribeRequest(
-                    hello=balancer_service_pb2.SubscriberHello(subscriber_id="orchestrator", boot_id=self._caller_id)
-                )
+    def take(self, snapshot: Snapshot) -> bool:
+        """A snapshot has come; whether it is newer than what was known."""
+        self.named(snapshot.plugin_id)
+        known = self._snapshots.get(snapshot.plugin_id)
+        if known is not None and snapshot.revision <= known.revision:
+            return False
+        self._replace(snapshot)
+        return True
 
-                async def requests() -> AsyncIterator[balancer_service_pb2.SubscribeRequest]:
-                    yield hello
-                    await asyncio.Event().wait()
+    def gone(self, plugin_id: str, revision: Revision) -> None:
+        """No instance of the plugin is left."""
+        known = self._snapshots.get(plugin_id)
+        if known is not None and revision > known.revision:
+            self._replace(Snapshot(plugin_id, revision, known.policy, ()))
 
-                feed = follow(
-                    "the balancer's feed",
-                    lambda: stub.Subscribe(requests()),
-                    silence=SILENCE,
-                    on_break=self._begin_again,
-                )
-                async for message in feed:
-                    self._take(message)
-        finally:
-            for _, task in self._links.values():
-                task.cancel()
-            await asyncio.gather(*(task for _, task in self._links.values()), return_exceptions=True)
+    def named(self, plugin_id: str) -> None:
+        """The balancer knows of the plugin."""
+        if self._named is not None:
+            self._named.add(plugin_id)
 
-    def _take(self, message: balancer_service_pb2.SubscribeResponse) -> None:
-        kind = message.WhichOneof("kind")
-        if kind == "snapshot":
-            self._take_snapshot(message.snapshot)
-        elif kind == "gone":
-            revision = revision_from_message(message.gone.revision)
-            known = self._snapshots.get(message.gone.plugin_id)
-            if known is not None and revision > known.revision:
-                self._replace(Snapshot(known.plugin_id, revision, known.policy, ()))
-        elif kind == "heartbeat":
-            self._forget_unnamed()
-            self.synced.set()
-
-    def _begin_again(self) -> None:
+    def begin_again(self) -> None:
+        """The feed is lost; the next one will name every plugin."""
         self._named = set()
 
-    def _forget_unnamed(self) -> None:
-        if self._named is None:
-            return
-        for plugin_id, known in list(self._snapshots.items()):
-            links = self._by_plugin[plugin_id]
-            usable = {instance_id for instance_id, link in links.items() if link.usable}
-            standing = tuple(endpoint for endpoint in known.endpoints if endpoint.instance_id in usable)
-            if plugin_id not in self._named and standing != known.endpoints:
-                self._replace(Snapshot(plugin_id, known.revision, known.policy, standing))
-        self._named = None
-
-    def _take_snapshot(self, message: snapshot_pb2.PluginSnapshot) -> None:
-        snapshot = snapshot_from_message(message, time.monotonic())
+    def all_named(self) -> None:
+        """The feed has told everything that it knows."""
         if self._named is not None:
-            self._named.add(snapshot.plugin_id)
-        known = self._snapshots.get(snapshot.plugin_id)
-        if known is None or snapshot.revision > known.revision:
-            self._replace(snapshot)
+            for plugin_id, known in list(self._snapshots.items()):
+                links = self._by_plugin[plugin_id]
+                usable = {instance_id for instance_id, link in links.items() if link.usable}
+                standing = tuple(endpoint for endpoint in known.endpoints if endpoint.instance_id in usable)
+                if plugin_id not in self._named and standing != known.endpoints:
+                    self._replace(Snapshot(plugin_id, known.revision, known.policy, standing))
+            self._named = None
+        self.synced.set()
+
+    async def close(self) -> None:
+        """Break every link."""
+        for _, task in self._links.values():
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._links.values()), return_exceptions=True)
 
     def _replace(self, snapshot: Snapshot) -> None:
         known = self._snapshots.get(snapshot.plugin_id)
@@ -142,13 +115,10 @@ class FeedHosts:
 
 
 @contextlib.asynccontextmanager
-async def following_hosts(balancer: str, caller_id: str) -> AsyncIterator[FeedHosts]:
-    """Hosts that follow the feed while the block runs."""
-    hosts = FeedHosts(balancer, caller_id)
-    task = asyncio.create_task(hosts.run(), name="feed")
+async def open_hosts(caller_id: str) -> AsyncIterator[FeedHosts]:
+    """Hosts whose links stand while the block runs."""
+    hosts = FeedHosts(caller_id)
     try:
         yield hosts
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await hosts.close()

@@ -26,6 +26,9 @@ def write_invocation(
     message.traceparent = invocation.traceparent
     message.incarnation = incarnation
     _write_payload(message.input, invocation.input)
+    if invocation.permit is not None:
+        message.permit.permit_id = invocation.permit.permit_id
+        message.permit.generation = invocation.permit.generation
     if invocation.details is not None:
         _write_payload(message.heartbeat_details, invocation.details)
 

@@ -60,7 +60,8 @@ class SessionLink:
     """
     See ports.HostLink. Opens its session at once and again whenever it breaks, for as long as `run` runs.
 
-    A call that waits when the session breaks, or that the host had, is answered with HOST_LOST in that moment.
+    A call that waits when the session breaks or drains, or that the host had when it breaks, is answered with HOST_LOST
+    in that moment; the answer says whether it had been sent.
     """
 
     def __init__(self, endpoint: Endpoint, caller_id: str, on_change: Callable[[], None]) -> None:
@@ -279,7 +280,8 @@ class SessionLink:
 
     def _lost(self, call: _Call) -> Answer:
         fault = HostLost(self._endpoint.instance_id, accepted=call.accepted)
-        return Answer(None, failure_of(fault, retryable=True), accepted=call.accepted, session=call.unary is None)
+        failure = failure_of(fault, retryable=True)
+        return Answer(None, failure, accepted=call.accepted, session=call.unary is None, sent=call.sent)
 
     def _lose_all(self) -> None:
         self._queue.clear()

@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting, Wanted
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.attempts import failed, succeeded, target_of, timeouts_of
+from forgemesh.orchestrator.domain.attempts import failed, is_idempotent, succeeded, target_of, timeouts_of
 from forgemesh.orchestrator.domain.control import unsent
 from forgemesh.orchestrator.domain.definition import Call, Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
+from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND, UNCOUNTED
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import traceparent
 from forgemesh.orchestrator.ports import Answer, Hosts
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import Lack, NoPick
 
 if TYPE_CHECKING:
     from forgemesh.orchestrator.application.engine import Engine
@@ -33,11 +34,18 @@ class Calls:
     """What the engine wants of plugins; is told by the dispatcher what becomes of it."""
 
     def __init__(
-        self, engine: Engine, hosts: Hosts, providers: Providers, results: Results, *, max_in_flight: int = 0
+        self,
+        engine: Engine,
+        hosts: Hosts,
+        account: CallAccount,
+        providers: Providers,
+        results: Results,
+        *,
+        max_in_flight: int = 0,
     ) -> None:
         self._engine = engine
         self._results = results
-        self._dispatcher = Dispatcher(hosts, providers, engine.clock, self, max_in_flight=max_in_flight)
+        self._dispatcher = Dispatcher(hosts, account, providers, engine.clock, self, max_in_flight=max_in_flight)
 
     @property
     def wanted(self) -> set[Wanted]:
@@ -131,7 +139,7 @@ class Calls:
         if running is not None and _is_open(running.state, order):
             wait = min(lack.retry_after or 0.0, LONGEST_WISH)
             until = self._engine.clock() + int(wait * SECOND) if wait else 0
-            fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until)
+            fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until, _opened_by(lack))
             self._engine.turn(running, (fact,))
         if lack.reason is Lack.NOT_REGISTERED:
             self._engine.on_wanted()
@@ -169,14 +177,22 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
         deadline=0 if compensating else state.deadline,
         close_at=step.close_at,
-        tried=_NONE if step.dispatch is None else frozenset((step.dispatch.instance_id,)),
+        tried=frozenset(step.tried) if step.tried else _NONE,
         priority=started.priority + step.step.priority,
         affinity=fact.affinity,
         details=step.details,
+        idempotent=is_idempotent(state, step, step.step),
+        retry=step.failure is not None and step.failure.reason not in UNCOUNTED,
     )
 
 
 _NONE: frozenset[str] = frozenset()
+
+
+def _opened_by(lack: Lacking) -> str:
+    """The traceparent of the call that opened the circuit for which an order waits, if one did."""
+    tripped = lack.tripped if isinstance(lack, NoPick) else None
+    return tripped.circuit.traceparent if tripped is not None else ""
 
 
 def _is_open(state: ExecutionState, order: Order) -> bool:

@@ -7,16 +7,9 @@ import contextlib
 import time
 from collections.abc import Callable
 
-import msgspec
-
-from forgemesh.faults import Code, Fault
-from forgemesh.faults.workflow import (
-    Cancelled,
-    HeartbeatTimeout,
-    ScheduleToCloseTimeout,
-    ScheduleToStartTimeout,
-    StartToCloseTimeout,
-)
+from forgemesh.faults import Fault
+from forgemesh.faults.workflow import HeartbeatTimeout, ScheduleToStartTimeout, StartToCloseTimeout
+from forgemesh.orchestrator.application.call_account import CallAccount, Departure
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.lanes import Lanes
@@ -30,24 +23,23 @@ from forgemesh.orchestrator.application.order import (
     Waiting,
     Wanted,
 )
+from forgemesh.orchestrator.application.passage import cancelled, dispatch_of, invocation_of, named
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.route import InterfaceRoute, Route
 from forgemesh.orchestrator.application.waiting_room import WaitingRoom
-from forgemesh.orchestrator.domain.events import Dispatch
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer, Hosts, Invocation
-from forgemesh.routing.pick import NoPick, Picked
+from forgemesh.orchestrator.ports import Answer, Hosts
+from forgemesh.routing.pick import NoPick
 
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
-LEAST = 0.001
-"""Seconds that a plugin is given even if there are none left."""
 
 
 class Dispatcher:
     """
-    Every order leaves as soon as an instance may take it, at most `max_in_flight` (0: no limit) of all at once.
+    Every order leaves as soon as an instance may take it, at most `max_in_flight` (0: no limit) of all at once. One
+    that could not be sent after all goes elsewhere; its attempt has not begun.
 
     `clock` gives Unix nanoseconds. The heartbeat of an order is not looked at if its call goes alone (unary Invoke):
     nothing can come back there before the answer.
@@ -56,6 +48,7 @@ class Dispatcher:
     def __init__(
         self,
         hosts: Hosts,
+        account: CallAccount,
         providers: Providers,
         clock: Callable[[], int],
         listener: Listener,
@@ -69,10 +62,14 @@ class Dispatcher:
         self._in_flight = 0
         self._active: dict[OrderKey, Errand] = {}
         self._unsent: dict[tuple[str, str], dict[OrderKey, None]] = {}
-        self._lanes = Lanes(hosts, providers)
+        self._account = account
+        self._lanes = Lanes(hosts, account, providers)
         self._deadlines = Deadlines()
-        self._room = WaitingRoom(self._depart, self._refuse, self._crowd, listener, self._deadlines, clock)
+        self._room = WaitingRoom(
+            self._depart, self._refuse, self._crowd, account.hurry, listener, self._deadlines, clock
+        )
         self._stopped: asyncio.Event | None = None
+        account.demands, account.on_change = self._room.demands, self._instances_changed
         hosts.on_change(self._instances_changed)
         providers.on_change(self._providers_changed)
 
@@ -99,9 +96,12 @@ class Dispatcher:
         """Carry the order out, now or as soon as an instance may take it; never, once stopped."""
         if self._stopped is not None:
             return
-        lane = self._lanes.of(order.target)
+        lane = self._lanes.of(order)
         errand = self._active[order.key] = Errand(order, self, lane, self._clock())
-        if lane.queue:
+        self._go(errand)
+
+    def _go(self, errand: Errand) -> None:
+        if errand.lane.queue:
             self._wait(errand, None)
             return
         lack = self._crowd() or self._depart(errand)
@@ -114,7 +114,7 @@ class Dispatcher:
         if errand is None or errand.cancelling:
             return
         if errand.link is None:
-            self.finish(errand, _cancelled(errand, accepted=False))
+            self.finish(errand, cancelled(errand, accepted=False))
             return
         errand.cancelling = True
         errand.link.cancel(errand.call)
@@ -126,6 +126,8 @@ class Dispatcher:
         errand = self._active.get(key)
         if errand is None:
             return
+        if errand.departure is not None:
+            self._account.taken_back(errand.departure)
         self._close(errand)
         if errand.link is not None:
             errand.link.cancel(errand.call)
@@ -156,11 +158,23 @@ class Dispatcher:
         order = errand.order
         if self._active.get(order.key) is not errand:
             return
+        if errand.departure is not None:
+            self._account.ended(errand.departure, answer)
+        if not answer.sent and not errand.cancelling and self._stopped is None:
+            self._go_elsewhere(errand)
+            return
         self._close(errand)
         if answer.failure is not None:
-            answer = _named(errand, answer, answer.failure)
+            answer = named(errand, answer, answer.failure)
         self._listener.answered(order, answer)
         self._look_whether_idle()
+
+    def _go_elsewhere(self, errand: Errand) -> None:
+        """The host never saw the call: the attempt has not begun."""
+        self._leave_host(errand)
+        self._set_alarm(errand, 0.0, None)
+        errand.link = errand.departure = errand.order.dispatch = None
+        self._go(errand)
 
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
@@ -176,24 +190,37 @@ class Dispatcher:
         order = errand.order
         self._unsent.setdefault(order.key[:2], {})[order.key] = None
         if order.timeouts.schedule_to_start is not None:
-            self._set_alarm(errand, order.timeouts.schedule_to_start, self._start_too_late)
+            waited = (self._clock() - errand.since) / 1e9
+            self._set_alarm(errand, max(0.0, order.timeouts.schedule_to_start - waited), self._start_too_late)
         self._room.enter(errand, lack)
 
-    def _depart(self, errand: Errand) -> NoPick | None:
-        order = errand.order
-        found = errand.lane.route.find(order, time.monotonic())
+    def _depart(self, errand: Errand) -> Lacking | None:
+        order, now = errand.order, time.monotonic()
+        found = errand.lane.route.find(order, now)
         if isinstance(found, NoPick):
             return found
         pool, picked = found
+        if order.retry:
+            held_back = pool.holds_back()
+            if held_back is not None:
+                return held_back
+            pool.retries += 1
+            errand.retries_of = pool
         if errand.blocked is not None:
             self._listener.unblocked(order)
+            errand.blocked = None
         self._unlist(order)
-        now = self._clock()
-        order.dispatch = _dispatch(order, picked, pool.plugin_id, now)
-        link = errand.link = pool.take(picked)
+        at = self._clock()
+        order.dispatch = dispatch_of(order, picked, pool.plugin_id, at)
+        invocation = invocation_of(order, at, picked.permit)
+        link, entry = pool.take(picked)
+        slow_call = pool.snapshot.policy.slow_call_of(order.target.operation)
+        errand.link = link
+        errand.departure = Departure(entry, now, invocation.remaining, slow_call, order.traceparent, picked.permit)
+        self._account.departed(errand.departure)
         self._in_flight += 1
         self._watch(errand)
-        errand.call = link.invoke(_invocation(order, now), errand)
+        errand.call = link.invoke(invocation, errand)
         pool.sent(picked.endpoint.instance_id, link)
         return None
 
@@ -207,11 +234,19 @@ class Dispatcher:
         del self._active[errand.order.key]
         self._set_alarm(errand, 0.0, None)
         if errand.link is not None:
-            self._in_flight -= 1
-            self._room.more_room()
+            self._leave_host(errand)
         else:
             self._unlist(errand.order)
             self._room.leave(errand)
+
+    def _leave_host(self, errand: Errand) -> None:
+        """The errand runs no more; `link` stays until it runs again or is forgotten."""
+        self._in_flight -= 1
+        self._room.more_room()
+        if errand.retries_of is not None:
+            pool, errand.retries_of = errand.retries_of, None
+            pool.retries -= 1
+            self._stir(pool.plugin_id)
 
     def _unlist(self, order: Order) -> None:
         if not self._unsent:
@@ -267,7 +302,7 @@ class Dispatcher:
 
     def _give_up(self, errand: Errand) -> None:
         errand.alarm = None
-        self.finish(errand, _cancelled(errand, accepted=True))
+        self.finish(errand, cancelled(errand, accepted=True))
 
     def _set_alarm(self, errand: Errand, seconds: float, then: Callable[[Errand], None] | None) -> None:
         if errand.alarm is not None:
@@ -280,86 +315,13 @@ class Dispatcher:
 
     def _instances_changed(self, plugin_id: str) -> None:
         self._lanes.changed(plugin_id)
-        self._room.changed(lambda route: route.leads_to(plugin_id))
+        self._stir(plugin_id)
+
+    def _stir(self, plugin_id: str) -> None:
+        self._room.changed(lambda route: plugin_id in route.plugins)
 
     def _providers_changed(self, interface: str) -> None:
         def concerns(route: Route) -> bool:
             return isinstance(route, InterfaceRoute) and route.interface == interface
 
         self._room.changed(concerns)
-
-
-def _dispatch(order: Order, picked: Picked, plugin_id: str, now: int) -> Dispatch:
-    endpoint = picked.endpoint
-    return Dispatch(
-        instance_id=endpoint.instance_id,
-        incarnation=endpoint.incarnation,
-        plugin_version=endpoint.plugin_version,
-        at=now,
-        plugin_id="" if order.target.plugin_id else plugin_id,
-        policy="affinity" if order.affinity else "round_robin",
-        candidates=picked.candidates,
-        eligible=picked.eligible,
-        excluded=tuple([f"{instance}: {reason.value}" for instance, reason in picked.excluded])
-        if picked.excluded
-        else (),
-    )
-
-
-def _end(order: Order) -> int:
-    """The moment after which nobody waits for the answer (Unix nanoseconds), the attempt's own limit apart; or 0."""
-    if order.deadline and order.close_at:
-        return min(order.deadline, order.close_at)
-    return order.deadline or order.close_at
-
-
-def _invocation(order: Order, now: int) -> Invocation:
-    remaining = order.timeouts.start_to_close
-    end = _end(order)
-    if end:
-        remaining = max(LEAST, min(remaining, (end - now) / 1e9))
-    return Invocation(
-        operation=order.target.operation,
-        input=order.input,
-        namespace=order.namespace,
-        execution_id=order.execution_id,
-        step_path=order.path,
-        attempt=order.attempt,
-        traceparent=order.traceparent,
-        remaining=remaining,
-        details=order.details,
-    )
-
-
-def _named(errand: Errand, answer: Answer, failure: Failure) -> Answer:
-    """
-    The answer with the failure that the step shall see.
-
-    A host knows how long it was given, and not whose limit that was; a call that was taken back before its host had it
-    is not lost.
-    """
-    order = errand.order
-    if errand.cancelling and not answer.accepted:
-        return _cancelled(errand, accepted=False)
-    end, dispatch = _end(order), order.dispatch
-    if failure.reason != StartToCloseTimeout.reason or not end or dispatch is None:
-        return answer
-    if end >= dispatch.at + order.timeouts.start_to_close * 1e9:
-        return answer
-    return msgspec.structs.replace(answer, failure=_ended_around(order))
-
-
-def _ended_around(order: Order) -> Failure:
-    """The step's time was over, or the execution's."""
-    seconds = order.timeouts.schedule_to_close
-    if order.close_at and seconds is not None and order.close_at == _end(order):
-        return failure_of(ScheduleToCloseTimeout(order.path, seconds), step_path=order.path)
-    message = f"the time of execution {order.execution_id!r} was over while an attempt at {order.path!r} ran"
-    return Failure(
-        Code.DEADLINE_EXCEEDED, "EXECUTION_TIMEOUT", message, {"step_path": order.path}, step_path=order.path
-    )
-
-
-def _cancelled(errand: Errand, *, accepted: bool) -> Answer:
-    path = errand.order.path
-    return Answer(None, failure_of(Cancelled(path), step_path=path), accepted)

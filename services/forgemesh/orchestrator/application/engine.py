@@ -10,6 +10,7 @@ from functools import partial
 
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
@@ -43,6 +44,7 @@ class Engine:
         self,
         store: Store,
         hosts: Hosts,
+        account: CallAccount,
         providers: Providers,
         spans: Spans,
         *,
@@ -59,7 +61,7 @@ class Engine:
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
         results = Results(store, hosts, clock)
-        calls = Calls(self, hosts, providers, results, max_in_flight=max_in_flight)
+        calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None

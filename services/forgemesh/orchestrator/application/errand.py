@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from forgemesh.orchestrator.application.call_account import Departure
 from forgemesh.orchestrator.application.deadlines import Alarm
 from forgemesh.orchestrator.application.order import Lacking, Order
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, HostLink
 
 if TYPE_CHECKING:
+    from forgemesh.orchestrator.application.pool import Pool
     from forgemesh.orchestrator.application.waiting_room import Lane
 
 
@@ -30,7 +32,8 @@ class Errand(msgspec.Struct, eq=False):
     Waits in `lane`, or runs on `link` as `call`; `since` is when it came (Unix nanoseconds).
 
     `blocked` is why it waits as far as that was told; `alarm` is for the next of its deadlines, `close_at` the end of
-    its start_to_close and `silent_since` its last sign of life (on the loop's clock). See ports.Caller for the rest.
+    its start_to_close and `silent_since` its last sign of life (on the loop's clock). `departure` is how the call is
+    counted, `retries_of` the pool among whose retries it is. See ports.Caller for the rest.
     """
 
     order: Order
@@ -40,6 +43,8 @@ class Errand(msgspec.Struct, eq=False):
     blocked: Lacking | None = None
     link: HostLink | None = None
     call: int = 0
+    departure: Departure | None = None
+    retries_of: Pool | None = None
     alarm: Alarm | None = None
     close_at: float = 0.0
     silent_since: float = 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.application.order import Order
 from forgemesh.orchestrator.application.pool import Pool
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.route import InterfaceRoute, PluginRoute, Route
@@ -15,20 +17,28 @@ MAX_LANES = 4096
 
 
 class Lanes:
-    """One lane for all orders that any same instance could serve for the same reasons; made when first asked for."""
+    """
+    One lane for all orders that any same instance could serve for the same reasons; made when first asked for.
 
-    def __init__(self, hosts: Hosts, providers: Providers) -> None:
+    Retries have lanes of their own: while they are held back, others go on.
+    """
+
+    def __init__(self, hosts: Hosts, account: CallAccount, providers: Providers) -> None:
         self._hosts = hosts
+        self._account = account
         self._providers = providers
         self._pools: dict[str, Pool] = {}
         self._lanes: dict[tuple[object, ...], Lane] = {}
         self._shares: dict[str, Shares] = {}
 
-    def of(self, target: Target) -> Lane:
-        key = _key(target)
+    def of(self, order: Order) -> Lane:
+        """Where the order waits if it has to."""
+        key = _key(order.target)
+        if order.retry:
+            key = ("retry", *key)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = self._new(target)
+            lane = self._lanes[key] = self._new(order.target)
         return lane
 
     def changed(self, plugin_id: str) -> None:
@@ -51,7 +61,7 @@ class Lanes:
     def _pool(self, plugin_id: str) -> Pool:
         pool = self._pools.get(plugin_id)
         if pool is None:
-            pool = self._pools[plugin_id] = Pool(self._hosts, plugin_id)
+            pool = self._pools[plugin_id] = Pool(self._hosts, self._account, plugin_id)
         return pool
 
 

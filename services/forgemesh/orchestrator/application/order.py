@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from forgemesh.faults.workflow import ProcessFull
+from forgemesh.faults.workflow import ProcessFull, RetryBudgetSpent
 from forgemesh.orchestrator.domain.definition import Target, Timeouts
 from forgemesh.orchestrator.domain.events import Dispatch
 from forgemesh.orchestrator.domain.payload import Payload
@@ -25,7 +25,9 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
 
     `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
-    and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said.
+    and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
+    `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
+    not for what happened to its instance.
     """
 
     namespace: str
@@ -42,6 +44,8 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     priority: int = 0
     affinity: str = ""
     details: Payload | None = None
+    idempotent: bool | None = None
+    retry: bool = False
     dispatch: Dispatch | None = None
     key: OrderKey = ("", "", "")
     """Derived."""
@@ -61,6 +65,7 @@ class Crowding(Enum):
     """Why an order waits for nothing that has to do with its target."""
 
     PROCESS_FULL = ProcessFull.reason
+    RETRY_BUDGET_SPENT = RetryBudgetSpent.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,23 @@ class Crowded:
         return ProcessFull(self.limit).message
 
 
-Lacking: TypeAlias = NoPick | Crowded
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A plugin has as many retries under way as its policy allows; reads like a NoPick."""
+
+    plugin: str
+    retries: int
+    reason: Crowding = Crowding.RETRY_BUDGET_SPENT
+    retry_after: float | None = None
+    passes: ClassVar[bool] = True
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do about it."""
+        return RetryBudgetSpent(self.plugin, self.retries).message
+
+
+Lacking: TypeAlias = NoPick | Crowded | HeldBack
 """Why an order waits."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 from forgemesh.orchestrator.application.order import Order, Wanted
@@ -26,8 +26,12 @@ class Route(Protocol):
     def find(self, order: Order, now: float) -> Found | NoPick:
         """`now` is monotonic seconds."""
 
-    def leads_to(self, plugin_id: str) -> bool:
-        """Whether a change of the plugin's instances may let an order go."""
+    def may_try(self, now: float) -> bool:
+        """Whether a trial call may be made for this target."""
+
+    @property
+    def plugins(self) -> Collection[str]:
+        """Those a change of whose instances may let an order go."""
 
     @property
     def wanted(self) -> Wanted:
@@ -51,11 +55,15 @@ class PluginRoute:
         self._wanted = wanted_by(version_range)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
-        picked = self._pool.pick(order.target.operation, self._wanted, order.tried, order.affinity, now)
+        picked = self._pool.pick(order, self._wanted, now)
         return picked if isinstance(picked, NoPick) else (self._pool, picked)
 
-    def leads_to(self, plugin_id: str) -> bool:
-        return plugin_id == self.plugin_id
+    def may_try(self, now: float) -> bool:
+        return self._pool.may_try(self._wanted, now)
+
+    @property
+    def plugins(self) -> Collection[str]:
+        return (self.plugin_id,)
 
     @property
     def wanted(self) -> Wanted:
@@ -88,8 +96,13 @@ class InterfaceRoute:
     def settled(self) -> bool:
         return self._providers.of(self.interface) is not None
 
-    def leads_to(self, plugin_id: str) -> bool:
-        return plugin_id in self._plugins
+    def may_try(self, now: float) -> bool:
+        choices = [choice for tier in self._tiers for choice in tier]
+        return any(self._pool(one.plugin_id).may_try(one.versions.__contains__, now) for one in choices)
+
+    @property
+    def plugins(self) -> Collection[str]:
+        return self._plugins
 
     @property
     def wanted(self) -> Wanted:
@@ -104,8 +117,7 @@ class InterfaceRoute:
         again: Found | None = None
         for choice in self._choices(order.affinity):
             pool = self._pool(choice.plugin_id)
-            wanted = choice.versions.__contains__
-            picked = pool.pick(order.target.operation, wanted, order.tried, order.affinity, now)
+            picked = pool.pick(order, choice.versions.__contains__, now)
             if isinstance(picked, NoPick):
                 lacks.append(picked)
             elif picked.endpoint.instance_id not in order.tried:

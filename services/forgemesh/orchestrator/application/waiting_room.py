@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
-from forgemesh.orchestrator.application.order import Crowded, Lacking, Listener, OrderKey, Waiting, Wanted
+from forgemesh.orchestrator.application.order import (
+    Crowded,
+    HeldBack,
+    Lacking,
+    Listener,
+    OrderKey,
+    Waiting,
+    Wanted,
+)
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack
 
 FULL_NOTICE = 0.5
 """Seconds without progress after which fullness is put on record: queues that move are ordinary."""
+LEAST_WAIT = 0.05
+"""Seconds between looks at what should be over by now."""
+VAIN = 16
+"""So many that wait are asked in vain, one after the other, whether a permit suits them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +35,7 @@ class Lane:
     """
     The orders that wait for the same, for all of which `lack` is why, since `lacked_at` (Unix nanoseconds).
 
-    `noticed`: that is on record.
+    `noticed`: that is on record. `wake` rings when the lack may be over by itself.
     """
 
     route: Route
@@ -31,6 +44,7 @@ class Lane:
     lacked_at: int = 0
     noticed: bool = False
     alarm: Alarm | None = None
+    wake: Alarm | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +61,7 @@ class WaitingRoom:
     depart: Callable[[Errand], Lacking | None]
     refuse: Callable[[Errand, Lacking], None]
     crowded: Callable[[], Crowded | None]
+    circuits: Callable[[], None]
     listener: Listener
     deadlines: Deadlines
     clock: Callable[[], int]
@@ -83,7 +98,16 @@ class WaitingRoom:
     def changed(self, concerns: Callable[[Route], bool]) -> None:
         """Something has changed for the routes that it concerns."""
         if self._lanes:
-            self._stir(lane for lane in self._lanes if concerns(lane.route))
+            self._stir([lane for lane in self._lanes if concerns(lane.route)])
+
+    def demands(self) -> dict[str, int]:
+        """How many wait for an instance, by plugin; one that several plugins could serve counts with each of them."""
+        found: dict[str, int] = {}
+        for lane in self._lanes:
+            if not isinstance(lane.lack, Crowded):
+                for plugin_id in lane.route.plugins:
+                    found[plugin_id] = found.get(plugin_id, 0) + len(lane.queue)
+        return found
 
     def more_room(self) -> None:
         """This process has room for one more call."""
@@ -124,6 +148,8 @@ class WaitingRoom:
             return
         moving = {lane: None for lane in self._stirred if lane.queue}
         self._stirred.clear()
+        self._make_trials(moving)
+        moving = {lane: None for lane in moving if lane.queue}
         crowded = self.crowded()
         while moving and crowded is None:
             lane = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
@@ -144,6 +170,25 @@ class WaitingRoom:
             self._lacking(lane, crowded)
         self._stirred.update(moving)
 
+    def _make_trials(self, lanes: Iterable[Lane]) -> None:
+        """Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is."""
+        now = time.monotonic()
+        hopeful = [lane for lane in lanes if lane.route.may_try(now)]
+        if not hopeful:
+            return
+        vain = 0
+        for errand in sorted((errand for lane in hopeful for errand in lane.queue), key=_risk):
+            lane = errand.lane
+            if vain == VAIN or self.crowded() is not None:
+                return
+            if not lane.route.may_try(now):
+                continue
+            if self.depart(errand) is None:
+                lane.queue.remove(errand.order.key)
+                self._moved(lane)
+            else:
+                vain += 1
+
     def _moved(self, lane: Lane) -> None:
         lane.noticed = False
         self._call_off(lane)
@@ -152,6 +197,7 @@ class WaitingRoom:
 
     def _empty(self, lane: Lane) -> None:
         self._call_off(lane)
+        self._set_wake(lane, None)
         self._lanes.pop(lane, None)
         self._stirred.pop(lane, None)
         lane.lack = None
@@ -160,14 +206,26 @@ class WaitingRoom:
         """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
         news = lane.lack is None or lack.reason is not lane.lack.reason or not (lane.noticed or lane.alarm)
         lane.lack, lane.lacked_at = lack, self.clock()
+        self._set_wake(lane, lack.retry_after)
         if not news:
             return
         self._call_off(lane)
+        if lack.reason is Lack.CIRCUIT_OPEN:
+            self.circuits()
         if _passing(lane, lack):
             lane.noticed = False
             lane.alarm = self.deadlines.set(FULL_NOTICE, self._notice, lane)
         else:
             self._notice(lane)
+
+    def _set_wake(self, lane: Lane, seconds: float | None) -> None:
+        if lane.wake is not None:
+            self.deadlines.call_off(lane.wake)
+        lane.wake = None if seconds is None else self.deadlines.set(max(seconds, LEAST_WAIT), self._due, lane)
+
+    def _due(self, lane: Lane) -> None:
+        lane.wake = None
+        self._stir([lane])
 
     def _notice(self, lane: Lane) -> None:
         lane.alarm = None
@@ -188,7 +246,15 @@ class WaitingRoom:
 
 
 def _passing(lane: Lane, lack: Lacking) -> bool:
-    return isinstance(lack, Crowded) or lack.reason is Lack.ALL_FULL or not lane.route.settled
+    return isinstance(lack, Crowded | HeldBack) or lack.reason is Lack.ALL_FULL or not lane.route.settled
+
+
+def _risk(errand: Errand) -> int:
+    """What a second run of the call might do."""
+    return _RISKS[errand.order.idempotent]
+
+
+_RISKS = {True: 0, None: 1, False: 2}
 
 
 def _rank(lane: Lane) -> tuple[float, int, int]:

@@ -202,7 +202,13 @@ def _attempt_failed(f: e.AttemptFailed) -> pb.AttemptFailed:
 
 
 def _step_blocked(f: e.StepBlocked) -> pb.StepBlocked:
-    return pb.StepBlocked(attempt=f.attempt, reason=f.reason, message=f.message, until_unix_nano=f.until)
+    return pb.StepBlocked(
+        attempt=f.attempt,
+        reason=f.reason,
+        message=f.message,
+        until_unix_nano=f.until,
+        opened_by_traceparent=f.opened_by,
+    )
 
 
 def _incident_resolved(f: e.IncidentResolved) -> pb.IncidentResolved:
@@ -307,7 +313,9 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
         _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
     ),
     "attempt_failed": _attempt_failed_fact,
-    "step_blocked": lambda path, m: e.StepBlocked(path, m.attempt, m.reason, m.message, m.until_unix_nano),
+    "step_blocked": lambda path, m: e.StepBlocked(
+        path, m.attempt, m.reason, m.message, m.until_unix_nano, m.opened_by_traceparent
+    ),
     "step_unblocked": lambda path, m: e.StepUnblocked(path, m.attempt),
     "incident_opened": lambda path, m: e.IncidentOpened(path, failure_from_message(m.failure)),
     "incident_resolved": _incident_resolved_fact,
@@ -343,6 +351,8 @@ def _dispatch_to_message(dispatch: e.Dispatch) -> pb.Dispatch:
         accepted=dispatch.accepted,
         plugin_id=dispatch.plugin_id,
         cached=dispatch.cached,
+        trial=dispatch.trial,
+        hedged_with=dispatch.hedged_with,
     )
 
 
@@ -360,4 +370,6 @@ def _dispatch_from_message(message: pb.Dispatch) -> e.Dispatch:
         session=message.session,
         accepted=message.accepted,
         cached=message.cached,
+        trial=message.trial,
+        hedged_with=message.hedged_with,
     )

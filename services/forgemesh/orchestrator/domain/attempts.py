@@ -150,14 +150,17 @@ def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e
     call = step.step
     if not isinstance(call, Call) or step.compensates is not None or not fate_unknown(fact):
         return fact
-    if _is_idempotent(state, step, call) is not False or call.in_doubt == "retry":
+    if is_idempotent(state, step, call) is not False or call.in_doubt == "retry":
         return fact
     failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
     incident = "IN_DOUBT" if call.in_doubt == "manual" else ""
     return _with(fact, failure=failure.with_causes((fact.failure,)), next_at=0, incident=incident)
 
 
-def _is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:
+def is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:
+    """Whether the call, or the compensation of it, is safe to repeat; None if nobody says."""
+    if step.compensates is not None:
+        return state.definition.published.get(declared(step.path) + COMPENSATION, UNSAID).idempotent
     if call.idempotent is not None:
         return call.idempotent
     return state.definition.published.get(declared(step.path), UNSAID).idempotent

@@ -17,7 +17,11 @@ from forgemesh.orchestrator.domain.payload import Payload
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and how a try ran; `plugin_id` is empty if it is the one that the step names, `cached`: nowhere at all."""
+    """
+    Where and how a try ran; `plugin_id` is empty if it is the one that the step names, `cached`: nowhere at all.
+
+    `trial`: on a half-open circuit; `hedged_with` is an instance that was called as well, whose answer did not count.
+    """
 
     instance_id: str
     incarnation: int
@@ -31,6 +35,8 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     session: bool = True
     accepted: bool = True
     cached: bool = False
+    trial: bool = False
+    hedged_with: str = ""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,13 +190,14 @@ class AttemptFailed(msgspec.Struct, frozen=True):
 
 
 class StepBlocked(msgspec.Struct, frozen=True):
-    """`until` is when it may go on, if that is known."""
+    """`until` is when it may go on, if that is known; `opened_by` the traceparent of the call that opened a circuit."""
 
     path: str
     attempt: int
     reason: str
     message: str
     until: int = 0
+    opened_by: str = ""
 
 
 class StepUnblocked(msgspec.Struct, frozen=True):

@@ -25,6 +25,9 @@ from forgemesh.orchestrator.domain.scopes import (
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
+MAX_TRIED = 16
+"""So many of the instances on which a step failed are known."""
+
 
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
     """The state after `events`, which start with the execution's first."""
@@ -174,6 +177,7 @@ def _attempt_succeeded(state: ExecutionState, fact: e.AttemptSucceeded, at: int)
 def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> None:
     step = _close_attempt(state, fact.path)
     step.dispatch, step.failure = fact.dispatch, fact.failure
+    step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= fate_unknown(fact)
@@ -191,6 +195,12 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
         end_step(state, step, StepStatus.CANCELLED, at)
     else:
         end_step(state, step, StepStatus.FAILED, at)
+
+
+def _tried(step: StepState, dispatch: e.Dispatch | None) -> tuple[str, ...]:
+    if dispatch is None or dispatch.instance_id in step.tried:
+        return step.tried
+    return (*step.tried, dispatch.instance_id)[-MAX_TRIED:]
 
 
 def fate_unknown(fact: e.AttemptFailed) -> bool:
@@ -221,7 +231,7 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
     if fact.action == "retry":
-        step.spent, step.close_at = step.attempts - step.lost, 0
+        step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
         step.input = fact.payload if fact.payload is not None else step.input
         if step.input is None:  # it never began: what it begins with is evaluated anew

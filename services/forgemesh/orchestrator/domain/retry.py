@@ -12,10 +12,12 @@ SECOND = 1_000_000_000
 RETRYABLE = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNKNOWN, Code.INTERNAL}
 )
-FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"})
+FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION", "PERMIT_REFUSED"})
 """Reasons that say something about where the call ran and nothing about the call."""
 INTERRUPTED = "INTERRUPTED"
 """An attempt that a pause took back: it never counts."""
+UNCOUNTED = FAILOVER | {INTERRUPTED}
+"""Reasons after which the next try is no retry: the call itself has not failed."""
 UNKNOWN_FATE = frozenset(
     {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE_TO_CLOSE_TIMEOUT", "HEARTBEAT_TIMEOUT"}
     | {"CANCELLED", INTERRUPTED}

@@ -143,6 +143,8 @@ class StepState:
     output: Payload | None = None
     failure: Failure | None = None
     dispatch: e.Dispatch | None = None
+    tried: tuple[str, ...] = ()
+    """The instances on which it failed last, since it began anew."""
     blocked: e.StepBlocked | None = None
     blocked_at: int = 0
     started: e.AttemptStarted | None = None

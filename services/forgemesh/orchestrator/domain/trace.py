@@ -31,10 +31,13 @@ def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attem
 
 
 class Link(msgspec.Struct, frozen=True):
-    """To another span of the same trace, by its key; `kind` says what it is to us."""
+    """
+    To another span of the same trace, by its key, or of any trace, by its `traceparent`; `kind` says what it is to us.
+    """
 
     key: tuple[str, ...]
     kind: str
+    traceparent: str = ""
 
 
 class SpanFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +178,7 @@ class ExecutionTrace:
             start=opened.blocked_at,
             end=at,
             facts=(("step", path), ("attempt", blocked.attempt), ("reason", blocked.reason)),
+            links=(Link((), "breaker_opened_by", blocked.opened_by),) if blocked.opened_by else (),
         )
         return [span]
 

@@ -16,6 +16,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.adapters.definition_text import read_definition
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.application.providers import Providers
@@ -80,6 +81,7 @@ class Stage:
         self._engine = Engine(
             store,
             self.cast,
+            CallAccount(),
             self._providers,
             _NoSpans(),
             clock=self.now,

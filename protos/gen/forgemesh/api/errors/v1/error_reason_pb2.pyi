@@ -186,6 +186,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The step took longer than its schedule_to_close, all attempts included."""
     ERROR_REASON_PROCESS_FULL: _ErrorReason.ValueType  # 223
     """The orchestrator has as many calls in flight as it may have."""
+    ERROR_REASON_RETRY_BUDGET_SPENT: _ErrorReason.ValueType  # 224
+    """The plugin has as many retries under way as its policy allows."""
     ERROR_REASON_SCHEDULE_NOT_FOUND: _ErrorReason.ValueType  # 230
     """No schedule of this id."""
     ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 231
@@ -366,6 +368,8 @@ ERROR_REASON_SCHEDULE_TO_CLOSE_TIMEOUT: ErrorReason.ValueType  # 222
 """The step took longer than its schedule_to_close, all attempts included."""
 ERROR_REASON_PROCESS_FULL: ErrorReason.ValueType  # 223
 """The orchestrator has as many calls in flight as it may have."""
+ERROR_REASON_RETRY_BUDGET_SPENT: ErrorReason.ValueType  # 224
+"""The plugin has as many retries under way as its policy allows."""
 ERROR_REASON_SCHEDULE_NOT_FOUND: ErrorReason.ValueType  # 230
 """No schedule of this id."""
 ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 231

@@ -996,6 +996,8 @@ class Dispatch(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     PLUGIN_ID_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    HEDGED_WITH_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance that was picked."""
     incarnation: _builtins.int
@@ -1018,6 +1020,10 @@ class Dispatch(_message.Message):
     """The plugin that was picked, where the step names an interface."""
     cached: _builtins.bool
     """True if nothing was called: the output had been kept."""
+    trial: _builtins.bool
+    """True if it was a trial call on a half-open circuit."""
+    hedged_with: _builtins.str
+    """The instance that was called as well because the answer was late, and whose answer did not count. Empty: none."""
     @_builtins.property
     def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why the others could not: "<instance>: <reason>", at most 16."""
@@ -1037,10 +1043,12 @@ class Dispatch(_message.Message):
         accepted: _builtins.bool = ...,
         plugin_id: _builtins.str = ...,
         cached: _builtins.bool = ...,
+        trial: _builtins.bool = ...,
+        hedged_with: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cached", b"cached", "candidates", b"candidates", "eligible", b"eligible", "excluded", b"excluded", "incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "policy", b"policy", "session", b"session", "unix_nano", b"unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cached", b"cached", "candidates", b"candidates", "eligible", b"eligible", "excluded", b"excluded", "hedged_with", b"hedged_with", "incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "policy", b"policy", "session", b"session", "trial", b"trial", "unix_nano", b"unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1056,14 +1064,19 @@ class StepBlocked(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     UNTIL_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    OPENED_BY_TRACEPARENT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which one."""
     reason: _builtins.str
-    """NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL."""
+    """NOT_REGISTERED, NONE_HEALTHY, CIRCUIT_OPEN or ALL_FULL; or, for reasons of the orchestrator's own, PROCESS_FULL or
+    RETRY_BUDGET_SPENT.
+    """
     message: _builtins.str
     """The same for people."""
     until_unix_nano: _builtins.int
     """When it may go on, Unix time in nanoseconds. Zero: unknown."""
+    opened_by_traceparent: _builtins.str
+    """W3C traceparent of the call whose failure opened the circuit. Empty if no call did."""
     def __init__(
         self,
         *,
@@ -1071,10 +1084,11 @@ class StepBlocked(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         until_unix_nano: _builtins.int = ...,
+        opened_by_traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "message", b"message", "reason", b"reason", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "message", b"message", "opened_by_traceparent", b"opened_by_traceparent", "reason", b"reason", "until_unix_nano", b"until_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,149 @@
+"""The subscription to the balancer's feed: snapshots, permits and load one way, reports of calls the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, balancer_service_pb2_grpc, report_pb2, snapshot_pb2
+from forgemesh.chassis.channel import connect
+from forgemesh.chassis.resumable import follow
+from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
+from forgemesh.orchestrator.adapters.feed_codec import (
+    ack_to_message,
+    hello_to_message,
+    loads_from_message,
+    nack_to_message,
+    report_to_message,
+)
+from forgemesh.orchestrator.adapters.hosts import FeedHosts
+from forgemesh.orchestrator.adapters.snapshot_check import flaw
+from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.routing.eligibility import Permit
+
+if TYPE_CHECKING:
+    from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceAsyncStub
+
+_log = logging.getLogger(__name__)
+
+SILENCE = 5.0
+"""Seconds without a heartbeat after which the feed is opened again. Snapshots stay as they are meanwhile."""
+PERIOD = 0.25
+"""Seconds between reports while there is something to report."""
+SIGN_OF_LIFE = 1.0
+"""Seconds after which there is a report in any case."""
+
+_Outbox: TypeAlias = list[pb.SubscribeRequest]
+
+
+class Feed:
+    """Keeps `hosts` and `account` up to date, and the balancer. Fail static: while it is lost, what was known stays."""
+
+    def __init__(self, balancer: str, caller_id: str, hosts: FeedHosts, account: CallAccount) -> None:
+        self._balancer = balancer
+        self._caller_id = caller_id
+        self._hosts = hosts
+        self._account = account
+        self._outbox: _Outbox = []
+        self._wake = asyncio.Event()
+        self._urgent = False
+        self.refused = 0
+        self.heard_at = time.monotonic()
+        account.on_urgent = self._hurry
+
+    async def run(self) -> None:
+        """Follow the feed until cancelled."""
+        async with connect(self._balancer) as channel:
+            stub: BalancerServiceAsyncStub = balancer_service_pb2_grpc.BalancerServiceStub(channel)
+            feed = follow(
+                "the balancer's feed",
+                lambda: stub.Subscribe(self._requests()),
+                silence=SILENCE,
+                on_break=self._begin_again,
+            )
+            async for message in feed:
+                self._take(message)
+
+    def _hurry(self) -> None:
+        self._urgent = True
+        self._wake.set()
+
+    def _begin_again(self) -> None:
+        self._hosts.begin_again()
+        self._account.breaks()
+
+    async def _requests(self) -> AsyncIterator[pb.SubscribeRequest]:
+        outbox: _Outbox = []
+        self._outbox, now = outbox, time.monotonic()
+        counted, snapshots = self._account.begins(), self._hosts.snapshots()
+        yield hello_to_message("orchestrator", self._caller_id, counted, snapshots, now)
+        told_at = now
+        while self._outbox is outbox:  # else another subscription has taken over
+            while outbox:
+                yield outbox.pop(0)
+            if self._is_due(time.monotonic() - told_at):
+                self._urgent, told_at = False, time.monotonic()
+                yield report_to_message(self._account.report())
+            await self._pause()
+
+    def _is_due(self, since: float) -> bool:
+        if self._urgent or since >= SIGN_OF_LIFE:
+            return True
+        return since >= PERIOD and self._account.changed
+
+    async def _pause(self) -> None:
+        if not self._urgent and not self._outbox:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(PERIOD):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _say(self, message: pb.SubscribeRequest) -> None:
+        self._outbox.append(message)
+        self._wake.set()
+
+    def _take(self, message: pb.SubscribeResponse) -> None:
+        self.heard_at = time.monotonic()
+        match message.WhichOneof("kind"):
+            case "snapshot":
+                self._take_snapshot(message.snapshot)
+            case "gone":
+                self._hosts.gone(message.gone.plugin_id, revision_from_message(message.gone.revision))
+            case "heartbeat":
+                self._account.acknowledged(message.heartbeat.acknowledged)
+                self._hosts.all_named()
+            case "permit":
+                self._take_permit(message.permit)
+            case "loads":
+                self._take_loads(message.loads)
+
+    def _take_snapshot(self, message: snapshot_pb2.PluginSnapshot) -> None:
+        plugin_id, revision = message.plugin_id, revision_from_message(message.revision)
+        try:
+            snapshot = snapshot_from_message(message, time.monotonic())
+            reason = flaw(snapshot)
+        except ValueError as error:
+            snapshot, reason = None, str(error)
+        if snapshot is None or reason:
+            self.refused += 1
+            _log.warning("snapshot %s of %r cannot be used, the one before stays: %s", revision, plugin_id, reason)
+            self._hosts.named(plugin_id)
+            self._say(nack_to_message(plugin_id, revision, reason))
+        elif self._hosts.take(snapshot):
+            self._say(ack_to_message(plugin_id, revision))
+
+    def _take_permit(self, message: report_pb2.PermitGrant) -> None:
+        permit = Permit(message.permit_id, message.incarnation, message.generation)
+        lease = message.lease_millis / 1000
+        self._account.granted(message.plugin_id, message.instance_id, permit, lease, message.after_sequence)
+
+    def _take_loads(self, message: report_pb2.LoadHints) -> None:
+        snapshot = self._hosts.snapshot(message.plugin_id)
+        endpoints = snapshot.endpoints if snapshot is not None else ()
+        incarnations = {endpoint.instance_id: endpoint.incarnation for endpoint in endpoints}
+        self._account.hinted(message.plugin_id, loads_from_message(message, incarnations, time.monotonic()))

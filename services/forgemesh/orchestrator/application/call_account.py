@@ -1,0 +1,207 @@
+"""What this process's calls say about instances, what it may try there, and what it tells the balancer of that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from forgemesh.faults import Code
+from forgemesh.orchestrator.application.ledger import Counted, Entry, Ledger
+from forgemesh.orchestrator.application.permits import Permits
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.ports import Answer
+from forgemesh.routing.eligibility import Permit, RemoteLoad
+from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.local_trip import LocalTrips
+from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
+from forgemesh.routing.snapshot import Snapshot
+
+BRIEF = 200
+"""Characters of a failure's message that the balancer is told."""
+IDLE = 1.0
+"""Seconds that a permit waits for a call when none waits for it."""
+REMEMBERED = 1024
+"""Reports whose moments are known."""
+
+
+class Departure(msgspec.Struct, eq=False):
+    """
+    A call on its way: where it is counted, since when (monotonic seconds), for how many seconds it is given, and from
+    how many on it is slow.
+    """
+
+    entry: Entry
+    began: float
+    given: float
+    slow_call: float
+    traceparent: str
+    permit: Permit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the balancer is told at a time; see balancer/v1/report.proto."""
+
+    sequence: int
+    counts: list[Counted]
+    permits: list[PermitOutcome]
+    demands: Mapping[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class CallAccount:
+    """
+    Every call is counted from the moment in which its instance is picked to its end, whatever that is.
+
+    `clock` is monotonic seconds, `draw` gives numbers in [0, 1). `demands` says how many calls wait, by plugin.
+    `on_urgent` is told when the balancer has to hear something now, `on_change` the plugin for which something is
+    different about where its calls may go.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    draw: Callable[[], float] = lambda: 0.5
+    demands: Callable[[], Mapping[str, int]] = dict
+    on_urgent: Callable[[], None] = lambda: None
+    on_change: Callable[[str], None] = lambda plugin_id: None
+    ledger: Ledger = field(default_factory=Ledger)
+    trips: LocalTrips = field(default_factory=LocalTrips)
+    permits: Permits = field(init=False)
+    _loads: dict[str, dict[str, RemoteLoad]] = field(default_factory=dict)
+    _sent_at: dict[int, float] = field(default_factory=dict)
+    _demands: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.permits = Permits(self.clock, self.hurry)
+
+    def hurry(self) -> None:
+        """There is something that the balancer has to hear now."""
+        self.on_urgent()
+
+    def loads(self, plugin_id: str) -> dict[str, RemoteLoad]:
+        """What others do on the plugin's instances; the same mapping each time, and it changes."""
+        return self._loads.setdefault(plugin_id, {})
+
+    def stands(self, snapshot: Snapshot) -> None:
+        """Picks are made from this snapshot from now on."""
+        current = {one.instance_id: (one.incarnation, one.circuit.generation) for one in snapshot.endpoints}
+        self.ledger.current(snapshot.plugin_id, current)
+        self.permits.current(snapshot.plugin_id, current)
+
+    def entry(self, plugin_id: str, endpoint: Endpoint) -> Entry:
+        """Where calls to the endpoint are counted as long as its circuit stands as it does."""
+        key = CountKey(plugin_id, endpoint.instance_id, endpoint.incarnation, endpoint.circuit.generation)
+        return self.ledger.entry(key)
+
+    def departed(self, departure: Departure) -> None:
+        """A call goes to an instance now; either `ended` or `taken_back` has to be told, once."""
+        departure.entry.tally.started += 1
+        self.ledger.touch(departure.entry)
+        if departure.permit is not None:
+            self.permits.use(departure.permit, departure.given)
+
+    def ended(self, departure: Departure, answer: Answer) -> None:
+        """What became of it."""
+        entry, failure = departure.entry, answer.failure
+        took = self.clock() - departure.began
+        if failure is None:
+            outcome = Outcome.SLOW if 0 < departure.slow_call <= took else Outcome.OK
+        else:
+            outcome = classify(
+                failure.code,
+                reason=failure.reason,
+                took=took,
+                slow_call=departure.slow_call,
+                given=departure.given,
+                sent=answer.sent,
+            )
+        told = _brief(failure, departure.traceparent) if failure is not None and outcome is Outcome.FAILURE else None
+        if departure.permit is None:
+            entry.tally.ended(outcome, took, told)
+        else:
+            entry.tally.ended(Outcome.IGNORED, took)
+            self.permits.made(departure.permit, outcome, told)
+        self.ledger.touch(entry)
+        if told is not None:
+            self._failed(entry, told)
+        elif self.trips.streaks and outcome is not Outcome.IGNORED:
+            self.trips.answered((entry.key.instance_id, entry.key.incarnation))
+
+    def taken_back(self, departure: Departure) -> None:
+        """Nobody waits for its answer any more."""
+        departure.entry.tally.ended(Outcome.IGNORED, 0.0)
+        self.ledger.touch(departure.entry)
+        if departure.permit is not None:
+            self.permits.made(departure.permit, Outcome.IGNORED, None)
+
+    def granted(self, plugin_id: str, instance_id: str, permit: Permit, lease: float, after_sequence: int) -> None:
+        """The balancer lets this process make a trial call, for `lease` seconds from when that report was sent."""
+        now = self.clock()
+        use_by = self._sent_at.get(after_sequence, now - lease) + lease
+        if not self.demands().get(plugin_id):
+            use_by = min(use_by, now + IDLE)
+        self.permits.grant(plugin_id, instance_id, permit, use_by)
+        self.on_change(plugin_id)
+
+    def hinted(self, plugin_id: str, loads: Mapping[str, RemoteLoad]) -> None:
+        """How busy others keep the plugin's instances; of those that are not named what was known stays."""
+        self.loads(plugin_id).update(loads)
+
+    def report(self) -> Report:
+        """What the balancer has to hear next; it leaves now."""
+        counts = self.ledger.next()
+        sequence = self.ledger.sequence
+        self._sent_at[sequence] = self.clock()
+        while len(self._sent_at) > REMEMBERED:
+            del self._sent_at[next(iter(self._sent_at))]
+        self._demands = dict(self.demands())
+        return Report(sequence, counts, self.permits.outcomes(sequence), self._demands)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to report."""
+        return self.ledger.changed or self.demands() != self._demands
+
+    def begins(self) -> list[Counted]:
+        """A subscription begins now: all that was counted before."""
+        self._sent_at[self.ledger.sequence] = self.clock()
+        return self.ledger.baseline()
+
+    def breaks(self) -> None:
+        """The subscription is over."""
+        self.permits.give_all_back()
+
+    def acknowledged(self, sequence: int) -> None:
+        """The balancer has had the report of this number."""
+        self.permits.acknowledge(sequence)
+        if sequence > self.ledger.acknowledged:
+            for key in self.ledger.acknowledge(sequence):
+                self.trips.forget((key.instance_id, key.incarnation))
+
+    def forget_loads(self) -> None:
+        """What others do is not known any more."""
+        for loads in self._loads.values():
+            loads.clear()
+
+    def _failed(self, entry: Entry, failure: CallFailure) -> None:
+        if failure.code != Code.UNAVAILABLE:
+            return
+        now = self.clock()
+        until = self.trips.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
+        if until is not None:
+            asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id)
+            self.on_urgent()
+
+    def _let_in(self, plugin_id: Any) -> None:
+        self.trips.over(self.clock())
+        self.on_change(plugin_id)
+
+
+def _brief(failure: Failure, traceparent: str) -> CallFailure:
+    return CallFailure(
+        code=failure.code, reason=failure.reason, message=failure.message[:BRIEF], traceparent=traceparent
+    )

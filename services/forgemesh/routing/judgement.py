@@ -1,0 +1,56 @@
+"""How each instance is judged for a call, for people who ask why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, any_version
+from forgemesh.routing.least_connections import load_of
+from forgemesh.routing.sieve import sieve
+from forgemesh.routing.snapshot import Snapshot
+from forgemesh.routing.weights import BY_WEIGHT, part_of, weights_of
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """
+    What stands against an instance, if anything; the calls under way there, as far as the caller believes in them; and
+    the weight by which it is compared with its siblings, 1 if the policy looks at none.
+    """
+
+    instance_id: str
+    exclusion: Exclusion | None
+    in_flight: int
+    weight: float
+
+
+def judge(
+    snapshot: Snapshot,
+    local: LocalView,
+    *,
+    operation: str = "",
+    wanted: Callable[[str], bool] = any_version,
+    exclude: frozenset[str] = frozenset(),
+    trial: bool = False,
+    now: float = 0.0,
+) -> tuple[Judgement, ...]:
+    """What a pick on the same terms goes by, ordered by instance id."""
+    rules = snapshot.policy
+    policy = rules.pick_of(operation)
+    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
+    eligible, trials, excluded = sieve(snapshot, local, terms)
+    weights = weights_of(policy, snapshot, eligible, local, now)
+    weighed = dict(zip([e.instance_id for e in eligible], weights or [1.0] * len(eligible), strict=True))
+    against = dict((*snapshot.ruled_out, *excluded))
+    for endpoint in trials:
+        del against[endpoint.instance_id]
+    return tuple(
+        Judgement(
+            endpoint.instance_id,
+            against.get(endpoint.instance_id),
+            round(load_of(endpoint, local, rules.load_memory, now)),
+            float(weighed.get(endpoint.instance_id, part_of(endpoint, rules.slow_start, now))),
+        )
+        for endpoint in snapshot.endpoints
+    )
