@@ -40,8 +40,9 @@ class Moody:
             seen = mood()
         if seen.startswith("slow:"):
             await asyncio.sleep(float(seen.removeprefix("slow:")))
-        if seen == "fail":
-            raise OperationError("BROKEN", "in a bad mood", code=Code.UNAVAILABLE, retryable=True)
+        if seen.startswith("fail"):
+            code = Code[seen.removeprefix("fail").removeprefix(":") or "INTERNAL"]
+            raise OperationError("BROKEN", "in a bad mood", code=code, retryable=True)
         return ME
 """
 
@@ -62,8 +63,8 @@ class Moods:
     """
     How instances behave, and what they wrote down, below `directory`.
 
-    `ok`, `fail`, `half` (every second call fails), `slow:<seconds>`, or `hold`: a call lasts until the mood is another
-    one and then goes on in that.
+    `ok`, `fail` (with INTERNAL, or another code: `fail:UNAVAILABLE`), `half` (every second call fails),
+    `slow:<seconds>`, or `hold`: a call lasts until the mood is another one and then goes on in that.
     """
 
     directory: Path
