@@ -172,7 +172,7 @@ def _table(found: Sequence[InstanceCircuit]) -> Table:
             length(one.age_millis) if one.circuit.generation else "",
             _next_trial(one),
             one.in_flight or "",
-            one.circuit.cause,
+            "; would be open: ".join(filter(None, (one.circuit.cause, one.would_open))),
         )
     return table
 

@@ -9,11 +9,13 @@ from cyclopts import Parameter
 
 from forgemesh.api.balancer.v1.policy_pb2 import Policy
 from forgemesh.cli.balancer import balancer_of
-from forgemesh.cli.command_line import Given, switch
+from forgemesh.cli.command_line import CommandLine, Given, switch
+from forgemesh.cli.neighbours import snapshots
+from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value
-from forgemesh.faults import Code
+from forgemesh.faults import Code, Fault
 
 if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.balancer_service_pb2 import PickResponse
@@ -76,12 +78,26 @@ async def pick(
                 )
                 picks[answer.endpoint.instance_id] += 1
                 await balancer.settle(answer.pick_id, Code.CANCELLED)
+        except Fault:
+            if answer is None and explain and not line.terminal.json:
+                await _show_nobody(line, balancer.address, plugin_id)
+            raise
         finally:
             if answer is not None:
                 _show(line, picks, answer)
 
 
-def _show(line: Given, picks: Counter[str], answer: PickResponse) -> None:
+async def _show_nobody(line: CommandLine, balancer: str, plugin_id: str) -> None:
+    """What stands against each instance when none of them can be called."""
+    table = Table(("INSTANCE", "VERSION", "IN FLIGHT", "PASSED OVER BECAUSE"))
+    for state in await snapshots(balancer, plugin_id):
+        for one in state.endpoints:
+            table.add(one.instance_id, one.plugin_version, one.in_flight, hindrance(one))
+    if table.rows:
+        line.terminal.table(table)
+
+
+def _show(line: CommandLine, picks: Counter[str], answer: PickResponse) -> None:
     if line.terminal.json:
         counted = [{"instance_id": one, "picks": count} for one, count in sorted(picks.items())]
         judged = [as_value(one) for one in answer.judgements]

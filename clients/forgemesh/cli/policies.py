@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from forgemesh.api.balancer.v1 import policy_pb2 as pb
 from forgemesh.cli.balancer import balancer_of
-from forgemesh.cli.command_line import Given, switch
+from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.policy_options import UNCHANGED, PolicyOptions
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, word
@@ -109,7 +109,7 @@ def _changed(present: pb.PluginPolicy, options: PolicyOptions, operation: str, r
     return policy
 
 
-def _page(line: Given, record: PolicyRecord) -> None:
+def _page(line: CommandLine, record: PolicyRecord) -> None:
     table = Table(("SETTING", "VALUE"))
     for name, value in _settings(record.policy, ""):
         table.add(name, value)

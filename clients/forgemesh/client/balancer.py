@@ -57,6 +57,11 @@ class Balancer:
         async with peer.channel() as channel:
             yield cls(BalancerServiceStub(channel), peer)
 
+    @property
+    def address(self) -> str:
+        """Where the balancer listens, host:port."""
+        return self._peer.address
+
     async def pick(
         self,
         plugin_id: str,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from forgemesh.api.balancer.v1.snapshot_pb2 import CIRCUIT_STATE_FORCED_OPEN
 from forgemesh.balancer.domain.events import Author
 from forgemesh.cli import circuit_history, circuits, picks, policies
 from forgemesh.cli.exits import BY_CODE, ExitCode
@@ -32,6 +33,7 @@ from tests.component.balancer.meshes import (
     register,
     registry_at,
     registry_stub,
+    subscribed,
 )
 from tests.component.cli.typed import Typed, typing
 from tests.component.client.script import Script
@@ -207,6 +209,22 @@ async def test_explained_picks_say_why_an_instance_was_passed_over(office: Offic
         "INSTANCE  PICKS  SHARE  IN FLIGHT  WEIGHT  PASSED OVER BECAUSE",
         "a         0      0%     0          1       circuit forced open",
         "b         3      100%   0          1       -",
+    ]
+
+
+async def test_an_explained_pick_that_finds_nobody_says_what_stands_against_each(office: Office) -> None:
+    await circuits.open_(PLUGIN, actor="alice", line=office.typed.line(json=True))
+    async with subscribed(office.balancer) as feed:
+        for instance_id in ("a", "b"):
+            await feed.until_circuit(CIRCUIT_STATE_FORCED_OPEN, instance_id)
+    office.typed.out.truncate(0)
+    office.typed.out.seek(0)
+    await problem(picks.pick(PLUGIN, explain=True, line=office.typed.line()))
+
+    assert office.typed.out.getvalue().splitlines() == [
+        "INSTANCE  VERSION  IN FLIGHT  PASSED OVER BECAUSE",
+        "a         1.0.0    0          its circuit is forced open by alice",
+        "b         1.0.0    0          its circuit is forced open by alice",
     ]
 
 

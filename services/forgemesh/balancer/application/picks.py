@@ -5,28 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TypedDict
 
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.domain.caller import Place, Told
-from forgemesh.balancer.domain.picks import LEASE, Choice, Ended, Judgement, Ledger, Outstanding, Wish
+from forgemesh.balancer.domain.picks import LEASE, Choice, Ended, Ledger, Outstanding, Wish
 from forgemesh.faults import Code
-from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad, Terms
+from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.judgement import judge
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, Tally, classify
-from forgemesh.routing.pick import NoPick, Picked, pick
+from forgemesh.routing.pick import NoPick, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
-from forgemesh.routing.sieve import sieve
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.version_range import wanted_by
-from forgemesh.routing.weights import BY_WEIGHT, weights_of
 
 _log = logging.getLogger(__name__)
 
 CALLER = "picks"
 """What all these callers together are called among those who report."""
 _USES = {Outcome.OK: PermitUse.SUCCEEDED, Outcome.SLOW: PermitUse.SUCCEEDED, Outcome.FAILURE: PermitUse.FAILED}
+
+
+class _Terms(TypedDict):
+    operation: str
+    wanted: Callable[[str], bool]
+    exclude: frozenset[str]
+    trial: bool
+    now: float
 
 
 class Picks:
@@ -59,22 +67,18 @@ class Picks:
         now, snapshot = self._clock(), self._snapshot(wish.plugin_id)
         local, policy = self._view(snapshot, wish.trial), snapshot.policy.pick_of(wish.operation)
         turns = self._turns.get((wish.plugin_id, policy)) or Turns(start=int(self._draw() * 65_536))
-        picked = pick(
-            snapshot,
-            turns,
-            local,
-            draw=self._draw,
-            operation=wish.operation,
-            wanted=wanted_by(wish.version_range),
-            exclude=wish.exclude,
-            affinity=wish.affinity,
-            trial=wish.trial,
-            now=now,
-        )
+        terms: _Terms = {
+            "operation": wish.operation,
+            "wanted": wanted_by(wish.version_range),
+            "exclude": wish.exclude,
+            "trial": wish.trial,
+            "now": now,
+        }
+        picked = pick(snapshot, turns, local, draw=self._draw, affinity=wish.affinity, **terms)
         if isinstance(picked, NoPick):
             raise picked.fault()
         self._turns[wish.plugin_id, policy] = picked.cursor
-        judgements = _judged(snapshot, local, wish, picked, now) if wish.explain else ()
+        judgements = judge(snapshot, local, **terms) if wish.explain else ()
         permit_id = self._permit(picked.endpoint, wish.lease) if picked.permit is not None else ""
         pick_id = self._begin(wish, picked.endpoint, permit_id)
         return Choice(pick_id, picked.endpoint, picked.policy, permit_id, judgements)
@@ -187,21 +191,3 @@ class Picks:
         if key.generation > generation:
             self._tallies[account] = key.generation, fresh
         return fresh
-
-
-def _judged(snapshot: Snapshot, local: LocalView, wish: Wish, picked: Picked, now: float) -> Sequence[Judgement]:
-    """How every instance was judged for this pick."""
-    policy, memory = picked.policy, snapshot.policy.load_memory
-    weighs = snapshot.weightless and policy in BY_WEIGHT
-    terms = Terms(wanted_by(wish.version_range), wish.exclude, wish.trial, weighs, memory, now)
-    eligible, _, excluded = sieve(snapshot, local, terms)
-    against = dict(snapshot.ruled_out) | dict(excluded)
-    weights = weights_of(policy, snapshot, eligible, local, now) or [1.0] * len(eligible)
-    weighed = {endpoint.instance_id: weight for endpoint, weight in zip(eligible, weights, strict=True)}
-    found = []
-    for endpoint in snapshot.endpoints:
-        name, chosen = endpoint.instance_id, endpoint.instance_id == picked.endpoint.instance_id
-        reason = "" if chosen or name not in against else against[name].value
-        weight = weighed.get(name, float(endpoint.weight))
-        found.append(Judgement(name, reason, chosen, local.in_flight[name], weight))
-    return found

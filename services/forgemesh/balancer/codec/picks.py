@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.balancer.codec.events import LONGEST_NAME
-from forgemesh.balancer.domain.picks import LONGEST_LEASE, Choice, Ended, Judgement, Wish
+from forgemesh.balancer.domain.picks import LONGEST_LEASE, Choice, Ended, Wish
 from forgemesh.chassis.violations import Violations
 from forgemesh.faults import Code
 from forgemesh.feed.policies import POLICY
 from forgemesh.feed.snapshots import endpoint_to_message
+from forgemesh.routing.judgement import Judgement
 from forgemesh.routing.outcome import CallFailure
 from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
@@ -65,7 +66,7 @@ def choice_to_message(choice: Choice, now: float) -> pb.PickResponse:
         permit_id=choice.permit_id,
         generation=choice.endpoint.circuit.generation,
         policy=POLICY[choice.policy],
-        judgements=[_judgement(one) for one in choice.judgements],
+        judgements=[_judgement(one, choice.endpoint.instance_id) for one in choice.judgements],
     )
 
 
@@ -88,11 +89,11 @@ def _failure(request: pb.SettleRequest) -> CallFailure:
     )
 
 
-def _judgement(one: Judgement) -> pb.Judgement:
+def _judgement(one: Judgement, chosen: str) -> pb.Judgement:
     return pb.Judgement(
         instance_id=one.instance_id,
-        exclusion=one.exclusion,
-        chosen=one.chosen,
+        exclusion=one.exclusion.value if one.exclusion is not None else "",
+        chosen=one.instance_id == chosen,
         in_flight=one.in_flight,
         weight=one.weight,
     )

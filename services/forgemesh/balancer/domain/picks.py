@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.judgement import Judgement
 from forgemesh.routing.outcome import CallFailure, CountKey
 from forgemesh.routing.policy import Policy
 
@@ -34,17 +35,6 @@ class Wish:
     lease: float | None = None
     explain: bool = False
     trial: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """How an instance was judged for a pick; an empty `exclusion` is none."""
-
-    instance_id: str
-    exclusion: str
-    chosen: bool
-    in_flight: int
-    weight: float
 
 
 @dataclass(frozen=True, slots=True)
