@@ -88,7 +88,6 @@ class Moods:
             "FORGEMESH_HOST_OWNER_TOKEN": "moody",
             "FORGEMESH_HOST_REGISTRY": registry,
             "FORGEMESH_HOST_TRACES": traces,
-            "FORGEMESH_HOST_QUEUE_LIMIT": "1000",
             "MOODY_DIRECTORY": str(self.directory),
             "MOODY_CONCURRENCY": str(concurrency),
         }
