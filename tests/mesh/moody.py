@@ -101,11 +101,6 @@ class Moods:
         chosen = (call for call in found if since <= call.at < until and instance in ("", call.instance))
         return sorted(chosen, key=lambda call: call.at)
 
-    def size(self) -> int:
-        """Bytes written down so far: grows with each call."""
-        ledger = self.directory / "calls"
-        return os.stat(ledger).st_size if ledger.exists() else 0
-
 
 def _read(line: str) -> Call:
     instance, at, execution_id, attempt, mood = line.split()
