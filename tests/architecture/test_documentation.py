@@ -43,7 +43,7 @@ SETTINGS: list[tuple[str, str, type[ServiceSettings]]] = [
     ("Plugin host", "HOST", HostSettings),
 ]
 
-UNEXPLAINED = {"EXECUTION_NOT_FOUND", "INTERRUPTED", "PROCESS_FULL"}
+UNEXPLAINED = {"EXECUTION_NOT_FOUND", "INTERRUPTED", "PROCESS_FULL", "RETRY_BUDGET_SPENT"}
 """Reasons that no workflow fails with."""
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

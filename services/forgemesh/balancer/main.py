@@ -17,11 +17,13 @@ from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServ
 from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, SqliteDecisions
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
+from forgemesh.balancer.adapters.load_reports import LoadReports
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
 from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer, Times
 from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.application.operators import Operators
+from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.recollection import keep_circuits, recall
 from forgemesh.balancer.ports import DecisionStore
@@ -35,6 +37,8 @@ from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 
+LOAD_PERIOD = 1.0
+"""Seconds between reports of load that are asked of an instance."""
 REPORT_PERIOD = 5.0
 """Seconds until the registry is told again what it did not hear."""
 
@@ -47,6 +51,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         _decisions(settings.database) as store,
         connect(settings.registry) as channel,
         HealthChecks(rule) as checks,
+        LoadReports(LOAD_PERIOD) as reports,
     ):
         events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
         times = Times(
@@ -55,23 +60,21 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             first_checks=settings.first_checks,
             adoption=0.0 if settings.database else settings.adoption,
         )
-        balancer = Balancer(
-            checks, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
-        )
+        balancer = Balancer(checks, reports, events, time.monotonic, draw=random.random, new_id=_new_id, times=times)
         decisions = await store.load()
         recall(balancer, decisions, wall=time.time(), now=time.monotonic())
         keep_circuits(balancer, store, time.time, time.monotonic)
         policies = Policies(store, events, decisions.policies)
         policies.on_change = balancer.ruled
+        picks = Picks(balancer, time.monotonic, draw=random.random, new_id=_new_id)
         operators = Operators(balancer, store, decisions.forced)
         watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
         reporting = _reporting(balancer, watch)
-        add = partial(
-            add_BalancerServiceServicer_to_server, BalancerServicer(balancer, operators, policies, time.monotonic)
-        )
+        servicer = BalancerServicer(balancer, picks, operators, policies, time.monotonic)
+        add = partial(add_BalancerServiceServicer_to_server, servicer)
         async with (
             serving(settings.listening(), [SERVICE], add) as server,
-            beside(watch.run(), balancer.run(), reporting.run(), _announce(balancer, server)),
+            beside(watch.run(), balancer.run(), picks.run(), reporting.run(), _announce(balancer, server)),
         ):
             try:
                 yield server, balancer
@@ -87,6 +90,10 @@ async def _decisions(database: str) -> AsyncIterator[DecisionStore]:
         return
     async with open_database(Path(database), MIGRATIONS) as opened:
         yield SqliteDecisions(opened)
+
+
+def _new_id() -> str:
+    return str(ULID()).lower()
 
 
 def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:

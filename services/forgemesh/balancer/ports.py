@@ -7,9 +7,9 @@ from typing import Protocol, TypeAlias
 
 from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.fleet import Member
-from forgemesh.balancer.domain.load_facts import LoadFacts
 from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.balancer.domain.probe import Verdict
+from forgemesh.routing.load_weight import LoadReport
 
 Report: TypeAlias = Callable[[str, int, Verdict], None]
 """Takes what the checks of an instance (id, incarnation) say, whenever that changes."""
@@ -25,7 +25,7 @@ class HealthChecks(Protocol):
         """Check once more now, and tell whether it passed; one that is not followed does not pass."""
 
 
-HeardLoad: TypeAlias = Callable[[str, int, LoadFacts], None]
+HeardLoad: TypeAlias = Callable[[str, int, LoadReport], None]
 """Takes each load report of an instance (id, incarnation)."""
 
 

@@ -137,7 +137,7 @@ def pick(
         chosen = _home(affinity, eligible, local, rules, now)
     elif policy is Policy.LEAST_CONNECTIONS:
         weights = weights_of(policy, snapshot, eligible, local, now)
-        chosen = less_loaded(eligible, weights, local, draw, memory=rules.load_memory, now=now)
+        chosen, cursor = less_loaded(cursor, eligible, weights, local, draw, memory=rules.load_memory, now=now)
     else:
         if len(cursor.owed) > len(snapshot.endpoints):
             cursor = forget(cursor, snapshot.endpoints)

@@ -56,6 +56,11 @@ class PluginPolicy:
     load_memory: float = 0.25
     hash_bound: float = 0.0
 
+    @property
+    def picks(self) -> frozenset[Policy]:
+        """Every way to choose that may come up."""
+        return frozenset({self.pick, *(own.pick for own in self.operations.values() if own.pick is not None)})
+
     def pick_of(self, operation: str) -> Policy:
         """How to choose for a call of the operation."""
         own = self.operations.get(operation)

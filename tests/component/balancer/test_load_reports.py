@@ -10,7 +10,7 @@ import grpc
 
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.balancer.adapters.load_reports import METHOD, LoadReports
-from forgemesh.balancer.domain.load_facts import LoadFacts
+from forgemesh.routing.load_weight import LoadReport
 from tests.component.balancer.meshes import ANYWHERE, DEADLINE
 from tests.component.plugin_host.hosts import host_at, invocation, session
 from tests.unit.balancer.members import member
@@ -20,14 +20,14 @@ class Heard:
     """What a balancer hears, and waiting for it."""
 
     def __init__(self) -> None:
-        self.all: list[tuple[str, int, LoadFacts]] = []
+        self.all: list[tuple[str, int, LoadReport]] = []
         self._more = asyncio.Event()
 
-    def __call__(self, instance_id: str, incarnation: int, facts: LoadFacts) -> None:
+    def __call__(self, instance_id: str, incarnation: int, facts: LoadReport) -> None:
         self.all.append((instance_id, incarnation, facts))
         self._more.set()
 
-    async def until(self, reached: Callable[[tuple[str, int, LoadFacts]], bool]) -> tuple[str, int, LoadFacts]:
+    async def until(self, reached: Callable[[tuple[str, int, LoadReport]], bool]) -> tuple[str, int, LoadReport]:
         async with asyncio.timeout(DEADLINE):
             while not (found := [one for one in self.all if reached(one)]):
                 self._more.clear()
@@ -113,7 +113,7 @@ async def test_what_is_said_is_passed_on_as_it_is() -> None:
         reports.follow([member("a", health_address=address)], heard)
         _, _, facts = await heard.until(lambda one: True)
 
-    assert (facts.calls, facts.failures, facts.cpu_utilization) == (12.0, -1.0, 1e300)
+    assert (facts.calls_per_second, facts.failures_per_second, facts.cpu_utilization) == (12.0, -1.0, 1e300)
     assert facts.application_utilization != facts.application_utilization
 
 

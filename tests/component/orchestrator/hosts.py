@@ -11,7 +11,7 @@ from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.policy import DEFAULT, PluginPolicy
 from forgemesh.routing.snapshot import Revision, Snapshot
 
 PATIENCE = 5.0
@@ -29,8 +29,12 @@ def endpoint(instance_id: str, **facts: object) -> Endpoint:
     return Endpoint(**(known | facts))  # type: ignore[arg-type]
 
 
-def with_open_circuit(instance_id: str, until: float) -> Endpoint:
-    return endpoint(instance_id, circuit=CircuitView(CircuitState.OPEN, 3, until))
+def with_open_circuit(instance_id: str, until: float, traceparent: str = "") -> Endpoint:
+    return endpoint(instance_id, circuit=CircuitView(CircuitState.OPEN, 3, until, "failed", traceparent))
+
+
+def half_open(instance_id: str, **facts: object) -> Endpoint:
+    return endpoint(instance_id, circuit=CircuitView(CircuitState.HALF_OPEN, 4), **facts)
 
 
 @dataclass(eq=False)
@@ -119,10 +123,10 @@ class ScriptedHosts:
     def on_change(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
 
-    def show(self, plugin_id: str, *endpoints: Endpoint) -> None:
+    def show(self, plugin_id: str, *endpoints: Endpoint, policy: PluginPolicy = DEFAULT) -> None:
         """A new snapshot of the plugin."""
         self._revision += 1
-        self._snapshots[plugin_id] = Snapshot(plugin_id, Revision(1, self._revision), DEFAULT, endpoints)
+        self._snapshots[plugin_id] = Snapshot(plugin_id, Revision(1, self._revision), policy, endpoints)
         links = self._links.setdefault(plugin_id, {})
         for one in endpoints:
             links.setdefault(one.instance_id, ScriptedLink(one.instance_id, plugin_id, self))

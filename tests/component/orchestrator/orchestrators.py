@@ -63,6 +63,7 @@ class Orchestrator:
 
     store: Store
     hosts: ScriptedHosts
+    account: CallAccount
     engine: Engine
     offered: UseCases
     catalogue: AnyPlugin
@@ -123,11 +124,12 @@ class Orchestrator:
 
 
 def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
-    spans, suspended, catalogue = KeptSpans(), asyncio.Event(), AnyPlugin()
+    spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
+    account.begins()
     engine = Engine(
         store,
         hosts,
-        CallAccount(),
+        account,
         Providers(catalogue),
         spans,
         clock=time.time_ns,
@@ -140,7 +142,7 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
         store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
     )
     offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
-    return Orchestrator(store, hosts, engine, offered, catalogue, spans, suspended)
+    return Orchestrator(store, hosts, account, engine, offered, catalogue, spans, suspended)
 
 
 @contextlib.asynccontextmanager

@@ -5,53 +5,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import pytest
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, snapshot_pb2
-from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import (
-    BalancerServiceServicer,
-    add_BalancerServiceServicer_to_server,
-)
 from forgemesh.chassis.tasks import beside
 from forgemesh.feed.snapshots import snapshot_from_message
 from forgemesh.orchestrator.adapters.feed import Feed
 from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.routing.endpoint import Admission, CircuitState, Health
+from tests.component.orchestrator.balancers import ScriptedBalancer, endpoint, serving_balancer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.plugins import ScriptedPlugin, serving_plugin
-
-HEARTBEAT = pb.SubscribeResponse(heartbeat=pb.Heartbeat(epoch=1))
-
-
-class ScriptedBalancer(BalancerServiceServicer):
-    """Says to each subscriber what a test puts into `feed`; None ends the subscription."""
-
-    def __init__(self) -> None:
-        self.feed: asyncio.Queue[pb.SubscribeResponse | None] = asyncio.Queue()
-        self.hellos: list[pb.SubscriberHello] = []
-
-    async def Subscribe(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
-        self.hellos.append((await anext(aiter(request_iterator))).hello)
-        while (message := await self.feed.get()) is not None:
-            yield message
-
-    async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
-        return pb.ListSnapshotsResponse()
-
-    def show(self, plugin_id: str, revision: int, *endpoints: snapshot_pb2.Endpoint, epoch: int = 1) -> None:
-        at = snapshot_pb2.FeedRevision(epoch=epoch, revision=revision)
-        shown = snapshot_pb2.PluginSnapshot(plugin_id=plugin_id, revision=at, endpoints=endpoints)
-        self.feed.put_nowait(pb.SubscribeResponse(snapshot=shown))
-
-    def beat(self) -> None:
-        self.feed.put_nowait(HEARTBEAT)
-
-
-def endpoint(instance_id: str, address: str, **facts: Any) -> snapshot_pb2.Endpoint:
-    known = {"incarnation": 1, "health": snapshot_pb2.HEALTH_SERVING, "session": True}
-    return snapshot_pb2.Endpoint(instance_id=instance_id, address=address, **(known | facts))
 
 
 @pytest.fixture
@@ -61,16 +26,12 @@ async def balancer() -> ScriptedBalancer:
 
 @pytest.fixture
 async def hosts(balancer: ScriptedBalancer) -> AsyncIterator[FeedHosts]:
-    server = grpc.aio.server()
-    add_BalancerServiceServicer_to_server(balancer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     async with (
+        serving_balancer(balancer) as address,
         open_hosts("o-1") as following,
-        beside(Feed(f"127.0.0.1:{port}", "o-1", following, CallAccount()).run()),
+        beside(Feed(address, "o-1", following, CallAccount()).run()),
     ):
         yield following
-    await server.stop(None)
 
 
 class Changes:

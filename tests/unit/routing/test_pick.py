@@ -2,24 +2,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
-from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, exclusion
+from forgemesh.routing.eligibility import Exclusion, LocalView, RemoteLoad, Terms, exclusion
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
+from forgemesh.routing.pick import LISTED, Lack, NoPick
+from forgemesh.routing.policy import OperationPolicy, Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Revision, Snapshot
-from tests.unit.routing.endpoints import endpoint, named, pick, snapshot
+from tests.unit.routing.endpoints import Caller, endpoint, named, pick, picked, refused, snapshot
 
 ALONE = LocalView()
-
-
-def picked(answer: Picked | NoPick) -> Picked:
-    assert isinstance(answer, Picked)
-    return answer
-
-
-def refused(answer: Picked | NoPick) -> NoPick:
-    assert isinstance(answer, NoPick)
-    return answer
 
 
 def test_a_cursor_leads_from_one_endpoint_to_the_next() -> None:
@@ -241,3 +232,33 @@ def test_a_plugin_whose_every_instance_crashed_too_often_is_refused_with_the_cau
     assert "forgemesh plugin reset b" in answer.message
     one_left = refused(pick(snapshot(gone[0], endpoint("b", health=Health.UNREACHABLE)), Turns(), ALONE))
     assert (one_left.reason, one_left.passes) == (Lack.NONE_HEALTHY, True)
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_ten_thousand_instances_are_picked_from_like_three(policy: Policy) -> None:
+    many = snapshot(*(endpoint(f"i-{number:05}") for number in range(10_000)), pick=policy)
+    caller = Caller(many, draw=lambda: 0.5)
+
+    assert len({caller.send() for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize("policy", Policy)
+def test_nobody_is_picked_from_an_empty_snapshot_and_the_only_one_from_one_of_one(policy: Policy) -> None:
+    local = LocalView(in_flight={"a": 10_000}, loads={"a": RemoteLoad(others=10**9, weight=5.0)})
+    alone = snapshot(endpoint("a", max_in_flight=0), pick=policy)
+
+    assert refused(pick(snapshot(pick=policy), Turns(), local)).reason is Lack.NOT_REGISTERED
+    assert picked(pick(alone, Turns(start=1), local)).endpoint.instance_id == "a"
+
+
+def test_an_operation_may_have_a_policy_of_its_own() -> None:
+    at = snapshot(
+        endpoint("a", weight=3),
+        endpoint("b"),
+        operations={"count": OperationPolicy(pick=Policy.WEIGHTED_ROUND_ROBIN), "sum": OperationPolicy()},
+    )
+
+    answers = [picked(pick(at, Turns(), ALONE, operation=name)).policy for name in ("count", "sum", "")]
+
+    assert answers == [Policy.WEIGHTED_ROUND_ROBIN, Policy.ROUND_ROBIN, Policy.ROUND_ROBIN]
+    assert Caller(at).choose(8, operation="count").count("a") == 6

@@ -13,11 +13,11 @@ from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.balancer.domain.fleet import Member
-from forgemesh.balancer.domain.load_facts import LoadFacts
 from forgemesh.balancer.ports import HeardLoad
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.resumable import follow
 from forgemesh.faults import Code, Fault, code_of
+from forgemesh.routing.load_weight import LoadReport
 
 _log = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ def _heed(fault: Fault) -> None:
         raise _NotServed
 
 
-def _facts(report: load_pb2.LoadReport) -> LoadFacts:
-    return LoadFacts(
-        calls=report.rps_fractional,
-        failures=report.eps,
+def _facts(report: load_pb2.LoadReport) -> LoadReport:
+    return LoadReport(
+        calls_per_second=report.rps_fractional,
+        failures_per_second=report.eps,
         application_utilization=report.application_utilization,
         cpu_utilization=report.cpu_utilization,
     )

@@ -12,6 +12,7 @@ from forgemesh.balancer.application.callers import Callers
 from forgemesh.balancer.application.circuits import Circuits, Guarded
 from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.application.feed import Feed
+from forgemesh.balancer.application.load_weights import LoadWeights
 from forgemesh.balancer.application.outliers import Outliers
 from forgemesh.balancer.application.permits import Permits
 from forgemesh.balancer.application.subscription import Subscription
@@ -19,7 +20,7 @@ from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.domain.probe import Verdict
-from forgemesh.balancer.ports import HealthChecks
+from forgemesh.balancer.ports import HealthChecks, LoadReports
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
@@ -61,6 +62,7 @@ class Balancer:
     def __init__(
         self,
         checks: HealthChecks,
+        reports: LoadReports,
         events: Events,
         clock: Callable[[], float],
         *,
@@ -76,6 +78,7 @@ class Balancer:
         self.callers = Callers(clock)
         self.circuits = Circuits(lambda: self._fleet, checks, clock, draw)
         self.busyness = Busyness(lambda: self._fleet, self.callers)
+        self.weights = LoadWeights(lambda: self._fleet, reports, clock)
         self.feed = Feed(clock, self.busyness.of, heartbeat=times.heartbeat)
         self.permits = Permits(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
         self.outliers = Outliers(lambda: self._fleet, clock)
@@ -94,6 +97,8 @@ class Balancer:
         self.circuits.on_look = self._due.set
         self.outliers.on_out = self._ejected
         self.busyness.published = self.feed.snapshot
+        self.busyness.weight = self.weights.of
+        self.weights.on_report = self.busyness.told
         self.busyness.on_overload = self._load_changed
 
     @property
@@ -141,6 +146,7 @@ class Balancer:
         self._take(self._fleet.ruled(plugin_id, policy))
         self.circuits.ruled(plugin_id)
         self.outliers.ruled()
+        self.weights.follow()
         self._due.set()
 
     def adopted(self, circuits: Iterable[tuple[Place, CircuitView]]) -> None:
@@ -246,6 +252,7 @@ class Balancer:
         self.callers.keep(places)
         self.busyness.keep(places)
         self.circuits.follow(standings)
+        self.weights.follow()
 
     def _take(self, fleet: Fleet) -> None:
         """Publish soon what is different."""
@@ -266,7 +273,8 @@ class Balancer:
     def _circuit_changed(self, guarded: Guarded, before: CircuitState, author: Author | None) -> None:
         view = guarded.circuit.view()
         self._take(self._fleet.guarded(*guarded.place, view, self._clock()))
-        self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
+        if view.state is not before:
+            self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
         self.on_circuit(guarded)
 
     def _load_changed(self, standing: Standing, change: LoadChange) -> None:

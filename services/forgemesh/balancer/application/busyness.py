@@ -52,6 +52,10 @@ class Busyness:
             return
         self.on_overload(standing, LoadChange(not crowded, count, most))
 
+    def told(self, plugin_id: str) -> None:
+        """An instance of a plugin has told of its load."""
+        self._moved.add(plugin_id)
+
     def keep(self, places: frozenset[Place]) -> None:
         """These are the instances that there are."""
         self._crowded &= places
@@ -76,5 +80,4 @@ class Busyness:
 
 def heeded(policy: PluginPolicy) -> bool:
     """Whether callers choose by load."""
-    picks = {policy.pick, *(own.pick for own in policy.operations.values() if own.pick is not None)}
-    return bool(picks & _HEEDFUL) or policy.hash_bound > 0
+    return bool(policy.picks & _HEEDFUL) or policy.hash_bound > 0

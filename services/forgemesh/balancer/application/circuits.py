@@ -9,7 +9,7 @@ from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.fleet import Fleet, Standing
 from forgemesh.balancer.ports import HealthChecks
-from forgemesh.routing.circuit import Circuit, transition
+from forgemesh.routing.circuit import Circuit
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
 
@@ -195,7 +195,7 @@ class Circuits:
 
     def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
         before, guarded.circuit = guarded.circuit, circuit
-        if transition(before, circuit) is not None:
+        if before.view() != circuit.view():
             if circuit.state in _RESTLESS:
                 self._restless[guarded.place] = guarded
             else:

@@ -105,11 +105,17 @@ class Permits:
             self.circuits.settle(guarded, outcome.permit_id, ok, outcome.failure)
 
     def left(self, caller: Caller) -> None:
-        """A caller is gone for good, and its calls with it: what it held is lost before its time."""
+        """A caller is gone, and its calls with it: what it held of a circuit is lost as one, before its time."""
+        lost: dict[Place, str] = {}
         for permit_id, (guarded, holder) in list(self._holders.items()):
             if holder is caller:
                 del self._holders[permit_id]
-                self.circuits.lose(guarded, permit_id)
+                self.circuits.give_back(guarded, lost.pop(guarded.place, ""))
+                lost[guarded.place] = permit_id
+        for place, permit_id in lost.items():
+            guarded_here = self.circuits.of(place)
+            if guarded_here is not None:
+                self.circuits.lose(guarded_here, permit_id)
 
     def _forget_lost(self) -> None:
         """Permits that their circuits do not know any more."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, balancer_service_pb2_grpc, report_pb2, snapshot_pb2
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.resumable import follow
+from forgemesh.chassis.tasks import beside
 from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
 from forgemesh.orchestrator.adapters.feed_codec import (
     ack_to_message,
@@ -22,6 +22,7 @@ from forgemesh.orchestrator.adapters.feed_codec import (
 from forgemesh.orchestrator.adapters.hosts import FeedHosts
 from forgemesh.orchestrator.adapters.snapshot_check import flaw
 from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.application.static_trials import StaticTrials
 from forgemesh.routing.eligibility import Permit
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ PERIOD = 0.25
 """Seconds between reports while there is something to report."""
 SIGN_OF_LIFE = 1.0
 """Seconds after which there is a report in any case."""
+
+LOADS_LAST = 3.0
+"""Seconds without a word from the balancer after which what others do is forgotten."""
+STALE = 10.0
+"""Seconds without one after which it is told, and trial calls are made without the balancer."""
+LOOK = 1.0
 
 _Outbox: TypeAlias = list[pb.SubscribeRequest]
 
@@ -50,13 +57,20 @@ class Feed:
         self._outbox: _Outbox = []
         self._wake = asyncio.Event()
         self._urgent = False
+        self._static = StaticTrials(caller_id, account, hosts.snapshots, hosts.amend)
+        self._heard_at = account.clock()
+        self._warned = False
         self.refused = 0
-        self.heard_at = time.monotonic()
         account.on_urgent = self._hurry
+
+    @property
+    def stale(self) -> bool:
+        """Whether the balancer has been silent for so long that what is known may be wrong."""
+        return self._account.clock() - self._heard_at > STALE
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
-        async with connect(self._balancer) as channel:
+        async with connect(self._balancer) as channel, beside(self._watch()):
             stub: BalancerServiceAsyncStub = balancer_service_pb2_grpc.BalancerServiceStub(channel)
             feed = follow(
                 "the balancer's feed",
@@ -66,6 +80,34 @@ class Feed:
             )
             async for message in feed:
                 self._take(message)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            self.look()
+
+    def look(self) -> None:
+        """How old is what is known?"""
+        age = self._account.clock() - self._heard_at
+        if age > LOADS_LAST:
+            self._account.forget_loads()
+        if not self.stale:
+            return
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "the balancer at %s has been silent for %.0f s; calls go by what was known (reason=stale_feed)",
+                self._balancer,
+                age,
+            )
+        self._static.look()
+
+    def _heard(self) -> None:
+        self._heard_at = self._account.clock()
+        if self._warned:
+            self._warned = False
+            self._static.end()
+            _log.warning("the balancer speaks again")
 
     def _hurry(self) -> None:
         self._urgent = True
@@ -77,15 +119,15 @@ class Feed:
 
     async def _requests(self) -> AsyncIterator[pb.SubscribeRequest]:
         outbox: _Outbox = []
-        self._outbox, now = outbox, time.monotonic()
+        self._outbox, now = outbox, self._account.clock()
         counted, snapshots = self._account.begins(), self._hosts.snapshots()
         yield hello_to_message("orchestrator", self._caller_id, counted, snapshots, now)
         told_at = now
         while self._outbox is outbox:  # else another subscription has taken over
             while outbox:
                 yield outbox.pop(0)
-            if self._is_due(time.monotonic() - told_at):
-                self._urgent, told_at = False, time.monotonic()
+            if self._is_due(self._account.clock() - told_at):
+                self._urgent, told_at = False, self._account.clock()
                 yield report_to_message(self._account.report())
             await self._pause()
 
@@ -108,7 +150,7 @@ class Feed:
         self._wake.set()
 
     def _take(self, message: pb.SubscribeResponse) -> None:
-        self.heard_at = time.monotonic()
+        self._heard()
         match message.WhichOneof("kind"):
             case "snapshot":
                 self._take_snapshot(message.snapshot)
@@ -125,7 +167,7 @@ class Feed:
     def _take_snapshot(self, message: snapshot_pb2.PluginSnapshot) -> None:
         plugin_id, revision = message.plugin_id, revision_from_message(message.revision)
         try:
-            snapshot = snapshot_from_message(message, time.monotonic())
+            snapshot = snapshot_from_message(message, self._account.clock())
             reason = flaw(snapshot)
         except ValueError as error:
             snapshot, reason = None, str(error)
@@ -146,4 +188,4 @@ class Feed:
         snapshot = self._hosts.snapshot(message.plugin_id)
         endpoints = snapshot.endpoints if snapshot is not None else ()
         incarnations = {endpoint.instance_id: endpoint.incarnation for endpoint in endpoints}
-        self._account.hinted(message.plugin_id, loads_from_message(message, incarnations, time.monotonic()))
+        self._account.hinted(message.plugin_id, loads_from_message(message, incarnations, self._account.clock()))

@@ -26,6 +26,7 @@ class FeedHosts:
         self._by_plugin: dict[str, dict[str, SessionLink]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._named: set[str] | None = set()
+        self._amended: set[str] = set()
         self.synced = asyncio.Event()
 
     def snapshot(self, plugin_id: str) -> Snapshot | None:
@@ -45,10 +46,19 @@ class FeedHosts:
         """A snapshot has come; whether it is newer than what was known."""
         self.named(snapshot.plugin_id)
         known = self._snapshots.get(snapshot.plugin_id)
-        if known is not None and snapshot.revision <= known.revision:
+        again = known is not None and snapshot.revision == known.revision and snapshot.plugin_id in self._amended
+        if known is not None and snapshot.revision <= known.revision and not again:
             return False
+        self._amended.discard(snapshot.plugin_id)
         self._replace(snapshot)
         return True
+
+    def amend(self, plugin_id: str, endpoint: Endpoint) -> None:
+        """Something else is known of one endpoint of the plugin, until the balancer speaks of it again."""
+        known = self._snapshots[plugin_id]
+        endpoints = tuple(endpoint if one.instance_id == endpoint.instance_id else one for one in known.endpoints)
+        self._amended.add(plugin_id)
+        self._replace(Snapshot(plugin_id, known.revision, known.policy, endpoints))
 
     def gone(self, plugin_id: str, revision: Revision) -> None:
         """No instance of the plugin is left."""

@@ -21,7 +21,7 @@ def flaw(snapshot: Snapshot) -> str:
 def _flaws(snapshot: Snapshot) -> Iterator[str]:
     if not snapshot.plugin_id:
         yield "it names no plugin"
-    before = ""
+    before: str | None = None
     for endpoint in snapshot.endpoints:  # they are in order
         if endpoint.instance_id == before:
             yield f"instance {before!r} is in it twice"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 
 from forgemesh.faults import Fault
@@ -66,7 +65,7 @@ class Dispatcher:
         self._lanes = Lanes(hosts, account, providers)
         self._deadlines = Deadlines()
         self._room = WaitingRoom(
-            self._depart, self._refuse, self._crowd, account.hurry, listener, self._deadlines, clock
+            self._depart, self._refuse, self._crowd, account.hurry, listener, self._deadlines, clock, account.clock
         )
         self._stopped: asyncio.Event | None = None
         account.demands, account.on_change = self._room.demands, self._instances_changed
@@ -195,7 +194,7 @@ class Dispatcher:
         self._room.enter(errand, lack)
 
     def _depart(self, errand: Errand) -> Lacking | None:
-        order, now = errand.order, time.monotonic()
+        order, now = errand.order, self._account.clock()
         found = errand.lane.route.find(order, now)
         if isinstance(found, NoPick):
             return found

@@ -66,10 +66,7 @@ class Ledger:
 
     def current(self, plugin_id: str, current: Current) -> None:
         """From now on only these are current of the plugin's instances."""
-        if current:
-            self._current[plugin_id] = current
-        else:
-            self._current.pop(plugin_id, None)
+        self._current[plugin_id] = current
 
     def next(self) -> list[Counted]:
         """The next report: its number is `sequence` from now on."""
@@ -92,8 +89,8 @@ class Ledger:
     def _is_over(self, entry: Entry) -> bool:
         if entry.touched > self.acknowledged or entry.in_flight:
             return False
-        key = entry.key
-        return self._current.get(key.plugin_id, {}).get(key.instance_id) != (key.incarnation, key.generation)
+        key, current = entry.key, self._current.get(entry.key.plugin_id)
+        return current is not None and current.get(key.instance_id) != (key.incarnation, key.generation)
 
     def _counted(self, entries: Iterable[Entry]) -> list[Counted]:
         under_way: dict[tuple[str, str, int], int] = {}

@@ -38,6 +38,7 @@ class _Held:
     permit: Permit
     granted_at: float
     use_by: float
+    own: bool
     timer: TimerHandle | None = None
 
 
@@ -45,12 +46,14 @@ class Permits:
     """
     Each is used once at most and before its `use_by`, or goes back in that moment.
 
-    `clock` is monotonic seconds. `on_news` is told at once when there is something that the balancer waits to hear.
+    `clock` is monotonic seconds. `on_outcome` is told what becomes of each as it happens, `on_news` that there is
+    something that the balancer waits to hear.
     """
 
     def __init__(self, clock: Callable[[], float], on_news: Callable[[], None]) -> None:
         self._clock = clock
         self._on_news = on_news
+        self.on_outcome: Callable[[PermitOutcome], None] = lambda outcome: None
         self._held: dict[str, _Held] = {}
         self._shown: dict[str, dict[str, Permit]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -60,8 +63,8 @@ class Permits:
         """The next permit for each instance, by instance id; it is the same mapping each time, and changes."""
         return self._shown.setdefault(plugin_id, {})
 
-    def grant(self, plugin_id: str, instance_id: str, permit: Permit, use_by: float) -> None:
-        """A right to one trial call; one that came before changes nothing."""
+    def grant(self, plugin_id: str, instance_id: str, permit: Permit, use_by: float, *, own: bool = False) -> None:
+        """A right to one trial call; one that came before changes nothing. `own`: no balancer has granted it."""
         if permit.permit_id in self._known:
             return
         self._known[permit.permit_id] = None
@@ -71,7 +74,7 @@ class Permits:
         if use_by <= now:
             self._tell(PermitOutcome(permit.permit_id, PermitUse.RETURNED))
             return
-        held = self._held[permit.permit_id] = _Held(plugin_id, instance_id, permit, now, use_by)
+        held = self._held[permit.permit_id] = _Held(plugin_id, instance_id, permit, now, use_by, own)
         held.timer = asyncio.get_running_loop().call_later(use_by - now, self.give_back, permit.permit_id)
         self._show(plugin_id, instance_id)
 
@@ -104,7 +107,7 @@ class Permits:
 
     def give_all_back(self) -> None:
         """Whoever granted them cannot be heard any more."""
-        for permit_id in list(self._held):
+        for permit_id in [permit_id for permit_id, held in self._held.items() if not held.own]:
             self.give_back(permit_id)
 
     def current(self, plugin_id: str, current: Mapping[str, tuple[int, int]]) -> None:
@@ -129,6 +132,7 @@ class Permits:
     def _tell(self, outcome: PermitOutcome, until: float = 0.0) -> None:
         self._over[outcome.permit_id] = _Told(outcome, until=until)
         self._on_news()
+        self.on_outcome(outcome)
 
     def _withdraw(self, held: _Held) -> None:
         if held.timer is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -55,7 +54,8 @@ class WaitingRoom:
     either, the same rules decide between the instances.
 
     `depart` sends an order or says why it cannot go; `refuse` ends one that would wait for what does not come by
-    itself; `crowded` says why nobody can go. `clock` gives Unix nanoseconds.
+    itself; `crowded` says why nobody can go; `circuits` is told when somebody begins to wait for one. `clock` gives
+    Unix nanoseconds, `monotonic` the seconds by which permits and circuits go.
     """
 
     depart: Callable[[Errand], Lacking | None]
@@ -65,6 +65,7 @@ class WaitingRoom:
     listener: Listener
     deadlines: Deadlines
     clock: Callable[[], int]
+    monotonic: Callable[[], float]
     closed: bool = False
     _lanes: dict[Lane, None] = field(default_factory=dict)
     """Those in which somebody waits."""
@@ -172,7 +173,7 @@ class WaitingRoom:
 
     def _make_trials(self, lanes: Iterable[Lane]) -> None:
         """Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is."""
-        now = time.monotonic()
+        now = self.monotonic()
         hopeful = [lane for lane in lanes if lane.route.may_try(now)]
         if not hopeful:
             return
