@@ -127,6 +127,10 @@ bench-recovery: .venv/.runtime ## Measure how soon 10,000 open executions go on 
 bench-hosts: .venv/.runtime ## Measure how soon plugins that need one another serve, and how soon a kill is seen
 	@$(BIN)/python -m bench.hosts $(ARGS)
 
+.PHONY: bench-picks
+bench-picks: .venv/.runtime ## Measure what a pick costs
+	@$(BIN)/python -m bench.picks $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data
 	rm -rf .venv .venv-protos .forgemesh .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

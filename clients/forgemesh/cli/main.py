@@ -34,6 +34,8 @@ _GROUPS = {
     "workflow": "See and register workflows.",
     "schedule": "Start workflows by the clock.",
     "plugin": "Write, see and control plugins.",
+    "circuit": "See which instances are called, and decide about it.",
+    "policy": "See and change how calls are spread over instances.",
     "trace": "See traces.",
 }
 _COMMANDS = (
@@ -91,6 +93,16 @@ _COMMANDS = (
     ("plugin reset", "plugin_control:reset", "Forget crashes and start hosts again."),
     ("plugin configure", "plugin_control:configure", "Give a plugin another configuration while it runs."),
     ("plugin new", "project:new", "Add a plugin to a project: file, section and test."),
+    ("circuit list", "circuits:list_", "List the circuits of instances."),
+    ("circuit show", "circuits:show", "Show what circuits saw, and why they stand where they stand."),
+    ("circuit open", "circuits:open_", "Let no call pass until further notice."),
+    ("circuit close", "circuits:close", "Let all calls pass until further notice."),
+    ("circuit observe", "circuits:observe", "Let all calls pass, and say when the circuit would open."),
+    ("circuit reset", "circuits:reset", "Close circuits and let their record decide from now on."),
+    ("circuit history", "circuit_history:history", "Tell what happened to circuits, health, load and policies."),
+    ("pick", "picks:pick", "Show whom the balancer would have called."),
+    ("policy show", "policies:show", "Show the policy of a plugin."),
+    ("policy set", "policies:set_", "Change the policy of a plugin."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
     ("version", "version:version", "Print the version."),
 )

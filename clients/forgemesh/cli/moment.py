@@ -28,6 +28,11 @@ def ahead(stamp: Timestamp, now: int) -> str:
     return f"in {_rounded(left)}" if left > 0 else "now"
 
 
+def length(milliseconds: int) -> str:
+    """A length of time with one unit, rounded up."""
+    return _rounded(milliseconds * 1_000_000)
+
+
 def _rounded(nanoseconds: int) -> str:
     """With one unit, and rounded up, so that nothing comes later than it says: 12 s, 3 m, 2 h, 5 d."""
     seconds = math.ceil(max(nanoseconds, 0) / _SECOND)

@@ -98,6 +98,15 @@ async def call(
     _tell(operation, endpoint, result, took, traced, line)
 
 
+_NOT_CALLED = frozenset(
+    {
+        CircuitState.CIRCUIT_STATE_OPEN,
+        CircuitState.CIRCUIT_STATE_HALF_OPEN,
+        CircuitState.CIRCUIT_STATE_FORCED_OPEN,
+    }
+)
+
+
 def pick(endpoints: Sequence[Endpoint]) -> Endpoint | None:
     """One of those that can be called and have the fewest calls; chance decides among equals."""
     able = [one for one in endpoints if not hindrance(one)]
@@ -112,9 +121,10 @@ def hindrance(endpoint: Endpoint) -> str:
     if endpoint.admission not in (Admission.ADMISSION_UNSPECIFIED, Admission.ADMISSION_OPEN):
         admission = word(Admission.Name(endpoint.admission), "ADMISSION_")
         return ": ".join(filter(None, (admission, endpoint.admission_reason)))
-    if endpoint.circuit.state == CircuitState.CIRCUIT_STATE_OPEN:
-        return "its circuit is open"
-    return ""
+    if endpoint.circuit.state in _NOT_CALLED:
+        state, cause = word(CircuitState.Name(endpoint.circuit.state), "CIRCUIT_STATE_"), endpoint.circuit.cause
+        return f"its circuit is {cause if cause.startswith(state) else ': '.join(filter(None, (state, cause)))}"
+    return "ejected: it does much worse than its siblings" if endpoint.ejected else ""
 
 
 async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]) -> Endpoint:

@@ -45,6 +45,12 @@ STYLES = {
     "incident": _BAD,
     "in doubt": _BAD,
     "skipped": "dim",
+    "closed": _GOOD,
+    "half open": _BUSY,
+    "metrics only": _BUSY,
+    "forced closed": _BUSY,
+    "open": _BAD,
+    "forced open": _BAD,
 }
 
 

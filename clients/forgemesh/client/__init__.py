@@ -1,5 +1,6 @@
 """What a caller needs: connect to a mesh, start workflows, watch and control them, get their results."""
 
+from forgemesh.client.balancer import Balancer
 from forgemesh.client.client import Client
 from forgemesh.client.control import Cancel, Controlled, Delete, Pause, Resolve, Resume, Signal, Terminate
 from forgemesh.client.execution import ExecutionHandle
@@ -10,6 +11,7 @@ from forgemesh.client.start import Start
 from forgemesh.client.status import Status
 
 __all__ = [
+    "Balancer",
     "Cancel",
     "Client",
     "Controlled",

@@ -12,6 +12,7 @@ from forgemesh.api.orchestrator.v1 import control_pb2 as pb_control, orchestrato
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from forgemesh.client.archive import TRANSFER_DEADLINE, opened, pieces_of
+from forgemesh.client.balancer import Balancer
 from forgemesh.client.control import Action, Controlled, Signal
 from forgemesh.client.execution import ExecutionHandle
 from forgemesh.client.execution_filter import EVERYTHING, ExecutionFilter, Order, order_number
@@ -21,6 +22,7 @@ from forgemesh.client.peer import DEADLINE, Peer
 from forgemesh.client.schedules import Schedules
 from forgemesh.client.start import IdConflict, IdReuse, Start, batches
 from forgemesh.client.tracing import current_traceparent
+from forgemesh.faults.service import ServiceUnreachable
 
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
@@ -215,6 +217,15 @@ class Client:
     async def orchestrator(self) -> pb.GetOrchestratorResponse:
         """How the orchestrator does: what it runs, what it could not, and what its sweeps had to save."""
         return await self._peer.call(self._stub.GetOrchestrator, pb.GetOrchestratorRequest())
+
+    @asynccontextmanager
+    async def balancer(self) -> AsyncIterator[Balancer]:
+        """The balancer of the mesh: picks for callers of plugins, circuits and policies for operators."""
+        address = (await self.mesh()).get("balancer", "")
+        if not address:
+            raise ServiceUnreachable("balancer", self.address, "the orchestrator there knows of none")
+        async with Balancer.connect(address) as balancer:
+            yield balancer
 
     async def mesh(self) -> dict[str, str]:
         """Where the services of the mesh listen (host:port), by name."""

@@ -23,6 +23,7 @@ from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer, Times
 from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.application.operators import Operators
+from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.recollection import keep_circuits, recall
 from forgemesh.balancer.ports import DecisionStore
@@ -59,23 +60,21 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             first_checks=settings.first_checks,
             adoption=0.0 if settings.database else settings.adoption,
         )
-        balancer = Balancer(
-            checks, reports, events, time.monotonic, draw=random.random, new_id=lambda: str(ULID()).lower(), times=times
-        )
+        balancer = Balancer(checks, reports, events, time.monotonic, draw=random.random, new_id=_new_id, times=times)
         decisions = await store.load()
         recall(balancer, decisions, wall=time.time(), now=time.monotonic())
         keep_circuits(balancer, store, time.time, time.monotonic)
         policies = Policies(store, events, decisions.policies)
         policies.on_change = balancer.ruled
+        picks = Picks(balancer, time.monotonic, draw=random.random, new_id=_new_id)
         operators = Operators(balancer, store, decisions.forced)
         watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
         reporting = _reporting(balancer, watch)
-        add = partial(
-            add_BalancerServiceServicer_to_server, BalancerServicer(balancer, operators, policies, time.monotonic)
-        )
+        servicer = BalancerServicer(balancer, picks, operators, policies, time.monotonic)
+        add = partial(add_BalancerServiceServicer_to_server, servicer)
         async with (
             serving(settings.listening(), [SERVICE], add) as server,
-            beside(watch.run(), balancer.run(), reporting.run(), _announce(balancer, server)),
+            beside(watch.run(), balancer.run(), picks.run(), reporting.run(), _announce(balancer, server)),
         ):
             try:
                 yield server, balancer
@@ -91,6 +90,10 @@ async def _decisions(database: str) -> AsyncIterator[DecisionStore]:
         return
     async with open_database(Path(database), MIGRATIONS) as opened:
         yield SqliteDecisions(opened)
+
+
+def _new_id() -> str:
+    return str(ULID()).lower()
 
 
 def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:

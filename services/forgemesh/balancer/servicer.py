@@ -12,9 +12,10 @@ from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.application.operators import Operators
+from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.subscription import Subscription
-from forgemesh.balancer.codec import circuits, events, feed as codec, policies
+from forgemesh.balancer.codec import circuits, events, feed as codec, picks, policies
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
@@ -29,8 +30,11 @@ HELLO_DEADLINE = 5.0
 class BalancerServicer(BalancerServiceServicer):
     """`clock` is the balancer's."""
 
-    def __init__(self, balancer: Balancer, operators: Operators, rules: Policies, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, balancer: Balancer, thin: Picks, operators: Operators, rules: Policies, clock: Callable[[], float]
+    ) -> None:
         self._balancer = balancer
+        self._picks = thin
         self._operators = operators
         self._policies = rules
         self._clock = clock
@@ -80,10 +84,10 @@ class BalancerServicer(BalancerServiceServicer):
         )
 
     async def Pick(self, request: pb.PickRequest, context: Any) -> pb.PickResponse:
-        raise NotImplementedError
+        return picks.choice_to_message(self._picks.pick(picks.wish(request)), self._clock())
 
     async def Settle(self, request: pb.SettleRequest, context: Any) -> pb.SettleResponse:
-        raise NotImplementedError
+        return pb.SettleResponse(applied=self._picks.settle(*picks.ended(request)))
 
     async def ListCircuits(self, request: pb.ListCircuitsRequest, context: Any) -> pb.ListCircuitsResponse:
         key = key_before(request.page_token, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.round_robin import NOTHING, TURN, Turns, accounts
@@ -32,8 +33,10 @@ def shares_of(weights: Sequence[float]) -> list[int]:
     """The parts of one turn, in the proportions of the weights; nobody's is zero."""
     total = sum(weights)
     if not isinstance(total, int):
-        return [max(1, round(weight / total * TURN)) for weight in weights]
+        scale = TURN / total
+        return [round(weight * scale) or 1 for weight in weights]
+    whole = cast("Sequence[int]", weights)
     if total > TURN:
-        return [max(1, int(weight * TURN // total)) for weight in weights]
+        return [weight * TURN // total or 1 for weight in whole]
     unit = TURN // total
-    return [int(weight) * unit for weight in weights]
+    return [weight * unit for weight in whole]

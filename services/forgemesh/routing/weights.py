@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from forgemesh.routing.eligibility import LocalView
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.policy import Policy
-from forgemesh.routing.resource_based import MOST, load_weights
+from forgemesh.routing.resource_based import limited, load_weights
 from forgemesh.routing.slow_start import SlowStart
 from forgemesh.routing.snapshot import Snapshot
 
@@ -21,7 +21,7 @@ def weights_of(
     """The weights, all above zero; None: all alike."""
     weights: Sequence[float] | None = None
     if policy in BY_WEIGHT:
-        weights = [min(endpoint.weight, MOST) for endpoint in eligible] if snapshot.weighted else None
+        weights = limited([endpoint.weight for endpoint in eligible]) if snapshot.weighted else None
     elif policy is Policy.RESOURCE_BASED:
         weights = load_weights(eligible, local.loads)
     if now >= snapshot.warm_at or not eligible:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -193,11 +192,11 @@ class CallAccount:
         now = self.clock()
         until = self.trips.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
         if until is not None:
-            asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id)
+            asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id, until)
             self.on_urgent()
 
-    def _let_in(self, plugin_id: Any) -> None:
-        self.trips.over(self.clock())
+    def _let_in(self, plugin_id: str, until: float) -> None:
+        self.trips.over(max(until, self.clock()))  # a loop may ring a moment too early
         self.on_change(plugin_id)
 
 
