@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
+
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, event_pb2, policy_pb2, snapshot_pb2
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceStub
 from forgemesh.api.orchestrator.v1.execution_pb2 import EXECUTION_STATUS_RUNNING, Execution
+from forgemesh.api.traces.v1.span_pb2 import Span
+from forgemesh.api.traces.v1.trace_service_pb2 import GetTraceRequest
+from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.client import Client
 from forgemesh.client.start import Start
@@ -180,6 +185,18 @@ class CircuitMesh:
             if event.HasField("circuit")
         ]
 
+    async def spans(self, execution_id: str) -> list[Span]:
+        """What is stored of its trace by now, in the end everything."""
+        assert self.traces is not None
+        async with connect(self.traces.address) as channel:
+            request = GetTraceRequest(execution_id=execution_id)
+            try:
+                return list((await TraceServiceStub(channel).GetTrace(request, timeout=DEADLINE)).spans)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                return []
+
     async def start_many(self, orchestrator: str, ids: Sequence[str], workflow: str = ONE_CALL) -> None:
         """So many executions, which need not end."""
         async with self.client(orchestrator) as client:
@@ -189,7 +206,7 @@ class CircuitMesh:
     async def described(self, orchestrator: str, ids: Sequence[str]) -> list[Execution]:
         """Where each of them stands now."""
         async with self.client(orchestrator) as client:
-            handles = await _some_at_once([client.execution(one) for one in ids])
+            handles = await some_at_once([client.execution(one) for one in ids])
         return [handle.last_seen for handle in handles]
 
     async def ended(self, orchestrator: str, ids: Sequence[str], *, deadline: float = 60.0) -> list[Execution]:
@@ -202,7 +219,8 @@ class CircuitMesh:
         return list(await eventually(look, deadline=deadline))
 
 
-async def _some_at_once(requests: Sequence[Awaitable[Any]]) -> list[Any]:
+async def some_at_once(requests: Sequence[Awaitable[Any]]) -> list[Any]:
+    """What each of them gives, a few at a time."""
     places = asyncio.Semaphore(32)
 
     async def one(request: Awaitable[Any]) -> Any:

@@ -88,7 +88,6 @@ class Moods:
             "FORGEMESH_HOST_OWNER_TOKEN": "moody",
             "FORGEMESH_HOST_REGISTRY": registry,
             "FORGEMESH_HOST_TRACES": traces,
-            "FORGEMESH_HOST_QUEUE_LIMIT": "1000",
             "MOODY_DIRECTORY": str(self.directory),
             "MOODY_CONCURRENCY": str(concurrency),
         }
@@ -101,11 +100,6 @@ class Moods:
         found = [_read(line) for line in ledger.read_text().splitlines(keepends=True) if line.endswith("\n")]
         chosen = (call for call in found if since <= call.at < until and instance in ("", call.instance))
         return sorted(chosen, key=lambda call: call.at)
-
-    def size(self) -> int:
-        """Bytes written down so far: grows with each call."""
-        ledger = self.directory / "calls"
-        return os.stat(ledger).st_size if ledger.exists() else 0
 
 
 def _read(line: str) -> Call:

@@ -135,16 +135,8 @@ def pick(
         return _lacking(snapshot, wanted, against, now)
     elif affinity:
         chosen = _home(affinity, eligible, local, rules, now)
-    elif policy is Policy.LEAST_CONNECTIONS:
-        weights = weights_of(policy, snapshot, eligible, local, now)
-        chosen, cursor = less_loaded(cursor, eligible, weights, local, draw, memory=rules.load_memory, now=now)
     else:
-        if len(cursor.owed) > len(snapshot.endpoints):
-            cursor = forget(cursor, snapshot.endpoints)
-        weights = weights_of(policy, snapshot, eligible, local, now)
-        chosen, cursor = (
-            next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
-        )
+        chosen, cursor = _next(policy, snapshot, cursor, eligible, local, draw, now)
     return Picked(chosen, cursor, policy, len(snapshot.endpoints), len(eligible), against[:LISTED], permit)
 
 
@@ -161,6 +153,24 @@ def _home(affinity: str, eligible: Sequence[Endpoint], local: LocalView, rules: 
         return favourite(affinity, eligible)
     load = partial(load_of, local=local, memory=rules.load_memory, now=now)
     return favourite_with_room(affinity, eligible, load, rules.hash_bound)
+
+
+def _next(
+    policy: Policy,
+    snapshot: Snapshot,
+    cursor: Turns,
+    eligible: Sequence[Endpoint],
+    local: LocalView,
+    draw: Callable[[], float],
+    now: float,
+) -> tuple[Endpoint, Turns]:
+    weights = weights_of(policy, snapshot, eligible, local, now)
+    if policy is Policy.LEAST_CONNECTIONS:
+        memory = snapshot.policy.load_memory
+        return less_loaded(cursor, eligible, weights, local, draw, memory=memory, now=now)
+    if len(cursor.owed) > len(snapshot.endpoints):
+        cursor = forget(cursor, snapshot.endpoints)
+    return next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
 
 
 def _lacking(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Excluded, now: float) -> NoPick:

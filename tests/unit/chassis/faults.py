@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from forgemesh.faults import Fault, Violation
@@ -27,6 +28,8 @@ def _value(hint: Any, text: str) -> object:
         return Violation(f"steps[0].{text}", text)
     if get_origin(hint) is Sequence:
         return [_value(get_args(hint)[0], text) for _ in range(3)]
+    if get_origin(hint) is UnionType:
+        return _value(get_args(hint)[0], text)
     if get_origin(hint) is tuple:
         return tuple(_value(part, text) for part in get_args(hint))
     plain: dict[Any, object] = {str: text, int: 7, float: 1.5, bool: True}

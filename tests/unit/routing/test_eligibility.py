@@ -12,6 +12,7 @@ EVERYTHING_AGAINST_IT: list[tuple[Exclusion, dict[str, Any]]] = [
     (Exclusion.NOT_SERVING, {"health": Health.NOT_SERVING}),
     (Exclusion.CIRCUIT_OPEN, {"circuit": CircuitView(CircuitState.OPEN)}),
     (Exclusion.EJECTED, {"ejected": True}),
+    (Exclusion.WEIGHTLESS, {"weight": 0}),
     (Exclusion.LOST, {}),
 ]
 
@@ -29,11 +30,11 @@ def test_the_first_reason_in_the_order_is_the_one_that_is_given(first: int) -> N
     facts: dict[str, Any] = {}
     for _, fact in reversed(EVERYTHING_AGAINST_IT[first:]):
         facts |= fact
-    local = LocalView(lost={("a", 1)}, full={"a"})
+    local = LocalView(lost={("a", 1)}, tripped={("a", 1)}, full={"a"})
 
-    assert (
-        exclusion(endpoint("a", **facts), local, Terms(wanted=unwanted, tried={"a"})) is EVERYTHING_AGAINST_IT[first][0]
-    )
+    terms = Terms(wanted=unwanted, tried={"a"}, weighs=True)
+
+    assert exclusion(endpoint("a", **facts), local, terms) is EVERYTHING_AGAINST_IT[first][0]
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,9 @@ def test_other_states_that_exclude(facts: dict[str, Any], reason: Exclusion) -> 
 
 
 def test_what_the_caller_holds_against_an_endpoint_has_an_order_too() -> None:
-    full = LocalView(full={"a"})
+    tripped, full = LocalView(tripped={("a", 1)}, full={"a"}), LocalView(full={"a"})
 
+    assert exclusion(endpoint("a"), tripped, Terms(wanted=unwanted)) is Exclusion.TRIPPED
     assert exclusion(endpoint("a"), full, Terms(wanted=unwanted, tried={"a"})) is Exclusion.VERSION
     assert exclusion(endpoint("a"), full, Terms(tried={"a"})) is Exclusion.TRIED
     assert exclusion(endpoint("a"), full) is Exclusion.FULL

@@ -11,6 +11,7 @@ from forgemesh.faults.workflow import HeartbeatTimeout, ScheduleToStartTimeout, 
 from forgemesh.orchestrator.application.call_account import CallAccount, Departure
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
+from forgemesh.orchestrator.application.hedging import Hedging
 from forgemesh.orchestrator.application.lanes import Lanes
 from forgemesh.orchestrator.application.order import (
     Crowded,
@@ -64,6 +65,7 @@ class Dispatcher:
         self._account = account
         self._lanes = Lanes(hosts, account, providers)
         self._deadlines = Deadlines()
+        self._hedging = Hedging(account, self._deadlines, clock, lambda: self._crowd() is not None, self._stir)
         self._room = WaitingRoom(
             self._depart, self._refuse, self._crowd, account.hurry, listener, self._deadlines, clock, account.clock
         )
@@ -74,8 +76,8 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        """How many orders are with instances."""
-        return self._in_flight
+        """How many calls are with instances."""
+        return self._in_flight + self._hedging.in_flight
 
     @property
     def wanted(self) -> set[Wanted]:
@@ -116,6 +118,7 @@ class Dispatcher:
             self.finish(errand, cancelled(errand, accepted=False))
             return
         errand.cancelling = True
+        self._hedging.call_off(errand)
         errand.link.cancel(errand.call)
         if self._active.get(key) is errand:
             self._set_alarm(errand, CANCEL_GRACE, self._give_up)
@@ -157,8 +160,12 @@ class Dispatcher:
         order = errand.order
         if self._active.get(order.key) is not errand:
             return
+        if errand.second is not None and self._hedging.goes_on(errand, answer):
+            return
         if errand.departure is not None:
             self._account.ended(errand.departure, answer)
+            if order.idempotent and answer.failure is None:
+                self._hedging.saw(errand.departure, order.target.operation)
         if not answer.sent and not errand.cancelling and self._stopped is None:
             self._go_elsewhere(errand)
             return
@@ -183,7 +190,7 @@ class Dispatcher:
             self._listener.progressed(errand.order, fraction, note, details)
 
     def _crowd(self) -> Crowded | None:
-        return self._crowded if self._limit and self._in_flight >= self._limit else None
+        return self._crowded if self._limit and self.in_flight >= self._limit else None
 
     def _wait(self, errand: Errand, lack: Lacking | None) -> None:
         order = errand.order
@@ -221,6 +228,8 @@ class Dispatcher:
         self._watch(errand)
         errand.call = link.invoke(invocation, errand)
         pool.sent(picked.endpoint.instance_id, link)
+        if order.idempotent:
+            self._hedging.watch(errand, pool, invocation)
         return None
 
     def _refuse(self, errand: Errand, lack: Lacking) -> None:
@@ -240,6 +249,8 @@ class Dispatcher:
 
     def _leave_host(self, errand: Errand) -> None:
         """The errand runs no more; `link` stays until it runs again or is forgotten."""
+        if errand.hedge_alarm is not None or errand.second is not None:
+            self._hedging.call_off(errand)
         self._in_flight -= 1
         self._room.more_room()
         if errand.retries_of is not None:
@@ -289,6 +300,7 @@ class Dispatcher:
         errand.alarm = None
         link = errand.link
         assert link is not None
+        self._hedging.call_off(errand)
         self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
         link.cancel(errand.call)  # last: a call that has not left yet is answered as lost
 
@@ -301,6 +313,7 @@ class Dispatcher:
 
     def _give_up(self, errand: Errand) -> None:
         errand.alarm = None
+        self._hedging.call_off(errand)
         self.finish(errand, cancelled(errand, accepted=True))
 
     def _set_alarm(self, errand: Errand, seconds: float, then: Callable[[Errand], None] | None) -> None:

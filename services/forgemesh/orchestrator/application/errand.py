@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, HostLink
 
 if TYPE_CHECKING:
+    from forgemesh.orchestrator.application.hedging import Second
     from forgemesh.orchestrator.application.pool import Pool
     from forgemesh.orchestrator.application.waiting_room import Lane
 
@@ -33,7 +34,8 @@ class Errand(msgspec.Struct, eq=False):
 
     `blocked` is why it waits as far as that was told; `alarm` is for the next of its deadlines, `close_at` the end of
     its start_to_close and `silent_since` its last sign of life (on the loop's clock). `departure` is how the call is
-    counted, `retries_of` the pool among whose retries it is. See ports.Caller for the rest.
+    counted, `retries_of` the pool among whose retries it is; `second` is the same call under way once more,
+    `hedge_alarm` tells when that may be made. See ports.Caller for the rest.
     """
 
     order: Order
@@ -45,7 +47,9 @@ class Errand(msgspec.Struct, eq=False):
     call: int = 0
     departure: Departure | None = None
     retries_of: Pool | None = None
+    second: Second | None = None
     alarm: Alarm | None = None
+    hedge_alarm: Alarm | None = None
     close_at: float = 0.0
     silent_since: float = 0.0
     heard_at: int = 0

@@ -17,7 +17,8 @@ from forgemesh.routing.retry_budget import allows
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
 
-NOBODYS = Turns()
+BEGINNINGS = 1 << 16
+"""Callers that start together begin at different instances."""
 
 
 class Pool:
@@ -30,6 +31,7 @@ class Pool:
     __slots__ = (
         "_account",
         "_entries",
+        "_first",
         "_full",
         "_hosts",
         "_in_flight",
@@ -51,6 +53,7 @@ class Pool:
         self.stale = True
         self.retries = 0
         self.snapshot = Snapshot.nothing(plugin_id)
+        self._first = Turns(start=random.randrange(BEGINNINGS))
         self._turns: dict[Policy, Turns] = {}
         self._links: Mapping[str, HostLink] = {}
         self._permits: Mapping[str, Permit] = account.permits.shown(plugin_id)
@@ -86,7 +89,7 @@ class Pool:
         snapshot, operation = self.snapshot, order.target.operation
         return pick(
             snapshot,
-            self._turns.get(snapshot.policy.pick_of(operation), NOBODYS),
+            self._turns.get(snapshot.policy.pick_of(operation), self._first),
             self._view,
             draw=random.random,
             operation=operation,

@@ -48,7 +48,9 @@ class Invocation(_message.Message):
     step_path: _builtins.str
     """The step that calls, e.g. "analyse/wind/wind"."""
     attempt: _builtins.int
-    """Counts the tries at this step, from 1. No two invocations of a step carry the same attempt."""
+    """Counts the tries at this step, from 1. No two invocations of a step carry the same attempt, unless the operation is
+    idempotent: if its answer is late, the same attempt may be made on another instance as well.
+    """
     idempotency_key: _builtins.str
     """"execution_id/step_path": what a plugin uses to recognise a repetition."""
     remaining_millis: _builtins.int

@@ -1,0 +1,199 @@
+"""Calls that are made a second time because their answer is late; the first answer counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forgemesh.orchestrator.application.call_account import CallAccount, Departure
+from forgemesh.orchestrator.application.deadlines import Deadlines
+from forgemesh.orchestrator.application.passage import dispatch_of, invocation_of
+from forgemesh.orchestrator.application.pool import Pool
+from forgemesh.orchestrator.domain.events import Dispatch
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.ports import Answer, HostLink, Invocation
+from forgemesh.routing.latencies import Latencies
+from forgemesh.routing.pick import NoPick, Picked
+
+if TYPE_CHECKING:
+    from forgemesh.orchestrator.application.errand import Errand
+
+KNOWN = 50
+"""So many calls of an operation have to be known before their durations say when an answer is late."""
+LEAST = 0.05
+"""Seconds before which no answer is late, if the policy does not say otherwise."""
+SHARE = 0.05
+"""Most calls of these that are made twice."""
+SAVED = 10.0
+"""So many of them may come at once after a quiet time."""
+
+
+class Second(msgspec.Struct, eq=False):
+    """The second call of an errand, as long as it is not known which one counts. See ports.Caller."""
+
+    errand: Errand
+    hedging: Hedging
+    pool: Pool
+    link: HostLink
+    departure: Departure
+    dispatch: Dispatch
+    call: int = 0
+
+    def answered(self, answer: Answer) -> None:
+        self.hedging.answered(self, answer)
+
+    def progressed(self, fraction: float, note: str, details: Payload | None) -> None:
+        self.errand.progressed(fraction, note, details)
+
+
+class Hedging:
+    """
+    Only for calls that are safe to repeat, and that lead to no particular instance by affinity or permit; never to the
+    instance that has the call, never beyond the plugin's retry budget, and for SHARE of all calls at most.
+
+    `clock` gives Unix nanoseconds; `full` says whether this process has no room for one more call; `on_end` is told
+    the plugin of which a second call has ended. Durable state knows only the call that counted.
+    """
+
+    def __init__(
+        self,
+        account: CallAccount,
+        deadlines: Deadlines,
+        clock: Callable[[], int],
+        full: Callable[[], bool],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._account = account
+        self._deadlines = deadlines
+        self._clock = clock
+        self._full = full
+        self._on_end = on_end
+        self._seen: dict[tuple[str, str], Latencies] = {}
+        self._saved = 1.0
+        self.in_flight = 0
+
+    def watch(self, errand: Errand, pool: Pool, invocation: Invocation) -> None:
+        """A call that is safe to repeat has left."""
+        if invocation.permit is not None or errand.order.affinity:
+            return
+        after = self._after(pool, invocation.operation)
+        if 0 < after < invocation.remaining:
+            errand.hedge_alarm = self._deadlines.set(after, self._late, errand)
+
+    def saw(self, departure: Departure, operation: str) -> None:
+        """Such a call was answered well."""
+        self._saved = min(SAVED, self._saved + SHARE)
+        key = (departure.entry.key.plugin_id, operation)
+        seen = self._seen.get(key)
+        if seen is None:
+            seen = self._seen[key] = Latencies()
+        seen.saw(self._account.clock() - departure.began)
+
+    def call_off(self, errand: Errand) -> None:
+        """The errand has ended or is taken back: nobody waits for its second call any more."""
+        if errand.hedge_alarm is not None:
+            self._deadlines.call_off(errand.hedge_alarm)
+            errand.hedge_alarm = None
+        second = errand.second
+        if second is not None:
+            errand.second = None
+            self._account.taken_back(second.departure)
+            self._over(second)
+            second.link.cancel(second.call)
+
+    def goes_on(self, errand: Errand, answer: Answer) -> bool:
+        """The errand's own call is answered while a second one is under way: whether that one decides now."""
+        second, dispatch = errand.second, errand.order.dispatch
+        assert second is not None
+        assert dispatch is not None
+        if _decides(answer) or errand.cancelling:
+            errand.order.dispatch = _hedged(dispatch, second.dispatch)
+            return False
+        assert errand.departure is not None
+        self._account.ended(errand.departure, answer)
+        self._replace(errand, second)
+        return True
+
+    def answered(self, second: Second, answer: Answer) -> None:
+        """A second call is answered."""
+        errand, order = second.errand, second.errand.order
+        if errand.second is not second:
+            if errand.departure is second.departure:
+                errand.answered(answer)
+            return
+        if not _decides(answer):
+            assert order.dispatch is not None
+            order.dispatch = _hedged(order.dispatch, second.dispatch)
+            errand.second = None
+            self._account.ended(second.departure, answer)
+            self._over(second)
+            return
+        link, call, departure = errand.link, errand.call, errand.departure
+        assert link is not None
+        assert departure is not None
+        self._account.taken_back(departure)
+        self._replace(errand, second)
+        errand.answered(answer)
+        link.cancel(call)  # last: a call that has not left yet is answered as lost
+
+    def _after(self, pool: Pool, operation: str) -> float:
+        """Seconds after which an answer is late; 0 is never."""
+        ruled = pool.snapshot.policy.hedge_of(operation)
+        if ruled is not None:
+            return ruled
+        seen = self._seen.get((pool.plugin_id, operation))
+        return max(LEAST, seen.percentile_95()) if seen is not None and seen.count >= KNOWN else 0.0
+
+    def _late(self, errand: Errand) -> None:
+        errand.hedge_alarm = None
+        if errand.cancelling or errand.departure is None or self._saved < 1 or self._full():
+            return
+        first, order = errand.departure.entry.key.instance_id, errand.order
+        elsewhere = msgspec.structs.replace(order, tried=order.tried | {first})
+        found = errand.lane.route.find(elsewhere, self._account.clock())
+        if isinstance(found, NoPick) or found[1].permit is not None or found[1].endpoint.instance_id == first:
+            return
+        if found[0].holds_back() is None:
+            self._call(errand, *found)
+
+    def _call(self, errand: Errand, pool: Pool, picked: Picked) -> None:
+        order, at, now = errand.order, self._clock(), self._account.clock()
+        assert errand.departure is not None
+        left = errand.departure.began + errand.departure.given - now
+        invocation = msgspec.structs.replace(invocation_of(order, at, None), remaining=max(0.001, left))
+        link, entry = pool.take(picked)
+        slow_call = pool.snapshot.policy.slow_call_of(order.target.operation)
+        departure = Departure(entry, now, invocation.remaining, slow_call, order.traceparent)
+        dispatch = dispatch_of(order, picked, pool.plugin_id, at)
+        second = errand.second = Second(errand, self, pool, link, departure, dispatch)
+        self._account.departed(departure)
+        self._saved -= 1
+        self.in_flight += 1
+        pool.retries += 1
+        second.call = link.invoke(invocation, second)
+        pool.sent(picked.endpoint.instance_id, link)
+
+    def _replace(self, errand: Errand, second: Second) -> None:
+        """From now on the second call is the errand's only one."""
+        first = errand.order.dispatch
+        assert first is not None
+        errand.second = None
+        errand.link, errand.call, errand.departure = second.link, second.call, second.departure
+        errand.order.dispatch = _hedged(second.dispatch, first)
+        self._over(second)
+
+    def _over(self, second: Second) -> None:
+        self.in_flight -= 1
+        second.pool.retries -= 1
+        self._on_end(second.pool.plugin_id)
+
+
+def _decides(answer: Answer) -> bool:
+    """Whether another answer could not be better."""
+    return answer.failure is None or not answer.failure.retryable
+
+
+def _hedged(counts: Dispatch, other: Dispatch) -> Dispatch:
+    return msgspec.structs.replace(counts, hedged_with=other.instance_id)

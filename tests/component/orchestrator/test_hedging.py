@@ -1,0 +1,257 @@
+"""Calls that are safe to repeat and whose answer is late are made a second time elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from forgemesh.faults import Code
+from forgemesh.faults.workflow import HostLost
+from forgemesh.orchestrator.application import hedging
+from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.domain.definition import Timeouts
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.ports import Answer
+from forgemesh.routing.endpoint import Endpoint
+from forgemesh.routing.policy import OperationPolicy, PluginPolicy
+from forgemesh.routing.retry_budget import RetryBudget
+from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint
+
+SOON = OperationPolicy(hedge_after=0.02)
+AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
+WRONG = Failure(Code.INVALID_ARGUMENT, "WRONG", "does not work")
+LOST = failure_of(HostLost("i-1", accepted=True), retryable=True)
+
+
+class Orders(Log):
+    """Keeps the orders too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: dict[str, Order] = {}
+
+    def answered(self, order: Order, answer: Answer) -> None:
+        super().answered(order, answer)
+        self.orders[order.path] = order
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.hosts, self.log, self.account = ScriptedHosts(), Orders(), CallAccount()
+        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, account=self.account)
+
+    def show(self, *endpoints: Endpoint, operation: OperationPolicy = SOON, budget: RetryBudget | None = None) -> None:
+        policy = PluginPolicy(operations={"o": operation}, retry_budget=budget or RetryBudget())
+        shown = endpoints or (endpoint("i-1"), endpoint("i-2"))
+        self.hosts.show("p", *shown, policy=policy)
+
+    async def calls(self, count: int) -> list[Call]:
+        await self.hosts.until(lambda: len(self.hosts.calls) == count)
+        return self.hosts.calls
+
+    async def twice(self, path: str = "a") -> tuple[Call, Call]:
+        """An order that is safe to repeat, called a second time."""
+        self.dispatcher.send(order(path, idempotent=True))
+        first, second = await self.calls(2)
+        return first, second
+
+    async def alone(self) -> None:
+        """An alarm that was set after a possible second call's has rung, and there was only one call."""
+        rung = asyncio.Event()
+        self.dispatcher._deadlines.set(0.06, lambda about: rung.set(), None)
+        await rung.wait()
+        assert len(self.hosts.calls) == 1
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return Scene()
+
+
+def counts(scene: Scene) -> dict[str, tuple[int, int, int]]:
+    """Started, succeeded and ignored, by instance."""
+    return {
+        one.key.instance_id: (one.counts.started, one.counts.succeeded, one.counts.ignored)
+        for one in scene.account.report().counts
+    }
+
+
+async def test_the_first_answer_counts_and_the_other_call_is_taken_back(scene: Scene) -> None:
+    scene.show()
+    first, second = await scene.twice()
+    assert scene.dispatcher.in_flight == 2
+    assert first.instance_id != second.instance_id
+    assert first.invocation.idempotency_key == second.invocation.idempotency_key
+    assert (first.invocation.attempt, second.invocation.attempt) == (1, 1)
+    assert second.invocation.remaining < first.invocation.remaining
+
+    second.succeed("second")
+
+    assert first.cancelled
+    assert scene.log.answers["a"].output == Payload(b'"second"')
+    dispatch = scene.log.orders["a"].dispatch
+    assert dispatch is not None
+    assert (dispatch.instance_id, dispatch.hedged_with) == (second.instance_id, first.instance_id)
+    first.succeed("late")
+    assert scene.dispatcher.in_flight == 0
+    assert counts(scene) == {first.instance_id: (1, 0, 1), second.instance_id: (1, 1, 0)}
+
+
+async def test_a_first_call_that_answers_after_all_takes_the_second_one_back(scene: Scene) -> None:
+    scene.show()
+    first, second = await scene.twice()
+
+    first.succeed("first")
+
+    assert second.cancelled
+    dispatch = scene.log.orders["a"].dispatch
+    assert dispatch is not None
+    assert (dispatch.instance_id, dispatch.hedged_with) == (first.instance_id, second.instance_id)
+    assert scene.dispatcher.in_flight == 0
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+@pytest.mark.parametrize("failure", [AWAY, LOST])
+async def test_a_call_that_fails_and_could_be_repeated_leaves_it_to_the_other_one(
+    scene: Scene, failing: int, failure: Failure
+) -> None:
+    scene.show()
+    calls = await scene.twice()
+
+    calls[failing].fail(failure)
+    assert not scene.log.answers
+    assert scene.dispatcher.in_flight == 1
+    calls[1 - failing].succeed()
+
+    assert scene.log.answers["a"].failure is None
+    dispatch = scene.log.orders["a"].dispatch
+    assert dispatch is not None
+    assert (dispatch.instance_id, dispatch.hedged_with) == (calls[1 - failing].instance_id, calls[failing].instance_id)
+    assert scene.dispatcher.in_flight == 0
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_a_failure_that_stays_one_counts_at_once(scene: Scene, failing: int) -> None:
+    scene.show()
+    calls = await scene.twice()
+
+    calls[failing].fail(WRONG)
+
+    assert scene.log.reason("a") == "WRONG"
+    assert calls[1 - failing].cancelled
+
+
+async def test_both_calls_failing_is_one_failure(scene: Scene) -> None:
+    scene.show()
+    first, second = await scene.twice()
+
+    first.fail(AWAY)
+    second.fail(LOST)
+
+    assert scene.log.reason("a") == "HOST_LOST"
+    assert scene.dispatcher.in_flight == 0
+
+
+async def test_taking_an_order_back_takes_both_calls_back(scene: Scene) -> None:
+    scene.show()
+    calls = await scene.twice()
+
+    scene.dispatcher.forget(key("a"))
+
+    assert [call.cancelled for call in calls] == [True, True]
+    assert scene.dispatcher.in_flight == 0
+    assert not scene.log.answers
+    assert {ignored for _, _, ignored in counts(scene).values()} == {1}
+
+
+async def test_cancelling_waits_for_the_first_call_alone(scene: Scene) -> None:
+    scene.show()
+    first, second = await scene.twice()
+
+    scene.dispatcher.cancel(key("a"))
+    assert (first.cancelled, second.cancelled) == (True, True)
+    second.succeed()
+    assert not scene.log.answers
+    first.succeed()
+
+    assert scene.log.answers["a"].failure is None
+    assert scene.dispatcher.in_flight == 0
+
+
+async def test_both_calls_end_with_the_attempts_time(scene: Scene) -> None:
+    scene.show()
+    scene.dispatcher.send(order("a", idempotent=True, timeouts=Timeouts(start_to_close=0.1)))
+    calls = await scene.calls(2)
+
+    await scene.log.until("a answered")
+
+    assert scene.log.reason("a") == "START_TO_CLOSE_TIMEOUT"
+    assert [call.cancelled for call in calls] == [True, True]
+    assert scene.dispatcher.in_flight == 0
+
+
+@pytest.mark.parametrize("facts", [{"idempotent": None}, {"idempotent": False}, {"idempotent": True, "affinity": "k"}])
+async def test_a_call_that_may_not_be_repeated_or_is_bound_to_an_instance_is_made_once(
+    scene: Scene, facts: dict[str, Any]
+) -> None:
+    scene.show()
+
+    scene.dispatcher.send(order("a", **facts))
+
+    await scene.alone()
+
+
+async def test_there_is_no_second_call_without_a_second_instance_or_budget_or_if_the_policy_says_never(
+    scene: Scene,
+) -> None:
+    scene.show(endpoint("i-1"))
+    scene.dispatcher.send(order("a", idempotent=True))
+    await scene.alone()
+    scene.hosts.calls.pop().succeed()
+
+    scene.show(budget=RetryBudget(share=0.0, least=0))
+    scene.dispatcher.send(order("b", idempotent=True))
+    await scene.alone()
+    scene.hosts.calls.pop().succeed()
+
+    scene.show(operation=OperationPolicy(hedge_after=0.0))
+    scene.dispatcher.send(order("c", idempotent=True))
+    await scene.alone()
+
+
+async def test_not_more_than_one_call_in_twenty_is_made_twice(scene: Scene) -> None:
+    scene.show()
+    (await scene.twice("first"))[1].succeed()
+    scene.hosts.calls.clear()
+
+    scene.dispatcher.send(order("second", idempotent=True))
+    await scene.alone()
+    scene.hosts.calls.pop().succeed()
+    for number in range(20):
+        scene.dispatcher.send(order(f"quick-{number}", idempotent=True))
+        scene.hosts.calls.pop().succeed()
+
+    await scene.twice("third")
+
+
+async def test_without_a_word_of_the_policy_an_answer_is_late_after_the_95th_percentile_of_what_is_known(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hedging, "LEAST", 0.01)
+    scene.show(operation=OperationPolicy())
+    for number in range(hedging.KNOWN - 1):
+        scene.dispatcher.send(order(f"quick-{number}", idempotent=True))
+        scene.hosts.calls.pop().succeed()
+    scene.dispatcher.send(order("last-of-fifty", idempotent=True))
+    await scene.alone()
+    scene.hosts.calls.pop().succeed()
+
+    first, second = await scene.twice()
+
+    assert first.instance_id != second.instance_id
