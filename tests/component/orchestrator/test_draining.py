@@ -1,0 +1,110 @@
+"""Orders on their way to a host that goes: what it has, it finishes; what it has not, goes elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from forgemesh.api.plugin.v1 import session_pb2
+from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.snapshot import Revision, Snapshot
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, order
+from tests.component.orchestrator.hosts import endpoint
+from tests.component.orchestrator.plugins import ScriptedPlugin, ScriptedSession, output, serving_plugin
+
+
+class Scene:
+    """Two instances, of which only the first is known while three orders leave: it takes one of them at a time."""
+
+    def __init__(self, hosts: FeedHosts, going: str, staying: str) -> None:
+        self.hosts, self.log, self.account = hosts, Log(), CallAccount()
+        self.going, self.staying = endpoint("i-1", address=going), endpoint("i-2", address=staying)
+        self.dispatcher = Dispatcher(
+            hosts, self.account, Providers(ScriptedCatalogue()), lambda: 1_000_000_000, self.log
+        )
+
+    def show(self, revision: int, *instances: str) -> None:
+        shown = tuple(one for one in (self.going, self.staying) if one.instance_id in instances)
+        self.hosts.take(Snapshot("p", Revision(1, revision), DEFAULT, shown))
+
+
+@pytest.fixture
+async def plugins() -> tuple[ScriptedPlugin, ScriptedPlugin]:
+    going = ScriptedPlugin()
+    going.credits = 1
+    return going, ScriptedPlugin()
+
+
+@pytest.fixture
+async def scene(plugins: tuple[ScriptedPlugin, ScriptedPlugin]) -> AsyncIterator[Scene]:
+    async with (
+        serving_plugin(plugins[0]) as going,
+        serving_plugin(plugins[1]) as staying,
+        open_hosts("o-1") as hosts,
+    ):
+        yield Scene(hosts, going, staying)
+
+
+async def queued(scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]) -> ScriptedSession:
+    """The first instance has "a"; "b" and "c" wait in this process for room there, and the second one has come."""
+    scene.show(1, "i-1")
+    for path in "abc":
+        scene.dispatcher.send(order(path))
+    session = await plugins[0].session()
+    await plugins[0].until(lambda: len(session.calls) == 1)
+    scene.show(2, "i-1", "i-2")
+    await plugins[1].session()
+    return session
+
+
+async def test_what_waits_for_a_host_that_drains_goes_elsewhere_with_the_same_attempt(
+    scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]
+) -> None:
+    session = await queued(scene, plugins)
+
+    session.say(drain=session_pb2.Drain(reason="renewal"))
+    other = await plugins[1].session()
+    await plugins[1].until(lambda: len(other.calls) == 2)
+    session.say(results=[output(session.calls[0].call_id)])
+    other.say(results=[output(call.call_id) for call in other.calls])
+    await scene.log.until("a answered", "b answered", "c answered")
+
+    assert [(call.step_path, call.attempt) for call in other.calls] == [("b", 1), ("c", 1)]
+    assert [answer.failure for answer in scene.log.answers.values()] == [None] * 3
+
+
+async def test_what_waits_for_a_host_that_dies_goes_elsewhere_and_only_what_it_had_is_lost(
+    scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]
+) -> None:
+    session = await queued(scene, plugins)
+
+    session.end()
+    other = await plugins[1].session()
+    await plugins[1].until(lambda: {call.step_path for call in other.calls} == {"b", "c"})
+    other.say(results=[output(call.call_id) for call in other.calls])
+    await scene.log.until("a answered", "b answered", "c answered")
+
+    assert scene.log.reason("a") == "HOST_LOST"
+    assert {call.attempt for call in other.calls} == {1}
+    counts = {one.key.instance_id: one.counts for one in scene.account.report().counts}
+    assert (counts["i-1"].failed, counts["i-1"].ignored, counts["i-2"].succeeded) == (1, 2, 2)
+
+
+async def test_a_session_that_was_renewed_is_used_again(
+    scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]
+) -> None:
+    scene.show(1, "i-1")
+    session = await plugins[0].session()
+    session.say(drain=session_pb2.Drain(reason="renewal"))
+    session.end()
+    renewed = await plugins[0].session(2)
+
+    scene.dispatcher.send(order("a"))
+
+    await plugins[0].until(lambda: len(renewed.calls) == 1)
+    assert renewed.calls[0].attempt == 1
