@@ -99,7 +99,7 @@ async def test_the_circuit_of_a_sick_instance_opens_at_once_and_closes_once_and_
     assert others == []
 
 
-def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health]]:
+def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health.ValueType]]:
     """Every change of health: when (Unix seconds), and to what."""
     return [(event.at.ToNanoseconds() / 1e9, event.health.after) for event in events if event.HasField("health")]
 
