@@ -222,12 +222,18 @@ class CircuitMesh:
 
     async def ended(self, orchestrator: str, ids: Sequence[str], *, deadline: float = 60.0) -> list[Execution]:
         """The executions, once all have ended."""
+        found: dict[str, Execution] = {}
 
-        async def look() -> list[Execution] | None:
-            found = await self.described(orchestrator, ids)
-            return None if any(one.status == EXECUTION_STATUS_RUNNING for one in found) else found
+        async def look() -> bool:
+            open_ones = [one for one in ids if one not in found]
+            first = await self.described(orchestrator, open_ones[:1])
+            if first and first[0].status != EXECUTION_STATUS_RUNNING:
+                looked = await self.described(orchestrator, open_ones)
+                found.update((one.execution_id, one) for one in looked if one.status != EXECUTION_STATUS_RUNNING)
+            return len(found) == len(ids)
 
-        return list(await eventually(look, deadline=deadline))
+        await eventually(look, deadline=deadline)
+        return [found[one] for one in ids]
 
 
 async def some_at_once(requests: Sequence[Awaitable[Any]]) -> list[Any]:

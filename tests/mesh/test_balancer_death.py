@@ -17,7 +17,7 @@ from tests.mesh.steady_load import loaded
 pytestmark = pytest.mark.mesh
 
 RATE = 60
-DEAD_SECONDS = float(os.environ.get("FORGEMESH_DEAD_SECONDS", "4"))
+DEAD_SECONDS = float(os.environ.get("FORGEMESH_DEAD_SECONDS", "2"))
 SICK, WELL = "moody-1", ("moody-2", "moody-3")
 HANGOVER = 0.5
 

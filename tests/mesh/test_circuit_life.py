@@ -22,7 +22,7 @@ from tests.mesh.steady_load import Load, loaded
 pytestmark = pytest.mark.mesh
 
 RATE = 60
-DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "2"))
+DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "1"))
 SICK, WELL = "moody-1", ("moody-2", "moody-3")
 SLOW = 0.3
 HANGOVER = 0.25
