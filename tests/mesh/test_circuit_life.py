@@ -22,7 +22,7 @@ from tests.mesh.steady_load import Load, loaded
 pytestmark = pytest.mark.mesh
 
 RATE = 60
-DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "2"))
+DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "1"))
 SICK, WELL = "moody-1", ("moody-2", "moody-3")
 SLOW = 0.3
 HANGOVER = 0.25
@@ -99,7 +99,7 @@ async def test_the_circuit_of_a_sick_instance_opens_at_once_and_closes_once_and_
     assert others == []
 
 
-def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health]]:
+def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health.ValueType]]:
     """Every change of health: when (Unix seconds), and to what."""
     return [(event.at.ToNanoseconds() / 1e9, event.health.after) for event in events if event.HasField("health")]
 

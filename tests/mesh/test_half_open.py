@@ -21,11 +21,12 @@ ORCHESTRATORS = 5
 WAITING = 200
 FAILURES = 5
 ONLY = "moody-1"
-OPEN_SECONDS = 1.5
-LEASE = 4.0
+OPEN_SECONDS = 1.0
+LEASE = 3.0
 HANGOVER = 0.25
 """Seconds in which a caller may not have heard yet that a circuit has opened."""
-BEATS = 2
+BEATS = 4
+"""Signs of life of the balancer within which one call more than there may be would have come."""
 
 
 async def open_circuit(mesh: CircuitMesh, name: str, draws: random.Random) -> float:

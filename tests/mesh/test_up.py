@@ -42,7 +42,7 @@ def test_every_service_is_a_process_and_none_outlives_the_mesh(place: Workplace)
 
     assert await_end(pids, within=0) == []
     kept = {path.name for path in place.data.iterdir()}
-    assert kept == {"logs", "supervisor.key", "traces.db", "registry.db", "orchestrator.db"}
+    assert kept == {"logs", "supervisor.key", "balancer.db", "traces.db", "registry.db", "orchestrator.db"}
 
 
 def test_it_says_what_runs_and_what_to_type_next(place: Workplace) -> None:

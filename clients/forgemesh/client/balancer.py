@@ -216,9 +216,17 @@ class Balancer:
         """
         The same, and then what happens, for ever: a watch that breaks is opened again where it stopped.
 
-        `on_break` is told of each break. A balancer that starts anew begins with its own first event.
+        `on_break` is told when the balancer does not answer any more. One that starts anew begins with its own first
+        event.
         """
         request = pb.WatchEventsRequest(plugin_id=plugin_id, instance_id=instance_id)
+        answers = True
+
+        def broken() -> None:
+            nonlocal answers
+            if answers:
+                on_break()
+            answers = False
 
         def refused(fault: Fault) -> None:
             if isinstance(fault, EventsCompacted):
@@ -228,11 +236,12 @@ class Balancer:
             "the watch of the balancer's events",
             lambda: self._stub.WatchEvents(request),
             silence=_SILENCE,
-            on_break=on_break,
+            on_break=broken,
             on_refusal=refused,
         )
         async with aclosing(stream) as messages:
             async for told in messages:
+                answers = True
                 request.resume_after.CopyFrom(told.position)
                 if told.HasField("event"):
                     yield told.event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.balancer.application.balancer import Balancer
@@ -93,26 +93,29 @@ class Operators:
                 self._force(decided)
         what = "reset" if state is None else state.value
         _log.info("circuits of %s of %s: %s by %s: %s", sorted(ids), plugin_id, what, author.actor, author.reason)
-        found = [one for one in self._balancer.circuits if one.place[0] in ids]
-        return [self._inspected(one) for one in sorted(found, key=_key)]
+        return [self._inspected(one) for one in self._of(ids)]
 
     def _force(self, decided: Iterable[Forced]) -> None:
         circuits = self._balancer.circuits
-        for one in decided:
-            self._forced[one.instance_id] = one
+        by_id = {one.instance_id: one for one in decided}
+        self._forced |= by_id
+        for one in by_id.values():
             circuits.remember(one.instance_id, one.state, one.author)
-            for guarded in circuits:
-                if guarded.place[0] == one.instance_id:
-                    circuits.force(guarded, one.state, one.author)
+        for guarded in self._of(by_id):
+            one = by_id[guarded.place[0]]
+            circuits.force(guarded, one.state, one.author)
 
-    def _take_back(self, ids: Iterable[str], author: Author) -> None:
+    def _take_back(self, ids: Collection[str], author: Author) -> None:
         circuits = self._balancer.circuits
-        for instance_id in sorted(ids):
+        for instance_id in ids:
             self._forced.pop(instance_id, None)
             circuits.forget(instance_id)
-            for guarded in circuits:
-                if guarded.place[0] == instance_id:
-                    circuits.reset(guarded, author)
+        for guarded in self._of(ids):
+            circuits.reset(guarded, author)
+
+    def _of(self, ids: Collection[str]) -> list[Guarded]:
+        """The circuits of these instances, by plugin and instance."""
+        return sorted((one for one in self._balancer.circuits if one.place[0] in ids), key=_key)
 
     def _inspected(self, guarded: Guarded) -> Inspected:
         standing = self._balancer.fleet.standing(*guarded.place)

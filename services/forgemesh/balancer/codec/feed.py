@@ -23,6 +23,9 @@ _ADMISSION_BY_STATE = {
 }
 """Any other state keeps calls away."""
 
+MAX_GENERATION = 1 << 53
+"""A circuit that moved a thousand times a second would need 280,000 years to get here."""
+
 
 def member(message: instance_pb2.Instance) -> Member:
     """An instance as the registry tells of it."""
@@ -69,9 +72,11 @@ def waiting(report: report_pb.OutcomeReport) -> dict[str, int]:
 
 
 def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[Place, CircuitView]]:
-    """The circuits of which a subscriber knows from an earlier balancer."""
+    """The circuits of which a subscriber knows from an earlier balancer; no circuit gets to senseless generations."""
     return [
-        ((known.instance_id, known.incarnation), circuit_from_message(known.circuit, now)) for known in hello.circuits
+        ((known.instance_id, known.incarnation), circuit_from_message(known.circuit, now))
+        for known in hello.circuits
+        if known.circuit.generation < MAX_GENERATION
     ]
 
 
