@@ -12,7 +12,7 @@ from forgemesh.orchestrator.application.ledger import Counted
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.ports import Answer
-from forgemesh.routing.eligibility import Permit
+from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, CircuitView
 from forgemesh.routing.local_trip import FAILURES
 from forgemesh.routing.outcome import CountKey, PermitUse
@@ -149,6 +149,18 @@ def test_what_is_over_and_acknowledged_is_forgotten_and_nothing_else() -> None:
     kept.account.acknowledged(told.sequence)
 
     assert [one.key for one in kept.account.begins()] == [key(4)]
+
+
+def test_the_load_of_an_instance_that_is_gone_is_forgotten() -> None:
+    kept = Kept()
+    loads = kept.account.loads("p")
+    kept.account.hinted("p", {"i-1": RemoteLoad(1), "i-2": RemoteLoad(2)})
+    kept.account.hinted("p", {"i-1": RemoteLoad(3)})
+    assert loads == {"i-1": RemoteLoad(3), "i-2": RemoteLoad(2)}
+
+    kept.stands(3)
+
+    assert loads == {"i-1": RemoteLoad(3)}
 
 
 def test_calls_under_way_are_those_of_all_generations() -> None:

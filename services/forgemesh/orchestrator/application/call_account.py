@@ -88,6 +88,9 @@ class CallAccount:
     def stands(self, snapshot: Snapshot) -> None:
         """Picks are made from this snapshot from now on."""
         current = {one.instance_id: (one.incarnation, one.circuit.generation) for one in snapshot.endpoints}
+        loads = self.loads(snapshot.plugin_id)
+        for instance_id in loads.keys() - current.keys():
+            del loads[instance_id]
         self.ledger.current(snapshot.plugin_id, current)
         self.permits.current(snapshot.plugin_id, current)
 
@@ -129,6 +132,15 @@ class CallAccount:
             self._failed(entry, told)
         elif self.trips.streaks and outcome is not Outcome.IGNORED:
             self.trips.answered((entry.key.instance_id, entry.key.incarnation))
+
+    def outrun(self, departure: Departure) -> None:
+        """It is taken back because the same call was answered elsewhere; how late it was says something about it."""
+        took = self.clock() - departure.began
+        if departure.permit is None and 0 < departure.slow_call <= took:
+            departure.entry.tally.ended(Outcome.SLOW, took)
+            self.ledger.touch(departure.entry)
+        else:
+            self.taken_back(departure)
 
     def taken_back(self, departure: Departure) -> None:
         """Nobody waits for its answer any more."""
