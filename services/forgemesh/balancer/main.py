@@ -29,7 +29,7 @@ from forgemesh.balancer.application.recollection import keep_circuits, recall
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
-from forgemesh.chassis.channel import connect
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.database import open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
@@ -73,7 +73,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         servicer = BalancerServicer(balancer, picks, operators, policies, time.monotonic)
         add = partial(add_BalancerServiceServicer_to_server, servicer)
         async with (
-            serving(settings.listening(), [SERVICE], add) as server,
+            serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE], add) as server,
             beside(watch.run(), balancer.run(), picks.run(), reporting.run(), _announce(balancer, server)),
         ):
             try:

@@ -14,8 +14,9 @@ from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.application.operators import Operators
 from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
-from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.balancer.application.subscription import LONGEST_REASON, Subscription
 from forgemesh.balancer.codec import circuits, events, feed as codec, picks, policies
+from forgemesh.balancer.codec.events import LONGEST_NAME
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
@@ -68,11 +69,11 @@ class BalancerServicer(BalancerServiceServicer):
 
     def _refused(self, subscription: Subscription, nack: pb.SnapshotNack) -> None:
         revision, caller = revision_from_message(nack.revision), subscription.caller
-        subscription.refuse(nack.plugin_id, revision, nack.reason)
-        _log.warning(
-            "%s cannot use snapshot %d.%d of %s and keeps the one before: %s",
-            *(caller.name, revision.epoch, revision.revision, nack.plugin_id, nack.reason),
-        )
+        if subscription.refuse(nack.plugin_id, revision, nack.reason):
+            _log.warning(
+                "%s cannot use snapshot %d.%d of %s and keeps the one before: %s",
+                *(caller.name, revision.epoch, revision.revision, nack.plugin_id, nack.reason[:LONGEST_REASON]),
+            )
 
     async def ListSnapshots(self, request: pb.ListSnapshotsRequest, context: Any) -> pb.ListSnapshotsResponse:
         key = key_before(request.page_token, 1)
@@ -125,7 +126,8 @@ async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberH
         async with asyncio.timeout(HELLO_DEADLINE):
             first = await anext(requests)
     found = Violations()
-    found.unless(bool(first.hello.subscriber_id), "hello.subscriber_id", "must open the subscription")
-    found.unless(bool(first.hello.boot_id), "hello.boot_id", "must open the subscription")
+    for field in ("subscriber_id", "boot_id"):
+        named = 0 < len(getattr(first.hello, field)) <= LONGEST_NAME
+        found.unless(named, f"hello.{field}", f"must open the subscription, in 1 to {LONGEST_NAME} characters")
     found.refuse()
     return first.hello

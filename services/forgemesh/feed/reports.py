@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import report_pb2 as pb
-from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey, PermitOutcome, PermitUse
+from forgemesh.routing.outcome import LATENCIES, CallCounts, CallFailure, CountKey, PermitOutcome, PermitUse
 
 _USE = {
     PermitUse.STARTED: pb.PERMIT_USE_STARTED,
@@ -11,6 +11,9 @@ _USE = {
     PermitUse.FAILED: pb.PERMIT_USE_FAILED,
     PermitUse.RETURNED: pb.PERMIT_USE_RETURNED,
 }
+LONGEST_WORD = 128
+LONGEST_MESSAGE = 1000
+"""Characters of what a failure says that are read."""
 _USE_READ = {number: use for use, number in _USE.items()}
 _COUNTS = ("started", "succeeded", "failed", "slow", "overloaded", "ignored", "failures_in_a_row")
 
@@ -31,7 +34,7 @@ def counts_from_message(message: pb.CallCounts) -> tuple[CountKey, CallCounts]:
     counts = CallCounts(
         **{name: getattr(message, name) for name in _COUNTS},
         last_failure=failure_from_message(message.last_failure) if message.HasField("last_failure") else None,
-        latencies=tuple(message.latencies),
+        latencies=tuple(message.latencies[:LATENCIES]),
     )
     return key, counts
 
@@ -44,9 +47,12 @@ def failure_to_message(failure: CallFailure) -> pb.CallFailure:
 
 
 def failure_from_message(message: pb.CallFailure) -> CallFailure:
-    """A failure as the cause of an open circuit."""
+    """A failure as the cause of an open circuit, shortened should its teller not have done so."""
     return CallFailure(
-        code=message.code, reason=message.reason, message=message.message, traceparent=message.traceparent
+        code=message.code,
+        reason=message.reason[:LONGEST_WORD],
+        message=message.message[:LONGEST_MESSAGE],
+        traceparent=message.traceparent[:LONGEST_WORD],
     )
 
 

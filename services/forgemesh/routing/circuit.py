@@ -182,7 +182,7 @@ class Circuit:
             changed_at=now,
         )
         if view.state is CircuitState.OPEN:
-            return replace(adopted, opened=1, open_until=max(now, view.open_until))
+            return replace(adopted, opened=1, open_until=max(now, min(view.open_until, now + self.rule.longest)))
         if view.state is CircuitState.HALF_OPEN:
             waiting = replace(adopted, state=CircuitState.OPEN, generation=view.generation + 1, opened=1)
             return replace(waiting, open_until=now + self.rule.permit_lease)

@@ -31,3 +31,8 @@ class CircuitRule:
     jitter: float = 0.1
     permits: int = 1
     permit_lease: float = 10.0
+
+    @property
+    def longest(self) -> float:
+        """Seconds for which a circuit stays open at most."""
+        return max(self.open, self.max_open) * (1 + self.jitter)

@@ -165,7 +165,7 @@ class Balancer:
         """A subscriber says what it has seen of its calls; see report.proto."""
         for outcome in permits:
             self.permits.settled(outcome)
-        self.callers.reported(subscription.caller, sequence, told, waiting)
+        self.callers.reported(subscription.caller, sequence, self._known(told), waiting)
         self.permits.deal()
 
     async def run(self) -> None:
@@ -186,7 +186,7 @@ class Balancer:
     def subscribed(self, name: str, boot: str, baseline: Iterable[Told] = ()) -> Iterator[Subscription]:
         """A subscription for the length of the block; raises BalancerWarming."""
         self.refuse_unless_warm()
-        subscription = self.feed.open(self.callers.arrived(name, boot, baseline))
+        subscription = self.feed.open(self.callers.arrived(name, boot, self._known(baseline)))
         try:
             yield subscription
         finally:
@@ -265,6 +265,14 @@ class Balancer:
     def _publish(self) -> None:
         self._changed.clear()
         self.feed.publish(self._fleet)
+
+    def _known(self, told: Iterable[Told]) -> list[Told]:
+        """What is told of instances that there are, and of their own plugins."""
+        return [one for one in told if self._is_there(one.key)]
+
+    def _is_there(self, key: CountKey) -> bool:
+        standing = self._fleet.standing(key.instance_id, key.incarnation)
+        return standing is not None and standing.member.plugin_id == key.plugin_id
 
     def _counted(self, key: CountKey, counts: CallCounts) -> None:
         self.circuits.record(key, counts)

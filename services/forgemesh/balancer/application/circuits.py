@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.events import Author
@@ -29,6 +30,9 @@ class Guarded:
     asked_until: float = 0.0
 
 
+OnChange: TypeAlias = Callable[[Guarded, CircuitState | None, Author | None], None]
+
+
 class Circuits:
     """
     Owns the circuits. Callers' counts, health, trial calls and operators move them; every transition is told to
@@ -51,11 +55,9 @@ class Circuits:
         self._guarded: dict[Place, Guarded] = {}
         self._restless: dict[Place, Guarded] = {}
         """Those that time moves."""
-        self._left: dict[Place, CircuitView] = {}
+        self._left: dict[Place, CircuitView] | None = {}
         self._forced: dict[str, tuple[CircuitState, Author]] = {}
-        self.on_change: Callable[[Guarded, CircuitState | None, Author | None], None] = lambda guarded, before, author: (
-            None
-        )
+        self.on_change: OnChange = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Guarded]:
@@ -82,16 +84,16 @@ class Circuits:
     def left_behind(self, place: Place, view: CircuitView) -> None:
         """An earlier balancer knew this circuit; what it knew counts if it knew more."""
         guarded = self._guarded.get(place)
-        if guarded is None:
+        if guarded is not None:
+            self._put(guarded, guarded.circuit.adopt(view, self._clock()), inherited=True)
+        elif self._left is not None:
             known = self._left.get(place)
             if known is None or view.generation > known.generation:
                 self._left[place] = view
-        else:
-            self._put(guarded, guarded.circuit.adopt(view, self._clock()), inherited=True)
 
     def synced(self) -> None:
-        """All instances are known: what was left behind of others is of no use."""
-        self._left = {}
+        """All instances are known: what was left behind of others is of no use, from now on."""
+        self._left = None
 
     def ruled(self, plugin_id: str) -> None:
         """Another policy counts for the plugin."""
@@ -186,7 +188,7 @@ class Circuits:
     def _enrol(self, plugin_id: str, place: Place) -> None:
         circuit, now = Circuit(rule=self._fleet().policy(plugin_id).circuit), self._clock()
         guarded = self._guarded[place] = Guarded(plugin_id, place, circuit)
-        left = self._left.pop(place, None)
+        left = self._left.pop(place, None) if self._left is not None else None
         if left is not None:
             circuit = circuit.adopt(left, now)
         forced = self._forced.get(place[0])

@@ -50,5 +50,4 @@ def _in_time(view: CircuitView, rule: CircuitRule, wall: float, now: float) -> C
     """The same on the balancer's clock; no longer open than the rule lets it, should the wall clock have been set."""
     if view.state is not CircuitState.OPEN:
         return view
-    longest = max(rule.open, rule.max_open) * (1 + rule.jitter)
-    return replace(view, open_until=now + min(view.open_until - wall, longest))
+    return replace(view, open_until=now + min(view.open_until - wall, rule.longest))

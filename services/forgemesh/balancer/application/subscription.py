@@ -14,6 +14,7 @@ from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.snapshot import Revision, Snapshot
 
 NOTHING = Revision(0, 0)
+LONGEST_REASON = 512
 MAX_GRANTS = 1000
 """Permits that wait for a subscriber that does not read; more are not kept, and run out."""
 
@@ -99,10 +100,17 @@ class Subscription:
             self.taken[plugin_id] = max(revision, self.taken[plugin_id])
             self.refused.pop(plugin_id, None)
 
-    def refuse(self, plugin_id: str, revision: Revision, reason: str) -> None:
-        """The subscriber cannot use this state of the plugin; ignored if it was never sent one."""
-        if plugin_id in self.taken:
-            self.refused[plugin_id] = revision, reason
+    def refuse(self, plugin_id: str, revision: Revision, reason: str) -> bool:
+        """
+        The subscriber cannot use this state of the plugin; ignored if it was never sent one.
+
+        Returns whether that is news: it has refused none since it took one on.
+        """
+        if plugin_id not in self.taken:
+            return False
+        is_news = plugin_id not in self.refused
+        self.refused[plugin_id] = revision, reason[:LONGEST_REASON]
+        return is_news
 
     def close(self) -> None:
         """End the news."""

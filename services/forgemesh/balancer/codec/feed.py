@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, report_pb2 as report_pb
+from forgemesh.api.balancer.v1 import (
+    balancer_service_pb2 as service_pb,
+    report_pb2 as report_pb,
+    snapshot_pb2 as snapshot_pb,
+)
 from forgemesh.api.registry.v1 import availability_pb2, instance_pb2
 from forgemesh.balancer.application.permits import Grant
 from forgemesh.balancer.application.subscription import Beat, Loads, News
 from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.fleet import Member, Standing
-from forgemesh.feed.reports import counts_from_message, permit_from_message
+from forgemesh.feed.reports import LONGEST_WORD, counts_from_message, permit_from_message
 from forgemesh.feed.snapshots import circuit_from_message, millis, snapshot_to_message
 from forgemesh.routing.endpoint import Admission, CircuitView, Health
 from forgemesh.routing.outcome import PermitOutcome
+
+MOST_CALLS = 2**48
+MOST_IN_FLIGHT = 1_000_000
+LAST_GENERATION = 2**62
+"""More than that nobody can have seen; sums of what is less fit into the messages that tell of them."""
+LONGEST_CAUSE = 512
 
 _ADMISSION_BY_STATE = {
     instance_pb2.INSTANCE_STATE_UNSPECIFIED: Admission.OPEN,
@@ -22,9 +33,6 @@ _ADMISSION_BY_STATE = {
     instance_pb2.INSTANCE_STATE_CRASH_LOOP: Admission.CRASH_LOOP,
 }
 """Any other state keeps calls away."""
-
-MAX_GENERATION = 1 << 53
-"""A circuit that moved a thousand times a second would need 280,000 years to get here."""
 
 
 def member(message: instance_pb2.Instance) -> Member:
@@ -57,8 +65,8 @@ def availability(standing: Standing) -> availability_pb2.Availability:
 
 
 def told(messages: Iterable[report_pb.CallCounts]) -> list[Told]:
-    """What a caller has counted."""
-    return [Told(*counts_from_message(message), message.in_flight) for message in messages]
+    """What a caller has counted, without what cannot be."""
+    return [Told(*counts_from_message(message), message.in_flight) for message in messages if _can_be(message)]
 
 
 def permits(report: report_pb.OutcomeReport) -> list[PermitOutcome]:
@@ -72,11 +80,11 @@ def waiting(report: report_pb.OutcomeReport) -> dict[str, int]:
 
 
 def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[Place, CircuitView]]:
-    """The circuits of which a subscriber knows from an earlier balancer; no circuit gets to senseless generations."""
+    """The circuits of which a subscriber knows from an earlier balancer, without what cannot be."""
     return [
-        ((known.instance_id, known.incarnation), circuit_from_message(known.circuit, now))
+        ((known.instance_id, known.incarnation), _circuit(known.circuit, now))
         for known in hello.circuits
-        if known.circuit.generation < MAX_GENERATION
+        if known.circuit.generation <= LAST_GENERATION
     ]
 
 
@@ -93,6 +101,16 @@ def news_to_message(news: News, epoch: int, now: float) -> service_pb.SubscribeR
             return service_pb.SubscribeResponse(loads=_loads_to_message(news))
         case _:
             return service_pb.SubscribeResponse(snapshot=snapshot_to_message(news, now))
+
+
+def _can_be(message: report_pb.CallCounts) -> bool:
+    counts = message.started, message.succeeded, message.failed, message.slow, message.overloaded, message.ignored
+    return max(*counts, message.failures_in_a_row) <= MOST_CALLS and message.in_flight <= MOST_IN_FLIGHT
+
+
+def _circuit(message: snapshot_pb.Circuit, now: float) -> CircuitView:
+    view = circuit_from_message(message, now)
+    return replace(view, cause=view.cause[:LONGEST_CAUSE], traceparent=view.traceparent[:LONGEST_WORD])
 
 
 def _grant_to_message(grant: Grant) -> report_pb.PermitGrant:
