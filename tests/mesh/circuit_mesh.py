@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -213,6 +214,17 @@ class CircuitMesh:
         async with self.client(orchestrator) as client:
             answers = await client.start_many([Start(workflow=workflow, execution_id=one) for one in ids])
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
+
+    async def blocked(self, orchestrator: str) -> str:
+        """A new execution that waits for a circuit, as soon as the orchestrator has heard of one."""
+
+        async def look() -> str:
+            name = f"{orchestrator}-{time.time_ns()}"
+            await self.start_many(orchestrator, [name])
+            (found,) = await self.described(orchestrator, [name])
+            return name if found.steps and found.steps[0].blocked_reason == "CIRCUIT_OPEN" else ""
+
+        return str(await eventually(look))
 
     async def described(self, orchestrator: str, ids: Sequence[str]) -> list[Execution]:
         """Where each of them stands now."""
