@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,7 +16,7 @@ from forgemesh.routing.endpoint import Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, order
-from tests.component.orchestrator.hosts import endpoint
+from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.orchestrator.plugins import ScriptedPlugin, ScriptedSession, output, serving_plugin
 
 
@@ -110,7 +111,8 @@ async def test_a_sound_instance_that_is_not_named_any_more_ends_what_it_has_and_
 
     assert [answer.failure for answer in scene.log.answers.values()] == [None] * 3
     await plugins[0].until(session.over.is_set)
-    assert not scene.hosts._retired
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*scene.hosts._retired, return_exceptions=True)
 
 
 async def test_an_instance_that_was_not_sound_when_it_went_is_given_up_at_once(
