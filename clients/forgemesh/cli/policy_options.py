@@ -102,7 +102,7 @@ class PolicyOptions:
     retry_share
         Share of the calls under way that may be retries, to 1. Default 0.2.
     retry_least
-        But at least so many. Default 3.
+        But at least so many, and one in any case. Default 3.
     eject
         Whether instances that do much worse than their siblings are left out for a while. Default off.
     eject_interval

@@ -2,11 +2,15 @@ import pytest
 
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.application import waiting_room
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
+from forgemesh.orchestrator.application.order import Waiting
+from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
+from tests.manual_clock import ManualClock
 
 
 @pytest.fixture
@@ -282,3 +286,21 @@ async def test_what_waits_goes_on_waiting_as_long_as_one_instance_may_come_back(
 
     assert log.reason("a") == log.reason("b") == "PLUGIN_CRASH_LOOP"
     assert dispatcher.explain(key("a")) is None
+
+
+async def test_how_long_a_circuit_stays_open_is_told_as_it_is_when_somebody_asks(
+    hosts: ScriptedHosts, log: Log
+) -> None:
+    clock = ManualClock()
+    account = CallAccount(clock=clock.monotonic)
+    providers = Providers(ScriptedCatalogue())
+    dispatcher = Dispatcher(hosts, account, providers, lambda: round(clock.monotonic() * 1e9), log)
+    hosts.show("p", with_open_circuit("i-1", until=1_030.0))
+    dispatcher.send(order("a"))
+
+    clock.advance(21.0)
+    waiting = dispatcher.explain(key("a"))
+
+    assert isinstance(waiting, Waiting)
+    assert "due in 9.0 s" in waiting.lack.message
+    assert waiting.until == 1_030_000_000_000

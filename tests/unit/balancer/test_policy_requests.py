@@ -87,6 +87,7 @@ def test_a_rate_is_a_number_from_0_to_1(number: float) -> None:
         ("policy.slow_start.least", {"slow_start": pb.SlowStart(window_seconds=1, least=0)}),
         ("policy.slow_start.aggression", {"slow_start": pb.SlowStart(window_seconds=1, aggression=0)}),
         ("policy.retry_budget.share", {"retry_budget": pb.RetryBudget(share=nan)}),
+        ("policy.retry_budget.least", {"retry_budget": pb.RetryBudget(least=0)}),
         ("policy.panic_threshold", {"panic_threshold": 50}),
         ("policy.load_memory_seconds", {"load_memory_seconds": 0}),
         ("policy.hash_bound", {"hash_bound": 0.5}),

@@ -80,9 +80,10 @@ SLOW_START: Mapping[str, Bounds] = {
     "least": Bounds("least", _SHORTEST, 1),
     "aggression": Bounds("aggression", 0.01, 100),
 }
+# without any, a retry beside which nothing is under way would wait for ever
 RETRY_BUDGET: Mapping[str, Bounds] = {
     "share": Bounds("share", 0, 1),
-    "least": Bounds("least", 0, _MOST),
+    "least": Bounds("least", 1, _MOST),
 }
 OPERATION: Mapping[str, Bounds] = {
     "slow_call_seconds": Bounds("slow_call", _SHORTEST, _DAY),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
@@ -19,7 +19,7 @@ from forgemesh.orchestrator.application.order import (
 )
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import Lack, NoPick
 
 FULL_NOTICE = 0.5
 """Seconds without progress after which fullness is put on record: queues that move are ordinary."""
@@ -123,10 +123,14 @@ class WaitingRoom:
     def waiting(self, errand: Errand) -> Waiting:
         """How it stands with a waiting order."""
         lane = errand.lane
-        assert lane.lack is not None
-        wait = lane.lack.retry_after
+        lack = lane.lack
+        assert lack is not None
+        wait = lack.retry_after
+        if isinstance(lack, NoPick) and wait is not None:
+            passed = (self.clock() - lane.lacked_at) / 1e9
+            lack = replace(lack, retry_after=max(0.0, wait - passed))
         return Waiting(
-            lack=lane.lack,
+            lack=lack,
             since=errand.since,
             until=lane.lacked_at + round(wait * 1e9) if wait is not None else 0,
             position=lane.queue.position(errand.order.key),
