@@ -76,6 +76,7 @@ chaos-circuits: .venv/.dev ## Half-open instances and 1,000 waiting steps (20 ti
 	@FORGEMESH_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest -s tests/mesh/test_half_open.py $(ARGS)
 	@FORGEMESH_DEAD_SECONDS=60 $(BIN)/pytest -s tests/mesh/test_balancer_death.py $(ARGS)
 	@FORGEMESH_DOWN_SECONDS=20 $(BIN)/pytest -s tests/mesh/test_circuit_life.py $(ARGS)
+	@FORGEMESH_CHAOS_SECONDS=600 $(BIN)/pytest -s tests/mesh/test_circuit_chaos.py $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos

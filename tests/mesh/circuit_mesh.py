@@ -212,7 +212,9 @@ class CircuitMesh:
     async def start_many(self, orchestrator: str, ids: Sequence[str], workflow: str = ONE_CALL) -> None:
         """So many executions, which need not end."""
         async with self.client(orchestrator) as client:
-            answers = await client.start_many([Start(workflow=workflow, execution_id=one) for one in ids])
+            answers = await client.start_many(
+                [Start(workflow=workflow, execution_id=one, request_id=one) for one in ids]
+            )
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
 
     async def blocked(self, orchestrator: str) -> str:

@@ -98,6 +98,7 @@ async def test_the_circuit_of_a_sick_instance_opens_at_once_and_closes_once_and_
 
     assert len(load.answers) == load.started
     assert load.not_succeeded == []
+    assert max(one.steps[0].attempts for one in load.answers) <= 2
     assert others == []
 
 
