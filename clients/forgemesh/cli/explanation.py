@@ -107,6 +107,8 @@ def _goes_on(hindrance: Hindrance, paused: bool, now: int) -> str:
         return until
     if paused and hindrance.step_path and hindrance.reason not in _PEOPLE:
         return "once it is resumed"
+    if hindrance.reason == "CIRCUIT_OPEN":
+        return "once a circuit lets it"
     return "when you say so" if hindrance.reason in _PEOPLE else "by itself"
 
 

@@ -43,13 +43,18 @@ class CircuitOpen(Fault):
     code = Code.UNAVAILABLE
     reason = "CIRCUIT_OPEN"
 
-    def __init__(self, plugin: str, retry_after: float | None) -> None:
-        """`retry_after` (seconds) is when the next trial call is due, if that is known."""
+    def __init__(self, plugin: str, retry_after: float | None, *, forced: bool = False) -> None:
+        """`retry_after` (seconds) is when the next trial call is due, if known; `forced`: people opened them all."""
         due = "" if retry_after is None else f"{retry_after:.1f}"
         rest = f"the next trial call is due in {due} s" if due else "see `forgemesh circuit list`"
+        how = "a circuit that was forced open" if forced else "an open circuit"
+        if forced:
+            rest = (
+                "see who did it and why with `forgemesh circuit list`, and take it back with `forgemesh circuit reset`"
+            )
         super().__init__(
-            f"every healthy instance of {plugin!r} has an open circuit; {rest}",
-            {"plugin": plugin, "retry_after": due},
+            f"every healthy instance of {plugin!r} has {how}; {rest}",
+            {"plugin": plugin, "retry_after": due, "forced": "yes" if forced else ""},
             retry_after=retry_after,
         )
 

@@ -92,7 +92,8 @@ class NoPick:
             case Lack.NONE_HEALTHY:
                 return NoneHealthy(self.plugin, self.instances)
             case Lack.CIRCUIT_OPEN:
-                return CircuitOpen(self.plugin, self.retry_after)
+                forced = self.tripped is not None and self.tripped.circuit.state is CircuitState.FORCED_OPEN
+                return CircuitOpen(self.plugin, self.retry_after, forced=forced)
             case Lack.ALL_FULL:
                 return AllFull(self.plugin, self.instances)
             case Lack.CRASH_LOOP:

@@ -92,3 +92,11 @@ def test_what_is_due_already_goes_on_now() -> None:
 
 def test_a_signal_that_is_not_waited_for_for_ever_says_until_when() -> None:
     assert row(reason="SIGNAL", until=Timestamp(seconds=NOW + 60))[3] == "when it comes, or in 60 s"
+
+
+def test_a_step_behind_a_circuit_of_which_no_moment_is_known_is_not_said_to_go_on_by_itself() -> None:
+    message = "every healthy instance of 'p' has a circuit that was forced open; see it with `forgemesh circuit list`"
+
+    told = row(step_path="resize", reason="CIRCUIT_OPEN", message=message)
+
+    assert told[3:] == ("once a circuit lets it", "forgemesh circuit list")

@@ -140,6 +140,19 @@ def test_open_circuits_say_when_the_first_of_them_lets_a_trial_call_through() ->
     assert answer.fault().retry_after == 2.5
 
 
+def test_circuits_that_were_forced_open_are_said_to_be_so_unless_another_one_may_close_by_itself() -> None:
+    forced = endpoint("a", circuit=CircuitView(CircuitState.FORCED_OPEN, 3))
+    half_open = endpoint("b", circuit=CircuitView(CircuitState.HALF_OPEN, 2))
+
+    alone = refused(pick(snapshot(forced), Turns(), ALONE))
+    beside = refused(pick(snapshot(forced, half_open), Turns(), ALONE))
+
+    assert (alone.reason, beside.reason) == (Lack.CIRCUIT_OPEN, Lack.CIRCUIT_OPEN)
+    assert "forced open" in alone.message
+    assert "forgemesh circuit reset" in alone.message
+    assert "forced open" not in beside.message
+
+
 def test_full_ones_hide_what_is_wrong_with_the_others() -> None:
     crowded = snapshot(
         endpoint("a", max_in_flight=1),

@@ -11,6 +11,7 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.provider import Choice, ranked
 from forgemesh.routing.affinity import draw
+from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
 from forgemesh.routing.version_range import wanted_by
 
@@ -142,6 +143,10 @@ class InterfaceRoute:
                 yield from tier[:first]
 
 
+def _is_forced(endpoint: Endpoint) -> bool:
+    return endpoint.circuit.state is CircuitState.FORCED_OPEN
+
+
 def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
     """Why none of several plugins can take a call: the hurdle of those that come nearest to it."""
     reason = next((hurdle for hurdle in _HURDLES if any(lack.reason is hurdle for lack in lacks)), Lack.NOT_REGISTERED)
@@ -155,5 +160,5 @@ def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
         tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
         tuple(sorted({version for lack in nearest for version in lack.unwanted})),
         next((lack.crashed for lack in nearest if lack.crashed is not None), None),
-        next((lack.tripped for lack in nearest if lack.tripped is not None), None),
+        min((lack.tripped for lack in nearest if lack.tripped is not None), key=_is_forced, default=None),
     )
