@@ -71,6 +71,13 @@ chaos: .venv/.dev ## Kill orchestrators (500 times) and plugin hosts (1,000; KIL
 	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_chaos.py $(ARGS)
 	@FORGEMESH_KILLS=$(or $(KILLS),1000) $(BIN)/pytest -s tests/mesh/test_supervisor_chaos.py $(ARGS)
 
+.PHONY: chaos-circuits
+chaos-circuits: .venv/.dev ## Half-open instances and 1,000 waiting steps (20 times; ROUNDS=n), a dead balancer, no instances, for long
+	@FORGEMESH_ROUNDS=$(or $(ROUNDS),20) $(BIN)/pytest -s tests/mesh/test_half_open.py $(ARGS)
+	@FORGEMESH_DEAD_SECONDS=60 $(BIN)/pytest -s tests/mesh/test_balancer_death.py $(ARGS)
+	@FORGEMESH_DOWN_SECONDS=20 $(BIN)/pytest -s tests/mesh/test_circuit_life.py $(ARGS)
+	@FORGEMESH_CHAOS_SECONDS=600 $(BIN)/pytest -s tests/mesh/test_circuit_chaos.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos
 	@$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """
-What it costs to find an instance: one pick in this process, by each policy.
+What it costs to find an instance: one pick in this process, by each policy, and what the feed does for it.
 
-Printed is the median over so many picks, with calls in flight on all instances and two of them full.
+Printed is the median over so many picks, with calls in flight on all instances and two of them full; then what
+`bench.feed` prints.
 
 Usage: python -m bench.picks [--endpoints 20] [--picks 20000] [--seed 7]
 """
@@ -14,6 +15,9 @@ import statistics
 import time
 from dataclasses import replace
 
+import uvloop
+
+from bench import feed
 from forgemesh.routing.eligibility import LocalView, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint, Health
 from forgemesh.routing.pick import Picked, pick
@@ -83,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     local_picks(given.endpoints, given.picks, given.seed)
+    uvloop.run(feed.measure(subscribers=200, endpoints=given.endpoints, changes=20, executions=500))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +74,7 @@ class CircuitMesh:
     directory: Path
     stack: contextlib.AsyncExitStack
     concurrency: int
+    kept: bool
     moods: Moods
     registry: Service = field(init=False)
     traces: Service | None = None
@@ -84,16 +87,21 @@ class CircuitMesh:
         """A process that ends with the mesh."""
         return await self.stack.enter_async_context(start_service(module, environment, self.directory))
 
-    async def start_service(self, name: str, **settings: str) -> Service:
-        """One of the services; its database is `<name>.db` unless it is said otherwise."""
+    async def start_service(
+        self, name: str, module: str = "", others: Mapping[str, str] | None = None, **settings: str
+    ) -> Service:
+        """One of the services, with `settings` and variables of other names; its database is `<name>.db`."""
         known = {"LISTEN": ANYWHERE, "HEALTH_LISTEN": ANYWHERE, "DATABASE": str(self.directory / f"{name}.db")}
         environment = {f"FORGEMESH_{name.upper()}_{key}": value for key, value in (known | settings).items()}
-        return await self.start(f"forgemesh.{name}.main", environment)
+        return await self.start(module or f"forgemesh.{name}.main", environment | dict(others or {}))
 
     async def start_balancer(self) -> None:
-        """Each time at the same address, with the same database."""
-        settings = {"LISTEN": f"127.0.0.1:{self._port}", "REGISTRY": self.registry.address}
-        self.balancer = await self.start_service("balancer", **settings)
+        """Each time at the same address, with the same database if it has one."""
+        settings = {"LISTEN": f"127.0.0.1:{self._port}", "REGISTRY": self.registry.address, "HEARTBEAT": "0.25"}
+        if not self.kept:
+            settings["DATABASE"] = ""
+        counted = {"COUNTED_CALLS": str(self.directory / "balancer-calls")}
+        self.balancer = await self.start_service("balancer", "bench.counting_balancer", counted, **settings)
 
     async def start_orchestrator(self, name: str) -> None:
         """Each time with the same database."""
@@ -125,6 +133,10 @@ class CircuitMesh:
         async with Client.connect(self.orchestrators[orchestrator].address) as client:
             yield client
 
+    def balancer_calls(self) -> Counter[str]:
+        """How often each method of the balancer has been called."""
+        return Counter((self.directory / "balancer-calls").read_text().split())
+
     async def set_policy(self, **fields: Any) -> None:
         """Fields of a PluginPolicy count from now on; `circuit` is a dict."""
         policy = policy_pb2.PluginPolicy(plugin_id=PLUGIN_ID, **fields)
@@ -148,7 +160,7 @@ class CircuitMesh:
             (found,) = (await stub.ListCircuits(request, timeout=DEADLINE)).circuits
         return found
 
-    async def until_circuit(self, instance: str, *states: snapshot_pb2.CircuitState) -> pb.InstanceCircuit:
+    async def until_circuit(self, instance: str, *states: snapshot_pb2.CircuitState.ValueType) -> pb.InstanceCircuit:
         """Its circuit, as soon as it is in one of these states."""
 
         async def look() -> pb.InstanceCircuit | None:
@@ -177,7 +189,7 @@ class CircuitMesh:
             request = pb.WatchEventsRequest(plugin_id=PLUGIN_ID, instance_id=instance, history_only=True)
             return [told.event async for told in stub.WatchEvents(request) if told.HasField("event")]
 
-    async def transitions(self, instance: str) -> list[tuple[float, snapshot_pb2.CircuitState]]:
+    async def transitions(self, instance: str) -> list[tuple[float, snapshot_pb2.CircuitState.ValueType]]:
         """Every change of its circuit: when (Unix seconds), and to which state."""
         return [
             (event.at.ToNanoseconds() / 1e9, event.circuit.after.state)
@@ -200,8 +212,21 @@ class CircuitMesh:
     async def start_many(self, orchestrator: str, ids: Sequence[str], workflow: str = ONE_CALL) -> None:
         """So many executions, which need not end."""
         async with self.client(orchestrator) as client:
-            answers = await client.start_many([Start(workflow=workflow, execution_id=one) for one in ids])
+            answers = await client.start_many(
+                [Start(workflow=workflow, execution_id=one, request_id=one) for one in ids]
+            )
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
+
+    async def blocked(self, orchestrator: str) -> str:
+        """A new execution that waits for a circuit, as soon as the orchestrator has heard of one."""
+
+        async def look() -> str:
+            name = f"{orchestrator}-{time.time_ns()}"
+            await self.start_many(orchestrator, [name])
+            (found,) = await self.described(orchestrator, [name])
+            return name if found.steps and found.steps[0].blocked_reason == "CIRCUIT_OPEN" else ""
+
+        return str(await eventually(look))
 
     async def described(self, orchestrator: str, ids: Sequence[str]) -> list[Execution]:
         """Where each of them stands now."""
@@ -211,12 +236,18 @@ class CircuitMesh:
 
     async def ended(self, orchestrator: str, ids: Sequence[str], *, deadline: float = 60.0) -> list[Execution]:
         """The executions, once all have ended."""
+        found: dict[str, Execution] = {}
 
-        async def look() -> list[Execution] | None:
-            found = await self.described(orchestrator, ids)
-            return None if any(one.status == EXECUTION_STATUS_RUNNING for one in found) else found
+        async def look() -> bool:
+            open_ones = [one for one in ids if one not in found]
+            first = await self.described(orchestrator, open_ones[:1])
+            if first and first[0].status != EXECUTION_STATUS_RUNNING:
+                looked = await self.described(orchestrator, open_ones)
+                found.update((one.execution_id, one) for one in looked if one.status != EXECUTION_STATUS_RUNNING)
+            return len(found) == len(ids)
 
-        return list(await eventually(look, deadline=deadline))
+        await eventually(look, deadline=deadline)
+        return [found[one] for one in ids]
 
 
 async def some_at_once(requests: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -239,10 +270,15 @@ async def running_circuit_mesh(
     traced: bool = False,
     concurrency: int = CONCURRENCY,
     attempts: int = 1,
+    kept: bool = True,
 ) -> AsyncIterator[CircuitMesh]:
-    """Orchestrators `o-1` ... and instances `moody-1` ..., which are `ok`; both workflows are registered."""
+    """
+    Orchestrators `o-1` ... and instances `moody-1` ..., which are `ok`; both workflows are registered.
+
+    `kept`: the balancer has a database.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        mesh = CircuitMesh(directory, stack, concurrency, Moods(directory))
+        mesh = CircuitMesh(directory, stack, concurrency, kept, Moods(directory))
         mesh.moods.write_plugin()
         mesh.registry = await mesh.start_service("registry")
         if traced:

@@ -22,12 +22,12 @@ from tests.mesh.steady_load import Load, loaded
 pytestmark = pytest.mark.mesh
 
 RATE = 60
-DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "2"))
+DOWN_SECONDS = float(os.environ.get("FORGEMESH_DOWN_SECONDS", "1"))
 SICK, WELL = "moody-1", ("moody-2", "moody-3")
 SLOW = 0.3
 HANGOVER = 0.25
 """Seconds in which a caller may not have heard yet that a circuit has opened."""
-AT_ONCE = {"open_seconds": 1.0, "backoff": 1.0, "jitter": 0.0}
+AT_ONCE = {"open_seconds": 0.7, "backoff": 1.0, "jitter": 0.0}
 
 Threshold = Callable[[Sequence[Call]], float]
 """When the calls of an instance have been bad enough, by what it wrote down itself."""
@@ -66,7 +66,7 @@ ILLNESSES = {
 
 async def fall_ill(mesh: CircuitMesh, load: Load, mood: str, rule: dict[str, Any], threshold: Threshold) -> None:
     """One illness of one instance, from its beginning to the closing of its circuit."""
-    await mesh.set_policy(circuit={**AT_ONCE, **rule})
+    await mesh.set_policy(circuit={**AT_ONCE, **rule}, operations={"ping": {"hedge_after_seconds": 0}})
     before = len(await mesh.transitions(SICK))
     began = time.time()
     mesh.moods.set(SICK, mood)
@@ -78,7 +78,9 @@ async def fall_ill(mesh: CircuitMesh, load: Load, mood: str, rule: dict[str, Any
     turns = (await mesh.transitions(SICK))[before:]
     assert [state for _, state in turns] == [OPEN, HALF_OPEN, CLOSED]
     opened, tried, closed = (at for at, _ in turns)
-    assert opened - threshold(mesh.moods.calls(SICK, since=began)) < 1.0
+    after = opened - threshold(mesh.moods.calls(SICK, since=began))
+    print(f"{mood}: open {after:.2f} s after the threshold")
+    assert after < 1.0
     assert mesh.moods.calls(SICK, since=opened + HANGOVER, until=tried) == []
     assert len(mesh.moods.calls(SICK, since=tried, until=closed)) == 1
     assert mesh.moods.calls(SICK, since=closed) != []
@@ -96,10 +98,11 @@ async def test_the_circuit_of_a_sick_instance_opens_at_once_and_closes_once_and_
 
     assert len(load.answers) == load.started
     assert load.not_succeeded == []
+    assert max(one.steps[0].attempts for one in load.answers) <= 2
     assert others == []
 
 
-def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health]]:
+def health_turns(events: Sequence[event_pb2.BalancerEvent]) -> list[tuple[float, snapshot_pb2.Health.ValueType]]:
     """Every change of health: when (Unix seconds), and to what."""
     return [(event.at.ToNanoseconds() / 1e9, event.health.after) for event in events if event.HasField("health")]
 
@@ -166,6 +169,7 @@ async def test_steps_wait_out_the_absence_of_all_instances_and_do_not_trample_th
     assert len(load.answers) == load.started
     assert load.not_succeeded == []
     assert {one.steps[0].attempts for one in waited} == {1}
+    print(f"at most {max(calls.values())} calls in a second, of {rate} that came")
     assert max(calls.values()) <= 1.5 * rate
 
 
@@ -177,7 +181,7 @@ async def test_the_span_of_a_step_that_waits_leads_to_the_call_that_opened_the_c
         await mesh.start_many("o-1", failing)
         await mesh.until_circuit(SICK, OPEN)
         mesh.moods.set(SICK, "ok")
-        waiting = await eventually(lambda: blocked(mesh))
+        waiting = await mesh.blocked("o-1")
         await mesh.ended("o-1", [waiting])
         found = await eventually(lambda: opened_by(mesh, waiting))
         cause = await eventually(lambda: span_of(mesh, failing, found))
@@ -185,14 +189,6 @@ async def test_the_span_of_a_step_that_waits_leads_to_the_call_that_opened_the_c
     assert cause.attributes[STEP_ATTEMPT] == "1"
     assert cause.attributes[ERROR_TYPE] == "BROKEN"
     assert cause.attributes[INSTANCE_ID] == SICK
-
-
-async def blocked(mesh: CircuitMesh) -> str:
-    """A new execution, if its step waits for a circuit: the caller may not have heard of that yet."""
-    name = f"waiting-{time.time_ns()}"
-    await mesh.start_many("o-1", [name])
-    (found,) = await mesh.described("o-1", [name])
-    return name if found.steps and found.steps[0].blocked_reason == "CIRCUIT_OPEN" else ""
 
 
 async def opened_by(mesh: CircuitMesh, execution_id: str) -> tuple[str, str] | None:

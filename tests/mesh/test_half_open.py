@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.orchestrator.v1 import execution_pb2
-from tests.mesh.circuit_mesh import CLOSED, HALF_OPEN, OPEN, CircuitMesh, running_circuit_mesh, seeded
+from tests.mesh.circuit_mesh import CLOSED, HALF_OPEN, OPEN, UNSAID, CircuitMesh, running_circuit_mesh, seeded
 from tests.mesh.feed_listener import listening
 from tests.mesh.moody import PLUGIN_ID, Call
 from tests.mesh.processes import DEADLINE, eventually
@@ -19,36 +20,48 @@ pytestmark = pytest.mark.mesh
 ROUNDS = int(os.environ.get("FORGEMESH_ROUNDS", "2"))
 ORCHESTRATORS = 5
 WAITING = 200
+UNSURE = 20
 FAILURES = 5
 ONLY = "moody-1"
 OPEN_SECONDS = 1.5
-LEASE = 4.0
-HANGOVER = 0.25
-"""Seconds in which a caller may not have heard yet that a circuit has opened."""
-BEATS = 2
+LEASE = 3.0
+BEATS = 4
+"""Signs of life of the balancer within which one call more than there may be would have come."""
 
 
 async def open_circuit(mesh: CircuitMesh, name: str, draws: random.Random) -> float:
-    """Let the only instance fail until its circuit opens, and then hold what comes; when it opened (Unix seconds)."""
+    """
+    Let the only instance fail until its circuit opens, and then hold what comes.
+
+    Returns since when all orchestrators know (Unix seconds); by then one more step waits at each.
+    """
     mesh.moods.set(ONLY, draws.choice(("fail:UNAVAILABLE", "fail:INTERNAL")))
     failing = [f"{name}-failing-{number}" for number in range(FAILURES)]
     await mesh.start_many("o-1", failing)
     await mesh.ended("o-1", failing)
+    await mesh.until_circuit(ONLY, OPEN)
+    mesh.moods.set(ONLY, "ok")  # for calls of those who have not heard yet
+    await asyncio.gather(*(mesh.blocked(orchestrator) for orchestrator in mesh.orchestrators))
     mesh.moods.set(ONLY, "hold")
-    opened = await mesh.until_circuit(ONLY, OPEN)
-    return time.time() - opened.age_millis / 1000
+    return time.time()
 
 
 async def start_waiting(mesh: CircuitMesh, name: str, draws: random.Random) -> dict[str, list[str]]:
-    """200 steps at each orchestrator, in parts and in any order: some before the circuit is half open, some after."""
+    """
+    200 steps at each orchestrator, in parts and in any order: some before the circuit is half open, some after.
+
+    Of some it is not said whether they may be repeated; they come behind others of which it is.
+    """
     ids = {orchestrator: [f"{name}-{orchestrator}-{n}" for n in range(WAITING)] for orchestrator in mesh.orchestrators}
     parts = []
     for orchestrator, own in ids.items():
-        cut = draws.randrange(WAITING + 1)
+        cut = draws.randrange(WAITING - UNSURE)
         parts += [(orchestrator, own[:cut]), (orchestrator, own[cut:])]
     draws.shuffle(parts)
     for orchestrator, part in parts:
-        await mesh.start_many(orchestrator, part)
+        unsure = ids[orchestrator][-UNSURE:]
+        await mesh.start_many(orchestrator, [one for one in part if one not in unsure])
+        await mesh.start_many(orchestrator, [one for one in part if one in unsure], UNSAID)
     return ids
 
 
@@ -62,31 +75,39 @@ async def trial_calls(mesh: CircuitMesh, since: float, count: int, *, deadline: 
     return list(await eventually(look, deadline=deadline))
 
 
-async def one_round(mesh: CircuitMesh, name: str, permits: int, draws: random.Random) -> None:
-    opened = await open_circuit(mesh, name, draws)
-    ids = await start_waiting(mesh, name, draws)
-    await trial_calls(mesh, opened + HANGOVER, permits)
+async def check_that_the_others_wait(mesh: CircuitMesh, ids: dict[str, list[str]], heard: float, permits: int) -> None:
     async with listening(mesh.balancer.address, PLUGIN_ID) as feed:
         await feed.until_beats(BEATS)
         waiting = [one for orchestrator, own in ids.items() for one in await mesh.described(orchestrator, own)]
-        held = await mesh.circuit(ONLY)
-        tried = mesh.moods.calls(since=opened + HANGOVER)
+        circuit = await mesh.circuit(ONLY)
+        tried = {call.execution_id for call in mesh.moods.calls(since=heard)}
 
     assert len(tried) == permits
-    assert (held.circuit.state, held.permits_out) == (HALF_OPEN, permits)
-    steps = [execution.steps[0] for execution in waiting]
-    blocked = [step for step in steps if step.status == execution_pb2.STEP_STATUS_BLOCKED]
-    assert {step.blocked_reason for step in blocked} == {"CIRCUIT_OPEN"}
-    assert len(blocked) == ORCHESTRATORS * WAITING - permits
+    assert tried.isdisjoint(one for own in ids.values() for one in own[-UNSURE:])
+    assert (circuit.circuit.state, circuit.permits_out) == (HALF_OPEN, permits)
+    steps = [execution.steps[0] for execution in waiting if execution.execution_id not in tried]
+    assert {step.status for step in steps} == {execution_pb2.STEP_STATUS_BLOCKED}
+    assert {step.blocked_reason for step in steps} == {"CIRCUIT_OPEN"}
 
-    mesh.moods.set(ONLY, "ok")
+
+async def check_that_all_end_after_one_call(mesh: CircuitMesh, ids: dict[str, list[str]], heard: float) -> None:
     ended = [one for orchestrator, own in ids.items() for one in await mesh.ended(orchestrator, own)]
 
     assert Counter(one.status for one in ended) == {execution_pb2.EXECUTION_STATUS_SUCCEEDED: ORCHESTRATORS * WAITING}
     assert {one.steps[0].attempts for one in ended} == {1}
-    called = Counter(call.execution_id for call in mesh.moods.calls(since=opened + HANGOVER))
+    called = Counter(call.execution_id for call in mesh.moods.calls(since=heard))
     assert set(called.values()) == {1}
-    assert len(called) == ORCHESTRATORS * WAITING
+    assert called.keys() >= {one.execution_id for one in ended}
+
+
+async def one_round(mesh: CircuitMesh, name: str, permits: int, draws: random.Random) -> None:
+    heard = await open_circuit(mesh, name, draws)
+    ids = await start_waiting(mesh, name, draws)
+    await trial_calls(mesh, heard, permits)
+    await check_that_the_others_wait(mesh, ids, heard, permits)
+    mesh.moods.set(ONLY, "ok")
+    await check_that_all_end_after_one_call(mesh, ids, heard)
+
     assert (await mesh.circuit(ONLY)).circuit.state == CLOSED
 
 
@@ -105,20 +126,20 @@ async def test_the_permit_of_a_caller_that_is_killed_goes_to_another_within_its_
     draws = seeded()
     async with running_circuit_mesh(tmp_path, orchestrators=2) as mesh:
         await mesh.set_policy(circuit={"open_seconds": OPEN_SECONDS, "permit_lease_seconds": LEASE})
-        opened = await open_circuit(mesh, "kill", draws)
+        heard = await open_circuit(mesh, "kill", draws)
         ids = await start_waiting(mesh, "kill", draws)
-        (held,) = await trial_calls(mesh, opened + HANGOVER, 1)
-        holder = next(name for name, own in ids.items() if held.execution_id in own)
+        (held,) = await trial_calls(mesh, heard, 1)
+        holder = next(name for name in ids if f"{name}-" in held.execution_id)
         await mesh.orchestrators[holder].kill()
         killed = time.time()
-        _, second = await trial_calls(mesh, opened + HANGOVER, 2, deadline=LEASE * 2)
+        _, second = await trial_calls(mesh, heard, 2, deadline=LEASE * 2)
         mesh.moods.set(ONLY, "ok")
         await mesh.start_orchestrator(holder)
         ended = [one for name, own in ids.items() for one in await mesh.ended(name, own)]
 
     assert second.at - killed < LEASE
-    assert second.execution_id not in ids[holder]
+    assert f"{holder}-" not in second.execution_id
     assert {one.status for one in ended} == {execution_pb2.EXECUTION_STATUS_SUCCEEDED}
-    called = Counter(call.execution_id for call in mesh.moods.calls(since=opened + HANGOVER))
+    called = Counter(call.execution_id for call in mesh.moods.calls(since=heard))
     assert {one for one, times in called.items() if times > 1} <= {held.execution_id}
-    assert len(called) == len(ended)
+    assert called.keys() >= {one.execution_id for one in ended}

@@ -193,7 +193,7 @@ def _page(one: InstanceCircuit, terminal: Terminal) -> None:
         "instance": f"{one.instance_id} of {one.plugin_id}, registration {one.incarnation}",
         "circuit": joined((state_of(circuit.state), since, generation)),
         "cause": circuit.cause,
-        "caused by": circuit.cause_traceparent and f"call {circuit.cause_traceparent}",
+        "caused by": _call_of(circuit.cause_traceparent),
         "next trial": _next_trial(one),
         "would open": one.would_open,
         "calls": f"{one.calls} of late: {one.failed} failed, {one.failures_in_a_row} in a row; {one.slow} slow",
@@ -208,4 +208,10 @@ def _page(one: InstanceCircuit, terminal: Terminal) -> None:
 
 def _failure(failure: CallFailure) -> str:
     code = Code(failure.code).name if failure.code in set(Code) else f"code {failure.code}"
-    return joined((code, failure.reason, failure.message, failure.traceparent and f"call {failure.traceparent}"))
+    return joined((code, failure.reason, failure.message, _call_of(failure.traceparent)))
+
+
+def _call_of(traceparent: str) -> str:
+    """Where to look at the call, by its W3C traceparent; empty if there is none."""
+    trace_id = traceparent.partition("-")[2].partition("-")[0]
+    return f"forgemesh trace show {trace_id}" if trace_id else ""

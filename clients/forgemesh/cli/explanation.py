@@ -42,7 +42,7 @@ _REMEDIES = {
     "NONE_HEALTHY": "forgemesh status",
     "ALL_FULL": "start more instances",
     "PROCESS_FULL": "raise the orchestrator's max_in_flight",
-    "RETRY_BUDGET_SPENT": "raise the retry_budget of the plugin's policy",
+    "RETRY_BUDGET_SPENT": "forgemesh policy set PLUGIN --retry-share SHARE",
     "CONCURRENCY": "raise the workflow's max_concurrency",
     "INCIDENT": "forgemesh execution resolve {execution} {step} --action retry|complete|fail",
     "IN_DOUBT": "forgemesh execution resolve {execution} {step} --action retry|complete|fail",

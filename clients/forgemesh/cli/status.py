@@ -11,11 +11,12 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from forgemesh.api.balancer.v1.snapshot_pb2 import Endpoint, Health
+from forgemesh.api.balancer.v1.snapshot_pb2 import CircuitState, Endpoint, Health
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots
+from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
 from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
@@ -143,8 +144,14 @@ def _instance(name: str, plugin: str, endpoint: Endpoint | None, host: Host | No
         "host": HostState.Name(host.state).removeprefix("HOST_STATE_") if host else "",
         "pid": host.pid if host else None,
         "restarts": host.restarts if host else None,
-        "reason": (host.reason if host else "") or (endpoint.health_reason if endpoint else ""),
+        "circuit": CircuitState.Name(endpoint.circuit.state).removeprefix("CIRCUIT_STATE_") if endpoint else "",
+        "reason": (host.reason if host else "") or (_trouble(endpoint) if endpoint else ""),
     }
+
+
+def _trouble(endpoint: Endpoint) -> str:
+    """Why calls do not reach the instance, as far as its health does not say so in a word."""
+    return endpoint.health_reason if endpoint.health != Health.HEALTH_SERVING else hindrance(endpoint)
 
 
 async def _or_nothing(

@@ -46,7 +46,13 @@ REPORT_PERIOD = 5.0
 @contextlib.asynccontextmanager
 async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Balancer]]:
     """Start in reading order, stop in reverse; ready once the balancer is warm, which may be after it yields."""
-    rule = CheckRule(settings.health_interval, settings.health_deadline, settings.misses)
+    rule = CheckRule(
+        interval=settings.health_interval,
+        deadline=settings.health_deadline,
+        misses=settings.misses,
+        passes=settings.passes,
+        trusting=settings.trust_without_health,
+    )
     async with (
         _decisions(settings.database) as store,
         connect(settings.registry) as channel,

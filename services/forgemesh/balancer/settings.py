@@ -13,11 +13,12 @@ class BalancerSettings(ServiceSettings):
     `registry` is host:port; its watch counts as broken after `registry_silence` seconds without even a bookmark. An
     empty `database` keeps nothing: policies and forced circuits last as long as the process.
 
-    Each instance is asked for its health every `health_interval` seconds, must answer within `health_deadline`, and is
-    out after `misses` times of silence. Changes of `coalesce` seconds go out together; subscribers hear a heartbeat
-    every `heartbeat` seconds. `first_checks` seconds after the first sync with the registry the feed opens, even if an
-    instance has not answered yet, and, if it has no `database` but is not the first balancer of the mesh, not before
-    `adoption` seconds, so that subscribers can tell it what they know of circuits.
+    Each instance is asked for its health every `health_interval` seconds, must answer within `health_deadline`, is out
+    after `misses` times of silence, and in again after `passes` answers. One that answers and has no grpc.health.v1
+    serves if `trust_without_health` says so. Changes of `coalesce` seconds go out together; subscribers hear a
+    heartbeat every `heartbeat` seconds. `first_checks` seconds after the first sync with the registry the feed opens,
+    even if an instance has not answered yet, and, if it has no `database` but is not the first balancer of the mesh,
+    not before `adoption` seconds, so that subscribers can tell it what they know of circuits.
     """
 
     listen: str = "127.0.0.1:7403"
@@ -28,6 +29,8 @@ class BalancerSettings(ServiceSettings):
     health_interval: float = 1.0
     health_deadline: float = 1.0
     misses: int = 2
+    passes: int = 1
+    trust_without_health: bool = False
     coalesce: float = 0.02
     heartbeat: float = 1.0
     first_checks: float = 1.0
@@ -38,7 +41,8 @@ class BalancerSettings(ServiceSettings):
         for name in ("registry_silence", "health_interval", "health_deadline", "heartbeat"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} = {getattr(self, name):g} must be more than 0 seconds")
-        if self.misses < 1:
-            raise ValueError(f"misses = {self.misses} must be at least 1")
+        for name in ("misses", "passes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
         if min(self.coalesce, self.first_checks, self.adoption) < 0:
             raise ValueError("coalesce, first_checks and adoption must not be negative")

@@ -296,6 +296,17 @@ async def test_a_balancer_takes_over_what_its_subscribers_know_of_circuits(tmp_p
     assert adopted.cause == "it was bad"
 
 
+async def test_a_generation_that_no_circuit_can_have_is_not_taken_over(tmp_path: Path) -> None:
+    known = snapshot_pb2.Circuit(state=OPEN, generation=2**64 - 1, open_for_millis=60_000)
+    async with guarded(tmp_path, LONG) as mesh:
+        circuit = pb.KnownCircuit(plugin_id=PLUGIN, instance_id="a", incarnation=mesh.incarnation, circuit=known)
+        async with subscribed(mesh.neighbour, circuits=[circuit]) as feed:
+            kept = await feed.until_circuit(CLOSED)
+            opened = await tripped(mesh, feed)
+
+    assert (kept.generation, opened.generation) == (0, 1)
+
+
 async def test_an_instance_that_is_nearly_full_is_told_of_once_and_once_when_it_is_not(tmp_path: Path) -> None:
     async with guarded(tmp_path, LONG, max_in_flight=10) as mesh, subscribed(mesh.neighbour) as feed:
         for in_flight in (5, 9, 10, 9, 8, 9, 3):

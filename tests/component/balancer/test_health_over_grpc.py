@@ -120,6 +120,20 @@ async def test_an_instance_whose_health_cannot_be_asked_for_is_never_healthy(
     assert reason in snapshot.endpoints[0].health_reason
 
 
+async def test_an_instance_without_a_health_service_serves_where_that_is_trusted(tmp_path: Path) -> None:
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        server_with() as address,
+    ):
+        await register(stub, "a", address)
+        trusting = balancer_of(registry.address, trust_without_health=True)
+        async with trusting as balancer, subscribed(balancer) as feed:
+            snapshot = await feed.until_health(a=SERVING)
+
+    assert "is trusted here" in snapshot.endpoints[0].health_reason
+
+
 async def test_a_new_incarnation_is_checked_where_it_is_now(tmp_path: Path) -> None:
     async with (
         registry_at(tmp_path / "registry.db") as registry,

@@ -14,7 +14,7 @@ import pytest
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import CIRCUIT_STATE_FORCED_OPEN
 from forgemesh.balancer.domain.events import Author
-from forgemesh.cli import circuit_history, circuits, picks, policies
+from forgemesh.cli import circuit_history, circuits, picks, policies, status
 from forgemesh.cli.exits import BY_CODE, ExitCode
 from forgemesh.cli.policy_options import PolicyOptions
 from forgemesh.cli.problem import Problem, problem_of
@@ -153,6 +153,19 @@ async def test_an_instance_that_is_not_there_can_be_named_with_its_plugin(office
     assert ended.exit_code is ExitCode.NOT_FOUND
     assert "gone" in ended.message
     assert "forgemesh circuit list" in ended.hint
+
+
+async def test_the_status_says_which_instances_are_not_called_and_why(office: Office) -> None:
+    await circuits.open_("a", actor="alice", line=office.typed.line(json=True))
+    async with subscribed(office.balancer) as feed:
+        await feed.until_circuit(CIRCUIT_STATE_FORCED_OPEN, "a")
+    office.typed.out.truncate(0)
+    office.typed.out.seek(0)
+    await status.status(line=office.typed.line())
+
+    first, second = office.typed.out.getvalue().splitlines()[-2:]
+    assert first.endswith("its circuit is forced open by alice")
+    assert second.split()[-1] == "-"
 
 
 async def test_history_tells_what_happened_and_who_did_it(office: Office) -> None:

@@ -116,8 +116,8 @@ def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any
 
 
 def to_interface(path: str, version_range: str = "", **terms: Any) -> Order:
-    """An order for any provider of `shape`; `terms` are of its target, but for the affinity and what was tried."""
-    facts = {name: terms.pop(name) for name in ("affinity", "tried") if name in terms}
+    """An order for any provider of `shape`; `terms` are of its target, but for what an order has of its own."""
+    facts = {name: terms.pop(name) for name in ("affinity", "tried", "idempotent") if name in terms}
     target = Target(interface="shape", version_range=version_range, operation="o", **terms)
     return order(path, target=target, **facts)
 

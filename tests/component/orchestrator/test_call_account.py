@@ -12,7 +12,7 @@ from forgemesh.orchestrator.application.ledger import Counted
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.ports import Answer
-from forgemesh.routing.eligibility import Permit
+from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, CircuitView
 from forgemesh.routing.local_trip import FAILURES
 from forgemesh.routing.outcome import CountKey, PermitUse
@@ -107,6 +107,19 @@ def test_a_call_that_never_left_says_nothing() -> None:
     assert (counts.ignored, counts.failed, in_flight) == (1, 0, 0)
 
 
+def test_a_connection_that_breaks_has_failed_once_however_many_calls_were_on_it() -> None:
+    kept = Kept()
+    for _ in range(2):
+        on_it = [kept.depart() for _ in range(20)]
+        for departure in on_it:
+            kept.account.ended(departure, LOST)
+        kept.clock.advance(1.0)
+
+    (counted,) = kept.account.report().counts
+
+    assert (counted.counts.failed, counted.counts.ignored, counted.counts.failures_in_a_row) == (2, 38, 2)
+
+
 def test_a_report_tells_what_has_changed_since_the_last_one_that_was_acknowledged() -> None:
     kept = Kept()
     kept.call(GOOD)
@@ -149,6 +162,18 @@ def test_what_is_over_and_acknowledged_is_forgotten_and_nothing_else() -> None:
     kept.account.acknowledged(told.sequence)
 
     assert [one.key for one in kept.account.begins()] == [key(4)]
+
+
+def test_the_load_of_an_instance_that_is_gone_is_forgotten() -> None:
+    kept = Kept()
+    loads = kept.account.loads("p")
+    kept.account.hinted("p", {"i-1": RemoteLoad(1), "i-2": RemoteLoad(2)})
+    kept.account.hinted("p", {"i-1": RemoteLoad(3)})
+    assert loads == {"i-1": RemoteLoad(3), "i-2": RemoteLoad(2)}
+
+    kept.stands(3)
+
+    assert loads == {"i-1": RemoteLoad(3)}
 
 
 def test_calls_under_way_are_those_of_all_generations() -> None:
@@ -287,13 +312,13 @@ async def test_an_instance_that_cannot_be_reached_is_left_out_for_a_moment_and_t
     kept: Kept,
 ) -> None:
     for _ in range(FAILURES - 1):
-        kept.call(LOST)
+        kept.call(LOST, took=1.0)
     kept.call(failure(Code.INTERNAL))  # it got through
     kept.call(GOOD)
     for _ in range(FAILURES - 1):
-        kept.call(LOST)
+        kept.call(LOST, took=1.0)
     assert (kept.urgent, set(kept.account.trips.out)) == (0, set())
 
-    kept.call(LOST)
+    kept.call(LOST, took=1.0)
 
     assert (kept.urgent, set(kept.account.trips.out)) == (1, {("i-1", 1)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,10 +12,11 @@ from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.routing.endpoint import Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, order
-from tests.component.orchestrator.hosts import endpoint
+from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.orchestrator.plugins import ScriptedPlugin, ScriptedSession, output, serving_plugin
 
 
@@ -93,6 +95,37 @@ async def test_what_waits_for_a_host_that_dies_goes_elsewhere_and_only_what_it_h
     assert {call.attempt for call in other.calls} == {1}
     counts = {one.key.instance_id: one.counts for one in scene.account.report().counts}
     assert (counts["i-1"].failed, counts["i-1"].ignored, counts["i-2"].succeeded) == (1, 2, 2)
+
+
+async def test_a_sound_instance_that_is_not_named_any_more_ends_what_it_has_and_gets_nothing_new(
+    scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]
+) -> None:
+    session = await queued(scene, plugins)
+
+    scene.show(3, "i-2")
+    other = await plugins[1].session()
+    await plugins[1].until(lambda: len(other.calls) == 2)
+    session.say(results=[output(session.calls[0].call_id)])
+    other.say(results=[output(call.call_id) for call in other.calls])
+    await scene.log.until("a answered", "b answered", "c answered")
+
+    assert [answer.failure for answer in scene.log.answers.values()] == [None] * 3
+    await plugins[0].until(session.over.is_set)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*scene.hosts._retired, return_exceptions=True)
+
+
+async def test_an_instance_that_was_not_sound_when_it_went_is_given_up_at_once(
+    scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]
+) -> None:
+    await queued(scene, plugins)
+    scene.going = endpoint("i-1", address=scene.going.address, health=Health.UNREACHABLE)
+    scene.show(3, "i-1", "i-2")
+
+    scene.show(4, "i-2")
+    await scene.log.until("a answered")
+
+    assert scene.log.reason("a") == "HOST_LOST"
 
 
 async def test_a_session_that_was_renewed_is_used_again(

@@ -103,6 +103,17 @@ async def test_the_first_answer_counts_and_the_other_call_is_taken_back(scene: S
     assert counts(scene) == {first.instance_id: (1, 0, 1), second.instance_id: (1, 1, 0)}
 
 
+async def test_a_call_that_was_outrun_when_it_was_slow_already_counts_as_slow(scene: Scene) -> None:
+    policy = PluginPolicy(operations={"o": OperationPolicy(hedge_after=0.02, slow_call=0.01)})
+    scene.hosts.show("p", endpoint("i-1"), endpoint("i-2"), policy=policy)
+    first, second = await scene.twice()
+
+    second.succeed()
+
+    slow = {one.key.instance_id: one.counts.slow for one in scene.account.report().counts}
+    assert slow[first.instance_id] == 1
+
+
 async def test_a_first_call_that_answers_after_all_takes_the_second_one_back(scene: Scene) -> None:
     scene.show()
     first, second = await scene.twice()

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from forgemesh.faults.service import ServiceUnreachable
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import Health
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, provider, to_interface
-from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
+from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, half_open, with_open_circuit
 
 
 @pytest.fixture
@@ -159,3 +161,24 @@ async def test_a_key_stays_with_a_provider(
     await hosts.call("a9")
 
     assert len({call.instance_id for call in hosts.calls}) == 1
+
+
+async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_interface(
+    providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
+) -> None:
+    account = CallAccount()
+    account.begins()
+    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    catalogue.provided["shape"] = [provider("circle"), provider("square")]
+    hosts.show("circle", with_open_circuit("circle-1", 1e12))
+    hosts.show("square", half_open("square-1"))
+    dispatcher.send(to_interface("a", idempotent=False))
+    dispatcher.send(to_interface("b", idempotent=True))
+    await log.until("a CIRCUIT_OPEN", "b CIRCUIT_OPEN")
+    assert account.demands() == {"circle": 2, "square": 2}
+
+    account.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
+
+    call = await hosts.call("b")
+    assert (call.instance_id, call.invocation.permit) == ("square-1", Permit("t", 1, 4))
+    assert account.demands() == {"circle": 1, "square": 1}

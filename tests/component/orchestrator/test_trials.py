@@ -237,6 +237,7 @@ async def test_an_instance_that_this_process_cannot_reach_is_left_out_until_its_
     for number in range(FAILURES):
         scene.dispatcher.send(order(f"s-{number}"))
         scene.hosts.calls[-1].fail(LOST)
+        scene.clock.now += 1.0
 
     scene.dispatcher.send(order("a"))
 

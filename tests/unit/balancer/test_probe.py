@@ -39,6 +39,16 @@ def test_a_single_answer_ends_any_silence() -> None:
     assert silent.answered(SERVING).verdict == SERVING
 
 
+def test_who_was_silent_has_to_answer_as_often_as_is_asked_for_and_who_said_no_only_once() -> None:
+    silent = Probe(patience=1, passes=3).answered(SERVING).missed("late")
+
+    once = silent.answered(SERVING)
+    assert once.answered(SERVING).verdict == Verdict(Health.UNREACHABLE, "late")
+    assert once.answered(SERVING).answered(SERVING).verdict == SERVING
+    assert once.missed("late").answered(SERVING).answered(SERVING).verdict == Verdict(Health.UNREACHABLE, "late")
+    assert once.answered(NOT_SERVING).answered(SERVING).verdict == SERVING
+
+
 @given(st.integers(1, 4), st.lists(st.booleans(), max_size=40))
 def test_an_instance_is_out_exactly_when_its_last_answers_are_missing(patience: int, answers: list[bool]) -> None:
     probe = Probe(patience).answered(SERVING)

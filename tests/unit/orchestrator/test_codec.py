@@ -84,7 +84,7 @@ events = st.builds(e.Event, st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)
 
 
 @pytest.mark.parametrize("kind", get_args(e.Fact), ids=lambda kind: kind.__name__)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(draw=st.data())
 def test_every_fact_comes_back_from_the_store_as_it_was(kind: type, draw: st.DataObject) -> None:
     event = e.Event(7, 8, draw.draw(values_of(kind)))
@@ -101,7 +101,7 @@ def test_there_is_no_fact_that_the_store_does_not_know() -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(events, st.randoms(use_true_random=False))
 def test_a_record_with_a_flipped_bit_is_refused(event: e.Event, draw: random.Random) -> None:
     body = bytearray(stored_event(event)[0])

@@ -116,7 +116,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(policies, st.sampled_from([10, 200, 10_000]), st.lists(steps, max_size=40))
 def test_every_moment_is_accounted_for_exactly_once(
     overlap: Overlap, window: int, script: list[tuple[str, object]]

@@ -3,7 +3,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
 from forgemesh.faults.workflow import DefinitionInvalid
@@ -55,7 +55,6 @@ def test_every_field_of_the_message_is_a_key_of_the_language() -> None:
     assert fields - used == set()
 
 
-@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_any_workflow_survives_the_message_with_its_content(draw: random.Random) -> None:
     source = msgspec.json.encode(Author(draw).definition() | {"name": "w"}).decode()

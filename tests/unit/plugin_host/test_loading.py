@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from forgemesh.plugin_host.supervisor.domain.loading import (
     Decision,
@@ -162,7 +162,6 @@ def test_a_chain_of_ten_thousand_starts_from_its_end() -> None:
     assert found.hopeless == {}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_hosts_of_any_graph_without_circle_all_serve_in_the_end_each_after_what_it_needs(seed: int) -> None:
     print(f"seed {seed}")

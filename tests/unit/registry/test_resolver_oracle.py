@@ -130,7 +130,7 @@ def without_optional(published: Catalogue) -> Catalogue:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(catalogues(), requests)
 def test_the_resolver_finds_the_plan_of_highest_versions_exactly_if_there_is_one(
     published: Catalogue, request: list[Requirement]
@@ -151,7 +151,7 @@ def test_the_resolver_finds_the_plan_of_highest_versions_exactly_if_there_is_one
         assert highest == [plan]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(catalogues(), requests)
 def test_optional_wishes_change_nothing_of_what_is_needed_and_each_is_kept_or_dropped_with_a_reason(
     published: Catalogue, request: list[Requirement]

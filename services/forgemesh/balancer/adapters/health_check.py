@@ -35,15 +35,21 @@ _VERDICTS = {
 _SENSELESS = Verdict(Health.NOT_SERVING, "its health service gives no sensible answer")
 _UNKNOWN_NAME = _VERDICTS[_Status.SERVICE_UNKNOWN]
 _NO_HEALTH_SERVICE = Verdict(Health.NOT_SERVING, "it has no grpc.health.v1 service")
+_TRUSTED = Verdict(Health.SERVING, "it has no grpc.health.v1 service, which is trusted here")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRule:
-    """How often an instance is asked, how long it may take (seconds), and after how many times of silence it is out."""
+    """
+    How often an instance is asked, how long it may take (seconds), after how many times of silence it is out, after how
+    many answers it is in again, and whether one without grpc.health.v1 that answers so much counts as serving.
+    """
 
     interval: float
     deadline: float
     misses: int
+    passes: int = 1
+    trusting: bool = False
 
 
 class HealthCheck:
@@ -59,7 +65,7 @@ class HealthCheck:
         self._address = address
         self._rule = rule
         self._report = report
-        self._probe = Probe(rule.misses)
+        self._probe = Probe(rule.misses, rule.passes)
         self._told = 0
         self._check_now = asyncio.Event()
         self._curious: list[Callable[[bool], None]] = []
@@ -130,7 +136,7 @@ class HealthCheck:
             case grpc.StatusCode.NOT_FOUND:
                 return self._probe.answered(_UNKNOWN_NAME)
             case grpc.StatusCode.UNIMPLEMENTED:
-                return self._probe.answered(_NO_HEALTH_SERVICE)
+                return self._probe.answered(_TRUSTED if self._rule.trusting else _NO_HEALTH_SERVICE)
             case code:
                 return self._probe.missed(f"its health service fails with {code.name}: {error.details()}")
 

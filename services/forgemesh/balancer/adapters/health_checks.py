@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Collection
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
+from forgemesh.balancer.adapters.followers import Followers
 from forgemesh.balancer.adapters.health_check import CheckRule, HealthCheck
+from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import Report
@@ -19,18 +21,13 @@ _log = logging.getLogger(__name__)
 
 RETRY_PAUSE = 1.0
 
-Place: TypeAlias = tuple[str, int]
-
-_Key: TypeAlias = tuple[str, int, str]
-
 
 class HealthChecks:
     """Checks run inside the `async with` block; each ends with its incarnation."""
 
     def __init__(self, rule: CheckRule) -> None:
         self._rule = rule
-        self._tasks = asyncio.TaskGroup()
-        self._running: dict[_Key, asyncio.Task[None]] = {}
+        self._tasks = Followers("check")
         self._checks: dict[Place, HealthCheck] = {}
 
     async def __aenter__(self) -> Self:
@@ -40,17 +37,11 @@ class HealthChecks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._running.values():
-            task.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        await self._tasks.__aexit__(kind, error, trace)
 
     def follow(self, members: Collection[Member], report: Report) -> None:
         """From now on check exactly these, and report what changes."""
-        wanted = {_key(member): member for member in members}
-        for key in self._running.keys() - wanted.keys():
-            self._running.pop(key).cancel()
-        for key in wanted.keys() - self._running.keys():
-            self._running[key] = self._tasks.create_task(self._check(wanted[key], report), name=f"check {key[0]}")
+        self._tasks.follow(members, partial(self._check, report))
 
     def ask(self, instance_id: str, incarnation: int, then: Callable[[bool], None]) -> None:
         """See ports.HealthChecks."""
@@ -60,7 +51,7 @@ class HealthChecks:
         else:
             check.ask(then)
 
-    async def _check(self, member: Member, report: Report) -> None:
+    async def _check(self, report: Report, member: Member) -> None:
         """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
         place = member.instance_id, member.incarnation
         tell = partial(report, *place)
@@ -76,7 +67,3 @@ class HealthChecks:
                 _log.exception("the health check of %s failed", member.instance_id)
                 tell(Verdict(Health.UNREACHABLE, "its health cannot be checked, see the log of the balancer"))
             await asyncio.sleep(RETRY_PAUSE)
-
-
-def _key(member: Member) -> _Key:
-    return member.instance_id, member.incarnation, member.health_address

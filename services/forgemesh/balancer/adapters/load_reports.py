@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
 from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.plugin.v1 import load_pb2
+from forgemesh.balancer.adapters.followers import Followers
 from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.ports import HeardLoad
 from forgemesh.chassis.channel import connect
@@ -26,8 +28,6 @@ SILENCE = 90.0
 """Seconds without a report after which the stream is opened again; other servers send one in 30 seconds at most."""
 RETRY_PAUSE = 30.0
 
-_Key: TypeAlias = tuple[str, int, str]
-
 
 class LoadReports:
     """
@@ -40,8 +40,7 @@ class LoadReports:
     def __init__(self, period: float) -> None:
         self._request = load_pb2.LoadReportRequest(report_interval=Duration())
         self._request.report_interval.FromMilliseconds(round(period * 1000))
-        self._tasks = asyncio.TaskGroup()
-        self._running: dict[_Key, asyncio.Task[None]] = {}
+        self._tasks = Followers("load")
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -50,19 +49,13 @@ class LoadReports:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._running.values():
-            task.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        await self._tasks.__aexit__(kind, error, trace)
 
     def follow(self, members: Collection[Member], heard: HeardLoad) -> None:
         """From now on listen to exactly these."""
-        wanted = {_key(member): member for member in members}
-        for key in self._running.keys() - wanted.keys():
-            self._running.pop(key).cancel()
-        for key in wanted.keys() - self._running.keys():
-            self._running[key] = self._tasks.create_task(self._listen(wanted[key], heard), name=f"load {key[0]}")
+        self._tasks.follow(members, partial(self._listen, heard))
 
-    async def _listen(self, member: Member, heard: HeardLoad) -> None:
+    async def _listen(self, heard: HeardLoad, member: Member) -> None:
         """One member that breaks its stream in a way that nobody foresaw is no reason to stop hearing the others."""
         while True:
             try:
@@ -109,7 +102,3 @@ def _facts(report: load_pb2.LoadReport) -> LoadReport:
         application_utilization=report.application_utilization,
         cpu_utilization=report.cpu_utilization,
     )
-
-
-def _key(member: Member) -> _Key:
-    return member.instance_id, member.incarnation, member.health_address

@@ -278,10 +278,10 @@ class Balancer:
         self.circuits.record(key, counts)
         self.outliers.record(key, counts)
 
-    def _circuit_changed(self, guarded: Guarded, before: CircuitState, author: Author | None) -> None:
+    def _circuit_changed(self, guarded: Guarded, before: CircuitState | None, author: Author | None) -> None:
         view = guarded.circuit.view()
         self._take(self._fleet.guarded(*guarded.place, view, self._clock()))
-        if view.state is not before:
+        if before is not None and view.state is not before:
             self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
         self.on_circuit(guarded)
 

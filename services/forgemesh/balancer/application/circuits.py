@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.events import Author
@@ -29,10 +30,13 @@ class Guarded:
     asked_until: float = 0.0
 
 
+OnChange: TypeAlias = Callable[[Guarded, CircuitState | None, Author | None], None]
+
+
 class Circuits:
     """
     Owns the circuits. Callers' counts, health, trial calls and operators move them; every transition is told to
-    `on_change` once, in order, with what was before.
+    `on_change` once, in order, with the state before, which is None for where a circuit stood before it was known here.
 
     `fleet` is what is known of the instances now, `clock` monotonic, `draw` gives uniform numbers in [0, 1).
     """
@@ -53,7 +57,7 @@ class Circuits:
         """Those that time moves."""
         self._left: dict[Place, CircuitView] | None = {}
         self._forced: dict[str, tuple[CircuitState, Author]] = {}
-        self.on_change: Callable[[Guarded, CircuitState, Author | None], None] = lambda guarded, before, author: None
+        self.on_change: OnChange = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Guarded]:
@@ -81,7 +85,7 @@ class Circuits:
         """An earlier balancer knew this circuit; what it knew counts if it knew more."""
         guarded = self._guarded.get(place)
         if guarded is not None:
-            self._put(guarded, guarded.circuit.adopt(view, self._clock()))
+            self._put(guarded, guarded.circuit.adopt(view, self._clock()), inherited=True)
         elif self._left is not None:
             known = self._left.get(place)
             if known is None or view.generation > known.generation:
@@ -131,8 +135,7 @@ class Circuits:
     def force(self, guarded: Guarded, state: CircuitState, author: Author) -> None:
         """An operator decides, until an operator decides otherwise: also for later incarnations."""
         self._forced[guarded.place[0]] = state, author
-        cause = f"{state.value} by {_named(author)}"
-        self._put(guarded, guarded.circuit.force(state, cause, self._clock()), author)
+        self._put(guarded, guarded.circuit.force(state, _order(state, author), self._clock()), author)
 
     def reset(self, guarded: Guarded, author: Author) -> None:
         """An operator takes back what was forced, and everything that is on record."""
@@ -183,25 +186,31 @@ class Circuits:
         return standing is not None and standing.verdict.health is Health.SERVING
 
     def _enrol(self, plugin_id: str, place: Place) -> None:
-        circuit = Circuit(rule=self._fleet().policy(plugin_id).circuit)
+        circuit, now = Circuit(rule=self._fleet().policy(plugin_id).circuit), self._clock()
         guarded = self._guarded[place] = Guarded(plugin_id, place, circuit)
         left = self._left.pop(place, None) if self._left is not None else None
         if left is not None:
-            circuit = circuit.adopt(left, self._clock())
+            circuit = circuit.adopt(left, now)
         forced = self._forced.get(place[0])
-        self._put(guarded, circuit)
         if forced is not None:
-            self.force(guarded, *forced)
+            circuit = circuit.force(forced[0], _order(*forced), now)
+        self._put(guarded, circuit, inherited=True)
 
-    def _put(self, guarded: Guarded, circuit: Circuit, author: Author | None = None) -> None:
+    def _put(
+        self, guarded: Guarded, circuit: Circuit, author: Author | None = None, *, inherited: bool = False
+    ) -> None:
         before, guarded.circuit = guarded.circuit, circuit
         if before.view() != circuit.view():
             if circuit.state in _RESTLESS:
                 self._restless[guarded.place] = guarded
             else:
                 self._restless.pop(guarded.place, None)
-            self.on_change(guarded, before.state, author)
+            self.on_change(guarded, None if inherited else before.state, author)
             self.on_look()
+
+
+def _order(state: CircuitState, author: Author) -> str:
+    return f"{state.value} by {_named(author)}"
 
 
 def _named(author: Author) -> str:

@@ -129,18 +129,20 @@ class Feed:
             if self._is_due(self._account.clock() - told_at):
                 self._urgent, told_at = False, self._account.clock()
                 yield report_to_message(self._account.report())
-            await self._pause()
+            await self._pause(told_at)
 
     def _is_due(self, since: float) -> bool:
         if self._urgent or since >= SIGN_OF_LIFE:
             return True
         return since >= PERIOD and self._account.changed
 
-    async def _pause(self) -> None:
+    async def _pause(self, told_at: float) -> None:
+        """Until there is something to say, or until the next moment for a report, whichever comes first."""
         if not self._urgent and not self._outbox:
             self._wake.clear()
+            since = self._account.clock() - told_at
             try:
-                async with asyncio.timeout(PERIOD):
+                async with asyncio.timeout(PERIOD - since % PERIOD):
                     await self._wake.wait()
             except TimeoutError:
                 pass

@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from forgemesh.orchestrator.adapters.session import SessionLink
-from forgemesh.routing.endpoint import Admission, Endpoint
+from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot
 
 
 class FeedHosts:
     """
-    See ports.Hosts. Fail static: a lost feed changes nothing, a lost session takes its instance out at once.
+    See ports.Hosts. Fail static: a lost feed changes nothing, a lost session takes its instance out at once. An
+    instance that is not named any more although it was sound may end what it has.
 
     A new subscription names every plugin before its first heartbeat; of those that it does not name only the instances
     are kept to which the link still stands.
@@ -23,6 +24,7 @@ class FeedHosts:
         self._caller_id = caller_id
         self._snapshots: dict[str, Snapshot] = {}
         self._links: dict[tuple[str, int], tuple[SessionLink, asyncio.Task[None]]] = {}
+        self._retired: set[asyncio.Task[None]] = set()
         self._by_plugin: dict[str, dict[str, SessionLink]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._named: set[str] | None = set()
@@ -89,9 +91,10 @@ class FeedHosts:
 
     async def close(self) -> None:
         """Break every link."""
-        for _, task in self._links.values():
+        tasks = [*self._retired, *(task for _, task in self._links.values())]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*(task for _, task in self._links.values()), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _replace(self, snapshot: Snapshot) -> None:
         known = self._snapshots.get(snapshot.plugin_id)
@@ -101,23 +104,28 @@ class FeedHosts:
             for endpoint in snapshot.endpoints
             if endpoint.admission is not Admission.CRASH_LOOP  # nobody is there
         }
-        for endpoint in known.endpoints if known is not None else ():
-            key = (endpoint.instance_id, endpoint.incarnation)
-            if key in self._links and key not in wanted:
-                self._close(key)
         for key, endpoint in wanted.items():
             if key not in self._links:
                 self._open(key, endpoint, snapshot.plugin_id)
         self._by_plugin[snapshot.plugin_id] = {key[0]: self._links[key][0] for key in wanted}
+        for endpoint in known.endpoints if known is not None else ():
+            key = (endpoint.instance_id, endpoint.incarnation)
+            if key in self._links and key not in wanted:
+                self._close(key, sound=endpoint.health is Health.SERVING)
         self._tell(snapshot.plugin_id)
 
     def _open(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str) -> None:
         link = SessionLink(endpoint, self._caller_id, lambda: self._tell(plugin_id))
         self._links[key] = (link, asyncio.create_task(link.run(), name=f"link {endpoint.instance_id}"))
 
-    def _close(self, key: tuple[str, int]) -> None:
-        _, task = self._links.pop(key)
-        task.cancel()
+    def _close(self, key: tuple[str, int], *, sound: bool) -> None:
+        link, task = self._links.pop(key)
+        if not sound or not link.usable:
+            task.cancel()
+            return
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+        link.retire(task.cancel)
 
     def _tell(self, plugin_id: str) -> None:
         for listener in self._listeners:

@@ -76,6 +76,7 @@ class SessionLink:
         self._wake = asyncio.Event()
         self._state = "connecting"
         self._by_unary = not endpoint.session
+        self._on_idle: Callable[[], object] | None = None
         self._channel = connect(endpoint.address, keepalive=endpoint.session)
         self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
         self.frames = 0
@@ -126,6 +127,19 @@ class SessionLink:
         """See ports.HostLink."""
         found = self._calls.get(call)
         return found is not None and found.unary is None
+
+    def retire(self, on_idle: Callable[[], object]) -> None:
+        """Nobody will call any more: what waits goes back, what the host has may end; then `on_idle` is told, once."""
+        self._on_idle = on_idle
+        self._set_state("draining")
+        queue, self._queue = self._queue, []
+        self._lose(queue)
+        self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self._on_idle is not None and not self._calls:
+            told, self._on_idle = self._on_idle, None
+            told()
 
     def _send_alone(self, call_id: int, call: _Call) -> None:
         """By unary Invoke: what becomes of it is unknown from here on until the answer."""
@@ -300,6 +314,7 @@ class SessionLink:
         call = self._calls.pop(call_id, None)
         if call is not None:
             call.caller.answered(answer)
+            self._look_whether_idle()
         return call is not None
 
     def _progress(self, progress: session_pb2.Progress) -> None:

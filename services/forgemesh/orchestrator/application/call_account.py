@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from forgemesh.faults import Code
+from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.application.ledger import Counted, Entry, Ledger
 from forgemesh.orchestrator.application.permits import Permits
 from forgemesh.orchestrator.domain.failure import Failure
@@ -24,6 +25,8 @@ BRIEF = 200
 """Characters of a failure's message that the balancer is told."""
 IDLE = 1.0
 """Seconds that a permit waits for a call when none waits for it."""
+TOGETHER = 0.1
+"""Seconds within which calls that were lost on an instance were lost for one reason."""
 REMEMBERED = 1024
 """Reports whose moments are known."""
 
@@ -88,6 +91,9 @@ class CallAccount:
     def stands(self, snapshot: Snapshot) -> None:
         """Picks are made from this snapshot from now on."""
         current = {one.instance_id: (one.incarnation, one.circuit.generation) for one in snapshot.endpoints}
+        loads = self.loads(snapshot.plugin_id)
+        for instance_id in loads.keys() - current.keys():
+            del loads[instance_id]
         self.ledger.current(snapshot.plugin_id, current)
         self.permits.current(snapshot.plugin_id, current)
 
@@ -109,6 +115,8 @@ class CallAccount:
         took = self.clock() - departure.began
         if failure is None:
             outcome = Outcome.SLOW if 0 < departure.slow_call <= took else Outcome.OK
+        elif self._is_lost_with_others(entry, failure):
+            outcome = Outcome.IGNORED
         else:
             outcome = classify(
                 failure.code,
@@ -129,6 +137,23 @@ class CallAccount:
             self._failed(entry, told)
         elif self.trips.streaks and outcome is not Outcome.IGNORED:
             self.trips.answered((entry.key.instance_id, entry.key.incarnation))
+
+    def _is_lost_with_others(self, entry: Entry, failure: Failure) -> bool:
+        """A connection that breaks has failed once, however many calls were on it."""
+        if failure.reason != HostLost.reason:
+            return False
+        now, before = self.clock(), entry.lost_at
+        entry.lost_at = now
+        return now - before < TOGETHER
+
+    def outrun(self, departure: Departure) -> None:
+        """It is taken back because the same call was answered elsewhere; how late it was says something about it."""
+        took = self.clock() - departure.began
+        if departure.permit is None and 0 < departure.slow_call <= took:
+            departure.entry.tally.ended(Outcome.SLOW, took)
+            self.ledger.touch(departure.entry)
+        else:
+            self.taken_back(departure)
 
     def taken_back(self, departure: Departure) -> None:
         """Nobody waits for its answer any more."""

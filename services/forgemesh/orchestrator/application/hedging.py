@@ -26,8 +26,8 @@ LEAST = 0.05
 """Seconds before which no answer is late, if the policy does not say otherwise."""
 SHARE = 0.05
 """Most calls of these that are made twice."""
-SAVED = 10.0
-"""So many of them may come at once after a quiet time."""
+SAVED = 2.0
+"""So many of them may come at once after a quiet time: those that are taken back say little about their instance."""
 
 
 class Second(msgspec.Struct, eq=False):
@@ -133,7 +133,7 @@ class Hedging:
         link, call, departure = errand.link, errand.call, errand.departure
         assert link is not None
         assert departure is not None
-        self._account.taken_back(departure)
+        self._account.outrun(departure)
         self._replace(errand, second)
         errand.answered(answer)
         link.cancel(call)  # last: a call that has not left yet is answered as lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 from forgemesh.routing.outcome import CallCounts, CountKey, Tally
@@ -20,14 +21,18 @@ class Counted(NamedTuple):
 
 
 class Entry:
-    """The calls by one key; `touched` is the first report that can tell of the newest change."""
+    """
+    The calls by one key; `touched` is the first report that can tell of the newest change, `lost_at` when a call was
+    lost with its connection.
+    """
 
-    __slots__ = ("key", "tally", "touched")
+    __slots__ = ("key", "lost_at", "tally", "touched")
 
     def __init__(self, key: CountKey) -> None:
         self.key = key
         self.tally = Tally()
         self.touched = 0
+        self.lost_at = -inf
 
     @property
     def in_flight(self) -> int:
