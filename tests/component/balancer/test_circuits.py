@@ -253,6 +253,30 @@ async def test_a_caller_that_lets_its_permits_run_out_comes_after_all_others(tmp
     assert known.circuit.opened == 1
 
 
+async def test_a_caller_is_given_hardly_more_permits_than_it_has_calls_for(tmp_path: Path) -> None:
+    rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
+    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
+        feed.report(mesh.failures(5), waiting=30)
+        await feed.until_circuit(HALF_OPEN)
+        await feed.taken(feed.report(waiting=30))
+        first = len(feed.permits)
+        await feed.taken(feed.report(waiting=40))
+
+    assert first == 30
+    assert len({permit.permit_id for permit in feed.permits}) == 40
+
+
+async def test_a_thousand_permits_are_dealt_in_a_moment(tmp_path: Path) -> None:
+    rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
+    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
+        feed.report(mesh.failures(5), waiting=1000)
+        await feed.until_circuit(HALF_OPEN)
+        async with asyncio.timeout(DEADLINE):
+            await feed.taken(feed.report(waiting=1000))
+
+    assert len({permit.permit_id for permit in feed.permits}) == 1000
+
+
 async def test_a_caller_that_has_fallen_silent_is_given_no_permit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

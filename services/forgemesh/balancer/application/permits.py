@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,8 @@ RECENT = 5.0
 """Seconds for which a caller that waits for nothing counts as one that will call again soon."""
 PAUSE = 1.0
 """Seconds that a caller which gave a permit back is passed over, unless it tells of new calls."""
+AHEAD = 16
+"""Permits of one circuit that a caller may have at a time although fewer of its calls wait."""
 SILENT = 3.0
 """Seconds without a report after which a caller, which owes one every second, counts as one that has stopped."""
 DISTRUST = 60.0
@@ -68,10 +71,12 @@ class Permits:
         """Give out what is vacant and wanted."""
         self._forget_lost()
         for guarded in self.circuits.half_open:
+            held = Counter(holder for one, holder in self._holders.values() if one is guarded)
             while guarded.circuit.vacant:
-                receiver = self._neediest(guarded.plugin_id)
+                receiver = self._neediest(guarded.plugin_id, held)
                 if receiver is None:
                     break
+                held[receiver.caller] += 1
                 receiver.offer_permit(self.take(guarded, receiver.caller))
 
     def take(self, guarded: Guarded, caller: Caller) -> Grant:
@@ -86,7 +91,6 @@ class Permits:
             lease=lease,
             after_sequence=caller.sequence,
         )
-        self._forget_lost()
         self._holders[grant.permit_id] = guarded, caller
         self.circuits.grant(guarded, grant.permit_id, caller.heard_at + lease)
         return grant
@@ -125,20 +129,23 @@ class Permits:
 
     def _forget_lost(self) -> None:
         """Permits that their circuits do not know any more: they have run out, or are of no use any more."""
-        for permit_id, (guarded, holder) in list(self._holders.items()):
-            trials = guarded.circuit.trials
-            if not trials.holds(permit_id):
-                del self._holders[permit_id]
-                if trials.lost:
-                    holder.lost_at = self.clock()
+        tried = {guarded for guarded, _ in self._holders.values()}
+        out = {lease.permit_id for guarded in tried for lease in guarded.circuit.trials.out}
+        for permit_id in self._holders.keys() - out:
+            guarded, holder = self._holders.pop(permit_id)
+            if guarded.circuit.trials.lost:
+                holder.lost_at = self.clock()
 
-    def _neediest(self, plugin_id: str) -> Receiver | None:
+    def _neediest(self, plugin_id: str, held: Mapping[Caller, int]) -> Receiver | None:
+        """Who is to have the next permit; `held` is how many of the same circuit each caller has already."""
         now = self.clock()
         best: tuple[tuple[bool, int, float], Receiver] | None = None
         for receiver in self.receivers():
             caller = receiver.caller
             declined_at = caller.declined_at.get(plugin_id)
             if now > caller.heard_at + SILENT or (declined_at is not None and now < declined_at + PAUSE):
+                continue
+            if held.get(caller, 0) >= max(AHEAD, caller.waiting.get(plugin_id, 0)):
                 continue
             waiting, active_at = caller.waiting.get(plugin_id, 0), caller.active_at.get(plugin_id, -RECENT)
             trusted = caller.lost_at is None or now >= caller.lost_at + DISTRUST
