@@ -92,11 +92,14 @@ async def set_(
         except InvalidRequest as fault:
             wrong = [f"{in_options(one.field)}: {one.message}" for one in fault.violations]
             raise usage("the policy would not be valid", *wrong, reason=fault.reason) from fault
+        has_instances = bool(await balancer.circuits(plugin))
     if line.terminal.json:
         line.terminal.message(record)
         return
     unchanged = record.version == present.version
     how = "was so already" if unchanged else f"is at version {record.version}"
+    if not has_instances:
+        line.terminal.talk(f"no instance of {plugin} is registered; this counts once one is")
     line.terminal.talk(f"the policy of {plugin} {how}; see it with: forgemesh policy show {plugin}")
 
 

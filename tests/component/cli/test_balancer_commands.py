@@ -254,8 +254,8 @@ async def test_a_pick_that_finds_nobody_says_why(office: Office) -> None:
     await circuits.open_(PLUGIN, line=office.typed.line())
     behind = await problem(picks.pick(PLUGIN, line=office.typed.line()))
 
-    assert (nobody.reason, nobody.exit_code) == (NotRegistered.reason, ExitCode.UNREACHABLE)
-    assert (behind.reason, behind.exit_code) == (CircuitOpen.reason, ExitCode.UNREACHABLE)
+    assert (nobody.reason, nobody.exit_code) == (NotRegistered.reason, ExitCode.NOT_FOUND)
+    assert (behind.reason, behind.exit_code) == (CircuitOpen.reason, ExitCode.REFUSED)
 
 
 @pytest.mark.parametrize("times", [0, 1_000_000])
@@ -277,6 +277,13 @@ async def test_a_policy_is_changed_in_what_was_said_and_stays_in_the_rest(office
     assert office.typed.talk[-1] == (
         "the policy of weather.stats is at version 2; see it with: forgemesh policy show weather.stats"
     )
+
+
+async def test_a_policy_of_a_plugin_that_nobody_serves_is_set_and_that_is_said(office: Office) -> None:
+    await policies.set_("weather.stast", options=PolicyOptions(permits=2), line=office.typed.line())
+
+    assert office.balancer.balancer.fleet.policy("weather.stast").circuit.permits == 2
+    assert office.typed.talk[0] == "no instance of weather.stast is registered; this counts once one is"
 
 
 async def test_what_differs_for_an_operation_is_set_and_taken_back(office: Office) -> None:
@@ -348,9 +355,9 @@ async def test_numbers_that_make_no_sense_are_refused_by_the_balancer_all_at_onc
 
     assert ended.exit_code is BY_CODE[code_of(InvalidRequest([]))]
     assert [line.partition(":")[0] for line in ended.details] == [
-        "policy.circuit.failure_rate",
-        "policy.circuit.permits",
-        "policy.circuit.max_open_seconds",
+        "--failure-rate",
+        "--permits",
+        "--max-open",
     ]
 
 
