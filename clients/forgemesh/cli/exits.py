@@ -50,3 +50,10 @@ BY_CODE = {
     Code.DATA_LOSS: ExitCode.FAILED,
     Code.UNAUTHENTICATED: ExitCode.REFUSED,
 }
+
+BY_REASON = {
+    "NOT_REGISTERED": ExitCode.NOT_FOUND,
+    "NONE_HEALTHY": ExitCode.REFUSED,
+    "CIRCUIT_OPEN": ExitCode.REFUSED,
+}
+"""Services that do answer, and say that there is nobody to call."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from forgemesh.api.balancer.v1 import policy_pb2 as pb
 from forgemesh.cli.balancer import balancer_of
 from forgemesh.cli.command_line import CommandLine, Given, switch
-from forgemesh.cli.policy_options import UNCHANGED, PolicyOptions
+from forgemesh.cli.policy_options import UNCHANGED, PolicyOptions, in_options
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_values
+from forgemesh.faults.service import InvalidRequest
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -86,7 +87,11 @@ async def set_(
     async with balancer_of(line) as balancer:
         present = await balancer.policy(plugin)
         policy = _changed(present.policy, options, operation, reset)
-        record = await balancer.set_policy(policy, version=present.version, reason=reason, by=actor)
+        try:
+            record = await balancer.set_policy(policy, version=present.version, reason=reason, by=actor)
+        except InvalidRequest as fault:
+            wrong = [f"{in_options(one.field)}: {one.message}" for one in fault.violations]
+            raise usage("the policy would not be valid", *wrong, reason=fault.reason) from fault
     if line.terminal.json:
         line.terminal.message(record)
         return

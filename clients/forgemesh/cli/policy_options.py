@@ -213,5 +213,15 @@ def _write(message: Message, said: dict[str, Any], places: dict[str, str]) -> No
             raise usage(f"{_option(name)} {value} is out of range", hint="take a number from 0 on") from error
 
 
+def in_options(field: str) -> str:
+    """What the API calls `field` of a policy, as it is typed; a field that no option writes stays as it is."""
+    where = field.removeprefix("policy.")
+    place, operation = (where.rpartition(".")[2], True) if where.startswith("operations[") else (where, False)
+    for name, written in (_OF_OPERATIONS if operation else _DURATIONS | _NUMBERS).items():
+        if written == place:
+            return _option(name)
+    return field
+
+
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"

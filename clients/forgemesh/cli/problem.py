@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from forgemesh.cli.exits import BY_CODE, ExitCode
+from forgemesh.cli.exits import BY_CODE, BY_REASON, ExitCode
 from forgemesh.cli.table import printable
 from forgemesh.faults import Fault, code_of, reason_of
 
@@ -69,4 +69,6 @@ def problem_of(fault: Fault) -> Problem:
     else:
         message, *details = fault.message.split("; ")
         hint = details.pop() if details else ""
-    return Problem(BY_CODE[code], message, reason=reason_of(fault), code=code.name, details=details, hint=hint)
+    reason = reason_of(fault)
+    exit_code = BY_REASON.get(reason, BY_CODE[code])
+    return Problem(exit_code, message, reason=reason, code=code.name, details=details, hint=hint)

@@ -16,12 +16,14 @@ class Registry:
     def __init__(self) -> None:
         self.heard: list[tuple[int, str, int, bool]] = []
         self.away = False
+        self.most = 0
         self.fleet = Fleet(epoch=3)
         self.availability = Availability(self._tell, lambda: self.fleet)
 
     async def _tell(self, epoch: int, standings: Sequence[Standing]) -> None:
         if self.away:
             raise ServiceUnreachable("registry", "127.0.0.1:1", "away")
+        self.most = max(self.most, len(standings))
         self.heard += [
             (epoch, one.member.instance_id, one.member.incarnation, one.verdict.health is Health.SERVING)
             for one in standings
@@ -60,3 +62,14 @@ async def test_a_registry_that_was_away_or_has_forgotten_is_told_everything() ->
     assert await registry.after() == [(3, "a", 1, True)]
     registry.availability.forget()
     assert await registry.after() == [(3, "a", 1, True)]
+
+
+async def test_news_of_very_many_instances_go_in_messages_that_the_registry_can_receive() -> None:
+    registry = Registry()
+    registry.fleet = registry.fleet.listed([member(f"i-{number}") for number in range(1001)], now=1.0)
+
+    heard = await registry.after(*((f"i-{number}", GONE_SILENT) for number in range(1001)))
+
+    assert len({instance_id for _, instance_id, _, _ in heard}) == len(heard) == 1001
+    assert registry.most <= 200
+    assert await registry.after() == []

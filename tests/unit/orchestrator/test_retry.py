@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.retry import FAILOVER, LONGEST_WISH, RetryRule
+from forgemesh.orchestrator.domain.retry import FAILOVER, LONGEST_WISH, PERMIT_REFUSED, RetryRule
 
 AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
 ALMOST_ONE = 1 - 2**-53
@@ -63,7 +63,7 @@ def test_the_failing_side_may_ask_for_a_longer_wait_within_reason() -> None:
     assert rule.delay(replace(AWAY, retry_after=1e30), 1, 0, 0.5) == LONGEST_WISH
 
 
-@pytest.mark.parametrize("reason", sorted(FAILOVER))
+@pytest.mark.parametrize("reason", sorted(FAILOVER - {PERMIT_REFUSED}))
 def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count(reason: str) -> None:
     lost = replace(AWAY, reason=reason)
     rule = RetryRule(max_attempts=2)
@@ -72,6 +72,15 @@ def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count(reason: s
     assert rule.delay(lost, 0, 2, 0.5) == 0.1
     assert rule.delay(lost, 0, 3, 0.5) is None
     assert rule.delay(AWAY, 1, 2, 0.5) == 0.1
+
+
+def test_a_trial_call_that_was_refused_is_made_up_for_as_long_as_it_takes_and_ever_more_slowly() -> None:
+    refused = replace(AWAY, reason=PERMIT_REFUSED)
+    rule = RetryRule(max_attempts=2, max_interval=5.0)
+
+    waits = [rule.delay(refused, 0, lost, ALMOST_ONE) for lost in (1, 2, 3, 50)]
+
+    assert waits == pytest.approx([0.0, 0.2, 0.4, 5.0])
 
 
 def test_a_lost_try_of_a_call_that_must_not_be_repeated_is_not_made_up_for() -> None:

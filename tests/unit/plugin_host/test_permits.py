@@ -73,3 +73,10 @@ def test_no_permit_is_admitted_twice_and_no_generation_after_a_newer_one(asked: 
 
     assert len({name for _, name in used}) == len(used)
     assert [position for position, _ in used] == sorted(position for position, _ in used)
+
+
+def test_a_permit_with_an_endless_name_is_not_kept() -> None:
+    permits = Permits()
+
+    assert admitted(permits, "p" * 256)
+    assert permits.refusal("p" * 257, 1, 2, 100.0) == "its name has more than 256 characters"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 REMEMBERED = 4096
 """How many used permits of one generation are known again."""
+LONGEST = 256
 FENCE = 60.0
 """
 Seconds for which a generation that was used shuts out older ones; a permit's lease is much shorter.
@@ -30,6 +31,8 @@ class Permits:
         """Why no call may be made for this permit; empty if one may."""
         if not permit_id:
             return "it has no name"
+        if len(permit_id) > LONGEST:
+            return f"its name has more than {LONGEST} characters"
         if permit_id in self._used:
             return "a call was made for it already"
         if (incarnation, generation) < self._newest and now - self._last < FENCE:

@@ -13,6 +13,9 @@ from forgemesh.routing.endpoint import Health
 
 _log = logging.getLogger(__name__)
 
+AT_A_TIME = 200
+"""Instances in one message: with their reasons they have to fit into what the registry receives at most."""
+
 Tell: TypeAlias = Callable[[int, Sequence[Standing]], Awaitable[None]]
 """Tells the registry, under the balancer's epoch, how these instances are; raises Fault."""
 
@@ -41,13 +44,14 @@ class Availability:
             for instance_id, standing in fleet.standings.items()
             if standing.verdict.health is not Health.UNCHECKED
         }
-        news = [
-            fleet.standings[instance_id] for instance_id, said in known.items() if self._told.get(instance_id) != said
-        ]
-        if news:
+        told = self._told = {one: said for one, said in self._told.items() if one in known}
+        news = [instance_id for instance_id, said in known.items() if told.get(instance_id) != said]
+        for begin in range(0, len(news), AT_A_TIME):
+            some = news[begin : begin + AT_A_TIME]
             try:
-                await self.tell(fleet.epoch, news)
+                await self.tell(fleet.epoch, [fleet.standings[instance_id] for instance_id in some])
             except Fault as fault:
-                _log.info("the registry does not hear about the health of %d instances: %s", len(news), fault.message)
+                left = len(news) - begin
+                _log.info("the registry does not hear about the health of %d instances: %s", left, fault.message)
                 return
-        self._told = known
+            told.update((instance_id, known[instance_id]) for instance_id in some)

@@ -12,7 +12,9 @@ SECOND = 1_000_000_000
 RETRYABLE = frozenset(
     {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNKNOWN, Code.INTERNAL}
 )
-FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION", "PERMIT_REFUSED"})
+PERMIT_REFUSED = "PERMIT_REFUSED"
+"""A trial call that was not made: its step waits on behind the circuit, however often that happens."""
+FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION", PERMIT_REFUSED})
 """Reasons that say something about where the call ran and nothing about the call."""
 INTERRUPTED = "INTERRUPTED"
 """An attempt that a pause took back: it never counts."""
@@ -33,7 +35,7 @@ class RetryRule:
     Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter"); times in seconds.
 
     `max_attempts` counts all tries. A try that was lost with its host or orchestrator does not count, up to as many
-    times again: it says nothing about the call.
+    times again: it says nothing about the call. Nor does a trial call that its instance refused, however often.
     """
 
     max_attempts: int = 3
@@ -51,7 +53,7 @@ class RetryRule:
         if failure.reason in self.non_retryable or not failure.retryable:
             return None
         if failure.reason in FAILOVER:
-            if lost > self.max_attempts:
+            if lost > self.max_attempts and failure.reason != PERMIT_REFUSED:
                 return None
             return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
         if counted >= self.max_attempts:
