@@ -19,6 +19,7 @@ from forgemesh.faults import Code, Fault
 
 if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.balancer_service_pb2 import PickResponse
+    from forgemesh.api.balancer.v1.snapshot_pb2 import Endpoint
 
 MOST = 100_000
 
@@ -37,7 +38,7 @@ async def pick(
     """
     Ask the balancer for an instance, several times if you like, call nobody, and show who was picked.
 
-    Circuits learn nothing from it. Exits with 4 or 5 if no instance can be called.
+    Circuits learn nothing from it. Exits with 3 if there is no instance, with 4 if none can be called now.
 
     Examples:
 
@@ -92,9 +93,14 @@ async def _show_nobody(line: CommandLine, balancer: str, plugin_id: str) -> None
     table = Table(("INSTANCE", "VERSION", "IN FLIGHT", "PASSED OVER BECAUSE"))
     for state in await snapshots(balancer, plugin_id):
         for one in state.endpoints:
-            table.add(one.instance_id, one.plugin_version, one.in_flight, hindrance(one))
+            table.add(one.instance_id, one.plugin_version, one.in_flight, hindrance(one) or _full(one))
     if table.rows:
         line.terminal.table(table)
+
+
+def _full(endpoint: Endpoint) -> str:
+    most = endpoint.max_in_flight
+    return f"full: {endpoint.in_flight} of {most} calls" if 0 < most <= endpoint.in_flight else ""
 
 
 def _show(line: CommandLine, picks: Counter[str], answer: PickResponse) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, snapshot_pb2
+from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, report_pb2, snapshot_pb2
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 from forgemesh.faults.routing import BalancerWarming
@@ -206,3 +206,25 @@ async def test_snapshots_are_listed_in_pages(tmp_path: Path) -> None:
     assert [snapshot.plugin_id for snapshot in everything.snapshots] == [PLUGIN]
     assert everything.next_page_token == ""
     assert not nothing.snapshots
+
+
+async def test_listed_snapshots_tell_of_the_calls_that_are_under_way_now(tmp_path: Path) -> None:
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        balancer_of(registry.address) as balancer,
+        subscribed(balancer) as feed,
+    ):
+        registered = await register(stub, "a", "127.0.0.1:1")
+        await feed.until(lambda endpoints: "a" in endpoints)
+        incarnation = registered.instance.incarnation
+        await feed.taken(
+            feed.report(
+                report_pb2.CallCounts(
+                    plugin_id=PLUGIN, instance_id="a", incarnation=incarnation, started=7, in_flight=7
+                )
+            )
+        )
+        listed = await list_snapshots(balancer)
+
+    assert listed.snapshots[0].endpoints[0].in_flight == 7

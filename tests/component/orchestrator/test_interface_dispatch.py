@@ -182,3 +182,24 @@ async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_int
     call = await hosts.call("b")
     assert (call.instance_id, call.invocation.permit) == ("square-1", Permit("t", 1, 4))
     assert account.demands() == {"circle": 1, "square": 1}
+
+
+async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_provider_can_take_it(
+    providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
+) -> None:
+    account = CallAccount()
+    account.begins()
+    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    catalogue.provided["shape"] = [provider("circle"), provider("square")]
+    hosts.show("circle", endpoint("circle-1"))
+    hosts.show("square", half_open("square-1"))
+    account.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
+    for number in range(4):
+        dispatcher.send(to_interface(f"a{number}", idempotent=False))
+
+    await hosts.call("a3")
+    dispatcher.send(to_interface("b", idempotent=True))
+    await hosts.call("b")
+
+    assert [call.instance_id for call in hosts.calls[:4]] == ["circle-1"] * 4
+    assert {call.path for call in hosts.calls if call.invocation.permit is not None} <= {"b"}

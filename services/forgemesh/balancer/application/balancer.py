@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forgemesh.balancer.application.busyness import Busyness
 from forgemesh.balancer.application.callers import Callers
@@ -178,9 +178,10 @@ class Balancer:
             group.create_task(self.outliers.run(), name="outliers")
 
     def snapshots(self, plugin_id: str, after: str, size: int) -> tuple[Sequence[Snapshot], bool]:
-        """See Feed.page; raises BalancerWarming."""
+        """See Feed.page, with the calls under way at this moment; raises BalancerWarming."""
         self.refuse_unless_warm()
-        return self.feed.page(plugin_id, after, size)
+        page, more = self.feed.page(plugin_id, after, size)
+        return [self._with_calls(snapshot) for snapshot in page], more
 
     @contextlib.contextmanager
     def subscribed(self, name: str, boot: str, baseline: Iterable[Told] = ()) -> Iterator[Subscription]:
@@ -265,6 +266,11 @@ class Balancer:
     def _publish(self) -> None:
         self._changed.clear()
         self.feed.publish(self._fleet)
+
+    def _with_calls(self, snapshot: Snapshot) -> Snapshot:
+        count = self.callers.in_flight
+        endpoints = [replace(one, in_flight=count((one.instance_id, one.incarnation))) for one in snapshot.endpoints]
+        return replace(snapshot, endpoints=tuple(endpoints))
 
     def _known(self, told: Iterable[Told]) -> list[Told]:
         """What is told of instances that there are, and of their own plugins."""

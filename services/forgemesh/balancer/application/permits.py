@@ -15,6 +15,10 @@ RECENT = 5.0
 """Seconds for which a caller that waits for nothing counts as one that will call again soon."""
 PAUSE = 1.0
 """Seconds that a caller which gave a permit back is passed over, unless it tells of new calls."""
+SILENT = 3.0
+"""Seconds without a report after which a caller, which owes one every second, counts as one that has stopped."""
+DISTRUST = 60.0
+"""Seconds for which a caller that let a permit run out comes after all others."""
 GRACE = 1.0
 """Seconds that a trial call may take longer than it was given until its permit counts as lost."""
 
@@ -47,7 +51,8 @@ class Receiver(Protocol):
 class Permits:
     """
     Deals the vacant permits of half-open circuits to callers that have calls for them: first to those with the most
-    calls waiting, then to who called last. Nobody is asked to try an instance for which there are no calls.
+    calls waiting, then to who called last. Nobody is asked to try an instance for which there are no calls. A caller
+    that hangs, however many calls it has, does not keep the others from trying.
 
     `receivers` are those who can be given permits, `new_id` names permits, `clock` is monotonic.
     """
@@ -61,6 +66,7 @@ class Permits:
 
     def deal(self) -> None:
         """Give out what is vacant and wanted."""
+        self._forget_lost()
         for guarded in self.circuits.half_open:
             while guarded.circuit.vacant:
                 receiver = self._neediest(guarded.plugin_id)
@@ -118,21 +124,25 @@ class Permits:
                 self.circuits.lose(guarded_here, permit_id)
 
     def _forget_lost(self) -> None:
-        """Permits that their circuits do not know any more."""
-        for permit_id, (guarded, _) in list(self._holders.items()):
-            if not guarded.circuit.trials.holds(permit_id):
+        """Permits that their circuits do not know any more: they have run out, or are of no use any more."""
+        for permit_id, (guarded, holder) in list(self._holders.items()):
+            trials = guarded.circuit.trials
+            if not trials.holds(permit_id):
                 del self._holders[permit_id]
+                if trials.lost:
+                    holder.lost_at = self.clock()
 
     def _neediest(self, plugin_id: str) -> Receiver | None:
         now = self.clock()
-        best: tuple[tuple[int, float], Receiver] | None = None
+        best: tuple[tuple[bool, int, float], Receiver] | None = None
         for receiver in self.receivers():
             caller = receiver.caller
             declined_at = caller.declined_at.get(plugin_id)
-            if declined_at is not None and now < declined_at + PAUSE:
+            if now > caller.heard_at + SILENT or (declined_at is not None and now < declined_at + PAUSE):
                 continue
             waiting, active_at = caller.waiting.get(plugin_id, 0), caller.active_at.get(plugin_id, -RECENT)
-            need = waiting, active_at
+            trusted = caller.lost_at is None or now >= caller.lost_at + DISTRUST
+            need = trusted, waiting, active_at
             if (waiting or now < active_at + RECENT) and (best is None or need > best[0]):
                 best = need, receiver
         return best[1] if best is not None else None

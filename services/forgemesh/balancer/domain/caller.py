@@ -27,7 +27,8 @@ class Caller:
 
     Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not
     at all does no harm. `heard_at` is the moment of its report `sequence`; `waiting` counts its calls that wait, by
-    plugin; `active_at` is when it last made a call, by plugin. Moments are on the balancer's clock.
+    plugin; `active_at` is when it last made a call, by plugin; `lost_at` when it last let a permit run out. Moments are
+    on the balancer's clock.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Caller:
     heard_at: float
     sequence: int = 0
     left_at: float | None = None
+    lost_at: float | None = None
     counts: dict[tuple[str, Place], tuple[int, CallCounts]] = field(default_factory=dict)
     """By plugin and place, those of the newest generation that it spoke of."""
     in_flight: dict[Place, int] = field(default_factory=dict)

@@ -68,12 +68,14 @@ class Pool:
         """This process's calls under way on the plugin's instances."""
         return sum(self._in_flight.values())
 
-    def pick(self, order: Order, wanted: Callable[[str], bool], now: float) -> Picked | NoPick:
+    def pick(
+        self, order: Order, wanted: Callable[[str], bool], now: float, *, last_resort: bool = True
+    ) -> Picked | NoPick:
         """
         See routing.pick; `now` is monotonic seconds.
 
-        A call that must not be repeated is a trial call only if there is no other way for it, or if nothing else came
-        in half of the time of a permit.
+        A call that must not be repeated is a trial call only if there is no other way for it (`last_resort`: nor among
+        other plugins), or if nothing else came in half of the time of a permit.
         """
         if self.stale:
             self._look()
@@ -83,7 +85,9 @@ class Pool:
             return self._pick(order, wanted, now, trial=False)
         trial = order.idempotent is not False or self._account.permits.ageing(self.plugin_id, now)
         found = self._pick(order, wanted, now, trial=trial)
-        return self._pick(order, wanted, now, trial=True) if isinstance(found, NoPick) and not trial else found
+        if isinstance(found, NoPick) and not trial and last_resort:
+            return self._pick(order, wanted, now, trial=True)
+        return found
 
     def _pick(self, order: Order, wanted: Callable[[str], bool], now: float, *, trial: bool) -> Picked | NoPick:
         snapshot, operation = self.snapshot, order.target.operation

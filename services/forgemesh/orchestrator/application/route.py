@@ -114,11 +114,18 @@ class InterfaceRoute:
             self._rank()
         if not self._tiers:
             self._providers.ask(self.interface)
+        if order.idempotent is False:
+            found = self._find(order, now, last_resort=False)
+            if not isinstance(found, NoPick):
+                return found
+        return self._find(order, now, last_resort=True)
+
+    def _find(self, order: Order, now: float, *, last_resort: bool) -> Found | NoPick:
         lacks: list[NoPick] = []
         again: Found | None = None
         for choice in self._choices(order.affinity):
             pool = self._pool(choice.plugin_id)
-            picked = pool.pick(order, choice.versions.__contains__, now)
+            picked = pool.pick(order, choice.versions.__contains__, now, last_resort=last_resort)
             if isinstance(picked, NoPick):
                 lacks.append(picked)
             elif picked.endpoint.instance_id not in order.tried:
