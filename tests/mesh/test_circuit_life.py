@@ -73,7 +73,7 @@ async def fall_ill(mesh: CircuitMesh, load: Load, mood: str, rule: dict[str, Any
     await mesh.until_circuit(SICK, OPEN)
     mesh.moods.set(SICK, "ok")
     await mesh.until_circuit(SICK, CLOSED)
-    await load.until_answered(RATE)
+    await load.until_answered(RATE // 3)
 
     turns = (await mesh.transitions(SICK))[before:]
     assert [state for _, state in turns] == [OPEN, HALF_OPEN, CLOSED]
@@ -151,7 +151,7 @@ async def test_steps_wait_out_the_absence_of_all_instances_and_do_not_trample_th
         for instance in (SICK, *WELL):
             mesh.moods.set(instance, mood)
         async with loaded(mesh, rate) as load:
-            await load.until_answered(2 * rate)
+            await load.until_answered(rate)
             for host in mesh.hosts.values():
                 await host.kill()
             gone = time.time()
@@ -161,7 +161,7 @@ async def test_steps_wait_out_the_absence_of_all_instances_and_do_not_trample_th
             async with asyncio.TaskGroup() as group:
                 for instance in (SICK, *WELL):
                     group.create_task(mesh.start_host(instance, mood))
-            await load.until_answered(rate)
+            await load.until_answered(rate // 2)
             await load.finish()
         calls = Counter(int(call.at) for call in mesh.moods.calls(since=back))
 

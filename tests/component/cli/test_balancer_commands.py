@@ -15,13 +15,12 @@ import pytest
 from forgemesh.api.balancer.v1.snapshot_pb2 import CIRCUIT_STATE_FORCED_OPEN
 from forgemesh.balancer.domain.events import Author
 from forgemesh.cli import circuit_history, circuits, picks, policies, status
-from forgemesh.cli.exits import BY_CODE, ExitCode
+from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.policy_options import PolicyOptions
 from forgemesh.cli.problem import Problem, problem_of
 from forgemesh.client.control import caller
-from forgemesh.faults import Fault, code_of
+from forgemesh.faults import Fault
 from forgemesh.faults.routing import CircuitOpen, NotRegistered
-from forgemesh.faults.service import InvalidRequest
 from forgemesh.routing.endpoint import CircuitState
 from forgemesh.routing.policy import DEFAULT, OperationPolicy, Policy
 from tests.component.balancer.meshes import (
@@ -353,7 +352,7 @@ async def test_numbers_that_make_no_sense_are_refused_by_the_balancer_all_at_onc
     options = PolicyOptions(failure_rate=float("nan"), permits=0, open="90s")
     ended = await problem(policies.set_(PLUGIN, options=options, line=office.typed.line()))
 
-    assert ended.exit_code is BY_CODE[code_of(InvalidRequest([]))]
+    assert ended.exit_code is ExitCode.USAGE
     assert [line.partition(":")[0] for line in ended.details] == [
         "--failure-rate",
         "--permits",
