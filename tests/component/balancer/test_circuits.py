@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 
 from forgemesh.api.balancer.v1 import report_pb2 as pb, snapshot_pb2
-from forgemesh.balancer.application import permits
 from forgemesh.balancer.application.events import Watched
 from forgemesh.balancer.domain.events import Change, CircuitChange, HealthChange, LoadChange
 from forgemesh.chassis.health import Health
@@ -18,7 +16,6 @@ from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.endpoint import CircuitState
 from forgemesh.routing.policy import PluginPolicy, Policy
 from tests.component.balancer.meshes import (
-    DEADLINE,
     PLUGIN,
     Neighbour,
     Subscriber,
@@ -233,68 +230,6 @@ async def test_a_permit_that_is_given_back_goes_to_somebody_else(tmp_path: Path)
 
     assert other.permit_id != permit.permit_id
     assert other.generation == permit.generation
-
-
-async def test_a_caller_that_lets_its_permits_run_out_comes_after_all_others(tmp_path: Path) -> None:
-    rule = CircuitRule(open=0.05, max_open=0.05, permit_lease=0.1)
-    async with (
-        guarded(tmp_path, rule) as mesh,
-        subscribed(mesh.neighbour) as hung,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
-    ):
-        second.report(waiting=1)
-        hung.report(mesh.failures(5), waiting=100)
-        await hung.permit()
-        async with asyncio.timeout(DEADLINE):
-            permit = await second.permit()
-        (known,) = mesh.neighbour.balancer.circuits
-
-    assert permit.instance_id == "a"
-    assert known.circuit.opened == 1
-
-
-async def test_a_caller_is_given_hardly_more_permits_than_it_has_calls_for(tmp_path: Path) -> None:
-    rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
-    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
-        feed.report(mesh.failures(5), waiting=30)
-        await feed.until_circuit(HALF_OPEN)
-        await feed.taken(feed.report(waiting=30))
-        first = len(feed.permits)
-        await feed.taken(feed.report(waiting=40))
-
-    assert first == 30
-    assert len({permit.permit_id for permit in feed.permits}) == 40
-
-
-async def test_a_thousand_permits_are_dealt_in_a_moment(tmp_path: Path) -> None:
-    rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
-    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
-        feed.report(mesh.failures(5), waiting=1000)
-        await feed.until_circuit(HALF_OPEN)
-        async with asyncio.timeout(DEADLINE):
-            await feed.taken(feed.report(waiting=1000))
-
-    assert len({permit.permit_id for permit in feed.permits}) == 1000
-
-
-async def test_a_caller_that_has_fallen_silent_is_given_no_permit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(permits, "SILENT", 0.1)
-    rule = CircuitRule(open=0.2, max_open=0.2, permit_lease=60.0)
-    async with (
-        guarded(tmp_path, rule) as mesh,
-        subscribed(mesh.neighbour) as hung,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
-    ):
-        hung.report(mesh.failures(5), waiting=100)
-        await second.until_circuit(HALF_OPEN)
-        second.report(waiting=1)
-        async with asyncio.timeout(DEADLINE):
-            permit = await second.permit()
-
-    assert permit.instance_id == "a"
-    assert hung.permits == []
 
 
 async def test_the_permit_of_a_caller_that_is_gone_goes_to_another_one_before_its_lease_is_over(tmp_path: Path) -> None:
