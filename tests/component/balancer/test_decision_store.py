@@ -76,6 +76,15 @@ async def test_where_circuits_stood_outlives_the_process(tmp_path: Path) -> None
         assert (await store.load()).circuits == (circuit("a", 2), circuit("b", 1, incarnation=8))
 
 
+async def test_of_a_registration_that_is_over_nothing_is_kept(tmp_path: Path) -> None:
+    async with store_at(tmp_path / "balancer.db") as store:
+        for one in (circuit("a", 1), circuit("b", 1), circuit("c", 1, incarnation=8)):
+            store.note(one)
+        store.forget_circuits({("a", 7), ("c", 7)})
+    async with store_at(tmp_path / "balancer.db") as store:
+        assert (await store.load()).circuits == (circuit("b", 1), circuit("c", 1, incarnation=8))
+
+
 async def test_of_very_many_circuits_those_are_kept_that_moved_last(tmp_path: Path) -> None:
     async with store_at(tmp_path / "balancer.db") as store:
         for number in range(20_010):

@@ -201,6 +201,23 @@ async def test_what_is_ordered_survives_a_restart_and_a_later_reset_too(tmp_path
     assert after == {"a": FORCED_OPEN, "b": CLOSED}
 
 
+async def test_an_instance_of_a_registry_that_counts_anew_does_not_inherit_a_circuit(tmp_path: Path) -> None:
+    database = {"database": str(tmp_path / "balancer.db")}
+    (tmp_path / "new").mkdir()
+    async with registered(tmp_path, "a") as registry, balancer_of(registry, **database) as balancer:
+        await balancer.warm()
+        await fail(balancer, "a", 5)
+        (before,) = (await listed(balancer)).circuits
+    async with registered(tmp_path / "new") as registry, balancer_of(registry, **database) as balancer:
+        await balancer.warm()
+    async with registered(tmp_path / "new", "a") as registry, balancer_of(registry, **database) as balancer:
+        await balancer.warm()
+        (after,) = (await listed(balancer)).circuits
+
+    assert (before.incarnation, before.circuit.state) == (after.incarnation, OPEN)
+    assert (after.circuit.state, after.circuit.generation) == (CLOSED, 0)
+
+
 async def test_an_open_circuit_is_as_open_after_a_restart_and_its_generation_does_not_fall(tmp_path: Path) -> None:
     database = {"database": str(tmp_path / "balancer.db")}
     async with registered(tmp_path, "a") as registry:

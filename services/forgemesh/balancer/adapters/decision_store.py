@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from google.protobuf.message import DecodeError
 
@@ -106,6 +106,17 @@ class SqliteDecisions:
                 row,
             )
 
+        self._write_soon(work)
+
+    def forget_circuits(self, places: Collection[tuple[str, int]]) -> None:
+        rows = list(places)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM circuits WHERE instance_id = ? AND incarnation = ?", rows)
+
+        self._write_soon(work)
+
+    def _write_soon(self, work: Callable[[sqlite3.Connection], None]) -> None:
         writing = self._database.write(work)
         self._notes.add(writing)
         writing.add_done_callback(self._noted)
@@ -132,6 +143,9 @@ class NoDecisions:
         return None
 
     def note(self, circuit: LastCircuit) -> None:
+        return None
+
+    def forget_circuits(self, places: Collection[tuple[str, int]]) -> None:
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +37,7 @@ class Circuits:
     """
     Owns the circuits. Callers' counts, health, trial calls and operators move them; every transition is told to
     `on_change` once, in order, with the state before, which is None for where a circuit stood before it was known here.
+    `on_gone` is told of registrations that are over for good.
 
     `fleet` is what is known of the instances now, `clock` monotonic, `draw` gives uniform numbers in [0, 1).
     """
@@ -59,6 +60,7 @@ class Circuits:
         self._forced: dict[str, tuple[CircuitState, Author]] = {}
         self.on_change: OnChange = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
+        self.on_gone: Callable[[Collection[Place]], None] = lambda places: None
 
     def __iter__(self) -> Iterator[Guarded]:
         return iter(self._guarded.values())
@@ -75,9 +77,12 @@ class Circuits:
     def follow(self, standings: Iterable[Standing]) -> None:
         """These are the instances that there are; a new incarnation starts with a closed circuit."""
         wanted = {(one.member.instance_id, one.member.incarnation): one for one in standings}
-        for place in self._guarded.keys() - wanted.keys():
+        gone = self._guarded.keys() - wanted.keys()
+        for place in gone:
             del self._guarded[place]
             self._restless.pop(place, None)
+        if gone:
+            self.on_gone(gone)
         for place in wanted.keys() - self._guarded.keys():
             self._enrol(wanted[place].member.plugin_id, place)
 
@@ -93,6 +98,8 @@ class Circuits:
 
     def synced(self) -> None:
         """All instances are known: what was left behind of others is of no use, from now on."""
+        if self._left:
+            self.on_gone(self._left.keys())
         self._left = None
 
     def ruled(self, plugin_id: str) -> None:

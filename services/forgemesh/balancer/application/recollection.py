@@ -35,7 +35,7 @@ def recall(balancer: Balancer, decisions: Decisions, *, wall: float, now: float)
 def keep_circuits(
     balancer: Balancer, store: DecisionStore, wall: Callable[[], float], clock: Callable[[], float]
 ) -> None:
-    """From now on keep where each circuit stands whenever it moves."""
+    """From now on keep where each circuit stands whenever it moves, until its registration is over."""
 
     def keep(guarded: Guarded) -> None:
         view = guarded.circuit.view()
@@ -44,6 +44,7 @@ def keep_circuits(
         store.note(LastCircuit(guarded.plugin_id, *guarded.place, view))
 
     balancer.on_circuit = keep
+    balancer.circuits.on_gone = store.forget_circuits
 
 
 def _in_time(view: CircuitView, rule: CircuitRule, wall: float, now: float) -> CircuitView:
