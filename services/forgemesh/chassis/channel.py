@@ -6,6 +6,8 @@ import grpc
 
 MEBIBYTE = 1024 * 1024
 SESSION_LIMIT = 4 * MEBIBYTE
+LARGEST = 64 * MEBIBYTE
+"""Bytes of a message that a server sends, should it have that much to say; most receivers take less."""
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -13,7 +15,6 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.max_receive_message_length", SESSION_LIMIT),
     ("grpc.max_send_message_length", SESSION_LIMIT),
 )
 # keepalive_timeout does not fire in grpc core; the HTTP/2 ping timeout does, so both are set
@@ -25,15 +26,17 @@ _KEEPALIVE = (
 )
 
 
-def connect(address: str, *, keepalive: bool = True) -> grpc.aio.Channel:
+def connect(address: str, *, keepalive: bool = True, receive_limit: int = SESSION_LIMIT) -> grpc.aio.Channel:
     """
-    A channel to `address` (host:port), to be closed by the caller.
+    A channel to `address` (host:port), to be closed by the caller; no message that comes is larger than the limit.
 
     `keepalive` sends pings every 5 s, which only our own servers accept: leave it out towards foreign peers.
     """
-    return grpc.aio.insecure_channel(address, options=channel_options(keepalive=keepalive))
+    options = channel_options(keepalive=keepalive, receive_limit=receive_limit)
+    return grpc.aio.insecure_channel(address, options=options)
 
 
-def channel_options(*, keepalive: bool) -> tuple[tuple[str, int], ...]:
+def channel_options(*, keepalive: bool, receive_limit: int = SESSION_LIMIT) -> tuple[tuple[str, int], ...]:
     """The one set of options for channels; see docs/decisions/0004-server-options.md."""
-    return (*_OPTIONS, *(_KEEPALIVE if keepalive else ()))
+    limit = ("grpc.max_receive_message_length", receive_limit)
+    return (*_OPTIONS, limit, *(_KEEPALIVE if keepalive else ()))

@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.channel import LARGEST
 from forgemesh.chassis.guard import GuardedServer
 from forgemesh.chassis.health import ALONE, Beside, Health, bind
 
@@ -96,7 +96,7 @@ def server_options(listen: Listen) -> list[tuple[str, int]]:
     options = [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", listen.receive_limit),
-        ("grpc.max_send_message_length", SESSION_LIMIT),
+        ("grpc.max_send_message_length", LARGEST),
         ("grpc.max_metadata_size", 8192),
         ("grpc.absolute_max_metadata_size", 16384),
         ("grpc.max_concurrent_streams", 1000),

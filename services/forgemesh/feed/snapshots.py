@@ -21,6 +21,8 @@ CIRCUIT = {
     CircuitState.FORCED_CLOSED: pb.CIRCUIT_STATE_FORCED_CLOSED,
     CircuitState.METRICS_ONLY: pb.CIRCUIT_STATE_METRICS_ONLY,
 }
+LONGEST_REASON = 256
+"""Characters of a reason: it goes to every subscriber, for every instance."""
 _ADMISSION = {
     Admission.OPEN: pb.ADMISSION_OPEN,
     Admission.DRAINING: pb.ADMISSION_DRAINING,
@@ -95,7 +97,7 @@ def endpoint_to_message(endpoint: Endpoint, now: float) -> pb.Endpoint:
         plugin_version=endpoint.plugin_version,
         health=HEALTH[endpoint.health],
         admission=_ADMISSION[endpoint.admission],
-        admission_reason=endpoint.admission_reason,
+        admission_reason=endpoint.admission_reason[:LONGEST_REASON],
         circuit=circuit_to_message(endpoint.circuit, now),
         weight=endpoint.weight,
         tier=endpoint.tier,
@@ -103,7 +105,7 @@ def endpoint_to_message(endpoint: Endpoint, now: float) -> pb.Endpoint:
         in_flight=endpoint.in_flight,
         session=endpoint.session,
         zone=endpoint.zone,
-        health_reason=endpoint.health_reason,
+        health_reason=endpoint.health_reason[:LONGEST_REASON],
         health_age_millis=millis(now - endpoint.health_since),
         ejected=endpoint.ejected,
     )

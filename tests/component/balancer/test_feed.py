@@ -8,10 +8,14 @@ import grpc
 import pytest
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, report_pb2, snapshot_pb2
+from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceStub
+from forgemesh.chassis.channel import LARGEST, connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import InvalidRequest, ShuttingDown
+from forgemesh.feed.snapshots import LONGEST_REASON
+from forgemesh.routing.endpoint import Admission
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
@@ -26,6 +30,7 @@ from tests.component.balancer.meshes import (
     subscribed,
 )
 from tests.component.balancer.test_health_over_grpc import silent_process
+from tests.unit.balancer.members import member
 
 SERVING = snapshot_pb2.HEALTH_SERVING
 UNCHECKED = snapshot_pb2.HEALTH_UNSPECIFIED
@@ -228,3 +233,22 @@ async def test_listed_snapshots_tell_of_the_calls_that_are_under_way_now(tmp_pat
         listed = await list_snapshots(balancer)
 
     assert listed.snapshots[0].endpoints[0].in_flight == 7
+
+
+async def test_ten_thousand_instances_that_have_much_to_say_fit_into_a_snapshot(tmp_path: Path) -> None:
+    given_up = [
+        member(f"i-{number:05}", admission=Admission.CRASH_LOOP, admission_reason="it ended " * 1_000)
+        for number in range(10_000)
+    ]
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        balancer_of(registry.address) as balancer,
+        connect(balancer.server.address, receive_limit=LARGEST) as channel,
+    ):
+        await balancer.warm()
+        feed = Subscriber(BalancerServiceStub(channel))
+        balancer.balancer.listed(given_up)
+        snapshot = await feed.until(lambda endpoints: len(endpoints) == len(given_up))
+        feed.call.cancel()
+
+    assert {len(endpoint.admission_reason) for endpoint in snapshot.endpoints} == {LONGEST_REASON}

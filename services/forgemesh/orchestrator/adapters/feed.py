@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, balancer_service_pb2_grpc, report_pb2, snapshot_pb2
-from forgemesh.chassis.channel import connect
+from forgemesh.chassis.channel import LARGEST, connect
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.tasks import beside
 from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
@@ -70,7 +70,7 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
-        async with connect(self._balancer) as channel, beside(self._watch()):
+        async with connect(self._balancer, receive_limit=LARGEST) as channel, beside(self._watch()):
             stub: BalancerServiceAsyncStub = balancer_service_pb2_grpc.BalancerServiceStub(channel)
             feed = follow(
                 "the balancer's feed",
