@@ -1,4 +1,4 @@
-"""Random kill -9 of the orchestrator under load; FORGEMESH_KILLS of them, 25 in the suite, 500 by `make chaos`."""
+"""Random kill -9 of the orchestrator under load; FORGEMESH_KILLS of them, 15 in the suite, 500 by `make chaos`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.mesh.saga_mesh import SagaMesh, running_saga_mesh
 
 pytestmark = pytest.mark.mesh
 
-KILLS = int(os.environ.get("FORGEMESH_KILLS", "25"))
+KILLS = int(os.environ.get("FORGEMESH_KILLS", "15"))
 EXECUTIONS = 200
 STEPS = ("s1", "s2", "s3", "s4", "s5")
 CHAIN = "name: chain\nversion: 1.0.0\nsteps:\n" + "\n".join(
