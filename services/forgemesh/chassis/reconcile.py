@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -39,7 +40,6 @@ class ReconcileLoop:
                 failures += 1
                 _log.exception("%s failed, run %d in a row", self._name, failures)
             wait = self._period if not failures else min(self._period, 0.1 * 2**failures) * random.uniform(0.5, 1)
-            try:
-                await asyncio.wait_for(self._nudged.wait(), wait)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):  # wait_for of Python 3.11 loses a cancellation beside a nudge
+                    await self._nudged.wait()

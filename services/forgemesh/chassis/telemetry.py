@@ -357,7 +357,8 @@ def _show(event: asyncio.Event, state: bool) -> None:
 async def _either(event: asyncio.Event, seconds: float) -> None:
     """Return when the event is set or the time has passed."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _encoded_request(resource: Resource, spans: Sequence[bytes]) -> bytes:

@@ -138,3 +138,19 @@ async def test_a_cancellation_ends_it_wherever_it_is() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_cancellation_beside_a_nudge_is_not_lost() -> None:
+    world = World()
+    loop = ReconcileLoop("world", world.bring_about, period=NEVER)
+    running = asyncio.create_task(loop.run())
+    await world.await_runs(1)
+    await settled()
+
+    loop.nudge()
+    await asyncio.sleep(0)
+    running.cancel()
+
+    await asyncio.wait([running], timeout=10)
+
+    assert running.cancelled()
