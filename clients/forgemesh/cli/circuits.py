@@ -181,7 +181,7 @@ def _next_trial(one: InstanceCircuit) -> str:
     if one.circuit.state == CircuitState.CIRCUIT_STATE_OPEN:
         return f"in {length(one.circuit.open_for_millis)}" if one.circuit.open_for_millis else "after a health check"
     if one.circuit.state == CircuitState.CIRCUIT_STATE_HALF_OPEN:
-        return f"{one.permits_out} under way" if one.permits_out else "the next call"
+        return f"{one.permits_out} granted" if one.permits_out else "the next call"
     return ""
 
 
