@@ -22,13 +22,6 @@ FORCED = frozenset({CircuitState.FORCED_OPEN, CircuitState.FORCED_CLOSED, Circui
 _COUNTING = frozenset({CircuitState.CLOSED, CircuitState.FORCED_CLOSED, CircuitState.METRICS_ONLY})
 
 
-class Transition(NamedTuple):
-    """A circuit went from one state to another."""
-
-    before: CircuitState
-    after: CircuitView
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
     """
@@ -268,11 +261,6 @@ class _Bad(NamedTuple):
 
     why: str
     failure: CallFailure | None
-
-
-def transition(before: Circuit, after: Circuit) -> Transition | None:
-    """What there is to tell if the one became the other."""
-    return None if before.generation == after.generation else Transition(before.state, after.view())
 
 
 def _last(failure: CallFailure | None) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from math import ceil
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import (
@@ -121,10 +121,6 @@ class CallCounts:
     failures_in_a_row: int = 0
     last_failure: CallFailure | None = None
     latencies: tuple[int, ...] = ()
-
-    def started_one(self) -> Self:
-        """One more call was sent."""
-        return replace(self, started=self.started + 1)
 
     def plus(self, outcome: Outcome, seconds: float, failure: CallFailure | None = None) -> CallCounts:
         """A call ended after `seconds`; `failure` goes with Outcome.FAILURE."""

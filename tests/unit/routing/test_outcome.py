@@ -69,7 +69,7 @@ def test_what_was_never_sent_says_nothing() -> None:
 
 
 def test_an_account_adds_up() -> None:
-    counts = CallCounts().started_one().started_one().plus(Outcome.OK, 0.0005)
+    counts = CallCounts(started=2).plus(Outcome.OK, 0.0005)
     for outcome in (Outcome.SLOW, Outcome.OVERLOAD, Outcome.IGNORED):
         counts = counts.plus(outcome, 0.003)
 

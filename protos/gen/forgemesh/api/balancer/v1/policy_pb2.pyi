@@ -32,7 +32,7 @@ class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Policy.ValueTy
     POLICY_WEIGHTED_ROUND_ROBIN: _Policy.ValueType  # 2
     """Each in turn, as often as its weight says, spread evenly."""
     POLICY_LEAST_CONNECTIONS: _Policy.ValueType  # 3
-    """The better of two that are drawn at random: fewer calls in flight for its weight."""
+    """The better of two, the next in turn and one that is drawn at random: fewer calls in flight for its weight."""
     POLICY_RESOURCE_BASED: _Policy.ValueType  # 4
     """Each in turn, as often as its measured load allows (gRFC A58)."""
     POLICY_CONSISTENT_HASH: _Policy.ValueType  # 5
@@ -48,7 +48,7 @@ POLICY_ROUND_ROBIN: Policy.ValueType  # 1
 POLICY_WEIGHTED_ROUND_ROBIN: Policy.ValueType  # 2
 """Each in turn, as often as its weight says, spread evenly."""
 POLICY_LEAST_CONNECTIONS: Policy.ValueType  # 3
-"""The better of two that are drawn at random: fewer calls in flight for its weight."""
+"""The better of two, the next in turn and one that is drawn at random: fewer calls in flight for its weight."""
 POLICY_RESOURCE_BASED: Policy.ValueType  # 4
 """Each in turn, as often as its measured load allows (gRFC A58)."""
 POLICY_CONSISTENT_HASH: Policy.ValueType  # 5
