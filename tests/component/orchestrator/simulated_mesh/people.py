@@ -1,0 +1,197 @@
+"""People who start, stop, repair and copy executions at any moment, and sometimes say the same twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from forgemesh.faults import Fault
+from forgemesh.orchestrator.application.bulk import Bulk
+from forgemesh.orchestrator.application.starts import StartRequest
+from forgemesh.orchestrator.application.use_cases import UseCases
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.payload import json_payload
+from forgemesh.orchestrator.ports import IdReuse
+from tests.component.orchestrator.simulated_mesh.laws import demand
+from tests.component.orchestrator.simulated_mesh.library import NAMES
+from tests.component.orchestrator.simulated_mesh.record import Account, Record
+
+if TYPE_CHECKING:
+    from tests.component.orchestrator.simulated_mesh.life import Life
+
+WISHES = {
+    "start": 30,
+    "start_again": 8,
+    "start_many": 6,
+    "cancel": 9,
+    "terminate": 6,
+    "pause": 9,
+    "resume": 6,
+    "signal": 6,
+    "resolve": 10,
+    "fork": 8,
+    "carry_over": 6,
+    "delete": 3,
+    "stop_many": 3,
+}
+IDS = ("red", "green", "blue")
+
+
+class People:
+    """`answers` are those that a request id has got, as the store's name of the execution."""
+
+    def __init__(self, draw: random.Random, record: Record) -> None:
+        self.draw = draw
+        self.record = record
+        self.requests: list[StartRequest] = []
+        self.answers: dict[str, int] = {}
+        self.refusals: dict[str, int] = {}
+
+    async def act(self, life: Life) -> None:
+        """One of them does something; being refused is part of it."""
+        wish = self.draw.choices(list(WISHES), list(WISHES.values()))[0]
+        do: Callable[[UseCases], Awaitable[None]] = getattr(self, f"_{wish}")
+        try:
+            await do(life.offered)
+        except Fault as fault:
+            self.refusals[fault.reason] = self.refusals.get(fault.reason, 0) + 1
+
+    def _request(self) -> StartRequest:
+        draw = self.draw
+        number = len(self.requests)
+        given = {"n": draw.randint(0, 2), "k": draw.choice(["x", "x", "y"])}
+        request_id = f"r{number}" if draw.random() < 0.5 else ""
+        signal = e.SignalReceived("go", json_payload(f"of {number}")) if draw.random() < 0.15 else None
+        return StartRequest(
+            namespace="default" if draw.random() < 0.9 else "other",
+            workflow=draw.choice((*NAMES, "keyed", "keyed")),
+            execution_id=draw.choice(IDS) if draw.random() < 0.3 else f"e{number}",
+            request_id=request_id,
+            input=json_payload(given),
+            reuse=draw.choice([IdReuse.ALLOW_DUPLICATE, IdReuse.REJECT_DUPLICATE]),
+            conflict=draw.choice(["fail", "use_existing", "terminate_existing"]),
+            priority=draw.choice([0, 0, 1]),
+            signal=signal,
+            paused=draw.random() < 0.1,
+        )
+
+    async def _start(self, offered: UseCases) -> None:
+        request = self._request()
+        self.requests.append(request)
+        await self._ask(offered, request)
+
+    async def _start_again(self, offered: UseCases) -> None:
+        asked = [request for request in self.requests if request.request_id]
+        if asked:
+            await self._ask(offered, self.draw.choice(asked))
+
+    async def _ask(self, offered: UseCases, request: StartRequest) -> None:
+        state, _ = await offered.starts.start(request)
+        self._answered(request, state.execution_id)
+
+    def _answered(self, request: StartRequest, execution_id: str) -> None:
+        account = self.record.by_id.get((request.namespace, execution_id))
+        demand(account is not None, "what is answered is durable", execution_id)
+        assert account is not None
+        if not request.request_id or account.deleted:
+            return
+        before = self.answers.setdefault(request.request_id, account.key)
+        same = before == account.key or self.record.accounts[before].deleted
+        demand(same, "a request has one answer", request, self.record.accounts[before].name, account.name)
+
+    async def _start_many(self, offered: UseCases) -> None:
+        bulk: Bulk = offered.bulk
+        number = self.draw.randint(2, 5)
+        requests = [replace(self._request(), workflow="keyed", conflict="fail") for _ in range(number)]
+        requests = [replace(one, execution_id=f"{one.execution_id}-{n}", request_id="") for n, one in enumerate(requests)]
+        self.requests += requests
+        asked = [lambda request=request: request for request in requests]  # type: ignore[misc]
+        for request, answer in zip(requests, await bulk.start(asked), strict=True):
+            if isinstance(answer, tuple):
+                self._answered(request, answer[0].execution_id)
+
+    def _somebody(self, *, open_only: bool = True) -> Account | None:
+        known = [one for one in self.record.by_id.values() if not one.deleted and not (open_only and one.over)]
+        return self.draw.choice(known) if known else None
+
+    async def _cancel(self, offered: UseCases) -> None:
+        if (account := self._somebody()) is not None:
+            await offered.controls.cancel(account.namespace, account.execution_id, "p", "")
+            self._obeyed(account, "" in account.stopped_at)
+
+    async def _terminate(self, offered: UseCases) -> None:
+        if (account := self._somebody()) is not None:
+            await offered.controls.terminate(account.namespace, account.execution_id, "p", "")
+            self._obeyed(account, account.ledger.over == "TERMINATED")
+
+    def _obeyed(self, account: Account, done: bool) -> None:
+        """The id may have been given to another one since."""
+        current = self.record.by_id.get((account.namespace, account.execution_id))
+        demand(done or account.over or current is not account, "what is answered is durable", account.name)
+
+    async def _pause(self, offered: UseCases) -> None:
+        if (account := self._somebody()) is not None:
+            interrupt, hold_clock = self.draw.random() < 0.5, self.draw.random() < 0.5
+            request = e.PauseRequested(interrupt=interrupt, hold_clock=hold_clock)
+            await offered.controls.pause(account.namespace, account.execution_id, request)
+
+    async def _resume(self, offered: UseCases) -> None:
+        if (account := self._somebody()) is not None:
+            await offered.controls.resume(account.namespace, account.execution_id, "", "p")
+
+    async def _signal(self, offered: UseCases) -> None:
+        if (account := self._somebody()) is not None:
+            request = e.SignalReceived(self.draw.choice(["go", "stop"]), json_payload(1), self.draw.choice(["", "1"]))
+            await offered.controls.signal(account.namespace, account.execution_id, request)
+
+    async def _resolve(self, offered: UseCases) -> None:
+        waiting = [account for account in self.record.open_ones() if account.ledger.incidents]
+        if waiting:
+            account = self.draw.choice(waiting)
+            path = self.draw.choice(sorted(account.ledger.incidents))
+            await self.resolve(offered, account, path, self.draw.choice(["retry", "retry", "complete", "fail"]))
+
+    async def resolve(self, offered: UseCases, account: Account, path: str, action: str) -> None:
+        """Decide about a step that waits for a person."""
+        payload = json_payload({"n": 0}) if action == "complete" else None
+        resolve = offered.controls.resolve
+        await resolve(account.namespace, account.execution_id, path, action, payload, "p", "")  # type: ignore[arg-type]
+
+    async def _fork(self, offered: UseCases) -> None:
+        account = self._somebody(open_only=False)
+        if account is None:
+            return
+        number = len(self.requests)
+        _, points = await offered.executions.checkpoints(account.namespace, account.execution_id, 0, 50)
+        checkpoint = self.draw.choice([*[point.id for point in points], "", ""])
+        rerun = [path for path in account.ledger.begun if self.draw.random() < 0.15]
+        request = StartRequest(
+            namespace=account.namespace, workflow="", execution_id=f"fork{number}", input=json_payload({})
+        )
+        self.requests.append(request)
+        keep = self.draw.random() < 0.5
+        await offered.controls.fork(request, account.execution_id, checkpoint, None, rerun, keep_signals=keep)
+
+    async def _carry_over(self, offered: UseCases) -> None:
+        account = self._somebody(open_only=False)
+        if account is None:
+            return
+        data = b"".join([piece async for piece in offered.archives.export(account.namespace, account.execution_id)])
+        name = f"copy{len(self.requests)}"
+        self.requests.append(self._request())
+        self.record.importing.add((account.namespace, name))
+        await offered.archives.take_over(account.namespace, name, data)
+
+    async def _delete(self, offered: UseCases) -> None:
+        account = self._somebody(open_only=False)
+        if account is not None:
+            await offered.controls.delete(account.namespace, account.execution_id)
+            if self.record.by_id.get((account.namespace, account.execution_id)) is account:
+                account.deleted = True
+
+    async def _stop_many(self, offered: UseCases) -> None:
+        ids = [account.execution_id for account in self.record.open_ones() if account.namespace == "default"]
+        act = self.draw.choice([offered.controls.cancel, offered.controls.terminate])
+        await offered.bulk.control(ids[:4], lambda execution_id: act("default", execution_id, "p", ""))
