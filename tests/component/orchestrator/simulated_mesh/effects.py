@@ -35,6 +35,7 @@ class Effects:
     run_of: Callable[[str, str], int | None] = lambda namespace, execution_id: None
     on_record: Callable[[StepKey], int] = lambda step: 0
     on_leaving: Callable[[StepKey], None] = lambda step: None
+    on_happening: Callable[[StepKey], None] = lambda step: None
     calls: dict[str, StepKey] = field(default_factory=dict)
     """By traceparent, which no two attempts share."""
     sends: dict[StepKey, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
@@ -62,7 +63,9 @@ class Effects:
 
     def happened(self, invocation: invocation_pb2.Invocation, plugin_id: str, now: int) -> None:
         """A process has done it."""
-        self.done[self._step(invocation)].append((invocation.attempt, now))
+        step = self._step(invocation)
+        self.done[step].append((invocation.attempt, now))
+        self.on_happening(step)
 
     def answer(
         self, invocation: invocation_pb2.Invocation, plugin_id: str, version: str, facts: Mapping[str, str]

@@ -74,7 +74,7 @@ def library(number: int) -> tuple[str, ...]:
         if name == "again":
             own = {"workflow": {"name": "again"}, "input": {"n": "${input.n - 1}", "k": "${input.k}"}}
             tree["steps"].insert(0, {"id": "again", "when": "input.n > 0", **own})
-        if name == "keyed" or draw.random() < 0.2:
+        if name == "keyed" or (name != "again" and draw.random() < 0.2):
             tree["concurrency"] = {
                 "key": draw.choice(["${input.k}", "${input.k}", "${input.n}"]),
                 "limit": draw.choice([1, 1, 2]),

@@ -27,6 +27,7 @@ class Account:
     ledger: FamilyLedger
     started: e.ExecutionStarted
     parent: Account | None = None
+    came_at: int = 0
     queued: bool = False
     holds: bool = False
     ended_at: int = 0
@@ -85,6 +86,7 @@ class Record:
         effects.run_of = self._run_of
         effects.on_record = self._on_record
         effects.on_leaving = self._leaves
+        effects.on_happening = self._happened
 
     def look(self) -> None:
         """Take in what has become durable."""
@@ -118,7 +120,7 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        account = Account(key, namespace, execution_id, definition, ledger, event.fact)
+        account = Account(key, namespace, execution_id, definition, ledger, event.fact, came_at=event.at)
         self.accounts[key] = account
         if (namespace, execution_id) in self.importing:
             self.imported.add(key)
@@ -154,8 +156,8 @@ class Record:
             room.append(account)
             account.holds = not fact.queued
             if account.holds:
-                ahead = [other.name for other in room if other.queued and not other.over]
-                demand(not ahead, "the queue is kept", account.name, "passes", ahead)
+                self._check_order(account, room)
+                self._check_places(room)
         if origin is not None and origin.parent_id and account.key not in self.imported:
             self._born(account, origin, position)
 
@@ -179,18 +181,22 @@ class Record:
     def _admitted(self, account: Account) -> None:
         room = self.rooms[account.namespace, account.started.workflow, account.started.concurrency_key]
         demand(account.queued, "admitted once", account.name)
-        waiting = [other for other in room if other.queued and not other.over]
-        demand(waiting[0] is account, "the queue is kept", account.name, "passes", waiting[0].name)
+        self._check_order(account, room)
         account.queued, account.holds = False, True
+        self._check_places(room)
 
-    def check_keys(self) -> None:
-        """After a transaction: nobody holds more places than there are."""
-        for (_, workflow, key), room in self.rooms.items():
-            holders = [account for account in room if account.holds and not account.over]
-            limits = [one.definition.concurrency.limit for one in holders if one.definition.concurrency is not None]
-            most = max(limits, default=1)
-            held = [account.name for account in holders]
-            demand(len(holders) <= most, "no more holders than places", workflow, key, held)
+    def _check_order(self, account: Account, room: list[Account]) -> None:
+        """Whoever came earlier goes first, unless there is room for all; of those that came in one moment, any."""
+        ahead = [one for one in room if one.queued and not one.over and one.came_at < account.came_at]
+        holders = [one for one in room if one.holds and not one.over and one is not account]
+        fits = len(holders) + len(ahead) < _limit_of(account)
+        demand(not ahead or fits, "the queue is kept", account.name, "passes", [one.name for one in ahead])
+
+    def _check_places(self, room: list[Account]) -> None:
+        """Nobody holds more places than there are."""
+        holders = [account for account in room if account.holds and not account.over]
+        most = max((_limit_of(account) for account in holders), default=1)
+        demand(len(holders) <= most, "no more holders than places", [account.name for account in holders])
 
     def _attempt(self, account: Account, path: str, position: int) -> None:
         if path.endswith(COMPENSATION):
@@ -273,18 +279,17 @@ class Record:
         """Executions that have not ended."""
         return [account for account in self.accounts.values() if not account.over and not account.deleted]
 
-    def check_effects(self) -> None:
-        """What must not be repeated has happened at most once, unless a person has asked for it again."""
-        for (key, path), done in self._effects.done.items():
-            account = self.accounts[key]
-            if path.endswith(COMPENSATION):
-                continue
-            step = account.definition.step_at(path)
-            assert isinstance(step, Call)
-            operation_once = step.target.operation == "once" and step.idempotent is None
-            if (step.idempotent is False or operation_once) and step.in_doubt != "retry":
-                most = 1 + account.ledger.retried_by_people.get(path, 0)
-                demand(len(done) <= most, "what must not be repeated happens once", account.name, path, done)
+    def _happened(self, step: StepKey) -> None:
+        """What must not be repeated happens at most once, unless a person has asked for it again."""
+        account, path = self.accounts[step[0]], step[1]
+        call = account.definition.step_at(path.removesuffix(COMPENSATION))
+        assert isinstance(call, Call)
+        if path.endswith(COMPENSATION) or call.in_doubt == "retry":
+            return
+        if call.idempotent is False or (call.idempotent is None and call.target.operation == "once"):
+            done = self._effects.done[step]
+            most = 1 + account.ledger.retried_by_people.get(path, 0)
+            demand(len(done) <= most, "what must not be repeated happens once", account.name, path, done)
 
     def check_rows(self) -> None:
         """What lists show is what the histories say."""
@@ -292,3 +297,7 @@ class Record:
             account = self.accounts[row["key"]]
             same = row["status"] == account.ledger.over and row["ended_at"] > 0
             demand(same, "a row says what its history says", account.name, row["status"], account.ledger.over)
+
+
+def _limit_of(account: Account) -> int:
+    return account.definition.concurrency.limit if account.definition.concurrency is not None else 1

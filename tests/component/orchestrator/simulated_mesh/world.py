@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from forgemesh.faults import Fault
+from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.adapters import session
 from forgemesh.orchestrator.domain.retry import SECOND
 from tests.component.orchestrator.simulated_mesh.database import Whims, new_disk
@@ -52,7 +53,7 @@ class MeshWorld:
         self.over = False
         self.saved = self.leaked = 0
         self._until_death = self._next_death()
-        self.whims.committed = self._committed
+        self.whims.committed = self.record.look
         self.whims.moment = self._moment
 
     def wall_clock(self) -> int:
@@ -130,7 +131,7 @@ class MeshWorld:
             self.life = life
             runner.run(life.run())
             self.over = True
-        except Died:
+        except (Died, StoreUnavailable):  # whoever cannot write ends, and is started again
             self.deaths += 1
         finally:
             life.database.dead = True
@@ -157,11 +158,6 @@ class MeshWorld:
         if self._until_death <= 0:
             self._until_death = self._next_death()
             raise Died
-
-    def _committed(self) -> None:
-        self.record.look()
-        self.record.check_keys()
-        self.record.check_effects()
 
     def _care(self) -> None:
         """People see to what waits for them, until nothing is open."""
