@@ -23,7 +23,7 @@ PATH = Path("orchestrator.db")
 
 
 @cache
-def _blank() -> bytes:
+def blank_disk() -> bytes:
     """A database as it is before anything was written."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for script in MIGRATIONS:
@@ -31,10 +31,10 @@ def _blank() -> bytes:
     return connection.serialize()
 
 
-def new_disk() -> sqlite3.Connection:
+def disk_of(content: bytes) -> sqlite3.Connection:
     """What outlives every orchestrator."""
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
-    connection.deserialize(_blank())
+    connection.deserialize(content)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys=ON")
     return connection

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
+import sqlite3
 from functools import cache
 from typing import Any
 
 from forgemesh.orchestrator.adapters.definition_text import read_definition
+from forgemesh.orchestrator.adapters.hosts import FeedHosts
+from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
+from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.domain.definition import Definition
-from tests.component.orchestrator.simulated_mesh.plugins import INTERFACE
+from forgemesh.orchestrator.domain.retry import SECOND
+from tests.component.orchestrator.simulated_mesh.database import Whims, WorldDatabase, blank_disk, disk_of
+from tests.component.orchestrator.simulated_mesh.effects import Effects
+from tests.component.orchestrator.simulated_mesh.plugins import INTERFACE, Plugins
+from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, LifeLoop
 from tests.unit.orchestrator.random_workflows import Author
 
 SHARED = 20
@@ -17,6 +26,10 @@ SHARED = 20
 NAMES = ("leaf", "keyed", "middle", "top", "again")
 """Each may have those before it as children; `again` has itself."""
 MOST_STEPS = 7
+
+NAMESPACES = ("default", "other")
+EPOCH = 1_764_000_000 * SECOND
+"""When every simulated mesh begins (Unix nanoseconds)."""
 
 parse = cache(read_definition)
 """Definitions are immutable, so every life of the orchestrator may have the same."""
@@ -82,6 +95,25 @@ def library(number: int) -> tuple[str, ...]:
             }
         sources.append(json.dumps({"name": name, "version": "1.0.0", **tree}))
     return tuple(sources)
+
+
+@cache
+def shelved(number: int) -> bytes:
+    """A database in which every workflow of one library is registered, in two namespaces."""
+    disk = disk_of(blank_disk())
+    loop = LifeLoop(0)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(_register(disk, loop, library(number)))
+    return disk.serialize()
+
+
+async def _register(disk: sqlite3.Connection, loop: LifeLoop, sources: tuple[str, ...]) -> None:
+    store = await open_store(WorldDatabase(disk, Whims(lambda: 0.0), loop), parse)
+    plugins = Plugins(random.Random(0), Calendar(), Effects())
+    definitions = Definitions(store, plugins, FeedHosts("registrar"), parse, lambda: EPOCH)
+    for source in sources:
+        for namespace in NAMESPACES:
+            await definitions.register(namespace, source)
 
 
 def find(seed: int, name: str) -> Definition:

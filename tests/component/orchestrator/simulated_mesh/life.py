@@ -18,7 +18,7 @@ from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from tests.component.orchestrator.simulated_mesh.database import WorldDatabase
-from tests.component.orchestrator.simulated_mesh.library import SHARED, library, parse
+from tests.component.orchestrator.simulated_mesh.library import parse
 from tests.component.orchestrator.simulated_mesh.virtual_time import LifeLoop
 
 if TYPE_CHECKING:
@@ -73,17 +73,10 @@ class Life:
         world.plugins.begin(hosts)
         sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
         engine.on_suspended = sweeping.nudge
-        if self._number == 1:
-            await self._register(definitions)
         for work in (providers.run(), sweeping.run()):
             self.spawn(work)
         self.ready = True
         await self.stop.wait()
-
-    async def _register(self, definitions: Definitions) -> None:
-        for source in library(self._world.seed // SHARED):
-            for namespace in ("default", "other"):
-                await definitions.register(namespace, source)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Have something done as long as this life lasts."""

@@ -13,9 +13,10 @@ from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.application.use_cases import UseCases
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import json_payload
+from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import IdReuse
 from tests.component.orchestrator.simulated_mesh.laws import demand
-from tests.component.orchestrator.simulated_mesh.library import NAMES
+from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACES
 from tests.component.orchestrator.simulated_mesh.record import Account, Record
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class People:
         request_id = f"r{number}" if draw.random() < 0.5 else ""
         signal = e.SignalReceived("go", json_payload(f"of {number}")) if draw.random() < 0.15 else None
         return StartRequest(
-            namespace="default" if draw.random() < 0.9 else "other",
+            namespace=NAMESPACES[draw.random() < 0.1],
             workflow=draw.choice((*NAMES, "keyed", "keyed")),
             execution_id=draw.choice(IDS) if draw.random() < 0.3 else f"e{number}",
             request_id=request_id,
@@ -89,11 +90,11 @@ class People:
 
     async def _ask(self, offered: UseCases, request: StartRequest) -> None:
         state, _ = await offered.starts.start(request)
-        self._answered(request, state.execution_id)
+        self._answered(request, state)
 
-    def _answered(self, request: StartRequest, execution_id: str) -> None:
-        account = self.record.by_id.get((request.namespace, execution_id))
-        demand(account is not None, "what is answered is durable", execution_id)
+    def _answered(self, request: StartRequest, state: ExecutionState) -> None:
+        account = self.record.by_run.get(state.run_id)
+        demand(account is not None, "what is answered is durable", state.execution_id, state.run_id)
         assert account is not None
         if not request.request_id or account.deleted:
             return
@@ -110,7 +111,7 @@ class People:
         asked = [lambda request=request: request for request in requests]  # type: ignore[misc]
         for request, answer in zip(requests, await bulk.start(asked), strict=True):
             if isinstance(answer, tuple):
-                self._answered(request, answer[0].execution_id)
+                self._answered(request, answer[0])
 
     def _somebody(self, *, open_only: bool = True) -> Account | None:
         known = [one for one in self.record.by_id.values() if not one.deleted and not (open_only and one.over)]

@@ -78,6 +78,7 @@ class Record:
         self.position = 0
         self.accounts: dict[int, Account] = {}
         self.by_id: dict[tuple[str, str], Account] = {}
+        self.by_run: dict[str, Account] = {}
         self.rooms: dict[tuple[str, str, str], list[Account]] = {}
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
@@ -126,7 +127,7 @@ class Record:
             self.imported.add(key)
         before = self.by_id.get((namespace, execution_id))
         demand(before is None or before.over or before.deleted, "an id is one open execution's", account.name)
-        self.by_id[namespace, execution_id] = account
+        self.by_id[namespace, execution_id] = self.by_run[row["run_id"]] = account
         return account
 
     def _about(self, account: Account, fact: e.Fact, position: int) -> None:
@@ -162,7 +163,7 @@ class Record:
             self._born(account, origin, position)
 
     def _born(self, account: Account, origin: e.Origin, position: int) -> None:
-        parent = self.by_id.get((account.namespace, origin.parent_id))
+        parent = self.by_run.get(origin.parent_run)
         demand(parent is not None, "no child without a parent", account.name)
         assert parent is not None
         account.parent = parent

@@ -14,11 +14,12 @@ from unittest import mock
 from forgemesh.faults import Fault
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.adapters import session
-from forgemesh.orchestrator.domain.retry import SECOND
-from tests.component.orchestrator.simulated_mesh.database import Whims, new_disk
+from forgemesh.orchestrator.domain.events import SignalReceived
+from forgemesh.orchestrator.domain.payload import json_payload
+from tests.component.orchestrator.simulated_mesh.database import Whims, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand
-from tests.component.orchestrator.simulated_mesh.library import find
+from tests.component.orchestrator.simulated_mesh.library import EPOCH, SHARED, find, shelved
 from tests.component.orchestrator.simulated_mesh.life import Life
 from tests.component.orchestrator.simulated_mesh.people import People
 from tests.component.orchestrator.simulated_mesh.plugins import Plugins
@@ -26,7 +27,6 @@ from tests.component.orchestrator.simulated_mesh.record import Record
 from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, Died, LifeLoop
 from tests.component.orchestrator.simulated_mesh.wire import Channel
 
-EPOCH = 1_764_000_000 * SECOND
 TROUBLE = 10.0
 """Seconds for which people, plugins and the orchestrator's process do what they like."""
 PATIENCE = 3_600.0
@@ -40,7 +40,7 @@ class MeshWorld:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.draw = random.Random(seed)
-        self.disk = new_disk()
+        self.disk = disk_of(shelved(seed // SHARED))
         self.calendar = Calendar()
         self.effects = Effects()
         self.whims = Whims(self.draw.random)
@@ -185,7 +185,7 @@ class MeshWorld:
                     done = bool(self.effects.done.get((account.key, path)))
                     await self.people.resolve(life.offered, account, path, "complete" if done else "fail")
                 for signal in list(state.listening):
-                    await life.offered.controls.signal(*name, _signal(signal))
+                    await life.offered.controls.signal(*name, SignalReceived(signal, json_payload(1)))
 
     def _close(self) -> None:
         """Everything has ended, and some time has passed."""
@@ -201,13 +201,6 @@ class MeshWorld:
         demand(life.engine.count == 0, "nothing is open for nothing", life.engine.count)
         self.record.check_rows()
         life.stop.set()
-
-
-def _signal(name: str) -> Any:
-    from forgemesh.orchestrator.domain.events import SignalReceived
-    from forgemesh.orchestrator.domain.payload import json_payload
-
-    return SignalReceived(name, json_payload(1))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,62 @@
+"""The whole orchestrator over a disk, plugins and people at their whim: what must not happen does not, whenever it dies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+
+import pytest
+
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.state import Status
+from tests.component.orchestrator.simulated_mesh.laws import Broken
+from tests.component.orchestrator.simulated_mesh.world import MeshWorld
+
+SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
+FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
+ENOUGH = 400
+"""Seeds among which everything that can happen has happened."""
+
+
+def ended(seed: int) -> MeshWorld:
+    """The mesh of a seed once everything in it has ended; no law was broken on the way."""
+    world = MeshWorld(seed)
+    try:
+        world.run()
+    except Broken as broken:
+        raise AssertionError(f"{broken}; FORGEMESH_SEED={seed} FORGEMESH_SIMULATIONS=1") from broken
+    return world
+
+
+@pytest.mark.timeout(0)
+def test_whatever_happens_to_a_mesh_its_laws_hold_and_everything_ends() -> None:
+    ends: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    deaths = 0
+    for seed in range(FIRST, FIRST + SEEDS):
+        world = ended(seed)
+        ends.update(account.ledger.over for account in world.record.accounts.values())
+        kinds += world.record.kinds
+        deaths += world.deaths
+
+    if SEEDS >= ENOUGH:
+        assert deaths > SEEDS / 4
+        assert set(ends) == {status.value for status in Status if status.final}
+        assert set(kinds) == {fact.__name__ for fact in e.Fact.__args__}
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + 4))
+def test_a_seed_is_one_history(seed: int) -> None:
+    once, again = ended(seed), ended(seed)
+
+    assert told(once) == told(again)
+
+
+def told(world: MeshWorld) -> list[str]:
+    """Every event in the order of their writes, but for ids that hold the time of day."""
+    return [f"{key} {_without_ids(str(event))}" for key, event in world.record.events]
+
+
+def _without_ids(text: str) -> str:
+    return re.sub(r"\b0[0-9a-z]{25}\b", "ulid", text)
