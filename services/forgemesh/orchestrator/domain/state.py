@@ -171,6 +171,9 @@ class ExecutionState:
     """
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
 
+    `run_id` tells it from every other execution that has had, or will have, its id. It is the one that its first event
+    names, unless whoever made the state knows better: the store, for an import and for what an older release wrote.
+
     What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `ready` (the same,
     of those that need one of the execution's own places), `to_skip` (steps that cannot run any more), `to_settle`
     (groups with an ended branch; "" is the execution itself), `to_set` (steps whose variables are to be set), and
@@ -182,6 +185,9 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
+    """Follows from the facts below, see `derived_status`; folding keeps it up to date."""
+    ended: Status | None = None
+    """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     started_at: int = 0
@@ -192,6 +198,8 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    rests: bool = False
+    """Nothing has been in flight since it was paused."""
     paused_at: int = 0
     queued: bool = False
     cancel: e.CancelRequested | None = None
@@ -226,6 +234,7 @@ class ExecutionState:
     undoing: StepState | None = None
     """The compensation that runs."""
     ended_steps: int = 0
+    run_id: str = ""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
 
@@ -282,6 +291,22 @@ class ExecutionState:
 
     def _of_branch(self, output: Payload | StepState) -> Payload:
         return self.output_of(output) if isinstance(output, StepState) else output
+
+
+def derived_status(state: ExecutionState) -> Status:
+    """
+    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
+    stops it, a pause, the queue.
+    """
+    if state.ended is not None:
+        return state.ended
+    if state.compensating:
+        return Status.COMPENSATING
+    if state.cancel is not None or state.stopping is not None:
+        return Status.CANCELLING
+    if state.pause is not None:
+        return Status.PAUSED if state.rests else Status.PAUSING
+    return Status.QUEUED if state.queued else Status.RUNNING
 
 
 def max_open(group: Group) -> int:
