@@ -230,11 +230,11 @@ async def test_an_ended_child_does_not_expire_while_its_parent_is_open(store: Sq
 
 async def test_an_ended_child_is_not_kept_for_another_execution_that_got_its_parents_id(store: SqliteStore) -> None:
     ended = Standing(Status.SUCCEEDED, 100)
-    parent = await store.create(new("parent", run_id="p1", standing=ended), FIRST, nobody)
+    parent = await store.create(*asked(new("parent", run_id="p1", standing=ended), FIRST), nobody)
     born = new("child", run_id="c1", parent_id="parent", parent_run="p1", standing=ended)
-    child = await store.create(born, FIRST, nobody)
+    child = await store.create(*asked(born, FIRST), nobody)
     again = Request("", "", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE)
-    await store.create(new("parent", run_id="p2", request=again), FIRST, nobody)
+    await store.create(*asked(new("parent", run_id="p2", request=again), FIRST), nobody)
 
     assert await store.expired(200, 0, 100) == [parent.key, child.key]
 
