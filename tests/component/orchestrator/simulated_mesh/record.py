@@ -80,6 +80,7 @@ class Record:
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
         self.rooms: dict[tuple[str, str, str], list[Account]] = {}
+        self._newcomers: list[tuple[Account, list[Account]]] = []
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
         self.importing: set[tuple[str, str]] = set()
@@ -97,6 +98,7 @@ class Record:
             self.position = row["position"]
             self.events.append((row["execution"], event))
             self._enter(row["execution"], event, row["position"])
+        self._check_newcomers()
 
     def _enter(self, key: int, event: e.Event, position: int) -> None:
         self.kinds[type(event.fact).__name__] += 1
@@ -157,8 +159,7 @@ class Record:
             room.append(account)
             account.holds = not fact.queued
             if account.holds:
-                self._check_order(account, room)
-                self._check_places(room)
+                self._newcomers.append((account, room))
         if origin is not None and origin.parent_id and account.key not in self.imported:
             self._born(account, origin, position)
 
@@ -182,9 +183,16 @@ class Record:
     def _admitted(self, account: Account) -> None:
         room = self.rooms[account.namespace, account.started.workflow, account.started.concurrency_key]
         demand(account.queued, "admitted once", account.name)
-        self._check_order(account, room)
         account.queued, account.holds = False, True
-        self._check_places(room)
+        self._newcomers.append((account, room))
+
+    def _check_newcomers(self) -> None:
+        """Of a transaction; one that is refused begins and ends in the same."""
+        for account, room in self._newcomers:
+            if account.holds:
+                self._check_order(account, room)
+                self._check_places(room)
+        self._newcomers.clear()
 
     def _check_order(self, account: Account, room: list[Account]) -> None:
         """Whoever came earlier goes first, unless there is room for all; of those that came in one moment, any."""
