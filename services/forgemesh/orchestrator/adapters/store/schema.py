@@ -106,6 +106,18 @@ MIGRATIONS = (
     """
     ALTER TABLE definition RENAME COLUMN idempotence TO published;
     """,
+    # What was kept under keys that left something out is worth nothing.
+    """
+    DROP TABLE kept_result;
+    CREATE TABLE kept_result (
+        key BLOB NOT NULL,
+        plugin_id TEXT NOT NULL, plugin_version TEXT NOT NULL, manifest_digest TEXT NOT NULL,
+        media_type TEXT NOT NULL, metadata TEXT NOT NULL, output BLOB NOT NULL,
+        expires_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (key, plugin_id, plugin_version, manifest_digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX kept_result_expiry ON kept_result (expires_at);
+    """,
 )
 
 FACTS = (
