@@ -14,6 +14,7 @@ from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
@@ -129,7 +130,12 @@ class Engine:
         self._set_timer(running)
 
     async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
-        """Commit an execution that another mesh has begun, with its history; if it is open, it pauses."""
+        """
+        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
+
+        It is another run than the one there, which may go on, or come a second time.
+        """
+        state.run_id = new_run_id()
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
@@ -177,7 +183,7 @@ class Engine:
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
-        state = ExecutionState(row.namespace, row.execution_id, definition)
+        state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
         trace = ExecutionTrace(row.execution_id, definition)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
@@ -323,4 +329,7 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         parent_id=origin.parent_id,
         schedule_id=origin.schedule_id,
         request=request,
+        run_id=state.run_id,
+        parent_run=origin.parent_run,
+        schedule_incarnation=origin.schedule_incarnation,
     )

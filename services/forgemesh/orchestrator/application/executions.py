@@ -128,7 +128,7 @@ class Executions:
     async def replay(self, row: ExecutionRow, upto: int) -> AsyncIterator[tuple[ExecutionState, e.Event]]:
         """The state after each event up to a sequence number; ended iterations of maps are kept in it."""
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
-        state = ExecutionState(row.namespace, row.execution_id, stored.definition, remember=True)
+        state = ExecutionState(row.namespace, row.execution_id, stored.definition, run_id=row.run_id, remember=True)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
                 if event.sequence > upto:

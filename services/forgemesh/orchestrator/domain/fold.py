@@ -52,6 +52,7 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
+    state.run_id = state.run_id or fact.run_id
     state.queued = fact.queued
     state.status = _open_status(state)
     state.vars_set = not state.definition.vars

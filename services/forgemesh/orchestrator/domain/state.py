@@ -171,6 +171,9 @@ class ExecutionState:
     """
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
 
+    `run_id` tells it from every other execution that has had, or will have, its id. It is the one that its first event
+    names, unless whoever made the state knows better: the store, for an import and for what an older release wrote.
+
     What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `ready` (the same,
     of those that need one of the execution's own places), `to_skip` (steps that cannot run any more), `to_settle`
     (groups with an ended branch; "" is the execution itself), `to_set` (steps whose variables are to be set), and
@@ -226,6 +229,7 @@ class ExecutionState:
     undoing: StepState | None = None
     """The compensation that runs."""
     ended_steps: int = 0
+    run_id: str = ""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
 
