@@ -1,5 +1,6 @@
 """Executions that have to do with one another: children, concurrency keys, archives."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
