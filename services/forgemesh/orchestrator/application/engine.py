@@ -61,7 +61,7 @@ class Engine:
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
-        results = Results(store, hosts, clock)
+        results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
