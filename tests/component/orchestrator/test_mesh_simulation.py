@@ -1,4 +1,4 @@
-"""The whole orchestrator over a disk, plugins and people at their whim: what must not happen does not, whenever it dies."""
+"""The whole orchestrator over a disk, plugins and people at their whim: its laws hold, whenever it dies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.state import Status
 from tests.component.orchestrator.simulated_mesh.laws import Broken
+from tests.component.orchestrator.simulated_mesh.planted import PLANTED, Plant
 from tests.component.orchestrator.simulated_mesh.world import MeshWorld
 
 SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
@@ -60,3 +61,22 @@ def told(world: MeshWorld) -> list[str]:
 
 def _without_ids(text: str) -> str:
     return re.sub(r"\b0[0-9a-z]{25}\b", "ulid", text)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_a_planted_mistake_is_caught_by_the_law_that_it_breaks(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+
+    caught = next((seed for seed in range(ENOUGH) if broken_law(seed) == PLANTED[plant]), None)
+
+    assert caught is not None, f"not caught in {ENOUGH} meshes"
+
+
+def broken_law(seed: int) -> str:
+    """The first law that does not hold in the mesh of a seed; empty if all of them do."""
+    try:
+        MeshWorld(seed).run()
+    except Broken as broken:
+        return broken.law
+    return ""

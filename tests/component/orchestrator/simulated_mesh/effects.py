@@ -30,11 +30,12 @@ class Output:
 
 @dataclass
 class Effects:
-    """`run_of` finds the store's name of the execution that has an id now; `on_record` says how many attempts it has."""
+    """`run_of` finds the store's name of the execution that has an id now, `on_record` how many attempts a step has."""
 
     run_of: Callable[[str, str], int | None] = lambda namespace, execution_id: None
     on_record: Callable[[StepKey], int] = lambda step: 0
     on_leaving: Callable[[StepKey], None] = lambda step: None
+    is_served: Callable[[str, str], bool] = lambda plugin_id, version: True
     on_happening: Callable[[StepKey], None] = lambda step: None
     calls: dict[str, StepKey] = field(default_factory=dict)
     """By traceparent, which no two attempts share."""

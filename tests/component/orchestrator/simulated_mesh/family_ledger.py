@@ -52,7 +52,9 @@ class FamilyLedger(Ledger):
         super()._resolve(path, action)
 
     def _fail(self, path: str, reason: str, sent: bool, next_at: int, incident: str) -> None:
-        super()._fail(path, "UNSURE" if reason in _UNSURE and reason != "CANCELLED" else reason, False, next_at, incident)
+        super()._fail(
+            path, "UNSURE" if reason in _UNSURE and reason != "CANCELLED" else reason, False, next_at, incident
+        )
         if reason in _UNSURE:
             self.doubtful.add(path)
             self._reconsider(path)
@@ -96,4 +98,6 @@ class FamilyLedger(Ledger):
         if status == "TERMINATED":
             return
         forgotten = [path for path in self.waived if self.has_effect(path)]
-        demand(not forgotten, "every effect is undone or named", f"{forgotten} happened and {status} says nothing of it")
+        demand(
+            not forgotten, "every effect is undone or named", f"{forgotten} happened and {status} says nothing of it"
+        )

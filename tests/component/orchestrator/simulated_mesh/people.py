@@ -62,7 +62,7 @@ class People:
     def _request(self) -> StartRequest:
         draw = self.draw
         number = len(self.requests)
-        given = {"n": draw.randint(0, 2), "k": draw.choice(["x", "x", "y"])}
+        given = {"n": draw.randint(0, 2), "k": draw.choice(["x", "x", "y", 1, "1"])}
         request_id = f"r{number}" if draw.random() < 0.5 else ""
         signal = e.SignalReceived("go", json_payload(f"of {number}")) if draw.random() < 0.15 else None
         return StartRequest(
@@ -106,9 +106,11 @@ class People:
         bulk: Bulk = offered.bulk
         number = self.draw.randint(2, 5)
         requests = [replace(self._request(), workflow="keyed", conflict="fail") for _ in range(number)]
-        requests = [replace(one, execution_id=f"{one.execution_id}-{n}", request_id="") for n, one in enumerate(requests)]
+        requests = [
+            replace(one, execution_id=f"{one.execution_id}-{n}", request_id="") for n, one in enumerate(requests)
+        ]
         self.requests += requests
-        asked = [lambda request=request: request for request in requests]  # type: ignore[misc]
+        asked = [lambda request=request: request for request in requests]
         for request, answer in zip(requests, await bulk.start(asked), strict=True):
             if isinstance(answer, tuple):
                 self._answered(request, answer[0])

@@ -95,9 +95,7 @@ class HostCall:
         if self.alone is not None and not self.alone.done() and not self.alone.get_loop().is_closed():
             self.alone.set_exception(error)
 
-    def _answer(
-        self, *, output: payload_pb2.Payload | None = None, failure: failure_pb2.Failure | None = None
-    ) -> None:
+    def _answer(self, *, output: payload_pb2.Payload | None = None, failure: failure_pb2.Failure | None = None) -> None:
         self.over = True
         self.process.calls.pop(id(self), None)
         call_id, attempt = self.invocation.call_id, self.invocation.attempt

@@ -44,6 +44,9 @@ class Plugins:
         self._versions = dict.fromkeys(FLEET, "1.0.0")
         self._published = {plugin: {"1.0.0"} for plugin in FLEET}
         self._cut_off: set[str] = set()
+        self._left: dict[tuple[str, str], int] = {}
+        """When the last instance of a version was known to be gone (nanoseconds)."""
+        effects.is_served = self._is_served
         self._processes: dict[str, PluginProcess] = {}
         self._known: dict[str, dict[str, PluginProcess]] = {plugin: {} for plugin in FLEET}
         for plugin, number in FLEET.items():
@@ -102,7 +105,7 @@ class Plugins:
     async def plugins(self, plugin_id: str) -> dict[str, Mapping[str, OperationFacts]] | None:
         """See ports.Catalogue."""
         known = self._published.get(plugin_id)
-        return {version: OPERATIONS for version in sorted(known)} if known is not None else None
+        return dict.fromkeys(sorted(known), OPERATIONS) if known is not None else None
 
     async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:
         """See ports.Catalogue."""
@@ -175,7 +178,13 @@ class Plugins:
     def _forget(self, process: PluginProcess) -> None:
         if self._known[process.plugin_id].get(process.instance_id) is process:
             del self._known[process.plugin_id][process.instance_id]
+            self._left[process.plugin_id, process.version] = self.calendar.now
             self._publish(process.plugin_id)
+
+    def _is_served(self, plugin_id: str, version: str) -> bool:
+        """Whether an instance of the version is known, or was a moment ago."""
+        known = any(process.version == version for process in self._known[plugin_id].values())
+        return known or self.calendar.now - self._left.get((plugin_id, version), 0) < SECOND
 
     def strike(self) -> None:
         """Something happens to somebody."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from forgemesh.orchestrator.application.places import BY
 from forgemesh.orchestrator.codec.events import event_from_stored, opened
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition
@@ -140,8 +141,11 @@ class Record:
                 self._admitted(account)
             case e.StopRequested(path):
                 account.stopped_at[path] = position
-            case e.CancelRequested():
+            case e.CancelRequested(by):
                 account.stopped_at.setdefault("", position)
+                if by == BY:
+                    newer = [one.name for one in self._room_of(account) if one.key > account.key]
+                    demand(bool(newer), "a key cancels none but its own", account.name)
             case e.AttemptStarted(path):
                 self._attempt(account, path, position)
             case e.AttemptSucceeded():
@@ -154,14 +158,26 @@ class Record:
     def _started(self, account: Account, fact: e.ExecutionStarted, position: int) -> None:
         origin = fact.origin
         account.queued = fact.queued
-        if fact.concurrency_key:
-            room = self.rooms.setdefault((account.namespace, fact.workflow, fact.concurrency_key), [])
+        if account.definition.concurrency is not None:
+            room = self._room_of(account)
+            others = [one.name for one in room if not one.over and not one.deleted]
+            demand(bool(others) or not fact.queued, "who waits, waits for somebody", account.name)
             room.append(account)
             account.holds = not fact.queued
             if account.holds:
                 self._newcomers.append((account, room))
         if origin is not None and origin.parent_id and account.key not in self.imported:
             self._born(account, origin, position)
+
+    def _room_of(self, account: Account) -> list[Account]:
+        """Those that share its key, worked out anew: by the key's own value, type and all."""
+        rule = account.definition.concurrency
+        assert rule is not None
+        given = account.started.input.value()
+        field = "n" if "'n'" in repr(rule.key) else "k"
+        value = given.get(field) if isinstance(given, dict) else None
+        name = (account.namespace, account.started.workflow, f"{type(value).__name__} {value}")
+        return self.rooms.setdefault(name, [])
 
     def _born(self, account: Account, origin: e.Origin, position: int) -> None:
         parent = self.by_run.get(origin.parent_run)
@@ -181,7 +197,7 @@ class Record:
         return min([*around, *([account.ended_at] if account.ended_at else [])], default=0)
 
     def _admitted(self, account: Account) -> None:
-        room = self.rooms[account.namespace, account.started.workflow, account.started.concurrency_key]
+        room = self._room_of(account)
         demand(account.queued, "admitted once", account.name)
         account.queued, account.holds = False, True
         self._newcomers.append((account, room))
@@ -256,6 +272,8 @@ class Record:
         same = output.operation == target.operation and target.plugin_id in ("", output.plugin_id)
         fits = all(output.facts.get(name) == wanted for name, wanted in target.must.items())
         demand(same and fits, "a kept output answers the same question", account.name, fact, output)
+        there = self._effects.is_served(output.plugin_id, output.version)
+        demand(there, "a kept output does not outlive its plugin", account.name, fact, output)
         demand(source.namespace == account.namespace, "kept outputs stay in their namespace", account.name, fact)
 
     def _ended(self, account: Account, fact: e.Fact, position: int) -> None:

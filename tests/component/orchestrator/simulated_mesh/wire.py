@@ -1,4 +1,4 @@
-"""The wire between the orchestrator's real links and simulated plugin processes: what grpc.aio gives, and its faults."""
+"""The wire between the orchestrator's real links and simulated processes: what grpc.aio gives, and how it fails."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Stream:
         self._plugins.sent(message)
         self._there = self._plugins.in_order(self._there, lambda: session.receive(message))
 
-    async def read(self) -> session_pb2.SessionResponse | grpc.aio._typing.EOFType:
+    async def read(self) -> Any:
         while not self._inbox:
             if self._error is not None:
                 raise self._error

@@ -209,6 +209,9 @@ def _entropy(seed: int) -> Iterator[None]:
     chance = random.Random(f"entropy {seed}")
     before = random.getstate()
     random.seed(seed)
-    with mock.patch.object(os, "urandom", chance.randbytes), mock.patch.object(secrets, "token_bytes", chance.randbytes):
+    with (
+        mock.patch.object(os, "urandom", chance.randbytes),
+        mock.patch.object(secrets, "token_bytes", chance.randbytes),
+    ):
         yield
     random.setstate(before)
