@@ -144,7 +144,7 @@ class Controls:
                 forked_sequence=state.sequence,
                 forked_trace=state.trace_id,
             ),
-            linked_span=f"{state.trace_id}-{span_id(origin_id, (RUN,)).hex()}",
+            linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
             facts=facts,
         )
         return await self._starts.start(fork)
