@@ -11,6 +11,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.bulk import Bulk
 from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.application.use_cases import UseCases
+from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -184,7 +185,7 @@ class People:
         data = b"".join([piece async for piece in offered.archives.export(account.namespace, account.execution_id)])
         name = f"copy{len(self.requests)}"
         self.requests.append(self._request())
-        self.record.importing.add((account.namespace, name))
+        self.record.importing[account.namespace, name] = len(ArchivePacking().unpack(data).events)
         await offered.archives.take_over(account.namespace, name, data)
 
     async def _delete(self, offered: UseCases) -> None:

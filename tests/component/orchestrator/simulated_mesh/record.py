@@ -39,6 +39,8 @@ class Account:
     output: bytes | None = None
     status: str = ""
     deleted: bool = False
+    brought: int = 0
+    """Events that it has from elsewhere."""
     signals: list[str] = field(default_factory=list)
 
     @property
@@ -84,8 +86,8 @@ class Record:
         self._newcomers: list[tuple[Account, list[Account]]] = []
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
-        self.importing: set[tuple[str, str]] = set()
-        self.imported: set[int] = set()
+        self.importing: dict[tuple[str, str], int] = {}
+        """How many events an import brings along, by namespace and id."""
         effects.run_of = self._run_of
         effects.on_record = self._on_record
         effects.on_leaving = self._leaves
@@ -113,9 +115,27 @@ class Record:
             raise
         except AssertionError as error:
             raise Broken("a history makes sense", f"{account.name}: {error!r} at {event}") from error
-        self._about(account, event.fact, position)
+        if event.sequence <= account.brought:
+            self._remember(account, event.fact)
+        else:
+            if event.sequence == account.brought + 1:
+                account.came_at = event.at
+            self._about(account, event.fact, position)
         if account.over:
             self._ended(account, event.fact, position)
+
+    def _remember(self, account: Account, fact: e.Fact) -> None:
+        """What an import did elsewhere obeyed the laws there; here it only says where it stands."""
+        match fact:
+            case e.ExecutionStarted(queued=queued):
+                account.queued, account.holds = queued, not queued and account.definition.concurrency is not None
+                if account.definition.concurrency is not None:
+                    self._room_of(account).append(account)
+                    self._newcomers.append((account, self._room_of(account)))
+            case e.ExecutionAdmitted():
+                account.queued, account.holds = False, True
+            case e.ExecutionSucceeded(output):
+                account.output = output.data
 
     def _open(self, key: int, event: e.Event) -> Account:
         row = self._disk.execute("SELECT * FROM execution WHERE key = ?", (key,)).fetchone()
@@ -126,8 +146,7 @@ class Record:
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
         account = Account(key, namespace, execution_id, definition, ledger, event.fact, came_at=event.at)
         self.accounts[key] = account
-        if (namespace, execution_id) in self.importing:
-            self.imported.add(key)
+        account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))
         demand(before is None or before.over or before.deleted, "an id is one open execution's", account.name)
         self.by_id[namespace, execution_id] = self.by_run[row["run_id"]] = account
@@ -166,7 +185,7 @@ class Record:
             account.holds = not fact.queued
             if account.holds:
                 self._newcomers.append((account, room))
-        if origin is not None and origin.parent_id and account.key not in self.imported:
+        if origin is not None and origin.parent_id:
             self._born(account, origin, position)
 
     def _room_of(self, account: Account) -> list[Account]:
@@ -249,7 +268,7 @@ class Record:
         step = account.definition.step_at(fact.path.removesuffix(COMPENSATION))
         if isinstance(step, Child):
             child = account.children.get((fact.path, fact.attempt))
-            if account.key in self.imported and child is None:
+            if account.brought:  # its child may be one that the origin started
                 return
             demand(child is not None and child.output == fact.output.data, "a child's output is its own", account.name)
             return
@@ -260,7 +279,7 @@ class Record:
         assert output is not None
         if fact.dispatch is not None and fact.dispatch.cached:
             self._cached(account, fact, step)
-        elif account.key not in self.imported:
+        else:
             own = output.step == (account.key, fact.path) and output.attempt == fact.attempt
             demand(own, "outputs come from plugins", account.name, fact, output)
 
