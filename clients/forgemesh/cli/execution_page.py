@@ -124,7 +124,13 @@ def why(step: Step, now: int) -> str:
     return joined(
         (
             blocked,
-            joined((count, f"{step.branches_failed} failed" if step.branches_failed else "")),
+            joined(
+                (
+                    count,
+                    f"{step.branches_failed} failed" if step.branches_failed else "",
+                    f"{step.branches_skipped} skipped" if step.branches_skipped else "",
+                )
+            ),
             f"skipped: {step.skipped_reason}" if step.skipped_reason else "",
             "taken over" if step.taken else "",
             f"execution {step.child_execution_id}" if step.child_execution_id else "",

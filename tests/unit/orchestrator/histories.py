@@ -182,7 +182,7 @@ def _picture_of_step(step: StepState) -> tuple[object, ...]:
         (step.attempts, step.lost),
         (step.input, own_output, step.failure, step.dispatch),
         (step.blocked, step.blocked_at),
-        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful),
+        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful, step.idle, step.astray),
         _picture_of_branches(step),
     )
 
@@ -197,4 +197,5 @@ def _picture_of_branches(step: StepState) -> object:
     branches = step.branches
     if branches is None:
         return None
-    return branches.count, branches.next, branches.open, branches.succeeded, list(branches.outputs), branches.failures
+    counts = branches.count, branches.next, branches.open, branches.succeeded, branches.skipped, branches.tolerated
+    return counts, list(branches.outputs), branches.failures

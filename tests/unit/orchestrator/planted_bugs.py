@@ -18,7 +18,7 @@ from forgemesh.orchestrator.domain import (
     fold,
     scopes,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 from tests.unit.orchestrator.world import World
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -142,6 +142,14 @@ def calls_a_quorum_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ending, "must_stop", hasty)
 
 
+def takes_a_step_that_was_skipped_for_one_that_was_done(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scopes, "was_done", lambda step: step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED))
+
+
+def forgets_the_failure_behind_a_step_that_was_skipped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scopes, "_leads_from_failure", lambda scope, index: False)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -160,5 +168,7 @@ PLANTED: Mapping[str, Plant] = {
         gives_up_undoing_at_the_first_failure_and_calls_it_done,
         opens_all_branches_at_once,
         calls_a_quorum_too_early,
+        takes_a_step_that_was_skipped_for_one_that_was_done,
+        forgets_the_failure_behind_a_step_that_was_skipped,
     )
 }

@@ -105,6 +105,7 @@ def _execution_started(f: e.ExecutionStarted) -> pb.ExecutionStarted:
         concurrency_key=f.concurrency_key,
         queued=f.queued,
         origin=origin_to_message(f.origin) if f.origin is not None else None,
+        rules=f.rules,
     )
 
 
@@ -150,6 +151,7 @@ def _execution_started_fact(path: str, m: pb.ExecutionStarted) -> e.ExecutionSta
         concurrency_key=m.concurrency_key,
         queued=m.queued,
         origin=_origin(m),
+        rules=m.rules,
     )
 
 

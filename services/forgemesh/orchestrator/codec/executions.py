@@ -136,6 +136,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         message.branches = step.branches.count
         message.branches_succeeded = step.branches.succeeded
         message.branches_failed = len(step.branches.failures)
+        message.branches_skipped = step.branches.skipped
     if said is not None:
         message.progress, message.progress_note = said
     return message

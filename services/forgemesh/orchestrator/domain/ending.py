@@ -60,13 +60,13 @@ def _group_end(state: ExecutionState, group: StepState) -> e.Fact:
 def _all_complete(state: ExecutionState, group: StepState) -> bool:
     branches = group.branches
     assert branches is not None
-    return isinstance(must_stop(group), Enough) or branches.succeeded + len(branches.failures) == branches.count
+    return isinstance(must_stop(group), Enough) or branches.ended == branches.count
 
 
 def _finish(state: ExecutionState) -> e.Fact:
     """Everything has ended: well, badly, or with effects to undo first."""
     stopped = state.stopping.failure if state.stopping is not None else None
-    failure = stopped or unhandled_failure(state.scopes[""])
+    failure = stopped or unhandled_failure(state, state.scopes[""])
     if failure is None:
         try:
             output = evaluate(state.definition.output, reader(state, state.scopes[""]))

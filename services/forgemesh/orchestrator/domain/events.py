@@ -16,6 +16,13 @@ from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 
 
+RULES = 1
+"""
+By which rules triggers, joins and the taking up of failures work; an execution keeps those that it began with. 0: a
+step that was skipped counted as done, and a share of branches was a binary fraction.
+"""
+
+
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """
     Where and how a try ran; `plugin_id` is empty if it is the one that the step names, `cached`: nowhere at all.
@@ -55,7 +62,10 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """`trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key."""
+    """
+    `trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key; `rules`:
+    see RULES.
+    """
 
     workflow: str
     workflow_version: str
@@ -70,6 +80,7 @@ class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_key: str = ""
     queued: bool = False
     origin: Origin | None = None
+    rules: int = RULES
 
 
 class ExecutionAdmitted(msgspec.Struct, frozen=True):
@@ -255,7 +266,7 @@ class StepFailed(msgspec.Struct, frozen=True):
 
 
 class StepSkipped(msgspec.Struct, frozen=True):
-    """`reason` is CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+    """`reason` is CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED, UPSTREAM_SKIPPED or WAIT_TIMEOUT."""
 
     path: str
     reason: str

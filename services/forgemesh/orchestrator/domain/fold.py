@@ -50,7 +50,7 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
-    state.queued = fact.queued
+    state.queued, state.rules = fact.queued, fact.rules
     state.status = _open_status(state)
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at)

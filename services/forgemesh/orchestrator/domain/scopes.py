@@ -7,13 +7,15 @@ from heapq import heappop, heappush
 import msgspec
 
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.branch_count import must_stop
+from forgemesh.orchestrator.domain.branch_count import must_stop, tolerated
 from forgemesh.orchestrator.domain.definition import Branch, Call, Child, Map, Parallel, Sequence, Switch, Trigger
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Branches, ExecutionState, Scope, StepState, StepStatus, max_open
 
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
+UPSTREAM_SKIPPED = "UPSTREAM_SKIPPED"
+"""Nothing before it succeeded, and nothing failed."""
 
 
 def open_scope(
@@ -52,12 +54,41 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
             state.undoable.pop()
         return
     state.ended_steps += 1
+    if status is StepStatus.SKIPPED or step.branches is not None:
+        _look_back(state, step)
     if status is StepStatus.SUCCEEDED or step.doubtful:
         _remember_effect(state, step)
     if step.step.sets and status is StepStatus.SUCCEEDED:
         state.to_set[step.path] = step
     else:
         pass_on(state, step, at)
+
+
+def _look_back(state: ExecutionState, step: StepState) -> None:
+    """A step that did nothing leads on from what was before it: also from a failure."""
+    if not state.rules:
+        return
+    branches = step.branches
+    if branches is not None and step.status is StepStatus.SUCCEEDED:
+        step.idle = not branches.succeeded and not branches.failures
+    if step.idle or step.status is StepStatus.SKIPPED:
+        before = step.scope.steps.before[step.index]
+        step.astray = step.skipped == UPSTREAM_FAILED or any(_leads_from_failure(step.scope, one) for one in before)
+
+
+def _leads_from_failure(scope: Scope, index: int) -> bool:
+    """Whether the step has ended, and badly or by doing nothing behind a failure."""
+    step = scope.begun.get(scope.steps[index].id)
+    return step is not None and (step.astray or step.status in _BAD)
+
+
+_BAD = (StepStatus.FAILED, StepStatus.CANCELLED)
+
+
+def skip_reason(state: ExecutionState, scope: Scope, index: int) -> str:
+    """Why a step that cannot run any more is skipped."""
+    failed = not state.rules or any(_leads_from_failure(scope, one) for one in scope.steps.before[index])
+    return UPSTREAM_FAILED if failed else UPSTREAM_SKIPPED
 
 
 def _remember_effect(state: ExecutionState, step: StepState) -> None:
@@ -105,7 +136,7 @@ def start_group(state: ExecutionState, group: StepState, fact: e.GroupStarted, a
     assert isinstance(group.step, Switch | Parallel | Map)
     count = fact.count if isinstance(group.step, Map) else len(fact.branches)
     group.branch_names = fact.branches
-    group.branches = Branches(count, max_open(group.step))
+    group.branches = Branches(count, max_open(group.step), tolerated(group, count, state.rules))
     if fact.items is not None:
         items = msgspec.json.decode(fact.items.data, type=list[msgspec.Raw])
         group.items = tuple(Payload(bytes(item)) for item in items)
@@ -127,18 +158,19 @@ def merge_variables(state: ExecutionState, group: StepState) -> None:
     group.scope.vars |= group.merged
 
 
-def unhandled_failure(scope: Scope) -> Failure | None:
+def unhandled_failure(state: ExecutionState, scope: Scope) -> Failure | None:
     """The first failure, by time, of a step of the sequence that no tolerant step after it has taken up."""
     if not scope.failed:
         return None
     failed = [step for step in scope.begun.values() if step.status is StepStatus.FAILED]
     for step in sorted(failed, key=lambda one: one.ended_at):
-        if not _is_handled(scope, step.index):
+        if not is_taken_up(state, scope, step.index):
             return step.failure
     return None
 
 
-def _is_handled(scope: Scope, index: int) -> bool:
+def is_taken_up(state: ExecutionState, scope: Scope, index: int) -> bool:
+    """Whether a step after the failed one, directly or not, tolerates failures, and has done what it is there for."""
     seen, todo = {index}, [index]
     while todo:
         for following in scope.steps.following[todo.pop()]:
@@ -148,11 +180,20 @@ def _is_handled(scope: Scope, index: int) -> bool:
             step = scope.begun.get(scope.steps[following].id)
             if step is None:
                 continue
-            ran = step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED) or step.skipped not in ("", UPSTREAM_FAILED)
-            if step.step.trigger.tolerant and ran:
+            if step.step.trigger.tolerant and (was_done(step) if state.rules else _was_begun(step)):
                 return True
             todo.append(following)
     return False
+
+
+def was_done(step: StepState) -> bool:
+    """Whether a step succeeded, and not only because there was nothing to do in it."""
+    return step.status is StepStatus.SUCCEEDED and not step.idle
+
+
+def _was_begun(step: StepState) -> bool:
+    """What taking up asked for by the rules of older releases."""
+    return step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED) or step.skipped not in ("", UPSTREAM_FAILED)
 
 
 def _take_turn(state: ExecutionState, scope: Scope, index: int) -> None:
@@ -192,7 +233,7 @@ def _consider(state: ExecutionState, scope: Scope, index: int, ended: StepState)
         scope.behind[index] = left
         if scope.turned is not None and index in scope.turned:
             return
-        if step.trigger is Trigger.ANY_SUCCEEDED and ended.status is StepStatus.SUCCEEDED:
+        if step.trigger is Trigger.ANY_SUCCEEDED and ended.status is StepStatus.SUCCEEDED and not ended.astray:
             scope.turned = (scope.turned or set()) | {index}
             _take_turn(state, scope, index)
             return
@@ -211,13 +252,16 @@ def _may_run(scope: Scope, before: tuple[int, ...], trigger: Trigger) -> bool:
         case Trigger.ALL_DONE:
             return True
         case Trigger.ANY_SUCCEEDED:
-            return any(step.status is StepStatus.SUCCEEDED for step in ended)
+            return any(step.status is StepStatus.SUCCEEDED and not step.astray for step in ended)
         case Trigger.NONE_FAILED:
             return all(step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED) for step in ended)
         case Trigger.ALL_SUCCEEDED:
             return all(
-                step.status is StepStatus.SUCCEEDED
-                or (step.status is StepStatus.SKIPPED and step.skipped != UPSTREAM_FAILED)
+                not step.astray
+                and (
+                    step.status is StepStatus.SUCCEEDED
+                    or (step.status is StepStatus.SKIPPED and step.skipped != UPSTREAM_FAILED)
+                )
                 for step in ended
             )
 
@@ -237,11 +281,14 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
     branches = group.branches
     assert branches is not None
     branches.open -= 1
-    failure = unhandled_failure(scope)
+    failure = unhandled_failure(state, scope)
     if failure is not None:
         branches.failures[scope.name] = failure
     elif is_complete(scope):
-        branches.succeeded += 1
+        if state.rules and not any(was_done(step) for step in scope.begun.values()):
+            branches.skipped += 1
+        else:
+            branches.succeeded += 1
         branches.outputs[scope.name] = _branch_output(state, scope, group)
     if isinstance(group.step, Map) and not group.step.undoable and not state.remember:
         _drop(state, scope)

@@ -107,16 +107,24 @@ class Scope:
 class Branches:
     """
     How the branches of a group stand. `outputs` are by name, of those that ended well, as values or as the steps that
-    have them; `failures` in order of time; `next` is the first branch that has not been opened.
+    have them; `failures` in order of time; `next` is the first branch that has not been opened. `skipped` counts those
+    in which nothing was done.
     """
 
     count: int
     limit: int
+    tolerated: int = 0
     next: int = 0
     open: int = 0
     succeeded: int = 0
+    skipped: int = 0
     outputs: dict[str, Payload | StepState] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """How many have come to their own end."""
+        return self.succeeded + self.skipped + len(self.failures)
 
 
 @dataclass(slots=True, eq=False)
@@ -159,6 +167,10 @@ class StepState:
     stopping: e.StopRequested | None = None
     waits: e.WaitStarted | None = None
     skipped: str = ""
+    idle: bool = False
+    """A group that ended well, and in which nothing was done."""
+    astray: bool = False
+    """It did nothing, and behind it is a failure that has not been taken up."""
     taken: bool = False
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
@@ -184,6 +196,7 @@ class ExecutionState:
     status: Status = Status.RUNNING
     sequence: int = 0
     started: e.ExecutionStarted | None = None
+    rules: int = e.RULES
     started_at: int = 0
     ended_at: int = 0
     last_at: int = 0

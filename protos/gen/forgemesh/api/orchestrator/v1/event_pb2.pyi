@@ -281,6 +281,7 @@ class ExecutionStarted(_message.Message):
     CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of the definition."""
     workflow_version: _builtins.str
@@ -303,6 +304,10 @@ class ExecutionStarted(_message.Message):
     """Executions of the workflow with the same key share places. Empty: it shares none."""
     queued: _builtins.bool
     """True if it has to wait for a place before anything of it begins."""
+    rules: _builtins.int
+    """By which rules its triggers and joins work, and failures are taken up. Zero: those of releases in which a step that
+    was skipped counted as done.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What the execution works on."""
@@ -327,10 +332,11 @@ class ExecutionStarted(_message.Message):
         concurrency_key: _builtins.str = ...,
         queued: _builtins.bool = ...,
         origin: Global___Origin | None = ...,
+        rules: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "rules", b"rules", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
