@@ -133,6 +133,7 @@ def why(step: Step, now: int) -> str:
             ),
             f"skipped: {step.skipped_reason}" if step.skipped_reason else "",
             "taken over" if step.taken else "",
+            f"its effect is that of {step.effect_owner}" if step.effect_owner else "",
             f"execution {step.child_execution_id}" if step.child_execution_id else "",
             f"{step.progress:.0%} {step.progress_note}".rstrip() if step.progress else "",
             _waits(step, now),

@@ -34,7 +34,8 @@ class ExecutionRow:
     """
     What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
 
-    `incidents` counts the steps that wait for a person.
+    `incidents` counts the steps that wait for a person. `run_id` tells the execution from every other one that has had,
+    or will have, its id; `parent_run` and `schedule_incarnation` do so for its parent and its schedule.
     """
 
     key: int
@@ -52,6 +53,9 @@ class ExecutionRow:
     concurrency_key: str = ""
     parent_id: str = ""
     schedule_id: str = ""
+    run_id: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ class NewExecution:
     concurrency_key: str = ""
     parent_id: str = ""
     schedule_id: str = ""
+    run_id: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

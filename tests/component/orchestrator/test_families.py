@@ -51,7 +51,9 @@ async def test_a_child_gives_its_output_to_the_step_that_waits_for_it(orchestrat
     assert ended.output == Payload(b"[7]")
     assert of_child.started is not None
     assert ended.started is not None
-    assert of_child.started.origin == e.Origin(parent_id="e", parent_path="c", parent_attempt=1)
+    assert of_child.started.origin == e.Origin(
+        parent_id="e", parent_run=ended.run_id, parent_path="c", parent_attempt=1
+    )
     assert of_child.started.linked_span.startswith(ended.trace_id)
 
 

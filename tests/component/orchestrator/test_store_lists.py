@@ -212,13 +212,32 @@ async def test_what_has_expired_is_too_old_or_too_many(store: SqliteStore) -> No
 
 
 async def test_an_ended_child_does_not_expire_while_its_parent_is_open(store: SqliteStore) -> None:
-    parent = await created(store, new("parent"))
+    parent = await created(store, new("parent", run_id="p1"))
     ended = Standing(Status.SUCCEEDED, 100)
-    child = await store.create(new("child", parent_id="parent", standing=ended), FIRST, nobody)
+    born = new("child", run_id="c1", parent_id="parent", parent_run="p1", standing=ended)
+    child = await store.create(born, FIRST, nobody)
 
     assert await store.expired(200, 0, 100) == []
     await store.append(parent.key, [e.Event(3, 12, e.StepCancelled("a"))], ended)
     assert await store.expired(200, 0, 100) == [parent.key, child.key]
+
+
+async def test_an_ended_child_is_not_kept_for_another_execution_that_got_its_parents_id(store: SqliteStore) -> None:
+    ended = Standing(Status.SUCCEEDED, 100)
+    parent = await store.create(new("parent", run_id="p1", standing=ended), FIRST, nobody)
+    born = new("child", run_id="c1", parent_id="parent", parent_run="p1", standing=ended)
+    child = await store.create(born, FIRST, nobody)
+    again = Request("", "", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE)
+    await store.create(new("parent", run_id="p2", request=again), FIRST, nobody)
+
+    assert await store.expired(200, 0, 100) == [parent.key, child.key]
+
+
+async def test_no_two_executions_have_one_run(store: SqliteStore) -> None:
+    await created(store, new("one", run_id="r"))
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await created(store, new("other", run_id="r"))
 
 
 async def plans_of(database: Database, ask: Callable[[sqlite3.Connection], object]) -> list[str]:

@@ -139,7 +139,12 @@ class Controls:
             input=_patched(started.input, patch),
             caller=request.caller,
             priority=started.priority,
-            origin=e.Origin(forked_from=origin_id, forked_sequence=state.sequence, forked_trace=state.trace_id),
+            origin=e.Origin(
+                forked_from=origin_id,
+                forked_run=row.run_id,
+                forked_sequence=state.sequence,
+                forked_trace=state.trace_id,
+            ),
             linked_span=f"{state.trace_id}-{span_id(origin_id, (RUN,)).hex()}",
             facts=facts,
         )

@@ -14,6 +14,7 @@ from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
@@ -21,7 +22,7 @@ from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fold import apply, fold
+from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
@@ -127,9 +128,16 @@ class Engine:
         self._running[running.name] = running
         self._act(running, events, created.position, old)
         self._set_timer(running)
+        if running.state.queued:
+            self.effects.places.arrived(running)
 
     async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
-        """Commit an execution that another mesh has begun, with its history; if it is open, it pauses."""
+        """
+        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
+
+        It is another run than the one there, which may go on, or come a second time.
+        """
+        state.run_id = new_run_id()
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
@@ -157,13 +165,16 @@ class Engine:
         """
         Go on with an open execution that this process does not run yet; its open calls count as lost.
 
-        Spans of events from `spans_from` on are exported once more.
+        Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
+        release stays as its first end left it.
         """
         if (row.namespace, row.execution_id) in self._running:
             return
         state, trace = await self.load(row, definition, spans_from)
+        if state.ended is not None:
+            await self._heal(row, state)
         self.suspended.discard((row.namespace, row.execution_id))
-        if state.status.final or (row.namespace, row.execution_id) in self._running:
+        if state.ended is not None or (row.namespace, row.execution_id) in self._running:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
@@ -173,17 +184,27 @@ class Engine:
         self._commit(running, [*events, *advance(state, now)])
         self.effects.taken_up(running, reopened)
 
+    async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
+        """Its row says that it is open, its history that it has ended: the history is right."""
+        found = await self._store.find(row.namespace, row.execution_id)
+        if found is None or found.key != row.key or found.status.final:
+            return  # it has ended while it was being read
+        await self._store.append(row.key, [], standing_of(state))
+        ended = state.status.value
+        _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
+        self.effects.healed(state)
+        self.on_ended(state)
+
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
-        state = ExecutionState(row.namespace, row.execution_id, definition)
+        state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
         trace = ExecutionTrace(row.execution_id, definition)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
                 try:
-                    apply(state, event)
-                    finished = trace.project(event)
+                    finished = trace.project(event) if restore(state, event) else []
                 except (ValueError, KeyError, IndexError, AssertionError) as error:
                     raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
                 if event.sequence >= spans_from:
@@ -202,7 +223,12 @@ class Engine:
             self._drop(running)
 
     def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
-        """Fold what happened, decide what follows, and queue both as one write; the events."""
+        """
+        Fold what happened, decide what follows, and queue both as one write; the events.
+
+        Raises AfterEnd for an execution that has ended, also if that is not durable yet: whoever has a fact looks at
+        `running.open` or at what of the state the fact is about.
+        """
         now, state = self.clock(), running.state
         still_open = list(state.open_attempts.values())
         events = [record(state, fact, now) for fact in facts]
@@ -323,4 +349,7 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         parent_id=origin.parent_id,
         schedule_id=origin.schedule_id,
         request=request,
+        run_id=state.run_id,
+        parent_run=origin.parent_run,
+        schedule_incarnation=origin.schedule_incarnation,
     )

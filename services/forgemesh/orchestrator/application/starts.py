@@ -21,7 +21,7 @@ from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.identifiers import check_start
+from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
 from forgemesh.orchestrator.domain import control, events as e
@@ -144,7 +144,12 @@ class Starts:
             reuse=IdReuse.ALLOW_DUPLICATE,
             input=step.input,
             priority=parent.started.priority if parent.started is not None else 0,
-            origin=e.Origin(parent_id=parent.execution_id, parent_path=step.path, parent_attempt=step.attempts),
+            origin=e.Origin(
+                parent_id=parent.execution_id,
+                parent_run=parent.run_id,
+                parent_path=step.path,
+                parent_attempt=step.attempts,
+            ),
             linked_span=link_to(parent, step),
         )
         state, _ = await self.start(request)
@@ -239,6 +244,7 @@ def _started(definition: Definition, request: StartRequest, now: int, key: str, 
         concurrency_key=key,
         queued=queued,
         origin=request.origin,
+        run_id=new_run_id(),
     )
 
 

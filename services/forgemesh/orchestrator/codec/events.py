@@ -105,6 +105,7 @@ def _execution_started(f: e.ExecutionStarted) -> pb.ExecutionStarted:
         concurrency_key=f.concurrency_key,
         queued=f.queued,
         origin=origin_to_message(f.origin) if f.origin is not None else None,
+        run_id=f.run_id,
         rules=f.rules,
     )
 
@@ -118,6 +119,9 @@ def origin_to_message(origin: e.Origin) -> pb.Origin:
         forked_sequence=origin.forked_sequence,
         forked_trace_id=origin.forked_trace,
         schedule_id=origin.schedule_id,
+        parent_run_id=origin.parent_run,
+        forked_run_id=origin.forked_run,
+        schedule_incarnation_id=origin.schedule_incarnation,
     )
 
 
@@ -133,6 +137,9 @@ def _origin(message: pb.ExecutionStarted) -> e.Origin | None:
         forked_sequence=origin.forked_sequence,
         forked_trace=origin.forked_trace_id,
         schedule_id=origin.schedule_id,
+        parent_run=origin.parent_run_id,
+        forked_run=origin.forked_run_id,
+        schedule_incarnation=origin.schedule_incarnation_id,
     )
 
 
@@ -151,6 +158,7 @@ def _execution_started_fact(path: str, m: pb.ExecutionStarted) -> e.ExecutionSta
         concurrency_key=m.concurrency_key,
         queued=m.queued,
         origin=_origin(m),
+        run_id=m.run_id,
         rules=m.rules,
     )
 
@@ -168,8 +176,20 @@ def _signal_received(f: e.SignalReceived) -> pb.SignalReceived:
 
 
 def _result_taken(f: e.ResultTaken) -> pb.ResultTaken:
-    variables = {name: payload_to_message(value) for name, value in f.variables.items()}
-    return pb.ResultTaken(output=payload_to_message(f.output), skipped_reason=f.skipped, variables=variables)
+    return pb.ResultTaken(
+        output=payload_to_message(f.output),
+        skipped_reason=f.skipped,
+        variables={name: payload_to_message(value) for name, value in f.variables.items()},
+        failure=failure_to_message(f.failure) if f.failure is not None else None,
+        idle=f.idle,
+        effect_owner=f.owner,
+        items=f.items,
+    )
+
+
+def _effect_taken(f: e.EffectTaken) -> pb.EffectTaken:
+    view = {name: payload_to_message(value) for name, value in f.view.items()}
+    return pb.EffectTaken(origin_step_path=f.origin_path, view=view)
 
 
 def _attempt_started(f: e.AttemptStarted) -> pb.AttemptStarted:
@@ -250,6 +270,7 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     e.SignalReceived: ("signal_received", _signal_received),
     e.VariablesSet: ("variables_set", _variables_set),
     e.ResultTaken: ("result_taken", _result_taken),
+    e.EffectTaken: ("effect_taken", _effect_taken),
     e.AttemptStarted: ("attempt_started", _attempt_started),
     e.AttemptSucceeded: ("attempt_succeeded", _attempt_succeeded),
     e.AttemptFailed: ("attempt_failed", _attempt_failed),
@@ -303,8 +324,16 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
     "signal_received": lambda path, m: e.SignalReceived(m.name, payload_from_message(m.payload), m.signal_id, m.by),
     "variables_set": lambda path, m: e.VariablesSet(path, _payloads(m.values)),
     "result_taken": lambda path, m: e.ResultTaken(
-        path, payload_from_message(m.output), m.skipped_reason, _payloads(m.variables)
+        path,
+        payload_from_message(m.output),
+        m.skipped_reason,
+        _payloads(m.variables),
+        failure_from_message(m.failure) if m.HasField("failure") else None,
+        m.idle,
+        m.effect_owner,
+        tuple(m.items),
     ),
+    "effect_taken": lambda path, m: e.EffectTaken(path, m.origin_step_path, _payloads(m.view)),
     "attempt_started": lambda path, m: e.AttemptStarted(
         path, m.attempt, optional_payload(m, "input"), m.cache_key, m.affinity, m.child_execution_id
     ),

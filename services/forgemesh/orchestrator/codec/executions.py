@@ -81,6 +81,7 @@ def _head(state: ExecutionState) -> pb.Execution:
         stopped_by=stopped.by if stopped is not None else "",
         stopped_reason=stopped.reason if stopped is not None else "",
         left_to_do=state.left_to_do,
+        run_id=state.run_id,
     )
 
 
@@ -108,6 +109,7 @@ def row_to_message(row: ExecutionRow) -> pb.Execution:
         trace_id=row.trace_id,
         priority=row.priority,
         concurrency_key=row.concurrency_key,
+        run_id=row.run_id,
     )
 
 
@@ -126,6 +128,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         next_attempt_at=timestamp(step.next_at),
         skipped_reason=step.skipped,
         taken=step.taken,
+        effect_owner=step.owner,
         child_execution_id=step.started.child_id if step.started is not None else "",
     )
     if step.waits is not None:

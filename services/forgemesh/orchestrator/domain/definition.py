@@ -211,7 +211,8 @@ class Join:
 
     `all` fails at the first failure beyond what is tolerated; `all_settled` lets every branch end first; `quorum`
     (`any` is a quorum of one) succeeds with the `quorum`-th success and stops the others, and fails as soon as so many
-    cannot be reached; a branch in which nothing was done is neither a success nor a failure. Tolerated are `tolerate` failures, or that share of the branches if it ends in `%`.
+    cannot be reached; a branch in which nothing was done is neither a success nor a failure. Tolerated are `tolerate`
+    failures, or that share of the branches if it ends in `%`.
     """
 
     mode: Literal["all", "all_settled", "quorum"] = "all"
@@ -247,7 +248,8 @@ class Map(Common):
     """
     The same steps for each item of a list, as branches named by index; variables that they set stay inside.
 
-    `undoable`: a step inside has a compensation, so that iterations are remembered after their end.
+    `undoable`: a step inside has a compensation, so that iterations are remembered after their end; `by_index`: what is
+    done with an item depends on its place in the list.
     """
 
     over: Template
@@ -255,6 +257,7 @@ class Map(Common):
     join: Join = field(default_factory=Join)
     max_concurrency: int = 0
     undoable: bool = False
+    by_index: bool = False
 
     kind = "map"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +86,8 @@ class Scope:
     outer: Scope | None
     begun: dict[str, StepState] = field(default_factory=dict)
     open: int = 0
+    source: str | None = None
+    """In a fork, the sequence of the origin that this one stands for."""
     turned: set[int] | None = None
     behind: dict[int, int] | None = None
     failed: bool = False
@@ -172,6 +174,12 @@ class StepState:
     astray: bool = False
     """It did nothing, and behind it is a failure that has not been taken up."""
     taken: bool = False
+    owner: str = ""
+    """Who owns effects of a step whose result was taken, if this execution does not."""
+    view: Mapping[str, Payload] | None = None
+    """Of an effect that was taken over: what its compensation sees, where it is not what it would see here."""
+    sources: Mapping[int, int] | None = None
+    """In a fork, the iterations of the origin that those of a map stand for."""
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
     doubtful: bool = False
@@ -182,6 +190,9 @@ class StepState:
 class ExecutionState:
     """
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
+
+    `run_id` tells it from every other execution that has had, or will have, its id. It is the one that its first event
+    names, unless whoever made the state knows better: the store, for an import and for what an older release wrote.
 
     What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `ready` (the same,
     of those that need one of the execution's own places), `to_skip` (steps that cannot run any more), `to_settle`
@@ -194,6 +205,9 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
+    """Follows from the facts below, see `derived_status`; folding keeps it up to date."""
+    ended: Status | None = None
+    """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     rules: int = e.RULES
@@ -205,6 +219,8 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    rests: bool = False
+    """Nothing has been in flight since it was paused."""
     paused_at: int = 0
     queued: bool = False
     cancel: e.CancelRequested | None = None
@@ -232,13 +248,18 @@ class ExecutionState:
     signal_ids: dict[str, int] = field(default_factory=dict)
     """Every signal id that has come, and with which event."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
-    to_take: list[str] = field(default_factory=list)
+    to_take: list[tuple[str, e.ResultTaken]] = field(default_factory=list)
     """Steps whose turn has come and whose results were taken over; empty between events."""
+    taken_items: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of maps of the origin, which iteration was for which item."""
+    effects: dict[str, StepState] = field(default_factory=dict)
+    """Effects that were taken over, by where they were in the origin."""
     undoable: list[StepState] = field(default_factory=list)
     """Steps whose effect may have to be undone, in order of their end; while compensating, those that are left."""
     undoing: StepState | None = None
     """The compensation that runs."""
     ended_steps: int = 0
+    run_id: str = ""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
 
@@ -251,6 +272,11 @@ class ExecutionState:
     def trace_id(self) -> str:
         """32 hex digits."""
         return self.started.trace_id.hex() if self.started is not None else ""
+
+    def source_of(self, step: StepState) -> str | None:
+        """In a fork, the path of the step of the origin that this one stands for."""
+        source = step.scope.source
+        return source if source is None else f"{source}/{step.step.id}" if source else step.step.id
 
     def is_stopping(self, scope: Scope | None) -> bool:
         """Whether something around `scope` is ending early, so that nothing new starts in it."""
@@ -295,6 +321,22 @@ class ExecutionState:
 
     def _of_branch(self, output: Payload | StepState) -> Payload:
         return self.output_of(output) if isinstance(output, StepState) else output
+
+
+def derived_status(state: ExecutionState) -> Status:
+    """
+    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
+    stops it, a pause, the queue.
+    """
+    if state.ended is not None:
+        return state.ended
+    if state.compensating:
+        return Status.COMPENSATING
+    if state.cancel is not None or state.stopping is not None:
+        return Status.CANCELLING
+    if state.pause is not None:
+        return Status.PAUSED if state.rests else Status.PAUSING
+    return Status.QUEUED if state.queued else Status.RUNNING
 
 
 def max_open(group: Group) -> int:

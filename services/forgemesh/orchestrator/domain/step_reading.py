@@ -252,7 +252,13 @@ class StepReader:
         limit = group.whole("max_concurrency", 0, low=0, high=MAX_CONCURRENCY)
         group.finish()
         return Map(
-            **common.facts(), over=over, steps=steps, join=join, max_concurrency=limit, undoable=_is_undoable(steps)
+            **common.facts(),
+            over=over,
+            steps=steps,
+            join=join,
+            max_concurrency=limit,
+            undoable=_is_undoable(steps),
+            by_index=reads_index(steps),
         )
 
     def _wait(self, fields: Fields, common: Common, visible: Visible) -> Wait:

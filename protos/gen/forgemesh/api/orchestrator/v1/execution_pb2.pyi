@@ -194,10 +194,13 @@ class Execution(_message.Message):
     EXPECTED_END_FIELD_NUMBER: _builtins.int
     SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives."""
     execution_id: _builtins.str
-    """Unique in the namespace."""
+    """Unique in the namespace at any time. Once the execution has ended its id may be given to another one, see
+    IdReusePolicy; `run_id` may not.
+    """
     workflow: _builtins.str
     """Name of its definition."""
     workflow_version: _builtins.str
@@ -220,6 +223,10 @@ class Execution(_message.Message):
     """How much of it is done, from 0 to 1, as far as the definition lets it be known. Not set in lists."""
     suspended_reason: _builtins.str
     """Why it does not run at all although it is open; it goes on by itself. Empty: it runs."""
+    run_id: _builtins.str
+    """Tells it from every other execution that has had, or will have, its id: a ULID in lower case, or 26 digits for an
+    execution of a release that did not know runs.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What it was started with. Not set in lists, nor where the rest leaves no room for it in a message of 4 MiB: then
@@ -293,10 +300,11 @@ class Execution(_message.Message):
         expected_end: _timestamp_pb2.Timestamp | None = ...,
         suspended_reason: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +336,7 @@ class Step(_message.Message):
     BRANCHES_SUCCEEDED_FIELD_NUMBER: _builtins.int
     BRANCHES_FAILED_FIELD_NUMBER: _builtins.int
     BRANCHES_SKIPPED_FIELD_NUMBER: _builtins.int
+    EFFECT_OWNER_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PROGRESS_NOTE_FIELD_NUMBER: _builtins.int
     step_path: _builtins.str
@@ -362,6 +371,10 @@ class Step(_message.Message):
     """Those that failed."""
     branches_skipped: _builtins.int
     """Those that ended without anything having been done in them: all of their steps were skipped."""
+    effect_owner: _builtins.str
+    """The execution that owns effects of a step whose result was taken over, and undoes them if it fails. Empty: this one,
+    or there are none.
+    """
     progress: _builtins.float
     """How far the running attempt says it is, from 0 to 1."""
     progress_note: _builtins.str
@@ -409,12 +422,13 @@ class Step(_message.Message):
         branches_succeeded: _builtins.int = ...,
         branches_failed: _builtins.int = ...,
         branches_skipped: _builtins.int = ...,
+        effect_owner: _builtins.str = ...,
         progress: _builtins.float = ...,
         progress_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at", "waits_until", b"waits_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_skipped", b"branches_skipped", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_skipped", b"branches_skipped", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "effect_owner", b"effect_owner", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
