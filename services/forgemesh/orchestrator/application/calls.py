@@ -131,7 +131,8 @@ class Calls:
             return
         if isinstance(step.step, Call) and step.step.cache is not None and answer.output is not None:
             ends = self._engine.clock() + int(step.step.cache.ttl * SECOND)
-            self._results.keep(step.started.cache_key, where.plugin_version, answer.output, ends)
+            plugin_id = where.plugin_id or order.target.plugin_id
+            self._results.keep(step.started.cache_key, plugin_id, where, answer.output, ends)
 
     def blocked(self, order: Order, lack: Lacking) -> None:
         """See order.Listener."""

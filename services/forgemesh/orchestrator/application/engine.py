@@ -8,7 +8,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults.service import DataCorrupted, ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
@@ -25,7 +25,7 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
+from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Engine:
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
-        results = Results(store, hosts, clock)
+        results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
@@ -91,22 +91,34 @@ class Engine:
         self,
         definition: Definition,
         execution_id: str,
-        facts: Sequence[e.Fact],
+        first: Callable[[], Sequence[e.Fact]],
         request: Request,
         settled: Callable[[Future[Created]], None] = lambda written: None,
-    ) -> tuple[Created, ExecutionState]:
+    ) -> tuple[Created, ExecutionState | None]:
         """
-        Commit a new execution, whose first fact is its start, with what follows at once, then let it run.
+        Commit a new execution with what follows at once, then let it run; no state if `request` started one before.
 
-        `settled` is told what became of the write, also if the caller has gone away meanwhile.
+        `first` gives its first facts, the very first of which is its start, in the moment in which they go into the
+        queue of writes; if it raises, nothing is started. `settled` is told what became of the write, also if the
+        caller has gone away meanwhile.
         """
-        now = self.clock()
         state = ExecutionState(definition.namespace, execution_id, definition)
-        events = [record(state, fact, now) for fact in facts]
-        events += advance(state, now)
         running = Running(0, state, ExecutionTrace(execution_id, definition))
+        events: list[e.Event] = []
+
+        def begin() -> tuple[NewExecution, Sequence[e.Event]]:
+            if self.stopping:
+                raise ShuttingDown("the orchestrator")
+            facts, now = first(), self.clock()
+            events.extend([record(state, fact, now) for fact in facts])
+            events.extend(advance(state, now))
+            running.standing = standing_of(state)
+            return _new_execution(state, request), events
+
         written = partial(self._created, running, events, 0, settled)
-        created = await self._store.create(_new_execution(state, request), events, written)
+        created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
+        if not created.created:
+            return created, None
         if state.sequence != len(events):  # it has gone on; what is shown is durable
             state = fold(state.namespace, execution_id, definition, events)
         return created, state
@@ -122,6 +134,8 @@ class Engine:
         """Runs also when whoever asked for the execution has gone away; the first `old` events ask for nothing."""
         settled(written)
         if written.cancelled() or written.exception() is not None or running.name in self._running:
+            return
+        if self.stopping:  # the next process takes it up
             return
         created = written.result()
         running.key = created.key
@@ -146,7 +160,9 @@ class Engine:
             events += advance(state, now)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
-        await self._store.create(_new_execution(state, Request("", "", id_chosen=True)), events, written)
+        request = Request("", "", id_chosen=True)
+        new = _new_execution(state, request)
+        await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
     async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
         """

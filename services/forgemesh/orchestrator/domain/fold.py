@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
@@ -271,7 +273,10 @@ def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int)
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
-        step.input = fact.payload if fact.payload is not None else step.input
+        if fact.payload is not None:
+            step.input = fact.payload
+            if step.started is not None and step.started.cache_key:  # which was made of another input
+                step.started = msgspec.structs.replace(step.started, cache_key="")
         if step.input is None:  # it never began: what it begins with is evaluated anew
             del state.steps[fact.path], step.scope.begun[step.step.id]
         state.ready[fact.path] = (step.scope, step.index)
