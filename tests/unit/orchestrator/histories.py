@@ -47,9 +47,17 @@ def kept(body: bytes, record: str = "event") -> e.Event:
 class History:
     """One execution: its state, and all events in the order in which they would have been committed."""
 
-    def __init__(self, definition: Definition, given: object = None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        given: object = None,
+        facts: Iterable[e.Fact] = (),
+        origin: e.Origin | None = None,
+        execution_id: str = "e-1",
+    ) -> None:
+        """`facts` come with the start."""
         self.definition = definition
-        self.state = ExecutionState("default", "e-1", definition)
+        self.state = ExecutionState("default", execution_id, definition)
         self.events: list[e.Event] = []
         self.now = START
         timeout = definition.timeout
@@ -60,8 +68,10 @@ class History:
             input=Payload(json.dumps({} if given is None else given).encode()),
             trace_id=b"t" * 16,
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
+            origin=origin,
+            run_id=f"run-of-{execution_id}",
         )
-        self.turn(started)
+        self.turn(started, *facts)
 
     def turn(self, *facts: e.Fact | None) -> list[e.Event]:
         """Fold facts in, with what follows from them, as one commit."""
@@ -103,7 +113,7 @@ class History:
         return events
 
     def refolded(self) -> ExecutionState:
-        return fold("default", "e-1", self.definition, self.events)
+        return fold("default", self.state.execution_id, self.definition, self.events)
 
     def step(self, path: str) -> StepState:
         return self.state.steps[path]

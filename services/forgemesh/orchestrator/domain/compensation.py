@@ -37,6 +37,13 @@ def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
     yield _undo(state, path, last)
 
 
+def is_undone(state: ExecutionState, path: str) -> bool:
+    """Whether the effect of that name was undone, or may be at this moment: its compensation has begun, or is next."""
+    if state.compensating and not state.status.final:
+        return True
+    return f"{path}{COMPENSATION}" in state.steps or all(effect.path != path for effect in state.undoable)
+
+
 def _sight(state: ExecutionState, step: StepState) -> Read:
     """What a compensation sees: of an effect that was taken over, what it would have seen in the origin."""
     read, view = reader(state, step.scope, undoing=step), step.view

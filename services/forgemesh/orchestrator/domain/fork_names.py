@@ -41,8 +41,8 @@ def _digest(item: Payload) -> str:
 
 def name_in_fork(path: str) -> str:
     """
-    What an effect is called in the fork that takes it over. Iterations get a mark, "check/17~1/rain", since the fork may
-    have an iteration of the same index for another item; each further fork counts it up.
+    What an effect is called in the fork that takes it over. Iterations get a mark, "check/17~1/rain", since the fork
+    may have an iteration of the same index for another item; each further fork counts it up.
     """
     return "/".join(_marked(part) if part[:1].isdigit() else part for part in path.split("/"))
 

@@ -94,7 +94,7 @@ def lent(state: ExecutionState) -> dict[str, str]:
 
 
 def _effects(state: ExecutionState) -> dict[str, StepState]:
-    """By the path of the step whose result stands for it: the effects that the execution had, taken over ones included."""
+    """The effects that the execution had, taken over ones included, by the path of the step that they stand behind."""
     found = {
         path: step
         for path, step in state.steps.items()
@@ -229,10 +229,15 @@ class _Taking:
         """In order of their time."""
         for path, step in sorted(self.results.items(), key=lambda one: one[1].ended_at):
             failed = step.failure if step.status is StepStatus.FAILED else None
-            owner = owners.get(path) or step.owner
+            owner = owners.get(path) or step.owner or self._former_owner(step)
             items = tuple(self._items_around(step))
             output, merged = self.state.output_of(step), dict(step.merged)
             yield e.ResultTaken(path, output, step.skipped, merged, failed, step.idle, owner, items)
+
+    def _former_owner(self, step: StepState) -> str:
+        """Forks of older releases took results without effects."""
+        origin = self.state.started.origin if self.state.started is not None else None
+        return origin.forked_from if step.taken and not self.state.rules and origin is not None else ""
 
     def _items_around(self, step: StepState) -> Listed[str]:
         scope: Scope | None = step.scope

@@ -23,6 +23,7 @@ from forgemesh.orchestrator.domain.fields import Fields, Place
 from forgemesh.orchestrator.domain.group_fields import read_join, variables_set
 from forgemesh.orchestrator.domain.moment import moment
 from forgemesh.orchestrator.domain.order import ancestors, before_each, cycle_among, ids_of, path_of
+from forgemesh.orchestrator.domain.step_content import reads_index
 from forgemesh.orchestrator.domain.template import Fields as Objects, Items, Literal, Template, Text
 from forgemesh.orchestrator.domain.visible import Reach, Visible
 

@@ -138,6 +138,12 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX kept_result_expiry ON kept_result (expires_at);
     """,
+    """
+    CREATE TABLE effect_claim (
+        origin_run TEXT NOT NULL, path TEXT NOT NULL, fork_run TEXT NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (origin_run, path)
+    ) WITHOUT ROWID;
+    """,
 )
 
 FACTS = (
@@ -167,6 +173,9 @@ NEW_EXECUTION = Bulk(
     f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
 )
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+CLAIM = ("origin_run", "path", "fork_run")
+NEW_CLAIM = Bulk("INSERT INTO effect_claim VALUES", "(?, ?, ?, ?)")
+"""Each effect can be claimed once."""
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
 NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
 STANDING_CHANGED = Bulk(
