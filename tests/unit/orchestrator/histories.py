@@ -54,6 +54,8 @@ class History:
         facts: Iterable[e.Fact] = (),
         origin: e.Origin | None = None,
         execution_id: str = "e-1",
+        *,
+        queued: bool = False,
     ) -> None:
         """`facts` come with the start."""
         self.definition = definition
@@ -70,6 +72,7 @@ class History:
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
             origin=origin,
             run_id=f"run-of-{execution_id}",
+            queued=queued,
         )
         self.turn(started, *facts)
 
@@ -161,6 +164,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
             state.output,
             state.failure,
             state.stopping,
+            state.ended,
+            state.queued,
         ),
         "steps": [_picture_of_step(step) for step in state.steps.values()],
         "scopes": [_picture_of_scope(scope) for scope in state.scopes.values()],
@@ -175,7 +180,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
         "to_set": list(state.to_set),
         "signals": {name: [sequence for sequence, _ in found] for name, found in state.signals.items()},
         "undoable": [step.path for step in state.undoable],
-        "pause": (state.pause, state.paused_at, state.deadline, state.cancel, state.compensating),
+        "pause": (state.pause, state.rests, state.paused_at, state.held_at, state.deadline, state.compensating),
+        "asked": (state.pause_asked, state.resumed, state.cancels, dict(state.resolved)),
         "wakes": list(state.wakes),
     }
 
