@@ -17,6 +17,7 @@ from forgemesh.orchestrator.domain import (
     events as e,
     fold,
     scopes,
+    triggers,
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 from tests.unit.orchestrator.world import World
@@ -58,7 +59,7 @@ def repeats_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
 
 
 def ignores_triggers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scopes, "_may_run", lambda scope, before, trigger: True)
+    patch.setattr(scopes, "may_run", lambda scope, before, trigger: True)
 
 
 def lets_groups_succeed_whatever_failed(patch: pytest.MonkeyPatch) -> None:
@@ -143,11 +144,12 @@ def calls_a_quorum_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def takes_a_step_that_was_skipped_for_one_that_was_done(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scopes, "was_done", lambda step: step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED))
+    for module in (scopes, triggers):
+        patch.setattr(module, "was_done", lambda step: step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED))
 
 
 def forgets_the_failure_behind_a_step_that_was_skipped(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scopes, "_leads_from_failure", lambda scope, index: False)
+    patch.setattr(triggers, "leads_from_failure", lambda scope, index: False)
 
 
 PLANTED: Mapping[str, Plant] = {

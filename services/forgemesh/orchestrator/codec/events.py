@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from forgemesh.api.orchestrator.v1 import event_pb2 as pb
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.codec.blobs import INLINE, put_back, take_out
+from forgemesh.orchestrator.codec.dispatches import dispatch_from_message, dispatch_to_message
 from forgemesh.orchestrator.codec.payloads import (
     failure_from_message,
     failure_to_message,
@@ -208,7 +209,7 @@ def _attempt_succeeded(f: e.AttemptSucceeded) -> pb.AttemptSucceeded:
     return pb.AttemptSucceeded(
         attempt=f.attempt,
         output=payload_to_message(f.output),
-        dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
+        dispatch=dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
     )
 
 
@@ -216,7 +217,7 @@ def _attempt_failed(f: e.AttemptFailed) -> pb.AttemptFailed:
     return pb.AttemptFailed(
         attempt=f.attempt,
         failure=failure_to_message(f.failure),
-        dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
+        dispatch=dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
         next_attempt_unix_nano=f.next_at,
         incident=f.incident,
         details=payload_to_message(f.details) if f.details is not None else None,
@@ -297,7 +298,7 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
 
 
 def _attempt_failed_fact(path: str, m: pb.AttemptFailed) -> e.AttemptFailed:
-    dispatch = _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
+    dispatch = dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
     failure = failure_from_message(m.failure)
     details = payload_from_message(m.details) if m.HasField("details") else None
     return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident, details)
@@ -341,7 +342,7 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
         path,
         m.attempt,
         payload_from_message(m.output),
-        _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
+        dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
     ),
     "attempt_failed": _attempt_failed_fact,
     "step_blocked": lambda path, m: e.StepBlocked(
@@ -366,41 +367,3 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
 
 def _payloads(values: Mapping[str, Any]) -> dict[str, Payload]:
     return {name: payload_from_message(value) for name, value in values.items()}
-
-
-def _dispatch_to_message(dispatch: e.Dispatch) -> pb.Dispatch:
-    return pb.Dispatch(
-        instance_id=dispatch.instance_id,
-        incarnation=dispatch.incarnation,
-        plugin_version=dispatch.plugin_version,
-        unix_nano=dispatch.at,
-        policy=dispatch.policy,
-        candidates=dispatch.candidates,
-        eligible=dispatch.eligible,
-        excluded=dispatch.excluded,
-        session=dispatch.session,
-        accepted=dispatch.accepted,
-        plugin_id=dispatch.plugin_id,
-        cached=dispatch.cached,
-        trial=dispatch.trial,
-        hedged_with=dispatch.hedged_with,
-    )
-
-
-def _dispatch_from_message(message: pb.Dispatch) -> e.Dispatch:
-    return e.Dispatch(
-        instance_id=message.instance_id,
-        incarnation=message.incarnation,
-        plugin_version=message.plugin_version,
-        at=message.unix_nano,
-        plugin_id=message.plugin_id,
-        policy=message.policy,
-        candidates=message.candidates,
-        eligible=message.eligible,
-        excluded=tuple(message.excluded),
-        session=message.session,
-        accepted=message.accepted,
-        cached=message.cached,
-        trial=message.trial,
-        hedged_with=message.hedged_with,
-    )

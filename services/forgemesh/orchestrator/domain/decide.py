@@ -15,8 +15,9 @@ from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.scopes import is_due, skip_reason
+from forgemesh.orchestrator.domain.scopes import is_due
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
+from forgemesh.orchestrator.domain.triggers import skip_reason
 
 
 def advance(state: ExecutionState, now: int) -> list[e.Event]:

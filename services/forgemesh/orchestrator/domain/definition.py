@@ -18,7 +18,7 @@ OTHERWISE = "otherwise"
 
 
 class Trigger(Enum):
-    """What the steps before a step must have come to, so that it runs; otherwise it is skipped (see scopes.py)."""
+    """What the steps before a step must have come to, so that it runs; otherwise it is skipped (see triggers.py)."""
 
     ALL_SUCCEEDED = "all_succeeded"
     """None failed, and none did nothing behind a failure."""

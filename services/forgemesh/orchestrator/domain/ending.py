@@ -10,9 +10,9 @@ from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.branch_count import Enough, must_stop, outcome, summary
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import check_size
-from forgemesh.orchestrator.domain.scopes import unhandled_failure
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.template import evaluate
+from forgemesh.orchestrator.domain.triggers import unhandled_failure
 
 
 def stop(state: ExecutionState, path: str, failure: Failure | None) -> Iterator[e.Fact]:

@@ -21,9 +21,9 @@ from forgemesh.orchestrator.domain.definition import (
 )
 from forgemesh.orchestrator.domain.fork_names import items_told_apart, name_in_fork
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.scopes import UPSTREAM_FAILED, is_taken_up
 from forgemesh.orchestrator.domain.state import ExecutionState, Scope, StepState, StepStatus
 from forgemesh.orchestrator.domain.step_content import content, same_condition, variables_in
+from forgemesh.orchestrator.domain.triggers import UPSTREAM_FAILED, is_taken_up
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,10 @@ import msgspec
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.branch_count import must_stop, tolerated
 from forgemesh.orchestrator.domain.definition import Branch, Call, Child, Map, Parallel, Sequence, Switch, Trigger
-from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.fork_names import items_told_apart
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Branches, ExecutionState, Scope, StepState, StepStatus, max_open
-
-UPSTREAM_FAILED = "UPSTREAM_FAILED"
-UPSTREAM_SKIPPED = "UPSTREAM_SKIPPED"
-"""Nothing before it succeeded, and nothing failed."""
+from forgemesh.orchestrator.domain.triggers import look_back, may_run, unhandled_failure, was_done
 
 
 def open_scope(
@@ -57,40 +53,13 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
         return
     state.ended_steps += 1
     if status is StepStatus.SKIPPED or step.branches is not None or step.idle:
-        _look_back(state, step)
+        look_back(state, step)
     if status is StepStatus.SUCCEEDED or step.doubtful:
         _remember_effect(state, step)
     if step.step.sets and status is StepStatus.SUCCEEDED:
         state.to_set[step.path] = step
     else:
         pass_on(state, step, at)
-
-
-def _look_back(state: ExecutionState, step: StepState) -> None:
-    """A step that did nothing leads on from what was before it: also from a failure."""
-    if not state.rules:
-        return
-    branches = step.branches
-    if branches is not None and step.status is StepStatus.SUCCEEDED:
-        step.idle = not branches.succeeded and not branches.failures
-    if step.idle or step.status is StepStatus.SKIPPED:
-        before = step.scope.steps.before[step.index]
-        step.astray = step.skipped == UPSTREAM_FAILED or any(_leads_from_failure(step.scope, one) for one in before)
-
-
-def _leads_from_failure(scope: Scope, index: int) -> bool:
-    """Whether the step has ended, and badly or by doing nothing behind a failure."""
-    step = scope.begun.get(scope.steps[index].id)
-    return step is not None and (step.astray or step.status in _BAD)
-
-
-_BAD = (StepStatus.FAILED, StepStatus.CANCELLED)
-
-
-def skip_reason(state: ExecutionState, scope: Scope, index: int) -> str:
-    """Why a step that cannot run any more is skipped."""
-    failed = not state.rules or any(_leads_from_failure(scope, one) for one in scope.steps.before[index])
-    return UPSTREAM_FAILED if failed else UPSTREAM_SKIPPED
 
 
 def _remember_effect(state: ExecutionState, step: StepState) -> None:
@@ -183,44 +152,6 @@ def merge_variables(state: ExecutionState, group: StepState) -> None:
     group.scope.vars |= group.merged
 
 
-def unhandled_failure(state: ExecutionState, scope: Scope) -> Failure | None:
-    """The first failure, by time, of a step of the sequence that no tolerant step after it has taken up."""
-    if not scope.failed:
-        return None
-    failed = [step for step in scope.begun.values() if step.status is StepStatus.FAILED]
-    for step in sorted(failed, key=lambda one: one.ended_at):
-        if not is_taken_up(state, scope, step.index):
-            return step.failure
-    return None
-
-
-def is_taken_up(state: ExecutionState, scope: Scope, index: int) -> bool:
-    """Whether a step after the failed one, directly or not, tolerates failures, and has done what it is there for."""
-    seen, todo = {index}, [index]
-    while todo:
-        for following in scope.steps.following[todo.pop()]:
-            if following in seen:
-                continue
-            seen.add(following)
-            step = scope.begun.get(scope.steps[following].id)
-            if step is None:
-                continue
-            if step.step.trigger.tolerant and (was_done(step) if state.rules else _was_begun(step)):
-                return True
-            todo.append(following)
-    return False
-
-
-def was_done(step: StepState) -> bool:
-    """Whether a step succeeded, and not only because there was nothing to do in it."""
-    return step.status is StepStatus.SUCCEEDED and not step.idle
-
-
-def _was_begun(step: StepState) -> bool:
-    """What taking up asked for by the rules of older releases."""
-    return step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED) or step.skipped not in ("", UPSTREAM_FAILED)
-
-
 def _take_turn(state: ExecutionState, scope: Scope, index: int) -> None:
     path, step = scope.path_of(index), scope.steps[index]
     scope.open += 1
@@ -270,31 +201,11 @@ def _consider(state: ExecutionState, scope: Scope, index: int, ended: StepState)
             return
         if left:
             return
-    if _may_run(scope, before, step.trigger):
+    if may_run(scope, before, step.trigger):
         _take_turn(state, scope, index)
     else:
         scope.open += 1
         state.to_skip[scope.path_of(index)] = (scope, index)
-
-
-def _may_run(scope: Scope, before: tuple[int, ...], trigger: Trigger) -> bool:
-    ended = [scope.begun[scope.steps[index].id] for index in before]
-    match trigger:
-        case Trigger.ALL_DONE:
-            return True
-        case Trigger.ANY_SUCCEEDED:
-            return any(step.status is StepStatus.SUCCEEDED and not step.astray for step in ended)
-        case Trigger.NONE_FAILED:
-            return all(step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED) for step in ended)
-        case Trigger.ALL_SUCCEEDED:
-            return all(
-                not step.astray
-                and (
-                    step.status is StepStatus.SUCCEEDED
-                    or (step.status is StepStatus.SKIPPED and step.skipped != UPSTREAM_FAILED)
-                )
-                for step in ended
-            )
 
 
 def _leave(state: ExecutionState, scope: Scope, at: int) -> None:

@@ -21,6 +21,7 @@ from forgemesh.orchestrator.adapters.store.schema import (
     NEW_BLOB_USE,
     NEW_CLAIM,
     NEW_EVENT,
+    REOPENED,
     check,
     checksum,
 )
@@ -148,7 +149,8 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
 
     async def open_executions(self) -> list[ExecutionRow]:
-        return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
+        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
+        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", ())]
 
     async def slots(self) -> list[SlotRow]:
         rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
