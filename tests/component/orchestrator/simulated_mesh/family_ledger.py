@@ -36,16 +36,6 @@ class FamilyLedger(Ledger):
     waived: list[str] = field(default_factory=list)
     retried_by_people: dict[str, int] = field(default_factory=dict)
 
-    def _about_the_whole(self, event: e.Event) -> None:
-        if isinstance(event.fact, e.ResultTaken):
-            self._take(event.fact)
-        super()._about_the_whole(event)
-
-    def _take(self, fact: e.ResultTaken) -> None:
-        """It has ended before this execution began."""
-        self.begun[fact.path] = None
-        self.ended[fact.path] = f"SKIPPED:{fact.skipped}" if fact.skipped else "SUCCEEDED"
-
     def _resolve(self, path: str, action: str) -> None:
         if action == "retry":
             self.retried_by_people[path] = self.retried_by_people.get(path, 0) + 1

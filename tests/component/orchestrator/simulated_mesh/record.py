@@ -11,6 +11,7 @@ from forgemesh.orchestrator.application.places import BY
 from forgemesh.orchestrator.codec.events import event_from_stored, opened
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition
+from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from tests.component.orchestrator.simulated_mesh.database import Whims
 from tests.component.orchestrator.simulated_mesh.effects import Effects, StepKey
 from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedger
@@ -39,6 +40,9 @@ class Account:
     output: bytes | None = None
     status: str = ""
     deleted: bool = False
+    origin: Account | None = None
+    """What it was forked from."""
+    effects_taken: set[str] = field(default_factory=set)
     brought: int = 0
     """Events that it has from elsewhere."""
     signals: list[str] = field(default_factory=list)
@@ -83,6 +87,7 @@ class Record:
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
         self.rooms: dict[tuple[str, str, str], list[Account]] = {}
+        self.undoing: dict[tuple[int, str], Account] = {}
         self._newcomers: list[tuple[Account, list[Account]]] = []
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
@@ -165,14 +170,26 @@ class Record:
                 if by == BY:
                     newer = [one.name for one in self._room_of(account) if one.key > account.key]
                     demand(bool(newer), "a key cancels none but its own", account.name)
-            case e.AttemptStarted(path):
+            case e.EffectTaken(path):
+                account.effects_taken.add(path)
+            case e.AttemptStarted(path, attempt):
                 self._attempt(account, path, position)
+                if attempt == 1 and path.endswith(COMPENSATION):
+                    self._undoes(account, path.removesuffix(COMPENSATION))
             case e.AttemptSucceeded():
                 self._succeeded(account, fact)
             case e.ExecutionSucceeded(output):
                 account.output = output.data
             case e.SignalReceived(name, _, signal_id):
                 account.signals.append(signal_id or name)
+
+    def _undoes(self, account: Account, effect: str) -> None:
+        """Whoever begins to undo an effect is its one owner."""
+        owner = account
+        while effect in owner.effects_taken and owner.origin is not None:
+            effect, owner = name_in_origin(effect), owner.origin
+        other = self.undoing.setdefault((owner.key, effect), account)
+        demand(other is account, "an effect is undone by its one owner", account.name, other.name, owner.name, effect)
 
     def _started(self, account: Account, fact: e.ExecutionStarted, position: int) -> None:
         origin = fact.origin
@@ -185,6 +202,8 @@ class Record:
             account.holds = not fact.queued
             if account.holds:
                 self._newcomers.append((account, room))
+        if origin is not None and origin.forked_run:
+            account.origin = self.by_run.get(origin.forked_run)
         if origin is not None and origin.parent_id:
             self._born(account, origin, position)
 
