@@ -21,7 +21,7 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
@@ -31,6 +31,10 @@ from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecut
 _log = logging.getLogger(__name__)
 
 PAGE = 1_000
+ROUNDS = 10
+"""So often writes may follow from writes while the process stops."""
+LAST_WRITE = 5.0
+"""Seconds that the store has for them each time."""
 
 
 class Engine:
@@ -72,6 +76,8 @@ class Engine:
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
         self.suspended: set[tuple[str, str]] = set()
+        self._unsent: dict[tuple[str, str], dict[str, int]] = {}
+        """Of suspended executions, the attempts that had not been sent."""
         self.stopping = False
         self.started_at = clock()
 
@@ -156,8 +162,8 @@ class Engine:
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
-            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
             events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
+            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
             events += advance(state, now)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
@@ -199,8 +205,8 @@ class Engine:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
-        now = self.clock()
-        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
+        now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
+        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, [*events, *advance(state, now)])
         self.effects.taken_up(running, reopened)
@@ -240,8 +246,19 @@ class Engine:
         """
         self.stopping = True
         await self.effects.stop(grace)
+        await self._settled()
         for running in list(self._running.values()):
             self._drop(running)
+
+    async def _settled(self) -> None:
+        """What is known of the executions is durable, or cannot be written."""
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)  # what is durable has its effects, which may write
+            pending = [running.written for running in self._running.values() if running.written is not None]
+            pending = [written for written in pending if not written.done()]
+            if not pending:
+                return
+            await asyncio.wait(pending, timeout=LAST_WRITE)
 
     def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
         """
@@ -338,6 +355,7 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
+        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.trouble = str(error)
         self.on_trouble()
         self.suspended.add(running.name)
