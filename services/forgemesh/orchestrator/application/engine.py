@@ -19,7 +19,7 @@ from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running, standing_of
+from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
@@ -131,7 +131,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return _new_execution(state, request, _claims(state)), events
+            return new_execution(state, request, _claims(state)), events
 
         written = partial(self._created, running, events, 0, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -179,7 +179,7 @@ class Engine:
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
-        new = _new_execution(state, request)
+        new = new_execution(state, request)
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
     async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
@@ -388,27 +388,3 @@ def _claims(state: ExecutionState) -> tuple[Claim, ...]:
     if not state.effects or origin is None:
         return ()
     return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())
-
-
-def _new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
-    started = state.started
-    assert started is not None
-    origin = started.origin or e.Origin()
-    return NewExecution(
-        namespace=state.namespace,
-        execution_id=state.execution_id,
-        workflow=started.workflow,
-        workflow_version=started.workflow_version,
-        started_at=state.started_at,
-        trace_id=started.trace_id.hex(),
-        standing=standing_of(state),
-        priority=started.priority,
-        concurrency_key=started.concurrency_key,
-        parent_id=origin.parent_id,
-        schedule_id=origin.schedule_id,
-        request=request,
-        run_id=state.run_id,
-        parent_run=origin.parent_run,
-        schedule_incarnation=origin.schedule_incarnation,
-        claims=claims,
-    )
