@@ -10,7 +10,7 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import NewExecution, Request, Standing
+from forgemesh.orchestrator.ports import Claim, NewExecution, Request, Standing
 
 
 @dataclass(slots=True)
@@ -79,7 +79,8 @@ def standing_of(state: ExecutionState) -> Standing:
     return Standing(state.status, state.ended_at, len(state.incidents))
 
 
-def _new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
+def new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
+    """What the store is to write of an execution that begins."""
     started = state.started
     assert started is not None
     origin = started.origin or e.Origin()
