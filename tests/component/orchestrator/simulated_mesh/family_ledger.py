@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.unit.orchestrator.ledger import Ledger

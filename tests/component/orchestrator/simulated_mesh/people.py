@@ -16,9 +16,10 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import IdReuse
+from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACES
-from tests.component.orchestrator.simulated_mesh.record import Account, Record
+from tests.component.orchestrator.simulated_mesh.record import Record
 
 if TYPE_CHECKING:
     from tests.component.orchestrator.simulated_mesh.life import Life

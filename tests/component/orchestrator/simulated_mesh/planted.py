@@ -1,4 +1,4 @@
-"""Mistakes that a mesh can make, each to be switched on by a test that wants to see it caught, with the law it breaks."""
+"""Mistakes that a mesh can make, each to be switched on by a test that wants to see it caught by its law."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
-from forgemesh.orchestrator.domain import beginning, decide, events as e, fold
+from forgemesh.orchestrator.domain import beginning, decide, events as e, fold, scopes
 from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.payload import Payload
@@ -29,7 +29,7 @@ def admits_who_has_ended(patch: pytest.MonkeyPatch) -> None:
         state.sequence, state.last_at = event.sequence, event.at
         fold._FOLDS[type(event.fact)](state, event.fact, event.at)
         if state.to_take:
-            fold.end_taken(state, event.at)
+            scopes.end_taken(state, event.at)
 
     patch.setattr(Places, "_first", first)
     patch.setattr(decide, "apply", apply)

@@ -5,67 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.application.places import BY
 from forgemesh.orchestrator.codec.events import event_from_stored, opened
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.database import Whims
 from tests.component.orchestrator.simulated_mesh.effects import Effects, StepKey
 from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedger
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand
-
-
-@dataclass(eq=False)
-class Account:
-    """One execution: its ledger, its place in its family, and what its events said."""
-
-    key: int
-    namespace: str
-    execution_id: str
-    definition: Definition
-    ledger: FamilyLedger
-    started: e.ExecutionStarted
-    parent: Account | None = None
-    came_at: int = 0
-    queued: bool = False
-    holds: bool = False
-    ended_at: int = 0
-    """Position of its end."""
-    stopped_at: dict[str, int] = field(default_factory=dict)
-    """Position of the stop of each group, and of the whole."""
-    children: dict[tuple[str, int], Account] = field(default_factory=dict)
-    output: bytes | None = None
-    status: str = ""
-    deleted: bool = False
-    origin: Account | None = None
-    """What it was forked from."""
-    effects_taken: set[str] = field(default_factory=set)
-    brought: int = 0
-    """Events that it has from elsewhere."""
-    signals: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return f"{self.execution_id} ({self.started.workflow})"
-
-    @property
-    def over(self) -> bool:
-        return bool(self.ledger.over)
-
-    def policy_of(self, child: Account) -> str:
-        """What its step says about a child of it whose wait ends."""
-        assert child.started.origin is not None
-        step = self.definition.step_at(child.started.origin.parent_path)
-        return step.on_close if isinstance(step, Child) else "cancel"
-
-    def waits_for(self, child: Account) -> bool:
-        """Whether the attempt that started the child is open."""
-        origin = child.started.origin
-        assert origin is not None
-        return not self.over and self.ledger.open.get(origin.parent_path) == origin.parent_attempt
+from tests.component.orchestrator.simulated_mesh.rooms import Rooms
 
 
 class Record:
@@ -86,9 +37,8 @@ class Record:
         self.accounts: dict[int, Account] = {}
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
-        self.rooms: dict[tuple[str, str, str], list[Account]] = {}
+        self.rooms = Rooms()
         self.undoing: dict[tuple[int, str], Account] = {}
-        self._newcomers: list[tuple[Account, list[Account]]] = []
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
         self.importing: dict[tuple[str, str], int] = {}
@@ -106,7 +56,7 @@ class Record:
             self.position = row["position"]
             self.events.append((row["execution"], event))
             self._enter(row["execution"], event, row["position"])
-        self._check_newcomers()
+        self.rooms.check()
 
     def _enter(self, key: int, event: e.Event, position: int) -> None:
         self.kinds[type(event.fact).__name__] += 1
@@ -131,16 +81,12 @@ class Record:
 
     def _remember(self, account: Account, fact: e.Fact) -> None:
         """What an import did elsewhere obeyed the laws there; here it only says where it stands."""
-        match fact:
-            case e.ExecutionStarted(queued=queued):
-                account.queued, account.holds = queued, not queued and account.definition.concurrency is not None
-                if account.definition.concurrency is not None:
-                    self._room_of(account).append(account)
-                    self._newcomers.append((account, self._room_of(account)))
-            case e.ExecutionAdmitted():
-                account.queued, account.holds = False, True
-            case e.ExecutionSucceeded(output):
-                account.output = output.data
+        if isinstance(fact, e.ExecutionStarted):
+            self.rooms.came(account, queued=fact.queued, known=0)
+        elif isinstance(fact, e.ExecutionAdmitted):
+            account.queued, account.holds = False, True
+        elif isinstance(fact, e.ExecutionSucceeded):
+            account.output = fact.output.data
 
     def _open(self, key: int, event: e.Event) -> Account:
         row = self._disk.execute("SELECT * FROM execution WHERE key = ?", (key,)).fetchone()
@@ -162,26 +108,21 @@ class Record:
             case e.ExecutionStarted():
                 self._started(account, fact, position)
             case e.ExecutionAdmitted():
-                self._admitted(account)
+                self.rooms.admitted(account)
             case e.StopRequested(path):
                 account.stopped_at[path] = position
             case e.CancelRequested(by):
                 account.stopped_at.setdefault("", position)
                 if by == BY:
-                    newer = [one.name for one in self._room_of(account) if one.key > account.key]
-                    demand(bool(newer), "a key cancels none but its own", account.name)
+                    self.rooms.cancelled(account)
             case e.EffectTaken(path):
                 account.effects_taken.add(path)
-            case e.AttemptStarted(path, attempt):
-                self._attempt(account, path, position)
-                if attempt == 1 and path.endswith(COMPENSATION):
-                    self._undoes(account, path.removesuffix(COMPENSATION))
+            case e.AttemptStarted():
+                self._attempt(account, fact, position)
             case e.AttemptSucceeded():
                 self._succeeded(account, fact)
             case e.ExecutionSucceeded(output):
                 account.output = output.data
-            case e.SignalReceived(name, _, signal_id):
-                account.signals.append(signal_id or name)
 
     def _undoes(self, account: Account, effect: str) -> None:
         """Whoever begins to undo an effect is its one owner."""
@@ -193,29 +134,11 @@ class Record:
 
     def _started(self, account: Account, fact: e.ExecutionStarted, position: int) -> None:
         origin = fact.origin
-        account.queued = fact.queued
-        if account.definition.concurrency is not None:
-            room = self._room_of(account)
-            others = [one.name for one in room if not one.over and not one.deleted]
-            demand(bool(others) or not fact.queued, "who waits, waits for somebody", account.name)
-            room.append(account)
-            account.holds = not fact.queued
-            if account.holds:
-                self._newcomers.append((account, room))
+        self.rooms.came(account, queued=fact.queued, known=self._whims.queued_at.get(position, 0))
         if origin is not None and origin.forked_run:
             account.origin = self.by_run.get(origin.forked_run)
         if origin is not None and origin.parent_id:
             self._born(account, origin, position)
-
-    def _room_of(self, account: Account) -> list[Account]:
-        """Those that share its key, worked out anew: by the key's own value, type and all."""
-        rule = account.definition.concurrency
-        assert rule is not None
-        given = account.started.input.value()
-        field = "n" if "'n'" in repr(rule.key) else "k"
-        value = given.get(field) if isinstance(given, dict) else None
-        name = (account.namespace, account.started.workflow, f"{type(value).__name__} {value}")
-        return self.rooms.setdefault(name, [])
 
     def _born(self, account: Account, origin: e.Origin, position: int) -> None:
         parent = self.by_run.get(origin.parent_run)
@@ -234,35 +157,11 @@ class Record:
         around = [at for group, at in account.stopped_at.items() if not group or path.startswith(f"{group}/")]
         return min([*around, *([account.ended_at] if account.ended_at else [])], default=0)
 
-    def _admitted(self, account: Account) -> None:
-        room = self._room_of(account)
-        demand(account.queued, "admitted once", account.name)
-        account.queued, account.holds = False, True
-        self._newcomers.append((account, room))
-
-    def _check_newcomers(self) -> None:
-        """Of a transaction; one that is refused begins and ends in the same."""
-        for account, room in self._newcomers:
-            if account.holds:
-                self._check_order(account, room)
-                self._check_places(room)
-        self._newcomers.clear()
-
-    def _check_order(self, account: Account, room: list[Account]) -> None:
-        """Whoever came earlier goes first, unless there is room for all; of those that came in one moment, any."""
-        ahead = [one for one in room if one.queued and not one.over and one.came_at < account.came_at]
-        holders = [one for one in room if one.holds and not one.over and one is not account]
-        fits = len(holders) + len(ahead) < _limit_of(account)
-        demand(not ahead or fits, "the queue is kept", account.name, "passes", [one.name for one in ahead])
-
-    def _check_places(self, room: list[Account]) -> None:
-        """Nobody holds more places than there are."""
-        holders = [account for account in room if account.holds and not account.over]
-        most = max((_limit_of(account) for account in holders), default=1)
-        demand(len(holders) <= most, "no more holders than places", [account.name for account in holders])
-
-    def _attempt(self, account: Account, path: str, position: int) -> None:
+    def _attempt(self, account: Account, fact: e.AttemptStarted, position: int) -> None:
+        path = fact.path
         if path.endswith(COMPENSATION):
+            if fact.attempt == 1:
+                self._undoes(account, path.removesuffix(COMPENSATION))
             return
         known = self._whims.queued_at.get(position, 0)
         for ancestor, child in self._line(account):
@@ -362,7 +261,3 @@ class Record:
             account = self.accounts[row["key"]]
             same = row["status"] == account.ledger.over and row["ended_at"] > 0
             demand(same, "a row says what its history says", account.name, row["status"], account.ledger.over)
-
-
-def _limit_of(account: Account) -> int:
-    return account.definition.concurrency.limit if account.definition.concurrency is not None else 1
