@@ -7,7 +7,8 @@ import contextlib
 import os
 import random
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -65,7 +66,7 @@ class MeshWorld:
 
     def run(self) -> None:
         """To the end of every execution."""
-        with _entropy(self.seed), mock.patch.object(session, "connect", self._connect):
+        with _entropy(self.seed, self.wall_clock), mock.patch.object(session, "connect", self._connect):
             self._plan()
             while not self.over:
                 self._live()
@@ -204,14 +205,15 @@ class MeshWorld:
 
 
 @contextlib.contextmanager
-def _entropy(seed: int) -> Iterator[None]:
-    """Whoever asks this process for chance gets that of the seed."""
+def _entropy(seed: int, clock: Callable[[], int]) -> Iterator[None]:
+    """Whoever asks this process for chance gets that of the seed, and ids that hold the time of day hold the mesh's."""
     chance = random.Random(f"entropy {seed}")
     before = random.getstate()
     random.seed(seed)
     with (
         mock.patch.object(os, "urandom", chance.randbytes),
         mock.patch.object(secrets, "token_bytes", chance.randbytes),
+        mock.patch.object(time, "time_ns", clock),
     ):
         yield
     random.setstate(before)
