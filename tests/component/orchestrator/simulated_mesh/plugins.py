@@ -75,8 +75,15 @@ class Plugins:
             self._publish(plugin)
 
     def silence(self) -> None:
-        """The orchestrator lives no more."""
+        """The orchestrator lives no more: its connections end, in an order that does not depend on how it is buried."""
         self.hosts = None
+        for process in self._processes.values():
+            for session in process.sessions:
+                if not session.over:
+                    self.calendar.after(self.delay(), session.lost)
+            for call in list(process.calls.values()):
+                if call.alone is not None:
+                    call.cancel()
 
     def _publish(self, plugin_id: str) -> None:
         hosts = self.hosts

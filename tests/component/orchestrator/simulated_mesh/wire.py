@@ -99,7 +99,7 @@ class Stream:
         return self._inbox.popleft()
 
     def cancel(self) -> None:
-        if not self._over and self._session is not None:
+        if not self._over and self._session is not None and self._plugins.hosts is not None:
             session = self._session
             self._plugins.in_order(self._there, session.lost)
         self._over = True
@@ -149,5 +149,6 @@ async def alone(
         call.cancel()
         raise bare(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
     except asyncio.CancelledError:
-        call.cancel()
+        if plugins.hosts is not None:
+            call.cancel()
         raise
