@@ -291,7 +291,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left.
+    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left;
+    `told`: the plugin itself says so, as a result or as a refusal that the protocol defines.
     """
 
     output: Payload | None
@@ -299,6 +300,7 @@ class Answer(msgspec.Struct, frozen=True):
     accepted: bool = True
     session: bool = True
     sent: bool = True
+    told: bool = True
 
 
 class Caller(Protocol):
@@ -329,6 +331,9 @@ class HostLink(Protocol):
 
     def cancel(self, call: int) -> None:
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
+
+    def has_left(self, call: int) -> bool:
+        """Whether the call, which is open, was sent; one that was not is answered on the spot when it is cancelled."""
 
     def hears_progress(self, call: int) -> bool:
         """Whether the host can say how far the call is: on a session, and not when it is called alone."""

@@ -19,7 +19,6 @@ from forgemesh.orchestrator.domain.definition import (
 )
 
 GOOD = ("SUCCEEDED", "SKIPPED")
-_SENT = ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT")
 UNKNOWN = {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE_TO_CLOSE_TIMEOUT", "INTERRUPTED"}
 
 
@@ -101,7 +100,7 @@ class Ledger:
                 self._end(path, "SUCCEEDED")
             case e.AttemptFailed(path, attempt, failure, dispatch, next_at, incident):
                 self._close(path, attempt)
-                sent = dispatch is not None if failure.reason not in _SENT else failure.metadata.get("sent") != "False"
+                sent = dispatch is not None or failure.metadata.get("sent") == "True"
                 self._fail(path, failure.reason, sent, next_at, incident)
             case e.StepBlocked(path, attempt) | e.StepUnblocked(path, attempt):
                 assert self.open[path] == attempt
