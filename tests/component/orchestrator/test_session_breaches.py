@@ -32,7 +32,8 @@ async def sent(plugin: ScriptedPlugin, link: Link, number: int = 1) -> ScriptedS
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [line.getMessage() for line in caplog.records if line.levelno >= logging.WARNING]
+    ours = [line for line in caplog.records if line.name.startswith("forgemesh")]
+    return [line.getMessage() for line in ours if line.levelno >= logging.WARNING]
 
 
 async def test_results_for_calls_that_were_never_sent_are_taken_for_none_and_end_the_session(

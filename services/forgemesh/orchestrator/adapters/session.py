@@ -14,7 +14,6 @@ import grpc
 from forgemesh.api.plugin.v1 import plugin_service_pb2_grpc, session_pb2
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
-from forgemesh.chassis.tasks import beside
 from forgemesh.orchestrator.adapters.invocation_codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
 from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
 from forgemesh.orchestrator.adapters.open_calls import Call, OpenCalls
@@ -169,23 +168,22 @@ class SessionLink:
     async def run(self) -> None:
         """Keep the session open until cancelled; no fault of the host's or of ours ends that."""
         failures = 0
-        async with self._channel:
-            try:
-                async with beside(self._reach.run()):
-                    while not self._by_unary:
-                        failures = 0 if await self._session_once() else failures + 1
-                        if not self._by_unary:
-                            longest = longest_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF)
-                            await asyncio.sleep(random.uniform(0, longest))
-                    self._reach_changed()
-                    queue, self._queue = self._queue, []
-                    for call_id in queue:
-                        self._send_alone(call_id, self._calls[call_id])
-                    await asyncio.Event().wait()
-            finally:
-                self._set_state("broken")
-                self._lose_all()
-                self._log_batches()
+        try:
+            async with self._reach.kept():
+                while not self._by_unary:
+                    failures = 0 if await self._session_once() else failures + 1
+                    if not self._by_unary:
+                        longest = longest_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF)
+                        await asyncio.sleep(random.uniform(0, longest))
+                self._reach_changed()
+                queue, self._queue = self._queue, []
+                for call_id in queue:
+                    self._send_alone(call_id, self._calls[call_id])
+                await asyncio.Event().wait()
+        finally:
+            self._set_state("broken")
+            self._lose_all()
+            self._log_batches()
 
     def _log_batches(self) -> None:
         if self.frames:
