@@ -47,9 +47,19 @@ def kept(body: bytes, record: str = "event") -> e.Event:
 class History:
     """One execution: its state, and all events in the order in which they would have been committed."""
 
-    def __init__(self, definition: Definition, given: object = None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        given: object = None,
+        facts: Iterable[e.Fact] = (),
+        origin: e.Origin | None = None,
+        execution_id: str = "e-1",
+        *,
+        queued: bool = False,
+    ) -> None:
+        """`facts` come with the start."""
         self.definition = definition
-        self.state = ExecutionState("default", "e-1", definition)
+        self.state = ExecutionState("default", execution_id, definition)
         self.events: list[e.Event] = []
         self.now = START
         timeout = definition.timeout
@@ -60,8 +70,11 @@ class History:
             input=Payload(json.dumps({} if given is None else given).encode()),
             trace_id=b"t" * 16,
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
+            origin=origin,
+            run_id=f"run-of-{execution_id}",
+            queued=queued,
         )
-        self.turn(started)
+        self.turn(started, *facts)
 
     def turn(self, *facts: e.Fact | None) -> list[e.Event]:
         """Fold facts in, with what follows from them, as one commit."""
@@ -103,7 +116,7 @@ class History:
         return events
 
     def refolded(self) -> ExecutionState:
-        return fold("default", "e-1", self.definition, self.events)
+        return fold("default", self.state.execution_id, self.definition, self.events)
 
     def step(self, path: str) -> StepState:
         return self.state.steps[path]
@@ -151,6 +164,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
             state.output,
             state.failure,
             state.stopping,
+            state.ended,
+            state.queued,
         ),
         "steps": [_picture_of_step(step) for step in state.steps.values()],
         "scopes": [_picture_of_scope(scope) for scope in state.scopes.values()],
@@ -165,7 +180,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
         "to_set": list(state.to_set),
         "signals": {name: [sequence for sequence, _ in found] for name, found in state.signals.items()},
         "undoable": [step.path for step in state.undoable],
-        "pause": (state.pause, state.paused_at, state.deadline, state.cancel, state.compensating),
+        "pause": (state.pause, state.rests, state.paused_at, state.held_at, state.deadline, state.compensating),
+        "asked": (state.pause_asked, state.resumed, state.cancels, dict(state.resolved)),
         "wakes": list(state.wakes),
     }
 
@@ -182,7 +198,7 @@ def _picture_of_step(step: StepState) -> tuple[object, ...]:
         (step.attempts, step.lost),
         (step.input, own_output, step.failure, step.dispatch),
         (step.blocked, step.blocked_at),
-        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful),
+        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful, step.idle, step.astray),
         _picture_of_branches(step),
     )
 
@@ -197,4 +213,5 @@ def _picture_of_branches(step: StepState) -> object:
     branches = step.branches
     if branches is None:
         return None
-    return branches.count, branches.next, branches.open, branches.succeeded, list(branches.outputs), branches.failures
+    counts = branches.count, branches.next, branches.open, branches.succeeded, branches.skipped, branches.tolerated
+    return counts, list(branches.outputs), branches.failures

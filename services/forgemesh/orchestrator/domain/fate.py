@@ -40,7 +40,9 @@ def is_in_doubt(fact: e.AttemptFailed) -> bool:
         return True
     if reason in _LOST_WITHOUT_DISPATCH:
         return fact.failure.metadata.get("sent") != "False"
-    return reason in _SAID_BY_REASON and fact.dispatch is not None and fact.dispatch.accepted
+    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
+        return fact.failure.metadata.get("sent") == "True"
+    return reason in _SAID_BY_REASON and fact.dispatch.accepted
 
 
 _SAID_BY_REASON = frozenset({"HOST_LOST", "START_TO_CLOSE_TIMEOUT", "HEARTBEAT_TIMEOUT", "CANCELLED", "INTERRUPTED"})

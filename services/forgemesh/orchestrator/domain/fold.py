@@ -11,6 +11,7 @@ from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.fate import is_in_doubt
+from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
 from forgemesh.orchestrator.domain.scopes import (
@@ -25,7 +26,15 @@ from forgemesh.orchestrator.domain.scopes import (
     start_group,
     wake,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus, derived_status
+from forgemesh.orchestrator.domain.standing import (
+    cancel_requested,
+    close,
+    derived_status,
+    execution_paused,
+    execution_resumed,
+    pause_requested,
+)
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
@@ -77,9 +86,9 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
     state.run_id = state.run_id or fact.run_id
-    state.queued = fact.queued
+    state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
-    open_scope(state, "", state.definition.steps, None, at)
+    open_scope(state, "", state.definition.steps, None, at, source="")
     state.status = derived_status(state)
 
 
@@ -90,7 +99,7 @@ def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: in
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
     state.output = fact.output
-    _close(state, Status.SUCCEEDED, at)
+    close(state, Status.SUCCEEDED, at)
 
 
 def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -> None:
@@ -98,54 +107,11 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
     for step in state.steps.values():
         if not step.status.final:
             step.status, step.ended_at, step.next_at = StepStatus.CANCELLED, at, 0
-    _close(state, Status(fact.status or "FAILED"), at)
-
-
-def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
-    state.status = derived_status(state)
-    for what_is_left in (
-        state.to_begin,
-        state.ready,
-        state.to_skip,
-        state.to_settle,
-        state.to_set,
-        state.open_attempts,
-        state.waiting,
-        state.waits,
-        state.listening,
-        state.incidents,
-        state.wakes,
-    ):
-        what_is_left.clear()
+    close(state, Status(fact.status or "FAILED"), at)
 
 
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
-
-
-def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
-    if state.pause is None:
-        state.paused_at, state.rests = at, False
-    state.pause = fact
-    state.status = derived_status(state)
-
-
-def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
-    state.rests = True
-    state.status = derived_status(state)
-
-
-def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    if state.clock_held and state.deadline:
-        state.deadline += at - state.paused_at
-    state.pause = None
-    state.status = derived_status(state)
-
-
-def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel, state.pause = fact, None
-    state.status = derived_status(state)
 
 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
@@ -156,7 +122,8 @@ def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
     if not fact.path:
-        state.scopes[""].vars |= fact.values
+        known = state.scopes[""].vars  # a fork has those that its origin's steps had set
+        state.scopes[""].vars = dict(fact.values) | known
         state.vars_set = True
         return
     step = state.to_set.pop(fact.path)
@@ -166,8 +133,19 @@ def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None
 
 def _result_taken(state: ExecutionState, fact: e.ResultTaken, at: int) -> None:
     state.taken[fact.path] = fact
+    for group, index, item in zip(*iterations_in(fact.path), fact.items, strict=False):
+        state.taken_items.setdefault(group, {})[item] = index
     if fact.path in state.to_begin or fact.path in state.ready:
-        state.to_take.append(fact.path)
+        state.to_take.append((fact.path, fact))
+
+
+def _effect_taken(state: ExecutionState, fact: e.EffectTaken, at: int) -> None:
+    """It is undone with the others, also if the step never has its turn here."""
+    step = state.definition.step_at(fact.path)
+    effect = StepState(fact.path, step, state.scopes[""], at, status=StepStatus.SUCCEEDED, ended_at=at, taken=True)
+    effect.view = fact.view
+    state.effects[fact.origin_path] = effect
+    state.undoable.append(effect)
 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
@@ -175,7 +153,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
     leave_waiting(state, fact.path)
     state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts = fact.attempt
+    step.attempts, step.attempted_at = fact.attempt, at
     step.started = fact
     if fact.input is not None:
         step.input = fact.input
@@ -248,6 +226,7 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
+    state.resolved[fact.path] = fact
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
@@ -328,7 +307,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
-        state.stopping, state.pause = fact, None
+        state.stopping, state.pause, state.pause_asked = fact, None, None
         state.status = derived_status(state)
         return
     group = state.steps[fact.path]
@@ -350,13 +329,14 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.ExecutionSucceeded: _execution_succeeded,
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: _execution_recovered,
-    e.PauseRequested: _pause_requested,
-    e.ExecutionPaused: _execution_paused,
-    e.ExecutionResumed: _execution_resumed,
-    e.CancelRequested: _cancel_requested,
+    e.PauseRequested: pause_requested,
+    e.ExecutionPaused: execution_paused,
+    e.ExecutionResumed: execution_resumed,
+    e.CancelRequested: cancel_requested,
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,
+    e.EffectTaken: _effect_taken,
     e.AttemptStarted: _attempt_started,
     e.AttemptSucceeded: _attempt_succeeded,
     e.AttemptFailed: _attempt_failed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +86,8 @@ class Scope:
     outer: Scope | None
     begun: dict[str, StepState] = field(default_factory=dict)
     open: int = 0
+    source: str | None = None
+    """In a fork, the sequence of the origin that this one stands for."""
     turned: set[int] | None = None
     behind: dict[int, int] | None = None
     failed: bool = False
@@ -107,16 +109,24 @@ class Scope:
 class Branches:
     """
     How the branches of a group stand. `outputs` are by name, of those that ended well, as values or as the steps that
-    have them; `failures` in order of time; `next` is the first branch that has not been opened.
+    have them; `failures` in order of time; `next` is the first branch that has not been opened. `skipped` counts those
+    in which nothing was done.
     """
 
     count: int
     limit: int
+    tolerated: int = 0
     next: int = 0
     open: int = 0
     succeeded: int = 0
+    skipped: int = 0
     outputs: dict[str, Payload | StepState] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """How many have come to their own end."""
+        return self.succeeded + self.skipped + len(self.failures)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +147,8 @@ class StepState:
     attempts: int = 0
     lost: int = 0
     spent: int = 0
+    attempted_at: int = 0
+    """When the newest attempt began."""
     next_at: int = 0
     close_at: int = 0
     input: Payload | None = None
@@ -159,7 +171,17 @@ class StepState:
     stopping: e.StopRequested | None = None
     waits: e.WaitStarted | None = None
     skipped: str = ""
+    idle: bool = False
+    """A group that ended well, and in which nothing was done."""
+    astray: bool = False
+    """It did nothing, and behind it is a failure that has not been taken up."""
     taken: bool = False
+    owner: str = ""
+    """Who owns effects of a step whose result was taken, if this execution does not."""
+    view: Mapping[str, Payload] | None = None
+    """Of an effect that was taken over: what its compensation sees, where it is not what it would see here."""
+    sources: Mapping[int, int] | None = None
+    """In a fork, the iterations of the origin that those of a map stand for."""
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
     doubtful: bool = False
@@ -185,11 +207,12 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
-    """Follows from the facts below, see `derived_status`; folding keeps it up to date."""
+    """Follows from the facts below, see standing.py; folding keeps it up to date."""
     ended: Status | None = None
     """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
+    rules: int = e.RULES
     started_at: int = 0
     ended_at: int = 0
     last_at: int = 0
@@ -198,11 +221,18 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    """All that was asked for since it was last resumed, as one."""
+    pause_asked: e.PauseRequested | None = None
+    """The newest of those requests."""
+    resumed: e.ExecutionResumed | None = None
     rests: bool = False
     """Nothing has been in flight since it was paused."""
     paused_at: int = 0
+    held_at: int = 0
+    """Since when its timeout has stood still."""
     queued: bool = False
-    cancel: e.CancelRequested | None = None
+    cancels: tuple[e.CancelRequested, ...] = ()
+    """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
     vars_set: bool = False
@@ -226,9 +256,15 @@ class ExecutionState:
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
     signal_ids: dict[str, int] = field(default_factory=dict)
     """Every signal id that has come, and with which event."""
+    resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
+    """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
-    to_take: list[str] = field(default_factory=list)
+    to_take: list[tuple[str, e.ResultTaken]] = field(default_factory=list)
     """Steps whose turn has come and whose results were taken over; empty between events."""
+    taken_items: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of maps of the origin, which iteration was for which item."""
+    effects: dict[str, StepState] = field(default_factory=dict)
+    """Effects that were taken over, by where they were in the origin."""
     undoable: list[StepState] = field(default_factory=list)
     """Steps whose effect may have to be undone, in order of their end; while compensating, those that are left."""
     undoing: StepState | None = None
@@ -239,6 +275,11 @@ class ExecutionState:
     """Keep ended iterations of maps: whoever looks back needs them."""
 
     @property
+    def cancel(self) -> e.CancelRequested | None:
+        """Why it was cancelled, if it was."""
+        return self.cancels[0] if self.cancels else None
+
+    @property
     def clock_held(self) -> bool:
         """Whether its timeout stands still."""
         return self.pause is not None and self.pause.hold_clock
@@ -247,6 +288,11 @@ class ExecutionState:
     def trace_id(self) -> str:
         """32 hex digits."""
         return self.started.trace_id.hex() if self.started is not None else ""
+
+    def source_of(self, step: StepState) -> str | None:
+        """In a fork, the path of the step of the origin that this one stands for."""
+        source = step.scope.source
+        return source if source is None else f"{source}/{step.step.id}" if source else step.step.id
 
     def is_stopping(self, scope: Scope | None) -> bool:
         """Whether something around `scope` is ending early, so that nothing new starts in it."""
@@ -291,22 +337,6 @@ class ExecutionState:
 
     def _of_branch(self, output: Payload | StepState) -> Payload:
         return self.output_of(output) if isinstance(output, StepState) else output
-
-
-def derived_status(state: ExecutionState) -> Status:
-    """
-    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
-    stops it, a pause, the queue.
-    """
-    if state.ended is not None:
-        return state.ended
-    if state.compensating:
-        return Status.COMPENSATING
-    if state.cancel is not None or state.stopping is not None:
-        return Status.CANCELLING
-    if state.pause is not None:
-        return Status.PAUSED if state.rests else Status.PAUSING
-    return Status.QUEUED if state.queued else Status.RUNNING
 
 
 def max_open(group: Group) -> int:

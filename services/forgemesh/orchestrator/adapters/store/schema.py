@@ -11,6 +11,9 @@ import msgspec
 from forgemesh.chassis.database import Bulk
 from forgemesh.faults.service import DataCorrupted
 
+REOPENED = "ended_at > 0 AND status IN ('QUEUED', 'RUNNING', 'PAUSING', 'PAUSED', 'CANCELLING', 'COMPENSATING')"
+"""Rows of executions that an older release opened again after their end."""
+
 MIGRATIONS = (
     """
     CREATE TABLE definition (
@@ -138,6 +141,13 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX kept_result_expiry ON kept_result (expires_at);
     """,
+    f"CREATE INDEX execution_reopened ON execution (key) WHERE {REOPENED};",
+    """
+    CREATE TABLE effect_claim (
+        origin_run TEXT NOT NULL, path TEXT NOT NULL, fork_run TEXT NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (origin_run, path)
+    ) WITHOUT ROWID;
+    """,
 )
 
 FACTS = (
@@ -167,6 +177,9 @@ NEW_EXECUTION = Bulk(
     f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
 )
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+CLAIM = ("origin_run", "path", "fork_run")
+NEW_CLAIM = Bulk("INSERT INTO effect_claim VALUES", "(?, ?, ?, ?)")
+"""Each effect can be claimed once."""
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
 NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
 STANDING_CHANGED = Bulk(
