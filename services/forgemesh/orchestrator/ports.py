@@ -349,6 +349,9 @@ class HostLink(Protocol):
     def cancel(self, call: int) -> None:
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
 
+    def has_left(self, call: int) -> bool:
+        """Whether the call, which is open, was sent; one that was not is answered on the spot when it is cancelled."""
+
     def hears_progress(self, call: int) -> bool:
         """Whether the host can say how far the call is: on a session, and not when it is called alone."""
 
