@@ -168,7 +168,7 @@ def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
         return step
     step = begin_step(state, path, at)
     if isinstance(step.step, Call) and step.step.timeouts.schedule_to_close is not None:
-        step.close_at = at + int(step.step.timeouts.schedule_to_close * SECOND)
+        step.close_at = at + round(step.step.timeouts.schedule_to_close * SECOND)
         wake(state, step.close_at, path)
     return step
 
