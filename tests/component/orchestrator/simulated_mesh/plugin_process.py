@@ -21,7 +21,7 @@ from tests.component.orchestrator.simulated_mesh.wire import CUT, bare, refused
 
 if TYPE_CHECKING:
     from tests.component.orchestrator.simulated_mesh.plugins import Plugins
-    from tests.component.orchestrator.simulated_mesh.wire import Stream
+    from tests.component.orchestrator.simulated_mesh.wire import Channel, Stream
 
 CAPACITY = 6
 
@@ -137,13 +137,13 @@ class HostSession:
         greeting = session_pb2.ServerHello(protocol=1, instance_id=self.process.instance_id)
         self.stream.say(session_pb2.SessionResponse(hello=greeting, credits=0 if rogue else CAPACITY))
         if rogue:
-            self.answer_nonsense()
+            self.answer_nonsense(self.newest + 1)
             self.process.plugins.calendar.after(0.2, lambda: self.say(credits=CAPACITY))
 
-    def answer_nonsense(self) -> None:
-        """Results of calls that never came."""
+    def answer_nonsense(self, first: int) -> None:
+        """Results of calls that were not sent."""
         made_up = payload_pb2.Payload(data=b'{"of": "nothing"}')
-        numbers = range(self.newest + 1, self.newest + 6)
+        numbers = range(first, first + 5)
         results = [invocation_pb2.InvocationResult(call_id=n, attempt=1, output=made_up) for n in numbers]
         self.say(results=results)
 
@@ -158,7 +158,7 @@ class HostSession:
         if chance < 0.02:
             self.say(results=[result])
         elif chance < 0.03:
-            self.answer_nonsense()
+            self.answer_nonsense(self.newest + 1000)
 
     def end(self, error: grpc.aio.AioRpcError | None) -> None:
         if not self.over:
@@ -187,6 +187,7 @@ class PluginProcess:
     alive: bool = True
     draining: bool = False
     sessions: list[HostSession] = field(default_factory=list)
+    channels: list[Channel] = field(default_factory=list)
     calls: dict[int, HostCall] = field(default_factory=dict)
 
     @property
@@ -270,6 +271,8 @@ class PluginProcess:
             session.end(bare(grpc.StatusCode.UNAVAILABLE, CUT))
         for call in list(self.calls.values()):
             call.cut(bare(grpc.StatusCode.UNAVAILABLE, CUT))
+        for channel in self.channels:
+            self.plugins.calendar.after(self.plugins.delay(), channel.broke)
         self.calls.clear()
         self.plugins.died(self)
 

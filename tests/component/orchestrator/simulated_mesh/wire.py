@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc.aio import Metadata
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.component.orchestrator.simulated_mesh.plugin_process import HostSession, PluginProcess
     from tests.component.orchestrator.simulated_mesh.plugins import Plugins
 
+State = grpc.ChannelConnectivity
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host"
 CUT = "Socket closed"
 
@@ -36,20 +37,59 @@ def refused(fault: Fault) -> grpc.aio.AioRpcError:
 
 
 class Channel:
-    """See grpc.aio.Channel, as far as a stub and a link use it."""
+    """See grpc.aio.Channel, as far as a stub and a link use it: it connects when it is looked at, and again."""
 
     def __init__(self, plugins: Plugins, address: str) -> None:
         self._plugins = plugins
         self._address = address
+        self._state = State.IDLE
+        self._moved = asyncio.Event()
+        self._process: PluginProcess | None = None
 
-    async def __aenter__(self) -> Self:
-        return self
+    def get_state(self, try_to_connect: bool = False) -> State:
+        if self._state is State.READY and (self._process is None or not self._process.alive):
+            self._move(State.IDLE)
+        if try_to_connect and self._state is State.IDLE:
+            self._move(State.CONNECTING)
+            self._plugins.calendar.after(self._plugins.delay(), self._connect)
+        return self._state
 
-    async def __aexit__(self, *_: object) -> None:
-        pass
+    async def wait_for_state_change(self, last: State) -> None:
+        while self._state is last:
+            moved = self._moved
+            await moved.wait()
+        if self._state is State.SHUTDOWN:
+            raise grpc.aio.UsageError("Channel is closed.")
 
     async def close(self, grace: float | None = None) -> None:
-        pass
+        self._move(State.SHUTDOWN)
+
+    def _connect(self) -> None:
+        if self._state is not State.CONNECTING:
+            return
+        self._process = self._plugins.reach(self._address)
+        if self._process is None:
+            self._move(State.TRANSIENT_FAILURE)
+            self._plugins.calendar.after(1.0, self._try_again)
+        else:
+            self._process.channels.append(self)
+            self._move(State.READY)
+
+    def _try_again(self) -> None:
+        if self._state is State.TRANSIENT_FAILURE:
+            self._move(State.CONNECTING)
+            self._plugins.calendar.after(self._plugins.delay(), self._connect)
+
+    def broke(self) -> None:
+        """The process at the other end is gone."""
+        if self._state is State.READY:
+            self._move(State.IDLE)
+
+    def _move(self, state: State) -> None:
+        if self._state is not State.SHUTDOWN and self._plugins.hosts is not None:
+            self._state = state
+            moved, self._moved = self._moved, asyncio.Event()
+            moved.set()
 
     def stream_stream(self, *_: object, **__: object) -> Callable[[], Stream]:
         return lambda: Stream(self._plugins, self._address)
