@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.orchestrator.adapters.exporter import encode
-from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state
+from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state, triggers
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import BLOCKED, RUN, ExecutionTrace, span_id
 from tests.unit.orchestrator.histories import History, unavailable
@@ -55,7 +55,11 @@ def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end(
             "TIMED_OUT",
             "CANCELLED",
         }
-        assert set(kinds) >= {fact.__name__ for fact in e.Fact.__args__} - {"ExecutionAdmitted", "ResultTaken"}
+        assert set(kinds) >= {fact.__name__ for fact in e.Fact.__args__} - {
+            "ExecutionAdmitted",
+            "ResultTaken",
+            "EffectTaken",
+        }
 
 
 def assert_spans_are_whole(world: World) -> None:
@@ -107,7 +111,7 @@ class Operations:
 
     def __init__(self) -> None:
         self.count = 0
-        self._files = {decide.__file__, fold.__file__, scopes.__file__, state.__file__}
+        self._files = {decide.__file__, fold.__file__, scopes.__file__, state.__file__, triggers.__file__}
 
     def __enter__(self) -> Self:
         self._earlier = sys.gettrace()

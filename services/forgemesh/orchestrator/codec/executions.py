@@ -80,7 +80,8 @@ def _head(state: ExecutionState) -> pb.Execution:
         origin=origin_to_message(started.origin) if started.origin is not None else None,
         stopped_by=stopped.by if stopped is not None else "",
         stopped_reason=stopped.reason if stopped is not None else "",
-        left_to_do=state.left_to_do,
+        left_to_do=[path for path in state.left_to_do if path not in state.handed_over],
+        handed_over=state.handed_over,
         run_id=state.run_id,
     )
 
@@ -128,6 +129,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         next_attempt_at=timestamp(step.next_at),
         skipped_reason=step.skipped,
         taken=step.taken,
+        effect_owner=step.owner,
         child_execution_id=step.started.child_id if step.started is not None else "",
     )
     if step.waits is not None:
@@ -138,6 +140,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         message.branches = step.branches.count
         message.branches_succeeded = step.branches.succeeded
         message.branches_failed = len(step.branches.failures)
+        message.branches_skipped = step.branches.skipped
     if said is not None:
         message.progress, message.progress_note = said
     return message

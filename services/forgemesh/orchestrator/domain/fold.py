@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults import Code
-from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.fate import is_in_doubt
+from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
 from forgemesh.orchestrator.domain.scopes import (
     begin_step,
     end_step,
@@ -85,9 +86,9 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
     state.run_id = state.run_id or fact.run_id
-    state.queued = fact.queued
+    state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
-    open_scope(state, "", state.definition.steps, None, at)
+    open_scope(state, "", state.definition.steps, None, at, source="")
     state.status = derived_status(state)
 
 
@@ -132,8 +133,19 @@ def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None
 
 def _result_taken(state: ExecutionState, fact: e.ResultTaken, at: int) -> None:
     state.taken[fact.path] = fact
+    for group, index, item in zip(*iterations_in(fact.path), fact.items, strict=False):
+        state.taken_items.setdefault(group, {})[item] = index
     if fact.path in state.to_begin or fact.path in state.ready:
-        state.to_take.append(fact.path)
+        state.to_take.append((fact.path, fact))
+
+
+def _effect_taken(state: ExecutionState, fact: e.EffectTaken, at: int) -> None:
+    """It is undone with the others, also if the step never has its turn here."""
+    step = state.definition.step_at(fact.path)
+    effect = StepState(fact.path, step, state.scopes[""], at, status=StepStatus.SUCCEEDED, ended_at=at, taken=True)
+    effect.view = fact.view
+    state.effects[fact.origin_path] = effect
+    state.undoable.append(effect)
 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
@@ -141,7 +153,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
     leave_waiting(state, fact.path)
     state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts = fact.attempt
+    step.attempts, step.attempted_at = fact.attempt, at
     step.started = fact
     if fact.input is not None:
         step.input = fact.input
@@ -156,7 +168,7 @@ def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
         return step
     step = begin_step(state, path, at)
     if isinstance(step.step, Call) and step.step.timeouts.schedule_to_close is not None:
-        step.close_at = at + int(step.step.timeouts.schedule_to_close * SECOND)
+        step.close_at = at + round(step.step.timeouts.schedule_to_close * SECOND)
         wake(state, step.close_at, path)
     return step
 
@@ -173,7 +185,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
-    step.doubtful |= fate_unknown(fact)
+    step.doubtful |= is_in_doubt(fact)
     step.details = fact.details or step.details
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
@@ -194,17 +206,6 @@ def _tried(step: StepState, dispatch: e.Dispatch | None) -> tuple[str, ...]:
     if dispatch is None or dispatch.instance_id in step.tried:
         return step.tried
     return (*step.tried, dispatch.instance_id)[-MAX_TRIED:]
-
-
-def fate_unknown(fact: e.AttemptFailed) -> bool:
-    """Whether the call may have had its effect although the attempt failed."""
-    if fact.failure.reason == InDoubt.reason:
-        return True
-    if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
-        return fact.failure.metadata.get("sent") != "False"
-    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
-        return fact.failure.metadata.get("sent") == "True"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -335,6 +336,7 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,
+    e.EffectTaken: _effect_taken,
     e.AttemptStarted: _attempt_started,
     e.AttemptSucceeded: _attempt_succeeded,
     e.AttemptFailed: _attempt_failed,

@@ -150,6 +150,26 @@ class Execution(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class HandedOverEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class VariablesEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,6 +210,7 @@ class Execution(_message.Message):
     STOPPED_BY_FIELD_NUMBER: _builtins.int
     STOPPED_REASON_FIELD_NUMBER: _builtins.int
     LEFT_TO_DO_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     EXPECTED_END_FIELD_NUMBER: _builtins.int
     SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
@@ -266,6 +287,10 @@ class Execution(_message.Message):
         """Steps whose effects were not undone, the next one to undo first. Set once COMPENSATION_FAILED or TERMINATED."""
 
     @_builtins.property
+    def handed_over(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Steps whose effects were left to do when it ended and are those of a fork since: the fork as "ID@RUN"."""
+
+    @_builtins.property
     def expected_end(self) -> _timestamp_pb2.Timestamp:
         """When it will have ended, if the rest goes on as what was done. Unset: unknown."""
 
@@ -296,6 +321,7 @@ class Execution(_message.Message):
         stopped_by: _builtins.str = ...,
         stopped_reason: _builtins.str = ...,
         left_to_do: _abc.Iterable[_builtins.str] | None = ...,
+        handed_over: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         progress: _builtins.float = ...,
         expected_end: _timestamp_pb2.Timestamp | None = ...,
         suspended_reason: _builtins.str = ...,
@@ -304,7 +330,7 @@ class Execution(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "handed_over", b"handed_over", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,6 +361,8 @@ class Step(_message.Message):
     BRANCHES_FIELD_NUMBER: _builtins.int
     BRANCHES_SUCCEEDED_FIELD_NUMBER: _builtins.int
     BRANCHES_FAILED_FIELD_NUMBER: _builtins.int
+    BRANCHES_SKIPPED_FIELD_NUMBER: _builtins.int
+    EFFECT_OWNER_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PROGRESS_NOTE_FIELD_NUMBER: _builtins.int
     step_path: _builtins.str
@@ -352,7 +380,9 @@ class Step(_message.Message):
     blocked_message: _builtins.str
     """Why it does not move, while BLOCKED, for people."""
     skipped_reason: _builtins.str
-    """Why it was skipped: CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+    """Why it was skipped: CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED, UPSTREAM_SKIPPED or
+    WAIT_TIMEOUT.
+    """
     taken: _builtins.bool
     """True if its result was taken over from the execution that this one was forked from."""
     child_execution_id: _builtins.str
@@ -360,11 +390,17 @@ class Step(_message.Message):
     waits_for_signal: _builtins.str
     """The signal that a wait waits for."""
     branches: _builtins.int
-    """Branches of a group: all of them, those that ended well, those that failed."""
+    """Branches of a group."""
     branches_succeeded: _builtins.int
     """Those that ended well."""
     branches_failed: _builtins.int
     """Those that failed."""
+    branches_skipped: _builtins.int
+    """Those that ended without anything having been done in them: all of their steps were skipped."""
+    effect_owner: _builtins.str
+    """The execution that owns effects of a step whose result was taken over, and undoes them if it fails. Empty: this one,
+    or there are none.
+    """
     progress: _builtins.float
     """How far the running attempt says it is, from 0 to 1."""
     progress_note: _builtins.str
@@ -411,12 +447,14 @@ class Step(_message.Message):
         branches: _builtins.int = ...,
         branches_succeeded: _builtins.int = ...,
         branches_failed: _builtins.int = ...,
+        branches_skipped: _builtins.int = ...,
+        effect_owner: _builtins.str = ...,
         progress: _builtins.float = ...,
         progress_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at", "waits_until", b"waits_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_skipped", b"branches_skipped", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "effect_owner", b"effect_owner", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
