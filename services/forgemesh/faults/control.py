@@ -57,6 +57,18 @@ class NoIncident(Fault):
         )
 
 
+class SignalIdReused(Fault):
+    code = Code.ALREADY_EXISTS
+    reason = "SIGNAL_ID_REUSED"
+
+    def __init__(self, execution_id: str, signal_id: str, name: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has had a signal {name!r} with id {signal_id!r} and other content; take a new"
+            " signal id",
+            {"execution_id": execution_id, "signal_id": signal_id, "name": name},
+        )
+
+
 class TooManySignals(Fault):
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_SIGNALS"

@@ -50,9 +50,25 @@ class ExecutionNotFound(Fault):
     code = Code.NOT_FOUND
     reason = "EXECUTION_NOT_FOUND"
 
-    def __init__(self, execution_id: str) -> None:
+    def __init__(self, execution_id: str, run_id: str = "") -> None:
+        which = f"{execution_id}@{run_id}" if run_id else execution_id
         super().__init__(
-            f"no execution {execution_id!r}; see `forgemesh execution list`", {"execution_id": execution_id}
+            f"no execution {which!r}; see `forgemesh execution list`",
+            {"execution_id": execution_id, "run_id": run_id},
+        )
+
+
+class ExecutionSuperseded(Fault):
+    """The run that was meant is not there any more; `current_run` has its id."""
+
+    code = Code.NOT_FOUND
+    reason = "EXECUTION_SUPERSEDED"
+
+    def __init__(self, execution_id: str, run_id: str, current_run: str) -> None:
+        super().__init__(
+            f"no run {run_id} of execution {execution_id!r}; its id belongs to run {current_run} now, see"
+            f" `forgemesh execution show {execution_id}@{current_run}`",
+            {"execution_id": execution_id, "run_id": run_id, "current_run": current_run},
         )
 
 

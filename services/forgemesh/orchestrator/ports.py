@@ -114,6 +114,7 @@ class Created:
     execution_id: str
     created: bool
     position: int
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,8 @@ class ExecutionFilter:
     parent_id: str = ""
     schedule_id: str = ""
     concurrency_key: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 class ExecutionOrder(Enum):
@@ -208,7 +211,10 @@ class Store(Protocol):
         event's position in the whole store.
         """
 
-    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
+    async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
+        """
+        That run, also if it has been renamed since it had the id; without a run, the execution that has the id.
+        """
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Sees everything that was acknowledged; raises InvalidRequest for a token of another question."""

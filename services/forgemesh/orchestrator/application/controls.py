@@ -12,7 +12,6 @@ from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.identifiers import check_ids
-from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
@@ -41,45 +40,67 @@ class Controls:
         self._starts = starts
         self._checksum = checksum
 
-    async def pause(self, namespace: str, execution_id: str, request: e.PauseRequested) -> ExecutionState:
+    async def pause(
+        self, namespace: str, execution_id: str, request: e.PauseRequested, *, run_id: str = ""
+    ) -> ExecutionState:
         """No step starts after the answer."""
-        await self._command(namespace, execution_id, Action.PAUSE, lambda state: control.pause(state, request))
-        return await self._executions.get(namespace, execution_id)
 
-    async def resume(self, namespace: str, execution_id: str, checkpoint_id: str, by: str) -> ExecutionState:
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.pause(state, request)
+
+        _, met = await self._command(namespace, execution_id, run_id, Action.PAUSE, ask)
+        return await self._executions.get(namespace, execution_id, met)
+
+    async def resume(
+        self, namespace: str, execution_id: str, checkpoint_id: str, by: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It goes on; raises CheckpointSuperseded if `checkpoint_id` is set and not the newest one's."""
         if checkpoint_id:
-            await self._check_newest(await self._executions.row(namespace, execution_id), checkpoint_id)
-        await self._command(namespace, execution_id, Action.RESUME, lambda state: control.resume(state, by))
-        return await self._executions.get(namespace, execution_id)
+            row = await self._executions.row(namespace, execution_id, run_id)
+            await self._check_newest(row, checkpoint_id)
+            run_id = row.run_id
+        _, met = await self._command(
+            namespace, execution_id, run_id, Action.RESUME, lambda state: control.resume(state, by)
+        )
+        return await self._executions.get(namespace, execution_id, met)
 
-    async def cancel(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
+    async def cancel(
+        self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It stops, and undoes what it did."""
-        await self._command(namespace, execution_id, Action.CANCEL, lambda state: control.cancel(state, by, reason))
-        return await self._executions.get(namespace, execution_id)
 
-    async def terminate(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.cancel(state, by, reason)
+
+        _, met = await self._command(namespace, execution_id, run_id, Action.CANCEL, ask)
+        return await self._executions.get(namespace, execution_id, met)
+
+    async def terminate(
+        self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It has ended."""
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.terminate(state, by, reason)
 
-        await self._command(namespace, execution_id, Action.TERMINATE, ask)
-        return await self._executions.get(namespace, execution_id)
+        _, met = await self._command(namespace, execution_id, run_id, Action.TERMINATE, ask)
+        return await self._executions.get(namespace, execution_id, met)
 
-    async def signal(self, namespace: str, execution_id: str, request: e.SignalReceived) -> tuple[bool, int]:
-        """Whether the signal is new, and the sequence number of the event that keeps it."""
+    async def signal(
+        self, namespace: str, execution_id: str, request: e.SignalReceived, *, run_id: str = ""
+    ) -> tuple[bool, int, str]:
+        """Whether the signal is new, the sequence number of the event that keeps it, and the run that has it."""
         check_ids(**{"signal.name": request.name})
         sequence = 0
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             nonlocal sequence
             facts = control.signal(state, request)
-            sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id]
+            sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id][0]
             return facts
 
-        events = await self._command(namespace, execution_id, Action.SIGNAL, ask)
-        return bool(events), sequence
+        events, met = await self._command(namespace, execution_id, run_id, Action.SIGNAL, ask)
+        return bool(events), sequence, met
 
     async def resolve(
         self,
@@ -90,21 +111,25 @@ class Controls:
         payload: Payload | None,
         by: str,
         reason: str,
+        *,
+        run_id: str = "",
     ) -> ExecutionState:
         """A step that waits for a person goes on."""
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resolve(state, path, action, payload, by, reason)
 
-        await self._command(namespace, execution_id, Action.RESOLVE, ask)
-        return await self._executions.get(namespace, execution_id)
+        _, met = await self._command(namespace, execution_id, run_id, Action.RESOLVE, ask)
+        return await self._executions.get(namespace, execution_id, met)
 
-    async def delete(self, namespace: str, execution_id: str) -> None:
-        """Forget an execution that has ended; one that is not there is forgotten already."""
-        row = await self._store.find(namespace, execution_id)
-        if row is not None:
-            check_status(execution_id, row.status, Action.DELETE)
-            await self._store.delete_execution(row.key)
+    async def delete(self, namespace: str, execution_id: str, *, run_id: str = "") -> str:
+        """Forget an execution that has ended, and its run; one that is not there is forgotten already and has none."""
+        row = await self._store.find(namespace, execution_id, run_id)
+        if row is None:
+            return ""
+        check_status(row.execution_id, row.status, Action.DELETE)
+        await self._store.delete_execution(row.key)
+        return row.run_id
 
     async def fork(
         self,
@@ -115,9 +140,10 @@ class Controls:
         rerun: Sequence[str],
         *,
         keep_signals: bool,
+        run_id: str = "",
     ) -> tuple[ExecutionState, bool]:
         """`request` says what the new execution is to be; its workflow and input are those of the origin."""
-        row = await self._executions.row(request.namespace, origin_id)
+        row = await self._executions.row(request.namespace, origin_id, run_id)
         state = await self._at(row, checkpoint_id)
         check_status(origin_id, row.status, Action.FORK)
         unknown = [path for path in rerun if path not in state.steps]
@@ -176,21 +202,18 @@ class Controls:
         self,
         namespace: str,
         execution_id: str,
+        run_id: str,
         action: Action,
         ask: Callable[[ExecutionState], Sequence[e.Fact]],
-    ) -> list[e.Event]:
-        running = await self._open(namespace, execution_id, action)
-        return await self._engine.command(running, ask) if running is not None else []
-
-    async def _open(self, namespace: str, execution_id: str, action: Action) -> Running | None:
-        """The execution in memory; None if it has ended and `action` was done to it before."""
-        running = self._engine.running(namespace, execution_id)
+    ) -> tuple[list[e.Event], str]:
+        """What follows of it, and the run that it met."""
+        running = self._engine.running(namespace, execution_id, run_id)
         if running is not None:
-            return running
-        row = await self._executions.row(namespace, execution_id)
-        check_status(execution_id, row.status, action)
-        if row.status.final:
-            return None
+            return await self._engine.command(running, ask), running.state.run_id
+        row = await self._executions.row(namespace, execution_id, run_id)
+        check_status(row.execution_id, row.status, action)
+        if row.status.final:  # and `action` was done to it before
+            return [], row.run_id
         raise ExecutionSuspended(execution_id)
 
 

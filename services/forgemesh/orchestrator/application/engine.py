@@ -74,9 +74,10 @@ class Engine:
         self.stopping = False
         self.started_at = clock()
 
-    def running(self, namespace: str, execution_id: str) -> Running | None:
-        """The execution, if it is open and in memory."""
-        return self._running.get((namespace, execution_id))
+    def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
+        """The execution, if it is open and in memory; with a run, none that has merely the same id."""
+        found = self._running.get((namespace, execution_id))
+        return found if found is None or run_id in ("", found.state.run_id) else None
 
     @property
     def count(self) -> int:

@@ -123,10 +123,11 @@ class Starts:
     async def _answer(
         self, request: StartRequest, created: Created, state: ExecutionState | None
     ) -> tuple[ExecutionState, bool]:
-        ended = await self._wait(request.namespace, created.execution_id, request.wait)
+        ended = await self._wait(request.namespace, created, request.wait)
         if state is not None and created.created and not request.wait:
             return state, True
-        return ended or await self._executions.get(request.namespace, created.execution_id), created.created
+        found = ended or await self._executions.get(request.namespace, created.execution_id, created.run_id)
+        return found, created.created
 
     async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
         """See children.Nursery."""
@@ -168,7 +169,7 @@ class Starts:
         if request.signal is not None:
             signal = request.signal
             await self._engine.command(running, lambda state: control.signal(state, signal))
-        return await self._executions.get(request.namespace, request.execution_id)
+        return await self._executions.get(request.namespace, request.execution_id, running.state.run_id)
 
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
@@ -212,9 +213,9 @@ class Starts:
             facts.append(e.PauseRequested(reason="it was started paused"))
         return facts
 
-    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> ExecutionState | None:
+    async def _wait(self, namespace: str, created: Created, seconds: float) -> ExecutionState | None:
         """The execution, if it is known to have ended within that time."""
-        running = self._engine.running(namespace, execution_id)
+        running = self._engine.running(namespace, created.execution_id, created.run_id)
         if running is None or not seconds:
             return None
         with contextlib.suppress(TimeoutError):

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from forgemesh.orchestrator.domain.digest import digest
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 
@@ -137,6 +138,12 @@ class SignalReceived(msgspec.Struct, frozen=True):
     payload: Payload
     signal_id: str = ""
     by: str = ""
+
+
+def content_of(signal: SignalReceived) -> bytes:
+    """Equal for signals that say the same, whoever sent them."""
+    payload = signal.payload
+    return digest("signal", signal.name, payload.media_type, sorted(payload.metadata.items()), payload.data)
 
 
 class VariablesSet(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
-from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
+from forgemesh.orchestrator.adapters.store.deletion import delete, expired, id_before_renaming, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
 from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT
@@ -61,7 +61,7 @@ class SqliteStore(DefinitionRows, KeptResults):
                 return earlier
         self._key += 1
         rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
-        created = Created(self._key, new.execution_id, True, self._position)
+        created = Created(self._key, new.execution_id, True, self._position, new.run_id)
         if renamed is None:
             written = self._database.write_rows(rows, created, guard=self.fence)
         else:
@@ -114,8 +114,12 @@ class SqliteStore(DefinitionRows, KeptResults):
 
         return await self._database.read(work)
 
-    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
-        rows = await self._rows(_BY_ID, (namespace, execution_id))
+    async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
+        if not run_id:
+            rows = await self._rows(_BY_ID, (namespace, execution_id))
+        else:
+            rows = await self._rows("WHERE run_id = ? AND run_id <> '' AND namespace = ?", (run_id, namespace))
+            rows = [row for row in rows if execution_id in (row.execution_id, id_before_renaming(row.execution_id))]
         return rows[0] if rows else None
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
@@ -246,4 +250,4 @@ def _started_by(connection: sqlite3.Connection, namespace: str, request: Request
     found = from_row(row)
     if row["request_hash"] != request.content:
         raise RequestIdReused(request.request_id, found.execution_id)
-    return Created(found.key, found.execution_id, False, 0)
+    return Created(found.key, found.execution_id, False, 0, found.run_id)
