@@ -6,7 +6,7 @@ from asyncio import Future
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -85,6 +85,15 @@ class Request:
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The name that a new execution is to have, and what asks for it."""
+
+    namespace: str
+    execution_id: str
+    request: Request
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
     """A start to be written."""
@@ -115,6 +124,10 @@ class Created:
     created: bool
     position: int
     run_id: str = ""
+
+
+Begin: TypeAlias = Callable[[], tuple[NewExecution, Sequence[Event]]]
+"""Makes what is to be written of a new execution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,14 +205,15 @@ class Store(Protocol):
 
     async def definition_names(self, namespace: str) -> list[str]: ...
 
-    async def create(
-        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
-    ) -> Created:
+    async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists or RequestIdReused.
+        Write an execution and its first events; raises ExecutionExists or RequestIdReused, and what `begin` raises.
 
-        If the request allows it, an ended execution of the same id is renamed. `settled` is told what became of the
-        write in that moment, also if the caller has gone away meanwhile; it is not called if nothing had to be written.
+        `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
+        before and before everything that is queued later: what it finds in memory still holds once the write is
+        durable. It is not asked if nothing has to be written. If the request allows it, an ended execution of the same
+        id is renamed. `settled` is told what became of the write in that moment, also if the caller has gone away
+        meanwhile; it is not called if nothing had to be written.
         """
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:

@@ -367,3 +367,19 @@ async def test_nothing_that_has_ended_stays_in_memory(orchestrator: Orchestrator
     await orchestrator.offered.controls.fork(fork, "done", "", None, [], keep_signals=False)
 
     assert [running.state.execution_id for running in orchestrator.engine.all_running()] == []
+
+
+async def test_a_start_whose_caller_goes_away_at_whatever_moment_leaks_no_place(orchestrator: Orchestrator) -> None:
+    await keyed(orchestrator, "queue", "first")
+    for moment in range(30):
+        asked = StartRequest(
+            namespace="default", workflow="keyed", execution_id=f"e-{moment}", input=Payload(b'{"tenant": "other"}')
+        )
+        start = asyncio.create_task(orchestrator.offered.starts.start(asked))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.wait([start])
+
+    await keyed(orchestrator, "queue", "last")
+    assert orchestrator.engine.effects.places.leaked() == 0

@@ -19,6 +19,7 @@ from forgemesh.orchestrator.ports import (
     Standing,
 )
 from forgemesh.orchestrator.settings import OrchestratorSettings
+from tests.component.orchestrator.stores import asked
 
 NOW = 1_000 * SECOND
 STARTED = e.ExecutionStarted(
@@ -43,7 +44,7 @@ async def begin(store: SqliteStore, execution_id: str, ended_at: int) -> None:
         request=Request("", "c", id_chosen=True),
         standing=standing,
     )
-    await store.create(new, [e.Event(1, 10, STARTED)], nobody)
+    await store.create(*asked(new, [e.Event(1, 10, STARTED)]), nobody)
 
 
 async def ids(store: SqliteStore) -> list[str]:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import secrets
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,7 +16,6 @@ from ulid import ULID
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
@@ -52,7 +51,8 @@ class StartRequest:
     What a start asks for; empty texts are what the caller left out, `wait` is in seconds.
 
     `linked_span` ("<trace>-<span>") is what the execution's own trace links to, if it adopts no caller's. `results` are
-    those of a fork's origin.
+    those of a fork's origin. `check` is asked in the moment in which the start goes into the queue of writes, and only
+    if there is something to write: what it raises, the start raises, and nothing is started.
     """
 
     namespace: str
@@ -71,6 +71,7 @@ class StartRequest:
     origin: e.Origin | None = None
     linked_span: str = ""
     facts: Sequence[e.Fact] = field(default=(), compare=False)
+    check: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def content(self) -> str:
         """What must be the same when a request id comes again."""
@@ -173,29 +174,28 @@ class Starts:
 
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
-    ) -> tuple[Created, ExecutionState]:
+    ) -> tuple[Created, ExecutionState | None]:
         execution_id = request.execution_id or str(ULID()).lower()
         key = _concurrency_key(definition, request, execution_id)
         places = self._engine.effects.places
-        entry = places.enter(definition, key, execution_id) if key else Entry()
-        facts = self._facts(definition, request, execution_id, key, entry)
+        entry = Entry()
+
+        def first() -> list[e.Fact]:
+            nonlocal entry
+            request.check()
+            if key:
+                entry = places.enter(definition, key, execution_id)
+            return self._facts(definition, request, execution_id, key, entry)
 
         def settled(written: Future[Created]) -> None:
+            if not key:
+                return
             if written.cancelled() or written.exception() is not None:
                 places.forget(definition, key, execution_id)
             else:
                 places.give_way(definition, entry, f"execution {execution_id} took its place")
 
-        if not key:
-            return await self._engine.start(definition, execution_id, facts, asked)
-        try:
-            created, state = await self._engine.start(definition, execution_id, facts, asked, settled)
-        except ExecutionExists:
-            places.forget(definition, key, execution_id)
-            raise
-        if not created.created:
-            places.forget(definition, key, execution_id)
-        return created, state
+        return await self._engine.start(definition, execution_id, first, asked, settled)
 
     def _facts(
         self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: Entry

@@ -23,22 +23,46 @@ from forgemesh.orchestrator.domain.scopes import (
     start_group,
     wake,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus, derived_status
 
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
 
 
+class AfterEnd(ValueError):
+    """A fact came for an execution that has ended. Whoever made it did not look first: a bug."""
+
+    def __init__(self, execution_id: str, status: str, kind: str) -> None:
+        super().__init__(f"{execution_id}: {kind} cannot follow, it has ended as {status}")
+
+
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
-    """The state after `events`, which start with the execution's first."""
+    """The state after the `events` of a history as it was stored, which start with the execution's first."""
     state = ExecutionState(namespace, execution_id, definition)
     for event in events:
-        apply(state, event)
+        restore(state, event)
     return state
 
 
+def restore(state: ExecutionState, event: e.Event) -> bool:
+    """
+    Fold one event of a stored history in; False if it stands behind the end, and then it only counts.
+
+    Earlier versions gave executions that had ended the place for which they had waited. Their first end holds.
+    """
+    if state.ended is None:
+        apply(state, event)
+        return True
+    if event.sequence != state.sequence + 1:
+        raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
+    state.sequence = event.sequence
+    return False
+
+
 def apply(state: ExecutionState, event: e.Event) -> None:
-    """Fold one event in; raises ValueError if it is not the next one."""
+    """Fold one event in; raises ValueError if it is not the next one, and AfterEnd if nothing may follow."""
+    if state.ended is not None:
+        raise AfterEnd(state.execution_id, state.ended.value, type(event.fact).__name__)
     if event.sequence != state.sequence + 1:
         raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
     state.sequence = event.sequence
@@ -52,14 +76,14 @@ def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int)
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
     state.run_id = state.run_id or fact.run_id
     state.queued = fact.queued
-    state.status = _open_status(state)
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at)
+    state.status = derived_status(state)
 
 
 def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
     state.queued = False
-    state.status = _open_status(state)
+    state.status = derived_status(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
@@ -76,7 +100,8 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
 
 
 def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.status, state.ended_at, state.queued, state.pause = status, at, False, None
+    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
+    state.status = derived_status(state)
     for what_is_left in (
         state.to_begin,
         state.ready,
@@ -99,27 +124,26 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 
 def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
     if state.pause is None:
-        state.paused_at = at
-    state.pause, state.status = fact, Status.PAUSING
+        state.paused_at, state.rests = at, False
+    state.pause = fact
+    state.status = derived_status(state)
 
 
 def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
-    state.status = Status.PAUSED
+    state.rests = True
+    state.status = derived_status(state)
 
 
 def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
     if state.clock_held and state.deadline:
         state.deadline += at - state.paused_at
     state.pause = None
-    state.status = _open_status(state)
-
-
-def _open_status(state: ExecutionState) -> Status:
-    return Status.QUEUED if state.queued else Status.RUNNING
+    state.status = derived_status(state)
 
 
 def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel, state.pause, state.status = fact, None, Status.CANCELLING
+    state.cancel, state.pause = fact, None
+    state.status = derived_status(state)
 
 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
@@ -309,8 +333,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
         state.stopping, state.pause = fact, None
-        if state.status in (Status.PAUSING, Status.PAUSED):
-            state.status = _open_status(state)
+        state.status = derived_status(state)
         return
     group = state.steps[fact.path]
     group.stopping = fact
@@ -320,7 +343,8 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
 
 
 def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
-    state.compensating, state.failure, state.status = True, fact.failure, Status.COMPENSATING
+    state.compensating, state.failure = True, fact.failure
+    state.status = derived_status(state)
     state.to_settle.clear()
 
 

@@ -185,6 +185,9 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
+    """Follows from the facts below, see `derived_status`; folding keeps it up to date."""
+    ended: Status | None = None
+    """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     started_at: int = 0
@@ -195,6 +198,8 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    rests: bool = False
+    """Nothing has been in flight since it was paused."""
     paused_at: int = 0
     queued: bool = False
     cancel: e.CancelRequested | None = None
@@ -291,6 +296,22 @@ class ExecutionState:
 
     def _of_branch(self, output: Payload | StepState) -> Payload:
         return self.output_of(output) if isinstance(output, StepState) else output
+
+
+def derived_status(state: ExecutionState) -> Status:
+    """
+    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
+    stops it, a pause, the queue.
+    """
+    if state.ended is not None:
+        return state.ended
+    if state.compensating:
+        return Status.COMPENSATING
+    if state.cancel is not None or state.stopping is not None:
+        return Status.CANCELLING
+    if state.pause is not None:
+        return Status.PAUSED if state.rests else Status.PAUSING
+    return Status.QUEUED if state.queued else Status.RUNNING
 
 
 def max_open(group: Group) -> int:

@@ -21,16 +21,17 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
+    Begin,
     Created,
     ExecutionFilter,
     ExecutionOrder,
     ExecutionRow,
     IdReuse,
-    NewExecution,
     Page,
     Request,
     SlotRow,
     Standing,
+    Wanted,
 )
 
 PAGE_BYTES = 4 * MEBIBYTE
@@ -51,14 +52,13 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._turn = 0
         self.epoch = epoch
 
-    async def create(
-        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
-    ) -> Created:
+    async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         renamed: int | None = None
-        if new.request.request_id or new.request.id_chosen:
-            earlier, renamed = await self._earlier_start(new)
+        if wanted.request.request_id or wanted.request.id_chosen:
+            earlier, renamed = await self._earlier_start(wanted)
             if earlier is not None:
                 return earlier
+        new, events = begin()
         self._key += 1
         rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
         created = Created(self._key, new.execution_id, True, self._position, new.run_id)
@@ -70,11 +70,11 @@ class SqliteStore(DefinitionRows, KeptResults):
         try:
             return await asyncio.shield(written)
         except sqlite3.IntegrityError:  # another request came first, between the look and the write
-            earlier, renamed = await self._earlier_start(new)
+            earlier, renamed = await self._earlier_start(wanted)
             if earlier is not None:
                 return earlier
             if renamed is not None:  # and has ended since
-                raise ExecutionExists(new.execution_id) from None
+                raise ExecutionExists(wanted.execution_id) from None
             raise
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
@@ -97,19 +97,19 @@ class SqliteStore(DefinitionRows, KeptResults):
                 rows += ((NEW_BLOB, (digest, data)), (NEW_BLOB_USE, (key, digest)))
         return rows
 
-    async def _earlier_start(self, new: NewExecution) -> tuple[Created | None, int | None]:
+    async def _earlier_start(self, wanted: Wanted) -> tuple[Created | None, int | None]:
         """What the same request started before, and what is to be renamed; raises for another's use of its ids."""
 
         def work(connection: sqlite3.Connection) -> tuple[Created | None, int | None]:
-            earlier = _started_by(connection, new.namespace, new.request)
+            earlier = _started_by(connection, wanted.namespace, wanted.request)
             if earlier is not None:
                 return earlier, None
-            row = connection.execute(f"{ROW} {_BY_ID}", (new.namespace, new.execution_id)).fetchone()
+            row = connection.execute(f"{ROW} {_BY_ID}", (wanted.namespace, wanted.execution_id)).fetchone()
             if row is None:
                 return None, None
             found = from_row(row)
-            if not _may_reuse(new.request.reuse, found.status):
-                raise ExecutionExists(new.execution_id)
+            if not _may_reuse(wanted.request.reuse, found.status):
+                raise ExecutionExists(wanted.execution_id)
             return None, found.key
 
         return await self._database.read(work)
