@@ -61,11 +61,11 @@ class SignalIdReused(Fault):
     code = Code.ALREADY_EXISTS
     reason = "SIGNAL_ID_REUSED"
 
-    def __init__(self, execution_id: str, signal_id: str, name: str) -> None:
+    def __init__(self, execution_id: str, signal_id: str) -> None:
         super().__init__(
-            f"execution {execution_id!r} has had a signal {name!r} with id {signal_id!r} and other content; take a new"
+            f"execution {execution_id!r} has had a signal with id {signal_id!r} and another name or payload; take a new"
             " signal id",
-            {"execution_id": execution_id, "signal_id": signal_id, "name": name},
+            {"execution_id": execution_id, "signal_id": signal_id},
         )
 
 
@@ -114,6 +114,18 @@ class ConcurrencyExceeded(Fault):
             f"execution {execution_id!r} gave way to another one: at most {limit} with concurrency key {key!r} run at"
             " once",
             {"execution_id": execution_id, "key": key, "limit": str(limit)},
+        )
+
+
+class ConcurrencyKeyInvalid(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "CONCURRENCY_KEY_INVALID"
+
+    def __init__(self, workflow: str, problem: str) -> None:
+        super().__init__(
+            f"the concurrency key of workflow {workflow!r} cannot be used with this input: {problem}; give an input"
+            " from which `concurrency.key` makes a text, a number or another value that is not empty",
+            {"workflow": workflow, "problem": problem},
         )
 
 

@@ -180,9 +180,11 @@ class SlotRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """The output of an earlier call, and the plugin version that gave it."""
+    """The output of an earlier call, and the plugin version that gave it, at the manifest that it had then."""
 
+    plugin_id: str
     plugin_version: str
+    manifest_digest: str
     output: Payload
 
 
@@ -247,9 +249,11 @@ class Store(Protocol):
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         """Keys of ended executions: those that ended before then, and those beyond the `keep` newest (0: all kept)."""
 
-    async def cached(self, key: bytes, now: int) -> KeptResult | None: ...
+    async def cached(self, key: bytes, now: int) -> list[KeptResult]:
+        """What is kept under `key`, one of each provider, the newest first."""
 
-    async def keep_result(self, key: bytes, plugin_version: str, output: Payload, expires_at: int) -> None: ...
+    async def keep_result(self, key: bytes, kept: KeptResult, expires_at: int) -> None:
+        """In place of what is kept of the same provider."""
 
     async def drop_expired_results(self, now: int) -> None: ...
 
@@ -281,10 +285,14 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     remaining: float
     details: Payload | None = None
     permit: Permit | None = None
+    run_id: str = ""
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self.execution_id}/{self.step_path}"
+        """Of every attempt at a step, and of no other; executions of releases without runs keep what they had."""
+        if not self.run_id:
+            return f"{self.execution_id}/{self.step_path}"
+        return f"{self.namespace}/{self.execution_id}@{self.run_id}/{self.step_path}"
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from forgemesh.orchestrator.ports import (
     ExecutionFilter,
     ExecutionOrder,
     ExecutionRow,
+    KeptResult,
     NewExecution,
     Request,
     Standing,
@@ -107,7 +108,8 @@ async def crashed(tmp_path: Path) -> Path:
         store = await store_over(database)
         for number in range(10):
             await store.keep_definition(parsed(DEFINITION.format(number)), 100 + number)
-            await store.keep_result(b"key %d" % number, "1.0.0", Payload(b"%d" % number), 1_000)
+            kept = KeptResult("p", "1.0.0", "ab", Payload(b"%d" % number))
+            await store.keep_result(b"key %d" % number, kept, 1_000)
         await store.delete_execution(3)
         await begin(store, range(EXECUTIONS - 10, EXECUTIONS))
         return crashed_copy(path.parent, tmp_path / "crashed")

@@ -3,6 +3,7 @@ import re
 import sqlite3
 from asyncio import Future
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -310,8 +311,12 @@ async def test_a_row_that_was_changed_behind_our_back_is_reported(
 
 
 async def test_results_are_kept_until_they_expire(store: SqliteStore) -> None:
-    await store.keep_result(b"k", "1.0.0", Payload(b"7"), 100)
+    older = KeptResult("p", "1.0.0", "ab", Payload(b"7", "text/plain", {"origin": "here"}))
+    newer = KeptResult("p", "1.0.0", "cd", Payload(b"8"))
+    await store.keep_result(b"k", replace(older, output=Payload(b"6")), 90)
+    await store.keep_result(b"k", older, 100)
+    await store.keep_result(b"k", newer, 101)
 
-    assert await store.cached(b"k", 99) == KeptResult("1.0.0", Payload(b"7"))
-    assert await store.cached(b"k", 100) is None
-    assert await store.cached(b"other", 99) is None
+    assert await store.cached(b"k", 99) == [newer, older]
+    assert await store.cached(b"k", 100) == [newer]
+    assert await store.cached(b"other", 99) == []

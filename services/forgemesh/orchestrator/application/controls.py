@@ -48,7 +48,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.pause(state, request)
 
-        _, met = await self._command(namespace, execution_id, run_id, Action.PAUSE, ask)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def resume(
@@ -59,9 +59,11 @@ class Controls:
             row = await self._executions.row(namespace, execution_id, run_id)
             await self._check_newest(row, checkpoint_id)
             run_id = row.run_id
-        _, met = await self._command(
-            namespace, execution_id, run_id, Action.RESUME, lambda state: control.resume(state, by)
-        )
+
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.resume(state, by)
+
+        _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def cancel(
@@ -72,7 +74,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.cancel(state, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, Action.CANCEL, ask)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def terminate(
@@ -83,7 +85,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.terminate(state, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, Action.TERMINATE, ask)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def signal(
@@ -99,7 +101,7 @@ class Controls:
             sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id][0]
             return facts
 
-        events, met = await self._command(namespace, execution_id, run_id, Action.SIGNAL, ask)
+        events, met = await self._command(namespace, execution_id, run_id, ask)
         return bool(events), sequence, met
 
     async def resolve(
@@ -119,7 +121,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resolve(state, path, action, payload, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, Action.RESOLVE, ask)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def delete(self, namespace: str, execution_id: str, *, run_id: str = "") -> str:
@@ -171,7 +173,7 @@ class Controls:
                 forked_sequence=state.sequence,
                 forked_trace=state.trace_id,
             ),
-            linked_span=f"{state.trace_id}-{span_id(origin_id, (RUN,)).hex()}",
+            linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
             facts=facts,
         )
         return await self._starts.start(fork)
@@ -199,22 +201,21 @@ class Controls:
             raise CheckpointSuperseded(row.execution_id, checkpoint_id, newest.id if newest is not None else "")
 
     async def _command(
-        self,
-        namespace: str,
-        execution_id: str,
-        run_id: str,
-        action: Action,
-        ask: Callable[[ExecutionState], Sequence[e.Fact]],
+        self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
     ) -> tuple[list[e.Event], str]:
-        """What follows of it, and the run that it met."""
+        """
+        What follows of it, and the run that it met.
+
+        Of one that has ended, `ask` refuses whatever is not on record already.
+        """
         running = self._engine.running(namespace, execution_id, run_id)
         if running is not None:
             return await self._engine.command(running, ask), running.state.run_id
-        row = await self._executions.row(namespace, execution_id, run_id)
-        check_status(row.execution_id, row.status, action)
-        if row.status.final:  # and `action` was done to it before
-            return [], row.run_id
-        raise ExecutionSuspended(execution_id)
+        state = await self._executions.get(namespace, execution_id, run_id)
+        if state.ended is None:
+            raise ExecutionSuspended(execution_id)
+        ask(state)
+        return [], state.run_id
 
 
 def _patched(given: Payload, patch: Payload | None) -> Payload:

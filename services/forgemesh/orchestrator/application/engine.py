@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from forgemesh.faults import Fault
 from forgemesh.faults.service import DataCorrupted, ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.call_account import CallAccount
@@ -61,7 +62,7 @@ class Engine:
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
-        results = Results(store, hosts, clock)
+        results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
@@ -169,11 +170,15 @@ class Engine:
         """
         Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
 
-        Raises what `ask` raises, and StoreUnavailable.
+        Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
         if self._running.get(running.name) is not running:
             raise ExecutionSuspended(running.state.execution_id)
-        facts = ask(running.state)
+        try:
+            facts = ask(running.state)
+        except Fault:
+            await running.durable()
+            raise
         events = self.turn(running, facts) if facts else []
         await running.durable()
         return events

@@ -24,7 +24,7 @@ from forgemesh.orchestrator.application.identifiers import check_start, new_run_
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
 from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.beginning import text_of
+from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload, check_size, json_payload
@@ -250,7 +250,7 @@ def _started(definition: Definition, request: StartRequest, now: int, key: str, 
 
 
 def _concurrency_key(definition: Definition, request: StartRequest, execution_id: str) -> str:
-    """Raises ExpressionError if the input does not give one."""
+    """Raises ExpressionError and ConcurrencyKeyInvalid if the input does not give one."""
     if definition.concurrency is None:
         return ""
 
@@ -266,4 +266,4 @@ def _concurrency_key(definition: Definition, request: StartRequest, execution_id
             }
         )
 
-    return text_of(evaluate(definition.concurrency.key, read))[:200]
+    return concurrency_key(definition.name, evaluate(definition.concurrency.key, read))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
@@ -23,7 +25,15 @@ from forgemesh.orchestrator.domain.scopes import (
     start_group,
     wake,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus, derived_status
+from forgemesh.orchestrator.domain.standing import (
+    cancel_requested,
+    close,
+    derived_status,
+    execution_paused,
+    execution_resumed,
+    pause_requested,
+)
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
@@ -88,7 +98,7 @@ def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: in
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
     state.output = fact.output
-    _close(state, Status.SUCCEEDED, at)
+    close(state, Status.SUCCEEDED, at)
 
 
 def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -> None:
@@ -96,54 +106,11 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
     for step in state.steps.values():
         if not step.status.final:
             step.status, step.ended_at, step.next_at = StepStatus.CANCELLED, at, 0
-    _close(state, Status(fact.status or "FAILED"), at)
-
-
-def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
-    state.status = derived_status(state)
-    for what_is_left in (
-        state.to_begin,
-        state.ready,
-        state.to_skip,
-        state.to_settle,
-        state.to_set,
-        state.open_attempts,
-        state.waiting,
-        state.waits,
-        state.listening,
-        state.incidents,
-        state.wakes,
-    ):
-        what_is_left.clear()
+    close(state, Status(fact.status or "FAILED"), at)
 
 
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
-
-
-def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
-    if state.pause is None:
-        state.paused_at, state.rests = at, False
-    state.pause = fact
-    state.status = derived_status(state)
-
-
-def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
-    state.rests = True
-    state.status = derived_status(state)
-
-
-def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    if state.clock_held and state.deadline:
-        state.deadline += at - state.paused_at
-    state.pause = None
-    state.status = derived_status(state)
-
-
-def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel, state.pause = fact, None
-    state.status = derived_status(state)
 
 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
@@ -154,7 +121,8 @@ def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
     if not fact.path:
-        state.scopes[""].vars |= fact.values
+        known = state.scopes[""].vars  # a fork has those that its origin's steps had set
+        state.scopes[""].vars = dict(fact.values) | known
         state.vars_set = True
         return
     step = state.to_set.pop(fact.path)
@@ -234,7 +202,9 @@ def fate_unknown(fact: e.AttemptFailed) -> bool:
         return True
     if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
         return fact.failure.metadata.get("sent") != "False"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch is not None and fact.dispatch.accepted
+    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
+        return fact.failure.metadata.get("sent") == "True"
+    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -255,10 +225,14 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
+    state.resolved[fact.path] = fact
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
-        step.input = fact.payload if fact.payload is not None else step.input
+        if fact.payload is not None:
+            step.input = fact.payload
+            if step.started is not None and step.started.cache_key:  # which was made of another input
+                step.started = msgspec.structs.replace(step.started, cache_key="")
         if step.input is None:  # it never began: what it begins with is evaluated anew
             del state.steps[fact.path], step.scope.begun[step.step.id]
         state.ready[fact.path] = (step.scope, step.index)
@@ -332,7 +306,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
-        state.stopping, state.pause = fact, None
+        state.stopping, state.pause, state.pause_asked = fact, None, None
         state.status = derived_status(state)
         return
     group = state.steps[fact.path]
@@ -354,10 +328,10 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.ExecutionSucceeded: _execution_succeeded,
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: _execution_recovered,
-    e.PauseRequested: _pause_requested,
-    e.ExecutionPaused: _execution_paused,
-    e.ExecutionResumed: _execution_resumed,
-    e.CancelRequested: _cancel_requested,
+    e.PauseRequested: pause_requested,
+    e.ExecutionPaused: execution_paused,
+    e.ExecutionResumed: execution_resumed,
+    e.CancelRequested: cancel_requested,
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,

@@ -126,6 +126,18 @@ MIGRATIONS = (
     ), '') WHERE schedule_id <> '' AND request_id LIKE 'schedule-%';
     CREATE UNIQUE INDEX execution_run ON execution (run_id) WHERE run_id <> '';
     """,
+    # What was kept under keys that left something out is worth nothing.
+    """
+    DROP TABLE kept_result;
+    CREATE TABLE kept_result (
+        key BLOB NOT NULL,
+        plugin_id TEXT NOT NULL, plugin_version TEXT NOT NULL, manifest_digest TEXT NOT NULL,
+        media_type TEXT NOT NULL, metadata TEXT NOT NULL, output BLOB NOT NULL,
+        expires_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (key, plugin_id, plugin_version, manifest_digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX kept_result_expiry ON kept_result (expires_at);
+    """,
 )
 
 FACTS = (

@@ -142,6 +142,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The execution that a workflow step started did not end well."""
     ERROR_REASON_ARCHIVE_UNREADABLE: _ErrorReason.ValueType  # 253
     """The file of an exported execution is of a newer release."""
+    ERROR_REASON_CONCURRENCY_KEY_INVALID: _ErrorReason.ValueType  # 270
+    """The workflow's concurrency key is null, empty, too long or not JSON for this input."""
     ERROR_REASON_NOT_REGISTERED: _ErrorReason.ValueType  # 120
     """No instance of the plugin is registered."""
     ERROR_REASON_NONE_HEALTHY: _ErrorReason.ValueType  # 121
@@ -198,9 +200,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The schedule was changed since the caller looked at it."""
     ERROR_REASON_SCHEDULE_FULL: _ErrorReason.ValueType  # 234
     """The schedule holds as many starts that wait as it may."""
-    ERROR_REASON_EXECUTION_SUPERSEDED: _ErrorReason.ValueType  # 270
+    ERROR_REASON_EXECUTION_SUPERSEDED: _ErrorReason.ValueType  # 280
     """The run that is meant is not there any more, and another one has its id."""
-    ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 271
+    ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 281
     """The execution has had a signal of this id with another name or payload."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -328,6 +330,8 @@ ERROR_REASON_CHILD_FAILED: ErrorReason.ValueType  # 252
 """The execution that a workflow step started did not end well."""
 ERROR_REASON_ARCHIVE_UNREADABLE: ErrorReason.ValueType  # 253
 """The file of an exported execution is of a newer release."""
+ERROR_REASON_CONCURRENCY_KEY_INVALID: ErrorReason.ValueType  # 270
+"""The workflow's concurrency key is null, empty, too long or not JSON for this input."""
 ERROR_REASON_NOT_REGISTERED: ErrorReason.ValueType  # 120
 """No instance of the plugin is registered."""
 ERROR_REASON_NONE_HEALTHY: ErrorReason.ValueType  # 121
@@ -384,8 +388,8 @@ ERROR_REASON_SCHEDULE_CHANGED: ErrorReason.ValueType  # 233
 """The schedule was changed since the caller looked at it."""
 ERROR_REASON_SCHEDULE_FULL: ErrorReason.ValueType  # 234
 """The schedule holds as many starts that wait as it may."""
-ERROR_REASON_EXECUTION_SUPERSEDED: ErrorReason.ValueType  # 270
+ERROR_REASON_EXECUTION_SUPERSEDED: ErrorReason.ValueType  # 280
 """The run that is meant is not there any more, and another one has its id."""
-ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 271
+ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 281
 """The execution has had a signal of this id with another name or payload."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
