@@ -77,12 +77,32 @@ class IdReuse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a start was asked by: its request id (or nothing), a hash of what it asked for, and if it chose the id."""
+    """
+    What a start was asked by: its request id (or nothing), a hash of what it asked for, and if it chose the id.
+
+    `earlier_content` gives the hash that an older release would have kept; None: that cannot be told.
+    """
 
     request_id: str
     content: str
     id_chosen: bool
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
+    earlier_content: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """
+    What a request id got that is not on record by itself, as the execution that it created is: an execution that was
+    open, or starts of a schedule (`key` is the store's name for either). `content` is a hash of what it asked for.
+    """
+
+    namespace: str
+    request_id: str
+    content: str
+    at: int
+    execution_key: int = 0
+    schedule_key: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +239,18 @@ class Store(Protocol):
         """
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
-        """What a request with this id started before; raises RequestIdReused."""
+        """The execution that a request with this id got before; raises RequestIdReused."""
 
     def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         """
         Write an execution's next events, and where it stands if that has changed, in one transaction; returns the last
         event's position in the whole store.
         """
+
+    def append_answered(
+        self, key: int, events: Sequence[Event], standing: Standing | None, answer: Recorded
+    ) -> Future[int]:
+        """The same, with the answer that somebody gets for what is in `events`."""
 
     async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
         """
@@ -245,6 +270,9 @@ class Store(Protocol):
 
     async def delete_execution(self, key: int) -> None:
         """Forget an execution with its history and what only it needs."""
+
+    async def forget_answers(self, given_before: int) -> None:
+        """Those about schedules; those about executions are forgotten with them."""
 
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         """Keys of ended executions: those that ended before then, and those beyond the `keep` newest (0: all kept)."""

@@ -13,9 +13,9 @@ from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_Orch
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.client import Client, ExecutionFilter, ExecutionHandle, Pause, Resume, Terminate
-from forgemesh.faults.control import ExecutionState as Impossible
+from forgemesh.faults.control import ExecutionState as Impossible, ExecutionSuperseded
 from forgemesh.faults.service import InvalidRequest
-from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuperseded
+from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import Orchestrator

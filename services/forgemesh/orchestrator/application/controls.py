@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from forgemesh.faults import Violation
@@ -17,7 +18,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
 from forgemesh.orchestrator.domain.control import Action, check_status
 from forgemesh.orchestrator.domain.forking import merge_patch, results
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
+from forgemesh.orchestrator.domain.payload import Payload, content_of_payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import RUN, span_id
 from forgemesh.orchestrator.ports import ExecutionRow, Store
@@ -145,6 +146,17 @@ class Controls:
         run_id: str = "",
     ) -> tuple[ExecutionState, bool]:
         """`request` says what the new execution is to be; its workflow and input are those of the origin."""
+        asked = (
+            "fork",
+            *(origin_id, run_id, checkpoint_id, request.execution_id, request.version),
+            content_of_payload(patch) if patch is not None else None,
+            tuple(rerun),
+            keep_signals,
+        )
+        request = replace(request, asked=asked)
+        earlier = await self._starts.answered(request)
+        if earlier is not None:
+            return earlier
         row = await self._executions.row(request.namespace, origin_id, run_id)
         state = await self._at(row, checkpoint_id)
         check_status(origin_id, row.status, Action.FORK)
@@ -175,6 +187,7 @@ class Controls:
             ),
             linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
             facts=facts,
+            asked=asked,
         )
         return await self._starts.start(fork)
 

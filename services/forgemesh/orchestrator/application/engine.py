@@ -26,7 +26,17 @@ from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
+from forgemesh.orchestrator.ports import (
+    Created,
+    ExecutionRow,
+    Hosts,
+    NewExecution,
+    Recorded,
+    Request,
+    Spans,
+    Store,
+    Wanted,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -166,9 +176,12 @@ class Engine:
         new = _new_execution(state, request)
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
-    async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
+    async def command(
+        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
+    ) -> list[e.Event]:
         """
-        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
+        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable, and
+        with them the `answer` that somebody gets.
 
         Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
@@ -179,7 +192,9 @@ class Engine:
         except Fault:
             await running.durable()
             raise
-        events = self.turn(running, facts) if facts else []
+        events = self.turn(running, facts, answer) if facts else []
+        if answer is not None and not facts:
+            await asyncio.shield(self._store.append_answered(running.key, [], None, answer))
         await running.durable()
         return events
 
@@ -244,7 +259,7 @@ class Engine:
         for running in list(self._running.values()):
             self._drop(running)
 
-    def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
+    def turn(self, running: Running, facts: Iterable[e.Fact], answer: Recorded | None = None) -> list[e.Event]:
         """
         Fold what happened, decide what follows, and queue both as one write; the events.
 
@@ -257,14 +272,18 @@ class Engine:
         if state.status is Status.TERMINATED:
             running.cut = still_open
         events += advance(state, now)
-        self._commit(running, events)
+        self._commit(running, events, answer)
         return events
 
-    def _commit(self, running: Running, events: list[e.Event]) -> None:
+    def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
-        written = running.written = self._store.append(running.key, events, changed)
+        if answer is None:
+            written = self._store.append(running.key, events, changed)
+        else:
+            written = self._store.append_answered(running.key, events, changed, answer)
+        running.written = written
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuperseded, ExecutionSuspended
+from forgemesh.faults.control import ExecutionSuperseded
+from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.domain import events as e

@@ -41,3 +41,17 @@ def _pieces(part: Part) -> Iterator[bytes]:
             yield b"l%d;" % len(part)
             for one in part:
                 yield from _pieces(one)
+
+
+_MARK = "2:"
+"""Before the text of a digest, for what earlier releases kept had none."""
+
+
+def text_of(*parts: Part) -> str:
+    """The digest as a text that `is_digest` knows."""
+    return _MARK + digest(*parts).hex()
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is one, and not what an earlier release kept in its place."""
+    return text.startswith(_MARK)

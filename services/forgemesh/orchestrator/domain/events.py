@@ -14,7 +14,7 @@ import msgspec
 
 from forgemesh.orchestrator.domain.digest import digest
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, content_of_payload
 
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,8 +142,7 @@ class SignalReceived(msgspec.Struct, frozen=True):
 
 def content_of(signal: SignalReceived) -> bytes:
     """Equal for signals that say the same, whoever sent them."""
-    payload = signal.payload
-    return digest("signal", signal.name, payload.media_type, sorted(payload.metadata.items()), payload.data)
+    return digest("signal", signal.name, content_of_payload(signal.payload))
 
 
 class VariablesSet(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ def delete(connection: sqlite3.Connection, key: int) -> None:
     )
     connection.execute("DELETE FROM blob_use WHERE execution = ?", (key,))
     connection.execute("DELETE FROM event WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM answer WHERE execution = ? AND execution > 0", (key,))
     connection.execute("DELETE FROM execution WHERE key = ?", (key,))
 
 
