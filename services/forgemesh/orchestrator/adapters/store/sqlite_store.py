@@ -16,7 +16,7 @@ from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
 from forgemesh.orchestrator.adapters.store.deletion import delete, expired, id_before_renaming, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
-from forgemesh.orchestrator.adapters.store.schema import NEW_ANSWER, NEW_BLOB, NEW_BLOB_USE, NEW_EVENT
+from forgemesh.orchestrator.adapters.store.schema import NEW_ANSWER, NEW_BLOB, NEW_BLOB_USE, NEW_EVENT, REOPENED
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
@@ -141,7 +141,8 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
 
     async def open_executions(self) -> list[ExecutionRow]:
-        return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
+        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
+        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", ())]
 
     async def slots(self) -> list[SlotRow]:
         rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
