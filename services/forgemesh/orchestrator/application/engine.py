@@ -6,6 +6,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from forgemesh.faults import Fault
@@ -173,7 +174,7 @@ class Engine:
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
-        new = _new_execution(state, request)
+        new = replace(_new_execution(state, request), parent_run="", schedule_incarnation="")  # it is nobody's here
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
     async def command(
