@@ -25,9 +25,11 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
+from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import (
+    Claim,
     Created,
     ExecutionRow,
     Hosts,
@@ -126,7 +128,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return _new_execution(state, request), events
+            return _new_execution(state, request, _claims(state)), events
 
         written = partial(self._created, running, events, 0, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -374,7 +376,15 @@ class Engine:
         running.tell_watchers()
 
 
-def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
+def _claims(state: ExecutionState) -> tuple[Claim, ...]:
+    """What a fork takes from its origin for good."""
+    origin = state.started.origin if state.started is not None else None
+    if not state.effects or origin is None:
+        return ()
+    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())
+
+
+def _new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
     started = state.started
     assert started is not None
     origin = started.origin or e.Origin()
@@ -394,4 +404,5 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         run_id=state.run_id,
         parent_run=origin.parent_run,
         schedule_incarnation=origin.schedule_incarnation,
+        claims=claims,
     )

@@ -133,11 +133,12 @@ class Starts:
         """
         What a request with this id and content has got before, whatever has changed since; raises RequestIdReused.
 
-        None also for what an older release has answered: then all of the request has to be known.
+        None also for what an older release has answered, unless all is known that it would have kept of the request.
         """
         if not request.request_id:
             return None
-        asked = Request(request.request_id, request.content(), bool(request.execution_id))
+        whole = request.earlier_content if request.workflow else None
+        asked = Request(request.request_id, request.content(), bool(request.execution_id), earlier_content=whole)
         earlier = await self._store.started_by(request.namespace, asked)
         return await self._answer(request, earlier, None) if earlier is not None else None
 

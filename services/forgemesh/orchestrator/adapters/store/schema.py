@@ -143,6 +143,12 @@ MIGRATIONS = (
     """,
     f"CREATE INDEX execution_reopened ON execution (key) WHERE {REOPENED};",
     """
+    CREATE TABLE effect_claim (
+        origin_run TEXT NOT NULL, path TEXT NOT NULL, fork_run TEXT NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (origin_run, path)
+    ) WITHOUT ROWID;
+    """,
+    """
     CREATE TABLE answer (
         namespace TEXT NOT NULL, request_id TEXT NOT NULL, content TEXT NOT NULL,
         execution INTEGER NOT NULL, schedule INTEGER NOT NULL, given_at INTEGER NOT NULL,
@@ -185,6 +191,9 @@ ANSWER = ("namespace", "request_id", "content", "execution", "schedule", "given_
 """Columns of an answer that its `checksum` covers."""
 NEW_ANSWER = Bulk("INSERT OR IGNORE INTO answer VALUES", "(?, ?, ?, ?, ?, ?, ?)")
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+CLAIM = ("origin_run", "path", "fork_run")
+NEW_CLAIM = Bulk("INSERT INTO effect_claim VALUES", "(?, ?, ?, ?)")
+"""Each effect can be claimed once."""
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
 NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
 STANDING_CHANGED = Bulk(
