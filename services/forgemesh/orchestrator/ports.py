@@ -15,6 +15,7 @@ from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from forgemesh.routing.eligibility import Permit
@@ -34,8 +35,7 @@ class ExecutionRow:
     """
     What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
 
-    `incidents` counts the steps that wait for a person. `run_id` tells the execution from every other one that has had,
-    or will have, its id; `parent_run` and `schedule_incarnation` do so for its parent and its schedule.
+    `incidents` counts the steps that wait for a person. Ids can be given again, `run_id` and what is called so cannot.
     """
 
     key: int
@@ -77,32 +77,14 @@ class IdReuse(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """
-    What a start was asked by: its request id (or nothing), a hash of what it asked for, and if it chose the id.
-
-    `earlier_content` gives the hash that an older release would have kept; None: that cannot be told.
-    """
+    """What a start was asked by: its request id (or nothing), a hash of what it asked for, and if it chose the id."""
 
     request_id: str
     content: str
     id_chosen: bool
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
     earlier_content: Callable[[], str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """
-    What a request id got that is not on record by itself, as the execution that it created is: an execution that was
-    open, or starts of a schedule (`key` is the store's name for either). `content` is a hash of what it asked for.
-    """
-
-    namespace: str
-    request_id: str
-    content: str
-    at: int
-    execution_key: int = 0
-    schedule_key: int = 0
+    """The hash that an older release would have kept; None: that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +249,7 @@ class Store(Protocol):
         """The same, with the answer that somebody gets for what is in `events`."""
 
     async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
-        """
-        That run, also if it has been renamed since it had the id; without a run, the execution that has the id.
-        """
+        """That run, also if it has been renamed since it had the id; without one, the execution that has the id."""
 
     async def find_run(self, run_id: str) -> ExecutionRow | None: ...
 
@@ -382,6 +362,9 @@ class HostLink(Protocol):
 
     def cancel(self, call: int) -> None:
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
+
+    def has_left(self, call: int) -> bool:
+        """Whether the call, which is open, was sent; one that was not is answered on the spot when it is cancelled."""
 
     def hears_progress(self, call: int) -> bool:
         """Whether the host can say how far the call is: on a session, and not when it is called alone."""

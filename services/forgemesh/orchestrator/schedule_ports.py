@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
-from forgemesh.orchestrator.ports import Recorded, StoredDefinition
+from forgemesh.orchestrator.ports import StoredDefinition
 
 
 class WallClock(Protocol):

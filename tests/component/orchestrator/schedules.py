@@ -22,9 +22,10 @@ from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleS
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.application.scheduler import Scheduler
 from forgemesh.orchestrator.application.schedules import Schedules
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
-from forgemesh.orchestrator.ports import Recorded, StoredDefinition
+from forgemesh.orchestrator.ports import StoredDefinition
 from forgemesh.orchestrator.schedule_ports import Opened, ScheduledStart, ScheduleStore
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from tests.component.orchestrator.hosts import PATIENCE

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from forgemesh.faults import Code, Fault, code_of, reason_of
 from forgemesh.faults.schedule import ScheduleFull, ScheduleNotFound
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import MAX_WAITING, Occasion, Overlap, Run, Schedule
 from forgemesh.orchestrator.domain.scheduling import Decision, decide
-from forgemesh.orchestrator.ports import Recorded
 from forgemesh.orchestrator.schedule_ports import Opened, ScheduledStart, ScheduleStore, Starter, WallClock
 
 _log = logging.getLogger(__name__)

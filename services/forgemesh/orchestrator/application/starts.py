@@ -31,10 +31,11 @@ from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.digest import Part, text_of
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload, check_size, content_of_payload, json_payload
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.domain.template import evaluate
-from forgemesh.orchestrator.ports import Created, IdReuse, Recorded, Request, Store
+from forgemesh.orchestrator.ports import Created, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
 MAKES_ROOM = "another one was started under its id"

@@ -153,7 +153,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
     leave_waiting(state, fact.path)
     state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts = fact.attempt
+    step.attempts, step.attempted_at = fact.attempt, at
     step.started = fact
     if fact.input is not None:
         step.input = fact.input

@@ -147,6 +147,8 @@ class StepState:
     attempts: int = 0
     lost: int = 0
     spent: int = 0
+    attempted_at: int = 0
+    """When the newest attempt began."""
     next_at: int = 0
     close_at: int = 0
     input: Payload | None = None

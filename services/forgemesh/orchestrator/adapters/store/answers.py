@@ -9,7 +9,8 @@ from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row
 from forgemesh.orchestrator.adapters.store.schema import ANSWER, check, checksum
 from forgemesh.orchestrator.domain.digest import is_digest
-from forgemesh.orchestrator.ports import Created, Recorded, Request
+from forgemesh.orchestrator.domain.recorded import Recorded
+from forgemesh.orchestrator.ports import Created, Request
 
 _BY_REQUEST = f"SELECT {', '.join(ANSWER)}, checksum FROM answer WHERE namespace = ? AND request_id = ?"  # noqa: S608
 

@@ -15,8 +15,8 @@ from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.adapters.store.answers import answer_row, answered, has_started
 from forgemesh.orchestrator.adapters.store.schema import NEW_ANSWER, check, checksum
 from forgemesh.orchestrator.codec.schedules import plan_from_message, plan_to_message
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally
-from forgemesh.orchestrator.ports import Recorded
 
 KEPT_RUNS = 1000
 """Decided runs of one schedule that are remembered."""

@@ -30,6 +30,7 @@ from forgemesh.orchestrator.adapters.store.schema import (
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
     Begin,
@@ -41,7 +42,6 @@ from forgemesh.orchestrator.ports import (
     IdReuse,
     NewExecution,
     Page,
-    Recorded,
     Request,
     SlotRow,
     Standing,
