@@ -83,8 +83,7 @@ class Request:
     content: str
     id_chosen: bool
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
-    earlier_content: Callable[[], str] | None = None
-    """The hash that an older release would have kept; None: that cannot be told."""
+    earlier_content: Callable[[], str] | None = None  # as an older release hashed it, if that can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +223,7 @@ class Store(Protocol):
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists, RequestIdReused or ClaimedBefore,
-        and what `begin` raises.
+        Write an execution and its first events; raises ExecutionExists, RequestIdReused, ClaimedBefore, or as `begin`.
 
         `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
         before and before everything that is queued later: what it finds in memory still holds once the write is
@@ -324,7 +322,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left.
+    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left;
+    `told`: the plugin itself says so, as a result or as a refusal that the protocol defines.
     """
 
     output: Payload | None
@@ -332,6 +331,7 @@ class Answer(msgspec.Struct, frozen=True):
     accepted: bool = True
     session: bool = True
     sent: bool = True
+    told: bool = True
 
 
 class Caller(Protocol):
