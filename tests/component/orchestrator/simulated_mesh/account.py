@@ -17,6 +17,7 @@ class Account:
     namespace: str
     execution_id: str
     definition: Definition
+    run_id: str
     ledger: FamilyLedger
     started: e.ExecutionStarted
     parent: Account | None = None
@@ -33,6 +34,8 @@ class Account:
     origin: Account | None = None
     """What it was forked from."""
     effects_taken: set[str] = field(default_factory=set)
+    blocked: set[tuple[str, int]] = field(default_factory=set)
+    """Attempts that wait for somebody to call."""
     brought: int = 0
     """Events that it has from elsewhere."""
 

@@ -118,38 +118,54 @@ class People:
                 self._answered(request, answer[0])
 
     def _somebody(self, *, open_only: bool = True) -> Account | None:
-        known = [one for one in self.record.by_id.values() if not one.deleted and not (open_only and one.over)]
+        """Sometimes one whose id is another's by now."""
+        known = [one for one in self.record.accounts.values() if not one.deleted and not (open_only and one.over)]
         return self.draw.choice(known) if known else None
 
+    def _named(self, account: Account) -> tuple[str, str]:
+        """Its id, and perhaps the run."""
+        stale = self.record.by_id.get((account.namespace, account.execution_id)) is not account
+        return account.execution_id, account.run_id if stale or self.draw.random() < 0.6 else ""
+
+    def _met(self, run_id: str, met: str) -> Account:
+        """Whom a command has met; a name that can be given again is no identity."""
+        demand(run_id in ("", met), "a command meets the run that it names", run_id, met)
+        return self.record.by_run[met]
+
     async def _cancel(self, offered: UseCases) -> None:
-        if (account := self._somebody()) is not None:
-            await offered.controls.cancel(account.namespace, account.execution_id, "p", "")
-            self._obeyed(account, "" in account.stopped_at)
+        await self._stop(offered.controls.cancel, lambda one: "" in one.stopped_at)
 
     async def _terminate(self, offered: UseCases) -> None:
-        if (account := self._somebody()) is not None:
-            await offered.controls.terminate(account.namespace, account.execution_id, "p", "")
-            self._obeyed(account, account.ledger.over == "TERMINATED")
+        await self._stop(offered.controls.terminate, lambda one: one.ledger.over == "TERMINATED")
 
-    def _obeyed(self, account: Account, done: bool) -> None:
-        """The id may have been given to another one since."""
-        current = self.record.by_id.get((account.namespace, account.execution_id))
-        demand(done or account.over or current is not account, "what is answered is durable", account.name)
+    async def _stop(self, stop: Callable[..., Awaitable[ExecutionState]], obeyed: Callable[[Account], bool]) -> None:
+        account = self._somebody(open_only=self.draw.random() < 0.8)
+        if account is not None:
+            execution_id, run_id = self._named(account)
+            state = await stop(account.namespace, execution_id, "p", "", run_id=run_id)
+            met = self._met(run_id, state.run_id)
+            demand(obeyed(met) or met.over, "what is answered is durable", met.name)
 
     async def _pause(self, offered: UseCases) -> None:
         if (account := self._somebody()) is not None:
             interrupt, hold_clock = self.draw.random() < 0.5, self.draw.random() < 0.5
             request = e.PauseRequested(interrupt=interrupt, hold_clock=hold_clock)
-            await offered.controls.pause(account.namespace, account.execution_id, request)
+            execution_id, run_id = self._named(account)
+            state = await offered.controls.pause(account.namespace, execution_id, request, run_id=run_id)
+            self._met(run_id, state.run_id)
 
     async def _resume(self, offered: UseCases) -> None:
         if (account := self._somebody()) is not None:
-            await offered.controls.resume(account.namespace, account.execution_id, "", "p")
+            execution_id, run_id = self._named(account)
+            state = await offered.controls.resume(account.namespace, execution_id, "", "p", run_id=run_id)
+            self._met(run_id, state.run_id)
 
     async def _signal(self, offered: UseCases) -> None:
         if (account := self._somebody()) is not None:
             request = e.SignalReceived(self.draw.choice(["go", "stop"]), json_payload(1), self.draw.choice(["", "1"]))
-            await offered.controls.signal(account.namespace, account.execution_id, request)
+            execution_id, run_id = self._named(account)
+            _, _, met = await offered.controls.signal(account.namespace, execution_id, request, run_id=run_id)
+            self._met(run_id, met)
 
     async def _resolve(self, offered: UseCases) -> None:
         waiting = [account for account in self.record.open_ones() if account.ledger.incidents]
@@ -161,15 +177,24 @@ class People:
     async def resolve(self, offered: UseCases, account: Account, path: str, action: str) -> None:
         """Decide about a step that waits for a person."""
         payload = json_payload({"n": 0}) if action == "complete" else None
-        resolve = offered.controls.resolve
-        await resolve(account.namespace, account.execution_id, path, action, payload, "p", "")  # type: ignore[arg-type]
+        await offered.controls.resolve(
+            account.namespace,
+            account.execution_id,
+            path,
+            action,  # type: ignore[arg-type]
+            payload,
+            "p",
+            "",
+            run_id=account.run_id,
+        )
 
     async def _fork(self, offered: UseCases) -> None:
         account = self._somebody(open_only=False)
         if account is None:
             return
         number = len(self.requests)
-        _, points = await offered.executions.checkpoints(account.namespace, account.execution_id, 0, 50)
+        name = (account.namespace, account.execution_id)
+        _, points = await offered.executions.checkpoints(*name, 0, 50, account.run_id)
         checkpoint = self.draw.choice([*[point.id for point in points], "", ""])
         rerun = [path for path in account.ledger.begun if self.draw.random() < 0.15]
         request = StartRequest(
@@ -177,7 +202,10 @@ class People:
         )
         self.requests.append(request)
         keep = self.draw.random() < 0.5
-        await offered.controls.fork(request, account.execution_id, checkpoint, None, rerun, keep_signals=keep)
+        run_id = account.run_id
+        await offered.controls.fork(
+            request, account.execution_id, checkpoint, None, rerun, keep_signals=keep, run_id=run_id
+        )
 
     async def _carry_over(self, offered: UseCases) -> None:
         account = self._somebody(open_only=False)
@@ -192,11 +220,17 @@ class People:
     async def _delete(self, offered: UseCases) -> None:
         account = self._somebody(open_only=False)
         if account is not None:
-            await offered.controls.delete(account.namespace, account.execution_id)
-            if self.record.by_id.get((account.namespace, account.execution_id)) is account:
-                account.deleted = True
+            execution_id, run_id = self._named(account)
+            met = await offered.controls.delete(account.namespace, execution_id, run_id=run_id)
+            if met:
+                self._met(run_id, met).deleted = True
 
     async def _stop_many(self, offered: UseCases) -> None:
-        ids = [account.execution_id for account in self.record.open_ones() if account.namespace == "default"]
+        chosen = [self._named(account) for account in self.record.open_ones() if account.namespace == "default"]
         act = self.draw.choice([offered.controls.cancel, offered.controls.terminate])
-        await offered.bulk.control(ids[:4], lambda execution_id: act("default", execution_id, "p", ""))
+
+        async def do(execution_id: str, run_id: str) -> str:
+            state = await act("default", execution_id, "p", "", run_id=run_id)
+            return self._met(run_id, state.run_id).run_id
+
+        await offered.bulk.control(chosen[:4], do)

@@ -95,7 +95,7 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        account = Account(key, namespace, execution_id, definition, ledger, event.fact, came_at=event.at)
+        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, event.fact, came_at=event.at)
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))
@@ -117,12 +117,24 @@ class Record:
                     self.rooms.cancelled(account)
             case e.EffectTaken(path):
                 account.effects_taken.add(path)
-            case e.AttemptStarted():
-                self._attempt(account, fact, position)
-            case e.AttemptSucceeded():
-                self._succeeded(account, fact)
             case e.ExecutionSucceeded(output):
                 account.output = output.data
+            case e.AttemptStarted():
+                self._attempt(account, fact, position)
+            case _:
+                self._about_an_attempt(account, fact)
+
+    def _about_an_attempt(self, account: Account, fact: e.Fact) -> None:
+        match fact:
+            case e.StepBlocked(path, attempt):
+                account.blocked.add((path, attempt))
+            case e.StepUnblocked(path, attempt):
+                account.blocked.discard((path, attempt))
+            case e.AttemptFailed(path, attempt, failure):
+                lost = failure.reason == "ORCHESTRATOR_LOST" and (path, attempt) in account.blocked
+                demand(not lost, "what was never sent was never tried", account.name, path, attempt)
+            case e.AttemptSucceeded():
+                self._succeeded(account, fact)
 
     def _undoes(self, account: Account, effect: str) -> None:
         """Whoever begins to undo an effect is its one owner."""

@@ -19,7 +19,7 @@ from forgemesh.orchestrator.domain.events import SignalReceived
 from forgemesh.orchestrator.domain.payload import json_payload
 from tests.component.orchestrator.simulated_mesh.database import Whims, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
-from tests.component.orchestrator.simulated_mesh.laws import Broken, demand
+from tests.component.orchestrator.simulated_mesh.laws import Broken, demand, listening
 from tests.component.orchestrator.simulated_mesh.library import EPOCH, SHARED, find, shelved
 from tests.component.orchestrator.simulated_mesh.life import Life
 from tests.component.orchestrator.simulated_mesh.people import People
@@ -66,7 +66,7 @@ class MeshWorld:
 
     def run(self) -> None:
         """To the end of every execution."""
-        with _entropy(self.seed, self.wall_clock), mock.patch.object(session, "connect", self._connect):
+        with listening(), _entropy(self.seed, self.wall_clock), mock.patch.object(session, "connect", self._connect):
             self._plan()
             while not self.over:
                 self._live()
