@@ -71,6 +71,8 @@ def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Ite
         yield "failure", f"{execution.failure.reason}: {execution.failure.message}{place}"
     if execution.left_to_do:
         yield "not undone", ", ".join(execution.left_to_do)
+    for path in sorted(execution.handed_over):
+        yield "handed over", f"the effect of {path} to {execution.handed_over[path]}"
     for name in sorted(execution.variables):
         yield "variable", f"{name} = {_brief(execution.variables[name])}"
 

@@ -220,7 +220,7 @@ class HostLost(Fault):
     reason = "HOST_LOST"
 
     def __init__(self, instance_id: str, *, accepted: bool) -> None:
-        state = "while it had the call" if accepted else "before it took the call"
+        state = "while it had the call" if accepted else "before it said whether it took the call"
         super().__init__(
             f"instance {instance_id!r} was lost {state}", {"instance_id": instance_id, "accepted": str(accepted)}
         )

@@ -66,6 +66,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         store = await open_store(database, read_definition)
         hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
         account = CallAccount(draw=random.random)
+        hosts.on_breach = account.breached
         await stack.enter_async_context(beside(Feed(settings.balancer, orchestrator_id, hosts, account).run()))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)

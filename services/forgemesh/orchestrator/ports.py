@@ -310,7 +310,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left.
+    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left;
+    `told`: the plugin itself says so, as a result or as a refusal that the protocol defines.
     """
 
     output: Payload | None
@@ -318,6 +319,7 @@ class Answer(msgspec.Struct, frozen=True):
     accepted: bool = True
     session: bool = True
     sent: bool = True
+    told: bool = True
 
 
 class Caller(Protocol):

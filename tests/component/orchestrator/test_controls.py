@@ -343,15 +343,6 @@ async def test_a_call_that_must_not_be_repeated_is_in_doubt_once_its_host_is_los
     assert len(orchestrator.hosts.calls) == 1
 
 
-async def test_a_call_that_never_left_is_not_in_doubt(orchestrator: Orchestrator) -> None:
-    await orchestrator.start(f"name: d\nsteps: [{{id: a, {CALL}, idempotent: false}}]")
-    lost = Failure(Code.UNAVAILABLE, "HOST_LOST", "gone", retryable=True)
-    (await orchestrator.hosts.call("a")).fail(lost, accepted=False)
-    await orchestrator.hosts.answer("a", attempt=2)
-
-    assert (await orchestrator.ended()).status is Status.SUCCEEDED
-
-
 async def test_a_deleted_execution_is_gone_and_an_open_one_is_not_deleted(orchestrator: Orchestrator) -> None:
     await orchestrator.start(SIGNALLED)
     controls = orchestrator.offered.controls

@@ -54,7 +54,18 @@ class Executions:
         row = await self.row(namespace, execution_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         state, _ = await self._engine.load(row, stored.definition)
+        if state.left_to_do:
+            state.handed_over = {path: await self._named(run) for path, run in await self._given(state)}
         return state
+
+    async def _given(self, state: ExecutionState) -> list[tuple[str, str]]:
+        """What was left to do and is a fork's since."""
+        claims = await self._store.claims(state.run_id)
+        return [(path, claims[path]) for path in state.left_to_do if path in claims]
+
+    async def _named(self, run: str) -> str:
+        row = await self._store.find_run(run)
+        return f"{row.execution_id}@{run}" if row is not None else run
 
     def view(self, state: ExecutionState) -> View:
         """The state with how far it is and whether anybody runs it."""

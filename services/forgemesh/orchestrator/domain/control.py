@@ -9,6 +9,7 @@ from typing import Literal
 from forgemesh.faults import control as control_faults, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import failed
+from forgemesh.orchestrator.domain.compensation import left_to_do
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload, check_size
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
@@ -103,8 +104,7 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
     if state.ended is Status.TERMINATED and failure == state.failure:
         return ()
     check(state, Action.TERMINATE)
-    left = tuple(step.path for step in reversed(state.undoable))
-    return (e.ExecutionFailed(failure, "TERMINATED", left),)
+    return (e.ExecutionFailed(failure, "TERMINATED", left_to_do(state)),)
 
 
 def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:

@@ -215,7 +215,8 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     `next_at` is when the next try is due; 0 without `incident` means that the step has ended.
 
     `incident` is "EXHAUSTED" or "IN_DOUBT": the step waits for a person. `details` are what the attempt last said of
-    itself, for the next one.
+    itself, for the next one. `fate_unknown`: the call may have taken effect all the same; None in events of releases
+    that did not say so.
     """
 
     path: str
@@ -225,6 +226,7 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     next_at: int = 0
     incident: str = ""
     details: Payload | None = None
+    fate_unknown: bool | None = None
 
 
 class StepBlocked(msgspec.Struct, frozen=True):

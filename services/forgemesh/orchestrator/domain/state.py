@@ -237,6 +237,8 @@ class ExecutionState:
     """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
+    handed_over: Mapping[str, str] = field(default_factory=dict)
+    """Of those, what forks own since, and which; known of an execution that somebody looks at."""
     vars_set: bool = False
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)

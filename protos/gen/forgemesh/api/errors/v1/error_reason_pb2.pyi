@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every instance of the plugin has crashed too often and waits for a person."""
     ERROR_REASON_PERMIT_REFUSED: _ErrorReason.ValueType  # 70
     """The permit of a trial call was used before, or belongs to another generation of the circuit."""
+    ERROR_REASON_PROTOCOL_BROKEN: _ErrorReason.ValueType  # 71
+    """An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -266,6 +268,8 @@ ERROR_REASON_PLUGIN_CRASH_LOOP: ErrorReason.ValueType  # 69
 """Every instance of the plugin has crashed too often and waits for a person."""
 ERROR_REASON_PERMIT_REFUSED: ErrorReason.ValueType  # 70
 """The permit of a trial call was used before, or belongs to another generation of the circuit."""
+ERROR_REASON_PROTOCOL_BROKEN: ErrorReason.ValueType  # 71
+"""An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81
