@@ -16,7 +16,7 @@ from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
-from forgemesh.orchestrator.application.identifiers import new_run_id
+from forgemesh.orchestrator.application.identifiers import id_before_renaming, new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
@@ -246,7 +246,7 @@ class Engine:
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
         state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
-        trace = ExecutionTrace(row.execution_id, definition)
+        trace = ExecutionTrace(id_before_renaming(row.execution_id), definition)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
                 try:
