@@ -76,7 +76,7 @@ def told(world: MeshWorld) -> list[str]:
 def test_a_planted_mistake_is_caught_by_the_law_that_it_breaks(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    caught = next((seed for seed in range(ENOUGH) if broken_law(seed) == PLANTED[plant]), None)
+    caught = next((seed for seed in range(ENOUGH) if broken_law(seed) in PLANTED[plant]), None)
 
     assert caught is not None, f"not caught in {ENOUGH} meshes"
 

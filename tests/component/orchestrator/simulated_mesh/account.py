@@ -34,6 +34,8 @@ class Account:
     origin: Account | None = None
     """What it was forked from."""
     effects_taken: set[str] = field(default_factory=set)
+    ownerless: set[str] = field(default_factory=set)
+    """Results that it took, of whose effects nobody is said to be the owner."""
     blocked: set[tuple[str, int]] = field(default_factory=set)
     """Attempts that wait for somebody to call."""
     brought: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from forgemesh.faults import Fault
@@ -19,7 +20,7 @@ from forgemesh.orchestrator.ports import IdReuse
 from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACES
-from tests.component.orchestrator.simulated_mesh.record import Record
+from tests.component.orchestrator.simulated_mesh.record import FIRST_SIGNAL, Record
 
 if TYPE_CHECKING:
     from tests.component.orchestrator.simulated_mesh.life import Life
@@ -49,6 +50,7 @@ class People:
         self.draw = draw
         self.record = record
         self.requests: list[StartRequest] = []
+        self._numbers = count()
         self.answers: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
 
@@ -63,10 +65,10 @@ class People:
 
     def _request(self) -> StartRequest:
         draw = self.draw
-        number = len(self.requests)
+        number = next(self._numbers)
         given = {"n": draw.randint(0, 2), "k": draw.choice(["x", "x", "y", 1, "1"])}
         request_id = f"r{number}" if draw.random() < 0.5 else ""
-        signal = e.SignalReceived("go", json_payload(f"of {number}")) if draw.random() < 0.15 else None
+        signal = e.SignalReceived(FIRST_SIGNAL, json_payload(number)) if draw.random() < 0.25 else None
         return StartRequest(
             namespace=NAMESPACES[draw.random() < 0.1],
             workflow=draw.choice((*NAMES, "keyed", "keyed")),
@@ -192,7 +194,7 @@ class People:
         account = self._somebody(open_only=False)
         if account is None:
             return
-        number = len(self.requests)
+        number = next(self._numbers)
         name = (account.namespace, account.execution_id)
         _, points = await offered.executions.checkpoints(*name, 0, 50, account.run_id)
         checkpoint = self.draw.choice([*[point.id for point in points], "", ""])
@@ -212,7 +214,7 @@ class People:
         if account is None:
             return
         data = b"".join([piece async for piece in offered.archives.export(account.namespace, account.execution_id)])
-        name = f"copy{len(self.requests)}"
+        name = f"copy{next(self._numbers)}"
         self.requests.append(self._request())
         self.record.importing[account.namespace, name] = len(ArchivePacking().unpack(data).events)
         await offered.archives.take_over(account.namespace, name, data)

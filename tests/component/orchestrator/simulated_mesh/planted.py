@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
+import grpc
+import msgspec
 import pytest
 
+from forgemesh.faults.workflow import OrchestratorLost
+from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
+from forgemesh.orchestrator.adapters.open_calls import OpenCalls
+from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
+from forgemesh.orchestrator.application import engine
+from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
-from forgemesh.orchestrator.domain import beginning, decide, events as e, fold, scopes
+from forgemesh.orchestrator.application.starts import StartRequest, Starts
+from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, forking, scopes
 from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState
-from forgemesh.orchestrator.ports import KeptResult
+from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.ports import Answer, ExecutionRow, KeptResult
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -63,10 +75,111 @@ def keeps_outputs_of_plugins_that_are_gone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Results, "_counting", newest)
 
 
-PLANTED: Mapping[Plant, str] = {
-    admits_who_has_ended: "no event after the end",
-    keeps_outputs_whoever_was_asked: "a kept output answers the same question",
-    keeps_outputs_for_every_namespace: "kept outputs stay in their namespace",
-    keeps_outputs_of_plugins_that_are_gone: "a kept output does not outlive its plugin",
+def takes_a_missing_receipt_for_proof(patch: pytest.MonkeyPatch) -> None:
+    def unknown(failure: Failure, dispatch: e.Dispatch | None, *, told: bool) -> bool:
+        return fate.is_unknown(failure, dispatch, told=told) and (dispatch is None or dispatch.accepted)
+
+    patch.setattr(attempts, "is_unknown", unknown)
+
+
+def takes_a_bare_status_for_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    refusal = LoneCalls._refusal
+
+    def refused(self: LoneCalls, error: grpc.aio.AioRpcError) -> Answer:
+        return msgspec.structs.replace(refusal(self, error), accepted=False, told=True)
+
+    patch.setattr(LoneCalls, "_refusal", refused)
+
+
+def counts_what_was_never_sent(patch: pytest.MonkeyPatch) -> None:
+    """After a crash every open call is lost, also one that waited for somebody to call."""
+
+    def recovered(
+        state: ExecutionState,
+        orchestrator_id: str,
+        epoch: int,
+        now: int,
+        draw: float,
+        unsent: Mapping[str, int] | None = None,
+    ) -> list[e.Event]:
+        events = [decide.record(state, e.ExecutionRecovered(orchestrator_id, epoch), now)]
+        for step in decide.in_flight(state):
+            lost = failure_of(OrchestratorLost(step.path, step.attempts), retryable=True)
+            fact = attempts.failed(state, step.path, step.attempts, lost, None, now, draw)
+            events += [decide.record(state, fact, now)] if fact is not None else []
+        return events
+
+    patch.setattr(engine, "recovered", recovered)
+
+
+def takes_results_of_calls_that_were_not_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OpenCalls, "sent", lambda self, call_id, what: self.get(call_id))
+
+
+def takes_results_whose_effects_are_nobodys(patch: pytest.MonkeyPatch) -> None:
+    """A fork takes over what its origin has done, and not that it is to be undone."""
+    append = Starts._facts
+
+    def facts(self: Starts, definition: Any, request: StartRequest, *rest: Any) -> list[e.Fact]:
+        return [fact for fact in append(self, definition, request, *rest) if not isinstance(fact, e.EffectTaken)]
+
+    patch.setattr(Starts, "_facts", facts)
+
+
+def lets_a_fork_take_what_its_origin_keeps(patch: pytest.MonkeyPatch) -> None:
+    handed_over = forking._handed_over
+
+    def handed(state: ExecutionState, newest: ExecutionState, *rest: Any, **facts: Any) -> e.EffectTaken | None:
+        status, newest.status = newest.status, Status.FAILED
+        try:
+            return handed_over(state, newest, *rest, **facts)
+        finally:
+            newest.status = status
+
+    patch.setattr(forking, "_handed_over", handed)
+
+
+def takes_whoever_is_paused_for_a_holder(patch: pytest.MonkeyPatch) -> None:
+    async def granted(self: SqliteStore, row: ExecutionRow) -> bool:
+        return row.status is not Status.QUEUED
+
+    patch.setattr(SqliteStore, "_is_granted", granted)
+
+
+def meets_whoever_has_the_name(patch: pytest.MonkeyPatch) -> None:
+    command = Controls._command
+
+    async def by_id(self: Controls, namespace: str, execution_id: str, run_id: str, ask: Any) -> Any:
+        return await command(self, namespace, execution_id, "", ask)
+
+    patch.setattr(Controls, "_command", by_id)
+
+
+def forgets_to_whom_it_pointed_a_request(patch: pytest.MonkeyPatch) -> None:
+    """That a request was answered with an execution that existed is not recorded."""
+    decided = Starts._decide
+
+    async def forgetful(self: Starts, request: StartRequest, hold: Any) -> Any:
+        if request.conflict == "use_existing":
+            request = replace(request, request_id="")
+        return await decided(self, request, hold)
+
+    patch.setattr(Starts, "_decide", forgetful)
+
+
+PLANTED: Mapping[Plant, Collection[str]] = {
+    admits_who_has_ended: {"no event after the end"},
+    takes_a_missing_receipt_for_proof: {"what must not be repeated happens once", "every effect is undone or named"},
+    takes_a_bare_status_for_a_refusal: {"what must not be repeated happens once"},
+    counts_what_was_never_sent: {"what was never sent was never tried"},
+    takes_results_of_calls_that_were_not_sent: {"outputs come from plugins"},
+    takes_results_whose_effects_are_nobodys: {"a result comes with the owner of its effect"},
+    lets_a_fork_take_what_its_origin_keeps: {"an effect is undone by its one owner"},
+    keeps_outputs_whoever_was_asked: {"a kept output answers the same question"},
+    keeps_outputs_for_every_namespace: {"kept outputs stay in their namespace"},
+    keeps_outputs_of_plugins_that_are_gone: {"a kept output does not outlive its plugin"},
+    takes_whoever_is_paused_for_a_holder: {"no more holders than places", "the queue is kept"},
+    meets_whoever_has_the_name: {"a command meets the run that it names"},
+    forgets_to_whom_it_pointed_a_request: {"a request signals once", "a request has one answer"},
 }
-"""With the law that each of them breaks."""
+"""With the laws of which each of them breaks one."""

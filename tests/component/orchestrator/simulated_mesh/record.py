@@ -18,6 +18,9 @@ from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedg
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand
 from tests.component.orchestrator.simulated_mesh.rooms import Rooms
 
+FIRST_SIGNAL = "first"
+"""The name of what comes with a request to start."""
+
 
 class Record:
     """
@@ -38,6 +41,8 @@ class Record:
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
         self.rooms = Rooms()
+        self.first_signals: Counter[bytes] = Counter()
+        """What came with requests to start, by payload; each is another's."""
         self.undoing: dict[tuple[int, str], Account] = {}
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
@@ -115,10 +120,14 @@ class Record:
                 account.stopped_at.setdefault("", position)
                 if by == BY:
                     self.rooms.cancelled(account)
-            case e.EffectTaken(path):
-                account.effects_taken.add(path)
+            case e.ResultTaken() | e.EffectTaken():
+                self._taken(account, fact)
             case e.ExecutionSucceeded(output):
                 account.output = output.data
+                demand("" not in account.stopped_at, "who is cancelled does not succeed", account.name)
+            case e.SignalReceived(name, payload) if account.origin is None and name == FIRST_SIGNAL:
+                self.first_signals[payload.data] += 1
+                demand(self.first_signals[payload.data] == 1, "a request signals once", account.name, payload)
             case e.AttemptStarted():
                 self._attempt(account, fact, position)
             case _:
@@ -135,6 +144,16 @@ class Record:
                 demand(not lost, "what was never sent was never tried", account.name, path, attempt)
             case e.AttemptSucceeded():
                 self._succeeded(account, fact)
+
+    def _taken(self, account: Account, fact: e.ResultTaken | e.EffectTaken) -> None:
+        if isinstance(fact, e.EffectTaken):
+            account.effects_taken.add(fact.path)
+            account.ownerless.discard(fact.origin_path)
+            return
+        step = account.definition.step_at(fact.path)
+        undoable = isinstance(step, Call) and step.compensate is not None
+        if undoable and not fact.skipped and not fact.failure and not fact.owner:
+            account.ownerless.add(fact.path)
 
     def _undoes(self, account: Account, effect: str) -> None:
         """Whoever begins to undo an effect is its one owner."""
@@ -171,6 +190,7 @@ class Record:
 
     def _attempt(self, account: Account, fact: e.AttemptStarted, position: int) -> None:
         path = fact.path
+        demand(not account.ownerless, "a result comes with the owner of its effect", account.name, account.ownerless)
         if path.endswith(COMPENSATION):
             if fact.attempt == 1:
                 self._undoes(account, path.removesuffix(COMPENSATION))
