@@ -80,5 +80,6 @@ def close(state: ExecutionState, status: Status, at: int) -> None:
         state.listening,
         state.incidents,
         state.wakes,
+        state.moments,
     ):
         what_is_left.clear()
