@@ -88,7 +88,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
-        starter = ScheduledExecutions(store, offered.starts, offered.controls)
+        starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence)
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()

@@ -77,3 +77,13 @@ async def test_a_wait_until_a_moment_is_longer_once_the_wall_clock_is_put_back(
     assert running.timer_at == due + HOUR
     assert running.state.steps["w"].status is StepStatus.WAITING
     assert orchestrator.offered.sweep.saved == 0
+
+
+async def test_a_wait_that_begins_after_the_wall_clock_was_put_back_waits_for_its_moment(
+    orchestrator: Orchestrator, wall: Wall
+) -> None:
+    wall.ahead = -2 * HOUR
+
+    state = await orchestrator.start(MOMENT, {"at": datetime.now(UTC).isoformat()})
+
+    assert state.steps["w"].status is StepStatus.WAITING

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from forgemesh.faults import Fault
@@ -26,6 +27,7 @@ from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recov
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import (
@@ -96,9 +98,10 @@ class Engine:
         self.stopping = False
         self.started_at = clock()
 
-    def running(self, namespace: str, execution_id: str) -> Running | None:
-        """The execution, if it is open and in memory."""
-        return self._running.get((namespace, execution_id))
+    def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
+        """The execution, if it is open and in memory; with a run, none that has merely the same id."""
+        found = self._running.get((namespace, execution_id))
+        return found if found is None or run_id in ("", found.state.run_id) else None
 
     @property
     def count(self) -> int:
@@ -133,7 +136,7 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now))
+            events.extend(advance(state, now, self.timers.wall_ahead()))
             running.standing = standing_of(state)
             return new_execution(state, request, _claims(state)), events
 
@@ -179,16 +182,19 @@ class Engine:
         if not state.status.final:
             events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
             events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
-            events += advance(state, now)
+            events += advance(state, now, self.timers.wall_ahead())
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
-        new = new_execution(state, request)
+        new = replace(new_execution(state, request), parent_run="", schedule_incarnation="")  # it is nobody's here
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
-    async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
+    async def command(
+        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
+    ) -> list[e.Event]:
         """
-        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
+        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable, and
+        with them the `answer` that somebody gets.
 
         Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
@@ -199,7 +205,9 @@ class Engine:
         except Fault:
             await running.durable()
             raise
-        events = self.turn(running, facts) if facts else []
+        events = self.turn(running, facts, answer) if facts else []
+        if answer is not None and not facts:
+            await asyncio.shield(self._store.append_answered(running.key, [], None, answer))
         await running.durable()
         return events
 
@@ -223,7 +231,7 @@ class Engine:
         now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now, self.timers.ahead(state))])
+        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
         self.effects.taken_up(running, reopened)
 
     async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
@@ -275,7 +283,7 @@ class Engine:
                 return
             await asyncio.wait(pending, timeout=LAST_WRITE)
 
-    def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
+    def turn(self, running: Running, facts: Iterable[e.Fact], answer: Recorded | None = None) -> list[e.Event]:
         """
         Fold what happened, decide what follows, and queue both as one write; the events.
 
@@ -287,15 +295,16 @@ class Engine:
         events = [record(state, fact, now) for fact in facts]
         if state.status is Status.TERMINATED:
             running.cut = still_open
-        events += advance(state, now, self.timers.ahead(state))
-        self._commit(running, events)
+        events += advance(state, now, self.timers.wall_ahead())
+        self._commit(running, events, answer)
         return events
 
-    def _commit(self, running: Running, events: list[e.Event]) -> None:
+    def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
-        written = running.written = self._store.append(running.key, events, changed)
+        append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
+        written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self.timers.set(running)
 
@@ -349,7 +358,7 @@ class Engine:
         running.timer, running.timer_at = None, 0
         if self._running.get(running.name) is not running:
             return
-        events = advance(running.state, self.clock(), self.timers.ahead(running.state))
+        events = advance(running.state, self.clock(), self.timers.wall_ahead())
         if events:
             self._commit(running, events)
         else:

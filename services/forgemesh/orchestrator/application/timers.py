@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain.decide import next_wake
-from forgemesh.orchestrator.domain.state import ExecutionState
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +30,9 @@ class Timers:
     ring: Callable[[Running], None]
     _seen: tuple[int, int] | None = None
 
-    def ahead(self, state: ExecutionState) -> int:
-        """See decide.advance; asked only where it matters."""
-        return self.wall_ahead() if state.moments else 0
-
     def set(self, running: Running) -> None:
         """Its state has changed."""
-        at = next_wake(running.state, self.ahead(running.state)) or 0
+        at = next_wake(running.state, self.wall_ahead() if running.state.moments else 0) or 0
         if at == running.timer_at:
             return
         self.off(running)

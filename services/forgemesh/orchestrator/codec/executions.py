@@ -164,8 +164,9 @@ def checkpoint_to_message(checkpoint: Checkpoint, row: ExecutionRow, content_has
     )
 
 
-def explanation_to_message(explanation: Explanation) -> control_pb2.ExplainExecutionResponse:
+def explanation_to_message(run_id: str, explanation: Explanation) -> control_pb2.ExplainExecutionResponse:
     return control_pb2.ExplainExecutionResponse(
+        run_id=run_id,
         status=_STATUS[explanation.status],
         summary=explanation.summary,
         hindrances=[_hindrance_to_message(one) for one in explanation.hindrances],

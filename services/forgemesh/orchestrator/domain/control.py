@@ -108,11 +108,18 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
 
 
 def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:
-    """It is kept until a step waits for it; one with an id that has come before is not."""
+    """
+    It is kept until a step waits for it; one with an id that has come before is not.
+
+    Raises SignalIdReused if that one said something else.
+    """
+    if request.signal_id and request.signal_id in state.signal_ids:
+        _, content = state.signal_ids[request.signal_id]
+        if content != e.content_of(request):
+            raise control_faults.SignalIdReused(state.execution_id, request.signal_id)
+        return ()
     check(state, Action.SIGNAL)
     check_size(request.payload, f"the signal {request.name!r}")
-    if request.signal_id and request.signal_id in state.signal_ids:
-        return ()
     if sum(len(kept) for kept in state.signals.values()) >= MAX_SIGNALS:
         raise control_faults.TooManySignals(state.execution_id, MAX_SIGNALS)
     return (request,)

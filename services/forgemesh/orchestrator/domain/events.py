@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from forgemesh.orchestrator.domain.digest import digest
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, content_of_payload
 
 RULES = 1
 """
@@ -145,6 +146,11 @@ class SignalReceived(msgspec.Struct, frozen=True):
     payload: Payload
     signal_id: str = ""
     by: str = ""
+
+
+def content_of(signal: SignalReceived) -> bytes:
+    """Equal for signals that say the same, whoever sent them."""
+    return digest("signal", signal.name, content_of_payload(signal.payload))
 
 
 class VariablesSet(msgspec.Struct, frozen=True):

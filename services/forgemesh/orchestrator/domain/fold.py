@@ -117,7 +117,7 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
     state.signals.setdefault(fact.name, []).append((state.sequence, fact))
     if fact.signal_id:
-        state.signal_ids[fact.signal_id] = state.sequence
+        state.signal_ids[fact.signal_id] = (state.sequence, e.content_of(fact))
 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:

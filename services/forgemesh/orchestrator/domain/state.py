@@ -258,8 +258,8 @@ class ExecutionState:
     """The same of waits until a moment, which is one of the wall clock."""
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
-    signal_ids: dict[str, int] = field(default_factory=dict)
-    """Every signal id that has come, and with which event."""
+    signal_ids: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Every signal id that has come, with which event, and what tells its content, see events.content_of."""
     resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
     """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
@@ -287,6 +287,11 @@ class ExecutionState:
     def clock_held(self) -> bool:
         """Whether its timeout stands still."""
         return self.pause is not None and self.pause.hold_clock
+
+    @property
+    def imported(self) -> bool:
+        """Whether its history began as that of another run, on this mesh or another one."""
+        return self.started is not None and self.started.run_id not in ("", self.run_id)
 
     @property
     def trace_id(self) -> str:

@@ -202,6 +202,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The schedule was changed since the caller looked at it."""
     ERROR_REASON_SCHEDULE_FULL: _ErrorReason.ValueType  # 234
     """The schedule holds as many starts that wait as it may."""
+    ERROR_REASON_EXECUTION_SUPERSEDED: _ErrorReason.ValueType  # 280
+    """The run that is meant is not there any more, and another one has its id."""
+    ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 281
+    """The execution has had a signal of this id with another name or payload."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -388,4 +392,8 @@ ERROR_REASON_SCHEDULE_CHANGED: ErrorReason.ValueType  # 233
 """The schedule was changed since the caller looked at it."""
 ERROR_REASON_SCHEDULE_FULL: ErrorReason.ValueType  # 234
 """The schedule holds as many starts that wait as it may."""
+ERROR_REASON_EXECUTION_SUPERSEDED: ErrorReason.ValueType  # 280
+"""The run that is meant is not there any more, and another one has its id."""
+ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 281
+"""The execution has had a signal of this id with another name or payload."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
