@@ -9,8 +9,9 @@ from typing import Protocol
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.history import PAGE
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Published
