@@ -108,10 +108,12 @@ def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
 
 def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
     """It ends at once; what it did stays."""
-    failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
-    if state.ended is Status.TERMINATED and failure == state.failure:
-        return ()
+    if state.ended is Status.TERMINATED and state.failure is not None:
+        said = state.failure.metadata
+        if (said.get("by"), said.get("why")) == (by, reason):  # not its id, which another one may have got since
+            return ()
     check(state, Action.TERMINATE)
+    failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
     return (e.ExecutionFailed(failure, "TERMINATED", left_to_do(state)),)
 
 
