@@ -36,6 +36,8 @@ class Account:
     effects_taken: set[str] = field(default_factory=set)
     ownerless: set[str] = field(default_factory=set)
     """Results that it took, of whose effects nobody is said to be the owner."""
+    waits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """In which life of the orchestrator each began, and when."""
     blocked: set[tuple[str, int]] = field(default_factory=set)
     """Attempts that wait for somebody to call."""
     brought: int = 0

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from forgemesh.chassis.reconcile import ReconcileLoop
+from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.orchestrator.adapters.hosts import FeedHosts
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
 from forgemesh.orchestrator.application.call_account import CallAccount
@@ -41,6 +42,7 @@ class Life:
         self._number = number
         self._tasks: set[asyncio.Task[None]] = set()
         self.database = WorldDatabase(world.disk, world.whims, loop)
+        self.clock = SteadyClock(world.wall_clock, lambda: world.calendar.now)
         self.stop = asyncio.Event()
         self.ready = False
         self.offered: UseCases
@@ -60,14 +62,15 @@ class Life:
             account,
             providers,
             _NoSpans(),
-            clock=world.wall_clock,
+            clock=self.clock.now,
+            wall_ahead=self.clock.wall_ahead,
             draw=world.draw.random,
             orchestrator_id=name,
             epoch=store.epoch,
         )
-        definitions = Definitions(store, world.plugins, hosts, parse, world.wall_clock)
+        definitions = Definitions(store, world.plugins, hosts, parse, self.clock.now)
         self.offered = use_cases(
-            store, engine, definitions, clock=world.wall_clock, checksum=checksum, packing=ArchivePacking()
+            store, engine, definitions, clock=self.clock.now, checksum=checksum, packing=ArchivePacking()
         )
         engine.effects.places.load(await store.slots())
         world.plugins.begin(hosts)

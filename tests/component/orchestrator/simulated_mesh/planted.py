@@ -10,6 +10,7 @@ import grpc
 import msgspec
 import pytest
 
+from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.faults.workflow import OrchestratorLost
 from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
 from forgemesh.orchestrator.adapters.open_calls import OpenCalls
@@ -167,6 +168,10 @@ def forgets_to_whom_it_pointed_a_request(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Starts, "_decide", forgetful)
 
 
+def goes_by_the_clock_that_people_set(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SteadyClock, "now", lambda self: self._wall())
+
+
 PLANTED: Mapping[Plant, Collection[str]] = {
     admits_who_has_ended: {"no event after the end"},
     takes_a_missing_receipt_for_proof: {"what must not be repeated happens once", "every effect is undone or named"},
@@ -179,6 +184,7 @@ PLANTED: Mapping[Plant, Collection[str]] = {
     keeps_outputs_for_every_namespace: {"kept outputs stay in their namespace"},
     keeps_outputs_of_plugins_that_are_gone: {"a kept output does not outlive its plugin"},
     takes_whoever_is_paused_for_a_holder: {"no more holders than places", "the queue is kept"},
+    goes_by_the_clock_that_people_set: {"a wait takes its time"},
     meets_whoever_has_the_name: {"a command meets the run that it names"},
     forgets_to_whom_it_pointed_a_request: {"a request signals once", "a request has one answer"},
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from forgemesh.orchestrator.application.places import BY
 from forgemesh.orchestrator.codec.events import event_from_stored, opened
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition, Wait
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from forgemesh.orchestrator.domain.retry import SECOND
 from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.database import Whims
 from tests.component.orchestrator.simulated_mesh.effects import Effects, StepKey
@@ -20,6 +22,19 @@ from tests.component.orchestrator.simulated_mesh.rooms import Rooms
 
 FIRST_SIGNAL = "first"
 """The name of what comes with a request to start."""
+
+
+HASTE = 50_000_000
+"""Nanoseconds by which the disk may tell an end sooner after a beginning than it was."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a transaction was committed: in which life, at which true time, and by how much that life's clock is off."""
+
+    life: int = 0
+    now: int = 0
+    skew: int = 0
 
 
 class Record:
@@ -37,6 +52,7 @@ class Record:
         self._effects = effects
         self._find = find
         self.position = 0
+        self.moment = Moment()
         self.accounts: dict[int, Account] = {}
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
@@ -79,7 +95,7 @@ class Record:
             self._remember(account, event.fact)
         else:
             if event.sequence == account.brought + 1:
-                account.came_at = event.at
+                account.came_at = event.at - self.moment.skew
             self._about(account, event.fact, position)
         if account.over:
             self._ended(account, event.fact, position)
@@ -100,7 +116,8 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, event.fact, came_at=event.at)
+        came_at, started = event.at - self.moment.skew, event.fact
+        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, started, came_at=came_at)
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))
@@ -135,6 +152,10 @@ class Record:
 
     def _about_an_attempt(self, account: Account, fact: e.Fact) -> None:
         match fact:
+            case e.WaitStarted(path):
+                account.waits[path] = (self.moment.life, self.moment.now)
+            case e.WaitEnded(path, _, 0):
+                self._waited(account, path)
             case e.StepBlocked(path, attempt):
                 account.blocked.add((path, attempt))
             case e.StepUnblocked(path, attempt):
@@ -154,6 +175,14 @@ class Record:
         undoable = isinstance(step, Call) and step.compensate is not None
         if undoable and not fact.skipped and not fact.failure and not fact.owner:
             account.ownerless.add(fact.path)
+
+    def _waited(self, account: Account, path: str) -> None:
+        """Within one life of the orchestrator no clock that somebody sets shortens a wait."""
+        step = account.definition.step_at(path)
+        life, since = account.waits[path]
+        if life == self.moment.life and isinstance(step, Wait) and step.seconds is not None:
+            took = self.moment.now - since + HASTE
+            demand(took >= step.seconds * SECOND, "a wait takes its time", account.name, path, took)
 
     def _undoes(self, account: Account, effect: str) -> None:
         """Whoever begins to undo an effect is its one owner."""

@@ -17,6 +17,7 @@ from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.adapters import session
 from forgemesh.orchestrator.domain.events import SignalReceived
 from forgemesh.orchestrator.domain.payload import json_payload
+from forgemesh.orchestrator.domain.retry import SECOND
 from tests.component.orchestrator.simulated_mesh.database import Whims, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand, listening
@@ -24,7 +25,7 @@ from tests.component.orchestrator.simulated_mesh.library import EPOCH, SHARED, f
 from tests.component.orchestrator.simulated_mesh.life import Life
 from tests.component.orchestrator.simulated_mesh.people import People
 from tests.component.orchestrator.simulated_mesh.plugins import Plugins
-from tests.component.orchestrator.simulated_mesh.record import Record
+from tests.component.orchestrator.simulated_mesh.record import Moment, Record
 from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, Died, LifeLoop
 from tests.component.orchestrator.simulated_mesh.wire import Channel
 
@@ -50,16 +51,17 @@ class MeshWorld:
         self.people = People(self.draw, self.record)
         self.life: Life | None = None
         self.deaths = 0
+        self.clock_error = 0
         self.calm = False
         self.over = False
         self.saved = self.leaked = 0
         self._until_death = self._next_death()
-        self.whims.committed = self.record.look
+        self.whims.committed = self._committed
         self.whims.moment = self._moment
 
     def wall_clock(self) -> int:
-        """Unix nanoseconds."""
-        return EPOCH + self.calendar.now
+        """Unix nanoseconds; people set it."""
+        return EPOCH + self.calendar.now + self.clock_error
 
     def _next_death(self) -> int:
         return self.draw.choice((10, 30, 80, 200, 400))
@@ -83,7 +85,13 @@ class MeshWorld:
             self.calendar.after(self.draw.random() * TROUBLE, self._strike)
         if self.draw.random() < 0.2:
             self.calendar.after(self.draw.random() * TROUBLE, lambda: self._fill(True))
+        for _ in range(self.draw.choice((0, 0, 1, 2))):
+            self.calendar.after(self.draw.random() * TROUBLE, self._set_clock)
         self.calendar.after(TROUBLE, self._calm_down)
+
+    def _set_clock(self) -> None:
+        """By a minute, or back to what is right."""
+        self.clock_error = self.draw.choice((-60, 0, 60)) * SECOND
 
     def _act(self) -> None:
         life = self.life
@@ -150,6 +158,11 @@ class MeshWorld:
     def bug(self, error: BaseException) -> None:
         """Something raised that nobody foresaw."""
         raise Broken("nothing raises but faults", repr(error)) from error
+
+    def _committed(self) -> None:
+        if self.life is not None:
+            self.record.moment = Moment(self.deaths, self.calendar.now, self.life.clock.now() - self.calendar.now)
+        self.record.look()
 
     def _moment(self) -> None:
         """Between any two writes the process may die."""
