@@ -7,7 +7,7 @@ import json
 import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mesh.processes import Service, start_service
@@ -46,13 +46,19 @@ class SagaMesh:
     address: str
     environment: dict[str, str]
     traces: str
-    orchestrators: list[Service] = field(default_factory=list)
+    host_environment: dict[str, str]
 
     @contextlib.asynccontextmanager
     async def orchestrator(self, commits: int = 0) -> AsyncIterator[Service]:
         """One life of the orchestrator; it ends after so many commits, if that is not 0."""
         environment = {**self.environment, "MORTAL_COMMITS": str(commits)}
         async with start_service("tests.mesh.mortal_orchestrator", environment, self.directory) as service:
+            yield service
+
+    @contextlib.asynccontextmanager
+    async def host(self) -> AsyncIterator[Service]:
+        """One life of the plugin's host."""
+        async with start_service("forgemesh.plugin_host.main", self.host_environment, self.directory) as service:
             yield service
 
     def calls(self, execution_id: str) -> Counter[str]:
@@ -70,8 +76,8 @@ class SagaMesh:
 
 
 @contextlib.asynccontextmanager
-async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
-    """Registry, balancer, traces and one host of the plugin `test.saga`; the orchestrator's address is fixed."""
+async def running_saga_mesh(directory: Path, *, hosted: bool = True) -> AsyncIterator[SagaMesh]:
+    """Registry, balancer, traces and, if `hosted`, a host of `test.saga`; the orchestrator's address is fixed."""
     (directory / "saga_plugin.py").write_text(PLUGIN)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -94,7 +100,6 @@ async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
             "FORGEMESH_HOST_TRACES": traces.address,
             "SAGA_LEDGER": str(directory / "ledger"),
         }
-        await stack.enter_async_context(start_service("forgemesh.plugin_host.main", host, directory))
         port = _free_port()
         environment = {
             "FORGEMESH_ORCHESTRATOR_LISTEN": f"127.0.0.1:{port}",
@@ -104,7 +109,10 @@ async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
             "FORGEMESH_ORCHESTRATOR_TRACES": traces.address,
             "FORGEMESH_ORCHESTRATOR_DATABASE": str(directory / "orchestrator.db"),
         }
-        yield SagaMesh(directory, f"127.0.0.1:{port}", environment, traces.address)
+        mesh = SagaMesh(directory, f"127.0.0.1:{port}", environment, traces.address, host)
+        if hosted:
+            await stack.enter_async_context(mesh.host())
+        yield mesh
 
 
 def _free_port() -> int:
