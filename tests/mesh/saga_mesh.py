@@ -7,14 +7,14 @@ import json
 import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.mesh.processes import Service, start_service
 
 ANYWHERE = "127.0.0.1:0"
 PLUGIN = """
-import json, os
+import json, os, random
 from forgemesh.plugin import Context, OperationError, operation, plugin
 
 
@@ -30,11 +30,25 @@ class Saga:
         note(ctx)
         raise OperationError("BROKEN", "does not work")
 
+    @operation(idempotent=False)
+    async def pay(self, ctx: Context, value: int = 0) -> dict[str, int]:
+        die()
+        note(ctx)
+        die()
+        return {"value": value}
+
+
+def die():
+    if random.random() < float(os.environ["SAGA_DEATHS"]):  # before the effect, or after it
+        os._exit(1)
+
 
 def note(ctx: Context) -> None:
     line = json.dumps([ctx.execution_id, ctx.step_path, ctx.attempt]) + "\\n"
     with open(os.environ["SAGA_LEDGER"], "a") as ledger:
         ledger.write(line)
+        ledger.flush()
+        os.fsync(ledger.fileno())
 """
 
 
@@ -46,7 +60,8 @@ class SagaMesh:
     address: str
     environment: dict[str, str]
     traces: str
-    host_environment: dict[str, str]
+    host: dict[str, str] = field(default_factory=dict)
+    orchestrators: list[Service] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
     async def orchestrator(self, commits: int = 0) -> AsyncIterator[Service]:
@@ -56,9 +71,10 @@ class SagaMesh:
             yield service
 
     @contextlib.asynccontextmanager
-    async def host(self) -> AsyncIterator[Service]:
-        """One life of the plugin's host."""
-        async with start_service("forgemesh.plugin_host.main", self.host_environment, self.directory) as service:
+    async def plugin_host(self, instance_id: str, *, deaths: float = 0.0) -> AsyncIterator[Service]:
+        """One life of an instance; `deaths` is how often `pay` ends it, before its effect and again after it."""
+        environment = {**self.host, "FORGEMESH_HOST_INSTANCE_ID": instance_id, "SAGA_DEATHS": str(deaths)}
+        async with start_service("forgemesh.plugin_host.main", environment, self.directory) as service:
             yield service
 
     def calls(self, execution_id: str) -> Counter[str]:
@@ -76,8 +92,8 @@ class SagaMesh:
 
 
 @contextlib.asynccontextmanager
-async def running_saga_mesh(directory: Path, *, hosted: bool = True) -> AsyncIterator[SagaMesh]:
-    """Registry, balancer, traces and, if `hosted`, a host of `test.saga`; the orchestrator's address is fixed."""
+async def running_saga_mesh(directory: Path, *, hosts: int = 1) -> AsyncIterator[SagaMesh]:
+    """Registry, balancer, traces and hosts of the plugin `test.saga`; the orchestrator's address is fixed."""
     (directory / "saga_plugin.py").write_text(PLUGIN)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -95,7 +111,6 @@ async def running_saga_mesh(directory: Path, *, hosted: bool = True) -> AsyncIte
         host = {
             "FORGEMESH_HOST_LOAD": "saga_plugin:Saga",
             "FORGEMESH_HOST_PATH": str(directory),
-            "FORGEMESH_HOST_INSTANCE_ID": "saga-1",
             "FORGEMESH_HOST_REGISTRY": registry.address,
             "FORGEMESH_HOST_TRACES": traces.address,
             "SAGA_LEDGER": str(directory / "ledger"),
@@ -110,8 +125,8 @@ async def running_saga_mesh(directory: Path, *, hosted: bool = True) -> AsyncIte
             "FORGEMESH_ORCHESTRATOR_DATABASE": str(directory / "orchestrator.db"),
         }
         mesh = SagaMesh(directory, f"127.0.0.1:{port}", environment, traces.address, host)
-        if hosted:
-            await stack.enter_async_context(mesh.host())
+        for number in range(1, hosts + 1):
+            await stack.enter_async_context(mesh.plugin_host(f"saga-{number}"))
         yield mesh
 
 

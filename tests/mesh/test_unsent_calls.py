@@ -73,7 +73,7 @@ async def begun(mesh: SagaMesh, execution_id: str) -> None:
 
 async def published(mesh: SagaMesh) -> None:
     """The plugin is known, and has no instance."""
-    async with mesh.host() as host, mesh.orchestrator() as orchestrator:
+    async with mesh.plugin_host("saga-1") as host, mesh.orchestrator() as orchestrator:
         async with Client.connect(mesh.address) as client:
             await client.register(WAITING)
         await orchestrator.stop()
@@ -82,7 +82,7 @@ async def published(mesh: SagaMesh) -> None:
 
 @pytest.mark.timeout(240)
 async def test_a_blocked_call_is_made_once_after_any_number_of_restarts(tmp_path: Path) -> None:
-    async with running_saga_mesh(tmp_path, hosted=False) as mesh:
+    async with running_saga_mesh(tmp_path, hosts=0) as mesh:
         await published(mesh)
         await begun(mesh, "w")
         for _ in range(RESTARTS):
@@ -90,7 +90,7 @@ async def test_a_blocked_call_is_made_once_after_any_number_of_restarts(tmp_path
                 await seen(mesh, "w", is_blocked)
                 await orchestrator.stop()
 
-        async with mesh.orchestrator(), mesh.host():
+        async with mesh.orchestrator(), mesh.plugin_host("saga-1"):
             ended = await seen(mesh, "w", is_over)
 
         assert ended.status == EXECUTION_STATUS_SUCCEEDED
@@ -100,12 +100,12 @@ async def test_a_blocked_call_is_made_once_after_any_number_of_restarts(tmp_path
 
 @pytest.mark.timeout(240)
 async def test_a_kill_behind_any_write_by_which_a_blocked_call_leaves_makes_it_at_most_once(tmp_path: Path) -> None:
-    async with running_saga_mesh(tmp_path, hosted=False) as mesh:
+    async with running_saga_mesh(tmp_path, hosts=0) as mesh:
         await published(mesh)
         for commits in range(2, 2 + COMMITS):
             execution_id = f"w-{commits}"
             await begun(mesh, execution_id)
-            async with mesh.orchestrator(commits) as mortal, mesh.host() as host:
+            async with mesh.orchestrator(commits) as mortal, mesh.plugin_host("saga-1") as host:
                 death = asyncio.create_task(mortal.process.wait())
                 end = asyncio.create_task(seen(mesh, execution_id, is_over))
                 await asyncio.wait({death, end}, return_when=asyncio.FIRST_COMPLETED)
