@@ -92,7 +92,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()
         engine.on_ended = starter.ended
-        schedules = Schedules(scheduler, schedule_store, starter, definitions, clock)
+        schedules = Schedules(scheduler, schedule_store, starter, definitions, clock, offered.starts.under_way)
         mesh = _mesh(settings)
 
         def add(grpc_server: grpc.aio.Server) -> None:

@@ -29,10 +29,10 @@ from forgemesh.orchestrator.domain.scopes import (
 from forgemesh.orchestrator.domain.standing import (
     cancel_requested,
     close,
-    derived_status,
     execution_paused,
     execution_resumed,
     pause_requested,
+    stand,
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
@@ -45,6 +45,21 @@ class AfterEnd(ValueError):
 
     def __init__(self, execution_id: str, status: str, kind: str) -> None:
         super().__init__(f"{execution_id}: {kind} cannot follow, it has ended as {status}")
+
+
+class IllegalFact(ValueError):
+    """A fact came that cannot follow where the execution stands. Whoever made it did not look first: a bug."""
+
+    def __init__(self, execution_id: str, status: str, kind: str) -> None:
+        super().__init__(f"{execution_id}: {kind} cannot follow while it is {status}")
+
+
+def refused(state: ExecutionState, fact: e.Fact) -> AfterEnd | IllegalFact:
+    """Why a new fact is not taken."""
+    kind = type(fact).__name__
+    if state.ended is not None:
+        return AfterEnd(state.execution_id, state.ended.value, kind)
+    return IllegalFact(state.execution_id, state.status.value, kind)
 
 
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
@@ -73,7 +88,7 @@ def restore(state: ExecutionState, event: e.Event) -> bool:
 def apply(state: ExecutionState, event: e.Event) -> None:
     """Fold one event in; raises ValueError if it is not the next one, and AfterEnd if nothing may follow."""
     if state.ended is not None:
-        raise AfterEnd(state.execution_id, state.ended.value, type(event.fact).__name__)
+        raise refused(state, event.fact)
     if event.sequence != state.sequence + 1:
         raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
     state.sequence = event.sequence
@@ -89,12 +104,12 @@ def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int)
     state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at, source="")
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
     state.queued = False
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
@@ -308,7 +323,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
         state.stopping, state.pause, state.pause_asked = fact, None, None
-        state.status = derived_status(state)
+        stand(state)
         return
     group = state.steps[fact.path]
     group.stopping = fact
@@ -319,7 +334,7 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
 
 def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
     state.compensating, state.failure = True, fact.failure
-    state.status = derived_status(state)
+    stand(state)
     state.to_settle.clear()
 
 

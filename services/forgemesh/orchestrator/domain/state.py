@@ -210,6 +210,8 @@ class ExecutionState:
     """Follows from the facts below, see standing.py; folding keeps it up to date."""
     ended: Status | None = None
     """How it has ended. Nothing is folded into an execution that has."""
+    follows: frozenset[type] = frozenset({e.ExecutionStarted})
+    """The kinds of facts that may follow, by where it stands; see legality.py."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     rules: int = e.RULES
