@@ -226,6 +226,9 @@ class Store(Protocol):
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
 
+    async def by_run(self, run_id: str) -> ExecutionRow | None:
+        """Also if another execution has its id by now."""
+
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Sees everything that was acknowledged; raises InvalidRequest for a token of another question."""
 

@@ -35,6 +35,8 @@ GIVEN: dict[str, Any] = {
     "content_hash": "h",
     "input": NULL,
     "trace_id": b"t" * 16,
+    "child_id": "c",
+    "command": "cancel",
 }
 
 

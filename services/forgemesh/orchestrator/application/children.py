@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Task
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from forgemesh.faults import Fault, code_of, workflow
@@ -14,7 +16,9 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
 from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.ending import open_below
+from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.family import FamilyLimits, Kin, awaited_at, is_ending, kin_of, origin_of
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import RETRYABLE
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
@@ -30,135 +34,381 @@ PATIENCE = 0.5
 
 
 class Nursery(Protocol):
-    """Starts children; see executions.Executions."""
+    """Starts children; see starts.Starts."""
 
-    async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
-        """The execution of the step's newest attempt, started now or before; raises what a start raises."""
+    async def start_child(self, parent: Running, step: StepState, permit: Callable[[], None]) -> ExecutionState | None:
+        """
+        Start the execution of the step's newest attempt, unless it is there; its state if it has ended already.
+
+        `permit` is asked in the moment in which the start goes into the queue of writes. Raises what it raises, what a
+        start raises, and ExecutionExists if the id is another execution's.
+        """
+
+
+class Unwanted(Exception):
+    """The child is not to be started now."""
 
 
 class Children:
     """
     Starts a child when its attempt is durable and answers the attempt when the child has ended.
 
-    A child's id derives from its parent's step and attempt, so that a start that is repeated after a crash finds it.
+    What holds at any moment, whatever happens when and wherever the process dies:
+
+    - A child is written only while its parent is open, waits for it with an open attempt, is not stopping around that
+      step, and is neither paused nor queued. This is looked at in the moment in which the write is queued.
+    - What a parent's turn decides for its children (their end, a pause, its lifting) goes into the queue of writes in
+      the moment of that turn, in one go with it down to the youngest descendant. A child whose own start is in the
+      queue then gets it before anything of it is acted upon. So nothing is started behind the end of an ancestor.
+    - An open attempt of a workflow step is answered exactly once: by the end of its child, or, if that was let go or
+      never was, without it. A cancelled parent ends after the children that it cancelled; a terminated one at once.
+    - A child whose parent has ended has been asked to end as its step says, or was abandoned.
+    - No execution stands deeper than `limits.depth`, and a family that has `limits.members` open members gets no more;
+      abandoned children and forks count.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
         self._engine = engine
+        self._limits = limits
         self.nursery: Nursery | None = None
         self._tasks: set[Task[None]] = set()
+        self._runs: dict[str, Running] = {}
+        self._members: Counter[str] = Counter()
+        self._under_way: dict[tuple[str, str], str] = {}
+        self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
+        self._passing_on = False
+
+    # -- who there is
+
+    def joined(self, running: Running) -> None:
+        """An execution is in memory now."""
+        if self._runs.get(running.state.run_id) is running:
+            return
+        running.parent_run = running.parent_run or origin_of(running.state).parent_run
+        running.kin = kin_of(running.state, self._kin_of_parent(running.state))
+        self._runs[running.state.run_id] = running
+        self._members[running.kin.root] += 1
+
+    def left(self, running: Running) -> None:
+        """An execution is not in memory any more."""
+        if self._runs.pop(running.state.run_id, None) is not None:
+            self._one_less(running.kin.root)
+
+    def written(self, namespace: str, execution_id: str) -> None:
+        """A start is not under way any more, whether it was written or not."""
+        root = self._under_way.pop((namespace, execution_id), None)
+        if root is not None:
+            self._one_less(root)
+
+    def _one_less(self, root: str) -> None:
+        self._members[root] -= 1
+        if not self._members[root]:
+            del self._members[root]
+
+    def members(self, root: str) -> int:
+        """How many executions of the family are open, those whose start is under way included."""
+        return self._members[root]
+
+    def _kin_of_parent(self, state: ExecutionState) -> Kin | None:
+        origin = origin_of(state)
+        parent = self._runs.get(origin.parent_run) or self._engine.running(state.namespace, origin.parent_id)
+        return parent.kin if parent is not None else None
+
+    def parent_of(self, child: Running) -> Running | None:
+        """The execution that waits for the child, if it is in memory: its parent, or an import of that."""
+        origin = origin_of(child.state)
+        if not origin.parent_id:
+            return None
+        by_run = self._runs.get(child.parent_run)
+        by_name = self._engine.known(child.state.namespace, origin.parent_id)
+        for parent in (by_run, by_name):
+            if parent is not None and _may_be_parent(parent, child) and awaited_at(parent.state, child.state):
+                return parent
+        return None
+
+    # -- from the parent down
 
     def start(self, running: Running, path: str) -> None:
         """An attempt at a workflow step is on record, or was found open after a crash."""
-        self._begin(self._start(running, path, running.state.steps[path].attempts))
-
-    def ended(self, state: ExecutionState) -> None:
-        """An execution has ended; if a step waits for it, that step goes on."""
-        origin = state.started.origin if state.started is not None else None
-        if origin is not None and origin.parent_id:
-            self._answer((state.namespace, origin.parent_id), origin.parent_path, origin.parent_attempt, state)
-
-    def take_back(self, running: Running, path: str) -> None:
-        """What is around the steps at and below `path` ends early: their children do what their steps say."""
-        for step in open_below(running.state, path):
-            if isinstance(step.step, Child):
-                self.close(running, step)
-
-    def pause(self, running: Running, request: e.PauseRequested) -> None:
-        """Children pause with their parent."""
-        for child in self._of(running):
-            self._ask(child, lambda state: control.pause(state, request))
-
-    def resume(self, running: Running, by: str) -> None:
-        """Children go on with their parent."""
-        for child in self._of(running):
-            self._ask(child, lambda state: control.resume(state, by))
-
-    def _of(self, running: Running) -> list[Running]:
-        ids = [step.started.child_id for step in running.state.open_attempts.values() if step.started is not None]
-        found = (self._engine.running(running.state.namespace, child_id) for child_id in ids if child_id)
-        return [child for child in found if child is not None]
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._start(running, path, running.state.steps[path].attempts))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, running: Running, path: str, attempt: int) -> None:
         assert self.nursery is not None
         step = running.state.steps[path]
+        permit = partial(self._permit, running, path, attempt)
         while self._is_open(running, path, attempt) and not self._engine.stopping:
             try:
-                child = await self.nursery.start_child(running.state, step)
+                child = await self.nursery.start_child(running, step, permit)
+            except Unwanted:
+                if running.state.is_stopping(step.scope):
+                    self._fail(running, path, attempt, failure_of(workflow.Cancelled(path), step_path=path))
             except Fault as fault:
-                if code_of(fault) not in RETRYABLE:
-                    self._fail(running.name, path, attempt, failure_of(fault, step_path=path))
-                    return
-                _log.warning("child of %s at %s cannot be started yet: %s", running.name[1], path, fault)
-                await asyncio.sleep(PATIENCE)
-                continue
-            if child.status.final:
-                self._answer(running.name, path, attempt, child)
-            elif not self._is_open(running, path, attempt):
-                self._let_go(running, step)
+                if code_of(fault) in RETRYABLE and not isinstance(fault, workflow.FamilyTooLarge):
+                    _log.warning("child of %s at %s cannot be started yet: %s", running.name[1], path, fault)
+                    await asyncio.sleep(PATIENCE)
+                    continue
+                self._fail(running, path, attempt, failure_of(fault, step_path=path))
+            else:
+                if child is not None:
+                    self._answer(running, path, attempt, child)
             return
+
+    def _permit(self, running: Running, path: str, attempt: int) -> None:
+        """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
+        state = running.state
+        step = state.open_attempts.get(path)
+        if step is None or step.started is None or not self._is_open(running, path, attempt):
+            raise Unwanted
+        if state.is_stopping(step.scope) or state.pause is not None or state.queued:
+            raise Unwanted
+        name = (state.namespace, step.started.child_id)
+        if name in self._under_way:
+            raise Unwanted
+        assert isinstance(step.step, Child)
+        if running.kin.generation >= self._limits.depth:
+            raise workflow.FamilyTooDeep(path, step.step.workflow, self._limits.depth)
+        if self._members[running.kin.root] >= self._limits.members:
+            raise workflow.FamilyTooLarge(path, step.step.workflow, self._limits.members)
+        self._under_way[name] = running.kin.root
+        self._members[running.kin.root] += 1
 
     def _is_open(self, running: Running, path: str, attempt: int) -> bool:
         step = running.state.open_attempts.get(path)
         return self._engine.running(*running.name) is running and step is not None and step.attempts == attempt
 
-    def close(self, running: Running, step: StepState) -> None:
-        """Nobody waits for the step's child any more; unless it is asked to end, the attempt ends without it."""
-        if not self._let_go(running, step):
-            failure = failure_of(workflow.Cancelled(step.path), step_path=step.path)
-            self._fail(running.name, step.path, step.attempts, failure)
+    def follow(self, running: Running, events: Iterable[e.Event]) -> None:
+        """A turn of an execution is in the queue of writes: what it means for its children goes there behind it."""
+        for event in events:
+            if type(event.fact) in _PASSED_ON:
+                self._to_pass_on.append((running, event.fact))
+        if not self._to_pass_on or self._passing_on:
+            return
+        self._passing_on = True
+        try:
+            while self._to_pass_on:
+                self._pass_on(*self._to_pass_on.popleft())
+        finally:
+            self._passing_on = False
 
-    def _let_go(self, running: Running, step: StepState) -> bool:
-        """Whether the child was asked to end; its end answers the attempt."""
-        assert isinstance(step.step, Child)
-        assert step.started is not None
+    def _pass_on(self, running: Running, fact: e.Fact) -> None:
+        if isinstance(fact, e.StopRequested):
+            for step in open_below(running.state, fact.path):
+                if isinstance(step.step, Child):
+                    self._let_go(running, step)
+        elif isinstance(fact, e.ExecutionFailed):
+            self._cut(running)
+        elif isinstance(fact, e.PauseRequested):
+            self._pause(running, fact)
+        elif isinstance(fact, e.ExecutionResumed | e.ExecutionAdmitted):
+            self._go_on(running, fact)
+
+    def _cut(self, running: Running) -> None:
+        """It was terminated, and does not wait for its children's ends."""
+        for step in running.cut:
+            child = self._child_at(running, step)
+            if child is not None:
+                self._close(child, _on_close(step), running.name[1])
+
+    def _pause(self, running: Running, fact: e.PauseRequested) -> None:
+        for step, child in self._waited_for(running):
+            if child is not None:
+                self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, fact))
+
+    def _go_on(self, running: Running, fact: e.ExecutionResumed | e.ExecutionAdmitted) -> None:
+        """What the parent's pause held goes on; children that were not started because of it are."""
+        if running.state.pause is not None or running.state.queued:
+            return
+        by = fact.by if isinstance(fact, e.ExecutionResumed) else ""
+        for step, child in self._waited_for(running):
+            if child is None:
+                self.start(running, step.path)
+            else:
+                self._ask(running, step, child, "resume", lambda state: control.resume_with_parent(state, by))
+
+    def _waited_for(self, running: Running) -> list[tuple[StepState, Running | None]]:
+        steps = [step for step in running.state.open_attempts.values() if isinstance(step.step, Child)]
+        return [(step, self._child_at(running, step)) for step in steps]
+
+    def _child_at(self, running: Running, step: StepState) -> Running | None:
+        """The child of the step's newest attempt, if it is open and in memory."""
+        if step.started is None or not step.started.child_id:
+            return None
         child = self._engine.running(running.state.namespace, step.started.child_id)
-        if step.step.on_close == "abandon" or child is None:
-            return False
-        by = f"execution {running.state.execution_id}"
-        reason = "the execution that waited for it has stopped"
-        ask = control.cancel if step.step.on_close == "cancel" else control.terminate
-        self._ask(child, lambda state: ask(state, by, reason))
-        return True
+        return child if child is not None and child.open and _may_be_parent(running, child) else None
 
-    def _ask(self, child: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> None:
-        """Do to a child what is legal; what is not is not needed either."""
+    def _let_go(self, running: Running, step: StepState) -> None:
+        """
+        What is around the step ends early. Its child's end answers the attempt; without a child, or if that goes on by
+        itself, the attempt ends now.
+        """
+        assert step.started is not None
+        child = self._child_at(running, step)
+        if child is None:
+            name = (running.state.namespace, step.started.child_id)
+            if name not in self._under_way and self._engine.known(*name) is None:
+                self.start(running, step.path)  # which finds out what became of it, and starts nothing any more
+            elif _on_close(step) == "abandon":
+                self._end_without(running, step)
+        elif _on_close(step) == "abandon":
+            self._end_without(running, step)
+        elif not is_ending(child.state) or _on_close(step) == "terminate":
+            self._close(child, _on_close(step), running.name[1], running, step)
+
+    def _end_without(self, running: Running, step: StepState) -> None:
+        failure = failure_of(workflow.Cancelled(step.path), step_path=step.path)
+        self._fail(running, step.path, step.attempts, failure)
+
+    def _close(
+        self,
+        child: Running,
+        on_close: str,
+        by: str,
+        parent: Running | None = None,
+        step: StepState | None = None,
+    ) -> None:
+        """Ask a child to end as its parent's step says."""
+        by, reason = f"execution {by}", "the execution that waited for it has stopped"
+        if on_close == "terminate":
+            self._ask(parent, step, child, "terminate", lambda state: control.terminate(state, by, reason))
+        elif on_close == "cancel":
+            self._ask(parent, step, child, "cancel", lambda state: control.cancel(state, by, reason))
+
+    def _ask(
+        self,
+        parent: Running | None,
+        step: StepState | None,
+        child: Running,
+        command: str,
+        ask: Callable[[ExecutionState], Sequence[e.Fact]],
+    ) -> None:
+        """What the child refuses stands in its parent's history, if that is open; a child that has ended is past it."""
+        if not child.open:
+            return
         try:
             facts = ask(child.state)
-        except Fault:
+        except Fault as fault:
+            if parent is not None and step is not None and parent.open:
+                refusal = e.ChildCommandRefused(step.path, child.name[1], command, failure_of(fault))
+                self._engine.turn(parent, (refusal,))
             return
         if facts:
             self._engine.turn(child, facts)
 
-    def _answer(self, parent: tuple[str, str], path: str, attempt: int, child: ExecutionState) -> None:
-        running = self._engine.running(*parent)
-        if running is None:
+    # -- from the child up
+
+    def settle_in(self, child: Running, *, fresh: bool) -> None:
+        """
+        An execution is about to be acted upon for the first time here: catch up on what its parent has decided.
+
+        `fresh`: it was written just now, and its parent may have paused meanwhile.
+        """
+        if not origin_of(child.state).parent_id or not child.open:
+            return
+        parent = self.parent_of(child)
+        if parent is None:
+            if child.orphaned or (fresh and not self._is_suspended(child)):
+                self._close_orphan(child)
+            return
+        step = awaited_at(parent.state, child.state)
+        assert step is not None
+        if parent.state.is_stopping(step.scope):
+            if not is_ending(child.state):
+                self._close(child, _on_close(step), parent.name[1], parent, step)
+        elif fresh and parent.state.pause is not None:
+            pause = parent.state.pause
+            self._ask(parent, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
+
+    def _close_orphan(self, child: Running) -> None:
+        if not is_ending(child.state):
+            origin = origin_of(child.state)
+            self._close(child, child.orphaned or origin.on_close, origin.parent_id)
+
+    def _is_suspended(self, child: Running) -> bool:
+        return (child.state.namespace, origin_of(child.state).parent_id) in self._engine.suspended
+
+    def ended(self, child: Running) -> None:
+        """An execution has ended, and that is durable; if a step waits for it, that step goes on."""
+        parent = self.parent_of(child)
+        if parent is not None:
+            origin = origin_of(child.state)
+            self._answer(parent, origin.parent_path, origin.parent_attempt, child.state)
+
+    def _answer(self, parent: Running, path: str, attempt: int, child: ExecutionState) -> None:
+        if self._engine.running(*parent.name) is not parent:
             return
         if child.status is Status.SUCCEEDED:
-            fact = succeeded(running.state, path, attempt, child.output or NULL, None)
+            fact = succeeded(parent.state, path, attempt, child.output or NULL, None)
             if fact is not None:
-                self._engine.turn(running, (fact,))
+                self._engine.turn(parent, (fact,))
             return
         cause = child.failure.message if child.failure is not None else child.status.value
         fault = workflow.ChildFailed(path, child.execution_id, child.status.value, cause)
-        failure = failure_of(fault, retryable=True, step_path=path)
-        self._fail(parent, path, attempt, failure.with_causes((child.failure,) if child.failure is not None else ()))
-
-    def _fail(self, parent: tuple[str, str], path: str, attempt: int, failure: Failure) -> None:
-        running = self._engine.running(*parent)
-        if running is None:
-            return
-        step = running.state.open_attempts.get(path)
-        if step is not None and running.state.is_stopping(step.scope):
+        undone = child.status is not Status.COMPENSATION_FAILED  # or else a second one would begin on half of the first
+        failure = failure_of(fault, retryable=undone, step_path=path)
+        failure = failure.with_causes((child.failure,) if child.failure is not None else ())
+        step = parent.state.open_attempts.get(path)
+        if undone and step is not None and parent.state.is_stopping(step.scope):
             failure = failure_of(workflow.Cancelled(path), step_path=path)
-        fact = failed(running.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
+        self._fail(parent, path, attempt, failure)
+
+    def _fail(self, parent: Running, path: str, attempt: int, failure: Failure) -> None:
+        if self._engine.running(*parent.name) is not parent:
+            return
+        fact = failed(parent.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
         if fact is not None:
-            self._engine.turn(running, (fact,))
+            self._engine.turn(parent, (fact,))
+
+    # -- what people see
+
+    def explain(self, running: Running) -> dict[str, Hindrance]:
+        """What becomes of the children that the execution waits for, by step path."""
+        found = {}
+        for step, child in self._waited_for(running):
+            assert step.started is not None
+            message = self._told(running, step.started.child_id, child)
+            found[step.path] = Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
+        return found
+
+    def _told(self, running: Running, child_id: str, child: Running | None) -> str:
+        name = (running.state.namespace, child_id)
+        if child is not None:
+            return f"execution {child_id!r} {_DOES.get(child.state.status, 'runs')}; {_see(child_id)}"
+        if name in self._engine.suspended:
+            return f"execution {child_id!r} is suspended: nobody runs it at the moment; {_see(child_id)}"
+        if name in self._under_way:
+            return f"execution {child_id!r} is being started"
+        if running.state.pause is not None:
+            return f"execution {child_id!r} is not there yet: it is started once this one is resumed"
+        return f"execution {child_id!r} is not there yet: it is being looked for, or its start is tried again"
+
+
+_PASSED_ON = frozenset({e.StopRequested, e.ExecutionFailed, e.PauseRequested, e.ExecutionResumed, e.ExecutionAdmitted})
+"""Facts about a parent that concern its children."""
+_DOES = {
+    Status.QUEUED: "waits for a place under its concurrency key",
+    Status.PAUSING: "is pausing",
+    Status.PAUSED: "is paused",
+    Status.CANCELLING: "is being cancelled",
+    Status.COMPENSATING: "undoes what it did",
+}
+
+
+def _see(child_id: str) -> str:
+    return f"see `forgemesh execution explain {child_id}`"
+
+
+def _on_close(step: StepState) -> str:
+    assert isinstance(step.step, Child)
+    return step.step.on_close
+
+
+def _may_be_parent(parent: Running, child: Running) -> bool:
+    """Whether the child was started by this run, or by the run that this one is an import of."""
+    started = parent.state.started
+    runs = {parent.state.run_id, started.run_id if started is not None else ""}
+    return not child.parent_run or child.parent_run in runs
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

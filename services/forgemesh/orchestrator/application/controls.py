@@ -17,6 +17,7 @@ from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
 from forgemesh.orchestrator.domain.control import Action, check_status
+from forgemesh.orchestrator.domain.family import kin_of
 from forgemesh.orchestrator.domain.forking import merge_patch, results
 from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -127,6 +128,7 @@ class Controls:
             raise InvalidRequest([Violation("rerun_steps", f"{path!r}: {message}: {known}") for path in unknown])
         started = state.started
         assert started is not None
+        kin = kin_of(state, None)
         facts: list[e.Fact] = list(results(state, rerun))
         if keep_signals:
             facts += [signal for kept in state.signals.values() for _, signal in kept]
@@ -144,6 +146,8 @@ class Controls:
                 forked_run=row.run_id,
                 forked_sequence=state.sequence,
                 forked_trace=state.trace_id,
+                root_run=kin.root,
+                generation=kin.generation,
             ),
             linked_span=f"{state.trace_id}-{span_id(origin_id, (RUN,)).hex()}",
             facts=facts,

@@ -26,23 +26,28 @@ class Effects:
         """Once per event, in order, when it is durable."""
         fact = event.fact
         if isinstance(fact, e.AttemptStarted):
-            if fact.child_id:
-                self.children.start(running, fact.path)
-            else:
-                self.calls.start(running, fact)
+            self._begin(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
         elif isinstance(fact, e.StopRequested):
             self.calls.take_back(running, fact.path)
-            self.children.take_back(running, fact.path)
         elif isinstance(fact, e.PauseRequested):
             self._pause(running, fact)
-        elif isinstance(fact, e.ExecutionResumed):
-            self.children.resume(running, fact.by)
+
+    def _begin(self, running: Running, fact: e.AttemptStarted) -> None:
+        """Unless what was decided since the attempt was written has ended it, or keeps it from leaving."""
+        step = running.state.open_attempts.get(fact.path)
+        if step is None or step.attempts != fact.attempt:
+            return
+        if fact.child_id:
+            self.children.start(running, fact.path)
+        elif step.compensates is None and (running.state.pause is not None or running.state.is_stopping(step.scope)):
+            self.calls.turn_back(running, fact.path)
+        else:
+            self.calls.start(running, fact)
 
     def _pause(self, running: Running, fact: e.PauseRequested) -> None:
-        self.children.pause(running, fact)
         self.calls.withhold(running)
         if fact.interrupt:
             self.calls.interrupt(running)
@@ -51,7 +56,8 @@ class Effects:
         """An execution was taken up after a crash; children that it waits for are looked for again."""
         self.places.taken_up(running)
         for path in reopened:
-            if isinstance(running.state.steps[path].step, Child):
+            step = running.state.open_attempts.get(path)
+            if step is not None and isinstance(step.step, Child):
                 self.children.start(running, path)
 
     def dropped(self, running: Running) -> None:
@@ -62,15 +68,13 @@ class Effects:
     def cut(self, running: Running, steps: Iterable[StepState]) -> None:
         """An execution was terminated while these steps had open attempts."""
         for step in steps:
-            if isinstance(step.step, Child):
-                self.children.close(running, step)
-            else:
+            if not isinstance(step.step, Child):
                 self.calls.forget(running, step.path)
 
     def ended(self, running: Running) -> None:
         """An execution has ended."""
         self.places.withdraw(running.state)
-        self.children.ended(running.state)
+        self.children.ended(running)
 
     def healed(self, state: ExecutionState) -> None:
         """An execution that was taken for open had ended; those that wait for what it held go on."""

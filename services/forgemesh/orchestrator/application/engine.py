@@ -22,6 +22,7 @@ from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.family import FamilyLimits, is_ending
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
@@ -54,6 +55,7 @@ class Engine:
         orchestrator_id: str,
         epoch: int,
         max_in_flight: int = 0,
+        family: FamilyLimits | None = None,
     ) -> None:
         self._store = store
         self._spans = spans
@@ -63,8 +65,9 @@ class Engine:
         self.epoch = epoch
         results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
-        self.effects = Effects(calls, Children(self), Places(self))
+        self.effects = Effects(calls, Children(self, family or FamilyLimits()), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
+        self._arriving: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[], None] = lambda: None
         self.on_wanted: Callable[[], None] = lambda: None
@@ -77,6 +80,11 @@ class Engine:
     def running(self, namespace: str, execution_id: str) -> Running | None:
         """The execution, if it is open and in memory."""
         return self._running.get((namespace, execution_id))
+
+    def known(self, namespace: str, execution_id: str) -> Running | None:
+        """The same, or one that is about to be taken up."""
+        name = (namespace, execution_id)
+        return self._running.get(name) or self._arriving.get(name)
 
     @property
     def count(self) -> int:
@@ -115,7 +123,7 @@ class Engine:
             running.standing = standing_of(state)
             return _new_execution(state, request), events
 
-        written = partial(self._created, running, events, 0, settled)
+        written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
         if not created.created:
             return created, None
@@ -127,20 +135,19 @@ class Engine:
         self,
         running: Running,
         events: list[e.Event],
-        old: int,
         settled: Callable[[Future[Created]], None],
         written: Future[Created],
     ) -> None:
-        """Runs also when whoever asked for the execution has gone away; the first `old` events ask for nothing."""
+        """Runs also when whoever asked for the execution has gone away."""
         settled(written)
-        if written.cancelled() or written.exception() is not None or running.name in self._running:
-            return
-        if self.stopping:  # the next process takes it up
+        self.effects.children.written(*running.name)
+        if not self._may_enter(running, written):
             return
         created = written.result()
         running.key = created.key
-        self._running[running.name] = running
-        self._act(running, events, created.position, old)
+        self._enter(running)
+        self.effects.children.settle_in(running, fresh=True)
+        self._act(running, events, created.position)
         self._set_timer(running)
         if running.state.queued:
             self.effects.places.arrived(running)
@@ -152,17 +159,57 @@ class Engine:
         It is another run than the one there, which may go on, or come a second time.
         """
         state.run_id = new_run_id()
-        now, events = self.clock(), list(history)
-        trace = ExecutionTrace(state.execution_id, state.definition)
-        if not state.status.final:
-            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
-            events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
-            events += advance(state, now)
-        running = Running(0, state, trace)
-        written = partial(self._created, running, events, len(history), lambda settled: None)
+        events = list(history)
+        running = Running(0, state, ExecutionTrace(state.execution_id, state.definition))
         request = Request("", "", id_chosen=True)
-        new = _new_execution(state, request)
-        await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
+
+        def begin() -> tuple[NewExecution, Sequence[e.Event]]:
+            if self.stopping:
+                raise ShuttingDown("the orchestrator")
+            events.extend([record(state, fact, self.clock()) for fact in self._arrival(running)])
+            running.standing = standing_of(state)
+            return _new_execution(state, request), events
+
+        await self._store.create(Wanted(*running.name, request), begin, partial(self._adopted, running, events))
+        await running.durable()
+
+    def _arrival(self, running: Running) -> Iterator[e.Fact]:
+        """What an import is held by, before anything of it goes on here."""
+        if not running.open:
+            return
+        if self.effects.places.adopt(running.state):
+            yield e.ExecutionQueued()
+        if running.state.own_pause is None and not is_ending(running.state):
+            yield e.PauseRequested(reason="it was taken over from another mesh")
+
+    def _adopted(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
+        """An import is durable: from here on it is what a process finds that takes up after a crash."""
+        if not self._may_enter(running, written):
+            if running.open:
+                self.effects.places.withdraw(running.state)
+            return
+        created = written.result()
+        running.key = created.key
+        first = created.position - len(events)
+        for index, event in enumerate(events, start=1):
+            self._show(running, event, first + index)
+        if running.open:
+            self.go_on(running)
+
+    def _may_enter(self, running: Running, written: Future[Created]) -> bool:
+        """Whether it was written; what is written while this process stops is taken up by the next one."""
+        failed = written.cancelled() or written.exception() is not None
+        return not failed and not self.stopping and running.name not in self._running
+
+    def _enter(self, running: Running) -> None:
+        self._running[running.name] = running
+        self.effects.children.joined(running)
+
+    def _leave(self, running: Running) -> None:
+        del self._running[running.name]
+        self.effects.children.left(running)
+        if running.timer is not None:
+            running.timer.cancel()
 
     async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
         """
@@ -177,27 +224,46 @@ class Engine:
         await running.durable()
         return events
 
-    async def take_up(self, row: ExecutionRow, definition: Definition, spans_from: int) -> None:
+    async def find_open(self, row: ExecutionRow, definition: Definition, spans_from: int) -> Running | None:
         """
-        Go on with an open execution that this process does not run yet; its open calls count as lost.
+        An open execution that this process does not run yet, as the store has it; see `go_on`.
 
         Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
         release stays as its first end left it.
         """
         if (row.namespace, row.execution_id) in self._running:
-            return
+            return None
         state, trace = await self.load(row, definition, spans_from)
         if state.ended is not None:
             await self._heal(row, state)
         self.suspended.discard((row.namespace, row.execution_id))
         if state.ended is not None or (row.namespace, row.execution_id) in self._running:
-            return
+            return None
         running = Running(row.key, state, trace)
-        self._running[running.name] = running
-        now = self.clock()
+        running.parent_run = running.parent_run or row.parent_run
+        return running
+
+    def expect(self, arriving: Iterable[Running]) -> None:
+        """Executions that were found are about to go on: all of them are known before the first one does."""
+        for running in arriving:
+            if running.name not in self._running:
+                self._arriving[running.name] = running
+                self.effects.children.joined(running)
+
+    def go_on(self, running: Running) -> None:
+        """
+        Take an open execution up that nobody has run since a crash, or that comes from another mesh: the one door by
+        which histories that others began come in. Its open calls count as lost.
+        """
+        self._arriving.pop(running.name, None)
+        if running.name in self._running:
+            return
+        self._enter(running)
+        now, state = self.clock(), running.state
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
         reopened = tuple(state.open_attempts)
         self._commit(running, [*events, *advance(state, now)])
+        self.effects.children.settle_in(running, fresh=False)
         self.effects.taken_up(running, reopened)
 
     async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
@@ -261,6 +327,7 @@ class Engine:
         written = running.written = self._store.append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
+        self.effects.children.follow(running, events)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -278,13 +345,12 @@ class Engine:
             self.trouble = ""
             self.on_trouble()
 
-    def _act(self, running: Running, events: list[e.Event], position: int, old: int = 0) -> None:
-        """What durable events ask for, the first `old` of them apart."""
+    def _act(self, running: Running, events: list[e.Event], position: int) -> None:
+        """What durable events ask for."""
         first = position - len(events)
         for index, event in enumerate(events, start=1):
             self._show(running, event, first + index)
-            if index > old:
-                self.effects.act(running, event)
+            self.effects.act(running, event)
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
@@ -299,9 +365,7 @@ class Engine:
             _log.exception("the spans of event %d of execution %s are lost", event.sequence, running.name[1])
 
     def _end(self, running: Running) -> None:
-        del self._running[running.name]
-        if running.timer is not None:
-            running.timer.cancel()
+        self._leave(running)
         running.ended = True
         running.left.set()
         self.effects.cut(running, running.cut)
@@ -340,9 +404,7 @@ class Engine:
         self.on_suspended()
 
     def _drop(self, running: Running) -> None:
-        del self._running[running.name]
-        if running.timer is not None:
-            running.timer.cancel()
+        self._leave(running)
         self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()

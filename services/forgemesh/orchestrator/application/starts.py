@@ -23,6 +23,7 @@ from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
+from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
@@ -129,12 +130,16 @@ class Starts:
             return state, True
         return ended or await self._executions.get(request.namespace, created.execution_id), created.created
 
-    async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
+    async def start_child(self, running: Running, step: StepState, permit: Callable[[], None]) -> ExecutionState | None:
         """See children.Nursery."""
+        parent = running.state
         assert isinstance(step.step, Child)
         assert step.started is not None
         assert step.input is not None
         child_id = step.started.child_id
+        row = await self._store.find(parent.namespace, child_id)
+        if row is not None and row.parent_run in _runs_of(parent):
+            return await self._executions.get(parent.namespace, child_id) if row.status.final else None
         of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
         request = StartRequest(
             namespace=parent.namespace,
@@ -150,11 +155,15 @@ class Starts:
                 parent_run=parent.run_id,
                 parent_path=step.path,
                 parent_attempt=step.attempts,
+                root_run=running.kin.root,
+                generation=running.kin.generation + 1,
+                on_close=step.step.on_close,
             ),
             linked_span=link_to(parent, step),
+            check=permit,
         )
         state, _ = await self.start(request)
-        return state
+        return state if state.status.final else None
 
     async def _existing(self, request: StartRequest) -> ExecutionState | None:
         """What the id conflict policy says about an open execution of that id."""
@@ -266,3 +275,8 @@ def _concurrency_key(definition: Definition, request: StartRequest, execution_id
         )
 
     return concurrency_key(definition.name, evaluate(definition.concurrency.key, read))
+
+
+def _runs_of(state: ExecutionState) -> set[str]:
+    """The run that an execution is, and the one that it was in the mesh from which it comes."""
+    return {state.run_id, state.started.run_id if state.started is not None else state.run_id} - {""}

@@ -91,6 +91,20 @@ def resume(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
     return (e.ExecutionResumed(by),) if state.pause is not None else ()
 
 
+def pause_with_parent(state: ExecutionState, request: e.PauseRequested) -> tuple[e.Fact, ...]:
+    """A child pauses when its parent does; a pause of its own stays beside that."""
+    check(state, Action.PAUSE)
+    earlier = state.inherited_pause
+    if earlier is not None and (earlier.interrupt or not request.interrupt):
+        return ()
+    return (e.PauseRequested(request.by, request.reason, request.interrupt, request.hold_clock, inherited=True),)
+
+
+def resume_with_parent(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
+    """A child goes on when its parent does, unless it was paused for itself as well."""
+    return (e.ExecutionResumed(by, inherited=True),) if state.inherited_pause is not None else ()
+
+
 def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
     """It stops, and undoes what it did."""
     check(state, Action.CANCEL)
@@ -104,7 +118,7 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
         return ()
     left = tuple(step.path for step in reversed(state.undoable))
     failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
-    return (e.ExecutionFailed(failure, "TERMINATED", left),)
+    return (e.ExecutionFailed(failure, "TERMINATED", (*left, *state.left_by_children)),)
 
 
 def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults import Code
-from forgemesh.faults.workflow import InDoubt
+from forgemesh.faults.workflow import ChildFailed, InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.payload import NULL
@@ -27,6 +27,7 @@ from forgemesh.orchestrator.domain.scopes import (
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus, derived_status
 
+_NOT_UNDONE = Status.COMPENSATION_FAILED.value
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
 
@@ -102,7 +103,8 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
 
 
 def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
+    state.ended, state.ended_at, state.queued = status, at, False
+    _lift_pauses(state)
     state.status = derived_status(state)
     for what_is_left in (
         state.to_begin,
@@ -120,6 +122,15 @@ def _close(state: ExecutionState, status: Status, at: int) -> None:
         what_is_left.clear()
 
 
+def _execution_queued(state: ExecutionState, fact: e.ExecutionQueued, at: int) -> None:
+    state.queued = True
+    state.status = derived_status(state)
+
+
+def _child_command_refused(state: ExecutionState, fact: e.ChildCommandRefused, at: int) -> None:
+    """Nothing follows from it: the child goes on, and its end will answer the attempt."""
+
+
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
 
@@ -127,8 +138,25 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
     if state.pause is None:
         state.paused_at, state.rests = at, False
-    state.pause = fact
+    own, inherited = state.own_pause, state.inherited_pause
+    _set_pauses(state, own if fact.inherited else fact, fact if fact.inherited else inherited, at)
     state.status = derived_status(state)
+
+
+def _set_pauses(
+    state: ExecutionState, own: e.PauseRequested | None, inherited: e.PauseRequested | None, at: int
+) -> None:
+    """What pauses it from now on; whether its clock stands still follows from that."""
+    held = state.clock_held
+    state.own_pause, state.inherited_pause, state.pause = own, inherited, own or inherited
+    if own is not None and inherited is not None:
+        state.pause = e.PauseRequested(
+            own.by, own.reason, own.interrupt or inherited.interrupt, own.hold_clock or inherited.hold_clock
+        )
+    if state.clock_held and not held:
+        state.held_at = at
+    elif held and not state.clock_held and state.deadline:
+        state.deadline += at - state.held_at
 
 
 def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
@@ -137,15 +165,19 @@ def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -
 
 
 def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    if state.clock_held and state.deadline:
-        state.deadline += at - state.paused_at
-    state.pause = None
+    _set_pauses(state, state.own_pause if fact.inherited else None, None, at)
     state.status = derived_status(state)
 
 
 def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel, state.pause = fact, None
+    state.cancel = fact
+    _lift_pauses(state)
     state.status = derived_status(state)
+
+
+def _lift_pauses(state: ExecutionState) -> None:
+    """It ends, and no pause keeps it from that."""
+    state.pause = state.own_pause = state.inherited_pause = None
 
 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
@@ -209,6 +241,8 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= fate_unknown(fact)
     step.details = fact.details or step.details
+    if fact.failure.reason == ChildFailed.reason and fact.failure.metadata.get("status") == _NOT_UNDONE:
+        state.left_by_children[fact.path] = fact.failure
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
@@ -257,6 +291,8 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
+    if fact.action != "fail":  # somebody has seen to it
+        state.left_by_children.pop(fact.path, None)
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
@@ -337,7 +373,8 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
-        state.stopping, state.pause = fact, None
+        state.stopping = fact
+        _lift_pauses(state)
         state.status = derived_status(state)
         return
     group = state.steps[fact.path]
@@ -382,6 +419,8 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.StepCancelled: _step_cancelled,
     e.StopRequested: _stop_requested,
     e.CompensationStarted: _compensation_started,
+    e.ChildCommandRefused: _child_command_refused,
+    e.ExecutionQueued: _execution_queued,
 }
 
 

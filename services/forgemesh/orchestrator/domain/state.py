@@ -198,13 +198,20 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    """What holds it: a pause of its own, one of its parent's, or both as one."""
+    own_pause: e.PauseRequested | None = None
+    inherited_pause: e.PauseRequested | None = None
     rests: bool = False
     """Nothing has been in flight since it was paused."""
     paused_at: int = 0
+    held_at: int = 0
+    """Since when its timeout stands still."""
     queued: bool = False
     cancel: e.CancelRequested | None = None
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
+    left_by_children: dict[str, Failure] = field(default_factory=dict)
+    """Workflow steps whose child could not undo all that it had done, and how it ended."""
     vars_set: bool = False
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)

@@ -118,6 +118,10 @@ class SqliteStore(DefinitionRows, KeptResults):
         rows = await self._rows(_BY_ID, (namespace, execution_id))
         return rows[0] if rows else None
 
+    async def by_run(self, run_id: str) -> ExecutionRow | None:
+        rows = await self._rows("WHERE run_id = ? AND run_id <> ''", (run_id,))
+        return rows[0] if rows else None
+
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
 

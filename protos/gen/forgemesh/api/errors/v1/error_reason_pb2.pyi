@@ -200,6 +200,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The schedule was changed since the caller looked at it."""
     ERROR_REASON_SCHEDULE_FULL: _ErrorReason.ValueType  # 234
     """The schedule holds as many starts that wait as it may."""
+    ERROR_REASON_FAMILY_TOO_DEEP: _ErrorReason.ValueType  # 280
+    """A workflow step may start no execution: its family is as deep as it may be."""
+    ERROR_REASON_FAMILY_TOO_LARGE: _ErrorReason.ValueType  # 281
+    """A workflow step may start no execution: its family has as many open members as it may have."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -384,4 +388,8 @@ ERROR_REASON_SCHEDULE_CHANGED: ErrorReason.ValueType  # 233
 """The schedule was changed since the caller looked at it."""
 ERROR_REASON_SCHEDULE_FULL: ErrorReason.ValueType  # 234
 """The schedule holds as many starts that wait as it may."""
+ERROR_REASON_FAMILY_TOO_DEEP: ErrorReason.ValueType  # 280
+"""A workflow step may start no execution: its family is as deep as it may be."""
+ERROR_REASON_FAMILY_TOO_LARGE: ErrorReason.ValueType  # 281
+"""A workflow step may start no execution: its family has as many open members as it may have."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
