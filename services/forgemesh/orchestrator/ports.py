@@ -282,10 +282,14 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     remaining: float
     details: Payload | None = None
     permit: Permit | None = None
+    run_id: str = ""
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self.execution_id}/{self.step_path}"
+        """Of every attempt at a step, and of no other; executions of releases without runs keep what they had."""
+        if not self.run_id:
+            return f"{self.execution_id}/{self.step_path}"
+        return f"{self.namespace}/{self.execution_id}@{self.run_id}/{self.step_path}"
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -241,3 +241,60 @@ async def test_what_was_opened_again_can_be_looked_at_in_every_way(
     assert "changes nothing" in moments[-1].what
     await orchestrator.recovery.run()
     assert (await orchestrator.executions.row("default", "a")).status is Status.CANCELLED
+
+
+async def test_what_is_started_paused_behind_a_key_takes_its_place_and_stays_paused(
+    orchestrator: Orchestrator,
+) -> None:
+    await waiting(orchestrator, "a")
+    await waiting(orchestrator, "b", paused=True)
+    await waiting(orchestrator, "c")
+    assert (await orchestrator.executions.get("default", "b")).status is Status.PAUSED
+
+    await terminate(orchestrator, "a")
+    paused = await orchestrator.until(lambda state: not state.queued, "b")
+
+    assert (paused.status, paused.steps) == (Status.PAUSED, {})
+    assert (await orchestrator.executions.get("default", "c")).status is Status.QUEUED
+    await orchestrator.offered.controls.resume("default", "b", "", "me")
+    await orchestrator.until(lambda state: "w" in state.steps, "b")
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_a_pause_in_the_queue_is_no_place_after_a_crash(
+    database: Database, hosts: ScriptedHosts, ends_first: bool
+) -> None:
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await waiting(first, "a", "b")
+    await first.offered.controls.pause("default", "b", e.PauseRequested("me"))
+    if ends_first:
+        await terminate(first, "a")
+        await first.until(lambda state: not state.queued, "b")
+
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    second.engine.effects.places.load(await second.store.slots())
+    await second.recovery.run()
+    await waiting(second, "c")
+
+    assert (await second.executions.get("default", "b")).status is Status.PAUSED
+    assert (await second.executions.get("default", "c")).status is Status.QUEUED
+    for execution_id in ("b", "c") if ends_first else ("a", "b", "c"):
+        await second.until(lambda state: not state.queued, execution_id)
+        await terminate(second, execution_id)
+    assert second.engine.effects.places.leaked() == 0
+
+
+async def test_a_timeout_runs_in_the_queue_and_stands_still_in_a_pause_that_holds_it(
+    orchestrator: Orchestrator,
+) -> None:
+    source = WAITING.replace("RULE", "queue").replace("LIMIT", "1") + "timeout: 500ms\n"
+    await waiting(orchestrator, "a")
+    for execution_id in ("b", "c"):
+        await orchestrator.start(source, {"k": "k"}, execution_id=execution_id, paused=execution_id == "c")
+    held = await orchestrator.offered.controls.pause("default", "c", e.PauseRequested("me", hold_clock=True))
+
+    assert await ends(orchestrator, "b") == {"b": Status.TIMED_OUT}
+    assert (await orchestrator.executions.get("default", "c")).status is held.status is Status.PAUSED
+    resumed = await orchestrator.offered.controls.resume("default", "c", "", "me")
+    assert resumed.deadline > held.deadline
+    assert await ends(orchestrator, "c") == {"c": Status.TIMED_OUT}

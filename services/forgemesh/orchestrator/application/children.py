@@ -18,7 +18,7 @@ from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.family import FamilyLimits, Kin, awaited_at, is_ending, kin_of, origin_of
+from forgemesh.orchestrator.domain.family import FamilyLimits, Kin, awaited_at, is_ending, kin_of, origin_of, told_apart
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import RETRYABLE
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
@@ -316,7 +316,11 @@ class Children:
         if parent.state.is_stopping(step.scope):
             if not is_ending(child.state):
                 self._close(child, _on_close(step), parent.name[1], parent, step)
-        elif fresh and parent.state.pause is not None:
+        elif not fresh:
+            facts = told_apart(parent.state, child.state)
+            if facts:
+                self._engine.turn(child, facts)
+        elif parent.state.pause is not None:
             pause = parent.state.pause
             self._ask(parent, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
 

@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from forgemesh.faults import Fault
 from forgemesh.faults.service import DataCorrupted, ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.call_account import CallAccount
@@ -215,11 +216,15 @@ class Engine:
         """
         Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
 
-        Raises what `ask` raises, and StoreUnavailable.
+        Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
         if self._running.get(running.name) is not running:
             raise ExecutionSuspended(running.state.execution_id)
-        facts = ask(running.state)
+        try:
+            facts = ask(running.state)
+        except Fault:
+            await running.durable()
+            raise
         events = self.turn(running, facts) if facts else []
         await running.durable()
         return events

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forgemesh.orchestrator.domain.definition import Child
+from forgemesh.orchestrator.domain.family import origin_of
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
@@ -80,6 +81,8 @@ def _of_the_whole(state: ExecutionState, suspended: str, ahead: int, holders: Se
         yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
     if state.pause is not None:
         who = f"by {state.pause.by}" if state.pause.by else "by nobody who said a name"
+        if state.own_pause is None:
+            who = f"with its parent {origin_of(state).parent_id!r}, {who}"
         why = f", because: {state.pause.reason}" if state.pause.reason else ""
         message = f"{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
         yield Hindrance(reason="PAUSED", message=message, since=state.paused_at)

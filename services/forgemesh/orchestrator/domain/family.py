@@ -80,4 +80,16 @@ def is_import(state: ExecutionState) -> bool:
 
 def is_ending(state: ExecutionState) -> bool:
     """Whether it has been told to stop, or undoes what it did, or has ended."""
-    return state.ended is not None or state.compensating or state.cancel is not None or state.stopping is not None
+    return state.ended is not None or state.compensating or bool(state.cancels) or state.stopping is not None
+
+
+def told_apart(parent: ExecutionState, child: ExecutionState) -> tuple[e.Fact, ...]:
+    """
+    Releases that did not count families passed a parent's pause on as if it were the child's own: what must be put on
+    record for the child to go on with its parent. One that somebody asked for in the same words is lifted with it.
+    """
+    pause = child.own_pause
+    if pause is None or origin_of(child).root_run or child.inherited_pause is not None or pause != parent.own_pause:
+        return ()
+    inherited = e.PauseRequested(pause.by, pause.reason, pause.interrupt, pause.hold_clock, inherited=True)
+    return (e.ExecutionResumed(pause.by), inherited)

@@ -25,7 +25,16 @@ from forgemesh.orchestrator.domain.scopes import (
     start_group,
     wake,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus, derived_status
+from forgemesh.orchestrator.domain.standing import (
+    cancel_requested,
+    close,
+    derived_status,
+    execution_paused,
+    execution_resumed,
+    lift_pauses,
+    pause_requested,
+)
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
 _NOT_UNDONE = Status.COMPENSATION_FAILED.value
 MAX_TRIED = 16
@@ -91,7 +100,7 @@ def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: in
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
     state.output = fact.output
-    _close(state, Status.SUCCEEDED, at)
+    close(state, Status.SUCCEEDED, at)
 
 
 def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -> None:
@@ -99,27 +108,7 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
     for step in state.steps.values():
         if not step.status.final:
             step.status, step.ended_at, step.next_at = StepStatus.CANCELLED, at, 0
-    _close(state, Status(fact.status or "FAILED"), at)
-
-
-def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.ended, state.ended_at, state.queued = status, at, False
-    _lift_pauses(state)
-    state.status = derived_status(state)
-    for what_is_left in (
-        state.to_begin,
-        state.ready,
-        state.to_skip,
-        state.to_settle,
-        state.to_set,
-        state.open_attempts,
-        state.waiting,
-        state.waits,
-        state.listening,
-        state.incidents,
-        state.wakes,
-    ):
-        what_is_left.clear()
+    close(state, Status(fact.status or "FAILED"), at)
 
 
 def _execution_queued(state: ExecutionState, fact: e.ExecutionQueued, at: int) -> None:
@@ -135,51 +124,6 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
 
 
-def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
-    if state.pause is None:
-        state.paused_at, state.rests = at, False
-    own, inherited = state.own_pause, state.inherited_pause
-    _set_pauses(state, own if fact.inherited else fact, fact if fact.inherited else inherited, at)
-    state.status = derived_status(state)
-
-
-def _set_pauses(
-    state: ExecutionState, own: e.PauseRequested | None, inherited: e.PauseRequested | None, at: int
-) -> None:
-    """What pauses it from now on; whether its clock stands still follows from that."""
-    held = state.clock_held
-    state.own_pause, state.inherited_pause, state.pause = own, inherited, own or inherited
-    if own is not None and inherited is not None:
-        state.pause = e.PauseRequested(
-            own.by, own.reason, own.interrupt or inherited.interrupt, own.hold_clock or inherited.hold_clock
-        )
-    if state.clock_held and not held:
-        state.held_at = at
-    elif held and not state.clock_held and state.deadline:
-        state.deadline += at - state.held_at
-
-
-def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
-    state.rests = True
-    state.status = derived_status(state)
-
-
-def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    _set_pauses(state, state.own_pause if fact.inherited else None, None, at)
-    state.status = derived_status(state)
-
-
-def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel = fact
-    _lift_pauses(state)
-    state.status = derived_status(state)
-
-
-def _lift_pauses(state: ExecutionState) -> None:
-    """It ends, and no pause keeps it from that."""
-    state.pause = state.own_pause = state.inherited_pause = None
-
-
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
     state.signals.setdefault(fact.name, []).append((state.sequence, fact))
     if fact.signal_id:
@@ -188,7 +132,8 @@ def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
     if not fact.path:
-        state.scopes[""].vars |= fact.values
+        known = state.scopes[""].vars  # a fork has those that its origin's steps had set
+        state.scopes[""].vars = dict(fact.values) | known
         state.vars_set = True
         return
     step = state.to_set.pop(fact.path)
@@ -270,7 +215,9 @@ def fate_unknown(fact: e.AttemptFailed) -> bool:
         return True
     if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
         return fact.failure.metadata.get("sent") != "False"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch is not None and fact.dispatch.accepted
+    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
+        return fact.failure.metadata.get("sent") == "True"
+    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -291,6 +238,7 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
+    state.resolved[fact.path] = fact
     if fact.action != "fail":  # somebody has seen to it
         state.left_by_children.pop(fact.path, None)
     if fact.action == "retry":
@@ -374,7 +322,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
         state.stopping = fact
-        _lift_pauses(state)
+        lift_pauses(state)
         state.status = derived_status(state)
         return
     group = state.steps[fact.path]
@@ -396,10 +344,10 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.ExecutionSucceeded: _execution_succeeded,
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: _execution_recovered,
-    e.PauseRequested: _pause_requested,
-    e.ExecutionPaused: _execution_paused,
-    e.ExecutionResumed: _execution_resumed,
-    e.CancelRequested: _cancel_requested,
+    e.PauseRequested: pause_requested,
+    e.ExecutionPaused: execution_paused,
+    e.ExecutionResumed: execution_resumed,
+    e.CancelRequested: cancel_requested,
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,

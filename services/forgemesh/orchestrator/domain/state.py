@@ -185,7 +185,7 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
-    """Follows from the facts below, see `derived_status`; folding keeps it up to date."""
+    """Follows from the facts below, see standing.py; folding keeps it up to date."""
     ended: Status | None = None
     """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
@@ -198,16 +198,22 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
-    """What holds it: a pause of its own, one of its parent's, or both as one."""
+    """What holds it: its own pauses and its parent's, as one."""
     own_pause: e.PauseRequested | None = None
+    """All that was asked of itself since it was last resumed, as one."""
     inherited_pause: e.PauseRequested | None = None
+    """All that its parent's pauses asked of it since that was last resumed, as one."""
+    pause_asked: e.PauseRequested | None = None
+    """The newest request to itself."""
+    resumed: e.ExecutionResumed | None = None
     rests: bool = False
     """Nothing has been in flight since it was paused."""
     paused_at: int = 0
     held_at: int = 0
-    """Since when its timeout stands still."""
+    """Since when its timeout has stood still."""
     queued: bool = False
-    cancel: e.CancelRequested | None = None
+    cancels: tuple[e.CancelRequested, ...] = ()
+    """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
     left_by_children: dict[str, Failure] = field(default_factory=dict)
@@ -233,6 +239,8 @@ class ExecutionState:
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
     signal_ids: dict[str, int] = field(default_factory=dict)
     """Every signal id that has come, and with which event."""
+    resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
+    """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
     to_take: list[str] = field(default_factory=list)
     """Steps whose turn has come and whose results were taken over; empty between events."""
@@ -244,6 +252,11 @@ class ExecutionState:
     run_id: str = ""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
+
+    @property
+    def cancel(self) -> e.CancelRequested | None:
+        """Why it was cancelled, if it was."""
+        return self.cancels[0] if self.cancels else None
 
     @property
     def clock_held(self) -> bool:
@@ -298,22 +311,6 @@ class ExecutionState:
 
     def _of_branch(self, output: Payload | StepState) -> Payload:
         return self.output_of(output) if isinstance(output, StepState) else output
-
-
-def derived_status(state: ExecutionState) -> Status:
-    """
-    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
-    stops it, a pause, the queue.
-    """
-    if state.ended is not None:
-        return state.ended
-    if state.compensating:
-        return Status.COMPENSATING
-    if state.cancel is not None or state.stopping is not None:
-        return Status.CANCELLING
-    if state.pause is not None:
-        return Status.PAUSED if state.rests else Status.PAUSING
-    return Status.QUEUED if state.queued else Status.RUNNING
 
 
 def max_open(group: Group) -> int:

@@ -11,6 +11,9 @@ import msgspec
 from forgemesh.chassis.database import Bulk
 from forgemesh.faults.service import DataCorrupted
 
+REOPENED = "ended_at > 0 AND status IN ('QUEUED', 'RUNNING', 'PAUSING', 'PAUSED', 'CANCELLING', 'COMPENSATING')"
+"""Rows of executions that an older release opened again after their end."""
+
 MIGRATIONS = (
     """
     CREATE TABLE definition (
@@ -138,6 +141,7 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX kept_result_expiry ON kept_result (expires_at);
     """,
+    f"CREATE INDEX execution_reopened ON execution (key) WHERE {REOPENED};",
 )
 
 FACTS = (

@@ -15,10 +15,10 @@ from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
 from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
-from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT
+from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT, REOPENED
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
     Begin,
@@ -35,6 +35,7 @@ from forgemesh.orchestrator.ports import (
 )
 
 PAGE_BYTES = 4 * MEBIBYTE
+PAGE = 100
 _SPANS = "spans"
 
 
@@ -126,14 +127,32 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
 
     async def open_executions(self) -> list[ExecutionRow]:
-        return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
+        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
+        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", ())]
 
     async def slots(self) -> list[SlotRow]:
         rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
         return [
-            SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, row.status is not Status.QUEUED)
+            SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, await self._is_granted(row))
             for row in rows
         ]
+
+    async def _is_granted(self, row: ExecutionRow) -> bool:
+        """Whether an open execution has its place; one that is paused may have none, its history says so."""
+        if row.status not in (Status.PAUSING, Status.PAUSED):
+            return row.status is not Status.QUEUED
+        read = 0
+        try:
+            while events := await self.events(row.key, read + 1, PAGE):
+                read += len(events)
+                for event in events:
+                    if isinstance(event.fact, ExecutionStarted) and not event.fact.queued:
+                        return True
+                    if isinstance(event.fact, ExecutionAdmitted):
+                        return True
+        except DataCorrupted:  # it is named when it cannot be taken up
+            return True
+        return False
 
     async def executions_after(self, position: int) -> list[ExecutionRow]:
         clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"
