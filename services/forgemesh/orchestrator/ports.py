@@ -113,6 +113,19 @@ class NewExecution:
     run_id: str = ""
     parent_run: str = ""
     schedule_incarnation: str = ""
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The effect of a step of a run of an execution is that of its fork from now on; each can be claimed once."""
+
+    origin_run: str
+    path: str
+
+
+class ClaimedBefore(Exception):
+    """Another fork has claimed an effect first; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +219,8 @@ class Store(Protocol):
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists or RequestIdReused, and what `begin` raises.
+        Write an execution and its first events; raises ExecutionExists, RequestIdReused or ClaimedBefore,
+        and what `begin` raises.
 
         `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
         before and before everything that is queued later: what it finds in memory still holds once the write is
@@ -226,8 +240,10 @@ class Store(Protocol):
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
 
-    async def by_run(self, run_id: str) -> ExecutionRow | None:
-        """Also if another execution has its id by now."""
+    async def find_run(self, run_id: str) -> ExecutionRow | None: ...
+
+    async def claims(self, origin_run: str) -> dict[str, str]:
+        """Which effects of a run were claimed, and by which run; raises DataCorrupted."""
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Sees everything that was acknowledged; raises InvalidRequest for a token of another question."""

@@ -24,6 +24,7 @@ from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -124,7 +125,9 @@ class Orchestrator:
         return await self.store.events(row.key, 1, 10_000)
 
 
-def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
+def orchestrator_over(
+    store: Store, hosts: ScriptedHosts, epoch: int, family: FamilyLimits | None = None
+) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
     providers = Providers(catalogue)
@@ -138,6 +141,7 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
         draw=lambda: 0.5,
         orchestrator_id=f"o-{epoch}",
         epoch=epoch,
+        family=family,
     )
     engine.on_suspended = suspended.set
     definitions = Definitions(

@@ -18,7 +18,17 @@ from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.family import FamilyLimits, Kin, awaited_at, is_ending, kin_of, origin_of, told_apart
+from forgemesh.orchestrator.domain.family import (
+    FamilyLimits,
+    Kin,
+    awaited_at,
+    begun_as,
+    is_ending,
+    is_import,
+    kin_of,
+    origin_of,
+    told_apart,
+)
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import RETRYABLE
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
@@ -36,12 +46,14 @@ PATIENCE = 0.5
 class Nursery(Protocol):
     """Starts children; see starts.Starts."""
 
-    async def start_child(self, parent: Running, step: StepState, permit: Callable[[], None]) -> ExecutionState | None:
+    async def start_child(
+        self, parent: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
+    ) -> ExecutionState | None:
         """
         Start the execution of the step's newest attempt, unless it is there; its state if it has ended already.
 
-        `permit` is asked in the moment in which the start goes into the queue of writes. Raises what it raises, what a
-        start raises, and ExecutionExists if the id is another execution's.
+        `wanted` is asked once it is known not to be there, and `permit` in the moment in which the start goes into the
+        queue of writes. Raises what they raise, what a start raises, and ExecutionExists if the id is another's.
         """
 
 
@@ -87,12 +99,16 @@ class Children:
         running.parent_run = running.parent_run or origin_of(running.state).parent_run
         running.kin = kin_of(running.state, self._kin_of_parent(running.state))
         self._runs[running.state.run_id] = running
+        if running.heir:
+            self._runs.setdefault(begun_as(running.state), running)
         self._members[running.kin.root] += 1
 
     def left(self, running: Running) -> None:
         """An execution is not in memory any more."""
         if self._runs.pop(running.state.run_id, None) is not None:
             self._one_less(running.kin.root)
+        if running.heir and self._runs.get(begun_as(running.state)) is running:
+            del self._runs[begun_as(running.state)]
 
     def written(self, namespace: str, execution_id: str) -> None:
         """A start is not under way any more, whether it was written or not."""
@@ -137,13 +153,16 @@ class Children:
     async def _start(self, running: Running, path: str, attempt: int) -> None:
         assert self.nursery is not None
         step = running.state.steps[path]
+        wanted = partial(self._check_wanted, running, path, attempt)
         permit = partial(self._permit, running, path, attempt)
         while self._is_open(running, path, attempt) and not self._engine.stopping:
             try:
-                child = await self.nursery.start_child(running, step, permit)
+                child = await self.nursery.start_child(running, step, wanted, permit)
             except Unwanted:
                 if running.state.is_stopping(step.scope):
                     self._fail(running, path, attempt, failure_of(workflow.Cancelled(path), step_path=path))
+            except workflow.ExecutionExists as fault:
+                self._fail(running, path, attempt, self._taken(running, step, fault))
             except Fault as fault:
                 if code_of(fault) in RETRYABLE and not isinstance(fault, workflow.FamilyTooLarge):
                     _log.warning("child of %s at %s cannot be started yet: %s", running.name[1], path, fault)
@@ -155,17 +174,30 @@ class Children:
                     self._answer(running, path, attempt, child)
             return
 
-    def _permit(self, running: Running, path: str, attempt: int) -> None:
-        """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
+    def _taken(self, running: Running, step: StepState, fault: workflow.ExecutionExists) -> Failure:
+        """
+        The child's id is another execution's. Where it was started under that id, in another mesh or by the execution
+        of which this is a copy, nobody sees it from here: it is lost, and the next attempt has an id of its own.
+        """
+        if not is_import(running.state):
+            return failure_of(fault, step_path=step.path)
+        lost = workflow.OrchestratorLost(step.path, step.attempts, sent=True)
+        return failure_of(lost, retryable=True, step_path=step.path)
+
+    def _check_wanted(self, running: Running, path: str, attempt: int) -> tuple[StepState, tuple[str, str]]:
+        """The step that waits for a child and may have one started now, and the child's name; raises Unwanted."""
         state = running.state
         step = state.open_attempts.get(path)
         if step is None or step.started is None or not self._is_open(running, path, attempt):
             raise Unwanted
-        if state.is_stopping(step.scope) or state.pause is not None or state.queued:
-            raise Unwanted
         name = (state.namespace, step.started.child_id)
-        if name in self._under_way:
+        if state.is_stopping(step.scope) or state.pause is not None or state.queued or name in self._under_way:
             raise Unwanted
+        return step, name
+
+    def _permit(self, running: Running, path: str, attempt: int) -> None:
+        """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
+        step, name = self._check_wanted(running, path, attempt)
         assert isinstance(step.step, Child)
         if running.kin.generation >= self._limits.depth:
             raise workflow.FamilyTooDeep(path, step.step.workflow, self._limits.depth)
@@ -253,7 +285,7 @@ class Children:
                 self._end_without(running, step)
         elif _on_close(step) == "abandon":
             self._end_without(running, step)
-        elif not is_ending(child.state) or _on_close(step) == "terminate":
+        else:
             self._close(child, _on_close(step), running.name[1], running, step)
 
     def _end_without(self, running: Running, step: StepState) -> None:
@@ -409,10 +441,10 @@ def _on_close(step: StepState) -> str:
 
 
 def _may_be_parent(parent: Running, child: Running) -> bool:
-    """Whether the child was started by this run, or by the run that this one is an import of."""
-    started = parent.state.started
-    runs = {parent.state.run_id, started.run_id if started is not None else ""}
-    return not child.parent_run or child.parent_run in runs
+    """Whether the child was started by this run, or by the one that this one has taken the place of."""
+    if not child.parent_run or child.parent_run == parent.state.run_id:
+        return True
+    return parent.heir and child.parent_run == begun_as(parent.state)
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

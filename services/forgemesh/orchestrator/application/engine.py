@@ -23,11 +23,22 @@ from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.family import FamilyLimits, is_ending
+from forgemesh.orchestrator.domain.family import FamilyLimits, begun_as, is_ending, is_import
 from forgemesh.orchestrator.domain.fold import fold, restore
+from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
+from forgemesh.orchestrator.ports import (
+    Claim,
+    Created,
+    ExecutionRow,
+    Hosts,
+    NewExecution,
+    Request,
+    Spans,
+    Store,
+    Wanted,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +133,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return _new_execution(state, request), events
+            return _new_execution(state, request, _claims(state)), events
 
         written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -162,6 +173,7 @@ class Engine:
         state.run_id = new_run_id()
         events = list(history)
         running = Running(0, state, ExecutionTrace(state.execution_id, state.definition))
+        running.heir = await self._is_heir(state)
         request = Request("", "", id_chosen=True)
 
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
@@ -246,7 +258,11 @@ class Engine:
             return None
         running = Running(row.key, state, trace)
         running.parent_run = running.parent_run or row.parent_run
+        running.heir = await self._is_heir(state)
         return running
+
+    async def _is_heir(self, state: ExecutionState) -> bool:
+        return is_import(state) and await self._store.find_run(begun_as(state)) is None
 
     def expect(self, arriving: Iterable[Running]) -> None:
         """Executions that were found are about to go on: all of them are known before the first one does."""
@@ -415,7 +431,15 @@ class Engine:
         running.tell_watchers()
 
 
-def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
+def _claims(state: ExecutionState) -> tuple[Claim, ...]:
+    """What a fork takes from its origin for good."""
+    origin = state.started.origin if state.started is not None else None
+    if not state.effects or origin is None:
+        return ()
+    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())
+
+
+def _new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
     started = state.started
     assert started is not None
     origin = started.origin or e.Origin()
@@ -435,4 +459,5 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         run_id=state.run_id,
         parent_run=origin.parent_run,
         schedule_incarnation=origin.schedule_incarnation,
+        claims=claims,
     )

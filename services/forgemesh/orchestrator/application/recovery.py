@@ -81,7 +81,7 @@ class Recovery:
         if is_import(child.state):
             return ""
         try:
-            parent = await self._store.by_run(child.parent_run) if child.parent_run else None
+            parent = await self._store.find_run(child.parent_run) if child.parent_run else None
             if parent is None or (parent.namespace, parent.execution_id) in self._engine.suspended:
                 return ""
             stored = await self._definitions.find(parent.namespace, parent.workflow, parent.workflow_version)

@@ -42,6 +42,8 @@ class Running:
     kin: Kin = field(init=False)
     parent_run: str = field(init=False)
     """The run that started it, also where an older release did not write that into its history."""
+    heir: bool = False
+    """It was imported, and the run that its history began as is not here: that one's children are its own."""
     orphaned: str = ""
     """What becomes of it, if its parent has ended and it may not have been told."""
     cut: list[StepState] = field(default_factory=list)

@@ -16,6 +16,7 @@ from ulid import ULID
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
+from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
@@ -28,6 +29,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.family import begun_as
 from forgemesh.orchestrator.domain.payload import Payload, check_size, json_payload
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
@@ -122,6 +124,15 @@ class Starts:
         created, state = await self._write(stored.definition, request, asked)
         return await self._answer(request, created, state)
 
+    async def answered(self, request: StartRequest) -> tuple[ExecutionState, bool] | None:
+        """What the same request was answered before; raises RequestIdReused."""
+        if not request.request_id:
+            return None
+        check_start(request.namespace, request.workflow, request.execution_id, request.request_id, request.signal)
+        asked = Request(request.request_id, request.content(), bool(request.execution_id), request.reuse)
+        earlier = await self._store.started_by(request.namespace, asked)
+        return await self._answer(request, earlier, None) if earlier is not None else None
+
     async def _answer(
         self, request: StartRequest, created: Created, state: ExecutionState | None
     ) -> tuple[ExecutionState, bool]:
@@ -130,7 +141,9 @@ class Starts:
             return state, True
         return ended or await self._executions.get(request.namespace, created.execution_id), created.created
 
-    async def start_child(self, running: Running, step: StepState, permit: Callable[[], None]) -> ExecutionState | None:
+    async def start_child(
+        self, running: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
+    ) -> ExecutionState | None:
         """See children.Nursery."""
         parent = running.state
         assert isinstance(step.step, Child)
@@ -138,8 +151,11 @@ class Starts:
         assert step.input is not None
         child_id = step.started.child_id
         row = await self._store.find(parent.namespace, child_id)
-        if row is not None and row.parent_run in _runs_of(parent):
+        if row is not None:
+            if row.parent_run != parent.run_id and not (running.heir and row.parent_run == begun_as(parent)):
+                raise ExecutionExists(child_id)
             return await self._executions.get(parent.namespace, child_id) if row.status.final else None
+        wanted()
         of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
         request = StartRequest(
             namespace=parent.namespace,
@@ -275,8 +291,3 @@ def _concurrency_key(definition: Definition, request: StartRequest, execution_id
         )
 
     return concurrency_key(definition.name, evaluate(definition.concurrency.key, read))
-
-
-def _runs_of(state: ExecutionState) -> set[str]:
-    """The run that an execution is, and the one that it was in the mesh from which it comes."""
-    return {state.run_id, state.started.run_id if state.started is not None else state.run_id} - {""}

@@ -15,8 +15,9 @@ from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.scopes import UPSTREAM_FAILED, is_due
+from forgemesh.orchestrator.domain.scopes import is_due
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
+from forgemesh.orchestrator.domain.triggers import skip_reason
 
 
 def advance(state: ExecutionState, now: int) -> list[e.Event]:
@@ -82,8 +83,8 @@ def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
     if state.to_set:
         yield from [set_variables(state, step) for step in state.to_set.values()]
         return
-    for path in state.to_skip:
-        yield e.StepSkipped(path, UPSTREAM_FAILED)
+    for path, (scope, index) in state.to_skip.items():
+        yield e.StepSkipped(path, skip_reason(state, scope, index))
     for path, (scope, index) in state.to_begin.items():
         yield begin(state, path, scope, index, now)
     yield from _signals(state)

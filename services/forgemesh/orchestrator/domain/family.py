@@ -75,7 +75,12 @@ def on_close_of(child: ExecutionState, definition: Definition) -> str:
 
 def is_import(state: ExecutionState) -> bool:
     """Whether it came from another mesh, or is a copy: its history began as another run."""
-    return state.started is not None and state.started.run_id not in ("", state.run_id)
+    return begun_as(state) != state.run_id
+
+
+def begun_as(state: ExecutionState) -> str:
+    """The run that its history began as."""
+    return (state.started.run_id if state.started is not None else "") or state.run_id
 
 
 def is_ending(state: ExecutionState) -> bool:
