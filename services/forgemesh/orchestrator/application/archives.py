@@ -58,16 +58,16 @@ class Archives:
         self._executions = executions
         self._packing = packing
 
-    async def export(self, namespace: str, execution_id: str) -> AsyncIterator[bytes]:
-        """The file in pieces; raises ExecutionNotFound."""
-        row = await self._executions.row(namespace, execution_id)
+    async def export(self, namespace: str, execution_id: str, run_id: str = "") -> AsyncIterator[bytes]:
+        """The file in pieces; raises what Executions.row raises."""
+        row = await self._executions.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         history: list[e.Event] = []
         while found := await self._store.events(row.key, len(history) + 1, PAGE):
             history += found
         archive = Archive(
             namespace=namespace,
-            execution_id=execution_id,
+            execution_id=execution_id.partition("~")[0],  # another one may have its id here, and not where it goes
             source=stored.definition.source,
             published=dict(stored.definition.published),
             events=history,

@@ -24,7 +24,6 @@ from forgemesh.orchestrator.domain.family import (
     awaited_at,
     begun_as,
     is_ending,
-    is_import,
     kin_of,
     origin_of,
     told_apart,
@@ -179,7 +178,7 @@ class Children:
         The child's id is another execution's. Where it was started under that id, in another mesh or by the execution
         of which this is a copy, nobody sees it from here: it is lost, and the next attempt has an id of its own.
         """
-        if not is_import(running.state):
+        if not running.state.imported:
             return failure_of(fault, step_path=step.path)
         lost = workflow.OrchestratorLost(step.path, step.attempts, sent=True)
         return failure_of(lost, retryable=True, step_path=step.path)
@@ -441,10 +440,10 @@ def _on_close(step: StepState) -> str:
 
 
 def _may_be_parent(parent: Running, child: Running) -> bool:
-    """Whether the child was started by this run, or by the one that this one has taken the place of."""
-    if not child.parent_run or child.parent_run == parent.state.run_id:
-        return True
-    return parent.heir and child.parent_run == begun_as(parent.state)
+    """Whether the child was started by this run; of an import, by the run that this one has taken the place of."""
+    if child.state.imported:
+        return parent.heir and child.parent_run == begun_as(parent.state)
+    return child.parent_run in ("", parent.state.run_id)
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

@@ -27,6 +27,8 @@ class Effects:
         fact = event.fact
         if isinstance(fact, e.AttemptStarted):
             self._begin(running, fact)
+        elif isinstance(fact, e.StepUnblocked):
+            self.calls.released(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
@@ -42,7 +44,7 @@ class Effects:
             return
         if fact.child_id:
             self.children.start(running, fact.path)
-        elif step.compensates is None and (running.state.pause is not None or running.state.is_stopping(step.scope)):
+        elif _is_held(running, step):
             self.calls.turn_back(running, fact.path)
         else:
             self.calls.start(running, fact)
@@ -53,12 +55,21 @@ class Effects:
             self.calls.interrupt(running)
 
     def taken_up(self, running: Running, reopened: Iterable[str]) -> None:
-        """An execution was taken up after a crash; children that it waits for are looked for again."""
+        """
+        An execution was taken up after a crash; children that it waits for are looked for again, and calls that had not
+        been sent wait again.
+        """
         self.places.taken_up(running)
         for path in reopened:
             step = running.state.open_attempts.get(path)
-            if step is not None and isinstance(step.step, Child):
+            if step is None:
+                continue
+            if isinstance(step.step, Child):
                 self.children.start(running, path)
+            elif _is_held(running, step):
+                self.calls.turn_back(running, path)
+            else:
+                self.calls.take_up(running, step)
 
     def dropped(self, running: Running) -> None:
         """An execution left the memory and will be taken up again."""
@@ -83,3 +94,9 @@ class Effects:
     async def stop(self, grace: float) -> None:
         """Begin nothing more."""
         await self.calls.stop(grace)
+
+
+def _is_held(running: Running, step: StepState) -> bool:
+    """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
+    state = running.state
+    return step.compensates is None and (state.pause is not None or state.is_stopping(step.scope))

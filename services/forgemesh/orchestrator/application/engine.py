@@ -6,6 +6,7 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from forgemesh.faults import Fault
@@ -19,13 +20,14 @@ from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running, standing_of
+from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.family import FamilyLimits, begun_as, is_ending, is_import
+from forgemesh.orchestrator.domain.family import FamilyLimits, begun_as, is_ending
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import (
@@ -43,6 +45,10 @@ from forgemesh.orchestrator.ports import (
 _log = logging.getLogger(__name__)
 
 PAGE = 1_000
+ROUNDS = 10
+"""So often writes may follow from writes while the process stops."""
+LAST_WRITE = 5.0
+"""Seconds that the store has for them each time."""
 
 
 class Engine:
@@ -86,12 +92,15 @@ class Engine:
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
         self.suspended: set[tuple[str, str]] = set()
+        self._unsent: dict[tuple[str, str], dict[str, int]] = {}
+        """Of suspended executions, the attempts that had not been sent."""
         self.stopping = False
         self.started_at = clock()
 
-    def running(self, namespace: str, execution_id: str) -> Running | None:
-        """The execution, if it is open and in memory."""
-        return self._running.get((namespace, execution_id))
+    def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
+        """The execution, if it is open and in memory; with a run, none that has merely the same id."""
+        found = self._running.get((namespace, execution_id))
+        return found if found is None or run_id in ("", found.state.run_id) else None
 
     def known(self, namespace: str, execution_id: str) -> Running | None:
         """The same, or one that is about to be taken up."""
@@ -133,7 +142,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return _new_execution(state, request, _claims(state)), events
+            return new_execution(state, request, _claims(state)), events
 
         written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -181,7 +190,10 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             events.extend([record(state, fact, self.clock()) for fact in self._arrival(running)])
             running.standing = standing_of(state)
-            return _new_execution(state, request), events
+            new = new_execution(state, request)
+            if not running.heir:  # a copy of what is here, or was: it is nobody's child
+                new = replace(new, parent_run="")
+            return replace(new, schedule_incarnation=""), events
 
         await self._store.create(Wanted(*running.name, request), begin, partial(self._adopted, running, events))
         await running.durable()
@@ -224,9 +236,12 @@ class Engine:
         if running.timer is not None:
             running.timer.cancel()
 
-    async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
+    async def command(
+        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
+    ) -> list[e.Event]:
         """
-        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
+        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable, and
+        with them the `answer` that somebody gets.
 
         Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
@@ -237,7 +252,9 @@ class Engine:
         except Fault:
             await running.durable()
             raise
-        events = self.turn(running, facts) if facts else []
+        events = self.turn(running, facts, answer) if facts else []
+        if answer is not None and not facts:
+            await asyncio.shield(self._store.append_answered(running.key, [], None, answer))
         await running.durable()
         return events
 
@@ -262,7 +279,7 @@ class Engine:
         return running
 
     async def _is_heir(self, state: ExecutionState) -> bool:
-        return is_import(state) and await self._store.find_run(begun_as(state)) is None
+        return state.imported and await self._store.find_run(begun_as(state)) is None
 
     def expect(self, arriving: Iterable[Running]) -> None:
         """Executions that were found are about to go on: all of them are known before the first one does."""
@@ -280,8 +297,8 @@ class Engine:
         if running.name in self._running:
             return
         self._enter(running)
-        now, state = self.clock(), running.state
-        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
+        state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
+        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, [*events, *advance(state, now)])
         self.effects.children.settle_in(running, fresh=False)
@@ -322,10 +339,21 @@ class Engine:
         """
         self.stopping = True
         await self.effects.stop(grace)
+        await self._settled()
         for running in list(self._running.values()):
             self._drop(running)
 
-    def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
+    async def _settled(self) -> None:
+        """What is known of the executions is durable, or cannot be written."""
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)  # what is durable has its effects, which may write
+            pending = [running.written for running in self._running.values() if running.written is not None]
+            pending = [written for written in pending if not written.done()]
+            if not pending:
+                return
+            await asyncio.wait(pending, timeout=LAST_WRITE)
+
+    def turn(self, running: Running, facts: Iterable[e.Fact], answer: Recorded | None = None) -> list[e.Event]:
         """
         Fold what happened, decide what follows, and queue both as one write; the events.
 
@@ -338,14 +366,15 @@ class Engine:
         if state.status is Status.TERMINATED:
             running.cut = still_open
         events += advance(state, now)
-        self._commit(running, events)
+        self._commit(running, events, answer)
         return events
 
-    def _commit(self, running: Running, events: list[e.Event]) -> None:
+    def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
-        written = running.written = self._store.append(running.key, events, changed)
+        append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
+        written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
         self.effects.children.follow(running, events)
@@ -418,6 +447,7 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
+        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.trouble = str(error)
         self.on_trouble()
         self.suspended.add(running.name)
@@ -437,27 +467,3 @@ def _claims(state: ExecutionState) -> tuple[Claim, ...]:
     if not state.effects or origin is None:
         return ()
     return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())
-
-
-def _new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
-    started = state.started
-    assert started is not None
-    origin = started.origin or e.Origin()
-    return NewExecution(
-        namespace=state.namespace,
-        execution_id=state.execution_id,
-        workflow=started.workflow,
-        workflow_version=started.workflow_version,
-        started_at=state.started_at,
-        trace_id=started.trace_id.hex(),
-        standing=standing_of(state),
-        priority=started.priority,
-        concurrency_key=started.concurrency_key,
-        parent_id=origin.parent_id,
-        schedule_id=origin.schedule_id,
-        request=request,
-        run_id=state.run_id,
-        parent_run=origin.parent_run,
-        schedule_incarnation=origin.schedule_incarnation,
-        claims=claims,
-    )

@@ -10,7 +10,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.definition import Concurrency, Definition
-from forgemesh.orchestrator.domain.family import is_ending, is_import
+from forgemesh.orchestrator.domain.family import is_ending
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import SlotRow
 
@@ -155,7 +155,7 @@ class Places:
     def _displaces(self, running: Running, execution_id: str) -> bool:
         """Whether one that waits was started here: an import is no newer than those that run."""
         waiting = self._engine.known(running.state.namespace, execution_id)
-        return waiting is None or not is_import(waiting.state)
+        return waiting is None or not waiting.state.imported
 
     def ahead_of(self, state: ExecutionState) -> int:
         """How many go before a queued execution."""

@@ -10,7 +10,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.running import Running
-from forgemesh.orchestrator.domain.family import is_import, on_close_of, origin_of
+from forgemesh.orchestrator.domain.family import on_close_of, origin_of
 from forgemesh.orchestrator.ports import ExecutionRow, Store
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Recovery:
         What is to become of a child for which nobody waits: what the step says that had started it, if that step's
         execution was here and stopped waiting. Of what nobody knows nothing is ended.
         """
-        if is_import(child.state):
+        if child.state.imported:
             return ""
         try:
             parent = await self._store.find_run(child.parent_run) if child.parent_run else None

@@ -52,7 +52,7 @@ def awaited_at(parent: ExecutionState, child: ExecutionState) -> StepState | Non
     """
     The step of `parent` that waits for `child`; None if none does, or does not any more.
 
-    A child that was imported under another id is another one, and nobody waits for it.
+    Whether the child is that one's, and no copy of it, is not looked at; see children.py.
     """
     origin = origin_of(child)
     step = parent.open_attempts.get(origin.parent_path)
@@ -71,11 +71,6 @@ def on_close_of(child: ExecutionState, definition: Definition) -> str:
     except KeyError:
         return ""
     return step.on_close if isinstance(step, Child) else ""
-
-
-def is_import(state: ExecutionState) -> bool:
-    """Whether it came from another mesh, or is a copy: its history began as another run."""
-    return begun_as(state) != state.run_id
 
 
 def begun_as(state: ExecutionState) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults import Code
-from forgemesh.faults.workflow import ChildFailed, InDoubt
+from forgemesh.faults.workflow import ChildFailed
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
 from forgemesh.orchestrator.domain.scopes import (
     begin_step,
     end_step,
@@ -128,7 +129,7 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
     state.signals.setdefault(fact.name, []).append((state.sequence, fact))
     if fact.signal_id:
-        state.signal_ids[fact.signal_id] = state.sequence
+        state.signal_ids[fact.signal_id] = (state.sequence, e.content_of(fact))
 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
@@ -164,7 +165,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
     leave_waiting(state, fact.path)
     state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts = fact.attempt
+    step.attempts, step.attempted_at = fact.attempt, at
     step.started = fact
     if fact.input is not None:
         step.input = fact.input
@@ -179,7 +180,7 @@ def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
         return step
     step = begin_step(state, path, at)
     if isinstance(step.step, Call) and step.step.timeouts.schedule_to_close is not None:
-        step.close_at = at + int(step.step.timeouts.schedule_to_close * SECOND)
+        step.close_at = at + round(step.step.timeouts.schedule_to_close * SECOND)
         wake(state, step.close_at, path)
     return step
 
@@ -196,7 +197,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
-    step.doubtful |= fate_unknown(fact)
+    step.doubtful |= is_in_doubt(fact)
     step.details = fact.details or step.details
     if fact.failure.reason == ChildFailed.reason and fact.failure.metadata.get("status") == _NOT_UNDONE:
         state.left_by_children[fact.path] = fact.failure
@@ -219,17 +220,6 @@ def _tried(step: StepState, dispatch: e.Dispatch | None) -> tuple[str, ...]:
     if dispatch is None or dispatch.instance_id in step.tried:
         return step.tried
     return (*step.tried, dispatch.instance_id)[-MAX_TRIED:]
-
-
-def fate_unknown(fact: e.AttemptFailed) -> bool:
-    """Whether the call may have had its effect although the attempt failed."""
-    if fact.failure.reason == InDoubt.reason:
-        return True
-    if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
-        return fact.failure.metadata.get("sent") != "False"
-    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
-        return fact.failure.metadata.get("sent") == "True"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:

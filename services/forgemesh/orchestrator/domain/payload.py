@@ -60,6 +60,11 @@ def json_payload(value: object) -> Payload:
     return Payload(msgspec.json.encode(value))
 
 
+def content_of_payload(payload: Payload) -> tuple[str, bytes, tuple[tuple[str, str], ...]]:
+    """All that tells it from others, for digests."""
+    return JSON if payload.is_json else payload.media_type, payload.data, tuple(sorted(payload.metadata.items()))
+
+
 def check_size(payload: Payload, what: str) -> None:
     """Raises PayloadTooLarge."""
     if payload.size > MAX_INPUT:

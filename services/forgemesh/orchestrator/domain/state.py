@@ -147,6 +147,8 @@ class StepState:
     attempts: int = 0
     lost: int = 0
     spent: int = 0
+    attempted_at: int = 0
+    """When the newest attempt began."""
     next_at: int = 0
     close_at: int = 0
     input: Payload | None = None
@@ -239,6 +241,8 @@ class ExecutionState:
     left_to_do: tuple[str, ...] = ()
     left_by_children: dict[str, Failure] = field(default_factory=dict)
     """Workflow steps whose child could not undo all that it had done, and how it ended."""
+    handed_over: Mapping[str, str] = field(default_factory=dict)
+    """Of those, what forks own since, and which; known of an execution that somebody looks at."""
     vars_set: bool = False
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -258,8 +262,8 @@ class ExecutionState:
     wakes: list[tuple[int, str]] = field(default_factory=list)
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
-    signal_ids: dict[str, int] = field(default_factory=dict)
-    """Every signal id that has come, and with which event."""
+    signal_ids: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Every signal id that has come, with which event, and what tells its content, see events.content_of."""
     resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
     """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
@@ -287,6 +291,11 @@ class ExecutionState:
     def clock_held(self) -> bool:
         """Whether its timeout stands still."""
         return self.pause is not None and self.pause.hold_clock
+
+    @property
+    def imported(self) -> bool:
+        """Whether its history began as that of another run, on this mesh or another one."""
+        return self.started is not None and self.started.run_id not in ("", self.run_id)
 
     @property
     def trace_id(self) -> str:
