@@ -79,7 +79,7 @@ async def test_a_workflow_that_starts_itself_is_over_once_it_is_cancelled(
     root = next(row for row in rows if row.execution_id == "e")
     assert root.status is Status.CANCELLED
     assert all(row.ended_at <= root.ended_at for row in rows)
-    assert orchestrator.engine.effects.children.members(root.run_id) == 0
+    assert orchestrator.engine.effects.children.families.members(root.run_id) == 0
 
 
 async def test_a_workflow_that_starts_itself_ends_at_the_depth_of_families(orchestrator: Orchestrator) -> None:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Task
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from forgemesh.faults import Fault, code_of, workflow
+from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
 from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.ending import open_below
-from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.family import (
     FamilyLimits,
-    Kin,
     awaited_at,
-    begun_as,
     is_ending,
-    kin_of,
     origin_of,
     told_apart,
 )
@@ -80,68 +77,11 @@ class Children:
 
     def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
         self._engine = engine
-        self._limits = limits
         self.nursery: Nursery | None = None
         self._tasks: set[Task[None]] = set()
-        self._runs: dict[str, Running] = {}
-        self._members: Counter[str] = Counter()
-        self._under_way: dict[tuple[str, str], str] = {}
+        self.families = Families(engine, limits)
         self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
         self._passing_on = False
-
-    # -- who there is
-
-    def joined(self, running: Running) -> None:
-        """An execution is in memory now."""
-        if self._runs.get(running.state.run_id) is running:
-            return
-        running.parent_run = running.parent_run or origin_of(running.state).parent_run
-        running.kin = kin_of(running.state, self._kin_of_parent(running.state))
-        self._runs[running.state.run_id] = running
-        if running.heir:
-            self._runs.setdefault(begun_as(running.state), running)
-        self._members[running.kin.root] += 1
-
-    def left(self, running: Running) -> None:
-        """An execution is not in memory any more."""
-        if self._runs.pop(running.state.run_id, None) is not None:
-            self._one_less(running.kin.root)
-        if running.heir and self._runs.get(begun_as(running.state)) is running:
-            del self._runs[begun_as(running.state)]
-
-    def written(self, namespace: str, execution_id: str) -> None:
-        """A start is not under way any more, whether it was written or not."""
-        root = self._under_way.pop((namespace, execution_id), None)
-        if root is not None:
-            self._one_less(root)
-
-    def _one_less(self, root: str) -> None:
-        self._members[root] -= 1
-        if not self._members[root]:
-            del self._members[root]
-
-    def members(self, root: str) -> int:
-        """How many executions of the family are open, those whose start is under way included."""
-        return self._members[root]
-
-    def _kin_of_parent(self, state: ExecutionState) -> Kin | None:
-        origin = origin_of(state)
-        parent = self._runs.get(origin.parent_run) or self._engine.running(state.namespace, origin.parent_id)
-        return parent.kin if parent is not None else None
-
-    def parent_of(self, child: Running) -> Running | None:
-        """The execution that waits for the child, if it is in memory: its parent, or an import of that."""
-        origin = origin_of(child.state)
-        if not origin.parent_id:
-            return None
-        by_run = self._runs.get(child.parent_run)
-        by_name = self._engine.known(child.state.namespace, origin.parent_id)
-        for parent in (by_run, by_name):
-            if parent is not None and _may_be_parent(parent, child) and awaited_at(parent.state, child.state):
-                return parent
-        return None
-
-    # -- from the parent down
 
     def start(self, running: Running, path: str) -> None:
         """An attempt at a workflow step is on record, or was found open after a crash."""
@@ -190,20 +130,14 @@ class Children:
         if step is None or step.started is None or not self._is_open(running, path, attempt):
             raise Unwanted
         name = (state.namespace, step.started.child_id)
-        if state.is_stopping(step.scope) or state.pause is not None or state.queued or name in self._under_way:
+        if state.is_stopping(step.scope) or state.pause is not None or state.queued or self.families.is_under_way(name):
             raise Unwanted
         return step, name
 
     def _permit(self, running: Running, path: str, attempt: int) -> None:
         """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
         step, name = self._check_wanted(running, path, attempt)
-        assert isinstance(step.step, Child)
-        if running.kin.generation >= self._limits.depth:
-            raise workflow.FamilyTooDeep(path, step.step.workflow, self._limits.depth)
-        if self._members[running.kin.root] >= self._limits.members:
-            raise workflow.FamilyTooLarge(path, step.step.workflow, self._limits.members)
-        self._under_way[name] = running.kin.root
-        self._members[running.kin.root] += 1
+        self.families.count_start(running, step, name)
 
     def _is_open(self, running: Running, path: str, attempt: int) -> bool:
         step = running.state.open_attempts.get(path)
@@ -238,12 +172,12 @@ class Children:
     def _cut(self, running: Running) -> None:
         """It was terminated, and does not wait for its children's ends."""
         for step in running.cut:
-            child = self._child_at(running, step)
+            child = self.families.child_at(running, step)
             if child is not None:
                 self._close(child, _on_close(step), running.name[1])
 
     def _pause(self, running: Running, fact: e.PauseRequested) -> None:
-        for step, child in self._waited_for(running):
+        for step, child in self.families.waited_for(running):
             if child is not None:
                 self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, fact))
 
@@ -252,22 +186,11 @@ class Children:
         if running.state.pause is not None or running.state.queued:
             return
         by = fact.by if isinstance(fact, e.ExecutionResumed) else ""
-        for step, child in self._waited_for(running):
+        for step, child in self.families.waited_for(running):
             if child is None:
                 self.start(running, step.path)
             else:
                 self._ask(running, step, child, "resume", lambda state: control.resume_with_parent(state, by))
-
-    def _waited_for(self, running: Running) -> list[tuple[StepState, Running | None]]:
-        steps = [step for step in running.state.open_attempts.values() if isinstance(step.step, Child)]
-        return [(step, self._child_at(running, step)) for step in steps]
-
-    def _child_at(self, running: Running, step: StepState) -> Running | None:
-        """The child of the step's newest attempt, if it is open and in memory."""
-        if step.started is None or not step.started.child_id:
-            return None
-        child = self._engine.running(running.state.namespace, step.started.child_id)
-        return child if child is not None and child.open and _may_be_parent(running, child) else None
 
     def _let_go(self, running: Running, step: StepState) -> None:
         """
@@ -275,10 +198,10 @@ class Children:
         itself, the attempt ends now.
         """
         assert step.started is not None
-        child = self._child_at(running, step)
+        child = self.families.child_at(running, step)
         if child is None:
             name = (running.state.namespace, step.started.child_id)
-            if name not in self._under_way and self._engine.known(*name) is None:
+            if not self.families.is_under_way(name) and self._engine.known(*name) is None:
                 self.start(running, step.path)  # which finds out what became of it, and starts nothing any more
             elif _on_close(step) == "abandon":
                 self._end_without(running, step)
@@ -327,8 +250,6 @@ class Children:
         if facts:
             self._engine.turn(child, facts)
 
-    # -- from the child up
-
     def settle_in(self, child: Running, *, fresh: bool) -> None:
         """
         An execution is about to be acted upon for the first time here: catch up on what its parent has decided.
@@ -337,9 +258,9 @@ class Children:
         """
         if not origin_of(child.state).parent_id or not child.open:
             return
-        parent = self.parent_of(child)
+        parent = self.families.parent_of(child)
         if parent is None:
-            if child.orphaned or (fresh and not self._is_suspended(child)):
+            if child.orphaned or (fresh and not self.families.is_suspended(child)):
                 self._close_orphan(child)
             return
         step = awaited_at(parent.state, child.state)
@@ -360,12 +281,9 @@ class Children:
             origin = origin_of(child.state)
             self._close(child, child.orphaned or origin.on_close, origin.parent_id)
 
-    def _is_suspended(self, child: Running) -> bool:
-        return (child.state.namespace, origin_of(child.state).parent_id) in self._engine.suspended
-
     def ended(self, child: Running) -> None:
         """An execution has ended, and that is durable; if a step waits for it, that step goes on."""
-        parent = self.parent_of(child)
+        parent = self.families.parent_of(child)
         if parent is not None:
             origin = origin_of(child.state)
             self._answer(parent, origin.parent_path, origin.parent_attempt, child.state)
@@ -395,55 +313,14 @@ class Children:
         if fact is not None:
             self._engine.turn(parent, (fact,))
 
-    # -- what people see
-
-    def explain(self, running: Running) -> dict[str, Hindrance]:
-        """What becomes of the children that the execution waits for, by step path."""
-        found = {}
-        for step, child in self._waited_for(running):
-            assert step.started is not None
-            message = self._told(running, step.started.child_id, child)
-            found[step.path] = Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
-        return found
-
-    def _told(self, running: Running, child_id: str, child: Running | None) -> str:
-        name = (running.state.namespace, child_id)
-        if child is not None:
-            return f"execution {child_id!r} {_DOES.get(child.state.status, 'runs')}; {_see(child_id)}"
-        if name in self._engine.suspended:
-            return f"execution {child_id!r} is suspended: nobody runs it at the moment; {_see(child_id)}"
-        if name in self._under_way:
-            return f"execution {child_id!r} is being started"
-        if running.state.pause is not None:
-            return f"execution {child_id!r} is not there yet: it is started once this one is resumed"
-        return f"execution {child_id!r} is not there yet: it is being looked for, or its start is tried again"
-
 
 _PASSED_ON = frozenset({e.StopRequested, e.ExecutionFailed, e.PauseRequested, e.ExecutionResumed, e.ExecutionAdmitted})
 """Facts about a parent that concern its children."""
-_DOES = {
-    Status.QUEUED: "waits for a place under its concurrency key",
-    Status.PAUSING: "is pausing",
-    Status.PAUSED: "is paused",
-    Status.CANCELLING: "is being cancelled",
-    Status.COMPENSATING: "undoes what it did",
-}
-
-
-def _see(child_id: str) -> str:
-    return f"see `forgemesh execution explain {child_id}`"
 
 
 def _on_close(step: StepState) -> str:
     assert isinstance(step.step, Child)
     return step.step.on_close
-
-
-def _may_be_parent(parent: Running, child: Running) -> bool:
-    """Whether the child was started by this run; of an import, by the run that this one has taken the place of."""
-    if child.state.imported:
-        return parent.heir and child.parent_run == begun_as(parent.state)
-    return child.parent_run in ("", parent.state.run_id)
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

@@ -6,17 +6,16 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from forgemesh.faults import Fault
 from forgemesh.faults.service import DataCorrupted, ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
-from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
@@ -24,7 +23,7 @@ from forgemesh.orchestrator.application.running import Running, new_execution, s
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.family import FamilyLimits, begun_as, is_ending
+from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.recorded import Recorded
@@ -84,6 +83,7 @@ class Engine:
         results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self, family or FamilyLimits()), Places(self))
+        self.arrivals = Arrivals(self, store)
         self._running: dict[tuple[str, str], Running] = {}
         self._arriving: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
@@ -161,8 +161,8 @@ class Engine:
     ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
         settled(written)
-        self.effects.children.written(*running.name)
-        if not self._may_enter(running, written):
+        self.effects.children.families.written(*running.name)
+        if not self.may_enter(running, written):
             return
         created = written.result()
         running.key = created.key
@@ -173,66 +173,18 @@ class Engine:
         if running.state.queued:
             self.effects.places.arrived(running)
 
-    async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
-        """
-        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
-
-        It is another run than the one there, which may go on, or come a second time.
-        """
-        state.run_id = new_run_id()
-        events = list(history)
-        running = Running(0, state, ExecutionTrace(state.execution_id, state.definition))
-        running.heir = await self._is_heir(state)
-        request = Request("", "", id_chosen=True)
-
-        def begin() -> tuple[NewExecution, Sequence[e.Event]]:
-            if self.stopping:
-                raise ShuttingDown("the orchestrator")
-            events.extend([record(state, fact, self.clock()) for fact in self._arrival(running)])
-            running.standing = standing_of(state)
-            new = new_execution(state, request)
-            if not running.heir:  # a copy of what is here, or was: it is nobody's child
-                new = replace(new, parent_run="")
-            return replace(new, schedule_incarnation=""), events
-
-        await self._store.create(Wanted(*running.name, request), begin, partial(self._adopted, running, events))
-        await running.durable()
-
-    def _arrival(self, running: Running) -> Iterator[e.Fact]:
-        """What an import is held by, before anything of it goes on here."""
-        if not running.open:
-            return
-        if self.effects.places.adopt(running.state):
-            yield e.ExecutionQueued()
-        if running.state.own_pause is None and not is_ending(running.state):
-            yield e.PauseRequested(reason="it was taken over from another mesh")
-
-    def _adopted(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
-        """An import is durable: from here on it is what a process finds that takes up after a crash."""
-        if not self._may_enter(running, written):
-            if running.open:
-                self.effects.places.withdraw(running.state)
-            return
-        created = written.result()
-        running.key = created.key
-        first = created.position - len(events)
-        for index, event in enumerate(events, start=1):
-            self._show(running, event, first + index)
-        if running.open:
-            self.go_on(running)
-
-    def _may_enter(self, running: Running, written: Future[Created]) -> bool:
+    def may_enter(self, running: Running, written: Future[Created]) -> bool:
         """Whether it was written; what is written while this process stops is taken up by the next one."""
         failed = written.cancelled() or written.exception() is not None
         return not failed and not self.stopping and running.name not in self._running
 
     def _enter(self, running: Running) -> None:
         self._running[running.name] = running
-        self.effects.children.joined(running)
+        self.effects.children.families.joined(running)
 
     def _leave(self, running: Running) -> None:
         del self._running[running.name]
-        self.effects.children.left(running)
+        self.effects.children.families.left(running)
         if running.timer is not None:
             running.timer.cancel()
 
@@ -258,35 +210,12 @@ class Engine:
         await running.durable()
         return events
 
-    async def find_open(self, row: ExecutionRow, definition: Definition, spans_from: int) -> Running | None:
-        """
-        An open execution that this process does not run yet, as the store has it; see `go_on`.
-
-        Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
-        release stays as its first end left it.
-        """
-        if (row.namespace, row.execution_id) in self._running:
-            return None
-        state, trace = await self.load(row, definition, spans_from)
-        if state.ended is not None:
-            await self._heal(row, state)
-        self.suspended.discard((row.namespace, row.execution_id))
-        if state.ended is not None or (row.namespace, row.execution_id) in self._running:
-            return None
-        running = Running(row.key, state, trace)
-        running.parent_run = running.parent_run or row.parent_run
-        running.heir = await self._is_heir(state)
-        return running
-
-    async def _is_heir(self, state: ExecutionState) -> bool:
-        return state.imported and await self._store.find_run(begun_as(state)) is None
-
     def expect(self, arriving: Iterable[Running]) -> None:
         """Executions that were found are about to go on: all of them are known before the first one does."""
         for running in arriving:
             if running.name not in self._running:
                 self._arriving[running.name] = running
-                self.effects.children.joined(running)
+                self.effects.children.families.joined(running)
 
     def go_on(self, running: Running) -> None:
         """
@@ -303,17 +232,6 @@ class Engine:
         self._commit(running, [*events, *advance(state, now)])
         self.effects.children.settle_in(running, fresh=False)
         self.effects.taken_up(running, reopened)
-
-    async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
-        """Its row says that it is open, its history that it has ended: the history is right."""
-        found = await self._store.find(row.namespace, row.execution_id)
-        if found is None or found.key != row.key or found.status.final:
-            return  # it has ended while it was being read
-        await self._store.append(row.key, [], standing_of(state))
-        ended = state.status.value
-        _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
-        self.effects.healed(state)
-        self.on_ended(state)
 
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
@@ -399,13 +317,13 @@ class Engine:
         """What durable events ask for."""
         first = position - len(events)
         for index, event in enumerate(events, start=1):
-            self._show(running, event, first + index)
+            self.show(running, event, first + index)
             self.effects.act(running, event)
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
 
-    def _show(self, running: Running, event: e.Event, position: int) -> None:
+    def show(self, running: Running, event: e.Event, position: int) -> None:
         """A fault in what only people look at is reported, and keeps no execution from going on."""
         try:
             finished = running.trace.project(event)

@@ -131,7 +131,7 @@ class Executions:
             return explain(state, self._clock(), {}, reason, 0)
         effects = self._engine.effects
         ahead, holders = effects.places.ahead_of(running.state), effects.places.holders_of(running.state)
-        known = {**effects.calls.explain(running), **effects.children.explain(running)}
+        known = {**effects.calls.explain(running), **effects.children.families.explain(running)}
         return explain(running.state, self._clock(), known, "", ahead, holders)
 
     async def checkpoints(

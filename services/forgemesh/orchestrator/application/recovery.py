@@ -58,7 +58,7 @@ class Recovery:
     async def _read(self, row: ExecutionRow, spans_from: int) -> Running | None:
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
         if not row.status.final:
-            return await self._engine.find_open(row, stored.definition, spans_from)
+            return await self._engine.arrivals.find_open(row, stored.definition, spans_from)
         await self._engine.load(row, stored.definition, spans_from)
         return None
 
@@ -66,7 +66,7 @@ class Recovery:
         found = sorted(found, key=lambda running: running.key)
         self._engine.expect(found)
         for running in found:
-            if origin_of(running.state).parent_id and self._engine.effects.children.parent_of(running) is None:
+            if origin_of(running.state).parent_id and self._engine.effects.children.families.parent_of(running) is None:
                 running.orphaned = await self._lost_to(running)
         for number, running in enumerate(found, start=1):
             self._engine.go_on(running)
