@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from forgemesh.cli.problem import usage
+from forgemesh.language.nesting import check_depth
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
@@ -59,6 +60,10 @@ def _is_text(argument: str) -> bool:
 
 def _value(text: str) -> object:
     try:
+        check_depth(text)
+    except ValueError as error:
+        raise usage(f"{text:.60}... is no value: {error}") from error
+    try:
         return msgspec.json.decode(text)
     except msgspec.MsgspecError:
         return text
@@ -73,8 +78,9 @@ def _read(file: str) -> bytes:
     except OSError as error:
         raise usage(f"cannot read --input {file}: {error.strerror}") from error
     try:
+        check_depth(raw)
         msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise usage(f"--input {file} is not valid JSON: {error}") from error
     return raw
 

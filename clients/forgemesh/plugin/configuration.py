@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.plugin.violation import violation_of
 
 
@@ -30,8 +31,9 @@ class Configuration:
     def read(self, text: str) -> Any:
         """The object that the JSON text describes, nothing being an empty one; raises ConfigurationError."""
         try:
+            check_depth(text, MAX_CHECKED)
             found = json.loads(text or "{}")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ConfigurationError([f"it is no JSON: {error}"]) from error
         violations = violations_of(self.schema, found)
         if violations:

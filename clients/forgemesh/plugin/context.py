@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from forgemesh.language.nesting import is_too_deep
 from forgemesh.plugin.failure import OperationCancelled
 from forgemesh.plugin.payload import JSON, Payload
 
@@ -126,7 +127,7 @@ def _written(details: Any) -> Payload:
 
 
 def _read(details: Any) -> Any:
-    if isinstance(details, Payload) and details.media_type == JSON:
+    if isinstance(details, Payload) and details.media_type == JSON and not is_too_deep(details.data):
         try:
             return msgspec.json.decode(details.data)
         except msgspec.MsgspecError:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from forgemesh.language.nesting import MAX_DEPTH, is_too_deep
 from forgemesh.plugin.configuration import Configuration, configuration_of
 from forgemesh.plugin.declaration import (
     DeclaredPlugin,
@@ -67,6 +68,8 @@ class OperationDefinition:
         if isinstance(value, Payload):
             return _checked(value)
         data = _encode(value)
+        if is_too_deep(data):
+            raise Misfit(f"it is nested deeper than {MAX_DEPTH}")
         if self.output is not None:
             try:
                 self.output.decode(data)

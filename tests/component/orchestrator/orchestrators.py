@@ -126,7 +126,11 @@ class Orchestrator:
 
 
 def orchestrator_over(
-    store: Store, hosts: ScriptedHosts, epoch: int, family: FamilyLimits | None = None
+    store: Store,
+    hosts: ScriptedHosts,
+    epoch: int,
+    wall_ahead: Callable[[], int] = lambda: 0,
+    family: FamilyLimits | None = None,
 ) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
@@ -142,6 +146,7 @@ def orchestrator_over(
         orchestrator_id=f"o-{epoch}",
         epoch=epoch,
         family=family,
+        wall_ahead=wall_ahead,
     )
     engine.on_suspended = suspended.set
     definitions = Definitions(

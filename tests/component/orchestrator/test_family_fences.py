@@ -103,11 +103,11 @@ async def newest(hosts: ScriptedHosts, count: int) -> str:
 
 async def test_the_depth_holds_after_a_crash_and_through_forks(database: Database, hosts: ScriptedHosts) -> None:
     limits = FamilyLimits(depth=2)
-    first = orchestrator_over(await store_over(database), hosts, 1, limits)
+    first = orchestrator_over(await store_over(database), hosts, 1, family=limits)
     await first.start(f"name: slow\nsteps: [{{id: x, {CALL}}}, {{id: again, workflow: {{name: slow}}}}]")
     await hosts.answer("x")
     child = await newest(hosts, 2)
-    second = orchestrator_over(await store_over(database), hosts, 2, limits)
+    second = orchestrator_over(await store_over(database), hosts, 2, family=limits)
     await second.recovery.run()
     await hosts.answer("x", attempt=2, execution_id=child)
     ended = await second.ended(child)
@@ -122,7 +122,7 @@ async def test_the_depth_holds_after_a_crash_and_through_forks(database: Databas
 
 async def test_a_family_has_no_more_open_members_than_it_may(database: Database, hosts: ScriptedHosts) -> None:
     limits = FamilyLimits(members=3)
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1, limits)
+    orchestrator = orchestrator_over(await store_over(database), hosts, 1, family=limits)
     await registered(orchestrator, CHILD)
     branches = ", ".join(f"b{number}: [{{id: c, workflow: {{name: child}}}}]" for number in range(5))
     await orchestrator.start(

@@ -114,3 +114,16 @@ def test_a_folder_and_a_binary_file_are_no_definitions(tmp_path: Path) -> None:
         source_of(str(file))
     with pytest.raises(Problem, match="Is a directory"):
         source_of(str(tmp_path))
+
+
+@pytest.mark.parametrize("depth", [251, 950, 100_000])
+def test_an_input_that_is_nested_too_deep_is_wrong_usage(tmp_path: Path, depth: int) -> None:
+    file = tmp_path / "input.json"
+    file.write_text("[" * depth + "]" * depth)
+
+    with pytest.raises(Problem, match="nested deeper than 250") as in_file:
+        input_of((), str(file))
+    with pytest.raises(Problem, match="nested deeper than 250") as in_pair:
+        input_of(("value=" + "[" * depth,), None)
+
+    assert (in_file.value.exit_code, in_pair.value.exit_code) == (2, 2)

@@ -13,7 +13,7 @@ from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.forks import Forks
-from forgemesh.orchestrator.application.identifiers import check_ids
+from forgemesh.orchestrator.application.identifiers import check_ids, id_before_renaming
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
@@ -184,7 +184,7 @@ class Controls:
                 root_run=kin.root,
                 generation=kin.generation,
             ),
-            linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
+            linked_span=f"{state.trace_id}-{span_id(started, id_before_renaming(row.execution_id), (RUN,)).hex()}",
             asked=asked,
             check=self._forks.check_of(row),
         )

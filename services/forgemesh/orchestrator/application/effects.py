@@ -27,8 +27,6 @@ class Effects:
         fact = event.fact
         if isinstance(fact, e.AttemptStarted):
             self._begin(running, fact)
-        elif isinstance(fact, e.StepUnblocked):
-            self.calls.released(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
@@ -36,6 +34,8 @@ class Effects:
             self.calls.take_back(running, fact.path)
         elif isinstance(fact, e.PauseRequested):
             self._pause(running, fact)
+        elif isinstance(fact, e.StepUnblocked):
+            self.calls.released(running, fact)
 
     def _begin(self, running: Running, fact: e.AttemptStarted) -> None:
         """Unless what was decided since the attempt was written has ended it, or keeps it from leaving."""
@@ -99,4 +99,4 @@ class Effects:
 def _is_held(running: Running, step: StepState) -> bool:
     """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
     state = running.state
-    return step.compensates is None and (state.pause is not None or state.is_stopping(step.scope))
+    return step.compensates is None and (state.pause is not None or state.queued or state.is_stopping(step.scope))

@@ -7,30 +7,31 @@ import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from forgemesh.faults import Fault
-from forgemesh.faults.service import DataCorrupted, ShuttingDown
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.history import read_history
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
+from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
+from forgemesh.orchestrator.application.timers import Timers
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.family import FamilyLimits
-from forgemesh.orchestrator.domain.fold import fold, restore
-from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import (
-    Claim,
     Created,
     ExecutionRow,
     Hosts,
@@ -43,11 +44,8 @@ from forgemesh.orchestrator.ports import (
 
 _log = logging.getLogger(__name__)
 
-PAGE = 1_000
-ROUNDS = 10
-"""So often writes may follow from writes while the process stops."""
-LAST_WRITE = 5.0
-"""Seconds that the store has for them each time."""
+ROUNDS, LAST_WRITE = 10, 5.0
+"""So often writes may follow from writes while the process stops, and the seconds that each of them may take."""
 
 
 class Engine:
@@ -55,8 +53,9 @@ class Engine:
     Every turn of an execution goes the same way: fold what happened, decide what follows, commit both together,
     and act on it once that is durable.
 
-    `clock` gives Unix nanoseconds, `draw` random numbers in [0, 1). If a commit fails, the execution is dropped from
-    memory and taken up again from the store, as after a crash.
+    `clock` gives Unix nanoseconds that run evenly, `wall_ahead` by how many the wall clock is ahead of it, `draw`
+    random numbers in [0, 1). If a commit fails, the execution is dropped from memory and taken up again from the store,
+    as after a crash.
     """
 
     def __init__(
@@ -72,11 +71,13 @@ class Engine:
         orchestrator_id: str,
         epoch: int,
         max_in_flight: int = 0,
+        wall_ahead: Callable[[], int] = lambda: 0,
         family: FamilyLimits | None = None,
     ) -> None:
         self._store = store
         self._spans = spans
         self.clock = clock
+        self.timers = Timers(clock, wall_ahead, self.wake)
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
@@ -91,10 +92,12 @@ class Engine:
         self.on_wanted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
+        self._coming: dict[tuple[str, str], Future[None]] = {}
+        """Of executions whose first write is under way."""
         self.suspended: set[tuple[str, str]] = set()
         self._unsent: dict[tuple[str, str], dict[str, int]] = {}
         """Of suspended executions, the attempts that had not been sent."""
-        self.stopping = False
+        self.stopping = self._gone = False
         self.started_at = clock()
 
     def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
@@ -140,9 +143,10 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now))
+            events.extend(advance(state, now, self.timers.wall_ahead()))
             running.standing = standing_of(state)
-            return new_execution(state, request, _claims(state)), events
+            self._coming[running.name] = asyncio.get_running_loop().create_future()
+            return new_execution(state, request, claims_of(state)), events
 
         written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -160,6 +164,9 @@ class Engine:
         written: Future[Created],
     ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
+        coming = self._coming.pop(running.name, None)
+        if coming is not None:
+            coming.set_result(None)
         settled(written)
         self.effects.children.families.written(*running.name)
         if not self.may_enter(running, written):
@@ -169,14 +176,14 @@ class Engine:
         self._enter(running)
         self.effects.children.settle_in(running, fresh=True)
         self._act(running, events, created.position)
-        self._set_timer(running)
+        self.timers.set(running)
         if running.state.queued:
             self.effects.places.arrived(running)
 
     def may_enter(self, running: Running, written: Future[Created]) -> bool:
-        """Whether it was written; what is written while this process stops is taken up by the next one."""
+        """Whether it was written; what is written while this process goes is taken up by the next one."""
         failed = written.cancelled() or written.exception() is not None
-        return not failed and not self.stopping and running.name not in self._running
+        return not failed and not self._gone and running.name not in self._running
 
     def _enter(self, running: Running) -> None:
         self._running[running.name] = running
@@ -185,8 +192,7 @@ class Engine:
     def _leave(self, running: Running) -> None:
         del self._running[running.name]
         self.effects.children.families.left(running)
-        if running.timer is not None:
-            running.timer.cancel()
+        self.timers.off(running)
 
     async def command(
         self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
@@ -229,7 +235,7 @@ class Engine:
         state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now)])
+        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
         self.effects.children.settle_in(running, fresh=False)
         self.effects.taken_up(running, reopened)
 
@@ -237,17 +243,7 @@ class Engine:
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
-        state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
-        trace = ExecutionTrace(row.execution_id, definition)
-        while events := await self._store.events(row.key, state.sequence + 1, PAGE):
-            for event in events:
-                try:
-                    finished = trace.project(event) if restore(state, event) else []
-                except (ValueError, KeyError, IndexError, AssertionError) as error:
-                    raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
-                if event.sequence >= spans_from:
-                    self._spans.export(trace, finished, 0)
-        return state, trace
+        return await read_history(self._store, row, definition, partial(self._spans.export, position=0), spans_from)
 
     async def stop(self, grace: float) -> None:
         """
@@ -258,6 +254,7 @@ class Engine:
         self.stopping = True
         await self.effects.stop(grace)
         await self._settled()
+        self._gone = True
         for running in list(self._running.values()):
             self._drop(running)
 
@@ -265,8 +262,8 @@ class Engine:
         """What is known of the executions is durable, or cannot be written."""
         for _ in range(ROUNDS):
             await asyncio.sleep(0)  # what is durable has its effects, which may write
-            pending = [running.written for running in self._running.values() if running.written is not None]
-            pending = [written for written in pending if not written.done()]
+            writes = [running.written for running in self._running.values() if running.written is not None]
+            pending: list[Future[Any]] = [*self._coming.values(), *(write for write in writes if not write.done())]
             if not pending:
                 return
             await asyncio.wait(pending, timeout=LAST_WRITE)
@@ -278,14 +275,24 @@ class Engine:
         Raises AfterEnd for an execution that has ended, also if that is not durable yet: whoever has a fact looks at
         `running.open` or at what of the state the fact is about.
         """
-        now, state = self.clock(), running.state
-        still_open = list(state.open_attempts.values())
-        events = [record(state, fact, now) for fact in facts]
-        if state.status is Status.TERMINATED:
+        still_open = list(running.state.open_attempts.values())
+        events = self._decide(running, facts)
+        if running.state.ended is Status.TERMINATED:
             running.cut = still_open
-        events += advance(state, now)
         self._commit(running, events, answer)
         return events
+
+    def _decide(self, running: Running, facts: Iterable[e.Fact] = ()) -> list[e.Event]:
+        """If that fails on the way, what memory knows is void: the execution is taken up from the store."""
+        now, state = self.clock(), running.state
+        before = state.sequence
+        try:
+            events = [record(state, fact, now) for fact in facts]
+            return events + advance(state, now, self.timers.wall_ahead())
+        except Exception:
+            if state.sequence != before:
+                self._forsake(running)
+            raise
 
     def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state
@@ -294,7 +301,7 @@ class Engine:
         append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
         written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
-        self._set_timer(running)
+        self.timers.set(running)
         self.effects.children.follow(running, events)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
@@ -340,34 +347,26 @@ class Engine:
         self.effects.ended(running)
         self.on_ended(running.state)
 
-    def _set_timer(self, running: Running) -> None:
-        at = next_wake(running.state) or 0
-        if at == running.timer_at:
-            return
-        if running.timer is not None:
-            running.timer.cancel()
-        running.timer, running.timer_at = None, at
-        if at:
-            wait = max(0, at - self.clock()) / 1e9
-            running.timer = asyncio.get_running_loop().call_later(wait, self.wake, running)
-
     def wake(self, running: Running) -> None:
         """Something may be due."""
         running.timer, running.timer_at = None, 0
         if self._running.get(running.name) is not running:
             return
-        events = advance(running.state, self.clock())
+        events = self._decide(running)
         if events:
             self._commit(running, events)
         else:
-            self._set_timer(running)
+            self.timers.set(running)
 
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
-        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.trouble = str(error)
         self.on_trouble()
+        self._forsake(running)
+
+    def _forsake(self, running: Running) -> None:
+        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.suspended.add(running.name)
         self._drop(running)
         self.on_suspended()
@@ -377,11 +376,3 @@ class Engine:
         self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()
-
-
-def _claims(state: ExecutionState) -> tuple[Claim, ...]:
-    """What a fork takes from its origin for good."""
-    origin = state.started.origin if state.started is not None else None
-    if not state.effects or origin is None:
-        return ()
-    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())

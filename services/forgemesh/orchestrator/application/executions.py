@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.history import PAGE
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.domain.explain import Explanation, explain

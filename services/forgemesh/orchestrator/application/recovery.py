@@ -30,14 +30,14 @@ class Recovery:
 
     async def run(self) -> None:
         """
-        Take up every open execution that does not run; raises the last fault after having tried all of them.
+        Take up every open execution that does not run; raises the last error after having tried all of them.
 
         All are read before the first one goes on, so that whoever does finds its family.
         """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
         self._spans_sent_again = True
-        failure: Fault | None = None
+        failure: Exception | None = None
         found: list[Running] = []
         open_rows = {row.key: row for row in await self._store.open_executions()}
         for key, row in (again | open_rows).items():
@@ -48,10 +48,14 @@ class Recovery:
                 _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
                 self._engine.suspended.add((row.namespace, row.execution_id))
                 failure = fault
-                continue
-            if running is not None:
-                found.append(running)
-        await self._go_on(found)
+            except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
+                _log.exception("execution %s cannot be taken up; this is a bug", row.execution_id)
+                self._engine.suspended.add((row.namespace, row.execution_id))
+                failure = error
+            else:
+                if running is not None:
+                    found.append(running)
+        failure = await self._go_on(found) or failure
         if failure is not None:
             raise failure
 
@@ -62,16 +66,24 @@ class Recovery:
         await self._engine.load(row, stored.definition, spans_from)
         return None
 
-    async def _go_on(self, found: Sequence[Running]) -> None:
+    async def _go_on(self, found: Sequence[Running]) -> Exception | None:
+        """The last error; whoever cannot go on holds nobody else up."""
         found = sorted(found, key=lambda running: running.key)
         self._engine.expect(found)
         for running in found:
             if origin_of(running.state).parent_id and self._engine.effects.children.families.parent_of(running) is None:
                 running.orphaned = await self._lost_to(running)
+        failure: Exception | None = None
         for number, running in enumerate(found, start=1):
-            self._engine.go_on(running)
+            try:
+                self._engine.go_on(running)
+            except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
+                _log.exception("execution %s cannot be taken up; this is a bug", running.name[1])
+                self._engine.suspended.add(running.name)
+                failure = error
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
+        return failure
 
     async def _lost_to(self, child: Running) -> str:
         """

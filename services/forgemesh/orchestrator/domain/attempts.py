@@ -119,7 +119,7 @@ def failed(
     fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details, fate_unknown=unknown)
     if step.compensates is None and state.is_stopping(step.scope):
         return _stopped(fact)
-    if state.pause is not None and failure.reason == workflow.Cancelled.reason:
+    if (state.pause is not None or state.queued) and failure.reason == workflow.Cancelled.reason:
         failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
         fact = _with(fact, failure=failure, next_at=max(now, 1))
     else:

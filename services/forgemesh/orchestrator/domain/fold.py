@@ -10,7 +10,7 @@ import msgspec
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ChildFailed
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Wait
 from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
@@ -30,11 +30,11 @@ from forgemesh.orchestrator.domain.scopes import (
 from forgemesh.orchestrator.domain.standing import (
     cancel_requested,
     close,
-    derived_status,
     execution_paused,
     execution_resumed,
     lift_pauses,
     pause_requested,
+    stand,
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
@@ -48,6 +48,21 @@ class AfterEnd(ValueError):
 
     def __init__(self, execution_id: str, status: str, kind: str) -> None:
         super().__init__(f"{execution_id}: {kind} cannot follow, it has ended as {status}")
+
+
+class IllegalFact(ValueError):
+    """A fact came that cannot follow where the execution stands. Whoever made it did not look first: a bug."""
+
+    def __init__(self, execution_id: str, status: str, kind: str) -> None:
+        super().__init__(f"{execution_id}: {kind} cannot follow while it is {status}")
+
+
+def refused(state: ExecutionState, fact: e.Fact) -> AfterEnd | IllegalFact:
+    """Why a new fact is not taken."""
+    kind = type(fact).__name__
+    if state.ended is not None:
+        return AfterEnd(state.execution_id, state.ended.value, kind)
+    return IllegalFact(state.execution_id, state.status.value, kind)
 
 
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
@@ -76,7 +91,7 @@ def restore(state: ExecutionState, event: e.Event) -> bool:
 def apply(state: ExecutionState, event: e.Event) -> None:
     """Fold one event in; raises ValueError if it is not the next one, and AfterEnd if nothing may follow."""
     if state.ended is not None:
-        raise AfterEnd(state.execution_id, state.ended.value, type(event.fact).__name__)
+        raise refused(state, event.fact)
     if event.sequence != state.sequence + 1:
         raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
     state.sequence = event.sequence
@@ -92,12 +107,12 @@ def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int)
     state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at, source="")
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
     state.queued = False
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
@@ -115,7 +130,7 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
 
 def _execution_queued(state: ExecutionState, fact: e.ExecutionQueued, at: int) -> None:
     state.queued = True
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _child_command_refused(state: ExecutionState, fact: e.ChildCommandRefused, at: int) -> None:
@@ -279,7 +294,7 @@ def _wait_started(state: ExecutionState, fact: e.WaitStarted, at: int) -> None:
     if fact.signal:
         state.listening.setdefault(fact.signal, {})[fact.path] = step
     if fact.until:
-        wake(state, fact.until, fact.path)
+        wake(state, fact.until, fact.path, by_wall=isinstance(step.step, Wait) and step.step.until is not None)
 
 
 def _wait_ended(state: ExecutionState, fact: e.WaitEnded, at: int) -> None:
@@ -325,7 +340,7 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
     if not fact.path:
         state.stopping = fact
         lift_pauses(state)
-        state.status = derived_status(state)
+        stand(state)
         return
     group = state.steps[fact.path]
     group.stopping = fact
@@ -336,7 +351,7 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
 
 def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
     state.compensating, state.failure = True, fact.failure
-    state.status = derived_status(state)
+    stand(state)
     state.to_settle.clear()
 
 

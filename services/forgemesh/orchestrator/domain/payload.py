@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from forgemesh.faults.workflow import PayloadTooLarge
+from forgemesh.language.nesting import check_depth
 
 JSON = "application/json"
 MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
@@ -36,10 +37,9 @@ class Payload(msgspec.Struct, frozen=True):
         if not self.is_json:
             raise ValueError(f"a payload of type {self.media_type} cannot be looked into")
         try:
+            check_depth(self.data)
             return msgspec.json.decode(self.data) if self.data else None
-        except RecursionError as error:
-            raise ValueError("not valid JSON: it is nested too deep") from error
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise ValueError(f"not valid JSON: {error}") from error
 
     def raw(self) -> msgspec.Raw:
@@ -47,11 +47,10 @@ class Payload(msgspec.Struct, frozen=True):
         if not self.is_json:
             raise ValueError(f"a payload of type {self.media_type} cannot stand inside another")
         try:
+            check_depth(self.data)
             self.data.decode()
             return msgspec.Raw(msgspec.json.decode(self.data, type=msgspec.Raw) if self.data else b"null")
-        except RecursionError as error:
-            raise ValueError("not valid JSON: it is nested too deep") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ValueError(f"not valid JSON: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.legality import MAY_FOLLOW
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 
 
@@ -20,6 +21,12 @@ def derived_status(state: ExecutionState) -> Status:
     if state.pause is not None:
         return Status.PAUSED if state.rests else Status.PAUSING
     return Status.QUEUED if state.queued else Status.RUNNING
+
+
+def stand(state: ExecutionState) -> None:
+    """Something on record has changed that decides where it stands."""
+    status = derived_status(state)
+    state.status, state.follows = status, MAY_FOLLOW[status]
 
 
 def pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
@@ -42,7 +49,7 @@ def _hold(state: ExecutionState, held: bool, at: int) -> None:
         state.held_at = at
     elif held and not state.clock_held and state.deadline:
         state.deadline += at - state.held_at
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _added(before: e.PauseRequested | None, fact: e.PauseRequested) -> e.PauseRequested:
@@ -58,7 +65,7 @@ def _added(before: e.PauseRequested | None, fact: e.PauseRequested) -> e.PauseRe
 def execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
     """Nothing is in flight any more."""
     state.rests = True
-    state.status = derived_status(state)
+    stand(state)
 
 
 def execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
@@ -79,14 +86,14 @@ def cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) ->
     """It is to stop; that lifts a pause."""
     state.cancels += (fact,)
     lift_pauses(state)
-    state.status = derived_status(state)
+    stand(state)
 
 
 def close(state: ExecutionState, status: Status, at: int) -> None:
     """Nothing is to be done about it any more."""
     state.ended, state.ended_at, state.queued = status, at, False
     lift_pauses(state)
-    state.status = derived_status(state)
+    stand(state)
     for what_is_left in (
         state.to_begin,
         state.ready,
@@ -99,5 +106,6 @@ def close(state: ExecutionState, status: Status, at: int) -> None:
         state.listening,
         state.incidents,
         state.wakes,
+        state.moments,
     ):
         what_is_left.clear()

@@ -210,6 +210,8 @@ class ExecutionState:
     """Follows from the facts below, see standing.py; folding keeps it up to date."""
     ended: Status | None = None
     """How it has ended. Nothing is folded into an execution that has."""
+    follows: frozenset[type] = frozenset({e.ExecutionStarted})
+    """The kinds of facts that may follow, by where it stands; see legality.py."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     rules: int = e.RULES
@@ -260,6 +262,8 @@ class ExecutionState:
     """Those of them that wait for a signal, by its name."""
     incidents: dict[str, StepState] = field(default_factory=dict)
     wakes: list[tuple[int, str]] = field(default_factory=list)
+    moments: list[tuple[int, str]] = field(default_factory=list)
+    """The same of waits until a moment, which is one of the wall clock."""
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
     signal_ids: dict[str, tuple[int, bytes]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from forgemesh.faults.workflow import ExpressionError
+from forgemesh.language.nesting import check_depth
 from forgemesh.orchestrator.domain.expression import Compiler, ExpressionMistake, Program
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.reading import Read, Reference, Values, outermost
@@ -153,8 +154,10 @@ def evaluate(template: Template, read: Read) -> Payload:
     try:
         if isinstance(template, Reference) and not template.keys:
             return read(template.variable)
-        return Payload(msgspec.json.encode(_value(template, Values(read))))
-    except (TypeError, ValueError, RecursionError) as error:
+        data = msgspec.json.encode(_value(template, Values(read)))
+        check_depth(data)
+        return Payload(data)
+    except (TypeError, ValueError) as error:
         raise ExpressionError("template", str(error)) from error
 
 
