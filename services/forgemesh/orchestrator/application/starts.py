@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ulid import ULID
-
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
@@ -21,7 +19,7 @@ from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
+from forgemesh.orchestrator.application.identifiers import check_start, new_run_id, new_ulid
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
 from forgemesh.orchestrator.application.requests_under_way import Hold, RequestsUnderWay
@@ -270,7 +268,7 @@ class Starts:
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
     ) -> tuple[Created, ExecutionState | None]:
-        execution_id = request.execution_id or str(ULID()).lower()
+        execution_id = request.execution_id or new_ulid()
         key = _concurrency_key(definition, request, execution_id)
         places = self._engine.effects.places
         entry = Entry()
