@@ -18,25 +18,12 @@ FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 ENOUGH = 400
 """Seeds among which everything that can happen has happened."""
 
-AWAITED = {
-    "a child's output is its own",
-    "every execution ends",
-    "no child behind a stopped parent",
-    "no child outlives its parent",
-    "no more holders than places",
-    "the queue is kept",
-}
-"""Laws that do not hold yet."""
-
-
 def ended(seed: int) -> MeshWorld:
     """The mesh of a seed once everything in it has ended; no law was broken on the way."""
     world = MeshWorld(seed)
     try:
         world.run()
     except Broken as broken:
-        if broken.law in AWAITED:
-            return world
         raise AssertionError(f"{broken}; FORGEMESH_SEED={seed} FORGEMESH_SIMULATIONS=1") from broken
     return world
 
@@ -71,7 +58,6 @@ def told(world: MeshWorld) -> list[str]:
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.skipif("FORGEMESH_SIMULATIONS" not in os.environ, reason="takes long while laws are awaited")
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_a_planted_mistake_is_caught_by_the_law_that_it_breaks(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)

@@ -74,6 +74,9 @@ class Ledger:
                 self.signals.add(event.sequence)
             case e.ExecutionStarted(queued=queued):
                 self.queued = queued
+            case e.ExecutionQueued():
+                assert not self.queued, "queued twice"
+                self.queued = True
             case e.ExecutionAdmitted():
                 assert self.queued, "admitted without having waited"
                 self.queued = False

@@ -131,6 +131,8 @@ class Record:
                 self._started(account, fact, position)
             case e.ExecutionAdmitted():
                 self.rooms.admitted(account)
+            case e.ExecutionQueued():
+                self.rooms.waits(account)
             case e.StopRequested(path):
                 account.stopped_at[path] = position
             case e.CancelRequested(by):
