@@ -136,7 +136,7 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now, self.timers.wall_ahead()))
+            events.extend(advance(state, now, self.timers.ahead))
             running.standing = standing_of(state)
             self._coming[running.name] = asyncio.get_running_loop().create_future()
             return new_execution(state, request, claims_of(state)), events
@@ -187,7 +187,7 @@ class Engine:
             if state.status in LEGAL[Action.PAUSE]:
                 events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
             events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
-            events += advance(state, now, self.timers.wall_ahead())
+            events += advance(state, now, self.timers.ahead)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
@@ -236,7 +236,7 @@ class Engine:
         now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
+        self._commit(running, [*events, *advance(state, now, self.timers.ahead)])
         self.effects.taken_up(running, reopened)
 
     async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
@@ -299,7 +299,7 @@ class Engine:
         before = state.sequence
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now, self.timers.wall_ahead())
+            return events + advance(state, now, self.timers.ahead)
         except Exception:
             if state.sequence != before:
                 self._forsake(running)
