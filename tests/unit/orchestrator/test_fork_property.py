@@ -17,7 +17,7 @@ from forgemesh.orchestrator.domain.control import Action, check
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.fork_names import name_in_fork, name_in_origin
 from forgemesh.orchestrator.domain.forking import Holder, check_origin, lent, run_of, takeover
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from tests.unit.orchestrator.forks import remembered
 from tests.unit.orchestrator.histories import History, broken, host_lost
 from tests.unit.orchestrator.random_workflows import Author
@@ -94,8 +94,8 @@ class Family:
         rerun = draw.sample(begun, 1) if begun and draw.random() < 0.3 else []
         lenders = {path: self.members[owner.partition("@")[0]].state for path, owner in lent(state).items()}
         undone = {path for path, lender in lenders.items() if lender.compensating}
-        holders, same = self.holders(origin), given is None
-        facts = takeover(state, state, target, rerun, holders=holders, undone=undone, same_input=same)
+        wanted = None if given is None else json_payload(given)
+        facts = takeover(state, state, target, rerun, holders=self.holders(origin), undone=undone, given=wanted)
         own = state.started.input.value() if given is None and state.started is not None else given
         came_from = e.Origin(forked_from=origin, forked_run=origin)
         for fact in facts:

@@ -190,8 +190,8 @@ class Controls:
         signals = [signal for kept in state.signals.values() for _, signal in kept] if keep_signals else []
         while True:
             newest = await self._at(row, "") if checkpoint_id else state
-            same = fork.input == started.input
-            facts = await self._forks.facts(state, newest, fork.version, rerun, same_input=same)
+            given = fork.input if fork.input != started.input else None
+            facts = await self._forks.facts(state, newest, fork.version, rerun, given=given)
             try:
                 return await self._starts.start(replace(fork, facts=[*facts, *signals]))
             except ClaimedBefore:  # another fork was faster: what it owns now is not ours
