@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from forgemesh.language.json_value import read_document
 from forgemesh.plugin.violation import violation_of
 
 
@@ -30,8 +31,8 @@ class Configuration:
     def read(self, text: str) -> Any:
         """The object that the JSON text describes, nothing being an empty one; raises ConfigurationError."""
         try:
-            found = json.loads(text or "{}")
-        except (ValueError, RecursionError) as error:
+            found = read_document((text or "{}").encode())
+        except ValueError as error:
             raise ConfigurationError([f"it is no JSON: {error}"]) from error
         violations = violations_of(self.schema, found)
         if violations:

@@ -103,6 +103,18 @@ class PayloadTooLarge(Fault):
         )
 
 
+class PayloadUnreadable(Fault):
+    code = Code.DATA_LOSS
+    reason = "PAYLOAD_UNREADABLE"
+
+    def __init__(self, what: str, media_type: str, cause: str) -> None:
+        super().__init__(
+            f"{what} says that it is {media_type} and cannot be read: {cause}; its bytes are still there, see them with"
+            " `forgemesh execution show`",
+            {"what": what, "media_type": media_type, "cause": cause},
+        )
+
+
 class ExecutionSuspended(Fault):
     code = Code.UNAVAILABLE
     reason = "EXECUTION_SUSPENDED"

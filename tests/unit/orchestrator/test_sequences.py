@@ -3,7 +3,7 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
-from forgemesh.orchestrator.domain.decide import decide, next_wake
+from forgemesh.orchestrator.domain.decide import decide, next_wake, record
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -18,7 +18,7 @@ from tests.unit.orchestrator.histories import (
     picture,
     unavailable,
 )
-from tests.unit.orchestrator.workflows import call, case, of_steps, otherwise, switch
+from tests.unit.orchestrator.workflows import CALL, call, case, of_steps, otherwise, switch
 
 
 def test_steps_run_in_order_and_each_begins_in_the_commit_that_ends_the_one_before() -> None:
@@ -211,5 +211,57 @@ def test_an_output_that_cannot_be_worked_out_fails_the_execution() -> None:
     history = History(of_steps(call("a"), output="${steps.a.output.absent}"))
 
     history.succeed("a", {})
+
+    assert history.reason == "EXPRESSION_ERROR"
+
+
+UNDO = {"plugin": "p", "operation": "undo"}
+OUTPUT_OF_A = "${steps.a.output}"
+
+
+@pytest.mark.parametrize("reason", ["OUTPUT_INVALID", "PAYLOAD_TOO_LARGE"])
+def test_work_whose_output_is_of_no_use_is_a_failure_whose_effect_is_undone(reason: str) -> None:
+    history = History(of_steps(call("a", idempotent=False, compensate=UNDO)))
+
+    history.fail("a", broken(reason))
+
+    assert history.statuses()["a"] == "FAILED"
+    history.succeed("a:compensate")
+    assert history.state.status is Status.COMPENSATED
+    assert history.reason == reason
+
+
+def test_an_output_that_is_too_large_is_undone_with_the_rest() -> None:
+    history = History(of_steps(call("a", compensate=UNDO), call("b", compensate=UNDO)))
+    history.succeed("a")
+
+    history.succeed("b", Payload(b'"' + b"x" * MAX_INPUT + b'"'))
+    history.succeed("b:compensate")
+    history.succeed("a:compensate")
+
+    assert history.state.status is Status.COMPENSATED
+
+
+def test_a_history_in_which_such_work_was_not_undone_goes_on_where_it_was() -> None:
+    history = History(of_steps(call("a", compensate=UNDO), call("b", compensate=UNDO)))
+    history.succeed("a")
+    before = failed(history.state, "b", 1, broken("OUTPUT_INVALID"), DISPATCH, history.now, 0.5)
+    assert before is not None
+    failure = history.state.failure or broken("OUTPUT_INVALID")
+    for fact in (before, e.CompensationStarted(failure), e.AttemptStarted("a:compensate", 1, Payload(b"{}"))):
+        history.events.append(record(history.state, fact, history.now))
+
+    history.crash()
+    history.succeed("a:compensate")
+    history.succeed("b:compensate")
+
+    assert history.state.status is Status.COMPENSATED
+
+
+@pytest.mark.parametrize("step", [{"wait": {"until": OUTPUT_OF_A}}, {"call": CALL, "affinity": OUTPUT_OF_A}])
+def test_an_output_that_is_no_json_is_an_expression_error_where_it_is_looked_into(step: dict[str, object]) -> None:
+    history = History(of_steps(call("a"), {"id": "b", **step}))
+
+    history.succeed("a", Payload(b"tomorrow", "text/plain"))
 
     assert history.reason == "EXPRESSION_ERROR"

@@ -11,6 +11,7 @@ import jsonschema.exceptions
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
+from forgemesh.language.json_value import read_document
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.group import Group
@@ -87,7 +88,7 @@ class Reconfigurer:
 def check(name: str, config: str, schema: str) -> None:
     """Raise ConfigInvalid with everything that does not fit the plugin's schema (JSON Schema as text, or empty)."""
     try:
-        value = json.loads(config)
+        value = read_document(config.encode())
     except ValueError as error:
         raise ConfigInvalid(name, [Violation("config", f"is not JSON: {error}")]) from error
     if not schema:

@@ -115,7 +115,7 @@ class FeedHosts:
         self._tell(snapshot.plugin_id)
 
     def _open(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str) -> None:
-        link = SessionLink(endpoint, self._caller_id, lambda: self._tell(plugin_id))
+        link = SessionLink(endpoint, self._caller_id, lambda: self._tell(plugin_id), plugin_id)
         self._links[key] = (link, asyncio.create_task(link.run(), name=f"link {endpoint.instance_id}"))
 
     def _close(self, key: tuple[str, int], *, sound: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from forgemesh.api.payload.v1 import payload_pb2
-from forgemesh.api.plugin.v1 import invocation_pb2
+from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.faults.plugin import OutputInvalid
 from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.payload import JSON, Payload
+from forgemesh.orchestrator.domain.payload import JSON, Payload, misread
 from forgemesh.orchestrator.ports import Answer, Invocation
 
 
@@ -41,10 +41,29 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
         message.metadata.update(payload.metadata)
 
 
-def answer_of(result: invocation_pb2.InvocationResult, *, session: bool) -> Answer:
+def answer_of(
+    result: invocation_pb2.InvocationResult, plugin_id: str, operation: str, instance_id: str, *, session: bool
+) -> Answer:
+    """
+    What an instance answered, as far as others can read it: an output that says that it is JSON and is none becomes a
+    failure, OUTPUT_INVALID, of an operation that did its work.
+    """
     kind = result.WhichOneof("outcome")
-    if kind == "output":
-        return Answer(payload_from_message(result.output), None, session=session)
     if kind == "failure":
         return Answer(None, foreign_failure(result.failure), session=session)
-    return Answer(None, failure_of(OutputInvalid("plugin", "operation", "the result is empty")), session=session)
+    if kind == "output":
+        output = payload_from_message(result.output)
+        cause = misread(output)
+        if not cause:
+            return Answer(output, None, session=session)
+    else:
+        cause = "the result is empty"
+    return Answer(None, failure_of(OutputInvalid(plugin_id, operation, cause, instance_id)), session=session)
+
+
+def details_of(progress: session_pb2.Progress, most: int) -> Payload | None:
+    """What the next attempt is to know; None for what has more than `most` bytes, or could not be read by it."""
+    if not progress.HasField("details"):
+        return None
+    details = payload_from_message(progress.details)
+    return details if details.size <= most and not misread(details) else None

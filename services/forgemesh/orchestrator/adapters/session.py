@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
-from forgemesh.api.plugin.v1 import plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
+from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
 from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault, code_of
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.adapters.invocation_codec import answer_of, write_invocation
-from forgemesh.orchestrator.codec.payloads import payload_from_message
+from forgemesh.orchestrator.adapters.invocation_codec import answer_of, details_of, write_invocation
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.retry import FAILOVER, RETRYABLE
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
@@ -64,8 +63,11 @@ class SessionLink:
     in that moment; the answer says whether it had been sent.
     """
 
-    def __init__(self, endpoint: Endpoint, caller_id: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, caller_id: str, on_change: Callable[[], None], plugin_id: str = "plugin"
+    ) -> None:
         self._endpoint = endpoint
+        self._plugin_id = plugin_id
         self._caller_id = caller_id
         self._on_change = on_change
         self._calls: dict[int, _Call] = {}
@@ -233,7 +235,7 @@ class SessionLink:
             for progress in frame.progress:
                 self._progress(progress)
             for result in frame.results:
-                self._answer(result.call_id, answer_of(result, session=True))
+                self._take(result)
             if frame.HasField("drain"):
                 self._set_state("draining")
                 queue, self._queue = self._queue, []
@@ -278,10 +280,19 @@ class SessionLink:
         write_invocation(request.invocation, call.invocation, call_id, self._endpoint.incarnation)
         try:
             response = await self._stub.Invoke(request, timeout=call.invocation.remaining + UNARY_SLACK)
-            answer = answer_of(response.result, session=False)
+            answer = self._read_answer(call, response.result, session=False)
         except grpc.aio.AioRpcError as error:
             answer = self._refusal(error)
         self._answer_alone(call_id, answer)
+
+    def _take(self, result: invocation_pb2.InvocationResult) -> None:
+        call = self._calls.get(result.call_id)
+        if call is not None:
+            self._answer(result.call_id, self._read_answer(call, result, session=True))
+
+    def _read_answer(self, call: _Call, result: invocation_pb2.InvocationResult, *, session: bool) -> Answer:
+        operation, instance_id = call.invocation.operation, self._endpoint.instance_id
+        return answer_of(result, self._plugin_id, operation, instance_id, session=session)
 
     def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
         fault = from_rpc_error(error)
@@ -321,10 +332,7 @@ class SessionLink:
         call = self._calls.get(progress.call_id)
         if call is not None:
             fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
-            details = None
-            if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS:
-                details = payload_from_message(progress.details)
-            call.caller.progressed(fraction, progress.note[:MAX_NOTE], details)
+            call.caller.progressed(fraction, progress.note[:MAX_NOTE], details_of(progress, MAX_DETAILS))
 
     def _set_state(self, state: str) -> None:
         if state != self._state:

@@ -6,25 +6,24 @@ from forgemesh.faults import Violation
 from forgemesh.faults.workflow import ExecutionInputInvalid
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import suggestion
-from forgemesh.orchestrator.domain.payload import Payload, check_size
+from forgemesh.orchestrator.domain.payload import Payload, check_size, read_foreign
 
 
 def check_input(definition: Definition, payload: Payload) -> None:
     """Raises PayloadTooLarge or ExecutionInputInvalid, with everything that does not fit."""
     check_size(payload, "the execution's input")
-    if not payload.is_json:
-        if definition.input is not None:
-            message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
-            raise ExecutionInputInvalid(definition.name, [Violation("input", message)])
-        return
     try:
-        value = payload.value()
+        value = read_foreign(payload)
     except ValueError as error:
         raise ExecutionInputInvalid(definition.name, [Violation("input", str(error))]) from error
-    if definition.input is not None:
-        violations = list(_misfits(definition, value))
-        if violations:
-            raise ExecutionInputInvalid(definition.name, violations)
+    if definition.input is None:
+        return
+    if not payload.is_json:
+        message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
+        raise ExecutionInputInvalid(definition.name, [Violation("input", message)])
+    violations = list(_misfits(definition, value))
+    if violations:
+        raise ExecutionInputInvalid(definition.name, violations)
 
 
 def _misfits(definition: Definition, value: object) -> list[Violation]:

@@ -78,9 +78,16 @@ def _cache_key(call: Call, given: Payload, read: Read) -> str:
 
 
 def text_of(value: Payload) -> str:
-    """A text as it is, anything else as JSON."""
-    decoded = value.value()
+    """A text as it is, anything else as JSON. Raises ExpressionError for what is not JSON."""
+    decoded = _looked_into(value, "key")
     return decoded if isinstance(decoded, str) else value.data.decode()
+
+
+def _looked_into(value: Payload, where: str) -> object:
+    try:
+        return value.value()
+    except ValueError as error:
+        raise workflow.ExpressionError(where, str(error)) from error
 
 
 def _choose(path: str, step: Switch, read: Read) -> e.Fact:
@@ -94,10 +101,7 @@ def _choose(path: str, step: Switch, read: Read) -> e.Fact:
 
 def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
     items = _input(path, step.over, read)
-    try:
-        value = items.value()
-    except ValueError as error:
-        raise workflow.ExpressionError("over", str(error)) from error
+    value = _looked_into(items, "over")
     if not isinstance(value, list):
         raise workflow.ExpressionError("over", f"it gives {value!r:.80}, and a map runs over a list")
     if len(value) > MAX_ITEMS:
@@ -115,7 +119,7 @@ def _begin_wait(path: str, step: Wait, read: Read, now: int) -> e.Fact:
 
 
 def _moment(value: Payload) -> int:
-    decoded = value.value()
+    decoded = _looked_into(value, "until")
     found = moment(decoded)
     if found is None:
         raise workflow.ExpressionError(

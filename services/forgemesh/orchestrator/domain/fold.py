@@ -10,7 +10,7 @@ from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE, WORKED
 from forgemesh.orchestrator.domain.scopes import (
     begin_step,
     end_step,
@@ -157,7 +157,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
 
 def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
     if path.endswith(COMPENSATION):
-        undone = state.undoable[-1]
+        undone = next(step for step in reversed(state.undoable) if step.path + COMPENSATION == path)
         step = StepState(path, undone.step, undone.scope, at, undone.index, compensates=undone)
         state.steps[path] = state.undoing = step
         return step
@@ -180,7 +180,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
-    step.doubtful |= fate_unknown(fact)
+    step.doubtful |= may_have_worked(fact)
     step.details = fact.details or step.details
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
@@ -201,6 +201,13 @@ def _tried(step: StepState, dispatch: e.Dispatch | None) -> tuple[str, ...]:
     if dispatch is None or dispatch.instance_id in step.tried:
         return step.tried
     return (*step.tried, dispatch.instance_id)[-MAX_TRIED:]
+
+
+def may_have_worked(fact: e.AttemptFailed) -> bool:
+    """Whether the call may have had an effect that is to be undone although the attempt failed."""
+    return fate_unknown(fact) or (
+        fact.failure.reason in WORKED and fact.dispatch is not None and fact.dispatch.accepted
+    )
 
 
 def fate_unknown(fact: e.AttemptFailed) -> bool:

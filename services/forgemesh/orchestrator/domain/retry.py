@@ -25,6 +25,8 @@ UNKNOWN_FATE = frozenset(
     | {"CANCELLED", INTERRUPTED}
 )
 """Reasons after which a call that had been taken on may have had its effect all the same."""
+WORKED = frozenset({"OUTPUT_INVALID", "PAYLOAD_TOO_LARGE"})
+"""Reasons for which an operation failed that had done its work: its output is of no use, its effect is there."""
 LONGEST_WISH = 86_400.0
 """Seconds that a failing side may ask us to wait."""
 

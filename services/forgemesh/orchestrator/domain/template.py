@@ -8,11 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import msgspec
-
 from forgemesh.faults.workflow import ExpressionError
 from forgemesh.orchestrator.domain.expression import Compiler, ExpressionMistake, Program
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.reading import Read, Reference, Values, outermost
 
 _REFERENCE = re.compile(
@@ -153,7 +151,7 @@ def evaluate(template: Template, read: Read) -> Payload:
     try:
         if isinstance(template, Reference) and not template.keys:
             return read(template.variable)
-        return Payload(msgspec.json.encode(_value(template, Values(read))))
+        return json_payload(_value(template, Values(read)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ExpressionError("template", str(error)) from error
 
