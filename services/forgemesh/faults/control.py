@@ -105,6 +105,18 @@ class ConcurrencyExceeded(Fault):
         )
 
 
+class ConcurrencyKeyInvalid(Fault):
+    code = Code.INVALID_ARGUMENT
+    reason = "CONCURRENCY_KEY_INVALID"
+
+    def __init__(self, workflow: str, problem: str) -> None:
+        super().__init__(
+            f"the concurrency key of workflow {workflow!r} cannot be used with this input: {problem}; give an input"
+            " from which `concurrency.key` makes a text, a number or another value that is not empty",
+            {"workflow": workflow, "problem": problem},
+        )
+
+
 class ArchiveUnreadable(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "ARCHIVE_UNREADABLE"

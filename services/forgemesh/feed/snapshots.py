@@ -108,6 +108,7 @@ def endpoint_to_message(endpoint: Endpoint, now: float) -> pb.Endpoint:
         health_reason=endpoint.health_reason[:LONGEST_REASON],
         health_age_millis=millis(now - endpoint.health_since),
         ejected=endpoint.ejected,
+        manifest_digest=endpoint.manifest_digest,
     )
     if endpoint.warming_since is not None:
         message.warming_age_millis = millis(now - endpoint.warming_since)
@@ -140,4 +141,5 @@ def _endpoint_from_message(message: pb.Endpoint, now: float) -> Endpoint:
         in_flight=message.in_flight,
         session=message.session,
         zone=message.zone,
+        manifest_digest=message.manifest_digest,
     )

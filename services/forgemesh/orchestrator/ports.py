@@ -6,7 +6,7 @@ from asyncio import Future
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -34,7 +34,8 @@ class ExecutionRow:
     """
     What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
 
-    `incidents` counts the steps that wait for a person.
+    `incidents` counts the steps that wait for a person. `run_id` tells the execution from every other one that has had,
+    or will have, its id; `parent_run` and `schedule_incarnation` do so for its parent and its schedule.
     """
 
     key: int
@@ -52,6 +53,9 @@ class ExecutionRow:
     concurrency_key: str = ""
     parent_id: str = ""
     schedule_id: str = ""
+    run_id: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ class Request:
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The name that a new execution is to have, and what asks for it."""
+
+    namespace: str
+    execution_id: str
+    request: Request
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
     """A start to be written."""
@@ -97,6 +110,9 @@ class NewExecution:
     concurrency_key: str = ""
     parent_id: str = ""
     schedule_id: str = ""
+    run_id: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,10 @@ class Created:
     execution_id: str
     created: bool
     position: int
+
+
+Begin: TypeAlias = Callable[[], tuple[NewExecution, Sequence[Event]]]
+"""Makes what is to be written of a new execution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +177,11 @@ class SlotRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """The output of an earlier call, and the plugin version that gave it."""
+    """The output of an earlier call, and the plugin version that gave it, at the manifest that it had then."""
 
+    plugin_id: str
     plugin_version: str
+    manifest_digest: str
     output: Payload
 
 
@@ -182,14 +204,15 @@ class Store(Protocol):
 
     async def definition_names(self, namespace: str) -> list[str]: ...
 
-    async def create(
-        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
-    ) -> Created:
+    async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists or RequestIdReused.
+        Write an execution and its first events; raises ExecutionExists or RequestIdReused, and what `begin` raises.
 
-        If the request allows it, an ended execution of the same id is renamed. `settled` is told what became of the
-        write in that moment, also if the caller has gone away meanwhile; it is not called if nothing had to be written.
+        `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
+        before and before everything that is queued later: what it finds in memory still holds once the write is
+        durable. It is not asked if nothing has to be written. If the request allows it, an ended execution of the same
+        id is renamed. `settled` is told what became of the write in that moment, also if the caller has gone away
+        meanwhile; it is not called if nothing had to be written.
         """
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
@@ -220,9 +243,11 @@ class Store(Protocol):
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         """Keys of ended executions: those that ended before then, and those beyond the `keep` newest (0: all kept)."""
 
-    async def cached(self, key: bytes, now: int) -> KeptResult | None: ...
+    async def cached(self, key: bytes, now: int) -> list[KeptResult]:
+        """What is kept under `key`, one of each provider, the newest first."""
 
-    async def keep_result(self, key: bytes, plugin_version: str, output: Payload, expires_at: int) -> None: ...
+    async def keep_result(self, key: bytes, kept: KeptResult, expires_at: int) -> None:
+        """In place of what is kept of the same provider."""
 
     async def drop_expired_results(self, now: int) -> None: ...
 
@@ -254,10 +279,14 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     remaining: float
     details: Payload | None = None
     permit: Permit | None = None
+    run_id: str = ""
 
     @property
     def idempotency_key(self) -> str:
-        return f"{self.execution_id}/{self.step_path}"
+        """Of every attempt at a step, and of no other; executions of releases without runs keep what they had."""
+        if not self.run_id:
+            return f"{self.execution_id}/{self.step_path}"
+        return f"{self.namespace}/{self.execution_id}@{self.run_id}/{self.step_path}"
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import event_from_message, event_to_message
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.domain.fold import apply
+from forgemesh.orchestrator.domain.fold import restore
 from forgemesh.orchestrator.domain.narrative import kind_of, told
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -66,14 +66,14 @@ class Tape:
         """Every event up to a sequence number; raises DataCorrupted if one cannot follow the others."""
         state, steps = self._blank(), _Steps()
         for event in self.events[:upto]:
-            self._fold(state, event)
+            counts = self._fold(state, event)
             steps.note(state)
             yield Moment(
                 sequence=event.sequence,
                 offset=(event.at - state.started_at) / SECOND,
                 step_path=getattr(event.fact, "path", ""),
                 kind=kind_of(event.fact),
-                what=told(event),
+                what=told(event) if counts else f"{told(event)} (behind the end: it changes nothing)",
                 status=state.status.value,
                 open=dict(steps.open),
                 ended=dict(steps.ended),
@@ -91,9 +91,9 @@ class Tape:
     def _blank(self) -> ExecutionState:
         return ExecutionState(self._namespace, self.execution_id, self._definition, remember=True)
 
-    def _fold(self, state: ExecutionState, event: Event) -> None:
+    def _fold(self, state: ExecutionState, event: Event) -> bool:
         try:
-            apply(state, event)
+            return restore(state, event)
         except _DAMAGE as error:
             raise DataCorrupted(f"execution {self.execution_id}, event {event.sequence}", repr(error)) from error
 

@@ -171,8 +171,17 @@ class Registry:
 
         async def work() -> tuple[Registration, Revision]:
             alive = self._leases.holds(wanted.instance_id, self._clock.monotonic())
-            reason = self._rules.quarantined.get((wanted.plugin_id, wanted.plugin_version), "")
-            change = self._instances.register(wanted, owner, ttl, alive=alive, at=self._clock.wall(), quarantine=reason)
+            key = (wanted.plugin_id, wanted.plugin_version)
+            manifest = self._catalogue.manifests.get(key)
+            change = self._instances.register(
+                wanted,
+                owner,
+                ttl,
+                alive=alive,
+                at=self._clock.wall(),
+                quarantine=self._rules.quarantined.get(key, ""),
+                manifest_digest=manifest.digest if manifest is not None else "",
+            )
             await self._commit([change])
             self._start_lease(change.registration)
             return change.registration, self._instances.position

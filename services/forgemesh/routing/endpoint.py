@@ -78,3 +78,4 @@ class Endpoint:
     in_flight: int = 0
     session: bool = False
     zone: str = ""
+    manifest_digest: str = ""

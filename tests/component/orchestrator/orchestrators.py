@@ -69,6 +69,7 @@ class Orchestrator:
     catalogue: AnyPlugin
     spans: KeptSpans
     suspended: asyncio.Event
+    providers: Providers
 
     @property
     def definitions(self) -> Definitions:
@@ -126,11 +127,12 @@ class Orchestrator:
 def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
+    providers = Providers(catalogue)
     engine = Engine(
         store,
         hosts,
         account,
-        Providers(catalogue),
+        providers,
         spans,
         clock=time.time_ns,
         draw=lambda: 0.5,
@@ -142,7 +144,7 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
         store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
     )
     offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
-    return Orchestrator(store, hosts, account, engine, offered, catalogue, spans, suspended)
+    return Orchestrator(store, hosts, account, engine, offered, catalogue, spans, suspended, providers)
 
 
 @contextlib.asynccontextmanager

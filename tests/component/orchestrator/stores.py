@@ -11,10 +11,15 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.ports import Created, NewExecution, Standing
+from forgemesh.orchestrator.ports import Begin, Created, NewExecution, Standing, Wanted
 from tests.component.orchestrator.orchestrators import store_over
 
 T = TypeVar("T")
+
+
+def asked(new: NewExecution, events: Sequence[Event]) -> tuple[Wanted, Begin]:
+    """A start of which everything is known beforehand."""
+    return Wanted(new.namespace, new.execution_id, new.request), lambda: (new, events)
 
 
 class HeldStore(SqliteStore):
@@ -37,12 +42,10 @@ class HeldStore(SqliteStore):
         for tell in held:
             tell()
 
-    async def create(
-        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
-    ) -> Created:
+    async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         told: Future[Created] = asyncio.get_running_loop().create_future()
         told.add_done_callback(settled)
-        await super().create(new, events, lambda written: self._hold(written, told))
+        await super().create(wanted, begin, lambda written: self._hold(written, told))
         return await asyncio.shield(told)
 
     def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:

@@ -206,7 +206,9 @@ async def test_a_terminated_execution_ends_at_once_and_undoes_nothing(orchestrat
     assert call.cancelled
     call.succeed("late")
 
-    assert (await orchestrator.offered.controls.terminate("default", "e", "me", "again")).status is Status.TERMINATED
+    assert (await orchestrator.offered.controls.terminate("default", "e", "me", "stuck")).status is Status.TERMINATED
+    with pytest.raises(ExecutionState, match="is TERMINATED and cannot be terminated"):
+        await orchestrator.offered.controls.terminate("default", "e", "me", "again")
     assert [call.path for call in orchestrator.hosts.calls] == ["a", "b"]
 
 

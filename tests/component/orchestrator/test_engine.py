@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status, StepStatus
 from forgemesh.orchestrator.domain.trace import span_id
+from forgemesh.orchestrator.ports import IdReuse
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
 from tests.component.orchestrator.stores import held_store
@@ -24,6 +25,11 @@ steps:
   - {id: a, call: {plugin: p, operation: o}, input: {n: "${input.n}"}, retry: {initial: 1ms}}
   - {id: b, call: {plugin: p, operation: o}, input: "${steps.a.output}"}
 output: "${steps.b.output}"
+"""
+ONE_STEP = """
+name: one
+steps: [{id: a, call: {plugin: p, operation: o}}]
+output: "${steps.a.output}"
 """
 THREE_BRANCHES = """
 name: three
@@ -63,9 +69,11 @@ async def test_an_invocation_says_what_a_plugin_needs_to_know(orchestrator: Orch
     invocation = (await orchestrator.hosts.call("a")).invocation
 
     assert started.started is not None
-    own = span_id("e", ("attempt", "a", "1"))
+    run_id = started.started.run_id
+    own = span_id(started.started, "e", ("attempt", "a", "1"))
     assert invocation.traceparent == f"00-{started.started.trace_id.hex()}-{own.hex()}-01"
-    assert (invocation.idempotency_key, invocation.attempt, invocation.operation) == ("e/a", 1, "o")
+    assert invocation.idempotency_key == f"default/e@{run_id}/a"
+    assert (invocation.attempt, invocation.operation) == (1, "o")
     assert (invocation.namespace, invocation.execution_id, invocation.step_path) == ("default", "e", "a")
     assert invocation.remaining == 60.0
 
@@ -306,3 +314,21 @@ async def test_an_open_circuit_says_when_it_may_close(orchestrator: Orchestrator
     assert blocked.steps["a"].blocked.reason == "CIRCUIT_OPEN"
     due = float(blocked.steps["a"].blocked.message.rpartition(" in ")[2].removesuffix(" s"))
     assert 25 < due <= 30
+
+
+async def test_an_execution_that_gets_the_id_of_another_is_not_given_its_answers(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(ONE_STEP)
+    old = await orchestrator.hosts.call("a")
+    await orchestrator.offered.controls.terminate("default", "e", "me", "")
+    await orchestrator.start(ONE_STEP, reuse=IdReuse.ALLOW_DUPLICATE)
+    await orchestrator.hosts.until(lambda: len(orchestrator.hosts.calls) == 2)
+    new = orchestrator.hosts.calls[1]
+    old.succeed("old")
+    assert (await orchestrator.executions.get("default", "e")).status is Status.RUNNING
+    new.succeed("new")
+
+    ended = await orchestrator.ended()
+
+    assert ended.output == Payload(b'"new"')
+    assert not [link for link in orchestrator.hosts.links("p").values() if link.in_flight]
+    assert old.invocation.idempotency_key != new.invocation.idempotency_key

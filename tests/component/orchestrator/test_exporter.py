@@ -34,8 +34,12 @@ def failed_history() -> History:
 
 
 async def test_spans_say_what_happened_and_hang_together() -> None:
-    spans = encoded(failed_history())
+    history = failed_history()
+    spans = encoded(history)
+    started = history.state.started
 
+    assert started is not None
+    group = span_id(started, "e-1", ("group", "g"))
     assert list(spans) == [
         "start",
         "group/s",
@@ -46,7 +50,7 @@ async def test_spans_say_what_happened_and_hang_together() -> None:
         "run",
     ]
     assert {span.trace_id for span in spans.values()} == {b"t" * 16}
-    assert spans["attempt/g/b/x/2"].parent_span_id == spans["group/g"].span_id == span_id("e-1", ("group", "g"))
+    assert spans["attempt/g/b/x/2"].parent_span_id == spans["group/g"].span_id == group
     assert spans["group/g"].parent_span_id == spans["run"].span_id
     assert spans["run"].parent_span_id == b""
     assert spans["attempt/g/b/x/2"].links[0].span_id == spans["attempt/g/b/x/1"].span_id

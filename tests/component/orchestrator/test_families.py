@@ -1,4 +1,4 @@
-"""Executions that have to do with one another: children, concurrency keys, kept results, archives."""
+"""Executions that have to do with one another: children, concurrency keys, archives."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from forgemesh.api.orchestrator.v1 import control_pb2
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
-from forgemesh.faults.control import ArchiveUnreadable
+from forgemesh.faults.control import ArchiveUnreadable, ConcurrencyKeyInvalid
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import Cancelled, ExecutionExists
 from forgemesh.orchestrator.application.archives import Archive
@@ -21,7 +21,7 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import IdReuse
-from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
+from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
 CALL = "call: {plugin: p, operation: o}"
@@ -51,7 +51,9 @@ async def test_a_child_gives_its_output_to_the_step_that_waits_for_it(orchestrat
     assert ended.output == Payload(b"[7]")
     assert of_child.started is not None
     assert ended.started is not None
-    assert of_child.started.origin == e.Origin(parent_id="e", parent_path="c", parent_attempt=1)
+    assert of_child.started.origin == e.Origin(
+        parent_id="e", parent_run=ended.run_id, parent_path="c", parent_attempt=1
+    )
     assert of_child.started.linked_span.startswith(ended.trace_id)
 
 
@@ -213,36 +215,6 @@ async def test_the_newest_may_be_the_one_that_gives_way(orchestrator: Orchestrat
     assert (await orchestrator.ended("a")).status is Status.SUCCEEDED
 
 
-CACHED = f"""
-name: cached
-steps: [{{id: x, {CALL}, input: "${{input}}", cache: {{ttl: 1h}}}}]
-output: "${{steps.x.output}}"
-"""
-
-
-async def test_a_kept_result_is_given_without_a_call_while_its_version_serves(orchestrator: Orchestrator) -> None:
-    await orchestrator.start(CACHED, {"n": 1}, execution_id="first")
-    await orchestrator.hosts.answer("x", [1])
-    await orchestrator.ended("first")
-    facts = [event.fact for event in await orchestrator.history("first")]
-    key = next(fact.cache_key for fact in facts if isinstance(fact, e.AttemptStarted))
-    async with asyncio.timeout(PATIENCE):
-        while await orchestrator.store.cached(bytes.fromhex(key), 1) is None:
-            await asyncio.sleep(0)
-
-    await orchestrator.start(CACHED, {"n": 1}, execution_id="second")
-    again = await orchestrator.ended("second")
-    assert again.output == Payload(b"[1]")
-    assert again.steps["x"].dispatch is not None
-    assert again.steps["x"].dispatch.cached
-    orchestrator.hosts.show("p", endpoint("i-1", plugin_version="2.0.0"))
-    await orchestrator.start(CACHED, {"n": 1}, execution_id="third")
-    await orchestrator.hosts.answer("x", [2], execution_id="third")
-
-    assert (await orchestrator.ended("third")).output == Payload(b"[2]")
-    assert len(orchestrator.hosts.calls) == 2
-
-
 async def exported(orchestrator: Orchestrator) -> bytes:
     return b"".join([piece async for piece in orchestrator.offered.archives.export("default", "e")])
 
@@ -365,3 +337,46 @@ async def test_nothing_that_has_ended_stays_in_memory(orchestrator: Orchestrator
     await orchestrator.offered.controls.fork(fork, "done", "", None, [], keep_signals=False)
 
     assert [running.state.execution_id for running in orchestrator.engine.all_running()] == []
+
+
+async def test_a_start_whose_caller_goes_away_at_whatever_moment_leaks_no_place(orchestrator: Orchestrator) -> None:
+    await keyed(orchestrator, "queue", "first")
+    for moment in range(30):
+        asked = StartRequest(
+            namespace="default", workflow="keyed", execution_id=f"e-{moment}", input=Payload(b'{"tenant": "other"}')
+        )
+        start = asyncio.create_task(orchestrator.offered.starts.start(asked))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.wait([start])
+
+    await keyed(orchestrator, "queue", "last")
+    assert orchestrator.engine.effects.places.leaked() == 0
+
+
+async def test_a_number_and_its_text_are_two_concurrency_keys(orchestrator: Orchestrator) -> None:
+    for execution_id, tenant in (("a", 1), ("b", "1"), ("c", 1)):
+        await orchestrator.start(KEYED.replace("RULE", "queue"), {"tenant": tenant}, execution_id=execution_id)
+
+    assert (await orchestrator.executions.get("default", "a")).status is Status.RUNNING
+    assert (await orchestrator.executions.get("default", "b")).status is Status.RUNNING
+    assert (await orchestrator.executions.get("default", "c")).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("tenant", [None, "", [], "x" * 201])
+async def test_a_key_that_is_none_is_refused_at_the_door(orchestrator: Orchestrator, tenant: object) -> None:
+    with pytest.raises(ConcurrencyKeyInvalid):
+        await orchestrator.start(KEYED.replace("RULE", "queue"), {"tenant": tenant}, execution_id="a")
+
+    assert await orchestrator.store.find("default", "a") is None
+    assert orchestrator.engine.effects.places.leaked() == 0
+
+
+async def test_keys_that_differ_late_do_not_meet(orchestrator: Orchestrator) -> None:
+    long = "x" * 199
+    for execution_id, tenant in (("a", f"{long}a"), ("b", f"{long}b")):
+        source = KEYED.replace("RULE", "cancel_in_progress")
+        await orchestrator.start(source, {"tenant": tenant}, execution_id=execution_id)
+
+    assert (await orchestrator.executions.get("default", "a")).status is Status.RUNNING

@@ -14,11 +14,13 @@ from forgemesh.orchestrator.ports import (
     Created,
     ExecutionFilter,
     ExecutionOrder,
+    KeptResult,
     NewExecution,
     Request,
     Standing,
 )
 from forgemesh.orchestrator.settings import OrchestratorSettings
+from tests.component.orchestrator.stores import asked
 
 NOW = 1_000 * SECOND
 STARTED = e.ExecutionStarted(
@@ -43,7 +45,7 @@ async def begin(store: SqliteStore, execution_id: str, ended_at: int) -> None:
         request=Request("", "c", id_chosen=True),
         standing=standing,
     )
-    await store.create(new, [e.Event(1, 10, STARTED)], nobody)
+    await store.create(*asked(new, [e.Event(1, 10, STARTED)]), nobody)
 
 
 async def ids(store: SqliteStore) -> list[str]:
@@ -89,8 +91,9 @@ async def test_any_number_is_forgotten_in_one_run_with_its_history(database: Dat
 async def test_results_that_have_expired_are_forgotten_whatever_is_kept_of_executions(
     database: Database, store: SqliteStore
 ) -> None:
-    await store.keep_result(b"old", "1.0.0", Payload(b"1"), NOW)
-    await store.keep_result(b"new", "1.0.0", Payload(b"2"), NOW + 1)
+    kept = KeptResult("p", "1.0.0", "ab", Payload(b"1"))
+    await store.keep_result(b"old", kept, NOW)
+    await store.keep_result(b"new", kept, NOW + 1)
 
     await retention(store).run()
 

@@ -362,13 +362,15 @@ async def test_whatever_says_that_it_is_json_and_is_none_is_refused_with_its_fie
     stub: OrchestratorServiceAsyncStub,
 ) -> None:
     await registered(stub, ANYTHING)
-    key = {"execution_id": "nowhere"}
-    asked = {
+    key: dict[str, Any] = {"execution_id": "nowhere"}
+    asked: dict[str, Awaitable[object]] = {
         "signal.payload": stub.SignalExecution(
             control_pb2.SignalExecutionRequest(**key, signal=control_pb2.Signal(name="go", payload=BAD))
         ),
         "payload": stub.ResolveIncident(
-            control_pb2.ResolveIncidentRequest(**key, step_path="a", action="INCIDENT_ACTION_COMPLETE", payload=BAD)
+            control_pb2.ResolveIncidentRequest(
+                **key, step_path="a", action=control_pb2.INCIDENT_ACTION_COMPLETE, payload=BAD
+            )
         ),
         "input_patch": stub.ForkExecution(control_pb2.ForkExecutionRequest(**key, input_patch=BAD)),
         "input": stub.StartExecution(start(workflow="any", input=BAD)),

@@ -20,11 +20,13 @@ from forgemesh.orchestrator.ports import (
 )
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import store_over
+from tests.component.orchestrator.stores import asked
 from tests.unit.orchestrator.workflows import parsed
 
 STARTED = e.ExecutionStarted(
     workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b"{}"), trace_id=b"t" * 16
 )
+
 FIRST = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, Payload(b"{}")))]
 
 
@@ -50,7 +52,7 @@ def nobody(written: Future[Created]) -> None:
 
 
 async def created(store: SqliteStore, execution: NewExecution) -> Created:
-    return await store.create(execution, FIRST, nobody)
+    return await store.create(*asked(execution, FIRST), nobody)
 
 
 def definition(version: str = "", step: str = "a") -> str:
@@ -110,7 +112,7 @@ async def test_what_became_of_a_start_is_told_even_if_its_caller_has_gone(store:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await store.create(unnamed, FIRST, lambda written: told.set_result(written.result()))
+            await store.create(*asked(unnamed, FIRST), lambda written: told.set_result(written.result()))
 
     async with asyncio.timeout(PATIENCE):
         kept = await told

@@ -13,12 +13,14 @@ from forgemesh.orchestrator.ports import (
     ExecutionFilter,
     ExecutionOrder,
     ExecutionRow,
+    KeptResult,
     NewExecution,
     Request,
     Standing,
 )
 from tests.component.byteflips import crashed_copy, fates_of_flips
 from tests.component.orchestrator.orchestrators import database_at, store_over
+from tests.component.orchestrator.stores import asked
 from tests.unit.orchestrator.workflows import parsed
 
 FLIPS = 200
@@ -29,6 +31,7 @@ DEFINITION = "name: w\nversion: 1.0.{}\nsteps: [{{id: a, call: {{plugin: p, oper
 STARTED = e.ExecutionStarted(
     workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b'{"n": 1}'), trace_id=b"t" * 16
 )
+
 DISPATCH = e.Dispatch(instance_id="i", incarnation=1, plugin_version="1.0.0", at=12)
 
 
@@ -59,7 +62,7 @@ async def begin(store: SqliteStore, numbers: Sequence[int]) -> None:
     for number in numbers:
         given = LARGE if number % 20 == 0 else Payload(b'"%d"' % number * (1 + number % 5))
         first = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, given))]
-        key = (await store.create(new(number), first, nobody)).key
+        key = (await store.create(*asked(new(number), first), nobody)).key
         status = list(Status)[number % len(Status)]
         standing = Standing(status, 20 + number if status.final else 0, number % 3 if number % 11 == 0 else 0)
         await store.append(key, [e.Event(3, 12, e.AttemptSucceeded("a", 1, given, DISPATCH))], standing)
@@ -105,7 +108,8 @@ async def crashed(tmp_path: Path) -> Path:
         store = await store_over(database)
         for number in range(10):
             await store.keep_definition(parsed(DEFINITION.format(number)), 100 + number)
-            await store.keep_result(b"key %d" % number, "1.0.0", Payload(b"%d" % number), 1_000)
+            kept = KeptResult("p", "1.0.0", "ab", Payload(b"%d" % number))
+            await store.keep_result(b"key %d" % number, kept, 1_000)
         await store.delete_execution(3)
         await begin(store, range(EXECUTIONS - 10, EXECUTIONS))
         return crashed_copy(path.parent, tmp_path / "crashed")

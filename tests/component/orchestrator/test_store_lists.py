@@ -3,6 +3,7 @@ import re
 import sqlite3
 from asyncio import Future
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,10 +27,12 @@ from forgemesh.orchestrator.ports import (
     Request,
     Standing,
 )
+from tests.component.orchestrator.stores import asked
 
 STARTED = e.ExecutionStarted(
     workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b"{}"), trace_id=b"t" * 16
 )
+
 FIRST = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, Payload(b"{}")))]
 
 
@@ -55,7 +58,7 @@ def nobody(written: Future[Created]) -> None:
 
 
 async def created(store: SqliteStore, execution: NewExecution) -> Created:
-    return await store.create(execution, FIRST, nobody)
+    return await store.create(*asked(execution, FIRST), nobody)
 
 
 async def ids(store: SqliteStore, order: ExecutionOrder = NEWEST, **wanted: Any) -> list[str]:
@@ -73,7 +76,7 @@ async def ids(store: SqliteStore, order: ExecutionOrder = NEWEST, **wanted: Any)
 async def five_executions(store: SqliteStore) -> None:
     for number in range(5):
         standing = Standing(Status.SUCCEEDED, 99 - number) if number % 2 else Standing(Status.RUNNING)
-        await store.create(new(f"e-{number}", workflow=f"w{number % 2}", standing=standing), FIRST, nobody)
+        await store.create(*asked(new(f"e-{number}", workflow=f"w{number % 2}", standing=standing), FIRST), nobody)
     await created(store, new("other", namespace="elsewhere"))
 
 
@@ -96,8 +99,10 @@ async def test_lists_are_ordered_as_asked_for_with_what_is_open_as_the_last_to_e
 
 async def test_lists_hold_only_what_the_whole_filter_fits(store: SqliteStore) -> None:
     await five_executions(store)
-    await store.create(new("x_1", parent_id="e-1", schedule_id="s", concurrency_key="k", started_at=50), FIRST, nobody)
-    await store.create(new("x%1", standing=Standing(Status.RUNNING, 0, 2), started_at=60), FIRST, nobody)
+    await store.create(
+        *asked(new("x_1", parent_id="e-1", schedule_id="s", concurrency_key="k", started_at=50), FIRST), nobody
+    )
+    await store.create(*asked(new("x%1", standing=Standing(Status.RUNNING, 0, 2), started_at=60), FIRST), nobody)
 
     assert await ids(store, id_prefix="x_") == ["x_1"]
     assert await ids(store, id_prefix="x") == ["x%1", "x_1"]
@@ -132,14 +137,14 @@ async def test_an_id_is_used_again_only_as_its_policy_says(
     store: SqliteStore, reuse: IdReuse, status: Status, reused: bool
 ) -> None:
     ended_at = 20 if status.final else 0
-    first = await store.create(new("e", standing=Standing(status, ended_at)), FIRST, nobody)
+    first = await store.create(*asked(new("e", standing=Standing(status, ended_at)), FIRST), nobody)
     again = new("e", request=Request("", "other", id_chosen=True, reuse=reuse))
 
     if not reused:
         with pytest.raises(ExecutionExists):
-            await store.create(again, FIRST, nobody)
+            await store.create(*asked(again, FIRST), nobody)
         return
-    second = await store.create(again, FIRST, nobody)
+    second = await store.create(*asked(again, FIRST), nobody)
     old, young = await store.find("default", "e~1"), await store.find("default", "e")
 
     assert old is not None
@@ -149,20 +154,22 @@ async def test_an_id_is_used_again_only_as_its_policy_says(
 
 async def test_of_many_that_use_an_id_again_at_once_one_gets_it(store: SqliteStore) -> None:
     ended = Standing(Status.FAILED, 20)
-    await store.create(new("e", standing=ended), FIRST, nobody)
+    await store.create(*asked(new("e", standing=ended), FIRST), nobody)
     again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE), standing=ended)
 
-    answers = await asyncio.gather(*(store.create(again, FIRST, nobody) for _ in range(5)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(store.create(*asked(again, FIRST), nobody) for _ in range(5)), return_exceptions=True
+    )
 
     assert sorted(type(answer).__name__ for answer in answers) == ["Created", *["ExecutionExists"] * 4]
     assert sorted(await ids(store)) == ["e", "e~1"]
 
 
 async def test_an_id_whose_execution_was_forgotten_meanwhile_is_free(database: Database, store: SqliteStore) -> None:
-    first = await store.create(new("e", standing=Standing(Status.FAILED, 20)), FIRST, nobody)
+    first = await store.create(*asked(new("e", standing=Standing(Status.FAILED, 20)), FIRST), nobody)
     again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE))
 
-    _, second = await asyncio.gather(store.delete_execution(first.key), store.create(again, FIRST, nobody))
+    _, second = await asyncio.gather(store.delete_execution(first.key), store.create(*asked(again, FIRST), nobody))
 
     assert second.created
     assert await ids(store) == ["e"]
@@ -202,7 +209,7 @@ async def test_a_deleted_execution_takes_along_what_only_it_needed(database: Dat
 async def test_what_has_expired_is_too_old_or_too_many(store: SqliteStore) -> None:
     for number in range(6):
         ended = Standing(Status.SUCCEEDED, 100 + number) if number < 5 else Standing(Status.RUNNING)
-        await store.create(new(f"e-{number}", standing=ended), FIRST, nobody)
+        await store.create(*asked(new(f"e-{number}", standing=ended), FIRST), nobody)
 
     assert await store.expired(102, 0, 100) == [1, 2]
     assert await store.expired(0, 3, 100) == [1, 2]
@@ -212,13 +219,32 @@ async def test_what_has_expired_is_too_old_or_too_many(store: SqliteStore) -> No
 
 
 async def test_an_ended_child_does_not_expire_while_its_parent_is_open(store: SqliteStore) -> None:
-    parent = await created(store, new("parent"))
+    parent = await created(store, new("parent", run_id="p1"))
     ended = Standing(Status.SUCCEEDED, 100)
-    child = await store.create(new("child", parent_id="parent", standing=ended), FIRST, nobody)
+    born = new("child", run_id="c1", parent_id="parent", parent_run="p1", standing=ended)
+    child = await store.create(*asked(born, FIRST), nobody)
 
     assert await store.expired(200, 0, 100) == []
     await store.append(parent.key, [e.Event(3, 12, e.StepCancelled("a"))], ended)
     assert await store.expired(200, 0, 100) == [parent.key, child.key]
+
+
+async def test_an_ended_child_is_not_kept_for_another_execution_that_got_its_parents_id(store: SqliteStore) -> None:
+    ended = Standing(Status.SUCCEEDED, 100)
+    parent = await store.create(*asked(new("parent", run_id="p1", standing=ended), FIRST), nobody)
+    born = new("child", run_id="c1", parent_id="parent", parent_run="p1", standing=ended)
+    child = await store.create(*asked(born, FIRST), nobody)
+    again = Request("", "", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE)
+    await store.create(*asked(new("parent", run_id="p2", request=again), FIRST), nobody)
+
+    assert await store.expired(200, 0, 100) == [parent.key, child.key]
+
+
+async def test_no_two_executions_have_one_run(store: SqliteStore) -> None:
+    await created(store, new("one", run_id="r"))
+
+    with pytest.raises(sqlite3.IntegrityError):
+        await created(store, new("other", run_id="r"))
 
 
 async def plans_of(database: Database, ask: Callable[[sqlite3.Connection], object]) -> list[str]:
@@ -285,8 +311,12 @@ async def test_a_row_that_was_changed_behind_our_back_is_reported(
 
 
 async def test_results_are_kept_until_they_expire(store: SqliteStore) -> None:
-    await store.keep_result(b"k", "1.0.0", Payload(b"7"), 100)
+    older = KeptResult("p", "1.0.0", "ab", Payload(b"7", "text/plain", {"origin": "here"}))
+    newer = KeptResult("p", "1.0.0", "cd", Payload(b"8"))
+    await store.keep_result(b"k", replace(older, output=Payload(b"6")), 90)
+    await store.keep_result(b"k", older, 100)
+    await store.keep_result(b"k", newer, 101)
 
-    assert await store.cached(b"k", 99) == KeptResult("1.0.0", Payload(b"7"))
-    assert await store.cached(b"k", 100) is None
-    assert await store.cached(b"other", 99) is None
+    assert await store.cached(b"k", 99) == [newer, older]
+    assert await store.cached(b"k", 100) == [newer]
+    assert await store.cached(b"other", 99) == []

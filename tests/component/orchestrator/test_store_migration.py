@@ -63,3 +63,59 @@ async def test_what_the_first_release_wrote_is_read_and_goes_on(tmp_path: Path) 
     assert histories == [OPEN, ENDED]
     assert following == 7
     assert [(row.key, row.sequence) for row in still_open] == [(1, 3)]
+
+
+FOURTH_RELEASE = Bulk(
+    "INSERT INTO execution (key, namespace, execution_id, workflow, workflow_version, status, started_at, ended_at,"
+    " trace_id, request_id, request_hash, parent_id, schedule_id) VALUES",
+    f"({', '.join('?' * 13)})",
+)
+
+
+async def written_before_runs_were_known(path: Path) -> None:
+    """Ids that were used again, with children of both parents; starts of two schedules of one id, and an import."""
+
+    def row(key: int, execution_id: str, started_at: int, **said: str) -> tuple[object, ...]:
+        told = {"request_id": "", "parent_id": "", "schedule_id": ""} | said
+        facts = (key, "default", execution_id, "w", "1.0.0", "RUNNING", started_at, 0, "ab")
+        return (*facts, told["request_id"], "", told["parent_id"], told["schedule_id"])
+
+    executions = [
+        row(1, "p~1", 10),
+        row(2, "p.c.1~1", 11, parent_id="p"),
+        row(3, "p", 12),
+        row(4, "p.c.1", 13, parent_id="p"),
+        row(5, "orphan", 14, parent_id="gone"),
+        row(6, "s-1", 15, schedule_id="s", request_id="schedule-1"),
+        row(7, "s-2", 25, schedule_id="s", request_id="schedule-2"),
+        row(8, "imported", 26, schedule_id="s"),
+    ]
+    schedule = (
+        "INSERT INTO schedule VALUES (7, 'default', 's', x'', 1, 20, 20, 20, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 1)"
+    )
+    async with open_database(path, MIGRATIONS[:4]) as old:
+        await old.write(lambda connection: connection.execute(schedule))
+        rows: list[tuple[Bulk, tuple[object, ...]]] = [(FOURTH_RELEASE, one) for one in executions]
+        for position, one in enumerate(executions, start=1):
+            rows.append((EVENTS, (position, one[0], 1, first_release(OPEN[0]))))
+        await old.write_rows(rows, None)
+
+
+async def test_executions_of_older_releases_get_a_run_parent_and_schedule_that_stay_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrator.db"
+    await written_before_runs_were_known(path)
+
+    async with database_at(path) as database:
+        store = await store_over(database)
+        rows = {row.execution_id: row for row in await store.open_executions()}
+
+    run = {name: row.run_id for name, row in rows.items()}
+    assert run["p"] == "00000000000000000000000003"
+    assert len(set(run.values())) == 8
+    assert (rows["p.c.1~1"].parent_run, rows["p.c.1"].parent_run) == (run["p~1"], run["p"])
+    assert rows["orphan"].parent_run == ""
+    assert {name: rows[name].schedule_incarnation for name in ("s-1", "s-2", "imported")} == {
+        "s-1": "",
+        "s-2": "00000000000000000000000007",
+        "imported": "",
+    }

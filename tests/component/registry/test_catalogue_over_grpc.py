@@ -83,3 +83,32 @@ async def test_a_refused_request_names_every_violation(registry: RegistryService
         await registry.ListInstances(pb.ListInstancesRequest(page_token="elsewhere"))
     with refusing(InvalidRequest):
         await registry.ListPlugins(pb.ListPluginsRequest(page_size=-1))
+
+
+async def test_an_instance_bears_the_digest_of_the_manifest_that_was_published_when_it_registered(
+    registry: RegistryServiceAsyncStub, database: Path, clock: ManualClock
+) -> None:
+    unpublished = await registry.RegisterInstance(registration("stats-1"))
+    await publish(registry, manifest("1.0.0"))
+    published = await registry.RegisterInstance(registration("stats-2"))
+    again = await registry.RegisterInstance(registration("stats-1"))
+
+    assert unpublished.instance.manifest_digest == ""
+    assert len(published.instance.manifest_digest) == 32
+    assert again.instance.manifest_digest == published.instance.manifest_digest
+
+
+async def test_the_digest_outlives_the_process_and_differs_with_the_manifest(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    found: dict[str, list[str]] = {}
+    for description in ("One.", "Another."):
+        for _ in range(2):
+            async with registry_at(tmp_path / f"{description}db", clock) as registry:
+                if description not in found:
+                    await publish(registry, manifest("1.0.0", description=description))
+                    await registry.RegisterInstance(registration("stats-1"))
+                instances = (await registry.ListInstances(pb.ListInstancesRequest())).instances
+                found.setdefault(description, []).extend(one.manifest_digest for one in instances)
+
+    assert found["One."][0] == found["One."][1] != found["Another."][0] == found["Another."][1]

@@ -31,6 +31,7 @@ def test_a_snapshot_reads_as_it_was_written_with_ages_counted_from_its_receipt()
         in_flight=3,
         session=True,
         zone="north",
+        manifest_digest="ab12",
     )
     policy = PluginPolicy(pick=Policy.LEAST_CONNECTIONS, panic_threshold=0.5)
 

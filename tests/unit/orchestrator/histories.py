@@ -47,7 +47,7 @@ def kept(body: bytes, record: str = "event") -> e.Event:
 class History:
     """One execution: its state, and all events in the order in which they would have been committed."""
 
-    def __init__(self, definition: Definition, given: object = None) -> None:
+    def __init__(self, definition: Definition, given: object = None, *, queued: bool = False) -> None:
         self.definition = definition
         self.state = ExecutionState("default", "e-1", definition)
         self.events: list[e.Event] = []
@@ -60,6 +60,7 @@ class History:
             input=Payload(json.dumps({} if given is None else given).encode()),
             trace_id=b"t" * 16,
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
+            queued=queued,
         )
         self.turn(started)
 
@@ -151,6 +152,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
             state.output,
             state.failure,
             state.stopping,
+            state.ended,
+            state.queued,
         ),
         "steps": [_picture_of_step(step) for step in state.steps.values()],
         "scopes": [_picture_of_scope(scope) for scope in state.scopes.values()],
@@ -165,7 +168,8 @@ def picture(state: ExecutionState) -> dict[str, object]:
         "to_set": list(state.to_set),
         "signals": {name: [sequence for sequence, _ in found] for name, found in state.signals.items()},
         "undoable": [step.path for step in state.undoable],
-        "pause": (state.pause, state.paused_at, state.deadline, state.cancel, state.compensating),
+        "pause": (state.pause, state.rests, state.paused_at, state.held_at, state.deadline, state.compensating),
+        "asked": (state.pause_asked, state.resumed, state.cancels, dict(state.resolved)),
         "wakes": list(state.wakes),
     }
 

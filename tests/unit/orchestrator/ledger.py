@@ -101,7 +101,8 @@ class Ledger:
                 self._end(path, "SUCCEEDED")
             case e.AttemptFailed(path, attempt, failure, dispatch, next_at, incident):
                 self._close(path, attempt)
-                sent = dispatch is not None if failure.reason not in _SENT else failure.metadata.get("sent") != "False"
+                said = failure.metadata.get("sent")
+                sent = dispatch is not None or (said != "False" if failure.reason in _SENT else said == "True")
                 self._fail(path, failure.reason, sent, next_at, incident)
             case e.StepBlocked(path, attempt) | e.StepUnblocked(path, attempt):
                 assert self.open[path] == attempt

@@ -64,7 +64,8 @@ def assert_spans_are_whole(world: World) -> None:
     known = set(keys)
     tries = {key for key in known if key[0] == "attempt"}
 
-    assert len(keys) == len(known) == len({span_id("e-1", key) for key in known})
+    assert world.trace.started is not None
+    assert len(keys) == len(known) == len({span_id(world.trace.started, "e-1", key) for key in known})
     assert tries == {
         ("attempt", path, str(number))
         for path, count in world.ledger.attempts.items()

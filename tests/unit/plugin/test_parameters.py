@@ -30,13 +30,15 @@ class Kit:
         return payload
 
     @operation
-    def mapped(self) -> dict[Any, Any] | list[Any]: ...
+    def mapped(self) -> dict[Any, Any] | list[Any]:
+        return {}
 
     @operation
     def maybe(self) -> Any | None: ...
 
     @operation
-    def reading(self) -> Reading: ...
+    def reading(self) -> Reading:
+        return Reading(None)
 
     @operation
     def nothing(self) -> None: ...

@@ -51,6 +51,7 @@ def member(message: instance_pb2.Instance) -> Member:
         session=message.session,
         admission=_ADMISSION_BY_STATE.get(message.state, Admission.OUT),
         admission_reason=message.state_reason,
+        manifest_digest=message.manifest_digest,
     )
 
 

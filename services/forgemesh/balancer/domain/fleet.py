@@ -28,6 +28,7 @@ class Member:
     session: bool = False
     admission: Admission = Admission.OPEN
     admission_reason: str = ""
+    manifest_digest: str = ""
 
     @property
     def has_process(self) -> bool:
@@ -74,6 +75,7 @@ class Standing:
             max_in_flight=member.max_in_flight,
             session=member.session,
             zone=member.zone,
+            manifest_digest=member.manifest_digest,
         )
 
 

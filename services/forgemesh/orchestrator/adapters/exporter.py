@@ -70,8 +70,8 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
     execution_id = trace.execution_id
     return encoded_span(
         started.trace_id,
-        span_id(execution_id, facts.key),
-        started.parent_span_id if facts.parent is None else span_id(execution_id, facts.parent),
+        span_id(started, execution_id, facts.key),
+        started.parent_span_id if facts.parent is None else span_id(started, execution_id, facts.parent),
         facts.name,
         _KINDS.get(facts.key[0], INTERNAL),
         facts.start,
@@ -148,7 +148,7 @@ def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> S
 def _linked(link: Link, execution_id: str, started: e.ExecutionStarted) -> tuple[bytes, bytes] | None:
     """Trace and span; None if what came from elsewhere is no traceparent."""
     if not link.traceparent:
-        return started.trace_id, span_id(execution_id, link.key)
+        return started.trace_id, span_id(started, execution_id, link.key)
     found = _TRACEPARENT.fullmatch(link.traceparent)
     return (bytes.fromhex(found[1]), bytes.fromhex(found[2])) if found is not None else None
 

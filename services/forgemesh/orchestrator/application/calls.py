@@ -9,7 +9,7 @@ import msgspec
 
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Lacking, Order, Running as Underway, Waiting, Wanted
+from forgemesh.orchestrator.application.order import Lacking, Order, OrderKey, Running as Underway, Waiting, Wanted
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
@@ -76,17 +76,19 @@ class Calls:
     def take_back(self, running: Running, path: str) -> None:
         """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
         for step in open_below(running.state, path):
-            self._dispatcher.cancel((*running.name, step.path))
+            self._dispatcher.cancel(_key(running, step.path))
 
     def interrupt(self, running: Running) -> None:
         """Cancel every open call, because of a pause."""
         for step in list(running.state.open_attempts.values()):
             if not isinstance(step.step, Child):
-                self._dispatcher.cancel((*running.name, step.path))
+                self._dispatcher.cancel(_key(running, step.path))
 
     def withhold(self, running: Running) -> None:
         """A pause has begun: what has not left yet does not leave any more."""
         for key in self._dispatcher.unsent(*running.name):
+            if key[3] != _run_of(running.state):
+                continue
             self._dispatcher.forget(key)
             fact = unsent(running.state, key[2], self._engine.clock())
             if fact is not None:
@@ -94,13 +96,13 @@ class Calls:
 
     def forget(self, running: Running, path: str) -> None:
         """The attempt's end was decided without it."""
-        self._dispatcher.forget((*running.name, path))
+        self._dispatcher.forget(_key(running, path))
 
     def explain(self, running: Running) -> dict[str, Hindrance]:
         """What the dispatcher knows of the execution's open calls, by step path."""
         found: dict[str, Hindrance] = {}
         for path in running.state.open_attempts:
-            known = self._dispatcher.explain((*running.name, path))
+            known = self._dispatcher.explain(_key(running, path))
             if isinstance(known, Waiting):
                 found[path] = _waits(path, known)
             elif known is not None:
@@ -109,7 +111,7 @@ class Calls:
 
     def answered(self, order: Order, answer: Answer) -> None:
         """See order.Listener."""
-        running = self._engine.running(order.namespace, order.execution_id)
+        running = self._running(order)
         if running is None:
             return
         said = running.said.pop(order.path, None)
@@ -125,17 +127,23 @@ class Calls:
         if fact is not None:
             self._engine.turn(running, (fact,))
 
+    def _running(self, order: Order) -> Running | None:
+        """The execution that gave the order, if it is open; never another one that has got its id."""
+        running = self._engine.running(order.namespace, order.execution_id)
+        return running if running is not None and _run_of(running.state) == order.run_id else None
+
     def _keep(self, state: ExecutionState, order: Order, answer: Answer, where: e.Dispatch | None) -> None:
         step = state.steps.get(order.path)
         if step is None or step.started is None or not step.started.cache_key or where is None or where.cached:
             return
         if isinstance(step.step, Call) and step.step.cache is not None and answer.output is not None:
             ends = self._engine.clock() + int(step.step.cache.ttl * SECOND)
-            self._results.keep(step.started.cache_key, where.plugin_version, answer.output, ends)
+            plugin_id = where.plugin_id or order.target.plugin_id
+            self._results.keep(step.started.cache_key, plugin_id, where, answer.output, ends)
 
     def blocked(self, order: Order, lack: Lacking) -> None:
         """See order.Listener."""
-        running = self._engine.running(order.namespace, order.execution_id)
+        running = self._running(order)
         if running is not None and _is_open(running.state, order):
             wait = min(lack.retry_after or 0.0, LONGEST_WISH)
             until = self._engine.clock() + int(wait * SECOND) if wait else 0
@@ -146,18 +154,26 @@ class Calls:
 
     def unblocked(self, order: Order) -> None:
         """See order.Listener."""
-        running = self._engine.running(order.namespace, order.execution_id)
+        running = self._running(order)
         if running is not None and _is_open(running.state, order):
             self._engine.turn(running, (e.StepUnblocked(order.path, order.attempt),))
 
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """See order.Listener."""
-        running = self._engine.running(order.namespace, order.execution_id)
+        running = self._running(order)
         if running is not None:
             before = running.said.get(order.path)
             if details is None and before is not None:
                 details = before.details
             running.said[order.path] = Said(fraction, note, details)
+
+
+def _key(running: Running, path: str) -> OrderKey:
+    return (*running.name, path, _run_of(running.state))
+
+
+def _run_of(state: ExecutionState) -> str:
+    return state.started.run_id if state.started is not None else ""
 
 
 def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
@@ -175,6 +191,7 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         timeouts=timeouts_of(state, step),
         input=step.input,
         traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
+        run_id=started.run_id,
         deadline=0 if compensating else state.deadline,
         close_at=step.close_at,
         tried=frozenset(step.tried) if step.tried else _NONE,

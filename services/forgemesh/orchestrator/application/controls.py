@@ -12,7 +12,6 @@ from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.identifiers import check_ids
-from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
@@ -43,19 +42,19 @@ class Controls:
 
     async def pause(self, namespace: str, execution_id: str, request: e.PauseRequested) -> ExecutionState:
         """No step starts after the answer."""
-        await self._command(namespace, execution_id, Action.PAUSE, lambda state: control.pause(state, request))
+        await self._command(namespace, execution_id, lambda state: control.pause(state, request))
         return await self._executions.get(namespace, execution_id)
 
     async def resume(self, namespace: str, execution_id: str, checkpoint_id: str, by: str) -> ExecutionState:
         """It goes on; raises CheckpointSuperseded if `checkpoint_id` is set and not the newest one's."""
         if checkpoint_id:
             await self._check_newest(await self._executions.row(namespace, execution_id), checkpoint_id)
-        await self._command(namespace, execution_id, Action.RESUME, lambda state: control.resume(state, by))
+        await self._command(namespace, execution_id, lambda state: control.resume(state, by))
         return await self._executions.get(namespace, execution_id)
 
     async def cancel(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
         """It stops, and undoes what it did."""
-        await self._command(namespace, execution_id, Action.CANCEL, lambda state: control.cancel(state, by, reason))
+        await self._command(namespace, execution_id, lambda state: control.cancel(state, by, reason))
         return await self._executions.get(namespace, execution_id)
 
     async def terminate(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
@@ -64,7 +63,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.terminate(state, by, reason)
 
-        await self._command(namespace, execution_id, Action.TERMINATE, ask)
+        await self._command(namespace, execution_id, ask)
         return await self._executions.get(namespace, execution_id)
 
     async def signal(self, namespace: str, execution_id: str, request: e.SignalReceived) -> tuple[bool, int]:
@@ -78,7 +77,7 @@ class Controls:
             sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id]
             return facts
 
-        events = await self._command(namespace, execution_id, Action.SIGNAL, ask)
+        events = await self._command(namespace, execution_id, ask)
         return bool(events), sequence
 
     async def resolve(
@@ -96,7 +95,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resolve(state, path, action, payload, by, reason)
 
-        await self._command(namespace, execution_id, Action.RESOLVE, ask)
+        await self._command(namespace, execution_id, ask)
         return await self._executions.get(namespace, execution_id)
 
     async def delete(self, namespace: str, execution_id: str) -> None:
@@ -139,8 +138,13 @@ class Controls:
             input=_patched(started.input, patch),
             caller=request.caller,
             priority=started.priority,
-            origin=e.Origin(forked_from=origin_id, forked_sequence=state.sequence, forked_trace=state.trace_id),
-            linked_span=f"{state.trace_id}-{span_id(origin_id, (RUN,)).hex()}",
+            origin=e.Origin(
+                forked_from=origin_id,
+                forked_run=row.run_id,
+                forked_sequence=state.sequence,
+                forked_trace=state.trace_id,
+            ),
+            linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
             facts=facts,
         )
         return await self._starts.start(fork)
@@ -168,25 +172,17 @@ class Controls:
             raise CheckpointSuperseded(row.execution_id, checkpoint_id, newest.id if newest is not None else "")
 
     async def _command(
-        self,
-        namespace: str,
-        execution_id: str,
-        action: Action,
-        ask: Callable[[ExecutionState], Sequence[e.Fact]],
+        self, namespace: str, execution_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
     ) -> list[e.Event]:
-        running = await self._open(namespace, execution_id, action)
-        return await self._engine.command(running, ask) if running is not None else []
-
-    async def _open(self, namespace: str, execution_id: str, action: Action) -> Running | None:
-        """The execution in memory; None if it has ended and `action` was done to it before."""
+        """Of one that has ended, `ask` refuses whatever is not on record already."""
         running = self._engine.running(namespace, execution_id)
         if running is not None:
-            return running
-        row = await self._executions.row(namespace, execution_id)
-        check_status(execution_id, row.status, action)
-        if row.status.final:
-            return None
-        raise ExecutionSuspended(execution_id)
+            return await self._engine.command(running, ask)
+        state = await self._executions.get(namespace, execution_id)
+        if state.ended is None:
+            raise ExecutionSuspended(execution_id)
+        ask(state)
+        return []
 
 
 def _patched(given: Payload, patch: Payload | None) -> Payload:

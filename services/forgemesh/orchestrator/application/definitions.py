@@ -32,6 +32,7 @@ class Definitions:
         self._parse = parse
         self._clock = clock
         self._known: dict[tuple[str, str, str], StoredDefinition] = {}
+        """What was looked up since the newest definition came, after which it is another one."""
 
     async def register(self, namespace: str, source: str) -> tuple[StoredDefinition, bool]:
         """
@@ -42,7 +43,7 @@ class Definitions:
         definition, _ = await self._checked(namespace, source)
         stored, created = await self._store.keep_definition(definition, self._clock())
         if created:
-            self._known.clear()
+            self._known = {}
         return stored, created
 
     async def validate(self, namespace: str, source: str) -> tuple[Definition, list[str], bool]:
@@ -64,18 +65,18 @@ class Definitions:
     async def keep(self, definition: Definition) -> Definition:
         """Keep what was read, unless the same is kept already: then that one."""
         stored, _ = await self._store.keep_definition(definition, self._clock())
-        self._known.clear()
+        self._known = {}
         return stored.definition
 
     async def find(self, namespace: str, name: str, version: str) -> StoredDefinition:
         """The highest version if `version` is empty; raises DefinitionNotFound."""
-        key = (namespace, name, version)
-        if key not in self._known:
+        key, known = (namespace, name, version), self._known
+        if key not in known:
             stored = await self._store.definition(namespace, name, version)
             if stored is None:
                 raise DefinitionNotFound(name, version, await self._store.definition_names(namespace))
-            self._known[key] = stored
-        return self._known[key]
+            known[key] = stored  # if a higher version has come meanwhile, nobody looks there any more
+        return known[key]
 
     async def known(self, namespace: str, name: str) -> list[StoredDefinition]:
         """By name, highest version first."""

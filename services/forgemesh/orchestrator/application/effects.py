@@ -11,7 +11,7 @@ from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Child
-from forgemesh.orchestrator.domain.state import StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 
 
 @dataclass(slots=True)
@@ -69,8 +69,12 @@ class Effects:
 
     def ended(self, running: Running) -> None:
         """An execution has ended."""
-        self.places.leave(running)
+        self.places.withdraw(running.state)
         self.children.ended(running.state)
+
+    def healed(self, state: ExecutionState) -> None:
+        """An execution that was taken for open had ended; those that wait for what it held go on."""
+        self.places.withdraw(state)
 
     async def stop(self, grace: float) -> None:
         """Begin nothing more."""

@@ -8,12 +8,14 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
-from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults import Fault
+from forgemesh.faults.service import DataCorrupted, ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
@@ -21,10 +23,10 @@ from forgemesh.orchestrator.application.running import Running, standing_of
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fold import apply, fold
+from forgemesh.orchestrator.domain.fold import fold, restore
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store
+from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class Engine:
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
-        results = Results(store, hosts, clock)
+        results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
         self.effects = Effects(calls, Children(self), Places(self))
         self._running: dict[tuple[str, str], Running] = {}
@@ -90,22 +92,34 @@ class Engine:
         self,
         definition: Definition,
         execution_id: str,
-        facts: Sequence[e.Fact],
+        first: Callable[[], Sequence[e.Fact]],
         request: Request,
         settled: Callable[[Future[Created]], None] = lambda written: None,
-    ) -> tuple[Created, ExecutionState]:
+    ) -> tuple[Created, ExecutionState | None]:
         """
-        Commit a new execution, whose first fact is its start, with what follows at once, then let it run.
+        Commit a new execution with what follows at once, then let it run; no state if `request` started one before.
 
-        `settled` is told what became of the write, also if the caller has gone away meanwhile.
+        `first` gives its first facts, the very first of which is its start, in the moment in which they go into the
+        queue of writes; if it raises, nothing is started. `settled` is told what became of the write, also if the
+        caller has gone away meanwhile.
         """
-        now = self.clock()
         state = ExecutionState(definition.namespace, execution_id, definition)
-        events = [record(state, fact, now) for fact in facts]
-        events += advance(state, now)
         running = Running(0, state, ExecutionTrace(execution_id, definition))
+        events: list[e.Event] = []
+
+        def begin() -> tuple[NewExecution, Sequence[e.Event]]:
+            if self.stopping:
+                raise ShuttingDown("the orchestrator")
+            facts, now = first(), self.clock()
+            events.extend([record(state, fact, now) for fact in facts])
+            events.extend(advance(state, now))
+            running.standing = standing_of(state)
+            return _new_execution(state, request), events
+
         written = partial(self._created, running, events, 0, settled)
-        created = await self._store.create(_new_execution(state, request), events, written)
+        created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
+        if not created.created:
+            return created, None
         if state.sequence != len(events):  # it has gone on; what is shown is durable
             state = fold(state.namespace, execution_id, definition, events)
         return created, state
@@ -122,14 +136,23 @@ class Engine:
         settled(written)
         if written.cancelled() or written.exception() is not None or running.name in self._running:
             return
+        if self.stopping:  # the next process takes it up
+            return
         created = written.result()
         running.key = created.key
         self._running[running.name] = running
         self._act(running, events, created.position, old)
         self._set_timer(running)
+        if running.state.queued:
+            self.effects.places.arrived(running)
 
     async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
-        """Commit an execution that another mesh has begun, with its history; if it is open, it pauses."""
+        """
+        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
+
+        It is another run than the one there, which may go on, or come a second time.
+        """
+        state.run_id = new_run_id()
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
@@ -138,17 +161,23 @@ class Engine:
             events += advance(state, now)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
-        await self._store.create(_new_execution(state, Request("", "", id_chosen=True)), events, written)
+        request = Request("", "", id_chosen=True)
+        new = _new_execution(state, request)
+        await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
     async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
         """
         Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
 
-        Raises what `ask` raises, and StoreUnavailable.
+        Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
         if self._running.get(running.name) is not running:
             raise ExecutionSuspended(running.state.execution_id)
-        facts = ask(running.state)
+        try:
+            facts = ask(running.state)
+        except Fault:
+            await running.durable()
+            raise
         events = self.turn(running, facts) if facts else []
         await running.durable()
         return events
@@ -157,13 +186,16 @@ class Engine:
         """
         Go on with an open execution that this process does not run yet; its open calls count as lost.
 
-        Spans of events from `spans_from` on are exported once more.
+        Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
+        release stays as its first end left it.
         """
         if (row.namespace, row.execution_id) in self._running:
             return
         state, trace = await self.load(row, definition, spans_from)
+        if state.ended is not None:
+            await self._heal(row, state)
         self.suspended.discard((row.namespace, row.execution_id))
-        if state.status.final or (row.namespace, row.execution_id) in self._running:
+        if state.ended is not None or (row.namespace, row.execution_id) in self._running:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
@@ -173,17 +205,27 @@ class Engine:
         self._commit(running, [*events, *advance(state, now)])
         self.effects.taken_up(running, reopened)
 
+    async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
+        """Its row says that it is open, its history that it has ended: the history is right."""
+        found = await self._store.find(row.namespace, row.execution_id)
+        if found is None or found.key != row.key or found.status.final:
+            return  # it has ended while it was being read
+        await self._store.append(row.key, [], standing_of(state))
+        ended = state.status.value
+        _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
+        self.effects.healed(state)
+        self.on_ended(state)
+
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
-        state = ExecutionState(row.namespace, row.execution_id, definition)
+        state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
         trace = ExecutionTrace(row.execution_id, definition)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
                 try:
-                    apply(state, event)
-                    finished = trace.project(event)
+                    finished = trace.project(event) if restore(state, event) else []
                 except (ValueError, KeyError, IndexError, AssertionError) as error:
                     raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
                 if event.sequence >= spans_from:
@@ -202,7 +244,12 @@ class Engine:
             self._drop(running)
 
     def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
-        """Fold what happened, decide what follows, and queue both as one write; the events."""
+        """
+        Fold what happened, decide what follows, and queue both as one write; the events.
+
+        Raises AfterEnd for an execution that has ended, also if that is not durable yet: whoever has a fact looks at
+        `running.open` or at what of the state the fact is about.
+        """
         now, state = self.clock(), running.state
         still_open = list(state.open_attempts.values())
         events = [record(state, fact, now) for fact in facts]
@@ -323,4 +370,7 @@ def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
         parent_id=origin.parent_id,
         schedule_id=origin.schedule_id,
         request=request,
+        run_id=state.run_id,
+        parent_run=origin.parent_run,
+        schedule_incarnation=origin.schedule_incarnation,
     )

@@ -11,7 +11,7 @@ from forgemesh.orchestrator.application.engine import PAGE, Engine
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.domain.explain import Explanation, explain
-from forgemesh.orchestrator.domain.fold import apply
+from forgemesh.orchestrator.domain.fold import restore
 from forgemesh.orchestrator.domain.progress import expected_end, progress
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
@@ -89,9 +89,10 @@ class Executions:
             changed = running.change() if running is not None else None
             events = await self._store.events(row.key, following, WATCH_PAGE)
             if events:
-                yield events
+                over = _end_in(events)
+                yield events[:over]
                 following = events[-1].sequence + 1
-                if isinstance(events[-1].fact, e.ExecutionSucceeded | e.ExecutionFailed):
+                if over is not None:
                     return
             elif changed is not None:
                 await changed.wait()
@@ -128,12 +129,13 @@ class Executions:
     async def replay(self, row: ExecutionRow, upto: int) -> AsyncIterator[tuple[ExecutionState, e.Event]]:
         """The state after each event up to a sequence number; ended iterations of maps are kept in it."""
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
-        state = ExecutionState(row.namespace, row.execution_id, stored.definition, remember=True)
+        state = ExecutionState(row.namespace, row.execution_id, stored.definition, run_id=row.run_id, remember=True)
         while events := await self._store.events(row.key, state.sequence + 1, PAGE):
             for event in events:
                 if event.sequence > upto:
                     return
-                apply(state, event)
+                if not restore(state, event):
+                    return
                 yield state, event
 
     async def newest_checkpoint(self, row: ExecutionRow) -> Checkpoint | None:
@@ -142,3 +144,12 @@ class Executions:
         async for state, event in self.replay(row, upto=NEVER):
             newest = checkpoint_at(state, event, self._checksum(event)) or newest
         return newest
+
+
+def _end_in(events: Sequence[e.Event]) -> int | None:
+    """How many of the events there are up to the end of the execution; None if it is not among them."""
+    ends = (number for number, event in enumerate(events, start=1) if isinstance(event.fact, _ENDS))
+    return next(ends, None)
+
+
+_ENDS = (e.ExecutionSucceeded, e.ExecutionFailed)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 
+from ulid import ULID
+
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.domain.events import SignalReceived
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def new_run_id() -> str:
+    """What tells a new execution from every other one that has had, or will have, its id."""
+    return str(ULID()).lower()
 
 
 def check_ids(**given: str) -> None:

@@ -15,8 +15,11 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.pick import NoPick
 
-OrderKey: TypeAlias = tuple[str, str, str]
-"""Namespace, execution id, step path."""
+OrderKey: TypeAlias = tuple[str, str, str, str]
+"""
+Namespace, execution id, step path, run id: an order of an execution that has ended may still be taken back when another
+execution has got its id.
+"""
 
 
 class Order(msgspec.Struct, kw_only=True, eq=False):
@@ -27,7 +30,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
     and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
     `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
-    not for what happened to its instance.
+    not for what happened to its instance; `run_id` is the execution's, as far as its first event names one.
     """
 
     namespace: str
@@ -38,6 +41,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     timeouts: Timeouts
     input: Payload
     traceparent: str
+    run_id: str = ""
     deadline: int = 0
     close_at: int = 0
     tried: frozenset[str] = frozenset()
@@ -47,11 +51,11 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     idempotent: bool | None = None
     retry: bool = False
     dispatch: Dispatch | None = None
-    key: OrderKey = ("", "", "")
+    key: OrderKey = ("", "", "", "")
     """Derived."""
 
     def __post_init__(self) -> None:
-        self.key = (self.namespace, self.execution_id, self.path)
+        self.key = (self.namespace, self.execution_id, self.path, self.run_id)
 
 
 class Wanted(NamedTuple):

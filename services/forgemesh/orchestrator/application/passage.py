@@ -64,6 +64,7 @@ def invocation_of(order: Order, now: int, permit: Permit | None) -> Invocation:
         remaining=remaining,
         details=order.details,
         permit=permit,
+        run_id=order.run_id,
     )
 
 

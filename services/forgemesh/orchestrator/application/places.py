@@ -88,22 +88,43 @@ class Places:
         """The execution was not written after all."""
         self._remove((definition.namespace, definition.name, key), execution_id)
 
-    def leave(self, running: Running) -> None:
+    def withdraw(self, state: ExecutionState) -> None:
         """An execution has ended: whoever waits the longest gets its place."""
-        key = _room_of(running.state)
+        key = _room_of(state)
         if key is not None:
-            self._remove(key, running.state.execution_id)
+            self._remove(key, state.execution_id)
 
-    def taken_up(self, running: Running) -> None:
-        """An execution was taken up after a crash, perhaps one between the end of another and its admission."""
+    def arrived(self, running: Running) -> None:
+        """A new execution waits in the queue; whoever had its place may have gone while it was being written."""
         key = _room_of(running.state)
         room = self._rooms.get(key) if key is not None else None
-        if room is None or key is None or not running.state.queued:
+        if room is not None and key is not None:
+            self._admit(key, room)
+
+    def taken_up(self, running: Running) -> None:
+        """
+        An execution was taken up after a crash: perhaps one between the end of another and its admission, or between
+        the start of another and the end of its own.
+        """
+        key = _room_of(running.state)
+        room = self._rooms.get(key) if key is not None else None
+        if room is None or key is None:
+            return
+        self._give_way_again(running, room)
+        if not running.open or not running.state.queued:
             return
         if running.state.execution_id in room.holders:
             self._engine.turn(running, (e.ExecutionAdmitted(),))
         else:
             self._admit(key, room)
+
+    def _give_way_again(self, running: Running, room: Room) -> None:
+        rule = running.state.definition.concurrency
+        if rule is None or not room.queue or not running.open:
+            return
+        newest = next(reversed(room.queue))
+        if running.state.execution_id in _give_way(room, rule) and running.state.execution_id != newest:
+            self._cancel(running, f"execution {newest} took its place")
 
     def ahead_of(self, state: ExecutionState) -> int:
         """How many go before a queued execution."""
@@ -132,17 +153,24 @@ class Places:
             self._rooms.pop(key, None)
 
     def _admit(self, key: RoomKey, room: Room) -> None:
-        while room.queue:
-            first = next(iter(room.queue))
-            running = self._engine.running(key[0], first)
-            if running is None:  # it will come by itself once it is taken up
-                return
+        while (running := self._first(key, room)) is not None:
             rule = running.state.definition.concurrency
             if rule is not None and len(room.holders) >= rule.limit:
                 return
-            del room.queue[first]
-            room.holders[first] = None
+            del room.queue[running.state.execution_id]
+            room.holders[running.state.execution_id] = None
             self._engine.turn(running, (e.ExecutionAdmitted(),))
+
+    def _first(self, key: RoomKey, room: Room) -> Running | None:
+        """
+        Who waits the longest. One that has ended is passed over, and stays until that is durable: it would wait on if
+        the write failed. None also if the first is not in memory: it will come by itself.
+        """
+        for execution_id in room.queue:
+            running = self._engine.running(key[0], execution_id)
+            if running is None or running.open:
+                return running
+        return None
 
 
 def _give_way(room: Room, rule: Concurrency) -> tuple[str, ...]:
@@ -150,7 +178,7 @@ def _give_way(room: Room, rule: Concurrency) -> tuple[str, ...]:
     if rule.on_conflict != "cancel_in_progress":
         return ()
     held = list(room.holders)
-    return (*held[: len(held) - rule.limit + 1], *room.queue)
+    return (*held[: max(0, len(held) - rule.limit + 1)], *room.queue)
 
 
 def _room_of(state: ExecutionState) -> RoomKey | None:

@@ -50,6 +50,11 @@ class Running:
         """Namespace and id."""
         return self.state.namespace, self.state.execution_id
 
+    @property
+    def open(self) -> bool:
+        """Whether facts may still come. Its end may not be durable yet: until then it is among those that run."""
+        return self.state.ended is None
+
     def change(self) -> asyncio.Event:
         """Is set when something of it becomes durable from now on, or when it has left."""
         if self._change is None:

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import secrets
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,16 +16,15 @@ from ulid import ULID
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.identifiers import check_start
+from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
 from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.beginning import text_of
+from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload, check_size, json_payload
@@ -52,7 +51,8 @@ class StartRequest:
     What a start asks for; empty texts are what the caller left out, `wait` is in seconds.
 
     `linked_span` ("<trace>-<span>") is what the execution's own trace links to, if it adopts no caller's. `results` are
-    those of a fork's origin.
+    those of a fork's origin. `check` is asked in the moment in which the start goes into the queue of writes, and only
+    if there is something to write: what it raises, the start raises, and nothing is started.
     """
 
     namespace: str
@@ -71,6 +71,7 @@ class StartRequest:
     origin: e.Origin | None = None
     linked_span: str = ""
     facts: Sequence[e.Fact] = field(default=(), compare=False)
+    check: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def content(self) -> str:
         """What must be the same when a request id comes again."""
@@ -144,7 +145,12 @@ class Starts:
             reuse=IdReuse.ALLOW_DUPLICATE,
             input=step.input,
             priority=parent.started.priority if parent.started is not None else 0,
-            origin=e.Origin(parent_id=parent.execution_id, parent_path=step.path, parent_attempt=step.attempts),
+            origin=e.Origin(
+                parent_id=parent.execution_id,
+                parent_run=parent.run_id,
+                parent_path=step.path,
+                parent_attempt=step.attempts,
+            ),
             linked_span=link_to(parent, step),
         )
         state, _ = await self.start(request)
@@ -167,29 +173,28 @@ class Starts:
 
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
-    ) -> tuple[Created, ExecutionState]:
+    ) -> tuple[Created, ExecutionState | None]:
         execution_id = request.execution_id or str(ULID()).lower()
         key = _concurrency_key(definition, request, execution_id)
         places = self._engine.effects.places
-        entry = places.enter(definition, key, execution_id) if key else Entry()
-        facts = self._facts(definition, request, execution_id, key, entry)
+        entry = Entry()
+
+        def first() -> list[e.Fact]:
+            nonlocal entry
+            request.check()
+            if key:
+                entry = places.enter(definition, key, execution_id)
+            return self._facts(definition, request, execution_id, key, entry)
 
         def settled(written: Future[Created]) -> None:
+            if not key:
+                return
             if written.cancelled() or written.exception() is not None:
                 places.forget(definition, key, execution_id)
             else:
                 places.give_way(definition, entry, f"execution {execution_id} took its place")
 
-        if not key:
-            return await self._engine.start(definition, execution_id, facts, asked)
-        try:
-            created, state = await self._engine.start(definition, execution_id, facts, asked, settled)
-        except ExecutionExists:
-            places.forget(definition, key, execution_id)
-            raise
-        if not created.created:
-            places.forget(definition, key, execution_id)
-        return created, state
+        return await self._engine.start(definition, execution_id, first, asked, settled)
 
     def _facts(
         self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: Entry
@@ -239,11 +244,12 @@ def _started(definition: Definition, request: StartRequest, now: int, key: str, 
         concurrency_key=key,
         queued=queued,
         origin=request.origin,
+        run_id=new_run_id(),
     )
 
 
 def _concurrency_key(definition: Definition, request: StartRequest, execution_id: str) -> str:
-    """Raises ExpressionError if the input does not give one."""
+    """Raises ExpressionError and ConcurrencyKeyInvalid if the input does not give one."""
     if definition.concurrency is None:
         return ""
 
@@ -259,4 +265,4 @@ def _concurrency_key(definition: Definition, request: StartRequest, execution_id
             }
         )
 
-    return text_of(evaluate(definition.concurrency.key, read))[:200]
+    return concurrency_key(definition.name, evaluate(definition.concurrency.key, read))

@@ -105,6 +105,7 @@ def _execution_started(f: e.ExecutionStarted) -> pb.ExecutionStarted:
         concurrency_key=f.concurrency_key,
         queued=f.queued,
         origin=origin_to_message(f.origin) if f.origin is not None else None,
+        run_id=f.run_id,
     )
 
 
@@ -117,6 +118,9 @@ def origin_to_message(origin: e.Origin) -> pb.Origin:
         forked_sequence=origin.forked_sequence,
         forked_trace_id=origin.forked_trace,
         schedule_id=origin.schedule_id,
+        parent_run_id=origin.parent_run,
+        forked_run_id=origin.forked_run,
+        schedule_incarnation_id=origin.schedule_incarnation,
     )
 
 
@@ -132,6 +136,9 @@ def _origin(message: pb.ExecutionStarted) -> e.Origin | None:
         forked_sequence=origin.forked_sequence,
         forked_trace=origin.forked_trace_id,
         schedule_id=origin.schedule_id,
+        parent_run=origin.parent_run_id,
+        forked_run=origin.forked_run_id,
+        schedule_incarnation=origin.schedule_incarnation_id,
     )
 
 
@@ -150,6 +157,7 @@ def _execution_started_fact(path: str, m: pb.ExecutionStarted) -> e.ExecutionSta
         concurrency_key=m.concurrency_key,
         queued=m.queued,
         origin=_origin(m),
+        run_id=m.run_id,
     )
 
 

@@ -81,6 +81,7 @@ def _head(state: ExecutionState) -> pb.Execution:
         stopped_by=stopped.by if stopped is not None else "",
         stopped_reason=stopped.reason if stopped is not None else "",
         left_to_do=state.left_to_do,
+        run_id=state.run_id,
     )
 
 
@@ -108,6 +109,7 @@ def row_to_message(row: ExecutionRow) -> pb.Execution:
         trace_id=row.trace_id,
         priority=row.priority,
         concurrency_key=row.concurrency_key,
+        run_id=row.run_id,
     )
 
 

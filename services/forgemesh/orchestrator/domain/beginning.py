@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from forgemesh.faults import Fault, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import child_id
 from forgemesh.orchestrator.domain.bindings import reader
+from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Call, Child, Map, Parallel, Step, Switch, Wait
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.moment import moment
@@ -39,7 +38,7 @@ def begin(state: ExecutionState, path: str, scope: Scope, index: int, now: int) 
 def _begin(state: ExecutionState, path: str, step: Step, read: Read, now: int) -> e.Fact:
     match step:
         case Call():
-            return _begin_call(path, step, read)
+            return _begin_call(state, path, step, read)
         case Child():
             given = _input(path, step.input, read)
             return e.AttemptStarted(path, 1, given, child_id=child_id(state.execution_id, path, 1))
@@ -59,35 +58,34 @@ def _input(path: str, template: Template, read: Read) -> Payload:
     return given
 
 
-def _begin_call(path: str, call: Call, read: Read) -> e.Fact:
+def _begin_call(state: ExecutionState, path: str, call: Call, read: Read) -> e.Fact:
     given = _input(path, call.input, read)
     if call.cache is None and call.affinity is None:
         return e.AttemptStarted(path, 1, given)
-    affinity = text_of(evaluate(call.affinity, read)) if call.affinity is not None else ""
-    return e.AttemptStarted(path, 1, given, _cache_key(call, given, read), affinity)
+    affinity = _text_of(evaluate(call.affinity, read)) if call.affinity is not None else ""
+    return e.AttemptStarted(path, 1, given, _cache_key(state.namespace, call, given, read), affinity)
 
 
-def _cache_key(call: Call, given: Payload, read: Read) -> str:
-    """Of what was asked and of whom; which version answered is kept beside the result."""
+def _cache_key(namespace: str, call: Call, given: Payload, read: Read) -> str:
     if call.cache is None:
         return ""
-    key = evaluate(call.cache.key, read) if call.cache.key is not None else given
-    target = call.target
-    parts = (target.plugin_id, target.interface, target.version_range, target.operation, key.media_type)
-    return hashlib.sha256("\0".join(parts).encode() + b"\0" + key.data).hexdigest()
+    named = call.cache.key is not None
+    asked = evaluate(call.cache.key, read) if call.cache.key is not None else given
+    return cache_key(namespace, call.target, asked, named=named)
 
 
-def text_of(value: Payload) -> str:
-    """A text as it is, anything else as JSON. Raises ExpressionError for what is not JSON."""
-    decoded = _looked_into(value, "key")
+def _text_of(value: Payload) -> str:
+    """A text as it is, anything else as JSON."""
+    decoded = _value_of("affinity", value)
     return decoded if isinstance(decoded, str) else value.data.decode()
 
 
-def _looked_into(value: Payload, where: str) -> object:
+def _value_of(field: str, value: Payload) -> object:
+    """Raises ExpressionError for what is not JSON."""
     try:
         return value.value()
     except ValueError as error:
-        raise workflow.ExpressionError(where, str(error)) from error
+        raise workflow.ExpressionError(field, str(error)) from error
 
 
 def _choose(path: str, step: Switch, read: Read) -> e.Fact:
@@ -101,7 +99,7 @@ def _choose(path: str, step: Switch, read: Read) -> e.Fact:
 
 def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
     items = _input(path, step.over, read)
-    value = _looked_into(items, "over")
+    value = _value_of("over", items)
     if not isinstance(value, list):
         raise workflow.ExpressionError("over", f"it gives {value!r:.80}, and a map runs over a list")
     if len(value) > MAX_ITEMS:
@@ -119,7 +117,7 @@ def _begin_wait(path: str, step: Wait, read: Read, now: int) -> e.Fact:
 
 
 def _moment(value: Payload) -> int:
-    decoded = _looked_into(value, "until")
+    decoded = _value_of("until", value)
     found = moment(decoded)
     if found is None:
         raise workflow.ExpressionError(

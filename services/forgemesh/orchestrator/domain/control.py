@@ -32,25 +32,23 @@ class Action(Enum):
 
 _OPEN = frozenset(status for status in Status if not status.final)
 _ENDED = frozenset(Status) - _OPEN
+_GOING_ON = frozenset({Status.QUEUED, Status.RUNNING, Status.PAUSING, Status.PAUSED})
 
 LEGAL: Mapping[Action, frozenset[Status]] = {
-    Action.PAUSE: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
-    Action.RESUME: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
+    Action.PAUSE: _GOING_ON,
+    Action.RESUME: _GOING_ON,
     Action.CANCEL: _OPEN - {Status.COMPENSATING},
     Action.TERMINATE: _OPEN,
     Action.SIGNAL: _OPEN - {Status.COMPENSATING},
-    Action.RESOLVE: frozenset({Status.RUNNING, Status.PAUSING, Status.PAUSED}),
+    Action.RESOLVE: _GOING_ON,
     Action.DELETE: _ENDED,
     Action.FORK: frozenset(Status)
     - {Status.QUEUED, Status.COMPENSATING, Status.COMPENSATED, Status.COMPENSATION_FAILED},
 }
-"""In which states what may be asked for. Asking again for what holds already is no mistake and changes nothing."""
-
-_REPEATED: Mapping[Action, frozenset[Status]] = {
-    Action.CANCEL: frozenset({Status.CANCELLED}),
-    Action.TERMINATE: frozenset({Status.TERMINATED}),
-}
-"""States that say that the same was asked for before."""
+"""
+In which states what may be asked for. Beyond that, a request that is on record, word for word, is answered in every
+state: its answer may have been lost. The same request with other words is another one.
+"""
 
 
 def check(state: ExecutionState, action: Action) -> None:
@@ -60,7 +58,7 @@ def check(state: ExecutionState, action: Action) -> None:
 
 def check_status(execution_id: str, status: Status, action: Action) -> None:
     """The same for an execution of which only the status is known."""
-    if status not in LEGAL[action] and status not in _REPEATED.get(action, ()):
+    if status not in LEGAL[action]:
         hint = _hint(execution_id, status, action)
         raise control_faults.ExecutionState(execution_id, action.value, status.value, hint)
 
@@ -78,32 +76,34 @@ def _hint(execution_id: str, status: Status, action: Action) -> str:
 
 
 def pause(state: ExecutionState, request: e.PauseRequested) -> tuple[e.Fact, ...]:
-    """Nothing new starts; a pause that interrupts may follow one that does not."""
+    """Nothing new starts. Another pause adds to the one that holds: it may interrupt, or hold the clock."""
     check(state, Action.PAUSE)
-    if state.pause is not None and (state.pause.interrupt or not request.interrupt or state.status is Status.PAUSED):
-        return ()
-    return (request,)
+    return (request,) if request != state.pause_asked else ()
 
 
 def resume(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
-    """It goes on."""
+    """It goes on, whoever has paused it, and however often. Who asks for that when nothing holds is on record too."""
     check(state, Action.RESUME)
-    return (e.ExecutionResumed(by),) if state.pause is not None else ()
+    request = e.ExecutionResumed(by)
+    return (request,) if state.pause is not None or request != state.resumed else ()
 
 
 def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
-    """It stops, and undoes what it did."""
+    """It stops, and undoes what it did; the first who asked for that is its cause."""
+    request = e.CancelRequested(by, reason)
+    if request in state.cancels:
+        return ()
     check(state, Action.CANCEL)
-    return (e.CancelRequested(by, reason),) if state.cancel is None and not state.status.final else ()
+    return (request,)
 
 
 def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
     """It ends at once; what it did stays."""
-    check(state, Action.TERMINATE)
-    if state.status.final:
-        return ()
-    left = tuple(step.path for step in reversed(state.undoable))
     failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
+    if state.ended is Status.TERMINATED and failure == state.failure:
+        return ()
+    check(state, Action.TERMINATE)
+    left = tuple(step.path for step in reversed(state.undoable))
     return (e.ExecutionFailed(failure, "TERMINATED", left),)
 
 
@@ -127,12 +127,15 @@ def resolve(
     reason: str,
 ) -> tuple[e.Fact, ...]:
     """What becomes of a step that waits for a person; raises faults.control.NoIncident if it does not."""
+    request = e.IncidentResolved(path, action, payload, by, reason)
+    if path not in state.incidents and state.resolved.get(path) == request:
+        return ()
     check(state, Action.RESOLVE)
     if path not in state.incidents:
         raise control_faults.NoIncident(state.execution_id, path, list(state.incidents))
     if payload is not None:
         check_size(payload, f"what {path!r} goes on with")
-    return (e.IncidentResolved(path, action, payload, by, reason),)
+    return (request,)
 
 
 def unsent(state: ExecutionState, path: str, now: int) -> e.Fact | None:

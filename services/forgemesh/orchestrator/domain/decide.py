@@ -16,13 +16,13 @@ from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.scopes import UPSTREAM_FAILED, is_due
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 
 
 def advance(state: ExecutionState, now: int) -> list[e.Event]:
     """Decide and fold until nothing is left to decide at `now` (Unix nanoseconds); the events in order."""
     events: list[e.Event] = []
-    while not state.status.final:
+    while state.ended is None:
         facts = tuple(decide(state, now))
         if not facts:
             break
@@ -38,30 +38,37 @@ def record(state: ExecutionState, fact: e.Fact, now: int) -> e.Event:
 
 
 def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
-    """The next facts; fold them before asking again."""
-    if state.started is None or state.status.final:
+    """
+    The next facts; fold them before asking again.
+
+    The order of the branches is that of the table in docs/executions.md, "Which comes first".
+    """
+    if state.started is None or state.ended is not None:
         return
     if state.compensating:
         yield from next_compensation(state)
         yield from _due(state, now)
+    elif state.cancels and state.stopping is None:
+        cause = state.cancels[0]
+        fault = control_faults.ExecutionCancelled(state.execution_id, cause.by, cause.reason)
+        yield from stop(state, "", failure_of(fault))
     elif state.to_settle and not _is_held(state):
         yield from settle(state, next(reversed(state.to_settle)))
     elif _is_late(state, now):
         seconds = state.definition.timeout or (state.deadline - state.started_at) / SECOND
         yield from stop(state, "", failure_of(workflow.ExecutionTimeout(state.execution_id, seconds)))
-    elif state.cancel is not None and state.stopping is None:
-        fault = control_faults.ExecutionCancelled(state.execution_id, state.cancel.by, state.cancel.reason)
-        yield from stop(state, "", failure_of(fault))
     elif state.pause is not None:
-        if state.status is Status.PAUSING and not in_flight(state):
+        if not state.rests and not in_flight(state):
             yield e.ExecutionPaused()
     elif not state.queued or state.stopping is not None:
         yield from _go_on(state, now)
 
 
 def _is_held(state: ExecutionState) -> bool:
-    """Whether the execution could end, and a pause keeps it from that."""
-    return state.pause is not None and "" in state.to_settle
+    """Whether all its steps have ended, and something keeps it from its end: a pause, the queue, unset variables."""
+    if "" not in state.to_settle or state.stopping is not None:
+        return False
+    return state.pause is not None or state.queued or not state.vars_set
 
 
 def _is_late(state: ExecutionState, now: int) -> bool:
@@ -149,7 +156,7 @@ def _fall_due(state: ExecutionState, step: StepState, at: int) -> Iterator[e.Fac
 
 def next_wake(state: ExecutionState) -> int | None:
     """When `decide` has something to say although nothing happens, in Unix nanoseconds."""
-    if state.status.final or state.started is None:
+    if state.ended is not None or state.started is None:
         return None
     times = [state.wakes[0][0]] if state.wakes and state.pause is None and not state.queued else []
     if state.deadline and state.stopping is None and not state.compensating and not state.clock_held:

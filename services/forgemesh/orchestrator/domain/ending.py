@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from forgemesh.faults import Fault, workflow
+from forgemesh.faults import Fault, control, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.branch_count import Enough, must_stop, outcome, summary
@@ -80,8 +80,9 @@ def _finish(state: ExecutionState) -> e.Fact:
 
 
 def end_status(state: ExecutionState) -> str:
-    """How an execution ends badly whose effects need not be undone."""
-    if state.cancel is not None:
-        return "CANCELLED"
+    """How an execution ends badly whose effects need not be undone: what stopped it first says so."""
     stopped = state.stopping.failure if state.stopping is not None else None
-    return "TIMED_OUT" if stopped is not None and stopped.reason == workflow.ExecutionTimeout.reason else "FAILED"
+    return _ENDS.get(stopped.reason, "FAILED") if stopped is not None else "FAILED"
+
+
+_ENDS = {workflow.ExecutionTimeout.reason: "TIMED_OUT", control.ExecutionCancelled.reason: "CANCELLED"}

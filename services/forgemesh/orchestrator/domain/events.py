@@ -42,7 +42,9 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """
     Where an execution comes from, as far as that applies: the step of a parent that waits for it, the execution and
-    event that it was forked from, the schedule that started it.
+    event that it was forked from, the schedule that started it. Ids can be given again: `parent_run`, `forked_run` and
+    `schedule_incarnation` tell which execution and which schedule of that id it was. They are empty in histories of
+    releases that did not know them.
     """
 
     parent_id: str = ""
@@ -52,10 +54,18 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     forked_sequence: int = 0
     forked_trace: str = ""
     schedule_id: str = ""
+    parent_run: str = ""
+    forked_run: str = ""
+    schedule_incarnation: str = ""
 
 
 class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """`trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key."""
+    """
+    `trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key.
+
+    `run_id` is the run that began with this event. An import is another run with the same history, so that whoever
+    wants to know which execution a state is asks ExecutionState.run_id.
+    """
 
     workflow: str
     workflow_version: str
@@ -70,6 +80,7 @@ class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_key: str = ""
     queued: bool = False
     origin: Origin | None = None
+    run_id: str = ""
 
 
 class ExecutionAdmitted(msgspec.Struct, frozen=True):

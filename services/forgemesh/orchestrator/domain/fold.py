@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
@@ -23,22 +25,54 @@ from forgemesh.orchestrator.domain.scopes import (
     start_group,
     wake,
 )
+from forgemesh.orchestrator.domain.standing import (
+    cancel_requested,
+    close,
+    derived_status,
+    execution_paused,
+    execution_resumed,
+    pause_requested,
+)
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
 
 
+class AfterEnd(ValueError):
+    """A fact came for an execution that has ended. Whoever made it did not look first: a bug."""
+
+    def __init__(self, execution_id: str, status: str, kind: str) -> None:
+        super().__init__(f"{execution_id}: {kind} cannot follow, it has ended as {status}")
+
+
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
-    """The state after `events`, which start with the execution's first."""
+    """The state after the `events` of a history as it was stored, which start with the execution's first."""
     state = ExecutionState(namespace, execution_id, definition)
     for event in events:
-        apply(state, event)
+        restore(state, event)
     return state
 
 
+def restore(state: ExecutionState, event: e.Event) -> bool:
+    """
+    Fold one event of a stored history in; False if it stands behind the end, and then it only counts.
+
+    Earlier versions gave executions that had ended the place for which they had waited. Their first end holds.
+    """
+    if state.ended is None:
+        apply(state, event)
+        return True
+    if event.sequence != state.sequence + 1:
+        raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
+    state.sequence = event.sequence
+    return False
+
+
 def apply(state: ExecutionState, event: e.Event) -> None:
-    """Fold one event in; raises ValueError if it is not the next one."""
+    """Fold one event in; raises ValueError if it is not the next one, and AfterEnd if nothing may follow."""
+    if state.ended is not None:
+        raise AfterEnd(state.execution_id, state.ended.value, type(event.fact).__name__)
     if event.sequence != state.sequence + 1:
         raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
     state.sequence = event.sequence
@@ -50,20 +84,21 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
+    state.run_id = state.run_id or fact.run_id
     state.queued = fact.queued
-    state.status = _open_status(state)
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at)
+    state.status = derived_status(state)
 
 
 def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
     state.queued = False
-    state.status = _open_status(state)
+    state.status = derived_status(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
     state.output = fact.output
-    _close(state, Status.SUCCEEDED, at)
+    close(state, Status.SUCCEEDED, at)
 
 
 def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -> None:
@@ -71,54 +106,11 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
     for step in state.steps.values():
         if not step.status.final:
             step.status, step.ended_at, step.next_at = StepStatus.CANCELLED, at, 0
-    _close(state, Status(fact.status or "FAILED"), at)
-
-
-def _close(state: ExecutionState, status: Status, at: int) -> None:
-    state.status, state.ended_at, state.queued, state.pause = status, at, False, None
-    for what_is_left in (
-        state.to_begin,
-        state.ready,
-        state.to_skip,
-        state.to_settle,
-        state.to_set,
-        state.open_attempts,
-        state.waiting,
-        state.waits,
-        state.listening,
-        state.incidents,
-        state.wakes,
-    ):
-        what_is_left.clear()
+    close(state, Status(fact.status or "FAILED"), at)
 
 
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
-
-
-def _pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
-    if state.pause is None:
-        state.paused_at = at
-    state.pause, state.status = fact, Status.PAUSING
-
-
-def _execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
-    state.status = Status.PAUSED
-
-
-def _execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    if state.clock_held and state.deadline:
-        state.deadline += at - state.paused_at
-    state.pause = None
-    state.status = _open_status(state)
-
-
-def _open_status(state: ExecutionState) -> Status:
-    return Status.QUEUED if state.queued else Status.RUNNING
-
-
-def _cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
-    state.cancel, state.pause, state.status = fact, None, Status.CANCELLING
 
 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
@@ -129,7 +121,8 @@ def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
     if not fact.path:
-        state.scopes[""].vars |= fact.values
+        known = state.scopes[""].vars  # a fork has those that its origin's steps had set
+        state.scopes[""].vars = dict(fact.values) | known
         state.vars_set = True
         return
     step = state.to_set.pop(fact.path)
@@ -216,7 +209,9 @@ def fate_unknown(fact: e.AttemptFailed) -> bool:
         return True
     if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
         return fact.failure.metadata.get("sent") != "False"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch is not None and fact.dispatch.accepted
+    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
+        return fact.failure.metadata.get("sent") == "True"
+    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -237,10 +232,14 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
+    state.resolved[fact.path] = fact
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
-        step.input = fact.payload if fact.payload is not None else step.input
+        if fact.payload is not None:
+            step.input = fact.payload
+            if step.started is not None and step.started.cache_key:  # which was made of another input
+                step.started = msgspec.structs.replace(step.started, cache_key="")
         if step.input is None:  # it never began: what it begins with is evaluated anew
             del state.steps[fact.path], step.scope.begun[step.step.id]
         state.ready[fact.path] = (step.scope, step.index)
@@ -314,9 +313,8 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
-        state.stopping, state.pause = fact, None
-        if state.status in (Status.PAUSING, Status.PAUSED):
-            state.status = _open_status(state)
+        state.stopping, state.pause, state.pause_asked = fact, None, None
+        state.status = derived_status(state)
         return
     group = state.steps[fact.path]
     group.stopping = fact
@@ -326,7 +324,8 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
 
 
 def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
-    state.compensating, state.failure, state.status = True, fact.failure, Status.COMPENSATING
+    state.compensating, state.failure = True, fact.failure
+    state.status = derived_status(state)
     state.to_settle.clear()
 
 
@@ -336,10 +335,10 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.ExecutionSucceeded: _execution_succeeded,
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: _execution_recovered,
-    e.PauseRequested: _pause_requested,
-    e.ExecutionPaused: _execution_paused,
-    e.ExecutionResumed: _execution_resumed,
-    e.CancelRequested: _cancel_requested,
+    e.PauseRequested: pause_requested,
+    e.ExecutionPaused: execution_paused,
+    e.ExecutionResumed: execution_resumed,
+    e.CancelRequested: cancel_requested,
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,

@@ -8,7 +8,7 @@ from forgemesh.orchestrator.domain.state import ExecutionState
 
 def is_stuck(state: ExecutionState) -> bool:
     """Whether nothing will ever happen to it again although it is open."""
-    if state.status.final or state.started is None:
+    if state.ended is not None or state.started is None:
         return False
     waits_for_somebody = (
         state.pause is not None

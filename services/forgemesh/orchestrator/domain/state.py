@@ -171,6 +171,9 @@ class ExecutionState:
     """
     What is known about one execution. Folding an event in (see fold.py) is all that changes it.
 
+    `run_id` tells it from every other execution that has had, or will have, its id. It is the one that its first event
+    names, unless whoever made the state knows better: the store, for an import and for what an older release wrote.
+
     What has to be decided next is kept beside it, in order: `to_begin` (steps whose turn has come), `ready` (the same,
     of those that need one of the execution's own places), `to_skip` (steps that cannot run any more), `to_settle`
     (groups with an ended branch; "" is the execution itself), `to_set` (steps whose variables are to be set), and
@@ -182,6 +185,9 @@ class ExecutionState:
     execution_id: str
     definition: Definition
     status: Status = Status.RUNNING
+    """Follows from the facts below, see standing.py; folding keeps it up to date."""
+    ended: Status | None = None
+    """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     started_at: int = 0
@@ -192,9 +198,18 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
+    """All that was asked for since it was last resumed, as one."""
+    pause_asked: e.PauseRequested | None = None
+    """The newest of those requests."""
+    resumed: e.ExecutionResumed | None = None
+    rests: bool = False
+    """Nothing has been in flight since it was paused."""
     paused_at: int = 0
+    held_at: int = 0
+    """Since when its timeout has stood still."""
     queued: bool = False
-    cancel: e.CancelRequested | None = None
+    cancels: tuple[e.CancelRequested, ...] = ()
+    """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
     vars_set: bool = False
@@ -218,6 +233,8 @@ class ExecutionState:
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
     signal_ids: dict[str, int] = field(default_factory=dict)
     """Every signal id that has come, and with which event."""
+    resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
+    """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
     to_take: list[str] = field(default_factory=list)
     """Steps whose turn has come and whose results were taken over; empty between events."""
@@ -226,8 +243,14 @@ class ExecutionState:
     undoing: StepState | None = None
     """The compensation that runs."""
     ended_steps: int = 0
+    run_id: str = ""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
+
+    @property
+    def cancel(self) -> e.CancelRequested | None:
+        """Why it was cancelled, if it was."""
+        return self.cancels[0] if self.cancels else None
 
     @property
     def clock_held(self) -> bool:

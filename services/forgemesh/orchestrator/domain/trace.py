@@ -19,14 +19,21 @@ WAIT, PAUSE, INCIDENT, COMPENSATE = "wait", "pause", "incident", "compensate"
 
 
 @lru_cache(maxsize=8192)
-def span_id(execution_id: str, key: tuple[str, ...]) -> bytes:
-    """Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id."""
-    return hashlib.blake2b("\x1f".join((execution_id, *key)).encode(), digest_size=8).digest()
+def _span_id(execution: str, key: tuple[str, ...]) -> bytes:
+    return hashlib.blake2b("\x1f".join((execution, *key)).encode(), digest_size=8).digest()
+
+
+def span_id(started: e.ExecutionStarted, execution_id: str, key: tuple[str, ...]) -> bytes:
+    """
+    Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id. The run is part of it, since
+    executions of one trace may have the same id one after the other; old histories have none.
+    """
+    return _span_id(f"{execution_id}@{started.run_id}" if started.run_id else execution_id, key)
 
 
 def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attempt: int) -> str:
     """Of an attempt's span (W3C), for the plugin that runs it."""
-    own = span_id(execution_id, (ATTEMPT, path, str(attempt)))
+    own = span_id(started, execution_id, (ATTEMPT, path, str(attempt)))
     return f"00-{started.trace_id.hex()}-{own.hex()}-{started.sampled:02x}"
 
 

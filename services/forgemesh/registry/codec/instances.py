@@ -48,6 +48,7 @@ def from_stored(message: pb.Instance, *, owner: bytes, ttl: float, quarantine: s
         registered_at=message.registered_at.ToMicroseconds() / 1e6,
         suspect=message.suspect,
         quarantine=quarantine,
+        manifest_digest=message.manifest_digest,
     )
 
 
@@ -70,6 +71,7 @@ def to_message(registration: Registration) -> pb.Instance:
         state=pb.INSTANCE_STATE_QUARANTINED if registration.quarantine else _STATES[instance.state],
         state_reason=registration.quarantine or instance.state_reason,
         suspect=registration.suspect,
+        manifest_digest=registration.manifest_digest,
     )
     message.registered_at.FromMicroseconds(round(registration.registered_at * 1e6))
     return message

@@ -40,7 +40,8 @@ class Registration:
 
     `owner` is the digest of the owner's secret, `ttl` (seconds) what each renewal of its lease is good for,
     `registered_at` seconds since 1970. `quarantine` is why its version is out of use, if it is.
-    It is `suspect` while its lease has run out together with too many others.
+    It is `suspect` while its lease has run out together with too many others. `manifest_digest` is that of the manifest
+    that was published for it when it registered.
     """
 
     instance: Instance
@@ -50,6 +51,7 @@ class Registration:
     registered_at: float
     suspect: bool = False
     quarantine: str = ""
+    manifest_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

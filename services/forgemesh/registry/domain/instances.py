@@ -40,7 +40,15 @@ class Instances:
         return [self.registrations[instance_id] for instance_id in found[:size]], len(found) > size
 
     def register(
-        self, wanted: Instance, owner: bytes, ttl: float, *, alive: bool, at: float, quarantine: str = ""
+        self,
+        wanted: Instance,
+        owner: bytes,
+        ttl: float,
+        *,
+        alive: bool,
+        at: float,
+        quarantine: str = "",
+        manifest_digest: str = "",
     ) -> Changed:
         """
         A new incarnation, in quarantine for a reason if there is one; raises InstanceOwnedByOther while the present one
@@ -51,7 +59,13 @@ class Instances:
             raise InstanceOwnedByOther(wanted.instance_id)
         revision = self.revision + 1
         registration = Registration(
-            instance=wanted, incarnation=revision, owner=owner, ttl=ttl, registered_at=at, quarantine=quarantine
+            instance=wanted,
+            incarnation=revision,
+            owner=owner,
+            ttl=ttl,
+            registered_at=at,
+            quarantine=quarantine,
+            manifest_digest=manifest_digest,
         )
         return Changed(revision, registration)
 

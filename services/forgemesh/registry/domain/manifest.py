@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -60,6 +61,11 @@ class Manifest:
     def key(self) -> Key:
         """What identifies it."""
         return self.plugin_id, self.version
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that stand for the whole of it."""
+        return hashlib.sha256(self.content).hexdigest()[:32]
 
     def __str__(self) -> str:
         return f"{self.plugin_id} {self.version}"

@@ -12,8 +12,8 @@ _NEWEST_BEYOND = (
 )
 _EXPIRED = (
     "SELECT key FROM execution WHERE ended_at > 0 AND (ended_at, key) < (?, ?) AND NOT (parent_id <> '' AND EXISTS ("
-    "SELECT 1 FROM execution AS parent WHERE parent.namespace = execution.namespace"
-    " AND parent.execution_id = execution.parent_id AND parent.ended_at = 0)) ORDER BY ended_at, key LIMIT ?"
+    "SELECT 1 FROM execution AS parent WHERE parent.run_id = execution.parent_run AND parent.run_id <> ''"
+    " AND parent.ended_at = 0)) ORDER BY ended_at, key LIMIT ?"
 )
 
 

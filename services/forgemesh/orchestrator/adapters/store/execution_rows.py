@@ -10,6 +10,7 @@ from forgemesh.faults import Violation
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.orchestrator.adapters.store.schema import (
     FACTS,
+    IDENTITY,
     NEW_EXECUTION,
     STANDING,
     STANDING_CHANGED,
@@ -21,6 +22,7 @@ from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, Execut
 
 ROW = (
     f"SELECT {', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum,"  # noqa: S608
+    f" {', '.join(IDENTITY[1:])}, identity_checksum,"
     " (SELECT max(sequence) FROM event WHERE execution = key) AS sequence FROM execution"
 )
 _NEVER = 1 << 62
@@ -46,7 +48,9 @@ def new_row(key: int, new: NewExecution) -> tuple[Bulk, tuple[object, ...]]:
         new.parent_id,
         new.schedule_id,
     )
-    return NEW_EXECUTION, (*facts, checksum(facts), *_standing(key, new.standing)[1:])
+    identity = (key, new.run_id, new.parent_run, new.schedule_incarnation)
+    standing = _standing(key, new.standing)
+    return NEW_EXECUTION, (*facts, checksum(facts), *standing[1:], *identity[1:], checksum(identity))
 
 
 def standing_row(turn: int, key: int, standing: Standing) -> tuple[Bulk, tuple[object, ...]]:
@@ -64,6 +68,7 @@ def from_row(row: sqlite3.Row) -> ExecutionRow:
     record = f"execution {row['key']}"
     check(row, FACTS, "checksum", record)
     check(row, STANDING, "standing_checksum", record)
+    check(row, IDENTITY, "identity_checksum", record)
     if row["sequence"] is None:
         raise DataCorrupted(record, "it has no events")
     try:
@@ -86,6 +91,9 @@ def from_row(row: sqlite3.Row) -> ExecutionRow:
         concurrency_key=row["concurrency_key"],
         parent_id=row["parent_id"],
         schedule_id=row["schedule_id"],
+        run_id=row["run_id"],
+        parent_run=row["parent_run"],
+        schedule_incarnation=row["schedule_incarnation"],
     )
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 
+import msgspec
+
 from forgemesh.chassis.database import Database
 from forgemesh.orchestrator.adapters.store.schema import check, checksum
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import KeptResult
 
-_COLUMNS = ("key", "plugin_version", "media_type", "output", "expires_at")
+_COLUMNS = (
+    "key",
+    "plugin_id",
+    "plugin_version",
+    "manifest_digest",
+    "media_type",
+    "metadata",
+    "output",
+    "expires_at",
+)
+MOST = 64
+"""Providers whose outputs are looked at for one question."""
 
 
 class KeptResults(ABC):
@@ -22,25 +35,24 @@ class KeptResults(ABC):
     def fence(self, connection: sqlite3.Connection) -> None:
         """Refuse the write of an owner that was replaced."""
 
-    async def cached(self, key: bytes, now: int) -> KeptResult | None:
+    async def cached(self, key: bytes, now: int) -> list[KeptResult]:
         """See ports.Store."""
 
-        def work(connection: sqlite3.Connection) -> KeptResult | None:
-            sql = "SELECT * FROM kept_result WHERE key = ? AND expires_at > ?"
-            row = connection.execute(sql, (key, now)).fetchone()
-            if row is None:
-                return None
-            check(row, _COLUMNS, "checksum", f"kept result {key.hex()[:16]}")
-            return KeptResult(row["plugin_version"], Payload(row["output"], row["media_type"]))
+        def work(connection: sqlite3.Connection) -> list[KeptResult]:
+            sql = "SELECT * FROM kept_result WHERE key = ? AND expires_at > ? ORDER BY expires_at DESC LIMIT ?"
+            return [_kept(row) for row in connection.execute(sql, (key, now, MOST))]
 
         return await self._database.read(work)
 
-    async def keep_result(self, key: bytes, plugin_version: str, output: Payload, expires_at: int) -> None:
+    async def keep_result(self, key: bytes, kept: KeptResult, expires_at: int) -> None:
         """See ports.Store."""
-        values = (key, plugin_version, output.media_type, output.data, expires_at)
+        output = kept.output
+        metadata = msgspec.json.encode(dict(output.metadata), order="sorted").decode()
+        provider = (kept.plugin_id, kept.plugin_version, kept.manifest_digest)
+        values = (key, *provider, output.media_type, metadata, output.data, expires_at)
 
         def work(connection: sqlite3.Connection) -> None:
-            sql = "INSERT OR REPLACE INTO kept_result VALUES (?, ?, ?, ?, ?, ?)"
+            sql = "INSERT OR REPLACE INTO kept_result VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             connection.execute(sql, (*values, checksum(values)))
 
         await self._database.write(work, guard=self.fence)
@@ -52,3 +64,11 @@ class KeptResults(ABC):
             connection.execute("DELETE FROM kept_result WHERE expires_at <= ?", (now,))
 
         await self._database.write(work, guard=self.fence)
+
+
+def _kept(row: sqlite3.Row) -> KeptResult:
+    """Raises DataCorrupted."""
+    check(row, _COLUMNS, "checksum", f"kept result {row['key'].hex()[:16]}")
+    metadata = msgspec.json.decode(row["metadata"], type=dict[str, str])
+    output = Payload(row["output"], row["media_type"], metadata)
+    return KeptResult(row["plugin_id"], row["plugin_version"], row["manifest_digest"], output)

@@ -11,6 +11,9 @@ import msgspec
 from forgemesh.chassis.database import Bulk
 from forgemesh.faults.service import DataCorrupted
 
+REOPENED = "ended_at > 0 AND status IN ('QUEUED', 'RUNNING', 'PAUSING', 'PAUSED', 'CANCELLING', 'COMPENSATING')"
+"""Rows of executions that an older release opened again after their end."""
+
 MIGRATIONS = (
     """
     CREATE TABLE definition (
@@ -106,6 +109,39 @@ MIGRATIONS = (
     """
     ALTER TABLE definition RENAME COLUMN idempotence TO published;
     """,
+    """
+    ALTER TABLE execution ADD COLUMN run_id TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN parent_run TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN schedule_incarnation TEXT NOT NULL DEFAULT '';
+    ALTER TABLE execution ADD COLUMN identity_checksum INTEGER NOT NULL DEFAULT 0;
+    UPDATE execution SET run_id = printf('%026d', key);
+    UPDATE execution SET parent_run = coalesce((
+        SELECT parent.run_id FROM execution AS parent
+        WHERE parent.namespace = execution.namespace AND parent.key < execution.key AND (
+            parent.execution_id = execution.parent_id
+            OR parent.execution_id BETWEEN execution.parent_id || '~0' AND execution.parent_id || '~:'
+        ) ORDER BY parent.key DESC LIMIT 1
+    ), '') WHERE parent_id <> '';
+    UPDATE execution SET schedule_incarnation = coalesce((
+        SELECT printf('%026d', schedule.key) FROM schedule
+        WHERE schedule.namespace = execution.namespace AND schedule.schedule_id = execution.schedule_id
+            AND schedule.created_at <= execution.started_at
+    ), '') WHERE schedule_id <> '' AND request_id LIKE 'schedule-%';
+    CREATE UNIQUE INDEX execution_run ON execution (run_id) WHERE run_id <> '';
+    """,
+    # What was kept under keys that left something out is worth nothing.
+    """
+    DROP TABLE kept_result;
+    CREATE TABLE kept_result (
+        key BLOB NOT NULL,
+        plugin_id TEXT NOT NULL, plugin_version TEXT NOT NULL, manifest_digest TEXT NOT NULL,
+        media_type TEXT NOT NULL, metadata TEXT NOT NULL, output BLOB NOT NULL,
+        expires_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (key, plugin_id, plugin_version, manifest_digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX kept_result_expiry ON kept_result (expires_at);
+    """,
+    f"CREATE INDEX execution_reopened ON execution (key) WHERE {REOPENED};",
 )
 
 FACTS = (
@@ -124,12 +160,15 @@ FACTS = (
     "schedule_id",
 )
 """Columns of an execution that `checksum` covers; they change when it is renamed."""
+IDENTITY = ("key", "run_id", "parent_run", "schedule_incarnation")
+"""Columns that `identity_checksum` covers; they never change."""
 STANDING = ("key", "status", "ended_at", "incidents")
 """Columns that `standing_checksum` covers."""
 
 NEW_EXECUTION = Bulk(
-    f"INSERT INTO execution ({', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum) VALUES",
-    f"({', '.join('?' * (len(FACTS) + 5))})",
+    f"INSERT INTO execution ({', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum,"
+    f" {', '.join(IDENTITY[1:])}, identity_checksum) VALUES",
+    f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
 )
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")

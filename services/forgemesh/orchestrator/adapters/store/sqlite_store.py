@@ -15,25 +15,27 @@ from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
 from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
-from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT
+from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT, REOPENED
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
+    Begin,
     Created,
     ExecutionFilter,
     ExecutionOrder,
     ExecutionRow,
     IdReuse,
-    NewExecution,
     Page,
     Request,
     SlotRow,
     Standing,
+    Wanted,
 )
 
 PAGE_BYTES = 4 * MEBIBYTE
+PAGE = 100
 _SPANS = "spans"
 
 
@@ -51,14 +53,13 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._turn = 0
         self.epoch = epoch
 
-    async def create(
-        self, new: NewExecution, events: Sequence[Event], settled: Callable[[Future[Created]], None]
-    ) -> Created:
+    async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         renamed: int | None = None
-        if new.request.request_id or new.request.id_chosen:
-            earlier, renamed = await self._earlier_start(new)
+        if wanted.request.request_id or wanted.request.id_chosen:
+            earlier, renamed = await self._earlier_start(wanted)
             if earlier is not None:
                 return earlier
+        new, events = begin()
         self._key += 1
         rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
         created = Created(self._key, new.execution_id, True, self._position)
@@ -70,11 +71,11 @@ class SqliteStore(DefinitionRows, KeptResults):
         try:
             return await asyncio.shield(written)
         except sqlite3.IntegrityError:  # another request came first, between the look and the write
-            earlier, renamed = await self._earlier_start(new)
+            earlier, renamed = await self._earlier_start(wanted)
             if earlier is not None:
                 return earlier
             if renamed is not None:  # and has ended since
-                raise ExecutionExists(new.execution_id) from None
+                raise ExecutionExists(wanted.execution_id) from None
             raise
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
@@ -97,19 +98,19 @@ class SqliteStore(DefinitionRows, KeptResults):
                 rows += ((NEW_BLOB, (digest, data)), (NEW_BLOB_USE, (key, digest)))
         return rows
 
-    async def _earlier_start(self, new: NewExecution) -> tuple[Created | None, int | None]:
+    async def _earlier_start(self, wanted: Wanted) -> tuple[Created | None, int | None]:
         """What the same request started before, and what is to be renamed; raises for another's use of its ids."""
 
         def work(connection: sqlite3.Connection) -> tuple[Created | None, int | None]:
-            earlier = _started_by(connection, new.namespace, new.request)
+            earlier = _started_by(connection, wanted.namespace, wanted.request)
             if earlier is not None:
                 return earlier, None
-            row = connection.execute(f"{ROW} {_BY_ID}", (new.namespace, new.execution_id)).fetchone()
+            row = connection.execute(f"{ROW} {_BY_ID}", (wanted.namespace, wanted.execution_id)).fetchone()
             if row is None:
                 return None, None
             found = from_row(row)
-            if not _may_reuse(new.request.reuse, found.status):
-                raise ExecutionExists(new.execution_id)
+            if not _may_reuse(wanted.request.reuse, found.status):
+                raise ExecutionExists(wanted.execution_id)
             return None, found.key
 
         return await self._database.read(work)
@@ -122,14 +123,32 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
 
     async def open_executions(self) -> list[ExecutionRow]:
-        return await self._rows("WHERE ended_at = 0 ORDER BY key", ())
+        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
+        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", ())]
 
     async def slots(self) -> list[SlotRow]:
         rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
         return [
-            SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, row.status is not Status.QUEUED)
+            SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, await self._is_granted(row))
             for row in rows
         ]
+
+    async def _is_granted(self, row: ExecutionRow) -> bool:
+        """Whether an open execution has its place; one that is paused may have none, its history says so."""
+        if row.status not in (Status.PAUSING, Status.PAUSED):
+            return row.status is not Status.QUEUED
+        read = 0
+        try:
+            while events := await self.events(row.key, read + 1, PAGE):
+                read += len(events)
+                for event in events:
+                    if isinstance(event.fact, ExecutionStarted) and not event.fact.queued:
+                        return True
+                    if isinstance(event.fact, ExecutionAdmitted):
+                        return True
+        except DataCorrupted:  # it is named when it cannot be taken up
+            return True
+        return False
 
     async def executions_after(self, position: int) -> list[ExecutionRow]:
         clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"

@@ -25,25 +25,25 @@ _sym_db = _symbol_database.Default()
 from forgemesh.api.balancer.v1 import policy_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/balancer/v1/snapshot.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a&forgemesh/api/balancer/v1/policy.proto\"/\n\x0c\x46\x65\x65\x64Revision\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\xcf\x01\n\x0ePluginSnapshot\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\x12\x37\n\x06policy\x18\x03 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.PluginPolicy\x12\x36\n\tendpoints\x18\x04 \x03(\x0b\x32#.forgemesh.api.balancer.v1.Endpoint\"\xfa\x03\n\x08\x45ndpoint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x16\n\x0eplugin_version\x18\x04 \x01(\t\x12\x31\n\x06health\x18\x05 \x01(\x0e\x32!.forgemesh.api.balancer.v1.Health\x12\x37\n\tadmission\x18\x06 \x01(\x0e\x32$.forgemesh.api.balancer.v1.Admission\x12\x33\n\x07\x63ircuit\x18\x07 \x01(\x0b\x32\".forgemesh.api.balancer.v1.Circuit\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x0c\n\x04tier\x18\t \x01(\r\x12\x15\n\rmax_in_flight\x18\n \x01(\r\x12\x11\n\tin_flight\x18\x0b \x01(\r\x12\x0f\n\x07session\x18\x0c \x01(\x08\x12\x0c\n\x04zone\x18\r \x01(\t\x12\x15\n\rhealth_reason\x18\x0e \x01(\t\x12\x19\n\x11health_age_millis\x18\x0f \x01(\x03\x12\x18\n\x10\x61\x64mission_reason\x18\x10 \x01(\t\x12\x0f\n\x07\x65jected\x18\x11 \x01(\x08\x12\x1f\n\x12warming_age_millis\x18\x12 \x01(\x03H\x00\x88\x01\x01\x42\x15\n\x13_warming_age_millis\"\x98\x01\n\x07\x43ircuit\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.forgemesh.api.balancer.v1.CircuitState\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x17\n\x0fopen_for_millis\x18\x03 \x01(\x03\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x19\n\x11\x63\x61use_traceparent\x18\x05 \x01(\t*d\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_SERVING\x10\x01\x12\x16\n\x12HEALTH_NOT_SERVING\x10\x02\x12\x16\n\x12HEALTH_UNREACHABLE\x10\x03*\x7f\n\tAdmission\x12\x19\n\x15\x41\x44MISSION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x44MISSION_OPEN\x10\x01\x12\x16\n\x12\x41\x44MISSION_DRAINING\x10\x02\x12\x11\n\rADMISSION_OUT\x10\x03\x12\x18\n\x14\x41\x44MISSION_CRASH_LOOP\x10\x04*\xdc\x01\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03\x12\x1d\n\x19\x43IRCUIT_STATE_FORCED_OPEN\x10\x04\x12\x1f\n\x1b\x43IRCUIT_STATE_FORCED_CLOSED\x10\x05\x12\x1e\n\x1a\x43IRCUIT_STATE_METRICS_ONLY\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/balancer/v1/snapshot.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a&forgemesh/api/balancer/v1/policy.proto\"/\n\x0c\x46\x65\x65\x64Revision\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\xcf\x01\n\x0ePluginSnapshot\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x39\n\x08revision\x18\x02 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.FeedRevision\x12\x37\n\x06policy\x18\x03 \x01(\x0b\x32\'.forgemesh.api.balancer.v1.PluginPolicy\x12\x36\n\tendpoints\x18\x04 \x03(\x0b\x32#.forgemesh.api.balancer.v1.Endpoint\"\x93\x04\n\x08\x45ndpoint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x16\n\x0eplugin_version\x18\x04 \x01(\t\x12\x31\n\x06health\x18\x05 \x01(\x0e\x32!.forgemesh.api.balancer.v1.Health\x12\x37\n\tadmission\x18\x06 \x01(\x0e\x32$.forgemesh.api.balancer.v1.Admission\x12\x33\n\x07\x63ircuit\x18\x07 \x01(\x0b\x32\".forgemesh.api.balancer.v1.Circuit\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x0c\n\x04tier\x18\t \x01(\r\x12\x15\n\rmax_in_flight\x18\n \x01(\r\x12\x11\n\tin_flight\x18\x0b \x01(\r\x12\x0f\n\x07session\x18\x0c \x01(\x08\x12\x0c\n\x04zone\x18\r \x01(\t\x12\x15\n\rhealth_reason\x18\x0e \x01(\t\x12\x19\n\x11health_age_millis\x18\x0f \x01(\x03\x12\x18\n\x10\x61\x64mission_reason\x18\x10 \x01(\t\x12\x0f\n\x07\x65jected\x18\x11 \x01(\x08\x12\x1f\n\x12warming_age_millis\x18\x12 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\x0fmanifest_digest\x18\x13 \x01(\tB\x15\n\x13_warming_age_millis\"\x98\x01\n\x07\x43ircuit\x12\x36\n\x05state\x18\x01 \x01(\x0e\x32\'.forgemesh.api.balancer.v1.CircuitState\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x17\n\x0fopen_for_millis\x18\x03 \x01(\x03\x12\r\n\x05\x63\x61use\x18\x04 \x01(\t\x12\x19\n\x11\x63\x61use_traceparent\x18\x05 \x01(\t*d\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n\x0eHEALTH_SERVING\x10\x01\x12\x16\n\x12HEALTH_NOT_SERVING\x10\x02\x12\x16\n\x12HEALTH_UNREACHABLE\x10\x03*\x7f\n\tAdmission\x12\x19\n\x15\x41\x44MISSION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41\x44MISSION_OPEN\x10\x01\x12\x16\n\x12\x41\x44MISSION_DRAINING\x10\x02\x12\x11\n\rADMISSION_OUT\x10\x03\x12\x18\n\x14\x41\x44MISSION_CRASH_LOOP\x10\x04*\xdc\x01\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03\x12\x1d\n\x19\x43IRCUIT_STATE_FORCED_OPEN\x10\x04\x12\x1f\n\x1b\x43IRCUIT_STATE_FORCED_CLOSED\x10\x05\x12\x1e\n\x1a\x43IRCUIT_STATE_METRICS_ONLY\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.balancer.v1.snapshot_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTH']._serialized_start=1034
-  _globals['_HEALTH']._serialized_end=1134
-  _globals['_ADMISSION']._serialized_start=1136
-  _globals['_ADMISSION']._serialized_end=1263
-  _globals['_CIRCUITSTATE']._serialized_start=1266
-  _globals['_CIRCUITSTATE']._serialized_end=1486
+  _globals['_HEALTH']._serialized_start=1059
+  _globals['_HEALTH']._serialized_end=1159
+  _globals['_ADMISSION']._serialized_start=1161
+  _globals['_ADMISSION']._serialized_end=1288
+  _globals['_CIRCUITSTATE']._serialized_start=1291
+  _globals['_CIRCUITSTATE']._serialized_end=1511
   _globals['_FEEDREVISION']._serialized_start=111
   _globals['_FEEDREVISION']._serialized_end=158
   _globals['_PLUGINSNAPSHOT']._serialized_start=161
   _globals['_PLUGINSNAPSHOT']._serialized_end=368
   _globals['_ENDPOINT']._serialized_start=371
-  _globals['_ENDPOINT']._serialized_end=877
-  _globals['_CIRCUIT']._serialized_start=880
-  _globals['_CIRCUIT']._serialized_end=1032
+  _globals['_ENDPOINT']._serialized_end=902
+  _globals['_CIRCUIT']._serialized_start=905
+  _globals['_CIRCUIT']._serialized_end=1057
 # @@protoc_insertion_point(module_scope)

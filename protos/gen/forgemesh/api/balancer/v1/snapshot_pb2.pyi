@@ -210,6 +210,7 @@ class Endpoint(_message.Message):
     ADMISSION_REASON_FIELD_NUMBER: _builtins.int
     EJECTED_FIELD_NUMBER: _builtins.int
     WARMING_AGE_MILLIS_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """The instance."""
     incarnation: _builtins.int
@@ -244,6 +245,8 @@ class Endpoint(_message.Message):
     """True while it is left out because it does much worse than its siblings."""
     warming_age_millis: _builtins.int
     """For how long it has been growing into its share, in milliseconds. Unset: it has it."""
+    manifest_digest: _builtins.str
+    """Digest of the manifest that it serves, as the registry gives it; empty if that is not known."""
     @_builtins.property
     def circuit(self) -> Global___Circuit:
         """Its circuit."""
@@ -269,10 +272,11 @@ class Endpoint(_message.Message):
         admission_reason: _builtins.str = ...,
         ejected: _builtins.bool = ...,
         warming_age_millis: _builtins.int | None = ...,
+        manifest_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis", "circuit", b"circuit", "warming_age_millis", b"warming_age_millis"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis", "address", b"address", "admission", b"admission", "admission_reason", b"admission_reason", "circuit", b"circuit", "ejected", b"ejected", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "warming_age_millis", b"warming_age_millis", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis", "address", b"address", "admission", b"admission", "admission_reason", b"admission_reason", "circuit", b"circuit", "ejected", b"ejected", "health", b"health", "health_age_millis", b"health_age_millis", "health_reason", b"health_reason", "in_flight", b"in_flight", "incarnation", b"incarnation", "instance_id", b"instance_id", "manifest_digest", b"manifest_digest", "max_in_flight", b"max_in_flight", "plugin_version", b"plugin_version", "session", b"session", "tier", b"tier", "warming_age_millis", b"warming_age_millis", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__warming_age_millis: _TypeAlias = _typing.Literal["warming_age_millis"]  # noqa: Y015
     _WhichOneofArgType__warming_age_millis: _TypeAlias = _typing.Literal["_warming_age_millis", b"_warming_age_millis"]  # noqa: Y015

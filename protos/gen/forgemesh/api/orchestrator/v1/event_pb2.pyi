@@ -281,6 +281,7 @@ class ExecutionStarted(_message.Message):
     CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of the definition."""
     workflow_version: _builtins.str
@@ -303,6 +304,10 @@ class ExecutionStarted(_message.Message):
     """Executions of the workflow with the same key share places. Empty: it shares none."""
     queued: _builtins.bool
     """True if it has to wait for a place before anything of it begins."""
+    run_id: _builtins.str
+    """Tells it from every other execution that has had, or will have, its id: a ULID in lower case. Empty in histories of
+    releases that did not know it.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What the execution works on."""
@@ -327,10 +332,11 @@ class ExecutionStarted(_message.Message):
         concurrency_key: _builtins.str = ...,
         queued: _builtins.bool = ...,
         origin: Global___Origin | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "run_id", b"run_id", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +355,9 @@ class Origin(_message.Message):
     FORKED_SEQUENCE_FIELD_NUMBER: _builtins.int
     FORKED_TRACE_ID_FIELD_NUMBER: _builtins.int
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    FORKED_RUN_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_INCARNATION_ID_FIELD_NUMBER: _builtins.int
     parent_execution_id: _builtins.str
     """The execution of which a step waits for this one."""
     parent_step_path: _builtins.str
@@ -363,6 +372,12 @@ class Origin(_message.Message):
     """Trace of the execution that it was forked from."""
     schedule_id: _builtins.str
     """The schedule that started it."""
+    parent_run_id: _builtins.str
+    """The run of the parent, see Execution.run_id."""
+    forked_run_id: _builtins.str
+    """The run that this one was forked from."""
+    schedule_incarnation_id: _builtins.str
+    """The incarnation of the schedule, see Schedule.incarnation_id."""
     def __init__(
         self,
         *,
@@ -373,10 +388,13 @@ class Origin(_message.Message):
         forked_sequence: _builtins.int = ...,
         forked_trace_id: _builtins.str = ...,
         schedule_id: _builtins.str = ...,
+        parent_run_id: _builtins.str = ...,
+        forked_run_id: _builtins.str = ...,
+        schedule_incarnation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "forked_sequence", b"forked_sequence", "forked_trace_id", b"forked_trace_id", "parent_attempt", b"parent_attempt", "parent_execution_id", b"parent_execution_id", "parent_step_path", b"parent_step_path", "schedule_id", b"schedule_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "forked_run_id", b"forked_run_id", "forked_sequence", b"forked_sequence", "forked_trace_id", b"forked_trace_id", "parent_attempt", b"parent_attempt", "parent_execution_id", b"parent_execution_id", "parent_run_id", b"parent_run_id", "parent_step_path", b"parent_step_path", "schedule_id", b"schedule_id", "schedule_incarnation_id", b"schedule_incarnation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -194,10 +194,13 @@ class Execution(_message.Message):
     EXPECTED_END_FIELD_NUMBER: _builtins.int
     SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives."""
     execution_id: _builtins.str
-    """Unique in the namespace."""
+    """Unique in the namespace at any time. Once the execution has ended its id may be given to another one, see
+    IdReusePolicy; `run_id` may not.
+    """
     workflow: _builtins.str
     """Name of its definition."""
     workflow_version: _builtins.str
@@ -220,6 +223,10 @@ class Execution(_message.Message):
     """How much of it is done, from 0 to 1, as far as the definition lets it be known. Not set in lists."""
     suspended_reason: _builtins.str
     """Why it does not run at all although it is open; it goes on by itself. Empty: it runs."""
+    run_id: _builtins.str
+    """Tells it from every other execution that has had, or will have, its id: a ULID in lower case, or 26 digits for an
+    execution of a release that did not know runs.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What it was started with. Not set in lists, nor where the rest leaves no room for it in a message of 4 MiB: then
@@ -293,10 +300,11 @@ class Execution(_message.Message):
         expected_end: _timestamp_pb2.Timestamp | None = ...,
         suspended_reason: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

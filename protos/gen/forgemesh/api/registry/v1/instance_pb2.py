@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/registry/v1/instance.proto\x12\x19\x66orgemesh.api.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x03\n\x08Instance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x16\n\x0eplugin_version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x16\n\x0ehealth_address\x18\x05 \x01(\t\x12\x13\n\x0bincarnation\x18\x06 \x01(\x04\x12\x15\n\rmax_in_flight\x18\x07 \x01(\r\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x0c\n\x04tier\x18\t \x01(\r\x12\x0c\n\x04zone\x18\n \x01(\t\x12?\n\x06labels\x18\x0b \x03(\x0b\x32/.forgemesh.api.registry.v1.Instance.LabelsEntry\x12\x0f\n\x07session\x18\x0c \x01(\x08\x12\x37\n\x05state\x18\r \x01(\x0e\x32(.forgemesh.api.registry.v1.InstanceState\x12\x31\n\rregistered_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstate_reason\x18\x0f \x01(\t\x12\x0f\n\x07suspect\x18\x10 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"+\n\x08Revision\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04*\xa6\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15INSTANCE_STATE_ACTIVE\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x12\x1d\n\x19INSTANCE_STATE_CRASH_LOOP\x10\x03\x12\x1e\n\x1aINSTANCE_STATE_QUARANTINED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/registry/v1/instance.proto\x12\x19\x66orgemesh.api.registry.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x03\n\x08Instance\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x16\n\x0eplugin_version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x16\n\x0ehealth_address\x18\x05 \x01(\t\x12\x13\n\x0bincarnation\x18\x06 \x01(\x04\x12\x15\n\rmax_in_flight\x18\x07 \x01(\r\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x0c\n\x04tier\x18\t \x01(\r\x12\x0c\n\x04zone\x18\n \x01(\t\x12?\n\x06labels\x18\x0b \x03(\x0b\x32/.forgemesh.api.registry.v1.Instance.LabelsEntry\x12\x0f\n\x07session\x18\x0c \x01(\x08\x12\x37\n\x05state\x18\r \x01(\x0e\x32(.forgemesh.api.registry.v1.InstanceState\x12\x31\n\rregistered_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstate_reason\x18\x0f \x01(\t\x12\x0f\n\x07suspect\x18\x10 \x01(\x08\x12\x17\n\x0fmanifest_digest\x18\x11 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"+\n\x08Revision\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04*\xa6\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15INSTANCE_STATE_ACTIVE\x10\x01\x12\x1b\n\x17INSTANCE_STATE_DRAINING\x10\x02\x12\x1d\n\x19INSTANCE_STATE_CRASH_LOOP\x10\x03\x12\x1e\n\x1aINSTANCE_STATE_QUARANTINED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INSTANCE_LABELSENTRY']._loaded_options = None
   _globals['_INSTANCE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_INSTANCESTATE']._serialized_start=632
-  _globals['_INSTANCESTATE']._serialized_end=798
+  _globals['_INSTANCESTATE']._serialized_start=657
+  _globals['_INSTANCESTATE']._serialized_end=823
   _globals['_INSTANCE']._serialized_start=105
-  _globals['_INSTANCE']._serialized_end=584
-  _globals['_INSTANCE_LABELSENTRY']._serialized_start=539
-  _globals['_INSTANCE_LABELSENTRY']._serialized_end=584
-  _globals['_REVISION']._serialized_start=586
-  _globals['_REVISION']._serialized_end=629
+  _globals['_INSTANCE']._serialized_end=609
+  _globals['_INSTANCE_LABELSENTRY']._serialized_start=564
+  _globals['_INSTANCE_LABELSENTRY']._serialized_end=609
+  _globals['_REVISION']._serialized_start=611
+  _globals['_REVISION']._serialized_end=654
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,7 @@ class Instance(_message.Message):
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
     SUSPECT_FIELD_NUMBER: _builtins.int
+    MANIFEST_DIGEST_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """Unique in the mesh; chosen by the instance and kept over restarts."""
     plugin_id: _builtins.str
@@ -124,6 +125,10 @@ class Instance(_message.Message):
     """True while its lease has run out together with so many others that the registry rather doubts itself, and keeps it.
     Set by the registry.
     """
+    manifest_digest: _builtins.str
+    """Digest of the manifest that was published for its plugin and version when it registered: 32 hex digits, or empty if
+    there was none. Set by the registry.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free facts, e.g. "pid", "host" and "sdk" (the library that serves the plugin, "forgemesh-python/0.1.0")."""
@@ -151,10 +156,11 @@ class Instance(_message.Message):
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         state_reason: _builtins.str = ...,
         suspect: _builtins.bool = ...,
+        manifest_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["registered_at", b"registered_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health_address", b"health_address", "incarnation", b"incarnation", "instance_id", b"instance_id", "labels", b"labels", "max_in_flight", b"max_in_flight", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "registered_at", b"registered_at", "session", b"session", "state", b"state", "state_reason", b"state_reason", "suspect", b"suspect", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health_address", b"health_address", "incarnation", b"incarnation", "instance_id", b"instance_id", "labels", b"labels", "manifest_digest", b"manifest_digest", "max_in_flight", b"max_in_flight", "plugin_id", b"plugin_id", "plugin_version", b"plugin_version", "registered_at", b"registered_at", "session", b"session", "state", b"state", "state_reason", b"state_reason", "suspect", b"suspect", "tier", b"tier", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,84 @@
+"""Where an execution stands: what has been asked of the whole, and how it ended."""
+
+from __future__ import annotations
+
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.state import ExecutionState, Status
+
+
+def derived_status(state: ExecutionState) -> Status:
+    """
+    Where an execution stands, from what is on record about it, the strongest first: its end, what is being undone, what
+    stops it, a pause, the queue.
+    """
+    if state.ended is not None:
+        return state.ended
+    if state.compensating:
+        return Status.COMPENSATING
+    if state.cancels or state.stopping is not None:
+        return Status.CANCELLING
+    if state.pause is not None:
+        return Status.PAUSED if state.rests else Status.PAUSING
+    return Status.QUEUED if state.queued else Status.RUNNING
+
+
+def pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
+    """Nothing new starts."""
+    held = state.clock_held
+    if state.pause is None:
+        state.paused_at, state.rests = at, False
+    state.pause, state.pause_asked = _added(state.pause, fact), fact
+    if state.clock_held and not held:
+        state.held_at = at
+    state.status = derived_status(state)
+
+
+def _added(before: e.PauseRequested | None, fact: e.PauseRequested) -> e.PauseRequested:
+    """Two pauses as one: what either of them holds is held, and who said a word last is who paused it."""
+    if before is None:
+        return fact
+    who = fact if fact.by or fact.reason else before
+    return e.PauseRequested(
+        who.by, who.reason, before.interrupt or fact.interrupt, before.hold_clock or fact.hold_clock
+    )
+
+
+def execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
+    """Nothing is in flight any more."""
+    state.rests = True
+    state.status = derived_status(state)
+
+
+def execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
+    """It goes on; its timeout has stood still if a pause held it."""
+    if state.clock_held and state.deadline:
+        state.deadline += at - state.held_at
+    state.pause, state.pause_asked, state.resumed = None, None, fact
+    state.status = derived_status(state)
+
+
+def cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
+    """It is to stop; that lifts a pause."""
+    state.cancels += (fact,)
+    state.pause = state.pause_asked = None
+    state.status = derived_status(state)
+
+
+def close(state: ExecutionState, status: Status, at: int) -> None:
+    """Nothing is to be done about it any more."""
+    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
+    state.status = derived_status(state)
+    for what_is_left in (
+        state.to_begin,
+        state.ready,
+        state.to_skip,
+        state.to_settle,
+        state.to_set,
+        state.open_attempts,
+        state.waiting,
+        state.waits,
+        state.listening,
+        state.incidents,
+        state.wakes,
+    ):
+        what_is_left.clear()
