@@ -85,7 +85,7 @@ class ExecutionHandle:
 
     @property
     def last_seen(self) -> Execution:
-        """Where it stood when the mesh was last asked."""
+        """Where it stood when the mesh was last asked; a part of it if it says `left_out`."""
         return self._last_seen
 
     async def describe(self, *, deadline: float = DEADLINE) -> Execution:
@@ -290,6 +290,8 @@ class ExecutionHandle:
         raise ExecutionNotFound(self.id)
 
     async def _until(self, until: Collection[Status], patience: float) -> Execution:
+        if self._last_seen.left_out:
+            await self._reach(patience)
         while Status.of(self._last_seen) not in until and not Status.of(self._last_seen).final:
             async with aclosing(self.watch(self._last_seen.sequence + 1, patience=patience)) as events:
                 async for event in events:

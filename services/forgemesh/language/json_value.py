@@ -73,7 +73,7 @@ def read_json(data: bytes) -> Any:
     try:
         value = _decode(data)
     except RecursionError as error:
-        raise NotJson(f"it is nested deeper than {MAX_NESTING}") from error
+        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels") from error
     except msgspec.DecodeError as error:
         raise NotJson(_said(error), malformed=not isinstance(error, msgspec.ValidationError)) from error
     check_nesting(data)
@@ -103,7 +103,7 @@ def quoted(text: str) -> str:
 def check_nesting(data: bytes) -> None:
     """Raises NotJson for JSON that is nested deeper than MAX_NESTING."""
     if data.count(b"[") + data.count(b"{") > MAX_NESTING and _is_nested_deeper(data, MAX_NESTING):
-        raise NotJson(f"it is nested deeper than {MAX_NESTING}")
+        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels")
 
 
 def write_json(value: object, read: Callable[[bytes], object] = read_json) -> bytes:
@@ -117,7 +117,7 @@ def write_json(value: object, read: Callable[[bytes], object] = read_json) -> by
     try:
         data = _encode(value)
     except RecursionError as error:
-        raise NotJson(f"it is nested deeper than {MAX_NESTING}, or contains itself") from error
+        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels, or contains itself") from error
     except UnicodeEncodeError as error:
         half = f"U+{ord(error.object[error.start]):04X}"
         raise NotJson(f"a text holds {half}, half of a character", _surrogate(value)) from error

@@ -87,7 +87,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls)
-        schedule_store = SqliteScheduleStore(database, store.fence)
+        schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()
         engine.on_ended = starter.ended

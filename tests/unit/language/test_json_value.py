@@ -118,7 +118,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     endless: list[object] = []
     endless.append(endless)
 
-    with pytest.raises(NotJson, match="nested deeper than"):
+    with pytest.raises(NotJson, match="nested too deep"):
         write_json(endless)
 
 

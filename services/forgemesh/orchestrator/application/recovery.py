@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from forgemesh.faults import Fault
+from forgemesh.faults import Code, Fault, code_of
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.ports import Store
+from forgemesh.orchestrator.ports import ExecutionRow, Store
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,12 @@ class Recovery:
         self._spans_sent_again = False
 
     async def run(self) -> None:
-        """Take up every open execution that does not run; raises the last fault after having tried all of them."""
+        """
+        Take up every open execution that does not run, and try all of them.
+
+        Raises the last fault that may pass. What is damaged stays suspended; it is named once, and again by the next
+        process.
+        """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
         self._spans_sent_again = True
@@ -37,8 +42,15 @@ class Recovery:
                 else:
                     await self._engine.load(row, stored.definition, spans_from)
             except Fault as fault:
-                _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
-                self._engine.suspended.add((row.namespace, row.execution_id))
-                failure = fault
+                failure = self._left(row, fault) or failure
         if failure is not None:
             raise failure
+
+    def _left(self, row: ExecutionRow, fault: Fault) -> Fault | None:
+        """Note that an execution cannot be taken up; the fault, if another try may end otherwise."""
+        name = (row.namespace, row.execution_id)
+        passes = code_of(fault) is Code.UNAVAILABLE
+        if passes or name not in self._engine.suspended:
+            _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
+        self._engine.suspended.add(name)
+        return fault if passes else None

@@ -96,6 +96,11 @@ class Schedules:
         recent = await self._store.recent(schedule.key, RECENT)
         return schedule, recent, await self._starter.open_executions(namespace, schedule_id)
 
+    def damaged(self, namespace: str) -> list[str]:
+        """What is to be said of each schedule of a namespace that cannot be read, in order of the ids."""
+        hint = "nothing of it happens; `forgemesh schedule delete {}` forgets it"
+        return [f"{one.fault.message}; {hint.format(one.schedule_id)}" for one in self._scheduler.damaged(namespace)]
+
     def known(self, namespace: str, workflow: str, *, paused_only: bool) -> list[Schedule]:
         """By id; of all workflows if none is named."""
         return [

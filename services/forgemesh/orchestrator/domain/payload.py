@@ -51,7 +51,7 @@ class Payload(msgspec.Struct, frozen=True):
             self.data.decode()
             return msgspec.Raw(msgspec.json.decode(self.data, type=msgspec.Raw) if self.data else b"null")
         except RecursionError as error:
-            raise ValueError("not valid JSON: it is nested deeper than can be read") from error
+            raise ValueError("not valid JSON: it is nested too deep") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"not valid JSON: {error}") from error
 

@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forgemesh.chassis.channel import MEBIBYTE
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
@@ -52,6 +53,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._position = position
         self._turn = 0
         self.epoch = epoch
+        self.damages = Damages()
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         renamed: int | None = None
@@ -77,6 +79,10 @@ class SqliteStore(DefinitionRows, KeptResults):
             if renamed is not None:  # and has ended since
                 raise ExecutionExists(wanted.execution_id) from None
             raise
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        return self.damages.messages
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         return await self._database.read(lambda connection: _started_by(connection, namespace, request))
@@ -116,11 +122,14 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(work)
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
-        rows = await self._rows(_BY_ID, (namespace, execution_id))
-        return rows[0] if rows else None
+        def work(connection: sqlite3.Connection) -> ExecutionRow | None:
+            row = connection.execute(f"{ROW} {_BY_ID}", (namespace, execution_id)).fetchone()
+            return from_row(row) if row is not None else None
+
+        return await self._database.read(work)
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
-        return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
+        return await self._database.read(lambda connection: page(connection, wanted, order, token, limit, self.damages))
 
     async def open_executions(self) -> list[ExecutionRow]:
         reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
@@ -156,7 +165,7 @@ class SqliteStore(DefinitionRows, KeptResults):
 
     async def _rows(self, clause: str, values: tuple[object, ...]) -> list[ExecutionRow]:
         def work(connection: sqlite3.Connection) -> list[ExecutionRow]:
-            return [from_row(row) for row in connection.execute(f"{ROW} {clause}", values)]
+            return self.damages.sound(connection.execute(f"{ROW} {clause}", values), from_row)
 
         return await self._database.read(work)
 
