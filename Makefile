@@ -9,16 +9,19 @@ PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 FITTING := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 
-# The oldest generator whose code all supported runtimes accept; see docs/decisions/0002.
-PROTO_TOOLS := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
+LOCK_TOOL := uv==0.13.9
 
 BIN := .venv/bin
 
-# $(call install,<folder of the environment>,<what it is for>,<arguments of pip install>)
+# What is locked comes as it was built by its authors: building it here would fetch tools that no lock names.
+LOCKED = --require-hashes --only-binary :all: --requirement requirements/$(1).txt
+ITSELF := --no-deps --no-build-isolation --editable .
+
+# $(call install,<folder of the environment>,<what it is for>,<arguments of pip install>,<those of a second one>)
 define install
 @echo "Installing $(2) into $(1) (a minute or two the first time) ..."
-@set -o pipefail; started=$$SECONDS; \
-if $(1)/bin/python -m pip install --disable-pip-version-check --no-input $(3) 2>&1 | tee $(1)/install.log \
+@set -o pipefail; started=$$SECONDS; pip="$(1)/bin/python -m pip install --disable-pip-version-check --no-input"; \
+if { $$pip $(3) $(if $(4),&& $$pip $(4)); } 2>&1 | tee $(1)/install.log \
     | while IFS= read -r line; do case "$$line" in (Collecting*|Building*|Installing*) printf .;; esac; done; \
 then echo " done in $$((SECONDS - started)) s"; \
 else echo; echo "error: pip could not install $(2); it said:" >&2; \
@@ -61,6 +64,16 @@ up: .venv/.runtime ## Start a mesh with the weather plugins and keep it until Ct
 .PHONY: test
 test: .venv/.dev ## Run the tests (ARGS="-k circuit": what pytest takes)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: test-latest
+test-latest: .venv-latest/bin/python ## Run the tests with the newest of everything that pyproject.toml allows: a report, which leaves .venv alone
+	$(call install,.venv-latest,the newest of everything,--upgrade --upgrade-strategy eager --editable '.[dev]')
+	@.venv-latest/bin/python requirements/compare.py
+	@.venv-latest/bin/pytest $(ARGS)
+
+.PHONY: lock
+lock: .venv-lock/.ready ## Write requirements/*.txt anew after pyproject.toml has changed (ARGS=--upgrade: the newest of everything)
+	@.venv-lock/bin/python requirements/lock.py $(ARGS)
 
 .PHONY: soak
 soak: .venv/.dev ## Simulate many executions with crashes anywhere (SEEDS=100000)
@@ -140,23 +153,24 @@ bench-picks: .venv/.runtime ## Measure what a pick costs
 
 .PHONY: clean
 clean: ## Remove the environments, caches and local meshes' data
-	rm -rf .venv .venv-protos .forgemesh .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-latest .venv-lock .venv-protos .forgemesh .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-.venv/bin/python:
-	$(call environment,.venv)
+.venv/bin/python .venv-latest/bin/python .venv-lock/bin/python .venv-protos/bin/python:
+	$(call environment,$(@D:/bin=))
 
-.venv/.runtime: pyproject.toml | .venv/bin/python
-	$(call install,.venv,ForgeMesh,--editable .)
+.venv/.runtime: pyproject.toml requirements/runtime.txt | .venv/bin/python
+	$(call install,.venv,ForgeMesh,$(call LOCKED,runtime),$(ITSELF))
 	@touch $@
 
-.venv/.dev: pyproject.toml | .venv/bin/python
-	$(call install,.venv,ForgeMesh and its development tools,--editable '.[dev]')
+.venv/.dev: pyproject.toml requirements/dev.txt | .venv/bin/python
+	$(call install,.venv,ForgeMesh and its development tools,$(call LOCKED,dev),$(ITSELF))
 	@touch .venv/.runtime $@
 
-.venv-protos/bin/python:
-	$(call environment,.venv-protos)
+.venv-lock/.ready: Makefile | .venv-lock/bin/python
+	$(call install,.venv-lock,the tool that locks,$(LOCK_TOOL))
+	@touch $@
 
-.venv-protos/.ready: Makefile | .venv-protos/bin/python
-	$(call install,.venv-protos,the proto generator,$(PROTO_TOOLS))
+.venv-protos/.ready: requirements/protos.txt | .venv-protos/bin/python
+	$(call install,.venv-protos,the proto generator,$(call LOCKED,protos))
 	@touch $@

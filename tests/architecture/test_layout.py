@@ -1,9 +1,13 @@
+import ast
 import re
+from pathlib import Path
 
 from tests.architecture.repository import GENERATED, ROOT, SOURCE_ROOTS, modules, packages, relative, tracked
 
 LONGEST_MODULE = 400
 NAMES_OF_NOTHING = {"base", "common", "helper", "helpers", "manager", "managers", "util", "utils"}
+NUMBERED_PLACEHOLDER = re.compile(r"[\s=<>(,]\?\d")
+SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|VALUES|WHERE)\b")
 SOMEBODYS_MACHINE = re.compile(rb"(?<![\w.:/$}-])/(?:home|root|work|Users|tmp/\w+_jobs)[/.]")
 
 
@@ -39,3 +43,30 @@ def test_every_module_is_named_for_a_thing() -> None:
 
 def test_no_file_knows_a_path_of_somebodys_machine() -> None:
     assert relative(path for path in tracked() if SOMEBODYS_MACHINE.search(path.read_bytes())) == []
+
+
+def test_no_statement_numbers_its_placeholders() -> None:
+    """For Python these have names: 3.12 warns of a sequence of values for them, and 3.14 refuses it."""
+    suspects = [path for path in modules() if NUMBERED_PLACEHOLDER.search(path.read_text(encoding="utf-8"))]
+
+    assert relative(path for path in suspects if any(map(NUMBERED_PLACEHOLDER.search, _texts(path)))) == []
+
+
+def test_a_numbered_placeholder_would_be_found(tmp_path: Path) -> None:
+    module = tmp_path / "store.py"
+    text = 'OVER = "x"\nFORGET = (f"DELETE FROM run WHERE {OVER} AND schedule = #1" " AND key < 1")\n'
+    module.write_text(text.replace("#", "?"))
+
+    assert any(map(NUMBERED_PLACEHOLDER.search, _texts(module)))
+
+
+def _texts(path: Path) -> list[str]:
+    """The SQL in a module, those parts of it in f-strings as well."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    formatted = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    texts = [" ".join(map(_plain, node.values)) for node in formatted] + list(map(_plain, nodes))
+    return [text for text in texts if SQL.search(text)]
+
+
+def _plain(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""

@@ -125,9 +125,16 @@ def why(step: Step, now: int) -> str:
     return joined(
         (
             blocked,
-            joined((count, f"{step.branches_failed} failed" if step.branches_failed else "")),
+            joined(
+                (
+                    count,
+                    f"{step.branches_failed} failed" if step.branches_failed else "",
+                    f"{step.branches_skipped} skipped" if step.branches_skipped else "",
+                )
+            ),
             f"skipped: {step.skipped_reason}" if step.skipped_reason else "",
             "taken over" if step.taken else "",
+            f"its effect is that of {step.effect_owner}" if step.effect_owner else "",
             f"execution {step.child_execution_id}" if step.child_execution_id else "",
             f"{step.progress:.0%} {step.progress_note}".rstrip() if step.progress else "",
             _waits(step, now),

@@ -283,14 +283,24 @@ class BranchesFailed(Fault):
     code = Code.ABORTED
     reason = "BRANCHES_FAILED"
 
-    def __init__(self, step_path: str, failed: int, branches: int, failures: Sequence[str], quorum: int = 0) -> None:
+    def __init__(
+        self, step_path: str, failed: int, branches: int, failures: Sequence[str], quorum: int = 0, skipped: int = 0
+    ) -> None:
         listed = "; ".join(failures[:10])
         more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
         wanted = f", and {quorum} had to succeed" if quorum else ""
+        nothing = f", {skipped} did nothing because their steps were skipped" if skipped else ""
         why = f": {listed}{more}" if failures else ""
         super().__init__(
-            f"{failed} of {branches} branches of {step_path!r} failed{wanted}{why}",
-            {"step_path": step_path, "failed": str(failed), "branches": str(branches), "failures": listed},
+            f"{failed} of {branches} branches of {step_path!r} failed{nothing}{wanted}{why}",
+            {
+                "step_path": step_path,
+                "failed": str(failed),
+                "branches": str(branches),
+                "failures": listed,
+                "quorum": str(quorum),
+                "skipped": str(skipped),
+            },
         )
 
 

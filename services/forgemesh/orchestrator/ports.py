@@ -113,6 +113,19 @@ class NewExecution:
     run_id: str = ""
     parent_run: str = ""
     schedule_incarnation: str = ""
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The effect of a step of a run of an execution is that of its fork from now on; each can be claimed once."""
+
+    origin_run: str
+    path: str
+
+
+class ClaimedBefore(Exception):
+    """Another fork has claimed an effect first; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +223,8 @@ class Store(Protocol):
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists or RequestIdReused, and what `begin` raises.
+        Write an execution and its first events; raises ExecutionExists, RequestIdReused or ClaimedBefore,
+        and what `begin` raises.
 
         `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
         before and before everything that is queued later: what it finds in memory still holds once the write is
@@ -229,6 +243,11 @@ class Store(Protocol):
         """
 
     async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
+
+    async def find_run(self, run_id: str) -> ExecutionRow | None: ...
+
+    async def claims(self, origin_run: str) -> dict[str, str]:
+        """Which effects of a run were claimed, and by which run; raises DataCorrupted."""
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Sees everything that was acknowledged; raises InvalidRequest for a token of another question."""
@@ -333,6 +352,9 @@ class HostLink(Protocol):
 
     def cancel(self, call: int) -> None:
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
+
+    def has_left(self, call: int) -> bool:
+        """Whether the call, which is open, was sent; one that was not is answered on the spot when it is cancelled."""
 
     def hears_progress(self, call: int) -> bool:
         """Whether the host can say how far the call is: on a session, and not when it is called alone."""

@@ -25,6 +25,9 @@ class Log:
         self.lacks: dict[str, Lacking] = {}
         self.lines: list[str] = []
         self.moved = asyncio.Event()
+        self.dispatcher: Dispatcher | None = None
+        self.held: list[tuple[OrderKey, int]] | None = None
+        """Orders of which it is not on record yet that they are not blocked; None: it is, as soon as it is said."""
 
     def answered(self, order: Order, answer: Answer) -> None:
         assert order.path not in self.answers
@@ -37,6 +40,10 @@ class Log:
 
     def unblocked(self, order: Order) -> None:
         self._note(f"{order.path} unblocked")
+        if self.held is not None:
+            self.held.append((order.key, order.attempt))
+        elif self.dispatcher is not None:
+            asyncio.get_running_loop().call_soon(self.dispatcher.released, order.key, order.attempt)
 
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         self._note(f"{order.path} {fraction:g} {note}")
@@ -93,7 +100,8 @@ def dispatcher_over(
     """Its clock stands still at one second."""
     known = providers or Providers(ScriptedCatalogue())
     counted = account or CallAccount()
-    return Dispatcher(hosts, counted, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
+    log.dispatcher = Dispatcher(hosts, counted, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
+    return log.dispatcher
 
 
 def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Provider:

@@ -58,8 +58,8 @@ class Call:
     def succeed(self, value: object = None) -> None:
         self.done(Answer(Payload(json.dumps(value).encode()), None))
 
-    def fail(self, failure: Failure, *, accepted: bool = True) -> None:
-        self.done(Answer(None, failure, accepted))
+    def fail(self, failure: Failure, *, accepted: bool = True, sent: bool = True) -> None:
+        self.done(Answer(None, failure, accepted, sent=sent))
 
 
 @dataclass(eq=False)
@@ -74,6 +74,8 @@ class ScriptedLink:
     session: bool = True
     open: dict[int, Call] = field(default_factory=dict)
     on_cancel: Callable[[Call], None] = lambda call: None
+    unsent: set[int] = field(default_factory=set)
+    """Calls that wait in the link."""
 
     @property
     def in_flight(self) -> int:
@@ -91,6 +93,9 @@ class ScriptedLink:
         self.open[name] = call
         self.hosts.came(call)
         return name
+
+    def has_left(self, call: int) -> bool:
+        return call not in self.unsent
 
     def hears_progress(self, call: int) -> bool:
         return self.session

@@ -26,7 +26,7 @@ class Scene:
     def __init__(self, hosts: FeedHosts, going: str, staying: str) -> None:
         self.hosts, self.log, self.account = hosts, Log(), CallAccount()
         self.going, self.staying = endpoint("i-1", address=going), endpoint("i-2", address=staying)
-        self.dispatcher = Dispatcher(
+        self.log.dispatcher = self.dispatcher = Dispatcher(
             hosts, self.account, Providers(ScriptedCatalogue()), lambda: 1_000_000_000, self.log
         )
 

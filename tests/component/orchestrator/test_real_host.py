@@ -62,7 +62,8 @@ async def log() -> Log:
 async def dispatcher(served: Served, log: Log) -> AsyncIterator[Dispatcher]:
     hosts = OneHost(served.host.server.address)
     running = asyncio.create_task(hosts.link.run())
-    yield Dispatcher(hosts, CallAccount(), Providers(ScriptedCatalogue()), time.time_ns, log)
+    log.dispatcher = Dispatcher(hosts, CallAccount(), Providers(ScriptedCatalogue()), time.time_ns, log)
+    yield log.dispatcher
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running

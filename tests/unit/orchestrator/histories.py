@@ -47,9 +47,19 @@ def kept(body: bytes, record: str = "event") -> e.Event:
 class History:
     """One execution: its state, and all events in the order in which they would have been committed."""
 
-    def __init__(self, definition: Definition, given: object = None, *, queued: bool = False) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        given: object = None,
+        facts: Iterable[e.Fact] = (),
+        origin: e.Origin | None = None,
+        execution_id: str = "e-1",
+        *,
+        queued: bool = False,
+    ) -> None:
+        """`facts` come with the start."""
         self.definition = definition
-        self.state = ExecutionState("default", "e-1", definition)
+        self.state = ExecutionState("default", execution_id, definition)
         self.events: list[e.Event] = []
         self.now = START
         timeout = definition.timeout
@@ -60,9 +70,11 @@ class History:
             input=Payload(json.dumps({} if given is None else given).encode()),
             trace_id=b"t" * 16,
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
+            origin=origin,
+            run_id=f"run-of-{execution_id}",
             queued=queued,
         )
-        self.turn(started)
+        self.turn(started, *facts)
 
     def turn(self, *facts: e.Fact | None) -> list[e.Event]:
         """Fold facts in, with what follows from them, as one commit."""
@@ -104,7 +116,7 @@ class History:
         return events
 
     def refolded(self) -> ExecutionState:
-        return fold("default", "e-1", self.definition, self.events)
+        return fold("default", self.state.execution_id, self.definition, self.events)
 
     def step(self, path: str) -> StepState:
         return self.state.steps[path]
@@ -186,7 +198,7 @@ def _picture_of_step(step: StepState) -> tuple[object, ...]:
         (step.attempts, step.lost),
         (step.input, own_output, step.failure, step.dispatch),
         (step.blocked, step.blocked_at),
-        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful),
+        (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful, step.idle, step.astray),
         _picture_of_branches(step),
     )
 
@@ -201,4 +213,5 @@ def _picture_of_branches(step: StepState) -> object:
     branches = step.branches
     if branches is None:
         return None
-    return branches.count, branches.next, branches.open, branches.succeeded, list(branches.outputs), branches.failures
+    counts = branches.count, branches.next, branches.open, branches.succeeded, branches.skipped, branches.tolerated
+    return counts, list(branches.outputs), branches.failures

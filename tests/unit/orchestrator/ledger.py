@@ -42,6 +42,8 @@ class Ledger:
     undone: list[str] = field(default_factory=list)
     signals: set[int] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
+    astray: set[str] = field(default_factory=set)
+    """Steps that did nothing, with a failure behind them."""
     paused: bool = False
     compensating: bool = False
     over: str = ""
@@ -62,6 +64,7 @@ class Ledger:
                 self._check_over()
                 self.over = "SUCCEEDED"
                 assert not self.compensating
+                assert self._branch_is_good(""), "a failure that nobody has taken up is told as a success"
             case e.ExecutionFailed(_, status, left):
                 self._check_bad_end(status, list(left))
             case e.SignalReceived():
@@ -153,6 +156,7 @@ class Ledger:
                     self.signals.remove(signal)
                 self._end(path, "SUCCEEDED")
             case e.StepSkipped(path, reason):
+                self._check_skip(path, reason)
                 self._give_up(path, f"SKIPPED:{reason}")
             case e.StepFailed(path):
                 self._give_up(path, "FAILED")
@@ -171,13 +175,14 @@ class Ledger:
         good = [name for name in self.branches[path] if self._branch_is_good(f"{path}/{name}")]
         count = len(self.branches[path])
         if group.join.mode == "quorum":
-            assert len(good) >= min(group.join.quorum, count)
+            done = [name for name in good if self._branch_did_something(f"{path}/{name}")]
+            assert len(done) >= group.join.quorum, f"{path} has its quorum by branches that did nothing"
         else:
             assert count - len(good) <= group.join.tolerated(count)
 
     def _branch_is_good(self, path: str) -> bool:
-        steps = self._sequence(f"{path}/x")
-        statuses = [self.ended.get(f"{path}/{step.id}") for step in steps]
+        steps = self._sequence(f"{path}/x" if path else "x")
+        statuses = [self.ended.get(_below(path, step.id)) for step in steps]
         return None not in statuses and not any(
             status == "CANCELLED" or (status == "FAILED" and not self._is_handled(path, steps, index))
             for index, status in enumerate(statuses)
@@ -185,13 +190,42 @@ class Ledger:
 
     def _is_handled(self, path: str, steps: Sequence, index: int) -> bool:
         for following in steps.following[index]:
-            status = self.ended.get(f"{path}/{steps[following].id}", "")
             tolerant = steps[following].trigger in (Trigger.ALL_DONE, Trigger.ANY_SUCCEEDED)
-            if tolerant and status and status != "SKIPPED:UPSTREAM_FAILED":
+            if tolerant and self._did_something(_below(path, steps[following].id)):
                 return True
             if self._is_handled(path, steps, following):
                 return True
         return False
+
+    def _did_something(self, path: str) -> bool:
+        if self.ended.get(path) != "SUCCEEDED":
+            return False
+        if not isinstance(self._step(path), Switch | Parallel | Map):
+            return True
+        return any(self._branch_did_something(f"{path}/{name}") for name in self.branches[path])
+
+    def _branch_did_something(self, path: str) -> bool:
+        inside = [f"{path}/{step.id}" for step in self._sequence(f"{path}/x")]
+        return any(self.ended.get(inner) == "FAILED" or self._did_something(inner) for inner in inside)
+
+    def _before(self, path: str) -> list[str]:
+        steps = self._sequence(path)
+        prefix = path.rpartition("/")[0]
+        return [_below(prefix, steps[source].id) for source in steps.before[self._index(path)]]
+
+    def _leads_from_failure(self, path: str) -> bool:
+        status = self.ended.get(path, "")
+        return path in self.astray or status in ("FAILED", "CANCELLED", "SKIPPED:UPSTREAM_FAILED")
+
+    def _check_skip(self, path: str, reason: str) -> None:
+        if reason.startswith("UPSTREAM_"):
+            steps, index = self._sequence(path), self._index(path)
+            assert not _may_run(steps[index].trigger, [self._status_before(one) for one in self._before(path)])
+            failed = any(self._leads_from_failure(one) for one in self._before(path))
+            assert failed == (reason == "UPSTREAM_FAILED"), f"{path} is skipped by {reason}"
+
+    def _status_before(self, path: str) -> str:
+        return "SKIPPED:UPSTREAM_FAILED" if path in self.astray else self.ended.get(path, "")
 
     def _begin(self, path: str) -> None:
         assert path not in self.begun, f"{path} begins twice"
@@ -200,7 +234,7 @@ class Ledger:
             return
         assert not self.compensating
         steps, index = self._sequence(path), self._index(path)
-        before = [self._status_beside(path, steps[source]) for source in steps.before[index]]
+        before = [self._status_before(one) for one in self._before(path)]
         assert _may_run(steps[index].trigger, before), f"{path} begins after {before} by {steps[index].trigger}"
         group = _group_of(path)
         assert not group or (group in self.begun and group not in self.ended)
@@ -254,6 +288,8 @@ class Ledger:
             if status == "SUCCEEDED":
                 self.undone.append(self.undoable.pop())
             return
+        if status.startswith("SKIPPED") or (status == "SUCCEEDED" and not self._did_something(path)):
+            self.astray |= {path} if any(self._leads_from_failure(one) for one in self._before(path)) else set()
         step = self._step(path)
         effect = status == "SUCCEEDED" or path in self.doubtful
         if effect and isinstance(step, Call) and step.compensate is not None:
@@ -290,10 +326,6 @@ class Ledger:
     def _index(self, path: str) -> int:
         return [step.id for step in self._sequence(path)].index(path.rpartition("/")[2])
 
-    def _status_beside(self, path: str, step: Step) -> str:
-        prefix = path.rpartition("/")[0]
-        return self.ended.get(f"{prefix}/{step.id}" if prefix else step.id, "")
-
     def _is_stopping(self, path: str) -> bool:
         group = _group_of(path)
         while group:
@@ -301,6 +333,10 @@ class Ledger:
                 return True
             group = _group_of(group)
         return "" in self.stopping
+
+
+def _below(path: str, step_id: str) -> str:
+    return f"{path}/{step_id}" if path else step_id
 
 
 def _group_of(path: str) -> str:

@@ -17,8 +17,9 @@ from forgemesh.orchestrator.domain import (
     events as e,
     fold,
     scopes,
+    triggers,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 from tests.unit.orchestrator.world import World
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -58,7 +59,7 @@ def repeats_what_is_in_doubt(patch: pytest.MonkeyPatch) -> None:
 
 
 def ignores_triggers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scopes, "_may_run", lambda scope, before, trigger: True)
+    patch.setattr(scopes, "may_run", lambda scope, before, trigger: True)
 
 
 def lets_groups_succeed_whatever_failed(patch: pytest.MonkeyPatch) -> None:
@@ -142,6 +143,15 @@ def calls_a_quorum_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ending, "must_stop", hasty)
 
 
+def takes_a_step_that_was_skipped_for_one_that_was_done(patch: pytest.MonkeyPatch) -> None:
+    for module in (scopes, triggers):
+        patch.setattr(module, "was_done", lambda step: step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED))
+
+
+def forgets_the_failure_behind_a_step_that_was_skipped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(triggers, "leads_from_failure", lambda scope, index: False)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -160,5 +170,7 @@ PLANTED: Mapping[str, Plant] = {
         gives_up_undoing_at_the_first_failure_and_calls_it_done,
         opens_all_branches_at_once,
         calls_a_quorum_too_early,
+        takes_a_step_that_was_skipped_for_one_that_was_done,
+        forgets_the_failure_behind_a_step_that_was_skipped,
     )
 }

@@ -18,6 +18,7 @@ from tests.unit.orchestrator.workflows import call, of_steps
 KINDS = get_args(e.Fact)
 GIVEN: dict[str, Any] = {
     "path": "a",
+    "origin_path": "a",
     "attempt": 1,
     "failure": broken(),
     "output": NULL,

@@ -16,7 +16,7 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.liveness import is_stuck
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from tests.unit.orchestrator.histories import DISPATCH, START, broken, host_lost, kept, picture, unavailable
 from tests.unit.orchestrator.ledger import Ledger
@@ -229,15 +229,16 @@ class World:
         self.state, self.flying = state, {}
         self.taken_back.clear()
         events = decide.recovered(state, "o-2", 2, self.now, self.draw.random())
-        reopened = {path: step.attempts for path, step in state.open_attempts.items() if self._is_child(state, path)}
+        reopened = {path: step.attempts for path, step in state.open_attempts.items() if self._stays(state, path)}
         events += decide.advance(state, self.now)
         self.flying = dict(reopened)
         self.called |= Counter(dict.fromkeys(reopened.items(), 1))
         self.pending.append(events)
 
-    def _is_child(self, state: ExecutionState, path: str) -> bool:
+    def _stays(self, state: ExecutionState, path: str) -> bool:
+        """What nobody had sent, and what runs elsewhere."""
         step = state.open_attempts.get(path)
-        return step is not None and not isinstance(step.step, Call)
+        return step is not None and (not isinstance(step.step, Call) or step.status is StepStatus.BLOCKED)
 
     def _check_rest(self) -> None:
         """Nothing waits to be written: what memory knows is what the store knows, and something can happen."""

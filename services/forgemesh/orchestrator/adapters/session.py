@@ -125,6 +125,11 @@ class SessionLink:
             self._cancels.append(call)
             self._wake.set()
 
+    def has_left(self, call: int) -> bool:
+        """See ports.HostLink."""
+        found = self._calls.get(call)
+        return found is None or found.sent
+
     def hears_progress(self, call: int) -> bool:
         """See ports.HostLink."""
         found = self._calls.get(call)

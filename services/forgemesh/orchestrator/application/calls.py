@@ -21,7 +21,7 @@ from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.explain import Hindrance
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND, UNCOUNTED
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import traceparent
 from forgemesh.orchestrator.ports import Answer, Hosts
 from forgemesh.routing.pick import Lack, NoPick
@@ -57,7 +57,10 @@ class Calls:
         await self._dispatcher.stop(grace)
 
     def start(self, running: Running, fact: e.AttemptStarted) -> None:
-        """An attempt is on record and may leave; or its result is there already."""
+        """An attempt is on record and may leave; or its result is there already; or it was ended before it could."""
+        step = running.state.open_attempts.get(fact.path)
+        if step is None or step.attempts != fact.attempt:
+            return
         order = _order(running.state, fact)
         if not fact.cache_key:
             self._dispatcher.send(order)
@@ -72,6 +75,21 @@ class Calls:
         else:
             order.dispatch = kept[0]
             self.answered(order, kept[1])
+
+    def take_up(self, running: Running, step: StepState) -> None:
+        """An attempt that was open when the execution was left is known not to have been sent: it goes on as it was."""
+        assert step.started is not None
+        self._dispatcher.send(_order(running.state, step.started))
+
+    def released(self, running: Running, fact: e.StepUnblocked) -> None:
+        """It is on record that an attempt is not blocked any more: its call may leave."""
+        self._dispatcher.released(_key(running, fact.path), fact.attempt)
+
+    def unsent(self, running: Running) -> dict[str, int]:
+        """Attempts by step path that wait here and have not been sent."""
+        steps, run = running.state.open_attempts, _run_of(running.state)
+        keys = self._dispatcher.unsent(*running.name)
+        return {path: steps[path].attempts for _, _, path, whose in keys if path in steps and whose == run}
 
     def take_back(self, running: Running, path: str) -> None:
         """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
@@ -200,6 +218,8 @@ def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
         details=step.details,
         idempotent=is_idempotent(state, step, step.step),
         retry=step.failure is not None and step.failure.reason not in UNCOUNTED,
+        since=step.attempted_at,
+        blocked=step.blocked.reason if step.blocked is not None else "",
     )
 
 

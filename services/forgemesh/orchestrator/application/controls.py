@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from forgemesh.faults import Violation
@@ -11,16 +12,17 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
+from forgemesh.orchestrator.application.forks import Forks
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
 from forgemesh.orchestrator.domain.control import Action, check_status
-from forgemesh.orchestrator.domain.forking import merge_patch, results
+from forgemesh.orchestrator.domain.forking import merge_patch
 from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import RUN, span_id
-from forgemesh.orchestrator.ports import ExecutionRow, Store
+from forgemesh.orchestrator.ports import ClaimedBefore, ExecutionRow, Store
 
 
 class Controls:
@@ -32,12 +34,14 @@ class Controls:
         engine: Engine,
         executions: Executions,
         starts: Starts,
+        forks: Forks,
         checksum: Callable[[e.Event], int],
     ) -> None:
         self._store = store
         self._engine = engine
         self._executions = executions
         self._starts = starts
+        self._forks = forks
         self._checksum = checksum
 
     async def pause(self, namespace: str, execution_id: str, request: e.PauseRequested) -> ExecutionState:
@@ -118,17 +122,9 @@ class Controls:
         """`request` says what the new execution is to be; its workflow and input are those of the origin."""
         row = await self._executions.row(request.namespace, origin_id)
         state = await self._at(row, checkpoint_id)
-        check_status(origin_id, row.status, Action.FORK)
-        unknown = [path for path in rerun if path not in state.steps]
-        if unknown:
-            known = ", ".join(list(state.steps)[:20])
-            message = "no step of the origin has this path by then; those that have begun"
-            raise InvalidRequest([Violation("rerun_steps", f"{path!r}: {message}: {known}") for path in unknown])
+        _check_rerun(state, rerun)
         started = state.started
         assert started is not None
-        facts: list[e.Fact] = list(results(state, rerun))
-        if keep_signals:
-            facts += [signal for kept in state.signals.values() for _, signal in kept]
         fork = StartRequest(
             namespace=request.namespace,
             workflow=row.workflow,
@@ -145,9 +141,20 @@ class Controls:
                 forked_trace=state.trace_id,
             ),
             linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
-            facts=facts,
+            check=self._forks.check_of(row),
         )
-        return await self._starts.start(fork)
+        answered = await self._starts.answered(fork)
+        if answered is not None:
+            return answered
+        signals = [signal for kept in state.signals.values() for _, signal in kept] if keep_signals else []
+        while True:
+            newest = await self._at(row, "") if checkpoint_id else state
+            same = fork.input == started.input
+            facts = await self._forks.facts(state, newest, fork.version, rerun, same_input=same)
+            try:
+                return await self._starts.start(replace(fork, facts=[*facts, *signals]))
+            except ClaimedBefore:  # another fork was faster: what it owns now is not ours
+                state = await self._at(row, checkpoint_id)
 
     async def _at(self, row: ExecutionRow, checkpoint_id: str) -> ExecutionState:
         """The state at a checkpoint, or as it is; raises CheckpointNotFound."""
@@ -183,6 +190,16 @@ class Controls:
             raise ExecutionSuspended(execution_id)
         ask(state)
         return []
+
+
+def _check_rerun(state: ExecutionState, rerun: Sequence[str]) -> None:
+    """Raises InvalidRequest for what is no step that has begun."""
+    begun = [path for path, step in state.steps.items() if step.compensates is None]
+    unknown = set(rerun) - set(begun)
+    if unknown:
+        message = "no step of the origin has this path by then; those that have begun"
+        known = ", ".join(begun[:20])
+        raise InvalidRequest([Violation("rerun_steps", f"{path!r}: {message}: {known}") for path in sorted(unknown)])
 
 
 def _patched(given: Payload, patch: Payload | None) -> Payload:

@@ -16,10 +16,12 @@ from forgemesh.orchestrator.application.lanes import Lanes
 from forgemesh.orchestrator.application.order import (
     Crowded,
     Lacking,
+    Leaving,
     Listener,
     Order,
     OrderKey,
     Running,
+    Stopping,
     Waiting,
     Wanted,
 )
@@ -34,6 +36,8 @@ from forgemesh.routing.pick import NoPick
 
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
+LEAVING = Leaving()
+STOPPING = Stopping()
 
 
 class Dispatcher:
@@ -67,7 +71,15 @@ class Dispatcher:
         self._deadlines = Deadlines()
         self._hedging = Hedging(account, self._deadlines, clock, lambda: self._crowd() is not None, self._stir)
         self._room = WaitingRoom(
-            self._depart, self._refuse, self._crowd, account.hurry, listener, self._deadlines, clock, account.clock
+            self._depart,
+            self._lift,
+            self._refuse,
+            self._crowd,
+            account.hurry,
+            listener,
+            self._deadlines,
+            clock,
+            account.clock,
         )
         self._stopped: asyncio.Event | None = None
         account.demands, account.on_change = self._room.demands, self._instances_changed
@@ -85,21 +97,52 @@ class Dispatcher:
         return self._room.wanted
 
     async def stop(self, grace: float) -> None:
-        """Send nothing any more; return once every call that is under way has ended, or after `grace` seconds."""
+        """
+        Send nothing any more; return once every call that is under way has ended, or after `grace` seconds.
+
+        The listener knows then of every order that has not left that it is blocked.
+        """
         self._stopped = asyncio.Event()
         self._room.closed = True
         self._look_whether_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._stopped.wait()
+        for errand in list(self._active.values()):
+            if errand.link is None:
+                self._keep(errand)
+            elif not errand.cancelling and errand.second is None and not errand.link.has_left(errand.call):
+                errand.link.cancel(errand.call)  # answered as not sent
+
+    def _keep(self, errand: Errand) -> None:
+        """An order has not left before this process ends: that goes on record, if it is not."""
+        if not errand.blocked:
+            errand.blocked = STOPPING.reason.value
+            self._listener.blocked(errand.order, STOPPING)
 
     def send(self, order: Order) -> None:
         """Carry the order out, now or as soon as an instance may take it; never, once stopped."""
-        if self._stopped is not None:
-            return
         lane = self._lanes.of(order)
-        errand = self._active[order.key] = Errand(order, self, lane, self._clock())
+        errand = Errand(order, self, lane, order.since or self._clock(), order.blocked)
+        if self._stopped is not None:
+            self._keep(errand)
+            return
+        self._active[order.key] = errand
         self._go(errand)
+
+    def released(self, key: OrderKey, attempt: int) -> None:
+        """That an order is not blocked any more is on record."""
+        errand = self._active.get(key)
+        if errand is None or errand.order.attempt != attempt or not errand.lifts:
+            return
+        errand.lifts -= 1
+        if not errand.lifts:
+            self._room.released(errand)
+
+    def _lift(self, errand: Errand) -> None:
+        errand.blocked = ""
+        errand.lifts += 1
+        self._listener.unblocked(errand.order)
 
     def _go(self, errand: Errand) -> None:
         if errand.lane.queue:
@@ -170,6 +213,10 @@ class Dispatcher:
             self._go_elsewhere(errand)
             return
         self._close(errand)
+        if not answer.sent and errand.link is not None and not errand.cancelling:
+            self._keep(errand)
+            self._look_whether_idle()
+            return
         if answer.failure is not None:
             answer = named(errand, answer, answer.failure)
         self._listener.answered(order, answer)
@@ -201,20 +248,22 @@ class Dispatcher:
         self._room.enter(errand, lack)
 
     def _depart(self, errand: Errand) -> Lacking | None:
+        if errand.lifts:
+            return LEAVING
         order, now = errand.order, self._account.clock()
         found = errand.lane.route.find(order, now)
         if isinstance(found, NoPick):
             return found
         pool, picked = found
+        held_back = pool.holds_back() if order.retry else None
+        if held_back is not None:
+            return held_back
+        if errand.blocked:
+            self._lift(errand)
+            return LEAVING
         if order.retry:
-            held_back = pool.holds_back()
-            if held_back is not None:
-                return held_back
             pool.retries += 1
             errand.retries_of = pool
-        if errand.blocked is not None:
-            self._listener.unblocked(order)
-            errand.blocked = None
         self._unlist(order)
         at = self._clock()
         order.dispatch = dispatch_of(order, picked, pool.plugin_id, at)

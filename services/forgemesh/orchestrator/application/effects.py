@@ -30,6 +30,8 @@ class Effects:
                 self.children.start(running, fact.path)
             else:
                 self.calls.start(running, fact)
+        elif isinstance(fact, e.StepUnblocked):
+            self.calls.released(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
@@ -48,11 +50,19 @@ class Effects:
             self.calls.interrupt(running)
 
     def taken_up(self, running: Running, reopened: Iterable[str]) -> None:
-        """An execution was taken up after a crash; children that it waits for are looked for again."""
+        """
+        An execution was taken up after a crash; children that it waits for are looked for again, and calls that had not
+        been sent wait again.
+        """
         self.places.taken_up(running)
         for path in reopened:
-            if isinstance(running.state.steps[path].step, Child):
+            step = running.state.open_attempts.get(path)
+            if step is None:
+                continue
+            if isinstance(step.step, Child):
                 self.children.start(running, path)
+            else:
+                self.calls.take_up(running, step)
 
     def dropped(self, running: Running) -> None:
         """An execution left the memory and will be taken up again."""

@@ -19,18 +19,33 @@ from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running, standing_of
+from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold, restore
+from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
+from forgemesh.orchestrator.ports import (
+    Claim,
+    Created,
+    ExecutionRow,
+    Hosts,
+    NewExecution,
+    Request,
+    Spans,
+    Store,
+    Wanted,
+)
 
 _log = logging.getLogger(__name__)
 
 PAGE = 1_000
+ROUNDS = 10
+"""So often writes may follow from writes while the process stops."""
+LAST_WRITE = 5.0
+"""Seconds that the store has for them each time."""
 
 
 class Engine:
@@ -72,6 +87,8 @@ class Engine:
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
         self.suspended: set[tuple[str, str]] = set()
+        self._unsent: dict[tuple[str, str], dict[str, int]] = {}
+        """Of suspended executions, the attempts that had not been sent."""
         self.stopping = False
         self.started_at = clock()
 
@@ -114,7 +131,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return _new_execution(state, request), events
+            return new_execution(state, request, _claims(state)), events
 
         written = partial(self._created, running, events, 0, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -156,13 +173,13 @@ class Engine:
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
-            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
             events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
+            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
             events += advance(state, now)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
-        new = _new_execution(state, request)
+        new = new_execution(state, request)
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
     async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
@@ -199,8 +216,8 @@ class Engine:
             return
         running = Running(row.key, state, trace)
         self._running[running.name] = running
-        now = self.clock()
-        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
+        now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
+        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, [*events, *advance(state, now)])
         self.effects.taken_up(running, reopened)
@@ -240,8 +257,19 @@ class Engine:
         """
         self.stopping = True
         await self.effects.stop(grace)
+        await self._settled()
         for running in list(self._running.values()):
             self._drop(running)
+
+    async def _settled(self) -> None:
+        """What is known of the executions is durable, or cannot be written."""
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)  # what is durable has its effects, which may write
+            pending = [running.written for running in self._running.values() if running.written is not None]
+            pending = [written for written in pending if not written.done()]
+            if not pending:
+                return
+            await asyncio.wait(pending, timeout=LAST_WRITE)
 
     def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
         """
@@ -338,6 +366,7 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
+        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.trouble = str(error)
         self.on_trouble()
         self.suspended.add(running.name)
@@ -353,24 +382,9 @@ class Engine:
         running.tell_watchers()
 
 
-def _new_execution(state: ExecutionState, request: Request) -> NewExecution:
-    started = state.started
-    assert started is not None
-    origin = started.origin or e.Origin()
-    return NewExecution(
-        namespace=state.namespace,
-        execution_id=state.execution_id,
-        workflow=started.workflow,
-        workflow_version=started.workflow_version,
-        started_at=state.started_at,
-        trace_id=started.trace_id.hex(),
-        standing=standing_of(state),
-        priority=started.priority,
-        concurrency_key=started.concurrency_key,
-        parent_id=origin.parent_id,
-        schedule_id=origin.schedule_id,
-        request=request,
-        run_id=state.run_id,
-        parent_run=origin.parent_run,
-        schedule_incarnation=origin.schedule_incarnation,
-    )
+def _claims(state: ExecutionState) -> tuple[Claim, ...]:
+    """What a fork takes from its origin for good."""
+    origin = state.started.origin if state.started is not None else None
+    if not state.effects or origin is None:
+        return ()
+    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())

@@ -8,7 +8,7 @@ import msgspec
 
 from forgemesh.orchestrator.application.call_account import Departure
 from forgemesh.orchestrator.application.deadlines import Alarm
-from forgemesh.orchestrator.application.order import Lacking, Order
+from forgemesh.orchestrator.application.order import Order
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, HostLink
 
@@ -32,17 +32,19 @@ class Errand(msgspec.Struct, eq=False):
     """
     Waits in `lane`, or runs on `link` as `call`; `since` is when it came (Unix nanoseconds).
 
-    `blocked` is why it waits as far as that was told; `alarm` is for the next of its deadlines, `close_at` the end of
-    its start_to_close and `silent_since` its last sign of life (on the loop's clock). `departure` is how the call is
-    counted, `retries_of` the pool among whose retries it is; `second` is the same call under way once more,
-    `hedge_alarm` tells when that may be made. See ports.Caller for the rest.
+    `blocked` is why it waits as far as that was told ("" is nothing); `lifts` counts how often it was told that this is
+    over and that is not on record yet, and until it is, the call does not leave. `alarm` is for the next of its
+    deadlines, `close_at` the end of its start_to_close and `silent_since` its last sign of life (on the loop's clock).
+    `departure` is how the call is counted, `retries_of` the pool among whose retries it is; `second` is the same call
+    under way once more, `hedge_alarm` tells when that may be made. See ports.Caller for the rest.
     """
 
     order: Order
     owner: Owner
     lane: Lane
     since: int
-    blocked: Lacking | None = None
+    blocked: str = ""
+    lifts: int = 0
     link: HostLink | None = None
     call: int = 0
     departure: Departure | None = None

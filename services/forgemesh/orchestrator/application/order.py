@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ProcessFull, RetryBudgetSpent
 from forgemesh.orchestrator.domain.definition import Target, Timeouts
 from forgemesh.orchestrator.domain.events import Dispatch
@@ -30,7 +31,9 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
     and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
     `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
-    not for what happened to its instance; `run_id` is the execution's, as far as its first event names one.
+    not for what happened to its instance; `run_id` is the execution's, as far as its first event names one. Of an
+    attempt that was taken up again, `since` is when it began (Unix nanoseconds) and `blocked` why it waits by what is
+    on record.
     """
 
     namespace: str
@@ -50,6 +53,8 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     details: Payload | None = None
     idempotent: bool | None = None
     retry: bool = False
+    since: int = 0
+    blocked: str = ""
     dispatch: Dispatch | None = None
     key: OrderKey = ("", "", "", "")
     """Derived."""
@@ -70,6 +75,8 @@ class Crowding(Enum):
 
     PROCESS_FULL = ProcessFull.reason
     RETRY_BUDGET_SPENT = RetryBudgetSpent.reason
+    SHUTTING_DOWN = ShuttingDown.reason
+    LEAVING = "LEAVING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,30 @@ class HeldBack:
         return RetryBudgetSpent(self.plugin, self.retries).message
 
 
-Lacking: TypeAlias = NoPick | Crowded | HeldBack
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """
+    It could go, and was on record as blocked: that it is not any more has to be on record first, or else a crash would
+    leave a call that was sent behind as one that was not. Reads like a NoPick.
+    """
+
+    reason: Crowding = Crowding.LEAVING
+    retry_after: float | None = None
+    message: str = "an instance can take it; it leaves once that is on record"
+    passes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """This process sends nothing any more; the next one takes the attempt up. Reads like a NoPick."""
+
+    reason: Crowding = Crowding.SHUTTING_DOWN
+    retry_after: float | None = None
+    message: str = ShuttingDown("the orchestrator").message
+    passes: ClassVar[bool] = True
+
+
+Lacking: TypeAlias = NoPick | Crowded | HeldBack | Leaving | Stopping
 """Why an order waits."""
 
 
@@ -145,10 +175,14 @@ class Listener(Protocol):
         """Exactly once for each order that is not forgotten."""
 
     def blocked(self, order: Order, lack: Lacking) -> None:
-        """It waits, for another reason than before."""
+        """It waits, for another reason than before. It has not left, and does not before `unblocked`."""
 
     def unblocked(self, order: Order) -> None:
-        """It leaves after all; told only if it was told to be blocked."""
+        """
+        It may leave after all, once that is on record: the dispatcher is to be told `released` then.
+
+        Told only if it was told to be blocked.
+        """
 
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """How far it is, from 0 to 1; `details`, if it says any, are for the next attempt."""

@@ -6,10 +6,11 @@ import asyncio
 from asyncio import Future
 from dataclasses import dataclass, field
 
+from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Standing
+from forgemesh.orchestrator.ports import Claim, NewExecution, Request, Standing
 
 
 @dataclass(slots=True)
@@ -76,3 +77,28 @@ class Running:
 def standing_of(state: ExecutionState) -> Standing:
     """What the store's row says of an execution in this state."""
     return Standing(state.status, state.ended_at, len(state.incidents))
+
+
+def new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
+    """What the store is to write of an execution that begins."""
+    started = state.started
+    assert started is not None
+    origin = started.origin or e.Origin()
+    return NewExecution(
+        namespace=state.namespace,
+        execution_id=state.execution_id,
+        workflow=started.workflow,
+        workflow_version=started.workflow_version,
+        started_at=state.started_at,
+        trace_id=started.trace_id.hex(),
+        standing=standing_of(state),
+        priority=started.priority,
+        concurrency_key=started.concurrency_key,
+        parent_id=origin.parent_id,
+        schedule_id=origin.schedule_id,
+        request=request,
+        run_id=state.run_id,
+        parent_run=origin.parent_run,
+        schedule_incarnation=origin.schedule_incarnation,
+        claims=claims,
+    )

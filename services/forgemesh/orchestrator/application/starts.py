@@ -121,6 +121,15 @@ class Starts:
         created, state = await self._write(stored.definition, request, asked)
         return await self._answer(request, created, state)
 
+    async def answered(self, request: StartRequest) -> tuple[ExecutionState, bool] | None:
+        """What the same request was answered before; raises RequestIdReused."""
+        if not request.request_id:
+            return None
+        check_start(request.namespace, request.workflow, request.execution_id, request.request_id, request.signal)
+        asked = Request(request.request_id, request.content(), bool(request.execution_id), request.reuse)
+        earlier = await self._store.started_by(request.namespace, asked)
+        return await self._answer(request, earlier, None) if earlier is not None else None
+
     async def _answer(
         self, request: StartRequest, created: Created, state: ExecutionState | None
     ) -> tuple[ExecutionState, bool]:

@@ -11,6 +11,7 @@ from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.forks import Forks
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.application.starts import Starts
 from forgemesh.orchestrator.application.sweep import Sweep
@@ -49,7 +50,7 @@ def use_cases(
         definitions=definitions,
         executions=executions,
         starts=starts,
-        controls=Controls(store, engine, executions, starts, checksum),
+        controls=Controls(store, engine, executions, starts, Forks(store, engine, definitions), checksum),
         bulk=Bulk(store, starts),
         archives=Archives(store, engine, definitions, executions, packing),
         recovery=recovery,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from forgemesh.orchestrator.application.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
@@ -12,6 +13,7 @@ from forgemesh.orchestrator.application.order import (
     Crowded,
     HeldBack,
     Lacking,
+    Leaving,
     Listener,
     OrderKey,
     Waiting,
@@ -27,6 +29,8 @@ LEAST_WAIT = 0.05
 """Seconds between looks at what should be over by now."""
 VAIN = 16
 """So many that wait are asked in vain, one after the other, whether a permit suits them."""
+AHEAD = 64
+"""So many of those on record as blocked are told together at most that they may leave."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +38,8 @@ class Lane:
     """
     The orders that wait for the same, for all of which `lack` is why, since `lacked_at` (Unix nanoseconds).
 
-    `noticed`: that is on record. `wake` rings when the lack may be over by itself.
+    `noticed`: that is on record. `wake` rings when the lack may be over by itself. `ahead`: so many of those on record
+    as blocked are told together that they may leave, the more have left since somebody could not.
     """
 
     route: Route
@@ -44,6 +49,7 @@ class Lane:
     noticed: bool = False
     alarm: Alarm | None = None
     wake: Alarm | None = None
+    ahead: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -53,12 +59,14 @@ class WaitingRoom:
     instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
     either, the same rules decide between the instances.
 
-    `depart` sends an order or says why it cannot go; `refuse` ends one that would wait for what does not come by
-    itself; `crowded` says why nobody can go; `circuits` is told when somebody begins to wait for one. `clock` gives
-    Unix nanoseconds, `monotonic` the seconds by which permits and circuits go.
+    `depart` sends an order or says why it cannot go; `lift` puts on record that one is not blocked any more; `refuse`
+    ends one that would wait for what does not come by itself; `crowded` says why nobody can go; `circuits` is told when
+    somebody begins to wait for one. `clock` gives Unix nanoseconds, `monotonic` the seconds by which permits and
+    circuits go.
     """
 
     depart: Callable[[Errand], Lacking | None]
+    lift: Callable[[Errand], None]
     refuse: Callable[[Errand, Lacking], None]
     crowded: Callable[[], Crowded | None]
     circuits: Callable[[], None]
@@ -80,6 +88,9 @@ class WaitingRoom:
         lane.queue.push(order.key, errand, flow=flow, priority=order.priority, now=errand.since / 1e9)
         if lack is not None:
             self._lanes[lane] = None
+            if isinstance(lack, Leaving):
+                lane.lack, lane.lacked_at = lane.lack or lack, self.clock()
+                return
             if isinstance(lack, Crowded):
                 self._stirred[lane] = None
             lane.noticed = False
@@ -109,6 +120,10 @@ class WaitingRoom:
                 for plugin_id in lane.route.plugins:
                     found[plugin_id] = found.get(plugin_id, 0) + len(lane.queue)
         return found
+
+    def released(self, errand: Errand) -> None:
+        """It is on record that the errand is not blocked any more."""
+        self._stir([errand.lane])
 
     def more_room(self) -> None:
         """This process has room for one more call."""
@@ -153,16 +168,19 @@ class WaitingRoom:
             return
         moving = {lane: None for lane in self._stirred if lane.queue}
         self._stirred.clear()
-        self._make_trials(moving)
-        moving = {lane: None for lane in moving if lane.queue}
+        leaving = self._make_trials(moving)
+        moving = {lane: None for lane in moving if lane.queue and lane not in leaving}
         crowded = self.crowded()
         while moving and crowded is None:
             lane = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
             errand = lane.queue.first()
+            blocked = bool(errand.blocked)
             lack = self.depart(errand)
             if lack is None:
                 lane.queue.pop(self.clock() / 1e9)
                 self._moved(lane)
+            elif isinstance(lack, Leaving):
+                self._lift(lane, blocked)
             elif lack.passes:
                 self._lacking(lane, lack)
             else:
@@ -175,24 +193,40 @@ class WaitingRoom:
             self._lacking(lane, crowded)
         self._stirred.update(moving)
 
-    def _make_trials(self, lanes: Iterable[Lane]) -> None:
-        """Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is."""
+    def _lift(self, lane: Lane, fresh: bool) -> None:
+        """If the first one is about to leave since now, those behind it shall not have to wait for that one by one."""
+        if not fresh:
+            return
+        for errand in islice(lane.queue, lane.ahead):
+            if errand.blocked and not errand.lifts:
+                self.lift(errand)
+        lane.ahead = min(2 * lane.ahead, AHEAD)
+
+    def _make_trials(self, lanes: Iterable[Lane]) -> set[Lane]:
+        """
+        Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is.
+
+        Returns the lanes in which one is about to leave: what it leaves by is not for others.
+        """
         now = self.monotonic()
         hopeful = [lane for lane in lanes if lane.route.may_try(now)]
-        if not hopeful:
-            return
+        leaving: set[Lane] = set()
         vain = 0
         for errand in sorted((errand for lane in hopeful for errand in lane.queue), key=_risk):
             lane = errand.lane
             if vain == VAIN or self.crowded() is not None:
-                return
-            if not lane.route.may_try(now):
+                break
+            if lane in leaving or not lane.route.may_try(now):
                 continue
-            if self.depart(errand) is None:
+            lack = self.depart(errand)
+            if lack is None:
                 lane.queue.remove(errand.order.key)
                 self._moved(lane)
+            elif isinstance(lack, Leaving):
+                leaving.add(lane)
             else:
                 vain += 1
+        return leaving
 
     def _moved(self, lane: Lane) -> None:
         lane.noticed = False
@@ -210,9 +244,11 @@ class WaitingRoom:
     def _lacking(self, lane: Lane, lack: Lacking) -> None:
         """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
         news = lane.lack is None or lack.reason is not lane.lack.reason or not (lane.noticed or lane.alarm)
-        lane.lack, lane.lacked_at = lack, self.clock()
+        lane.lack, lane.lacked_at, lane.ahead = lack, self.clock(), 1
         self._set_wake(lane, lack.retry_after)
         if not news:
+            if lane.noticed:  # the first one may have been about to leave
+                self._put_on_record(lane.queue.first(), lack)
             return
         self._call_off(lane)
         if lack.reason is Lack.CIRCUIT_OPEN:
@@ -240,8 +276,8 @@ class WaitingRoom:
             self._put_on_record(errand, lane.lack)
 
     def _put_on_record(self, errand: Errand, lack: Lacking) -> None:
-        if errand.blocked is None or errand.blocked.reason is not lack.reason:
-            errand.blocked = lack
+        if errand.blocked != lack.reason.value:
+            errand.blocked = lack.reason.value
             self.listener.blocked(errand.order, lack)
 
     def _call_off(self, lane: Lane) -> None:

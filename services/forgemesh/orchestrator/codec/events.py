@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from forgemesh.api.orchestrator.v1 import event_pb2 as pb
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.codec.blobs import INLINE, put_back, take_out
+from forgemesh.orchestrator.codec.dispatches import dispatch_from_message, dispatch_to_message
 from forgemesh.orchestrator.codec.payloads import (
     failure_from_message,
     failure_to_message,
@@ -106,6 +107,7 @@ def _execution_started(f: e.ExecutionStarted) -> pb.ExecutionStarted:
         queued=f.queued,
         origin=origin_to_message(f.origin) if f.origin is not None else None,
         run_id=f.run_id,
+        rules=f.rules,
     )
 
 
@@ -158,6 +160,7 @@ def _execution_started_fact(path: str, m: pb.ExecutionStarted) -> e.ExecutionSta
         queued=m.queued,
         origin=_origin(m),
         run_id=m.run_id,
+        rules=m.rules,
     )
 
 
@@ -174,8 +177,20 @@ def _signal_received(f: e.SignalReceived) -> pb.SignalReceived:
 
 
 def _result_taken(f: e.ResultTaken) -> pb.ResultTaken:
-    variables = {name: payload_to_message(value) for name, value in f.variables.items()}
-    return pb.ResultTaken(output=payload_to_message(f.output), skipped_reason=f.skipped, variables=variables)
+    return pb.ResultTaken(
+        output=payload_to_message(f.output),
+        skipped_reason=f.skipped,
+        variables={name: payload_to_message(value) for name, value in f.variables.items()},
+        failure=failure_to_message(f.failure) if f.failure is not None else None,
+        idle=f.idle,
+        effect_owner=f.owner,
+        items=f.items,
+    )
+
+
+def _effect_taken(f: e.EffectTaken) -> pb.EffectTaken:
+    view = {name: payload_to_message(value) for name, value in f.view.items()}
+    return pb.EffectTaken(origin_step_path=f.origin_path, view=view)
 
 
 def _attempt_started(f: e.AttemptStarted) -> pb.AttemptStarted:
@@ -194,7 +209,7 @@ def _attempt_succeeded(f: e.AttemptSucceeded) -> pb.AttemptSucceeded:
     return pb.AttemptSucceeded(
         attempt=f.attempt,
         output=payload_to_message(f.output),
-        dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
+        dispatch=dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
     )
 
 
@@ -202,7 +217,7 @@ def _attempt_failed(f: e.AttemptFailed) -> pb.AttemptFailed:
     return pb.AttemptFailed(
         attempt=f.attempt,
         failure=failure_to_message(f.failure),
-        dispatch=_dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
+        dispatch=dispatch_to_message(f.dispatch) if f.dispatch is not None else None,
         next_attempt_unix_nano=f.next_at,
         incident=f.incident,
         details=payload_to_message(f.details) if f.details is not None else None,
@@ -256,6 +271,7 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     e.SignalReceived: ("signal_received", _signal_received),
     e.VariablesSet: ("variables_set", _variables_set),
     e.ResultTaken: ("result_taken", _result_taken),
+    e.EffectTaken: ("effect_taken", _effect_taken),
     e.AttemptStarted: ("attempt_started", _attempt_started),
     e.AttemptSucceeded: ("attempt_succeeded", _attempt_succeeded),
     e.AttemptFailed: ("attempt_failed", _attempt_failed),
@@ -282,7 +298,7 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
 
 
 def _attempt_failed_fact(path: str, m: pb.AttemptFailed) -> e.AttemptFailed:
-    dispatch = _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
+    dispatch = dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
     failure = failure_from_message(m.failure)
     details = payload_from_message(m.details) if m.HasField("details") else None
     return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident, details)
@@ -309,8 +325,16 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
     "signal_received": lambda path, m: e.SignalReceived(m.name, payload_from_message(m.payload), m.signal_id, m.by),
     "variables_set": lambda path, m: e.VariablesSet(path, _payloads(m.values)),
     "result_taken": lambda path, m: e.ResultTaken(
-        path, payload_from_message(m.output), m.skipped_reason, _payloads(m.variables)
+        path,
+        payload_from_message(m.output),
+        m.skipped_reason,
+        _payloads(m.variables),
+        failure_from_message(m.failure) if m.HasField("failure") else None,
+        m.idle,
+        m.effect_owner,
+        tuple(m.items),
     ),
+    "effect_taken": lambda path, m: e.EffectTaken(path, m.origin_step_path, _payloads(m.view)),
     "attempt_started": lambda path, m: e.AttemptStarted(
         path, m.attempt, optional_payload(m, "input"), m.cache_key, m.affinity, m.child_execution_id
     ),
@@ -318,7 +342,7 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
         path,
         m.attempt,
         payload_from_message(m.output),
-        _dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
+        dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None,
     ),
     "attempt_failed": _attempt_failed_fact,
     "step_blocked": lambda path, m: e.StepBlocked(
@@ -343,41 +367,3 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
 
 def _payloads(values: Mapping[str, Any]) -> dict[str, Payload]:
     return {name: payload_from_message(value) for name, value in values.items()}
-
-
-def _dispatch_to_message(dispatch: e.Dispatch) -> pb.Dispatch:
-    return pb.Dispatch(
-        instance_id=dispatch.instance_id,
-        incarnation=dispatch.incarnation,
-        plugin_version=dispatch.plugin_version,
-        unix_nano=dispatch.at,
-        policy=dispatch.policy,
-        candidates=dispatch.candidates,
-        eligible=dispatch.eligible,
-        excluded=dispatch.excluded,
-        session=dispatch.session,
-        accepted=dispatch.accepted,
-        plugin_id=dispatch.plugin_id,
-        cached=dispatch.cached,
-        trial=dispatch.trial,
-        hedged_with=dispatch.hedged_with,
-    )
-
-
-def _dispatch_from_message(message: pb.Dispatch) -> e.Dispatch:
-    return e.Dispatch(
-        instance_id=message.instance_id,
-        incarnation=message.incarnation,
-        plugin_version=message.plugin_version,
-        at=message.unix_nano,
-        plugin_id=message.plugin_id,
-        policy=message.policy,
-        candidates=message.candidates,
-        eligible=message.eligible,
-        excluded=tuple(message.excluded),
-        session=message.session,
-        accepted=message.accepted,
-        cached=message.cached,
-        trial=message.trial,
-        hedged_with=message.hedged_with,
-    )

@@ -128,6 +128,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         next_attempt_at=timestamp(step.next_at),
         skipped_reason=step.skipped,
         taken=step.taken,
+        effect_owner=step.owner,
         child_execution_id=step.started.child_id if step.started is not None else "",
     )
     if step.waits is not None:
@@ -138,6 +139,7 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         message.branches = step.branches.count
         message.branches_succeeded = step.branches.succeeded
         message.branches_failed = len(step.branches.failures)
+        message.branches_skipped = step.branches.skipped
     if said is not None:
         message.progress, message.progress_note = said
     return message

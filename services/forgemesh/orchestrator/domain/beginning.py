@@ -127,12 +127,13 @@ def _moment(value: Payload) -> int:
 
 
 def start_variables(state: ExecutionState) -> e.Fact:
-    """The definition's variables, or the end of the execution if they cannot be had."""
+    """The definition's variables, or the end of the execution if they cannot be had; a fork undoes what it took."""
     scope = state.scopes[""]
     try:
         return e.VariablesSet("", _values(state, state.definition.vars, scope))
     except Fault as fault:
-        return e.ExecutionFailed(failure_of(fault))
+        failure = failure_of(fault)
+        return e.CompensationStarted(failure) if state.undoable else e.ExecutionFailed(failure)
 
 
 def set_variables(state: ExecutionState, step: StepState) -> e.Fact:

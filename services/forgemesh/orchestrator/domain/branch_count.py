@@ -8,6 +8,8 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.state import StepState
 
 _ALL = Join()
+BINARY = 0
+"""Rules (see events.RULES) by which shares of branches were binary fractions."""
 
 
 class Enough:
@@ -22,6 +24,14 @@ def join_of(group: StepState) -> Join:
     return group.step.join if isinstance(group.step, Parallel | Map) else _ALL
 
 
+def tolerated(group: StepState, count: int, rules: int) -> int:
+    """How many of the branches may fail."""
+    join = join_of(group)
+    if rules == BINARY and join.tolerate.endswith("%"):
+        return int(count * float(join.tolerate[:-1]) / 100)
+    return join.tolerated(count)
+
+
 def must_stop(group: StepState) -> Failure | Enough | None:
     """The failure with which the group ends early, ENOUGH if it may end early and well, or None if it goes on."""
     branches, join = group.branches, join_of(group)
@@ -29,11 +39,11 @@ def must_stop(group: StepState) -> Failure | Enough | None:
     if join.mode == "quorum":
         if branches.succeeded >= join.quorum:
             return ENOUGH
-        left = branches.count - len(branches.failures) - branches.succeeded
+        left = branches.count - branches.ended
         return summary(group) if branches.succeeded + left < join.quorum else None
     if not branches.failures or join.mode == "all_settled":
         return None
-    return summary(group) if len(branches.failures) > join.tolerated(branches.count) else None
+    return summary(group) if len(branches.failures) > branches.tolerated else None
 
 
 def outcome(group: StepState) -> Failure | None:
@@ -43,7 +53,7 @@ def outcome(group: StepState) -> Failure | None:
         return stop
     branches, join = group.branches, join_of(group)
     assert branches is not None
-    if join.mode == "all_settled" and len(branches.failures) > join.tolerated(branches.count):
+    if join.mode == "all_settled" and len(branches.failures) > branches.tolerated:
         return summary(group)
     return None
 
@@ -53,8 +63,8 @@ def summary(group: StepState) -> Failure:
     branches, join = group.branches, join_of(group)
     assert branches is not None
     failures = list(branches.failures.values())
-    if join.mode == "all" and join.tolerated(branches.count) == 0:
+    if join.mode == "all" and branches.tolerated == 0:
         return failures[0] if len(failures) == 1 else failures[0].with_causes(failures[1:])
     named = [f"{name}: {failure.message}" for name, failure in branches.failures.items()]
-    fault = BranchesFailed(group.path, len(failures), branches.count, named, join.quorum)
+    fault = BranchesFailed(group.path, len(failures), branches.count, named, join.quorum, branches.skipped)
     return failure_of(fault, step_path=group.path).with_causes(failures)

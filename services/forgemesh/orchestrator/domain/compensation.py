@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import check_size
+from forgemesh.orchestrator.domain.reading import Read
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 from forgemesh.orchestrator.domain.template import evaluate
 
@@ -36,11 +37,26 @@ def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
     yield _undo(state, path, last)
 
 
+def is_undone(state: ExecutionState, path: str) -> bool:
+    """Whether the effect of that name was undone, or may be at this moment: its compensation has begun, or is next."""
+    if state.compensating and not state.status.final:
+        return True
+    return f"{path}{COMPENSATION}" in state.steps or all(effect.path != path for effect in state.undoable)
+
+
+def _sight(state: ExecutionState, step: StepState) -> Read:
+    """What a compensation sees: of an effect that was taken over, what it would have seen in the origin."""
+    read, view = reader(state, step.scope, undoing=step), step.view
+    if view is None:
+        return read
+    return lambda variable: view[variable] if variable in view else read(variable)
+
+
 def _undo(state: ExecutionState, path: str, step: StepState) -> e.Fact:
     assert isinstance(step.step, Call)
     assert step.step.compensate is not None
     try:
-        given = evaluate(step.step.compensate.input, reader(state, step.scope, undoing=step))
+        given = evaluate(step.step.compensate.input, _sight(state, step))
         check_size(given, f"the input of {path!r}")
     except Fault as fault:
         return e.StepFailed(path, failure_of(fault, step_path=path))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from forgemesh.faults import control as control_faults, workflow
 from forgemesh.orchestrator.domain import events as e
@@ -15,8 +16,9 @@ from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.scopes import UPSTREAM_FAILED, is_due
+from forgemesh.orchestrator.domain.scopes import is_due
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
+from forgemesh.orchestrator.domain.triggers import skip_reason
 
 
 def advance(state: ExecutionState, now: int) -> list[e.Event]:
@@ -82,8 +84,8 @@ def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
     if state.to_set:
         yield from [set_variables(state, step) for step in state.to_set.values()]
         return
-    for path in state.to_skip:
-        yield e.StepSkipped(path, UPSTREAM_FAILED)
+    for path, (scope, index) in state.to_skip.items():
+        yield e.StepSkipped(path, skip_reason(state, scope, index))
     for path, (scope, index) in state.to_begin.items():
         yield begin(state, path, scope, index, now)
     yield from _signals(state)
@@ -164,12 +166,30 @@ def next_wake(state: ExecutionState) -> int | None:
     return min(times, default=None)
 
 
-def recovered(state: ExecutionState, orchestrator_id: str, epoch: int, now: int, draw: float) -> list[e.Event]:
-    """Take an open execution up after its orchestrator died: every open call is lost, the rest goes on."""
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+def recovered(
+    state: ExecutionState,
+    orchestrator_id: str,
+    epoch: int,
+    now: int,
+    draw: float,
+    unsent: Mapping[str, int] = NOTHING,
+) -> list[e.Event]:
+    """
+    Take an open execution up after its orchestrator died: what is known not to have been sent stays open and is to be
+    sent, every other open call is lost, the rest goes on.
+
+    That is known of what is on record as blocked, and of the attempts in `unsent`, by step path.
+    """
     events = [record(state, e.ExecutionRecovered(orchestrator_id, epoch), now)]
     for step in in_flight(state):
-        lost = workflow.OrchestratorLost(step.path, step.attempts, sent=step.status is not StepStatus.BLOCKED)
-        fact = failed(state, step.path, step.attempts, failure_of(lost, retryable=True), None, now, draw)
+        waited = step.status is StepStatus.BLOCKED or unsent.get(step.path) == step.attempts
+        if waited and state.pause is None and (step.compensates is not None or not state.is_stopping(step.scope)):
+            continue
+        fault = workflow.Cancelled(step.path) if waited else workflow.OrchestratorLost(step.path, step.attempts)
+        fact = failed(state, step.path, step.attempts, failure_of(fault, retryable=not waited), None, now, draw)
         if fact is not None:
             events.append(record(state, fact, now))
     return events

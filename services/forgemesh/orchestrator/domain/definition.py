@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -17,20 +18,20 @@ OTHERWISE = "otherwise"
 
 
 class Trigger(Enum):
-    """What the steps before a step must have come to, so that it runs; otherwise it is skipped (UPSTREAM_FAILED)."""
+    """What the steps before a step must have come to, so that it runs; otherwise it is skipped (see triggers.py)."""
 
     ALL_SUCCEEDED = "all_succeeded"
-    """None failed and none was skipped because of a failure."""
+    """None failed, and none did nothing behind a failure."""
     NONE_FAILED = "none_failed"
     """None failed; whatever was skipped does not count."""
     ANY_SUCCEEDED = "any_succeeded"
-    """At least one succeeded; does not wait for the others. Takes their failures up."""
+    """At least one succeeded; does not wait for the others. Takes their failures up once it has succeeded."""
     ALL_DONE = "all_done"
-    """All have ended, however. Takes their failures up."""
+    """All have ended, however. Takes their failures up once it has succeeded."""
 
     @property
     def tolerant(self) -> bool:
-        """Whether a step that runs by this rule takes up the failures before it, so that its sequence goes on."""
+        """Whether a step that succeeds by this rule takes up the failures before it, so that its sequence goes on."""
         return self in (Trigger.ALL_DONE, Trigger.ANY_SUCCEEDED)
 
 
@@ -210,7 +211,8 @@ class Join:
 
     `all` fails at the first failure beyond what is tolerated; `all_settled` lets every branch end first; `quorum`
     (`any` is a quorum of one) succeeds with the `quorum`-th success and stops the others, and fails as soon as so many
-    cannot be reached. Tolerated are `tolerate` failures, or that share of the branches if it ends in `%`.
+    cannot be reached; a branch in which nothing was done is neither a success nor a failure. Tolerated are `tolerate`
+    failures, or that share of the branches if it ends in `%`.
     """
 
     mode: Literal["all", "all_settled", "quorum"] = "all"
@@ -218,9 +220,9 @@ class Join:
     tolerate: str = "0"
 
     def tolerated(self, branches: int) -> int:
-        """How many branches may fail."""
+        """How many branches may fail; a share is rounded down, exactly."""
         if self.tolerate.endswith("%"):
-            return int(branches * float(self.tolerate[:-1]) / 100)
+            return int(branches * Fraction(self.tolerate[:-1]) / 100)
         return int(self.tolerate)
 
 
@@ -246,7 +248,8 @@ class Map(Common):
     """
     The same steps for each item of a list, as branches named by index; variables that they set stay inside.
 
-    `undoable`: a step inside has a compensation, so that iterations are remembered after their end.
+    `undoable`: a step inside has a compensation, so that iterations are remembered after their end; `by_index`: what is
+    done with an item depends on its place in the list.
     """
 
     over: Template
@@ -254,6 +257,7 @@ class Map(Common):
     join: Join = field(default_factory=Join)
     max_concurrency: int = 0
     undoable: bool = False
+    by_index: bool = False
 
     kind = "map"
 

@@ -10,9 +10,9 @@ from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.branch_count import Enough, must_stop, outcome, summary
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import check_size
-from forgemesh.orchestrator.domain.scopes import unhandled_failure
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.template import evaluate
+from forgemesh.orchestrator.domain.triggers import unhandled_failure
 
 
 def stop(state: ExecutionState, path: str, failure: Failure | None) -> Iterator[e.Fact]:
@@ -60,13 +60,13 @@ def _group_end(state: ExecutionState, group: StepState) -> e.Fact:
 def _all_complete(state: ExecutionState, group: StepState) -> bool:
     branches = group.branches
     assert branches is not None
-    return isinstance(must_stop(group), Enough) or branches.succeeded + len(branches.failures) == branches.count
+    return isinstance(must_stop(group), Enough) or branches.ended == branches.count
 
 
 def _finish(state: ExecutionState) -> e.Fact:
     """Everything has ended: well, badly, or with effects to undo first."""
     stopped = state.stopping.failure if state.stopping is not None else None
-    failure = stopped or unhandled_failure(state.scopes[""])
+    failure = stopped or unhandled_failure(state, state.scopes[""])
     if failure is None:
         try:
             output = evaluate(state.definition.output, reader(state, state.scopes[""]))

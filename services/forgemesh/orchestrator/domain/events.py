@@ -15,6 +15,12 @@ import msgspec
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 
+RULES = 1
+"""
+By which rules triggers, joins and the taking up of failures work; an execution keeps those that it began with. 0: a
+step that was skipped counted as done, and a share of branches was a binary fraction.
+"""
+
 
 class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -61,7 +67,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
     """
-    `trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key.
+    `trace_id` and `parent_span_id` are raw bytes; `queued`: it waits for a place under its concurrency key; `rules`:
+    see RULES.
 
     `run_id` is the run that began with this event. An import is another run with the same history, so that whoever
     wants to know which execution a state is asks ExecutionState.run_id.
@@ -81,6 +88,7 @@ class ExecutionStarted(msgspec.Struct, frozen=True, kw_only=True):
     queued: bool = False
     origin: Origin | None = None
     run_id: str = ""
+    rules: int = RULES
 
 
 class ExecutionAdmitted(msgspec.Struct, frozen=True):
@@ -150,13 +158,32 @@ class ResultTaken(msgspec.Struct, frozen=True):
     """
     In a fork: the step at `path` had ended so in the origin and will not run again.
 
-    `variables` are what the branches of a group had set.
+    `variables` are what the branches of a group had set; `failure`: it had failed, and a later step had taken that up;
+    `idle`: see StepState; `owner` is the run ("ID@RUN") that owns effects of it, if this one does not. `items` tell
+    which items of maps it was for, the outermost first: its iterations are found by them, and not by their indexes.
     """
 
     path: str
     output: Payload
     skipped: str = ""
     variables: Mapping[str, Payload] = {}
+    failure: Failure | None = None
+    idle: bool = False
+    owner: str = ""
+    items: tuple[str, ...] = ()
+
+
+class EffectTaken(msgspec.Struct, frozen=True):
+    """
+    In a fork: the effect of the step that was at `origin_path` in the origin is this execution's from now on.
+
+    `path` is its name here, see fork_names.py; `view` is what its compensation sees where that differs from what it
+    would see here.
+    """
+
+    path: str
+    origin_path: str
+    view: Mapping[str, Payload] = {}
 
 
 class AttemptStarted(msgspec.Struct, frozen=True):
@@ -266,7 +293,7 @@ class StepFailed(msgspec.Struct, frozen=True):
 
 
 class StepSkipped(msgspec.Struct, frozen=True):
-    """`reason` is CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+    """`reason` is CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED, UPSTREAM_SKIPPED or WAIT_TIMEOUT."""
 
     path: str
     reason: str
@@ -302,6 +329,7 @@ Fact: TypeAlias = (
     | SignalReceived
     | VariablesSet
     | ResultTaken
+    | EffectTaken
     | AttemptStarted
     | AttemptSucceeded
     | AttemptFailed

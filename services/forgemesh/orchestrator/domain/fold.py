@@ -11,6 +11,7 @@ from forgemesh.faults import Code
 from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE, WORKED
 from forgemesh.orchestrator.domain.scopes import (
@@ -85,9 +86,9 @@ def apply(state: ExecutionState, event: e.Event) -> None:
 def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int) -> None:
     state.started, state.started_at, state.deadline = fact, at, fact.deadline
     state.run_id = state.run_id or fact.run_id
-    state.queued = fact.queued
+    state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
-    open_scope(state, "", state.definition.steps, None, at)
+    open_scope(state, "", state.definition.steps, None, at, source="")
     state.status = derived_status(state)
 
 
@@ -132,8 +133,19 @@ def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None
 
 def _result_taken(state: ExecutionState, fact: e.ResultTaken, at: int) -> None:
     state.taken[fact.path] = fact
+    for group, index, item in zip(*iterations_in(fact.path), fact.items, strict=False):
+        state.taken_items.setdefault(group, {})[item] = index
     if fact.path in state.to_begin or fact.path in state.ready:
-        state.to_take.append(fact.path)
+        state.to_take.append((fact.path, fact))
+
+
+def _effect_taken(state: ExecutionState, fact: e.EffectTaken, at: int) -> None:
+    """It is undone with the others, also if the step never has its turn here."""
+    step = state.definition.step_at(fact.path)
+    effect = StepState(fact.path, step, state.scopes[""], at, status=StepStatus.SUCCEEDED, ended_at=at, taken=True)
+    effect.view = fact.view
+    state.effects[fact.origin_path] = effect
+    state.undoable.append(effect)
 
 
 def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> None:
@@ -141,7 +153,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
     leave_waiting(state, fact.path)
     state.ready.pop(fact.path, None)
     step.status, step.next_at = StepStatus.RUNNING, 0
-    step.attempts = fact.attempt
+    step.attempts, step.attempted_at = fact.attempt, at
     step.started = fact
     if fact.input is not None:
         step.input = fact.input
@@ -342,6 +354,7 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.SignalReceived: _signal_received,
     e.VariablesSet: _variables_set,
     e.ResultTaken: _result_taken,
+    e.EffectTaken: _effect_taken,
     e.AttemptStarted: _attempt_started,
     e.AttemptSucceeded: _attempt_succeeded,
     e.AttemptFailed: _attempt_failed,

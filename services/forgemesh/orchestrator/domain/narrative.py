@@ -69,6 +69,10 @@ def _wait_ended(fact: e.WaitEnded, at: int) -> str:
     return f"got the signal of event {fact.signal}" if fact.signal else "its time has come"
 
 
+def _owned(owner: str) -> str:
+    return f"; its effect is that of {owner}" if owner else ""
+
+
 def _named(fact: e.VariablesSet, at: int) -> str:
     return f"set {', '.join(fact.values)}" if fact.values else "set nothing"
 
@@ -82,7 +86,8 @@ _TELLERS: Mapping[type, Callable[[Any, int], str]] = {
     e.CancelRequested: lambda fact, at: f"cancellation asked for{_by(fact.by)}",
     e.SignalReceived: lambda fact, at: f"signal {fact.name!r} received{_by(fact.by)}",
     e.VariablesSet: _named,
-    e.ResultTaken: lambda fact, at: "result taken from the origin",
+    e.ResultTaken: lambda fact, at: f"result taken from the origin{_owned(fact.owner)}",
+    e.EffectTaken: lambda fact, at: "its effect is this execution's from now on",
     e.AttemptStarted: _attempt_started,
     e.AttemptSucceeded: _attempt_succeeded,
     e.AttemptFailed: _attempt_failed,

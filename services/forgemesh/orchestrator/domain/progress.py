@@ -44,7 +44,7 @@ def _of_step(state: ExecutionState, step: StepState, running: Mapping[str, float
     if not isinstance(step.step, Switch | Parallel | Map) or step.branches is None or not step.branches.count:
         return 0.0
     branches = step.branches
-    ended = branches.succeeded + len(branches.failures)
+    ended = branches.ended
     names = step.branch_names or tuple(str(number) for number in range(branches.next))
     open_scopes = (state.scopes.get(f"{step.path}/{name}") for name in names)
     inside = sum(_of_scope(state, scope, running) for scope in open_scopes if scope is not None and scope.open)

@@ -7,13 +7,12 @@ from heapq import heappop, heappush
 import msgspec
 
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.branch_count import must_stop
+from forgemesh.orchestrator.domain.branch_count import must_stop, tolerated
 from forgemesh.orchestrator.domain.definition import Branch, Call, Child, Map, Parallel, Sequence, Switch, Trigger
-from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.fork_names import items_told_apart
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Branches, ExecutionState, Scope, StepState, StepStatus, max_open
-
-UPSTREAM_FAILED = "UPSTREAM_FAILED"
+from forgemesh.orchestrator.domain.triggers import look_back, may_run, unhandled_failure, was_done
 
 
 def open_scope(
@@ -25,10 +24,11 @@ def open_scope(
     *,
     item: Payload | None = None,
     index: int = -1,
+    source: str | None = None,
 ) -> None:
     """Begin a sequence: those of its steps that wait for no other get their turn."""
     outer = group.scope if group is not None else None
-    scope = state.scopes[path] = Scope(path, steps, group, outer, item=item, index=index)
+    scope = state.scopes[path] = Scope(path, steps, group, outer, item=item, index=index, source=source)
     for first in steps.first:
         _take_turn(state, scope, first)
 
@@ -52,6 +52,8 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
             state.undoable.remove(step.compensates)
         return
     state.ended_steps += 1
+    if status is StepStatus.SKIPPED or step.branches is not None or step.idle:
+        look_back(state, step)
     if status is StepStatus.SUCCEEDED or step.doubtful:
         _remember_effect(state, step)
     if step.step.sets and status is StepStatus.SUCCEEDED:
@@ -85,11 +87,21 @@ def open_branches(state: ExecutionState, group: StepState, at: int) -> None:
         branches.next += 1
         branches.open += 1
         if isinstance(group.step, Map):
-            item = group.items[number]
-            open_scope(state, f"{group.path}/{number}", group.step.steps, group, at, item=item, index=number)
+            item, path, steps = group.items[number], f"{group.path}/{number}", group.step.steps
+            open_scope(state, path, steps, group, at, item=item, index=number, source=_source(state, group, number))
         else:
             branch = _branch(group, number)
-            open_scope(state, f"{group.path}/{branch.name}", branch.steps, group, at)
+            source = _source(state, group, branch.name)
+            open_scope(state, f"{group.path}/{branch.name}", branch.steps, group, at, source=source)
+
+
+def _source(state: ExecutionState, group: StepState, branch: str | int) -> str | None:
+    """In a fork, the sequence of the origin that a branch stands for: of an iteration, the one for an equal item."""
+    if not state.taken:
+        return None
+    above = state.source_of(group)
+    name = branch if isinstance(branch, str) else (group.sources or {}).get(branch)
+    return f"{above}/{name}" if above is not None and name is not None else None
 
 
 def _branch(group: StepState, number: int) -> Branch:
@@ -105,13 +117,26 @@ def start_group(state: ExecutionState, group: StepState, fact: e.GroupStarted, a
     assert isinstance(group.step, Switch | Parallel | Map)
     count = fact.count if isinstance(group.step, Map) else len(fact.branches)
     group.branch_names = fact.branches
-    group.branches = Branches(count, max_open(group.step))
+    group.branches = Branches(count, max_open(group.step), tolerated(group, count, state.rules))
     if fact.items is not None:
         items = msgspec.json.decode(fact.items.data, type=list[msgspec.Raw])
         group.items = tuple(Payload(bytes(item)) for item in items)
+        if state.taken:
+            _find_sources(state, group)
     open_branches(state, group, at)
     if count == 0:
         state.to_settle[group.path] = None
+
+
+def _find_sources(state: ExecutionState, group: StepState) -> None:
+    assert isinstance(group.step, Map)
+    source = state.source_of(group)
+    known = state.taken_items.get(source) if source is not None else None
+    if known is not None:
+        told = items_told_apart(group.items, by_index=group.step.by_index)
+        group.sources = {number: known[item] for number, item in enumerate(told) if item in known}
+    elif not state.rules:  # a fork of a release that knew iterations by their indexes
+        group.sources = {number: number for number in range(len(group.items))}
 
 
 def merge_variables(state: ExecutionState, group: StepState) -> None:
@@ -127,39 +152,13 @@ def merge_variables(state: ExecutionState, group: StepState) -> None:
     group.scope.vars |= group.merged
 
 
-def unhandled_failure(scope: Scope) -> Failure | None:
-    """The first failure, by time, of a step of the sequence that no tolerant step after it has taken up."""
-    if not scope.failed:
-        return None
-    failed = [step for step in scope.begun.values() if step.status is StepStatus.FAILED]
-    for step in sorted(failed, key=lambda one: one.ended_at):
-        if not _is_handled(scope, step.index):
-            return step.failure
-    return None
-
-
-def _is_handled(scope: Scope, index: int) -> bool:
-    seen, todo = {index}, [index]
-    while todo:
-        for following in scope.steps.following[todo.pop()]:
-            if following in seen:
-                continue
-            seen.add(following)
-            step = scope.begun.get(scope.steps[following].id)
-            if step is None:
-                continue
-            ran = step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED) or step.skipped not in ("", UPSTREAM_FAILED)
-            if step.step.trigger.tolerant and ran:
-                return True
-            todo.append(following)
-    return False
-
-
 def _take_turn(state: ExecutionState, scope: Scope, index: int) -> None:
     path, step = scope.path_of(index), scope.steps[index]
     scope.open += 1
-    if path in state.taken:
-        state.to_take.append(path)
+    if state.taken and scope.source is not None:
+        found = state.taken.get(f"{scope.source}/{step.id}" if scope.source else step.id)
+        if found is not None:
+            state.to_take.append((path, found))
     if state.definition.max_concurrency and isinstance(step, Call | Child):
         state.ready[path] = (scope, index)
     else:
@@ -169,11 +168,15 @@ def _take_turn(state: ExecutionState, scope: Scope, index: int) -> None:
 def end_taken(state: ExecutionState, at: int) -> None:
     """Steps whose turn has come end with the results that they had in the origin of the fork."""
     while state.to_take:
-        taken = state.taken[state.to_take.pop()]
-        step = begin_step(state, taken.path, at)
-        step.taken, step.output, step.skipped = True, taken.output, taken.skipped
+        path, taken = state.to_take.pop()
+        step = begin_step(state, path, at)
+        step.taken, step.owner, step.output, step.skipped = True, taken.owner, taken.output, taken.skipped
+        step.failure, step.idle = taken.failure, taken.idle
         step.scope.vars |= taken.variables
-        end_step(state, step, StepStatus.SKIPPED if taken.skipped else StepStatus.SUCCEEDED, at)
+        if taken.failure is not None:
+            end_step(state, step, StepStatus.FAILED, at)
+        else:
+            end_step(state, step, StepStatus.SKIPPED if taken.skipped else StepStatus.SUCCEEDED, at)
 
 
 def _new_step(state: ExecutionState, scope: Scope, index: int, at: int) -> StepState:
@@ -192,34 +195,17 @@ def _consider(state: ExecutionState, scope: Scope, index: int, ended: StepState)
         scope.behind[index] = left
         if scope.turned is not None and index in scope.turned:
             return
-        if step.trigger is Trigger.ANY_SUCCEEDED and ended.status is StepStatus.SUCCEEDED:
+        if step.trigger is Trigger.ANY_SUCCEEDED and ended.status is StepStatus.SUCCEEDED and not ended.astray:
             scope.turned = (scope.turned or set()) | {index}
             _take_turn(state, scope, index)
             return
         if left:
             return
-    if _may_run(scope, before, step.trigger):
+    if may_run(scope, before, step.trigger):
         _take_turn(state, scope, index)
     else:
         scope.open += 1
         state.to_skip[scope.path_of(index)] = (scope, index)
-
-
-def _may_run(scope: Scope, before: tuple[int, ...], trigger: Trigger) -> bool:
-    ended = [scope.begun[scope.steps[index].id] for index in before]
-    match trigger:
-        case Trigger.ALL_DONE:
-            return True
-        case Trigger.ANY_SUCCEEDED:
-            return any(step.status is StepStatus.SUCCEEDED for step in ended)
-        case Trigger.NONE_FAILED:
-            return all(step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED) for step in ended)
-        case Trigger.ALL_SUCCEEDED:
-            return all(
-                step.status is StepStatus.SUCCEEDED
-                or (step.status is StepStatus.SKIPPED and step.skipped != UPSTREAM_FAILED)
-                for step in ended
-            )
 
 
 def _leave(state: ExecutionState, scope: Scope, at: int) -> None:
@@ -237,11 +223,14 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
     branches = group.branches
     assert branches is not None
     branches.open -= 1
-    failure = unhandled_failure(scope)
+    failure = unhandled_failure(state, scope)
     if failure is not None:
         branches.failures[scope.name] = failure
     elif is_complete(scope):
-        branches.succeeded += 1
+        if state.rules and not any(was_done(step) for step in scope.begun.values()):
+            branches.skipped += 1
+        else:
+            branches.succeeded += 1
         branches.outputs[scope.name] = _branch_output(state, scope, group)
     if isinstance(group.step, Map) and not group.step.undoable and not state.remember:
         _drop(state, scope)

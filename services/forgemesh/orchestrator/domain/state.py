@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -86,6 +86,8 @@ class Scope:
     outer: Scope | None
     begun: dict[str, StepState] = field(default_factory=dict)
     open: int = 0
+    source: str | None = None
+    """In a fork, the sequence of the origin that this one stands for."""
     turned: set[int] | None = None
     behind: dict[int, int] | None = None
     failed: bool = False
@@ -107,16 +109,24 @@ class Scope:
 class Branches:
     """
     How the branches of a group stand. `outputs` are by name, of those that ended well, as values or as the steps that
-    have them; `failures` in order of time; `next` is the first branch that has not been opened.
+    have them; `failures` in order of time; `next` is the first branch that has not been opened. `skipped` counts those
+    in which nothing was done.
     """
 
     count: int
     limit: int
+    tolerated: int = 0
     next: int = 0
     open: int = 0
     succeeded: int = 0
+    skipped: int = 0
     outputs: dict[str, Payload | StepState] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """How many have come to their own end."""
+        return self.succeeded + self.skipped + len(self.failures)
 
 
 @dataclass(slots=True, eq=False)
@@ -137,6 +147,8 @@ class StepState:
     attempts: int = 0
     lost: int = 0
     spent: int = 0
+    attempted_at: int = 0
+    """When the newest attempt began."""
     next_at: int = 0
     close_at: int = 0
     input: Payload | None = None
@@ -159,7 +171,17 @@ class StepState:
     stopping: e.StopRequested | None = None
     waits: e.WaitStarted | None = None
     skipped: str = ""
+    idle: bool = False
+    """A group that ended well, and in which nothing was done."""
+    astray: bool = False
+    """It did nothing, and behind it is a failure that has not been taken up."""
     taken: bool = False
+    owner: str = ""
+    """Who owns effects of a step whose result was taken, if this execution does not."""
+    view: Mapping[str, Payload] | None = None
+    """Of an effect that was taken over: what its compensation sees, where it is not what it would see here."""
+    sources: Mapping[int, int] | None = None
+    """In a fork, the iterations of the origin that those of a map stand for."""
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
     doubtful: bool = False
@@ -190,6 +212,7 @@ class ExecutionState:
     """How it has ended. Nothing is folded into an execution that has."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
+    rules: int = e.RULES
     started_at: int = 0
     ended_at: int = 0
     last_at: int = 0
@@ -236,8 +259,12 @@ class ExecutionState:
     resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
     """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
-    to_take: list[str] = field(default_factory=list)
+    to_take: list[tuple[str, e.ResultTaken]] = field(default_factory=list)
     """Steps whose turn has come and whose results were taken over; empty between events."""
+    taken_items: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of maps of the origin, which iteration was for which item."""
+    effects: dict[str, StepState] = field(default_factory=dict)
+    """Effects that were taken over, by where they were in the origin."""
     undoable: list[StepState] = field(default_factory=list)
     """Steps whose effect may have to be undone, in order of their end; while compensating, those that are left."""
     undoing: StepState | None = None
@@ -261,6 +288,11 @@ class ExecutionState:
     def trace_id(self) -> str:
         """32 hex digits."""
         return self.started.trace_id.hex() if self.started is not None else ""
+
+    def source_of(self, step: StepState) -> str | None:
+        """In a fork, the path of the step of the origin that this one stands for."""
+        source = step.scope.source
+        return source if source is None else f"{source}/{step.step.id}" if source else step.step.id
 
     def is_stopping(self, scope: Scope | None) -> bool:
         """Whether something around `scope` is ending early, so that nothing new starts in it."""

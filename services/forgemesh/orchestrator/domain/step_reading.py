@@ -23,6 +23,7 @@ from forgemesh.orchestrator.domain.fields import Fields, Place
 from forgemesh.orchestrator.domain.group_fields import read_join, variables_set
 from forgemesh.orchestrator.domain.moment import moment
 from forgemesh.orchestrator.domain.order import ancestors, before_each, cycle_among, ids_of, path_of
+from forgemesh.orchestrator.domain.step_content import reads_index
 from forgemesh.orchestrator.domain.template import Fields as Objects, Items, Literal, Template, Text
 from forgemesh.orchestrator.domain.visible import Reach, Visible
 
@@ -252,7 +253,13 @@ class StepReader:
         limit = group.whole("max_concurrency", 0, low=0, high=MAX_CONCURRENCY)
         group.finish()
         return Map(
-            **common.facts(), over=over, steps=steps, join=join, max_concurrency=limit, undoable=_is_undoable(steps)
+            **common.facts(),
+            over=over,
+            steps=steps,
+            join=join,
+            max_concurrency=limit,
+            undoable=_is_undoable(steps),
+            by_index=reads_index(steps),
         )
 
     def _wait(self, fields: Fields, common: Common, visible: Visible) -> Wait:

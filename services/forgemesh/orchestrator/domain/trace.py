@@ -248,7 +248,7 @@ class ExecutionTrace:
             links=tuple(
                 Link((ATTEMPT, path, str(opened.attempt)), "lost_attempt")
                 for path, opened in self._open.items()
-                if not opened.child_id
+                if not opened.child_id and opened.blocked is None
             ),
         )
         return [span]

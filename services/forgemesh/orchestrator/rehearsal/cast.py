@@ -190,6 +190,9 @@ class ScriptedLink:
     def cancel(self, call: int) -> None:
         self._cast.take_back(call)
 
+    def has_left(self, call: int) -> bool:
+        return True
+
     def hears_progress(self, call: int) -> bool:
         """A call that takes its time shows that it lives; one that hangs does not."""
         part = self._cast.parts.get(call)

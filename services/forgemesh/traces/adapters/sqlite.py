@@ -96,8 +96,8 @@ _REMOVE = (
     "DELETE FROM trace WHERE id = ?",
 )
 _FORGET = """
-    DELETE FROM resource WHERE seen < ?1 AND id NOT IN (
-        SELECT resource FROM span WHERE trace IN (SELECT id FROM trace WHERE came < ?1)
+    DELETE FROM resource WHERE seen < :unseen AND id NOT IN (
+        SELECT resource FROM span WHERE trace IN (SELECT id FROM trace WHERE came < :unseen)
     )
 """
 
@@ -190,7 +190,7 @@ class SqliteSpanStore:
 
     async def forget_resources(self, before: float) -> None:
         unseen = before - _SEEN_INTERVAL
-        await self._database.write(lambda connection: connection.execute(_FORGET, (unseen,)).rowcount)
+        await self._database.write(lambda connection: connection.execute(_FORGET, {"unseen": unseen}).rowcount)
 
 
 def _grow(connection: sqlite3.Connection, growth: dict[bytes, Growth], now: float) -> dict[bytes, int]:

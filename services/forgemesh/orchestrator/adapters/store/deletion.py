@@ -18,7 +18,11 @@ _EXPIRED = (
 
 
 def delete(connection: sqlite3.Connection, key: int) -> None:
-    """Forget an execution, its history, and the large payloads that nobody else uses."""
+    """
+    Forget an execution, its history, and the large payloads that nobody else uses.
+
+    What it has claimed of its origin stays claimed: nobody knows any more whether it was undone.
+    """
     connection.execute(
         "DELETE FROM blob WHERE hash IN (SELECT hash FROM blob_use WHERE execution = ?)"
         " AND NOT EXISTS (SELECT 1 FROM blob_use WHERE blob_use.hash = blob.hash AND execution <> ?)",
@@ -26,6 +30,9 @@ def delete(connection: sqlite3.Connection, key: int) -> None:
     )
     connection.execute("DELETE FROM blob_use WHERE execution = ?", (key,))
     connection.execute("DELETE FROM event WHERE execution = ?", (key,))
+    connection.execute(
+        "DELETE FROM effect_claim WHERE origin_run = (SELECT run_id FROM execution WHERE key = ?)", (key,)
+    )
     connection.execute("DELETE FROM execution WHERE key = ?", (key,))
 
 

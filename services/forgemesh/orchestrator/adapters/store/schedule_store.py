@@ -64,8 +64,8 @@ _CHANGED_RUN = (
     " message = excluded.message, decided_at = excluded.decided_at, checksum = excluded.checksum"
 )
 _FORGOTTEN_RUNS = (
-    f"DELETE FROM schedule_run WHERE {_OVER} AND schedule = ?1 AND (decided_at, key) < ("  # noqa: S608
-    f" SELECT decided_at, key FROM schedule_run WHERE {_OVER} AND schedule = ?1"
+    f"DELETE FROM schedule_run WHERE {_OVER} AND schedule = :schedule AND (decided_at, key) < ("  # noqa: S608
+    f" SELECT decided_at, key FROM schedule_run WHERE {_OVER} AND schedule = :schedule"
     f" ORDER BY decided_at DESC, key DESC LIMIT 1 OFFSET {KEPT_RUNS - 1})"
 )
 
@@ -100,7 +100,7 @@ class SqliteScheduleStore:
             connection.execute(_CHANGED_SCHEDULE, (*values, checksum(values), schedule.key))
             connection.executemany(_CHANGED_RUN, [(*row, checksum(row)) for row in rows])
             if rows:
-                connection.execute(_FORGOTTEN_RUNS, (schedule.key,))
+                connection.execute(_FORGOTTEN_RUNS, {"schedule": schedule.key})
 
         await self._database.write(work, guard=self._fence)
 

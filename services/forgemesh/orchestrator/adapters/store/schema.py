@@ -142,6 +142,12 @@ MIGRATIONS = (
     CREATE INDEX kept_result_expiry ON kept_result (expires_at);
     """,
     f"CREATE INDEX execution_reopened ON execution (key) WHERE {REOPENED};",
+    """
+    CREATE TABLE effect_claim (
+        origin_run TEXT NOT NULL, path TEXT NOT NULL, fork_run TEXT NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (origin_run, path)
+    ) WITHOUT ROWID;
+    """,
 )
 
 FACTS = (
@@ -171,6 +177,9 @@ NEW_EXECUTION = Bulk(
     f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
 )
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
+CLAIM = ("origin_run", "path", "fork_run")
+NEW_CLAIM = Bulk("INSERT INTO effect_claim VALUES", "(?, ?, ?, ?)")
+"""Each effect can be claimed once."""
 NEW_BLOB = Bulk("INSERT OR IGNORE INTO blob VALUES", "(?, ?)")
 NEW_BLOB_USE = Bulk("INSERT OR IGNORE INTO blob_use VALUES", "(?, ?)")
 STANDING_CHANGED = Bulk(

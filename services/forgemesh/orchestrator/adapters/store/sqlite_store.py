@@ -16,18 +16,29 @@ from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
 from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
-from forgemesh.orchestrator.adapters.store.schema import NEW_BLOB, NEW_BLOB_USE, NEW_EVENT, REOPENED
+from forgemesh.orchestrator.adapters.store.schema import (
+    CLAIM,
+    NEW_BLOB,
+    NEW_BLOB_USE,
+    NEW_CLAIM,
+    NEW_EVENT,
+    REOPENED,
+    check,
+    checksum,
+)
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
     Begin,
+    ClaimedBefore,
     Created,
     ExecutionFilter,
     ExecutionOrder,
     ExecutionRow,
     IdReuse,
+    NewExecution,
     Page,
     Request,
     SlotRow,
@@ -63,7 +74,7 @@ class SqliteStore(DefinitionRows, KeptResults):
                 return earlier
         new, events = begin()
         self._key += 1
-        rows = [new_row(self._key, new), *self._event_rows(self._key, events)]
+        rows = [new_row(self._key, new), *self._event_rows(self._key, events), *_claim_rows(new)]
         created = Created(self._key, new.execution_id, True, self._position)
         if renamed is None:
             written = self._database.write_rows(rows, created, guard=self.fence)
@@ -78,6 +89,8 @@ class SqliteStore(DefinitionRows, KeptResults):
                 return earlier
             if renamed is not None:  # and has ended since
                 raise ExecutionExists(wanted.execution_id) from None
+            if new.claims:
+                raise ClaimedBefore from None
             raise
 
     @property
@@ -125,6 +138,19 @@ class SqliteStore(DefinitionRows, KeptResults):
         def work(connection: sqlite3.Connection) -> ExecutionRow | None:
             row = connection.execute(f"{ROW} {_BY_ID}", (namespace, execution_id)).fetchone()
             return from_row(row) if row is not None else None
+
+        return await self._database.read(work)
+
+    async def find_run(self, run_id: str) -> ExecutionRow | None:
+        rows = await self._rows("WHERE run_id = ? AND run_id <> ''", (run_id,))
+        return rows[0] if rows else None
+
+    async def claims(self, origin_run: str) -> dict[str, str]:
+        def work(connection: sqlite3.Connection) -> dict[str, str]:
+            rows = connection.execute("SELECT * FROM effect_claim WHERE origin_run = ?", (origin_run,)).fetchall()
+            for row in rows:
+                check(row, CLAIM, "checksum", f"claim {origin_run}/{row['path']}")
+            return {row["path"]: row["fork_run"] for row in rows}
 
         return await self._database.read(work)
 
@@ -237,6 +263,11 @@ async def open_store(database: Database, parse: Callable[[str, str], Definition]
 
     epoch, key, position = await database.write(work)
     return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
+
+
+def _claim_rows(new: NewExecution) -> list[tuple[Bulk, tuple[object, ...]]]:
+    values = ((claim.origin_run, claim.path, new.run_id) for claim in new.claims)
+    return [(NEW_CLAIM, (*row, checksum(row))) for row in values]
 
 
 def _renaming(

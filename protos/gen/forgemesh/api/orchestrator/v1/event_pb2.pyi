@@ -48,6 +48,7 @@ class ExecutionEvent(_message.Message):
     INCIDENT_RESOLVED_FIELD_NUMBER: _builtins.int
     RESULT_TAKEN_FIELD_NUMBER: _builtins.int
     VARIABLES_SET_FIELD_NUMBER: _builtins.int
+    EFFECT_TAKEN_FIELD_NUMBER: _builtins.int
     GROUP_STARTED_FIELD_NUMBER: _builtins.int
     GROUP_SUCCEEDED_FIELD_NUMBER: _builtins.int
     STEP_FAILED_FIELD_NUMBER: _builtins.int
@@ -140,6 +141,12 @@ class ExecutionEvent(_message.Message):
         """Variables have new values."""
 
     @_builtins.property
+    def effect_taken(self) -> Global___EffectTaken:
+        """In a fork: the effect of a step of the origin is this execution's from now on, which undoes it if it fails. The
+        step path is the effect's name here, and an iteration of a map in it is marked: "check/17~1/rain".
+        """
+
+    @_builtins.property
     def group_started(self) -> Global___GroupStarted:
         """A switch, a parallel group or a map began."""
 
@@ -204,6 +211,7 @@ class ExecutionEvent(_message.Message):
         incident_resolved: Global___IncidentResolved | None = ...,
         result_taken: Global___ResultTaken | None = ...,
         variables_set: Global___VariablesSet | None = ...,
+        effect_taken: Global___EffectTaken | None = ...,
         group_started: Global___GroupStarted | None = ...,
         group_succeeded: Global___GroupSucceeded | None = ...,
         step_failed: Global___StepFailed | None = ...,
@@ -214,11 +222,11 @@ class ExecutionEvent(_message.Message):
         wait_ended: Global___WaitEnded | None = ...,
         compensation_started: Global___CompensationStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "effect_taken", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -282,6 +290,7 @@ class ExecutionStarted(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of the definition."""
     workflow_version: _builtins.str
@@ -308,6 +317,10 @@ class ExecutionStarted(_message.Message):
     """Tells it from every other execution that has had, or will have, its id: a ULID in lower case. Empty in histories of
     releases that did not know it.
     """
+    rules: _builtins.int
+    """By which rules its triggers and joins work, and failures are taken up. Zero: those of releases in which a step that
+    was skipped counted as done.
+    """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
         """What the execution works on."""
@@ -333,10 +346,11 @@ class ExecutionStarted(_message.Message):
         queued: _builtins.bool = ...,
         origin: Global___Origin | None = ...,
         run_id: _builtins.str = ...,
+        rules: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "run_id", b"run_id", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "content_hash", b"content_hash", "deadline_unix_nano", b"deadline_unix_nano", "input", b"input", "linked_span", b"linked_span", "origin", b"origin", "parent_span_id", b"parent_span_id", "priority", b"priority", "queued", b"queued", "rules", b"rules", "run_id", b"run_id", "sampled", b"sampled", "trace_id", b"trace_id", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -627,8 +641,16 @@ class ResultTaken(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     SKIPPED_REASON_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    EFFECT_OWNER_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     skipped_reason: _builtins.str
     """Why it was skipped. Empty: it succeeded."""
+    idle: _builtins.bool
+    """True of a group that ended well, and in which nothing was done."""
+    effect_owner: _builtins.str
+    """The execution that owns effects of the step, or of steps inside it, if this one does not. Empty: none does."""
     @_builtins.property
     def output(self) -> _payload_pb2.Payload:
         """What it returned."""
@@ -637,20 +659,83 @@ class ResultTaken(_message.Message):
     def variables(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.Payload]:
         """What the branches of a group had set, by name."""
 
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why it failed. Unset: it did not. A later step had taken the failure up."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of each iteration around the step, the outermost first: which item it was for, as a digest of the item's value.
+        The result holds for the iteration over an equal item, wherever that stands in the list.
+        """
+
     def __init__(
         self,
         *,
         output: _payload_pb2.Payload | None = ...,
         skipped_reason: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+        failure: _failure_pb2.Failure | None = ...,
+        idle: _builtins.bool = ...,
+        effect_owner: _builtins.str = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "skipped_reason", b"skipped_reason", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect_owner", b"effect_owner", "failure", b"failure", "idle", b"idle", "items", b"items", "output", b"output", "skipped_reason", b"skipped_reason", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResultTaken: _TypeAlias = ResultTaken  # noqa: Y015
+
+@_typing.final
+class EffectTaken(_message.Message):
+    """The effect of a step of the origin of a fork changes its owner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ViewEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _payload_pb2.Payload: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _payload_pb2.Payload | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORIGIN_STEP_PATH_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    origin_step_path: _builtins.str
+    """The step's path in the origin."""
+    @_builtins.property
+    def view(self) -> _containers.MessageMap[_builtins.str, _payload_pb2.Payload]:
+        """What the input of its compensation sees, by name, where that is not what it would see in this execution."""
+
+    def __init__(
+        self,
+        *,
+        origin_step_path: _builtins.str = ...,
+        view: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin_step_path", b"origin_step_path", "view", b"view"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EffectTaken: _TypeAlias = EffectTaken  # noqa: Y015
 
 @_typing.final
 class IncidentOpened(_message.Message):

@@ -341,6 +341,8 @@ class Step(_message.Message):
     BRANCHES_FIELD_NUMBER: _builtins.int
     BRANCHES_SUCCEEDED_FIELD_NUMBER: _builtins.int
     BRANCHES_FAILED_FIELD_NUMBER: _builtins.int
+    BRANCHES_SKIPPED_FIELD_NUMBER: _builtins.int
+    EFFECT_OWNER_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PROGRESS_NOTE_FIELD_NUMBER: _builtins.int
     step_path: _builtins.str
@@ -358,7 +360,9 @@ class Step(_message.Message):
     blocked_message: _builtins.str
     """Why it does not move, while BLOCKED, for people."""
     skipped_reason: _builtins.str
-    """Why it was skipped: CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED or WAIT_TIMEOUT."""
+    """Why it was skipped: CONDITION_FALSE, NO_CASE_MATCHED, UPSTREAM_FAILED, UPSTREAM_SKIPPED or
+    WAIT_TIMEOUT.
+    """
     taken: _builtins.bool
     """True if its result was taken over from the execution that this one was forked from."""
     child_execution_id: _builtins.str
@@ -366,11 +370,17 @@ class Step(_message.Message):
     waits_for_signal: _builtins.str
     """The signal that a wait waits for."""
     branches: _builtins.int
-    """Branches of a group: all of them, those that ended well, those that failed."""
+    """Branches of a group."""
     branches_succeeded: _builtins.int
     """Those that ended well."""
     branches_failed: _builtins.int
     """Those that failed."""
+    branches_skipped: _builtins.int
+    """Those that ended without anything having been done in them: all of their steps were skipped."""
+    effect_owner: _builtins.str
+    """The execution that owns effects of a step whose result was taken over, and undoes them if it fails. Empty: this one,
+    or there are none.
+    """
     progress: _builtins.float
     """How far the running attempt says it is, from 0 to 1."""
     progress_note: _builtins.str
@@ -417,12 +427,14 @@ class Step(_message.Message):
         branches: _builtins.int = ...,
         branches_succeeded: _builtins.int = ...,
         branches_failed: _builtins.int = ...,
+        branches_skipped: _builtins.int = ...,
+        effect_owner: _builtins.str = ...,
         progress: _builtins.float = ...,
         progress_note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "ended_at", b"ended_at", "failure", b"failure", "next_attempt_at", b"next_attempt_at", "waits_until", b"waits_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "began_at", b"began_at", "blocked_message", b"blocked_message", "blocked_reason", b"blocked_reason", "branches", b"branches", "branches_failed", b"branches_failed", "branches_skipped", b"branches_skipped", "branches_succeeded", b"branches_succeeded", "child_execution_id", b"child_execution_id", "effect_owner", b"effect_owner", "ended_at", b"ended_at", "failure", b"failure", "instance_id", b"instance_id", "kind", b"kind", "next_attempt_at", b"next_attempt_at", "progress", b"progress", "progress_note", b"progress_note", "skipped_reason", b"skipped_reason", "status", b"status", "step_path", b"step_path", "taken", b"taken", "waits_for_signal", b"waits_for_signal", "waits_until", b"waits_until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
