@@ -23,10 +23,9 @@ class Recovery:
 
     async def run(self) -> None:
         """
-        Take up every open execution that does not run, and try all of them.
+        Take up every open execution that does not run, and try all of them; then raise the last fault.
 
-        Raises the last fault that may pass. What is damaged stays suspended; it is named once, and again by the next
-        process.
+        What is damaged stays suspended, and is told once.
         """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
@@ -42,15 +41,13 @@ class Recovery:
                 else:
                     await self._engine.load(row, stored.definition, spans_from)
             except Fault as fault:
-                failure = self._left(row, fault) or failure
+                self._leave(row, fault)
+                failure = fault
         if failure is not None:
             raise failure
 
-    def _left(self, row: ExecutionRow, fault: Fault) -> Fault | None:
-        """Note that an execution cannot be taken up; the fault, if another try may end otherwise."""
+    def _leave(self, row: ExecutionRow, fault: Fault) -> None:
         name = (row.namespace, row.execution_id)
-        passes = code_of(fault) is Code.UNAVAILABLE
-        if passes or name not in self._engine.suspended:
+        if code_of(fault) is Code.UNAVAILABLE or name not in self._engine.suspended:
             _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
         self._engine.suspended.add(name)
-        return fault if passes else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.domain.liveness import is_stuck
@@ -35,7 +37,8 @@ class Sweep:
         if self.engine.trouble:
             await self.store.drop_expired_results(self.clock())
             self.engine.write_went_well()
-        await self.recovery.run()
+        with contextlib.suppress(DataCorrupted):  # it is named; all that can go on does, and is looked after
+            await self.recovery.run()
         for running in self.engine.all_running():
             idle = running.written is None or running.written.done()
             overdue = running.timer_at and running.timer_at + GRACE < self.clock()
