@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from forgemesh.language.json_value import read_document
+from forgemesh.language.json_value import misfit, read_document
 from forgemesh.plugin.violation import violation_of
 
 
@@ -68,7 +68,7 @@ def violations_of(schema: str, value: Any) -> list[str]:
 
     validator = jsonschema.Draft202012Validator(json.loads(schema))
     found = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
-    return [f"{error.json_path}: {error.message}" for error in found]
+    return [f"{error.json_path}: {misfit(error)}" for error in found]
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -234,7 +234,8 @@ class HostLost(Fault):
     def __init__(self, instance_id: str, *, accepted: bool) -> None:
         state = "while it had the call" if accepted else "before it took the call"
         super().__init__(
-            f"instance {instance_id!r} was lost {state}", {"instance_id": instance_id, "accepted": str(accepted)}
+            f"instance {instance_id!r} was lost {state}",
+            {"instance_id": instance_id, "accepted": str(accepted).lower()},
         )
 
 
@@ -245,7 +246,7 @@ class OrchestratorLost(Fault):
     def __init__(self, step_path: str, attempt: int, *, sent: bool = True) -> None:
         super().__init__(
             f"the orchestrator died while attempt {attempt} at {step_path!r} was open",
-            {"step_path": step_path, "attempt": str(attempt), "sent": str(sent)},
+            {"step_path": step_path, "attempt": str(attempt), "sent": str(sent).lower()},
         )
 
 

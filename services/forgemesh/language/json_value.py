@@ -100,6 +100,25 @@ def quoted(text: str) -> str:
     return json.dumps(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...", ensure_ascii=False)
 
 
+def shown(value: object, most: int = MAX_QUOTED) -> str:
+    """A value as people are shown it: a text in single quotes, anything else as JSON writes it; cut to that length."""
+    if isinstance(value, str):
+        return repr(value)[:most]
+    try:
+        return _encode(value).decode()[:most]
+    except (TypeError, ValueError, RecursionError):
+        return f"a {type(value).__name__}"
+
+
+def misfit(error: Any) -> str:
+    """What a jsonschema.ValidationError says of a value, with values as JSON writes them."""
+    text = str(error.message)
+    for value in (error.instance, error.validator_value):
+        if not isinstance(value, str):
+            text = text.replace(repr(value), shown(value, len(text)))
+    return text
+
+
 def check_nesting(data: bytes) -> None:
     """Raises NotJson for JSON that is nested deeper than MAX_NESTING."""
     if data.count(b"[") + data.count(b"{") > MAX_NESTING and _is_nested_deeper(data, MAX_NESTING):

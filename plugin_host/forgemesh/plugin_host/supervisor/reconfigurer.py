@@ -11,7 +11,7 @@ import jsonschema.exceptions
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
-from forgemesh.language.json_value import read_document
+from forgemesh.language.json_value import misfit, read_document
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.group import Group
@@ -94,7 +94,7 @@ def check(name: str, config: str, schema: str) -> None:
     if not schema:
         raise ConfigInvalid(name, [Violation("config", "the plugin takes no configuration")])
     violations = [
-        Violation(_place(error.absolute_path), error.message)
+        Violation(_place(error.absolute_path), misfit(error))
         for error in sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
     ]
     if violations:

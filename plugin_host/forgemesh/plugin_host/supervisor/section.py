@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.language.json_value import NotJson, write_json
+from forgemesh.language.json_value import NotJson, shown, write_json
 from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
 from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
@@ -201,7 +201,7 @@ def _check(field: str, value: object) -> list[str]:
         msgspec.convert({field: value}, Section)
     except msgspec.ValidationError as error:
         said = str(error)
-        return [f'{field} = {value!r} is not "module:Class" or "entry:NAME"' if "regex" in said else said]
+        return [f'{field} = {shown(value)} is not "module:Class" or "entry:NAME"' if "regex" in said else said]
     return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import ExecutionInputInvalid
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.payload import Payload, check_size, read_foreign
@@ -36,7 +37,7 @@ def _misfits(definition: Definition, value: object) -> list[Violation]:
             if field.required:
                 found.append(Violation(f"input.{name}", f"is missing; it must be of type {field.type}"))
         elif not _fits(value[name], field.type):
-            found.append(Violation(f"input.{name}", f"must be of type {field.type}, not {value[name]!r:.60}"))
+            found.append(Violation(f"input.{name}", f"must be of type {field.type}, not {shown(value[name], 60)}"))
     unknown = [name for name in value if name not in declared]
     found += [Violation(f"input.{name}", f"is not declared{suggestion(name, declared)}") for name in unknown]
     return found

@@ -219,10 +219,11 @@ def fate_unknown(fact: e.AttemptFailed) -> bool:
     """Whether the call may have had its effect although the attempt failed."""
     if fact.failure.reason == InDoubt.reason:
         return True
+    sent = fact.failure.metadata.get("sent", "").lower()  # earlier releases wrote "True" and "False"
     if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
-        return fact.failure.metadata.get("sent") != "False"
+        return sent != "false"
     if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
-        return fact.failure.metadata.get("sent") == "True"
+        return sent == "true"
     return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from forgemesh.faults.workflow import ExpressionError
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.expression import Compiler, ExpressionMistake, Program
 from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.reading import Read, Reference, Values, outermost
@@ -160,7 +161,7 @@ def evaluate_condition(condition: Computed, read: Read) -> bool:
     """Raises ExpressionError, also for a value that is neither true nor false."""
     value = _compute(condition, Values(read))
     if not isinstance(value, bool):
-        raise ExpressionError(condition.program.source, f"it gives {value!r:.80}, not true or false")
+        raise ExpressionError(condition.program.source, f"it gives {shown(value)}, not true or false")
     return value
 
 
