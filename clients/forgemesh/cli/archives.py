@@ -24,7 +24,7 @@ async def export(
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, ID@RUN, or @last.
     file
         Where to, or - for stdout; <id>.execution in the working directory if not given.
     force

@@ -87,7 +87,8 @@ def escaped(payload: Payload) -> str:
 def say_started(execution: ExecutionHandle, terminal: Terminal) -> None:
     """Its id as data, and how to follow it."""
     if terminal.json:
-        terminal.value({"execution_id": execution.id, "trace_id": execution.trace_id})
+        run = {"run_id": execution.run_id} if execution.run_id else {}
+        terminal.value({"execution_id": execution.id, **run, "trace_id": execution.trace_id})
         return
     terminal.data(execution.id)
     terminal.talk(f"started; see it with: forgemesh execution watch {execution.id}")

@@ -19,6 +19,7 @@ from forgemesh.cli.selection import (
     Selection,
     check_selection,
     find_execution,
+    id_of,
     select,
 )
 from forgemesh.cli.table import Table
@@ -76,7 +77,7 @@ async def pause(
     Parameters
     ----------
     executions
-        Their ids, unique beginnings of them, or @last.
+        Their ids, unique beginnings of them, ID@RUN, or @last.
     interrupt
         Take back what runs; it is made again after the pause.
     hold_clock
@@ -101,7 +102,7 @@ async def resume(
     Parameters
     ----------
     executions
-        Their ids, unique beginnings of them, or @last.
+        Their ids, unique beginnings of them, ID@RUN, or @last.
     checkpoint
         Only if this is still its newest checkpoint.
     """
@@ -122,7 +123,7 @@ async def cancel(
     Parameters
     ----------
     executions
-        Their ids, unique beginnings of them, or @last.
+        Their ids, unique beginnings of them, ID@RUN, or @last.
     reason
         Why, for the history.
     """
@@ -142,7 +143,7 @@ async def terminate(
     Parameters
     ----------
     executions
-        Their ids, unique beginnings of them, or @last.
+        Their ids, unique beginnings of them, ID@RUN, or @last.
     reason
         Why, for the history.
     """
@@ -165,7 +166,7 @@ async def delete(
     Parameters
     ----------
     executions
-        Their ids, unique beginnings of them, or @last.
+        Their ids, unique beginnings of them, ID@RUN, or @last.
     """
     return await _control(executions, filters, selection, Delete(), line)
 
@@ -208,9 +209,11 @@ async def signal(
         execution = await find_execution(mesh, named[0], line.namespace)
         received = await execution.signal(name, action.payload, signal_id=signal_id)
     if line.terminal.json:
-        line.terminal.value({"execution_id": execution.id, "signal": name, "received": received})
+        said = {"execution_id": execution.id, "signal": name, "received": received}
+        line.terminal.value(said | _run(execution.run_id))
     else:
         line.terminal.data(f"{execution.id} {'has the signal' if received else 'had this signal before'}")
+        say_run(execution.run_id, line.terminal)
     return ExitCode.OK
 
 
@@ -282,18 +285,19 @@ async def _control(
             return _tell_all(outcome, ids, line)
         for fault in outcome.refused.values():
             raise fault
-        await _tell_one(mesh, ids[0], action, line)
+        await _tell_one(mesh, ids[0], outcome.runs.get(ids[0], ""), action, line)
     return ExitCode.OK
 
 
-async def _tell_one(mesh: Client, execution_id: str, action: Action, line: CommandLine) -> None:
+async def _tell_one(mesh: Client, reference: str, run_id: str, action: Action, line: CommandLine) -> None:
     if isinstance(action, Delete):
         if line.terminal.json:
-            line.terminal.value({"execution_id": execution_id, "deleted": True})
+            line.terminal.value({"execution_id": id_of(reference), "deleted": True} | _run(run_id))
         else:
-            line.terminal.data(f"{execution_id} deleted")
+            line.terminal.data(f"{id_of(reference)} deleted")
+            say_run(run_id, line.terminal)
         return
-    say_standing((await mesh.execution(execution_id, namespace=line.namespace)).last_seen, line.terminal)
+    say_standing((await mesh.execution(reference, namespace=line.namespace)).last_seen, line.terminal)
 
 
 def say_standing(execution: Execution, terminal: Terminal) -> None:
@@ -303,19 +307,35 @@ def say_standing(execution: Execution, terminal: Terminal) -> None:
         return
     status = Status.of(execution)
     terminal.data(f"{execution.execution_id} {status}")
+    say_run(execution.run_id, terminal)
     terminal.talk(_FOLLOWING.get(status, _ENDED).format(execution.execution_id))
+
+
+def say_run(run_id: str, terminal: Terminal) -> None:
+    """Which run of an id it was; nothing if that is not known."""
+    if run_id:
+        terminal.talk(f"it is run {run_id}")
+
+
+def _run(run_id: str) -> dict[str, Any]:
+    return {"run_id": run_id} if run_id else {}
 
 
 def _tell_all(outcome: Controlled, ids: Sequence[str], line: CommandLine) -> int:
     """A row for each; what was refused to one is told and makes the command fail."""
     problems = {execution_id: problem_of(fault) for execution_id, fault in outcome.refused.items()}
     if line.terminal.json:
-        line.terminal.value({"results": [{"execution_id": one, **_refusal(problems.get(one))} for one in ids]})
+        results = [
+            {"execution_id": id_of(one)} | _run(outcome.runs.get(one, "")) | _refusal(problems.get(one)) for one in ids
+        ]
+        line.terminal.value({"results": results})
     elif ids:
-        table = Table(("EXECUTION", "OUTCOME", "WHY"))
+        runs = ("RUN",) if outcome.runs else ()
+        table = Table(("EXECUTION", *runs, "OUTCOME", "WHY"))
         for one in ids:
             problem = problems.get(one)
-            table.add(one, "refused" if problem else "done", problem.message if problem else "")
+            run = (outcome.runs.get(one, ""),) if runs else ()
+            table.add(id_of(one), *run, "refused" if problem else "done", problem.message if problem else "")
         line.terminal.table(table)
         refused = f", {len(problems)} refused" if problems else ""
         line.terminal.talk(f"{counted(len(ids) - len(problems), 'execution')} done{refused}")

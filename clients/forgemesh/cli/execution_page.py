@@ -37,7 +37,7 @@ async def show(execution: str, /, *, line: Given) -> None:
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, ID@RUN, or @last.
     """
     async with Client.connect(line.address) as mesh:
         found = await (await find_execution(mesh, execution, line.namespace)).describe()
@@ -58,6 +58,8 @@ async def show(execution: str, /, *, line: Given) -> None:
 def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Iterator[tuple[str, str]]:
     """What there is to say about the execution as a whole; `now` is Unix time in nanoseconds."""
     yield "execution", execution.execution_id
+    if execution.run_id:
+        yield "run", execution.run_id
     yield "workflow", f"{execution.workflow} {execution.workflow_version}"
     yield "status", joined((str(Status.of(execution)), note(execution)))
     yield "started", moment(execution.started_at)
@@ -72,6 +74,8 @@ def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Ite
         yield "failure", f"{execution.failure.reason}: {execution.failure.message}{place}"
     if execution.left_to_do:
         yield "not undone", ", ".join(execution.left_to_do)
+    for path in sorted(execution.handed_over):
+        yield "handed over", f"the effect of {path} to {execution.handed_over[path]}"
     for name in sorted(execution.variables):
         yield "variable", f"{name} = {_brief(execution.variables[name])}"
 
@@ -94,11 +98,21 @@ def _circumstances(execution: Execution) -> Iterator[tuple[str, str]]:
         yield "key", execution.concurrency_key
     origin = execution.origin
     if origin.parent_execution_id:
-        yield "parent", f"{origin.parent_execution_id}, its step {origin.parent_step_path}"
+        yield (
+            "parent",
+            f"{_of_run(origin.parent_execution_id, origin.parent_run_id)}, its step {origin.parent_step_path}",
+        )
     if origin.forked_from:
-        yield "fork of", f"{origin.forked_from}, its first {origin.forked_sequence} events"
+        yield (
+            "fork of",
+            f"{_of_run(origin.forked_from, origin.forked_run_id)}, its first {origin.forked_sequence} events",
+        )
     if origin.schedule_id:
         yield "schedule", origin.schedule_id
+
+
+def _of_run(execution_id: str, run_id: str) -> str:
+    return f"{execution_id}@{run_id}" if run_id else execution_id
 
 
 def steps(execution: Execution, now: int) -> Table:

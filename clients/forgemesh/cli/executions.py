@@ -94,7 +94,7 @@ async def watch(
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, ID@RUN, or @last.
     timeout
         Follow at most so long, e.g. 30s or 2m.
     """

@@ -62,7 +62,7 @@ async def explain(execution: str, /, *, line: Given) -> None:
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, ID@RUN, or @last.
     """
     async with Client.connect(line.address) as mesh:
         found = await find_execution(mesh, execution, line.namespace)

@@ -25,7 +25,7 @@ async def checkpoints(execution: str, /, *, line: Given) -> None:
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last.
+        Its id, a unique beginning of it, ID@RUN, or @last.
     """
     async with Client.connect(line.address) as mesh:
         handle = await find_execution(mesh, execution, line.namespace)
@@ -76,7 +76,7 @@ async def fork(
     Parameters
     ----------
     execution
-        The id of the one to start from, a unique beginning of it, or @last.
+        The id of the one to start from, a unique beginning of it, ID@RUN, or @last.
     checkpoint
         Take over what it had by then, see `forgemesh execution checkpoints`; all that it has if not given.
     rerun

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.cli.table import printable
+from forgemesh.language.nesting import check_depth
 
 _LOOKED_AT = ("at", "level", "service", "logger", "message", "exception")
 _IDS = ("trace_id", "span_id", "execution_id", "step_path", "instance_id", "attempt")
@@ -18,7 +19,8 @@ def record_of(line: str) -> Mapping[str, Any] | None:
     """The log record that a line holds; None if it is plain output."""
     if not line.startswith("{"):
         return None
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
+    with contextlib.suppress(ValueError):
+        check_depth(line)
         record = msgspec.json.decode(line)
         if isinstance(record, dict) and isinstance(record.get("message"), str):
             return record

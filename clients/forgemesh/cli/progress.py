@@ -204,7 +204,12 @@ class Progress:
         return Line("✓", event.step_path, duration(event.unix_nano - began), "all items", "green")
 
     def _result_taken(self, event: ExecutionEvent) -> Line:
-        return Line("=", event.step_path, "", "taken over from the origin", "dim")
+        owner = event.result_taken.effect_owner
+        told = f"; its effect is that of {owner}" if owner else ""
+        return Line("=", event.step_path, "", f"taken over from the origin{told}", "dim")
+
+    def _effect_taken(self, event: ExecutionEvent) -> Line:
+        return Line("=", event.step_path, "", "its effect is this execution's from now on", "dim")
 
     def _step_failed(self, event: ExecutionEvent) -> Line | None:
         known = self._open.pop(event.step_path, None) is not None
@@ -249,6 +254,7 @@ TELLERS = {
     "group_started": Progress._group_started,
     "group_succeeded": Progress._group_succeeded,
     "result_taken": Progress._result_taken,
+    "effect_taken": Progress._effect_taken,
     "step_failed": Progress._step_failed,
     "step_skipped": Progress._skipped,
     "step_cancelled": Progress._cancelled,

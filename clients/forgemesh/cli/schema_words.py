@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from forgemesh.language.nesting import MAX_CHECKED, check_depth
+
 Schema: TypeAlias = Mapping[str, Any]
 
 ANYTHING = "anything"
@@ -31,6 +33,7 @@ class Parameter:
 def read_schema(text: str) -> Schema:
     """The schema in a manifest; no text, or what is no schema, allows anything."""
     try:
+        check_depth(text, MAX_CHECKED)
         schema = json.loads(text) if text else {}
     except ValueError:
         schema = {}

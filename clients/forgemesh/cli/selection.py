@@ -52,7 +52,7 @@ class Filters:
     id_prefix
         Only executions whose id begins so.
     parent
-        Only executions that a step of this execution started.
+        Only executions that a step of this execution started; ID@RUN tells it from others that had its id.
     schedule
         Only executions that this schedule started.
     concurrency_key
@@ -135,13 +135,13 @@ async def select(
     line: CommandLine,
 ) -> list[str]:
     """
-    The ids of the executions that a command is about, once whoever is there has confirmed it.
+    The executions that a command is about, as ID@RUN, once whoever is there has confirmed it.
 
     `possible` are the executions to which `verb` can be done; statuses that people name count instead of its own.
     Raises Problem if it is not confirmed.
     """
     if not selection.everything:
-        return [(await find_execution(mesh, one, line.namespace)).id for one in named]
+        return [(await find_execution(mesh, one, line.namespace)).reference for one in named]
     chosen = filters.filter(datetime.now(UTC))
     where = replace(
         chosen,
@@ -156,7 +156,17 @@ async def select(
         line.terminal.talk(f"these are the oldest {_MOST}; there may be more, so say it again afterwards")
     if not selection.yes:
         _confirm(found, verb, line)
-    return [execution.execution_id for execution in found]
+    return [reference_of(execution) for execution in found]
+
+
+def reference_of(execution: Execution) -> str:
+    """ID@RUN, as all commands take it: it means this execution, also once another one has its id."""
+    return f"{execution.execution_id}@{execution.run_id}" if execution.run_id else execution.execution_id
+
+
+def id_of(reference: str) -> str:
+    """The id in what may be ID@RUN."""
+    return reference.partition("@")[0]
 
 
 def _confirm(found: Sequence[Execution], verb: str, line: CommandLine) -> None:
@@ -176,7 +186,7 @@ def _confirm(found: Sequence[Execution], verb: str, line: CommandLine) -> None:
 
 async def find_execution(mesh: Client, named: str, namespace: str) -> ExecutionHandle:
     """
-    The execution of this id, the newest one (@last), or the one whose id begins so.
+    The execution of this id, that run of it (ID@RUN), the newest one (@last), or the one whose id begins so.
 
     Raises ExecutionNotFound, or Problem if several ids begin so.
     """
@@ -184,18 +194,18 @@ async def find_execution(mesh: Client, named: str, namespace: str) -> ExecutionH
         newest = await mesh.list_executions(limit=1, namespace=namespace)
         if not newest:
             raise ExecutionNotFound(LAST)
-        return await mesh.execution(newest[0].execution_id, namespace=namespace)
+        return await mesh.execution(reference_of(newest[0]), namespace=namespace)
     try:
         return await mesh.execution(named, namespace=namespace)
     except ExecutionNotFound:
-        matches = await _beginning_with(mesh, named, namespace)
+        matches = await _beginning_with(mesh, named, namespace) if "@" not in named else []
         if not matches:
             raise
     if len(matches) > 1:
         more = ["..."] if len(matches) > _SHOWN_MATCHES else []
         raise usage(
             f"{len(matches)} executions begin with {named!r}",
-            *matches[:_SHOWN_MATCHES],
+            *(id_of(one) for one in matches[:_SHOWN_MATCHES]),
             *more,
             hint="write more of the id",
             reason="AMBIGUOUS_ID",
@@ -205,7 +215,7 @@ async def find_execution(mesh: Client, named: str, namespace: str) -> ExecutionH
 
 async def _beginning_with(mesh: Client, prefix: str, namespace: str) -> list[str]:
     where = ExecutionFilter(id_prefix=prefix)
-    return [one.execution_id for one in await mesh.list_executions(where, limit=_SEARCHED, namespace=namespace)]
+    return [reference_of(one) for one in await mesh.list_executions(where, limit=_SEARCHED, namespace=namespace)]
 
 
 def _earlier(now: datetime, text: str | None, option: str) -> datetime | None:

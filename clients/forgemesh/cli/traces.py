@@ -46,7 +46,7 @@ async def show(
     Parameters
     ----------
     execution
-        Its id, a unique beginning of it, or @last; or the 32 digits of a trace, such as that of a call.
+        Its id, a unique beginning of it, ID@RUN, or @last; or the 32 digits of a trace, such as that of a call.
     minimum
         Leave out what took less, e.g. 5ms.
     """

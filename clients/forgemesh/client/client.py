@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -161,9 +161,13 @@ class Client:
         told = iter(answers)
         return [one if isinstance(one, Fault) else next(told) for one in asked]
 
-    async def execution(self, execution_id: str, *, namespace: str = "default") -> ExecutionHandle:
-        """A handle of an execution that was started before."""
-        request = pb.GetExecutionRequest(namespace=namespace, execution_id=execution_id)
+    async def execution(self, execution_id: str, *, run_id: str = "", namespace: str = "default") -> ExecutionHandle:
+        """
+        A handle of an execution that was started before: the one that has this id now or, with a run, that one.
+
+        ID@RUN is the same in one word. The handle stays with its run, also if another execution gets the id.
+        """
+        request = pb.GetExecutionRequest(namespace=namespace, execution_id=execution_id, run_id=run_id)
         return self._handle((await self._peer.call(self._stub.GetExecution, request)).execution)
 
     async def list_executions(
@@ -190,17 +194,18 @@ class Client:
         self, chosen: Sequence[str] | ExecutionFilter, action: Action, *, namespace: str = "default"
     ) -> Controlled:
         """
-        Do the same to many executions, by id or by filter; what cannot be done to one does not hold up the others.
+        Do the same to many executions, by id, by ID@RUN or by filter; what cannot be done to one does not hold up the
+        others.
 
         A filter takes the oldest 1,000 that fit and tells if there are more.
         """
         if isinstance(chosen, ExecutionFilter):
             request = pb_control.ControlExecutionsRequest(namespace=namespace, filter=chosen.message())
-            return _controlled([await self._control(request, action)])
+            return _controlled([await self._control(request, action)], ())
         ids = [chosen] if isinstance(chosen, str) else chosen
         parts = [ids[first : first + MOST] for first in range(0, len(ids), MOST)]
         requests = [pb_control.ControlExecutionsRequest(namespace=namespace, execution_ids=part) for part in parts]
-        return _controlled([await self._control(request, action) for request in requests])
+        return _controlled([await self._control(request, action) for request in requests], ids)
 
     async def import_execution(
         self, source: str | Path | bytes, *, execution_id: str | None = None, namespace: str = "default"
@@ -254,12 +259,18 @@ class Client:
         return ExecutionHandle(self._stub, self._peer, execution)
 
 
-def _controlled(answers: Sequence[pb_control.ControlExecutionsResponse]) -> Controlled:
-    results = [result for answer in answers for result in answer.results]
+def _controlled(answers: Sequence[pb_control.ControlExecutionsResponse], asked: Collection[str]) -> Controlled:
+    """Each is named as it was asked for: by ID@RUN, or by its id."""
+    known = frozenset(asked)
+    results = {}
+    for one in (result for answer in answers for result in answer.results):
+        reference = f"{one.execution_id}@{one.run_id}"
+        results[reference if reference in known else one.execution_id] = one
     return Controlled(
-        done=tuple(one.execution_id for one in results if not one.HasField("refused")),
-        refused={one.execution_id: refusal(one.refused) for one in results if one.HasField("refused")},
+        done=tuple(name for name, one in results.items() if not one.HasField("refused")),
+        refused={name: refusal(one.refused) for name, one in results.items() if one.HasField("refused")},
         more=any(answer.more for answer in answers),
+        runs={name: one.run_id for name, one in results.items() if one.run_id},
     )
 
 

@@ -31,11 +31,12 @@ class Pause:
     reason: str = ""
     by: str | None = None
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.PauseExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.PauseExecutionRequest:
         """As the API takes it."""
         return pb.PauseExecutionRequest(
             namespace=namespace,
             execution_id=execution_id,
+            run_id=run_id,
             mode=pb.PauseMode.Value(f"PAUSE_MODE_{self.mode.upper()}"),
             hold_clock=self.hold_clock,
             by=caller(self.by),
@@ -51,10 +52,14 @@ class Resume:
     checkpoint_id: str = ""
     by: str | None = None
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.ResumeExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.ResumeExecutionRequest:
         """As the API takes it."""
         return pb.ResumeExecutionRequest(
-            namespace=namespace, execution_id=execution_id, checkpoint_id=self.checkpoint_id, by=caller(self.by)
+            namespace=namespace,
+            execution_id=execution_id,
+            run_id=run_id,
+            checkpoint_id=self.checkpoint_id,
+            by=caller(self.by),
         )
 
 
@@ -66,10 +71,10 @@ class Cancel:
     reason: str = ""
     by: str | None = None
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.CancelExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.CancelExecutionRequest:
         """As the API takes it."""
         return pb.CancelExecutionRequest(
-            namespace=namespace, execution_id=execution_id, by=caller(self.by), reason=self.reason
+            namespace=namespace, execution_id=execution_id, run_id=run_id, by=caller(self.by), reason=self.reason
         )
 
 
@@ -81,10 +86,10 @@ class Terminate:
     reason: str = ""
     by: str | None = None
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.TerminateExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.TerminateExecutionRequest:
         """As the API takes it."""
         return pb.TerminateExecutionRequest(
-            namespace=namespace, execution_id=execution_id, by=caller(self.by), reason=self.reason
+            namespace=namespace, execution_id=execution_id, run_id=run_id, by=caller(self.by), reason=self.reason
         )
 
 
@@ -107,10 +112,10 @@ class Signal:
         payload = encoded(self.payload, f"the signal {self.name!r}", "signal.payload")
         return pb.Signal(name=self.name, payload=payload, signal_id=self.signal_id)
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.SignalExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.SignalExecutionRequest:
         """As the API takes it."""
         return pb.SignalExecutionRequest(
-            namespace=namespace, execution_id=execution_id, signal=self.message(), by=caller(self.by)
+            namespace=namespace, execution_id=execution_id, run_id=run_id, signal=self.message(), by=caller(self.by)
         )
 
 
@@ -129,11 +134,12 @@ class Resolve:
     reason: str = ""
     by: str | None = None
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.ResolveIncidentRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.ResolveIncidentRequest:
         """As the API takes it."""
         return pb.ResolveIncidentRequest(
             namespace=namespace,
             execution_id=execution_id,
+            run_id=run_id,
             step_path=self.step_path,
             action=pb.IncidentAction.Value(f"INCIDENT_ACTION_{self.action.upper()}"),
             payload=encoded(self.payload, f"what {self.step_path!r} goes on with", "payload"),
@@ -148,9 +154,9 @@ class Delete:
 
     verb: ClassVar[str] = "delete"
 
-    def request(self, namespace: str = "", execution_id: str = "") -> pb.DeleteExecutionRequest:
+    def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.DeleteExecutionRequest:
         """As the API takes it."""
-        return pb.DeleteExecutionRequest(namespace=namespace, execution_id=execution_id)
+        return pb.DeleteExecutionRequest(namespace=namespace, execution_id=execution_id, run_id=run_id)
 
 
 Action = Pause | Resume | Cancel | Terminate | Signal | Resolve | Delete
@@ -159,7 +165,10 @@ Action = Pause | Resume | Cancel | Terminate | Signal | Resolve | Delete
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controlled:
     """
-    What became of many: the ids of those to which it was done, and why the others were refused, by id.
+    What became of many: to which it was done, and why the others were refused, each by its id, or by ID@RUN where it
+    was named so.
+
+    `runs` says which run each one is, as far as that was found.
 
     `more` says that a filter fits more executions than were taken by one call.
     """
@@ -167,6 +176,7 @@ class Controlled:
     done: tuple[str, ...] = ()
     refused: Mapping[str, Fault] = field(default_factory=dict)
     more: bool = False
+    runs: Mapping[str, str] = field(default_factory=dict)
 
 
 def caller(named: str | None = None) -> str:

@@ -79,6 +79,16 @@ class ExecutionHandle:
         return self._last_seen.execution_id
 
     @property
+    def run_id(self) -> str:
+        """Tells it from every other execution that has had, or will have, its id; all that is asked is asked of it."""
+        return self._last_seen.run_id
+
+    @property
+    def reference(self) -> str:
+        """ID@RUN, as tools and `Client.execution` take it."""
+        return f"{self.id}@{self.run_id}" if self.run_id else self.id
+
+    @property
     def trace_id(self) -> str:
         """The trace that all its spans belong to, 32 hex digits."""
         return self._last_seen.trace_id
@@ -91,10 +101,9 @@ class ExecutionHandle:
     async def describe(self, *, deadline: float = DEADLINE) -> Execution:
         """Where it stands now, with its steps."""
         found = await self._get(self.id, deadline)
-        if found.trace_id != self.trace_id:
+        if not self.run_id and found.trace_id != self.trace_id:  # the orchestrator's release does not know runs
             found = await self._get(await self._id_since_replaced(deadline), deadline)
-        self._last_seen = found
-        return found
+        return self._seen(found)
 
     async def watch(
         self, from_sequence: int = 1, *, patience: float = PATIENCE
@@ -107,8 +116,9 @@ class ExecutionHandle:
         """
         following, breaks = max(from_sequence, 1), 0
         while True:
+            namespace, execution_id, run_id = self._key
             request = pb.WatchExecutionRequest(
-                namespace=self._last_seen.namespace, execution_id=self.id, from_sequence=following
+                namespace=namespace, execution_id=execution_id, run_id=run_id, from_sequence=following
             )
             stream = self._stub.WatchExecution(request)
             try:
@@ -220,6 +230,7 @@ class ExecutionHandle:
         request = control_pb2.ForkExecutionRequest(
             namespace=self._last_seen.namespace,
             execution_id=self.id,
+            run_id=self.run_id,
             checkpoint_id=checkpoint_id,
             new_execution_id=execution_id or "",
             request_id=request_id or secrets.token_hex(16),
@@ -233,15 +244,17 @@ class ExecutionHandle:
 
     async def explain(self) -> control_pb2.ExplainExecutionResponse:
         """Why it does not move, and when it will: from the engine's own state."""
-        namespace, execution_id = self._key
-        request = control_pb2.ExplainExecutionRequest(namespace=namespace, execution_id=execution_id)
+        namespace, execution_id, run_id = self._key
+        request = control_pb2.ExplainExecutionRequest(namespace=namespace, execution_id=execution_id, run_id=run_id)
         return await self._peer.call(self._stub.ExplainExecution, request)
 
     async def checkpoints(self) -> list[control_pb2.Checkpoint]:
         """All points from which it can be forked, in order of time."""
         found: list[control_pb2.Checkpoint] = []
-        namespace, execution_id = self._key
-        request = control_pb2.ListCheckpointsRequest(namespace=namespace, execution_id=execution_id, page_size=500)
+        namespace, execution_id, run_id = self._key
+        request = control_pb2.ListCheckpointsRequest(
+            namespace=namespace, execution_id=execution_id, run_id=run_id, page_size=500
+        )
         while True:
             page = await self._peer.call(self._stub.ListCheckpoints, request)
             found += page.checkpoints
@@ -251,8 +264,8 @@ class ExecutionHandle:
 
     async def archive(self) -> AsyncGenerator[bytes, None]:
         """It as a file that another mesh can import, in pieces."""
-        namespace, execution_id = self._key
-        request = control_pb2.ExportExecutionRequest(namespace=namespace, execution_id=execution_id)
+        namespace, execution_id, run_id = self._key
+        request = control_pb2.ExportExecutionRequest(namespace=namespace, execution_id=execution_id, run_id=run_id)
         stream = self._stub.ExportExecution(request, timeout=TRANSFER_DEADLINE)
         try:
             async for response in stream:
@@ -268,15 +281,16 @@ class ExecutionHandle:
             await save(pieces, Path(path))
 
     @property
-    def _key(self) -> tuple[str, str]:
-        return self._last_seen.namespace, self.id
+    def _key(self) -> tuple[str, str, str]:
+        return self._last_seen.namespace, self.id, self.run_id
 
     def _seen(self, execution: Execution) -> Execution:
         self._last_seen = execution
         return execution
 
     async def _get(self, execution_id: str, deadline: float) -> Execution:
-        request = pb.GetExecutionRequest(namespace=self._last_seen.namespace, execution_id=execution_id)
+        namespace, _, run_id = self._key
+        request = pb.GetExecutionRequest(namespace=namespace, execution_id=execution_id, run_id=run_id)
         return (await self._peer.call(self._stub.GetExecution, request, deadline=deadline)).execution
 
     async def _id_since_replaced(self, deadline: float) -> str:

@@ -21,7 +21,8 @@ class ExecutionFilter:
     """
     Which executions are meant: everything that is set narrows the choice.
 
-    Moments need a time zone. `incidents_only` leaves those in which a step waits for a person.
+    `parent_execution_id` and `schedule_id` fit whatever has had that id; `parent_run_id` and `schedule_incarnation_id`
+    say which one is meant. Moments need a time zone. `incidents_only` leaves those in which a step waits for a person.
     """
 
     workflows: Collection[str] = ()
@@ -35,6 +36,8 @@ class ExecutionFilter:
     parent_execution_id: str = ""
     schedule_id: str = ""
     concurrency_key: str = ""
+    parent_run_id: str = ""
+    schedule_incarnation_id: str = ""
 
     def message(self) -> pb.ExecutionFilter:
         """As the API takes it."""
@@ -50,6 +53,8 @@ class ExecutionFilter:
             parent_execution_id=self.parent_execution_id,
             schedule_id=self.schedule_id,
             concurrency_key=self.concurrency_key,
+            parent_run_id=self.parent_run_id,
+            schedule_incarnation_id=self.schedule_incarnation_id,
         )
 
 

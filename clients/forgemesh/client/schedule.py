@@ -189,8 +189,8 @@ class Schedule:
     """
     A schedule as it stood when it was asked for; `message` is the API's.
 
-    `waiting`, `recent` and `open_execution_ids` are known if it was asked for alone. `exhausted`: it has started as
-    much as it may.
+    `incarnation_id` tells it from others that have had, or will have, its id. `waiting`, `recent` and
+    `open_execution_ids` are known if it was asked for alone. `exhausted`: it has started as much as it may.
     """
 
     id: str
@@ -208,6 +208,7 @@ class Schedule:
     waiting: tuple[ScheduleRun, ...]
     recent: tuple[ScheduleRun, ...]
     open_execution_ids: tuple[str, ...]
+    incarnation_id: str
     message: pb.Schedule = field(repr=False, compare=False)
 
     @classmethod
@@ -232,6 +233,7 @@ class Schedule:
             waiting=tuple(ScheduleRun.of(one) for one in message.waiting),
             recent=tuple(ScheduleRun.of(one) for one in message.recent),
             open_execution_ids=tuple(message.open_execution_ids),
+            incarnation_id=message.incarnation_id,
             message=message,
         )
 

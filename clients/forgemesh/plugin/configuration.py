@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.language.json_value import misfit, read_document
+from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin.violation import violation_of
 
 
@@ -31,7 +32,7 @@ class Configuration:
     def read(self, text: str) -> Any:
         """The object that the JSON text describes, nothing being an empty one; raises ConfigurationError."""
         try:
-            found = read_document((text or "{}").encode())
+            found = read_document((text or "{}").encode(), MAX_CHECKED)
         except ValueError as error:
             raise ConfigurationError([f"it is no JSON: {error}"]) from error
         violations = violations_of(self.schema, found)

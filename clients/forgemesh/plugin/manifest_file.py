@@ -12,6 +12,7 @@ import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.language.json_value import misfit
+from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.plugin.declaration import PluginDeclaration
 from forgemesh.plugin.definition import check_plugin
 from forgemesh.plugin.dependency import OnLoss, Requires, requirements
@@ -177,7 +178,9 @@ def _schema(given: Any, what: str, note: Note) -> str:
     import jsonschema  # noqa: PLC0415 - loads slowly, and hosts of Python plugins do not need it
 
     try:
-        schema = json.loads(given) if isinstance(given, str) else json.loads(json.dumps(given))
+        text = given if isinstance(given, str) else json.dumps(given)
+        check_depth(text, MAX_CHECKED)
+        schema = json.loads(text)
         jsonschema.Draft202012Validator.check_schema(schema)
     except (TypeError, ValueError) as error:
         note(f"{what} is no JSON: {error}")

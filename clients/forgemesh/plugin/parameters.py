@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from forgemesh.language.nesting import check_depth
 from forgemesh.plugin.context import Context
 from forgemesh.plugin.payload import JSON, Payload
 from forgemesh.plugin.violation import Misfit, violation_of
@@ -43,6 +44,7 @@ class JsonInput:
         media_type = carried.media_type
         if media_type and media_type != JSON and not _is_json(media_type):
             raise ValueError(f"it is {media_type}, the operation takes {JSON}")
+        check_depth(carried.data)
         try:
             return msgspec.structs.asdict(self.decoder.decode(carried.data or b"{}"))
         except msgspec.MsgspecError as error:

@@ -26,6 +26,7 @@ from forgemesh.client.peer import Peer
 from forgemesh.faults import Fault
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.language.json_value import write_json
+from forgemesh.language.nesting import check_depth
 from forgemesh.plugin import DeclaredPlugin, OperationError
 from forgemesh.testing.plugin_source import Folders, source_of
 from forgemesh.testing.problem import PluginDidNotStart, PluginEnded
@@ -278,7 +279,8 @@ def lines_of(output: Path) -> list[str]:
     found: list[str] = []
     for line in output.read_text(encoding="utf-8", errors="replace").splitlines():
         record: Any = None
-        with contextlib.suppress(msgspec.MsgspecError):
+        with contextlib.suppress(ValueError):
+            check_depth(line)
             record = msgspec.json.decode(line)
         if isinstance(record, dict) and "message" in record:
             found += [str(record["message"]), *str(record.get("exception", "")).splitlines()]

@@ -20,8 +20,6 @@ from forgemesh.plugin.violation import Misfit
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
 
-_NO_PAYLOAD_FITS = (ValueError, RecursionError)
-
 
 class Execution:
     """
@@ -75,7 +73,7 @@ class Execution:
         definition = call.operation.definition
         try:
             arguments = definition.input.read(call.invocation.input)
-        except _NO_PAYLOAD_FITS as error:
+        except ValueError as error:
             raise _Refused(InputInvalid(self._plugin_id, definition.name, cut(str(error)))) from error
         if definition.context is not None:
             context = call.context = arguments[definition.context] = self._context(call)

@@ -15,6 +15,7 @@ import grpc
 
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
+from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import channel_options
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code, Fault, code_of
@@ -106,7 +107,7 @@ class Line:
                 return
             log = _log.warning if failures == 1 else _log.debug
             log("the line to the supervisor broke (%s), opening it again", reason)
-            self._closed.wait(random.uniform(0, min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**failures)))
+            self._closed.wait(random.uniform(0, longest_pause(failures, first=FIRST_BACKOFF, most=LONGEST_BACKOFF)))
 
     def _is_over(self, fault: Fault | None) -> bool:
         if fault is not None and code_of(fault) in _FINAL:

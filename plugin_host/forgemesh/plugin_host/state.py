@@ -11,6 +11,7 @@ import msgspec
 
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2
+from forgemesh.language.nesting import check_depth
 from forgemesh.plugin import Payload
 from forgemesh.plugin.payload import JSON, written
 
@@ -40,6 +41,7 @@ def restored_arguments(hook: Callable[..., Any], state: attach_pb2.SavedState) -
     if wanted is Payload:
         value: Any = Payload(carried.data, carried.media_type or JSON, dict(carried.metadata))
     else:
+        check_depth(carried.data)
         value = msgspec.json.decode(carried.data, type=wanted)
     return value, state.plugin_version
 

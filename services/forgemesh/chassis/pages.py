@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
@@ -37,10 +39,10 @@ def key_before(token: str, parts: int) -> tuple[str, ...] | None:
     if not token:
         return None
     try:
-        key = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        key = msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=list[str])
     except (binascii.Error, ValueError):
-        key = None
-    if not isinstance(key, list) or len(key) != parts or not all(isinstance(part, str) for part in key):
+        key = []
+    if len(key) != parts:
         raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
     return tuple(key)
 

@@ -8,6 +8,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from forgemesh.chassis.backoff import longest_pause
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,9 @@ class ReconcileLoop:
             except Exception:  # noqa: BLE001 - the loop outlives its function's mistakes
                 failures += 1
                 _log.exception("%s failed, run %d in a row", self._name, failures)
-            wait = self._period if not failures else min(self._period, 0.1 * 2**failures) * random.uniform(0.5, 1)
+            wait = self._period
+            if failures:
+                wait = longest_pause(failures, first=0.1, most=self._period) * random.uniform(0.5, 1)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):  # wait_for of Python 3.11 loses a cancellation beside a nudge
                     await self._nudged.wait()

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import grpc
 
+from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 
@@ -61,4 +62,4 @@ async def follow(
         on_break()
         log = _log.warning if failures == 1 else _log.debug
         log("%s broke (%s), opening it again", name, reason)
-        await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF, INITIAL_BACKOFF * 2**failures)))
+        await asyncio.sleep(random.uniform(0, longest_pause(failures, first=INITIAL_BACKOFF, most=MAX_BACKOFF)))

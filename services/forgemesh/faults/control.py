@@ -57,6 +57,32 @@ class NoIncident(Fault):
         )
 
 
+class ExecutionSuperseded(Fault):
+    """The run that was meant is not there any more; `current_run` has its id."""
+
+    code = Code.NOT_FOUND
+    reason = "EXECUTION_SUPERSEDED"
+
+    def __init__(self, execution_id: str, run_id: str, current_run: str) -> None:
+        super().__init__(
+            f"no run {run_id} of execution {execution_id!r}; its id belongs to run {current_run} now, see"
+            f" `forgemesh execution show {execution_id}@{current_run}`",
+            {"execution_id": execution_id, "run_id": run_id, "current_run": current_run},
+        )
+
+
+class SignalIdReused(Fault):
+    code = Code.ALREADY_EXISTS
+    reason = "SIGNAL_ID_REUSED"
+
+    def __init__(self, execution_id: str, signal_id: str) -> None:
+        super().__init__(
+            f"execution {execution_id!r} has had a signal with id {signal_id!r} and another name or payload; take a new"
+            " signal id",
+            {"execution_id": execution_id, "signal_id": signal_id},
+        )
+
+
 class TooManySignals(Fault):
     code = Code.RESOURCE_EXHAUSTED
     reason = "TOO_MANY_SIGNALS"

@@ -133,3 +133,15 @@ class PermitRefused(Fault):
             f"instance {instance_id!r} makes no trial call for permit {permit_id!r}: {why}; pick an instance anew",
             {"instance_id": instance_id, "permit_id": permit_id, "why": why},
         )
+
+
+class ProtocolBroken(Fault):
+    code = Code.INTERNAL
+    reason = "PROTOCOL_BROKEN"
+
+    def __init__(self, instance_id: str, what: str) -> None:
+        super().__init__(
+            f"instance {instance_id!r} broke the session protocol: {what}; what it said is not taken, and it needs a"
+            " plugin host that keeps to the protocol",
+            {"instance_id": instance_id, "what": what},
+        )

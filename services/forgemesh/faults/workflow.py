@@ -50,9 +50,11 @@ class ExecutionNotFound(Fault):
     code = Code.NOT_FOUND
     reason = "EXECUTION_NOT_FOUND"
 
-    def __init__(self, execution_id: str) -> None:
+    def __init__(self, execution_id: str, run_id: str = "") -> None:
+        which = f"{execution_id}@{run_id}" if run_id else execution_id
         super().__init__(
-            f"no execution {execution_id!r}; see `forgemesh execution list`", {"execution_id": execution_id}
+            f"no execution {which!r}; see `forgemesh execution list`",
+            {"execution_id": execution_id, "run_id": run_id} if run_id else {"execution_id": execution_id},
         )
 
 
@@ -72,9 +74,10 @@ class RequestIdReused(Fault):
     code = Code.ALREADY_EXISTS
     reason = "REQUEST_ID_REUSED"
 
-    def __init__(self, request_id: str, execution_id: str) -> None:
+    def __init__(self, request_id: str, execution_id: str = "") -> None:
+        before = f"was answered with execution {execution_id!r}" if execution_id else "was answered before"
         super().__init__(
-            f"request id {request_id!r} started execution {execution_id!r} with other content; take a new request id",
+            f"request id {request_id!r} {before}, and asked for something else then; take a new request id",
             {"request_id": request_id, "execution_id": execution_id},
         )
 
@@ -232,7 +235,7 @@ class HostLost(Fault):
     reason = "HOST_LOST"
 
     def __init__(self, instance_id: str, *, accepted: bool) -> None:
-        state = "while it had the call" if accepted else "before it took the call"
+        state = "while it had the call" if accepted else "before it said whether it took the call"
         super().__init__(
             f"instance {instance_id!r} was lost {state}",
             {"instance_id": instance_id, "accepted": str(accepted).lower()},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -13,9 +12,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from forgemesh.language.nesting import MAX_DEPTH, is_too_deep
+
 JSON = "application/json"
-MAX_NESTING = 250
-"""How deep lists and objects may stand in one another: the same for definitions, inputs and outputs."""
 
 MAX_QUOTED = 80
 """Characters of a text that is quoted."""
@@ -24,10 +23,6 @@ Place: TypeAlias = tuple[str | int, ...]
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-_ONE_KIND = bytes.maketrans(b"{}", b"[]")
-_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
-_TEXT = re.compile(rb'"[^"]*"')
 
 
 class NotJson(ValueError):
@@ -63,26 +58,24 @@ def is_json(media_type: str) -> bool:
     return essence in ("", JSON) or essence.endswith("+json")
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: bytes, depth: int = MAX_DEPTH) -> Any:
     """
     The value; integers stay exact, and of a key that stands twice the last one counts.
 
     Raises NotJson for all that is not JSON by RFC 8259 (NaN, infinities, bytes that are not UTF-8, halves of surrogate
-    pairs), and for what not every reader reads: numbers beyond a double's range, nesting deeper than MAX_NESTING.
+    pairs), and for what not every reader reads: numbers beyond a double's range, nesting deeper than `depth`.
     """
+    if is_too_deep(data, depth):
+        raise NotJson(f"it is nested deeper than {depth}")
     try:
-        value = _decode(data)
-    except RecursionError as error:
-        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels") from error
+        return _decode(data)
     except msgspec.DecodeError as error:
         raise NotJson(_said(error), malformed=not isinstance(error, msgspec.ValidationError)) from error
-    check_nesting(data)
-    return value
 
 
-def read_document(data: bytes) -> Any:
+def read_document(data: bytes, depth: int = MAX_DEPTH) -> Any:
     """The value of what a person wrote: as `read_json`, and a key that stands twice in an object is a mistake."""
-    value = read_json(data)
+    value = read_json(data, depth)
 
     def once(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
@@ -119,28 +112,23 @@ def misfit(error: Any) -> str:
     return text
 
 
-def check_nesting(data: bytes) -> None:
-    """Raises NotJson for JSON that is nested deeper than MAX_NESTING."""
-    if data.count(b"[") + data.count(b"{") > MAX_NESTING and _is_nested_deeper(data, MAX_NESTING):
-        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels")
-
-
 def write_json(value: object, read: Callable[[bytes], object] = read_json) -> bytes:
     """
     The value as JSON; `read` is how the other side will read it.
 
     Raises NotJson, which says where, if that would not give the value back: for NaN and infinities, for keys that
-    become the same text, for what is nested deeper than MAX_NESTING. Raises what `read` raises, and TypeError for what
+    become the same text, for what is nested deeper than MAX_DEPTH. Raises what `read` raises, and TypeError for what
     msgspec cannot encode.
     """
     try:
         data = _encode(value)
     except RecursionError as error:
-        raise NotJson(f"it is nested too deep, more than {MAX_NESTING} levels, or contains itself") from error
+        raise NotJson(f"it is nested deeper than {MAX_DEPTH}, or contains itself") from error
     except UnicodeEncodeError as error:
         half = f"U+{ord(error.object[error.start]):04X}"
         raise NotJson(f"a text holds {half}, half of a character", _surrogate(value)) from error
-    check_nesting(data)
+    if is_too_deep(data):
+        raise NotJson(f"it is nested deeper than {MAX_DEPTH}")
     try:
         back = read(data)
     except ValueError:
@@ -162,20 +150,6 @@ def _is_same(back: object, value: object) -> bool:
 def _said(error: msgspec.DecodeError) -> str:
     text = str(error).removeprefix("JSON is malformed: ").replace("`", "")
     return text[:1].lower() + text[1:]
-
-
-def _is_nested_deeper(data: bytes, most: int) -> bool:
-    """Of JSON that was read before; without a step of Python per value, since its length is foreign."""
-    if b"\\" in data:
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = data.translate(_ONE_KIND, _NO_STRUCTURE).replace(b'""', b"")
-    if b'"' in brackets:  # texts with brackets in them
-        brackets = _TEXT.sub(b"", brackets)
-    for _ in range(most):
-        brackets = brackets.replace(b"[]", b"")  # what is innermost goes, one level each time
-        if not brackets:
-            return False
-    return True
 
 
 def _check_value(value: object, place: Place) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
 from forgemesh.faults import Violation
+from forgemesh.language.nesting import check_depth
 from forgemesh.language.words import word_of
 
 _Named = TypeVar("_Named", Workflow.Assignment, Workflow.Branch)
@@ -86,8 +87,9 @@ class _Reader:
 
     def _template(self, message: Workflow.Template, place: str) -> object:
         try:
+            check_depth(message.json)
             msgspec.json.decode(message.json)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             return self._refused(
                 place, f'{message.json!r:.60} is not JSON text, in which a text stands in quotes: "${{...}}": {error}'
             )

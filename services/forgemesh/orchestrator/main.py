@@ -66,6 +66,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         store = await open_store(database, read_definition)
         hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
         account = CallAccount(draw=random.random)
+        hosts.on_breach = account.breached
         await stack.enter_async_context(beside(Feed(settings.balancer, orchestrator_id, hosts, account).run()))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
@@ -86,7 +87,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
-        starter = ScheduledExecutions(store, offered.starts, offered.controls)
+        starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()

@@ -15,6 +15,7 @@ from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
 from forgemesh.routing.eligibility import Permit
@@ -34,8 +35,7 @@ class ExecutionRow:
     """
     What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
 
-    `incidents` counts the steps that wait for a person. `run_id` tells the execution from every other one that has had,
-    or will have, its id; `parent_run` and `schedule_incarnation` do so for its parent and its schedule.
+    `incidents` counts the steps that wait for a person. Ids can be given again, `run_id` and what is called so cannot.
     """
 
     key: int
@@ -83,6 +83,7 @@ class Request:
     content: str
     id_chosen: bool
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
+    earlier_content: Callable[[], str] | None = None  # as an older release hashed it, if that can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,7 @@ class Created:
     execution_id: str
     created: bool
     position: int
+    run_id: str = ""
 
 
 Begin: TypeAlias = Callable[[], tuple[NewExecution, Sequence[Event]]]
@@ -158,6 +160,8 @@ class ExecutionFilter:
     parent_id: str = ""
     schedule_id: str = ""
     concurrency_key: str = ""
+    parent_run: str = ""
+    schedule_incarnation: str = ""
 
 
 class ExecutionOrder(Enum):
@@ -223,8 +227,7 @@ class Store(Protocol):
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
-        Write an execution and its first events; raises ExecutionExists, RequestIdReused or ClaimedBefore,
-        and what `begin` raises.
+        Write an execution and its first events; raises ExecutionExists, RequestIdReused, ClaimedBefore, or as `begin`.
 
         `begin` is asked for both in the very moment in which the write is queued, after everything that was queued
         before and before everything that is queued later: what it finds in memory still holds once the write is
@@ -234,7 +237,7 @@ class Store(Protocol):
         """
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
-        """What a request with this id started before; raises RequestIdReused."""
+        """The execution that a request with this id got before; raises RequestIdReused."""
 
     def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         """
@@ -242,7 +245,13 @@ class Store(Protocol):
         event's position in the whole store.
         """
 
-    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None: ...
+    def append_answered(
+        self, key: int, events: Sequence[Event], standing: Standing | None, answer: Recorded
+    ) -> Future[int]:
+        """The same, with the answer that somebody gets for what is in `events`."""
+
+    async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
+        """That run, also if it has been renamed since it had the id; without one, the execution that has the id."""
 
     async def find_run(self, run_id: str) -> ExecutionRow | None: ...
 
@@ -262,6 +271,9 @@ class Store(Protocol):
 
     async def delete_execution(self, key: int) -> None:
         """Forget an execution with its history and what only it needs."""
+
+    async def forget_answers(self, given_before: int) -> None:
+        """Those about schedules; those about executions are forgotten with them."""
 
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         """Keys of ended executions: those that ended before then, and those beyond the `keep` newest (0: all kept)."""
@@ -314,7 +326,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True):
     """
-    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left.
+    What became of an invocation: an output or a failure; `accepted`: the host had taken it on; `sent`: it had left;
+    `told`: the plugin itself says so, as a result or as a refusal that the protocol defines.
     """
 
     output: Payload | None
@@ -322,6 +335,7 @@ class Answer(msgspec.Struct, frozen=True):
     accepted: bool = True
     session: bool = True
     sent: bool = True
+    told: bool = True
 
 
 class Caller(Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
 from forgemesh.orchestrator.ports import StoredDefinition
 
@@ -38,8 +39,11 @@ class ScheduleStore(Protocol):
     async def create(self, schedule: Schedule) -> Schedule:
         """The schedule with its key."""
 
-    async def save(self, schedule: Schedule, runs: Sequence[Run]) -> None:
-        """The schedule as it stands now and the runs that have changed, in one transaction."""
+    async def save(self, schedule: Schedule, runs: Sequence[Run], answer: Recorded | None = None) -> None:
+        """
+        The schedule as it stands now, the runs that have changed, and the answer that somebody gets, in one
+        transaction.
+        """
 
     async def delete(self, key: int) -> None: ...
 
@@ -53,8 +57,8 @@ class ScheduleStore(Protocol):
     async def recent(self, key: int, limit: int) -> list[Run]:
         """The newest decisions, newest first; those that wait are not among them."""
 
-    async def asked(self, key: int, request_id: str) -> list[Run]:
-        """What a request with this id asked for before, in order."""
+    async def asked(self, schedule: Schedule, request_id: str, content: str) -> list[Run]:
+        """What the same request asked for before, in order; raises RequestIdReused if it asked for something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class ScheduledStart:
 
     namespace: str
     schedule_id: str
+    incarnation: str
     workflow: str
     version: str
     input: Payload
@@ -75,6 +80,13 @@ class ScheduledStart:
     execution_id: str
     request_id: str
     linked_span: str
+
+
+class Opened(NamedTuple):
+    """An execution that a schedule started and that has not ended."""
+
+    execution_id: str
+    run_id: str
 
 
 class Starter(Protocol):
@@ -85,16 +97,20 @@ class Starter(Protocol):
 
     async def start(self, start: ScheduledStart) -> None:
         """
-        Returns once the execution is durable; a repetition changes nothing. Refuses as StartExecution does; also with
-        RequestIdReused if the same start was carried out before with another input.
+        Returns once the execution is durable; a repetition changes nothing, also if the same start was carried out
+        before with another input. Refuses as StartExecution does, and with ConcurrencyExceeded if the execution was
+        refused its place and so never ran.
         """
 
-    async def cancel(self, namespace: str, execution_id: str, reason: str) -> None: ...
+    async def cancel(self, namespace: str, opened: Opened, reason: str) -> None: ...
 
-    async def terminate(self, namespace: str, execution_id: str, reason: str) -> None: ...
+    async def terminate(self, namespace: str, opened: Opened, reason: str) -> None: ...
 
-    async def open_executions(self, namespace: str, schedule_id: str) -> list[str]:
-        """Those that the schedule started and that have not ended; sees everything that `start` acknowledged."""
+    async def open_executions(self, schedule: Schedule) -> list[Opened]:
+        """
+        Those that the schedule started itself, and no other schedule of its id; sees everything that `start`
+        acknowledged.
+        """
 
     def on_ended(self, listener: Callable[[str, str], None]) -> None:
         """Tell `listener` namespace and schedule of each execution that a schedule started, once its end is durable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
@@ -90,7 +91,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         return pb.StartExecutionsResponse(results=started_to_messages(outcomes, self._message))
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
-        state = await self._executions.get(requests.namespace_of(request), request.execution_id)
+        state = await self._executions.get(*requests.named(request))
         return pb.GetExecutionResponse(execution=self._message(state))
 
     async def ListExecutions(self, request: pb.ListExecutionsRequest, context: Any) -> pb.ListExecutionsResponse:
@@ -105,90 +106,101 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     async def WatchExecution(
         self, request: pb.WatchExecutionRequest, context: Any
     ) -> AsyncIterator[pb.WatchExecutionResponse]:
-        namespace = requests.namespace_of(request)
-        async for events in self._executions.watch(namespace, request.execution_id, request.from_sequence):
-            for frame in _frames(events):
+        row = await self._executions.row(*requests.named(request))
+        following = request.from_sequence
+        async for events in self._executions.watch(row.namespace, row.execution_id, following, row.run_id):
+            for frame in _frames(row.run_id, events):
                 yield frame
 
     async def ExplainExecution(
         self, request: control_pb2.ExplainExecutionRequest, context: Any
     ) -> control_pb2.ExplainExecutionResponse:
-        found = await self._executions.explain(requests.namespace_of(request), request.execution_id)
-        return explanation_to_message(found)
+        row = await self._executions.row(*requests.named(request))
+        found = await self._executions.explain(row.namespace, row.execution_id, row.run_id)
+        return explanation_to_message(row.run_id, found)
 
     async def ListCheckpoints(
         self, request: control_pb2.ListCheckpointsRequest, context: Any
     ) -> control_pb2.ListCheckpointsResponse:
         after, size = requests.number_before(request.page_token), size_of(request.page_size)
-        namespace = requests.namespace_of(request)
-        row, found = await self._executions.checkpoints(namespace, request.execution_id, after, size + 1)
+        namespace, execution_id, run_id = requests.named(request)
+        row, found = await self._executions.checkpoints(namespace, execution_id, after, size + 1, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         content_hash = stored.definition.content_hash
         page = fitting(checkpoint_to_message(one, row, content_hash) for one in found[:size])
         return control_pb2.ListCheckpointsResponse(
-            checkpoints=page, next_page_token=token_after(str(page[-1].sequence)) if len(found) > len(page) else ""
+            checkpoints=page,
+            next_page_token=token_after(str(page[-1].sequence)) if len(found) > len(page) else "",
+            run_id=row.run_id,
         )
 
     async def PauseExecution(
         self, request: control_pb2.PauseExecutionRequest, context: Any
     ) -> control_pb2.PauseExecutionResponse:
-        namespace, pause = requests.namespace_of(request), requests.pause_of(request)
-        state = await self._controls.pause(namespace, request.execution_id, pause)
+        namespace, execution_id, run_id = requests.named(request)
+        state = await self._controls.pause(namespace, execution_id, requests.pause_of(request), run_id=run_id)
         return control_pb2.PauseExecutionResponse(execution=self._message(state))
 
     async def ResumeExecution(
         self, request: control_pb2.ResumeExecutionRequest, context: Any
     ) -> control_pb2.ResumeExecutionResponse:
-        state = await self._controls.resume(
-            requests.namespace_of(request), request.execution_id, request.checkpoint_id, requests.text_of(request.by)
-        )
+        namespace, execution_id, run_id = requests.named(request)
+        by = requests.text_of(request.by)
+        state = await self._controls.resume(namespace, execution_id, request.checkpoint_id, by, run_id=run_id)
         return control_pb2.ResumeExecutionResponse(execution=self._message(state))
 
     async def CancelExecution(
         self, request: control_pb2.CancelExecutionRequest, context: Any
     ) -> control_pb2.CancelExecutionResponse:
         by, reason = requests.text_of(request.by), requests.text_of(request.reason)
-        state = await self._controls.cancel(requests.namespace_of(request), request.execution_id, by, reason)
+        namespace, execution_id, run_id = requests.named(request)
+        state = await self._controls.cancel(namespace, execution_id, by, reason, run_id=run_id)
         return control_pb2.CancelExecutionResponse(execution=self._message(state))
 
     async def TerminateExecution(
         self, request: control_pb2.TerminateExecutionRequest, context: Any
     ) -> control_pb2.TerminateExecutionResponse:
         by, reason = requests.text_of(request.by), requests.text_of(request.reason)
-        state = await self._controls.terminate(requests.namespace_of(request), request.execution_id, by, reason)
+        namespace, execution_id, run_id = requests.named(request)
+        state = await self._controls.terminate(namespace, execution_id, by, reason, run_id=run_id)
         return control_pb2.TerminateExecutionResponse(execution=self._message(state))
 
     async def SignalExecution(
         self, request: control_pb2.SignalExecutionRequest, context: Any
     ) -> control_pb2.SignalExecutionResponse:
         signal = requests.signal_of(request.signal, request.by)
-        received, sequence = await self._controls.signal(requests.namespace_of(request), request.execution_id, signal)
-        return control_pb2.SignalExecutionResponse(received=received, sequence=sequence)
+        namespace, execution_id, run_id = requests.named(request)
+        received, sequence, met = await self._controls.signal(namespace, execution_id, signal, run_id=run_id)
+        return control_pb2.SignalExecutionResponse(received=received, sequence=sequence, run_id=met)
 
     async def ResolveIncident(
         self, request: control_pb2.ResolveIncidentRequest, context: Any
     ) -> control_pb2.ResolveIncidentResponse:
+        namespace, execution_id, run_id = requests.named(request)
         state = await self._controls.resolve(
-            requests.namespace_of(request),
-            request.execution_id,
+            namespace,
+            execution_id,
             request.step_path,
             requests.incident_action_of(request.action),
             requests.payload_of(request, "payload", None),
             requests.text_of(request.by),
             requests.text_of(request.reason),
+            run_id=run_id,
         )
         return control_pb2.ResolveIncidentResponse(execution=self._message(state))
 
     async def ForkExecution(
         self, request: control_pb2.ForkExecutionRequest, context: Any
     ) -> control_pb2.ForkExecutionResponse:
+        _, origin_id, origin_run = requests.named(request)
         state, created = await self._controls.fork(
             requests.fork_of(request, requests.caller_of(context)),
-            request.execution_id,
+            origin_id,
             request.checkpoint_id,
             requests.payload_of(request, "input_patch", None),
             list(request.rerun_steps),
             keep_signals=request.keep_signals,
+            run_id=origin_run,
         )
         return control_pb2.ForkExecutionResponse(execution=self._message(state), created=created)
 
@@ -197,22 +209,25 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     ) -> control_pb2.ControlExecutionsResponse:
         namespace = requests.namespace_of(request)
         wanted = requests.filter_of(namespace, request.filter, "", 0) if request.HasField("filter") else None
-        ids, more = await self._bulk.chosen(namespace, list(request.execution_ids), wanted)
-        outcomes = await self._bulk.control(ids, lambda execution_id: self._control(namespace, execution_id, request))
+        chosen, more = await self._bulk.chosen(namespace, requests.which_of(request.execution_ids), wanted)
+        outcomes = await self._bulk.control(chosen, partial(self._control, namespace, request))
         results = [
             control_pb2.ControlExecutionsResult(
-                execution_id=execution_id,
-                refused=failure_to_message(failure.brief(REFUSAL_BYTES)) if failure is not None else None,
+                execution_id=one.execution_id,
+                run_id=one.run_id,
+                refused=failure_to_message(one.refused.brief(REFUSAL_BYTES)) if one.refused is not None else None,
             )
-            for execution_id, failure in outcomes
+            for one in outcomes
         ]
         return control_pb2.ControlExecutionsResponse(results=results, more=more)
 
-    async def _control(self, namespace: str, execution_id: str, request: control_pb2.ControlExecutionsRequest) -> None:
-        """The same request as for one, to each."""
+    async def _control(
+        self, namespace: str, request: control_pb2.ControlExecutionsRequest, execution_id: str, run_id: str
+    ) -> str:
+        """The same request as for one, to each; the run that it met."""
         kind = request.WhichOneof("action")
         one = getattr(request, kind) if kind is not None else None
-        calls: dict[str | None, Callable[[Any, Any], Awaitable[object]]] = {
+        calls: dict[str | None, Callable[[Any, Any], Awaitable[Any]]] = {
             "pause": self.PauseExecution,
             "resume": self.ResumeExecution,
             "cancel": self.CancelExecution,
@@ -221,20 +236,24 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             "resolve": self.ResolveIncident,
             "delete": self.DeleteExecution,
         }
-        copy = requests.addressed(one, kind, namespace, execution_id)
-        await calls[kind](copy, None)
+        copy = requests.addressed(one, kind, namespace, execution_id, run_id)
+        answer = await calls[kind](copy, None)
+        met = answer.run_id if kind in ("signal", "delete") else answer.execution.run_id
+        return str(met)
 
     async def DeleteExecution(
         self, request: control_pb2.DeleteExecutionRequest, context: Any
     ) -> control_pb2.DeleteExecutionResponse:
-        await self._controls.delete(requests.namespace_of(request), request.execution_id)
-        return control_pb2.DeleteExecutionResponse()
+        namespace, execution_id, run_id = requests.named(request)
+        met = await self._controls.delete(namespace, execution_id, run_id=run_id)
+        return control_pb2.DeleteExecutionResponse(run_id=met)
 
     async def ExportExecution(
         self, request: control_pb2.ExportExecutionRequest, context: Any
     ) -> AsyncIterator[control_pb2.ExportExecutionResponse]:
-        async for chunk in self._archives.export(requests.namespace_of(request), request.execution_id):
-            yield control_pb2.ExportExecutionResponse(chunk=chunk)
+        row = await self._executions.row(*requests.named(request))
+        async for chunk in self._archives.export(row.namespace, row.execution_id, row.run_id):
+            yield control_pb2.ExportExecutionResponse(chunk=chunk, run_id=row.run_id)
 
     async def ImportExecution(
         self, request_iterator: AsyncIterator[control_pb2.ImportExecutionRequest], context: Any
@@ -280,15 +299,15 @@ def _source(request: pb.RegisterDefinitionRequest | pb.ValidateDefinitionRequest
     return workflow_from_message(request.workflow)
 
 
-def _frames(events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:
+def _frames(run_id: str, events: Iterable[Event]) -> Iterator[pb.WatchExecutionResponse]:
     """As many events together as fit into a message of moderate size."""
-    frame = pb.WatchExecutionResponse()
+    frame = pb.WatchExecutionResponse(run_id=run_id)
     size = 0
     for event in events:
         message = event_to_message(event)
         if size and size + message.ByteSize() > FRAME_BYTES:
             yield frame
-            frame, size = pb.WatchExecutionResponse(), 0
+            frame, size = pb.WatchExecutionResponse(run_id=run_id), 0
         frame.events.append(message)
         size += message.ByteSize()
     if size:

@@ -297,3 +297,40 @@ async def test_whoever_follows_to_an_output_that_cannot_be_read_gets_it_and_the_
         await executions.watch("x1", line=typed.line())
 
     assert typed.out.getvalue().splitlines()[-1] == '{"v": NaN}'
+
+
+RUN_ID = "01jd8x3k5v2m7q9r4t6w8y0abc"
+
+
+async def test_an_execution_is_named_by_its_id_and_run(typed: Typed, script: Script) -> None:
+    await executions.watch(f"x1@{RUN_ID}", line=typed.line())
+
+    assert script.named[0] == f"x1@{RUN_ID}"
+
+
+async def test_a_run_that_is_not_there_is_not_searched_for(typed: Typed, script: Script) -> None:
+    script.listed = listed("x22")
+    with pytest.raises(ExecutionNotFound):
+        await execution_control.cancel(f"x2@{RUN_ID}", line=typed.line())
+
+
+async def test_the_newest_one_is_named_with_its_run(typed: Typed, script: Script) -> None:
+    script.listed = [Execution(execution_id="x1", run_id=RUN_ID, workflow="etl", status=RUNNING)]
+    await execution_control.cancel("@last", line=typed.line())
+
+    assert script.named[0] == f"x1@{RUN_ID}"
+
+
+async def test_all_that_fit_are_meant_as_the_runs_that_they_are(typed: Typed, script: Script) -> None:
+    script.listed = [Execution(execution_id="x1", run_id=RUN_ID, workflow="etl", status=RUNNING)]
+    await execution_control.cancel(selection=CONFIRMED, line=typed.line())
+
+    assert list(script.requests[-1].execution_ids) == [f"x1@{RUN_ID}"]
+    assert typed.rows == [["EXECUTION", "RUN", "OUTCOME", "WHY"], ["x1", RUN_ID, "done", "-"]]
+
+
+async def test_a_command_says_which_run_it_met(typed: Typed, script: Script) -> None:
+    script.listed = [Execution(execution_id="x1", run_id=RUN_ID, workflow="etl", status=RUNNING)]
+    await execution_control.delete(selection=CONFIRMED, line=typed.line(json=True))
+
+    assert typed.value == {"results": [{"execution_id": "x1", "run_id": RUN_ID}]}

@@ -59,6 +59,7 @@ class Script(OrchestratorServiceServicer):
     services: dict[str, str] = field(default_factory=lambda: {"traces": "t:1"})
     left_out: bool = False
     requests: list[Any] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def execution(self) -> Execution:
@@ -84,7 +85,8 @@ class Script(OrchestratorServiceServicer):
         return pb.StartExecutionResponse(execution=self.execution(), created=True)
 
     async def GetExecution(self, request: Any, context: Any) -> pb.GetExecutionResponse:
-        if request.execution_id != "x1":
+        self.named.append(request.execution_id)
+        if request.execution_id.partition("@")[0] != "x1":
             raise ExecutionNotFound(request.execution_id)
         return pb.GetExecutionResponse(execution=self.execution())
 
@@ -168,7 +170,11 @@ class Script(OrchestratorServiceServicer):
     async def ControlExecutions(self, request: Any, context: Any) -> control.ControlExecutionsResponse:
         self.requests.append(request)
         ids = request.execution_ids or [one.execution_id for one in self.listed]
-        results = [control.ControlExecutionsResult(execution_id=one, refused=self._refusal(one)) for one in ids]
+        named = [one.partition("@") for one in ids]
+        results = [
+            control.ControlExecutionsResult(execution_id=one, run_id=run, refused=self._refusal(one))
+            for one, _, run in named
+        ]
         self.status = _AFTER.get(request.WhichOneof("action"), self.status)
         return control.ControlExecutionsResponse(results=results, more=not request.execution_ids)
 

@@ -58,8 +58,8 @@ class Call:
     def succeed(self, value: object = None) -> None:
         self.done(Answer(Payload(json.dumps(value).encode()), None))
 
-    def fail(self, failure: Failure, *, accepted: bool = True, sent: bool = True) -> None:
-        self.done(Answer(None, failure, accepted, sent=sent))
+    def fail(self, failure: Failure, *, accepted: bool = True, sent: bool = True, told: bool = True) -> None:
+        self.done(Answer(None, failure, accepted, sent=sent, told=told))
 
 
 @dataclass(eq=False)

@@ -45,6 +45,7 @@ class ScriptedPlugin(PluginServiceServicer):
         self.credits = 10
         self.refuse: grpc.StatusCode | None = None
         self.greets = True
+        self.greeting: session_pb2.SessionResponse | None = None
         self.sessions: list[ScriptedSession] = []
         self.alone: list[tuple[invocation_pb2.Invocation, asyncio.Future[pb.InvokeResponse]]] = []
         self.moved = asyncio.Event()
@@ -60,9 +61,8 @@ class ScriptedPlugin(PluginServiceServicer):
         session = ScriptedSession((await anext(requests)).hello)
         if not self.greets:
             await asyncio.Event().wait()
-        await context.write(
-            session_pb2.SessionResponse(hello=session_pb2.ServerHello(protocol=1), credits=self.credits)
-        )
+        hello = session_pb2.ServerHello(protocol=1)
+        await context.write(self.greeting or session_pb2.SessionResponse(hello=hello, credits=self.credits))
         self.sessions.append(session)
         self.moved.set()
         reading = asyncio.create_task(self._read(session, requests))
@@ -126,11 +126,17 @@ class Link:
     """A link, and what it said."""
 
     def __init__(self, address: str, **facts: Any) -> None:
-        self.link = SessionLink(endpoint("i-1", address=address, incarnation=7, **facts), "caller", self._changed)
+        where = endpoint("i-1", address=address, incarnation=7, **facts)
+        self.breaches: list[str] = []
+        self.link = SessionLink(where, "caller", self._changed, plugin_id="p", on_breach=self._breached)
         self.answers: dict[int, Answer] = {}
         self.progress: list[tuple[int, float, str, Payload | None]] = []
         self.changes = 0
         self.moved = asyncio.Event()
+
+    def _breached(self, what: str) -> None:
+        self.breaches.append(what)
+        self.moved.set()
 
     def _changed(self) -> None:
         self.changes += 1

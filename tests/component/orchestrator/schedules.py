@@ -18,15 +18,16 @@ from forgemesh.chassis.database import Database, open_database
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
-from forgemesh.faults.workflow import DefinitionNotFound, RequestIdReused
+from forgemesh.faults.workflow import DefinitionNotFound
 from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.application.scheduler import Scheduler
 from forgemesh.orchestrator.application.schedules import Schedules
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
 from forgemesh.orchestrator.ports import StoredDefinition
-from forgemesh.orchestrator.schedule_ports import DamagedSchedule, ScheduledStart, ScheduleStore
+from forgemesh.orchestrator.schedule_ports import DamagedSchedule, Opened, ScheduledStart, ScheduleStore
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.manual_clock import ManualClock
@@ -93,22 +94,21 @@ class ScriptedStarter:
         if earlier is None:
             self.starts.append(start)
             self.open[start.execution_id] = start
-        elif earlier != start:
-            raise RequestIdReused(start.request_id, start.execution_id)
         self._tell()
 
-    async def cancel(self, namespace: str, execution_id: str, reason: str) -> None:
-        self.stopped.append(("cancel", execution_id, reason))
+    async def cancel(self, namespace: str, opened: Opened, reason: str) -> None:
+        self.stopped.append(("cancel", opened.execution_id, reason))
         self._tell()
 
-    async def terminate(self, namespace: str, execution_id: str, reason: str) -> None:
-        self.stopped.append(("terminate", execution_id, reason))
-        self.end(execution_id)
+    async def terminate(self, namespace: str, opened: Opened, reason: str) -> None:
+        self.stopped.append(("terminate", opened.execution_id, reason))
+        self.end(opened.execution_id)
 
-    async def open_executions(self, namespace: str, schedule_id: str) -> list[str]:
-        self.looks[schedule_id] += 1
-        mine = [one for one in self.open.values() if (one.namespace, one.schedule_id) == (namespace, schedule_id)]
-        return [one.execution_id for one in mine]
+    async def open_executions(self, schedule: Schedule) -> list[Opened]:
+        self.looks[schedule.id] += 1
+        its = (schedule.namespace, schedule.id, schedule.incarnation)
+        mine = [one for one in self.open.values() if (one.namespace, one.schedule_id, one.incarnation) == its]
+        return [Opened(one.execution_id, "") for one in mine]
 
     def on_ended(self, listener: Callable[[str, str], None]) -> None:
         self.listeners.append(listener)
@@ -160,11 +160,11 @@ class WatchedStore:
     async def create(self, schedule: Schedule) -> Schedule:
         return await self.inner.create(schedule)
 
-    async def save(self, schedule: Schedule, runs: Sequence[Run]) -> None:
+    async def save(self, schedule: Schedule, runs: Sequence[Run], answer: Recorded | None = None) -> None:
         self.fatal -= 1
         if self.fatal == 0 and self.before:
             await self._die()
-        await self.inner.save(schedule, runs)
+        await self.inner.save(schedule, runs, answer)
         if self.fatal == 0:
             await self._die()
         self._tell()
@@ -178,8 +178,8 @@ class WatchedStore:
     async def recent(self, key: int, limit: int) -> list[Run]:
         return await self.inner.recent(key, limit)
 
-    async def asked(self, key: int, request_id: str) -> list[Run]:
-        return await self.inner.asked(key, request_id)
+    async def asked(self, schedule: Schedule, request_id: str, content: str) -> list[Run]:
+        return await self.inner.asked(schedule, request_id, content)
 
     async def _die(self) -> None:
         self.died.set()

@@ -6,10 +6,11 @@ from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Waiting
 from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.domain.definition import Timeouts
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, key, order
-from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
+from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint, with_open_circuit
 from tests.manual_clock import ManualClock
 
 
@@ -182,13 +183,38 @@ async def test_a_cancelled_call_that_its_host_never_had_is_cancelled_and_not_los
 ) -> None:
     hosts.show("p", endpoint("i-1"))
     lost = failure_of(HostLost("i-1", accepted=False), retryable=True)
-    hosts.links("p")["i-1"].on_cancel = lambda call: call.fail(lost, accepted=False)
+    hosts.links("p")["i-1"].on_cancel = lambda call: call.fail(lost, accepted=False, sent=False)
     dispatcher.send(order("a"))
 
     dispatcher.cancel(key("a"))
 
     assert log.reason("a") == "CANCELLED"
-    assert not log.answers["a"].accepted
+    assert not log.answers["a"].sent
+
+
+async def test_a_call_that_waited_in_its_link_until_its_time_was_over_goes_elsewhere(
+    dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
+) -> None:
+    hosts.show("p", endpoint("i-1"))
+    link = hosts.links("p")["i-1"]
+    link.unsent.add(1)
+    lost = failure_of(HostLost("i-1", accepted=False), retryable=True)
+
+    def cancelled(call: Call) -> None:
+        link.usable = False
+        hosts.tell("p")
+        call.fail(lost, accepted=False, sent=False)
+
+    link.on_cancel = cancelled
+    dispatcher.send(order("a", timeouts=Timeouts(start_to_close=0.02)))
+    await log.until("a NONE_HEALTHY")
+
+    hosts.show("p", endpoint("i-2"))
+    await hosts.until(lambda: len(hosts.calls) == 2)
+    hosts.calls[-1].succeed(1)
+
+    assert [call.instance_id for call in hosts.calls] == ["i-1", "i-2"]
+    assert log.answers["a"].failure is None
 
 
 async def test_the_instance_that_was_tried_is_taken_again_only_if_there_is_no_other(

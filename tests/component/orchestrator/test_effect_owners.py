@@ -215,3 +215,17 @@ async def test_the_undoing_of_a_step_is_no_step_to_run_again(orchestrator: Orche
 
     with pytest.raises(InvalidRequest, match="b:compensate"):
         await fork(orchestrator, rerun=["b:compensate"])
+
+
+async def test_what_was_left_to_do_and_went_over_is_shown_as_the_forks(orchestrator: Orchestrator) -> None:
+    await begun(orchestrator)
+    await terminated(orchestrator)
+    before = await orchestrator.executions.get("default", "e")
+    await fork(orchestrator, rerun=["b"])
+    fork_run = (await orchestrator.executions.get("default", "f")).run_id
+
+    after = await orchestrator.executions.get("default", "e")
+
+    assert before.left_to_do == after.left_to_do == ("b", "a")
+    assert (before.handed_over, after.handed_over) == ({}, {"a": f"f@{fork_run}"})
+    assert [path for path in after.left_to_do if path not in after.handed_over] == ["b"]

@@ -134,3 +134,10 @@ async def test_nothing_in_it_needs_the_safety_net(orchestrator: Orchestrator) ->
     await orchestrator.offered.sweep.run()
 
     assert (orchestrator.offered.sweep.saved, orchestrator.offered.sweep.leaked) == (0, 0)
+
+
+async def test_a_blocked_step_has_used_up_no_attempt(orchestrator: Orchestrator) -> None:
+    orchestrator.hosts.show("rare", endpoint("rare-1"))
+    await orchestrator.hosts.answer("call", "here", execution_id="blocked")
+
+    assert (await orchestrator.ended("blocked")).status is Status.SUCCEEDED

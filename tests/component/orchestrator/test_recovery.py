@@ -8,11 +8,12 @@ from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.fold import IllegalFact
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
-from tests.component.orchestrator.stores import failing_store
+from tests.component.orchestrator.stores import HeldStore, failing_store
 
 TWO_STEPS = """
 name: two
@@ -274,3 +275,43 @@ async def test_the_next_attempt_is_told_what_the_last_ones_said_also_after_a_cra
     assert told == [None, Payload(b'{"line": 20}'), Payload(b'{"line": 20}'), None]
     other.succeed(3)
     assert (await orchestrator.ended()).status is Status.SUCCEEDED
+
+
+async def test_a_turn_that_fails_on_its_way_leaves_nothing_behind(orchestrator: Orchestrator) -> None:
+    await orchestrator.start(TWO_STEPS, {"n": 7})
+    await orchestrator.hosts.call("a")
+    running = orchestrator.engine.running("default", "e")
+    assert running is not None
+
+    with pytest.raises(IllegalFact):
+        orchestrator.engine.turn(running, (e.SignalReceived("go", Payload(b"1")), e.ExecutionAdmitted()))
+
+    assert orchestrator.engine.running("default", "e") is None
+    await orchestrator.recovery.run()
+    state = await orchestrator.executions.get("default", "e")
+    assert state.signals == {}
+    await orchestrator.hosts.answer("a", attempt=2)
+    await orchestrator.hosts.answer("b")
+    assert (await orchestrator.ended()).status is Status.SUCCEEDED
+
+
+async def test_a_start_that_becomes_durable_while_the_process_stops_is_not_lost(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    store = HeldStore(await store_over(database))
+    orchestrator = orchestrator_over(store, hosts, 1)
+    source = TWO_STEPS.replace("retry: {initial: 1ms}", "idempotent: false")
+    starting = asyncio.create_task(orchestrator.start(source, {"n": 7}))
+    await store.written.wait()
+    stopping = asyncio.create_task(orchestrator.engine.stop(0.05))
+    await asyncio.sleep(0)
+    store.release()
+    await asyncio.gather(starting, stopping)
+
+    successor = orchestrator_over(await store_over(database), hosts, 2)
+    await successor.recovery.run()
+    await hosts.answer("a", {})
+    await hosts.answer("b")
+
+    assert (await successor.ended()).status is Status.SUCCEEDED
+    assert [call.invocation.attempt for call in hosts.calls] == [1, 1]

@@ -9,9 +9,11 @@ import pytest
 
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.adapters.store.schedule_store import KEPT_RUNS, SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally, Target
 from forgemesh.orchestrator.domain.timetable import Interval, Timetable
@@ -108,9 +110,23 @@ async def test_a_request_finds_what_it_asked_for(store: SqliteScheduleStore) -> 
     asked = [replace(run, request_id="r") for run in runs(RunState.STARTED, 2)]
     await store.save(created, (*asked, *runs(RunState.STARTED, 2, first=5)))
 
-    assert await store.asked(created.key, "r") == asked
-    assert await store.asked(created.key, "other") == []
-    assert await store.asked(created.key, "") == []
+    assert await store.asked(created, "r", "an older release kept no content") == asked
+    assert await store.asked(created, "other", "c") == []
+    assert await store.asked(created, "", "c") == []
+
+
+async def test_what_a_request_was_answered_with_is_kept_as_long_as_its_answer(store: SqliteScheduleStore) -> None:
+    created = await store.create(schedule())
+    asked = [replace(run, request_id="r") for run in runs(RunState.STARTED, 2)]
+    answer = Recorded(namespace="default", request_id="r", content="c", at=NOON, schedule_key=created.key)
+    await store.save(created, asked, answer)
+    await store.save(
+        created, [replace(run, decided_at=run.moment) for run in runs(RunState.SKIPPED, KEPT_RUNS + 5, first=5)]
+    )
+
+    assert await store.asked(created, "r", "c") == asked
+    with pytest.raises(RequestIdReused):
+        await store.asked(created, "r", "other")
 
 
 async def test_a_deleted_schedule_leaves_nothing_and_its_key_is_not_used_again(

@@ -1,16 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
-import grpc
 import pytest
 
 from forgemesh.api.errors.v1 import failure_pb2
-from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
-from forgemesh.chassis.status import rpc_status_of
-from forgemesh.faults import Fault
-from forgemesh.faults.plugin import InstanceFull, OperationNotFound, WrongIncarnation
+from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.orchestrator.adapters import session as module
 from forgemesh.orchestrator.adapters.session import MAX_FRAME, MAX_INLINE
 from forgemesh.orchestrator.domain.payload import Payload
@@ -111,16 +106,16 @@ async def test_results_failures_and_nothing_are_told_apart(plugin: ScriptedPlugi
     session = await plugin.session()
     for number in (1, 2, 3):
         link.invoke(number)
+    await plugin.until(lambda: len(session.calls) == 3)
     failure = failure_pb2.Failure(code=3, reason="BAD", message="no", retryable=False, retry_after_millis=2**62)
 
     session.say(
         results=[
             output(1, b"[]"),
-            invocation_pb2.InvocationResult(call_id=2, failure=failure),
-            invocation_pb2.InvocationResult(call_id=3),
-            output(99),
+            invocation_pb2.InvocationResult(call_id=2, attempt=1, failure=failure),
+            invocation_pb2.InvocationResult(call_id=3, attempt=1),
         ],
-        accepted=[1, 98],
+        accepted=[1],
         progress=[session_pb2.Progress(call_id=1, fraction=0.5)],
     )
 
@@ -179,6 +174,7 @@ async def test_a_lost_stream_tells_what_the_host_had_and_what_it_had_not(plugin:
     assert await link.failure(1) == ("HOST_LOST", True, True)
     assert await link.failure(2) == ("HOST_LOST", True, False)
     assert await link.failure(3) == ("HOST_LOST", True, False)
+    assert [link.answers[number].sent for number in (1, 2, 3)] == [True, True, False]
 
 
 async def test_a_lost_session_takes_the_link_out_until_it_stands_again(plugin: ScriptedPlugin, link: Link) -> None:
@@ -240,106 +236,6 @@ async def test_a_host_that_does_not_greet_is_given_up(
         plugin.greets = True
         await plugin.session()
         await link.until(lambda: link.link.usable)
-
-
-async def test_a_plugin_without_sessions_is_called_alone(plugin: ScriptedPlugin, address: str) -> None:
-    plugin.refuse = grpc.StatusCode.UNIMPLEMENTED
-    async with linked(address) as link:
-        link.invoke(1)
-        invocation, answer = await plugin.call_alone()
-        answer.set_result(pb.InvokeResponse(result=output(0, b"[1]")))
-
-        first = await link.answer(1)
-        link.invoke(2)
-        await plugin.call_alone(2)
-
-    assert (invocation.step_path, invocation.incarnation) == ("s1", 7)
-    assert (first.output, first.session) == (Payload(b"[1]"), False)
-
-
-async def test_an_endpoint_that_says_it_has_no_sessions_is_not_even_asked(plugin: ScriptedPlugin, address: str) -> None:
-    async with linked(address, session=False, max_in_flight=1) as link:
-        link.invoke(1)
-        _, answer = await plugin.call_alone()
-
-        rooms, before = [link.link.has_room], link.changes
-        answer.set_result(pb.InvokeResponse(result=output(0)))
-        await link.answer(1)
-        rooms.append(link.link.has_room)
-
-        assert rooms == [False, True]
-        assert link.changes > before
-        assert plugin.sessions == []
-
-
-@pytest.mark.parametrize(
-    "large", [Payload(b"x" * (MAX_INLINE + 1)), Payload(b"", "x/y", {"k": "x" * (MAX_INLINE + 1)})]
-)
-async def test_a_large_payload_does_not_hold_up_the_session(plugin: ScriptedPlugin, link: Link, large: Payload) -> None:
-    session = await plugin.session()
-
-    link.invoke(1, input=large)
-    invocation, answer = await plugin.call_alone()
-    answer.set_result(pb.InvokeResponse(result=output(0)))
-
-    assert (await link.answer(1)).session is False
-    assert invocation.input.ByteSize() > MAX_INLINE
-    assert session.calls == []
-
-
-async def test_a_call_alone_is_cancelled_with_its_rpc(plugin: ScriptedPlugin, address: str) -> None:
-    async with linked(address, session=False) as link:
-        name = link.invoke(1)
-        await plugin.call_alone()
-
-        link.link.cancel(name)
-
-        assert await link.failure(1) == ("HOST_LOST", True, True)
-        await plugin.until(lambda: plugin.cancelled_alone == 1)
-        assert link.link.in_flight == 0
-
-
-async def test_a_call_alone_that_is_cancelled_before_it_left_frees_its_place(address: str) -> None:
-    async with linked(address, session=False) as link:
-        link.link.cancel(link.invoke(1))
-
-        assert (await link.failure(1))[0] == "HOST_LOST"
-        assert link.link.in_flight == 0
-
-
-async def test_a_call_alone_is_lost_with_its_host(plugin: ScriptedPlugin) -> None:
-    async with AsyncExitStack() as stack:
-        address = await stack.enter_async_context(serving_plugin(plugin))
-        async with linked(address, session=False) as link:
-            link.invoke(1)
-            await plugin.call_alone()
-
-            await stack.aclose()
-
-            assert await link.failure(1) == ("HOST_LOST", True, True)
-            link.invoke(2)
-            assert (await link.failure(2))[:2] == ("HOST_LOST", True)
-
-
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (WrongIncarnation("i-1", 7, 8), ("WRONG_INCARNATION", True, False)),
-        (InstanceFull("i-1", 3), ("INSTANCE_FULL", True, False)),
-        (OperationNotFound("p", "o", ()), ("OPERATION_NOT_FOUND", False, False)),
-    ],
-)
-async def test_a_refusal_by_the_host_keeps_its_reason(
-    plugin: ScriptedPlugin, address: str, fault: Fault, expected: tuple[str, bool, bool]
-) -> None:
-    async def refuse(request: object, context: Any) -> None:
-        await context.abort_with_status(rpc_status_of(fault))
-
-    plugin.Invoke = refuse  # type: ignore[assignment, method-assign]
-    async with serving_plugin(plugin) as refusing, linked(refusing, session=False) as link:
-        link.invoke(1)
-
-        assert await link.failure(1) == expected
 
 
 async def test_a_link_ends_when_it_is_told_to_even_if_its_session_breaks_in_that_moment() -> None:

@@ -46,6 +46,14 @@ class Kit:
         return value
 
     @operation(idempotent=True)
+    async def nests(self, depth: int) -> Any:
+        """A list in a list in a list ..."""
+        value: Any = []
+        for _ in range(depth - 1):
+            value = [value]
+        return value
+
+    @operation(idempotent=True)
     async def counts(self) -> int:
         """How often it was called."""
         self.counted += 1

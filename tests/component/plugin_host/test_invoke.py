@@ -122,6 +122,23 @@ async def test_an_input_that_does_not_fit_names_its_place(
     assert failure.message == f"the input does not fit test.kit/declares_days: {cause}"
 
 
+@pytest.mark.parametrize("depth", [251, 950, 100_000])
+async def test_an_input_that_is_nested_too_deep_is_refused(served: Served, depth: int) -> None:
+    request = pb.InvokeRequest(invocation=invocation("echo"))
+    request.invocation.input.data = b'{"value":' + b"[" * depth + b"]" * depth + b"}"
+
+    failure = (await served.stub.Invoke(request, timeout=DEADLINE)).result.failure
+
+    assert (failure.reason, failure.metadata["cause"]) == ("INPUT_INVALID", "it is nested deeper than 250")
+
+
+async def test_an_output_that_is_nested_too_deep_is_refused(served: Served) -> None:
+    failure = (await invoke(served, "nests", depth=251)).failure
+
+    assert (failure.reason, failure.metadata["cause"]) == ("OUTPUT_INVALID", "it is nested deeper than 250")
+    assert not (await invoke(served, "nests", depth=250)).HasField("failure")
+
+
 async def test_an_output_that_is_not_what_was_declared_names_its_place(served: Served) -> None:
     failure = (await invoke(served, "declares_days", days=[])).failure
 

@@ -1,9 +1,13 @@
+import base64
+
 import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.chassis.pages import key_before, size_of, token_after
 from forgemesh.chassis.violations import Violations
 from forgemesh.faults.service import InvalidRequest
+
+DEEP = base64.urlsafe_b64encode(b"[" * 10_000).decode()
 
 
 @pytest.mark.parametrize(("asked", "given_size"), [(0, 100), (1, 1), (500, 500), (501, 500), (2**31 - 1, 500)])
@@ -29,7 +33,7 @@ def test_the_first_page_has_no_key_before_it() -> None:
     assert key_before("", 2) is None
 
 
-@pytest.mark.parametrize("token", ["x", "====", "bnVsbA==", "WzEsMl0=", token_after("only one"), "ä", "[]"])
+@pytest.mark.parametrize("token", ["x", "====", "bnVsbA==", "WzEsMl0=", token_after("only one"), "ä", "[]", DEEP])
 def test_a_foreign_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequest, match="page_token"):
         key_before(token, 2)

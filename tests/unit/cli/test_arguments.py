@@ -156,3 +156,16 @@ def test_a_document_that_says_two_things_or_none_is_wrong_usage(tmp_path: Path, 
         with pytest.raises(Problem) as refused:
             input_of((), given)
         assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("depth", [251, 950, 100_000])
+def test_an_input_that_is_nested_too_deep_is_wrong_usage(tmp_path: Path, depth: int) -> None:
+    file = tmp_path / "input.json"
+    file.write_text("[" * depth + "]" * depth)
+
+    with pytest.raises(Problem, match="nested deeper than 250") as in_file:
+        input_of((), str(file))
+    with pytest.raises(Problem, match="nested deeper than 250") as in_pair:
+        input_of(("value=" + "[" * depth,), None)
+
+    assert (in_file.value.exit_code, in_pair.value.exit_code) == (2, 2)

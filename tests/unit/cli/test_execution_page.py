@@ -100,6 +100,10 @@ def test_each_step_says_what_matters_about_it() -> None:
     assert why(step("RUNNING", child_execution_id="c1"), now) == "execution c1"
     assert why(step("SKIPPED", skipped_reason="CONDITION_FALSE"), now) == "skipped: CONDITION_FALSE"
     assert why(step("SUCCEEDED", taken=True), now) == "taken over"
+    lent = step("SUCCEEDED", taken=True, effect_owner="e-7@r")
+    assert why(lent, now) == "taken over · its effect is that of e-7@r"
+    skipped = step("FAILED", branches=3, branches_succeeded=1, branches_skipped=2)
+    assert why(skipped, now) == "1 of 3 done · 2 skipped"
     assert why(step("BLOCKED", blocked_reason="NONE_HEALTHY", blocked_message="1 of 1 is out"), now) == (
         "NONE_HEALTHY: 1 of 1 is out"
     )

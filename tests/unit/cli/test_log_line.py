@@ -38,3 +38,9 @@ def test_no_line_breaks_the_terminal(text: str) -> None:
 
     assert all(one.isprintable() for one in lines)
     record_of(text)
+
+
+def test_a_line_that_is_nested_without_end_is_plain_output() -> None:
+    line = '{"message":' * 100_000
+
+    assert record_of(line) is None

@@ -65,3 +65,26 @@ def test_a_text_with_values_in_it_is_computed() -> None:
 )
 def test_a_schema_that_says_nothing_usable_refuses_nothing(schema: object) -> None:
     assert mistakes({"any": 1}, schema) == []
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_schemas_and_inputs_are_followed_fifty_levels_and_no_further() -> None:
+    recursive = {"anyOf": [{"type": "array", "items": {"$ref": "#"}}, {"type": "string"}]}
+    deep = '{"allOf":[' * 24 + '{"type":"string"}' + "]}" * 24
+
+    assert mistakes(nested(50), recursive) != []
+    assert mistakes(nested(51), recursive) == []
+    assert mistakes(7, deep) != []
+    assert mistakes(7, f'{{"allOf":[{deep}]}}') == []
+    assert mistakes(7, "[" * 950 + "]" * 950) == []
+    assert mistakes(7, '{"allOf": [' * 950 + "{}" + "]}" * 950) == []
+
+
+def test_a_schema_that_refers_to_itself_without_an_end_says_nothing() -> None:
+    assert mistakes(7, {"$ref": "#"}) == []

@@ -211,9 +211,11 @@ def nested(depth: int) -> object:
 
 
 def test_deep_values_are_passed_or_refused_and_never_fatal() -> None:
-    assert value_of("input", input=nested(100)) == nested(100)
-    assert "recursion" in failure("input", input=nested(950))
-    assert value_of("input == input", input=nested(950)) is True
+    assert value_of("input", input=nested(250)) == nested(250)
+    assert "nested deeper than 250" in failure("input", input=nested(251))
+    assert "nested deeper than 250" in failure("[input]", input=nested(250))
+    assert "nested deeper than 250" in failure("input", input=nested(950))
+    assert value_of("input == input", input=nested(250)) is True
 
 
 def test_variables_and_steps_are_bound_each_by_its_own_name() -> None:

@@ -6,9 +6,12 @@ import pytest
 
 from forgemesh.faults.control import ExecutionState as Refused
 from forgemesh.orchestrator.domain import control, events as e
+from forgemesh.orchestrator.domain.checkpoint import checkpoint_at
+from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.fork_names import name_in_fork, name_in_origin
 from forgemesh.orchestrator.domain.forking import Holder, check_origin
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.state import ExecutionState
 from tests.unit.orchestrator.forks import (
     UNDO,
     effects,
@@ -20,7 +23,7 @@ from tests.unit.orchestrator.forks import (
     two,
     undone_by,
 )
-from tests.unit.orchestrator.histories import History, broken
+from tests.unit.orchestrator.histories import History, broken, host_lost
 from tests.unit.orchestrator.workflows import call, map_, of_steps, parallel
 
 
@@ -203,3 +206,27 @@ def test_a_fork_is_the_same_after_a_crash() -> None:
 @pytest.mark.parametrize("path", ["a", "g/b/x", "m/3/x", "m/3~1/n/0~4/x"])
 def test_the_name_of_an_effect_in_a_fork_can_be_led_back(path: str) -> None:
     assert name_in_origin(name_in_fork(path)) == path
+
+
+def test_a_terminate_names_what_may_have_been_done_as_well() -> None:
+    steps = [call(name, after=[], compensate=UNDO) for name in ("done", "sent", "doubtful", "blocked")]
+    steps[2] |= {"idempotent": False}
+    origin = History(of_steps(*steps), {"n": 1})
+    origin.succeed("done")
+    origin.fail("doubtful", host_lost())
+    origin.block("blocked")
+
+    terminated(origin)
+
+    assert set(origin.state.left_to_do) == {"done", "sent", "doubtful"}
+
+
+def test_an_effect_that_is_taken_over_is_no_checkpoint() -> None:
+    fork = forked(terminated(two()))
+    state = ExecutionState("default", "f", fork.definition)
+    found = []
+    for event in fork.events:
+        apply(state, event)
+        found.append(checkpoint_at(state, event, 0))
+
+    assert found == [None] * len(fork.events)

@@ -196,3 +196,23 @@ def test_a_timeout_stands_still_during_a_pause_that_says_so() -> None:
         return history.state.status.value
 
     assert (status_after(hold=True), status_after(hold=False)) == ("RUNNING", "TIMED_OUT")
+
+
+def test_a_time_is_as_long_as_it_is_written() -> None:
+    history = beside({"id": "w", "wait": {"for": "1.001s"}}, call("a"))
+    history.now += 1_000_999_999
+    assert history.turn() == []
+    history.now += 1
+
+    history.turn()
+
+    assert history.open == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0.000001ms", 1e-9), ("0.1s", 0.1), ("8784h", 31622400.0), ("0.7m", 42.0)]
+)
+def test_a_duration_is_exact(text: str, seconds: float) -> None:
+    step = of_steps({"id": "w", "wait": {"for": text}}).steps[0]
+
+    assert step.seconds == seconds  # type: ignore[union-attr]

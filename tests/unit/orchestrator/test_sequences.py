@@ -3,7 +3,7 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
-from forgemesh.orchestrator.domain.decide import decide, next_wake, record
+from forgemesh.orchestrator.domain.decide import decide, next_wake
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -221,7 +221,7 @@ OUTPUT_OF_A = "${steps.a.output}"
 
 @pytest.mark.parametrize("reason", ["OUTPUT_INVALID", "PAYLOAD_TOO_LARGE"])
 def test_work_whose_output_is_of_no_use_is_a_failure_whose_effect_is_undone(reason: str) -> None:
-    history = History(of_steps(call("a", idempotent=False, compensate=UNDO)))
+    history = History(of_steps(call("a", compensate=UNDO)))
 
     history.fail("a", broken(reason))
 
@@ -238,22 +238,6 @@ def test_an_output_that_is_too_large_is_undone_with_the_rest() -> None:
     history.succeed("b", Payload(b'"' + b"x" * MAX_INPUT + b'"'))
     history.succeed("b:compensate")
     history.succeed("a:compensate")
-
-    assert history.state.status is Status.COMPENSATED
-
-
-def test_a_history_in_which_such_work_was_not_undone_goes_on_where_it_was() -> None:
-    history = History(of_steps(call("a", compensate=UNDO), call("b", compensate=UNDO)))
-    history.succeed("a")
-    before = failed(history.state, "b", 1, broken("OUTPUT_INVALID"), DISPATCH, history.now, 0.5)
-    assert before is not None
-    failure = history.state.failure or broken("OUTPUT_INVALID")
-    for fact in (before, e.CompensationStarted(failure), e.AttemptStarted("a:compensate", 1, Payload(b"{}"))):
-        history.events.append(record(history.state, fact, history.now))
-
-    history.crash()
-    history.succeed("a:compensate")
-    history.succeed("b:compensate")
 
     assert history.state.status is Status.COMPENSATED
 

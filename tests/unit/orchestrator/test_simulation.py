@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.orchestrator.adapters.exporter import encode
-from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state
+from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state, triggers
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.domain.trace import BLOCKED, RUN, ExecutionTrace, span_id
 from tests.unit.orchestrator.histories import History, unavailable
@@ -111,7 +111,7 @@ class Operations:
 
     def __init__(self) -> None:
         self.count = 0
-        self._files = {decide.__file__, fold.__file__, scopes.__file__, state.__file__}
+        self._files = {decide.__file__, fold.__file__, scopes.__file__, state.__file__, triggers.__file__}
 
     def __enter__(self) -> Self:
         self._earlier = sys.gettrace()

@@ -143,3 +143,11 @@ def _toml(value: object) -> str:
             return json.dumps(value)
         case _:
             return repr(value)
+
+
+@pytest.mark.parametrize("depth", [51, 950, 100_000])
+def test_a_schema_that_is_nested_too_deep_is_refused(depth: int) -> None:
+    text = 'id = "a.b"\nversion = "1.0.0"\n[operations.x]\ninput = \'' + '{"not":' * depth + "true" + "}" * depth + "'"
+
+    with pytest.raises(PluginDefinitionError, match="nested deeper than 50"):
+        manifest_from_toml(text)

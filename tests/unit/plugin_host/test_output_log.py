@@ -127,3 +127,9 @@ def test_how_output_is_cut_into_chunks_makes_no_difference(chunks: list[bytes]) 
         logged(Path(folder) / "b", b"".join(chunks))
 
         assert (Path(folder) / "a").read_bytes() == (Path(folder) / "b").read_bytes()
+
+
+def test_a_last_line_that_is_nested_without_end_is_shown_as_it_is(tmp_path: Path) -> None:
+    log = logged(tmp_path / "stats-1.log", b"[" * 5_000 + b"\n")
+
+    assert log.last_line.startswith("[[[[")

@@ -148,3 +148,16 @@ def test_a_stored_registration_is_read_back_as_it_was() -> None:
     stored = Registration(instance=instance, incarnation=3, owner=owner, ttl=ttl, registered_at=1_764_000_000.25)
 
     assert instances.from_stored(instances.to_message(stored), owner=owner, ttl=ttl) == stored
+
+
+@pytest.mark.parametrize("depth", [51, 950, 100_000])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_schema_is_nested_at_most_fifty_deep(depth: int, closed: bool) -> None:
+    message = manifest_pb2.Manifest(plugin_id="weather.stats", version="1.0.0")
+    opening, closing = '{"not":' * depth, "}" * depth if closed else ""
+    message.operations.add(name="temperature", input_schema=f"{opening}true{closing}")
+
+    with pytest.raises(InvalidRequest) as caught:
+        requests.manifest(message)
+
+    assert [violation.field for violation in caught.value.violations] == ["manifest.operations[0].input_schema"]

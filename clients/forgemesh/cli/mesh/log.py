@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.language.nesting import check_depth
+
 _LOOKED_AT = 16 * 1024
 
 
@@ -23,7 +25,8 @@ def last_lines(log: Path, number: int) -> list[str]:
 
 
 def _message(line: str) -> str:
-    with suppress(msgspec.MsgspecError):
+    with suppress(ValueError):
+        check_depth(line)
         record = msgspec.json.decode(line)
         if isinstance(record, dict) and "message" in record:
             return str(record["message"])

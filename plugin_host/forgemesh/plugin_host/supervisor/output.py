@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from forgemesh.language.nesting import check_depth
+
 LONGEST_LINE = 16 * 1024
 LARGEST_FILE = 10 * 1024 * 1024
 CONTINUED = "…\n".encode()
@@ -90,6 +92,7 @@ class OutputLog:
         """The last line that is not empty, for people: of a log record only what it says."""
         text = self._last.decode(errors="replace").strip()
         with contextlib.suppress(ValueError, TypeError, KeyError):
+            check_depth(text)
             text = str(json.loads(text)["message"])
         return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
 

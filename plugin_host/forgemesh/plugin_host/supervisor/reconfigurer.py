@@ -12,6 +12,7 @@ import jsonschema.exceptions
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
 from forgemesh.language.json_value import misfit, read_document
+from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.group import Group
@@ -88,15 +89,16 @@ class Reconfigurer:
 def check(name: str, config: str, schema: str) -> None:
     """Raise ConfigInvalid with everything that does not fit the plugin's schema (JSON Schema as text, or empty)."""
     try:
-        value = read_document(config.encode())
+        value = read_document(config.encode(), MAX_CHECKED)
     except ValueError as error:
         raise ConfigInvalid(name, [Violation("config", f"is not JSON: {error}")]) from error
     if not schema:
         raise ConfigInvalid(name, [Violation("config", "the plugin takes no configuration")])
-    violations = [
-        Violation(_place(error.absolute_path), misfit(error))
-        for error in sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
-    ]
+    try:
+        errors = sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
+    except RecursionError as error:  # at whatever depth: there is no end to it
+        raise ConfigInvalid(name, [Violation("config", "the plugin's schema refers to itself without end")]) from error
+    violations = [Violation(_place(error.absolute_path), misfit(error)) for error in errors]
     if violations:
         raise ConfigInvalid(name, violations)
 

@@ -13,6 +13,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
 from forgemesh.faults.workflow import ExpressionError
+from forgemesh.language.nesting import MAX_DEPTH
 from forgemesh.orchestrator.domain.expression import ExpressionMistake
 from forgemesh.orchestrator.domain.template import without_strings
 
@@ -80,7 +81,7 @@ class CelProgram:
             value = self._expression.eval(data=_nested(bindings))
             if value.type() == cel.Type.ERROR:
                 raise ExpressionError(self._source, _clean(str(value.value())))
-            return _json(value.plain_value())
+            return _json(value.plain_value(), MAX_DEPTH)
         except MemoryError as error:
             raise ExpressionError(self._source, "its value does not fit into memory") from error
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
@@ -242,12 +243,14 @@ def _is_long(value: object, longest_text: float) -> bool:
     return isinstance(value, dict) and any(_is_long(item, longest_text) for item in value.values())
 
 
-def _json(value: object) -> object:
+def _json(value: object, levels: int) -> object:
     """A CEL value as JSON: keys in order, since CEL's own order changes from process to process."""
+    if isinstance(value, dict | list) and not levels:
+        raise ValueError(f"it gives a value that is nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict):
-        return {key: _json(value[key]) for key in sorted(value, key=str)}
+        return {key: _json(value[key], levels - 1) for key in sorted(value, key=str)}
     if isinstance(value, list):
-        return [_json(item) for item in value]
+        return [_json(item, levels - 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"it gives {value}, which JSON cannot say")
     if value is None or isinstance(value, bool | int | float | str):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot
+
+_log = logging.getLogger(__name__)
+
+REOPEN = 1.0
+"""Seconds after which a link that broke off by a fault of ours is opened again."""
 
 
 class FeedHosts:
@@ -28,7 +35,10 @@ class FeedHosts:
         self._by_plugin: dict[str, dict[str, SessionLink]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._named: set[str] | None = set()
+        self.on_breach: Callable[[str, Endpoint, str], None] = lambda plugin_id, endpoint, what: None
+        """Is told the plugin, the instance and what it did against the protocol."""
         self._amended: set[str] = set()
+        self._closed = False
         self.synced = asyncio.Event()
 
     def snapshot(self, plugin_id: str) -> Snapshot | None:
@@ -91,6 +101,7 @@ class FeedHosts:
 
     async def close(self) -> None:
         """Break every link."""
+        self._closed = True
         tasks = [*self._retired, *(task for _, task in self._links.values())]
         for task in tasks:
             task.cancel()
@@ -115,8 +126,36 @@ class FeedHosts:
         self._tell(snapshot.plugin_id)
 
     def _open(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str) -> None:
-        link = SessionLink(endpoint, self._caller_id, lambda: self._tell(plugin_id), plugin_id)
-        self._links[key] = (link, asyncio.create_task(link.run(), name=f"link {endpoint.instance_id}"))
+        link = SessionLink(
+            endpoint,
+            self._caller_id,
+            lambda: self._tell(plugin_id),
+            plugin_id=plugin_id,
+            on_breach=partial(self._breached, plugin_id, key),
+        )
+        task = asyncio.create_task(link.run(), name=f"link {endpoint.instance_id}")
+        self._links[key] = (link, task)
+        task.add_done_callback(partial(self._ended, key, endpoint, plugin_id))
+
+    def _ended(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, task: asyncio.Task[None]) -> None:
+        """A link ends only when it is told to; whatever else ended it, it is opened again."""
+        if task.cancelled() or task.exception() is None:
+            return
+        _log.error("the link to instance %r of %r broke off", key[0], plugin_id, exc_info=task.exception())
+        asyncio.get_running_loop().call_later(REOPEN, self._open_again, key, endpoint, plugin_id, task)
+
+    def _open_again(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, task: asyncio.Task[None]) -> None:
+        if self._closed or key not in self._links or self._links[key][1] is not task:
+            return
+        self._open(key, endpoint, plugin_id)
+        self._by_plugin[plugin_id][key[0]] = self._links[key][0]
+        self._tell(plugin_id)
+
+    def _breached(self, plugin_id: str, key: tuple[str, int], what: str) -> None:
+        known = self._snapshots.get(plugin_id)
+        for endpoint in known.endpoints if known is not None else ():
+            if (endpoint.instance_id, endpoint.incarnation) == key:
+                self.on_breach(plugin_id, endpoint, what)
 
     def _close(self, key: tuple[str, int], *, sound: bool) -> None:
         link, task = self._links.pop(key)

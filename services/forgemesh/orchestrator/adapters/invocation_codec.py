@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
-from forgemesh.faults.plugin import OutputInvalid
+from forgemesh.faults.plugin import InputInvalid, OutputInvalid
 from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import JSON, Payload, misread
 from forgemesh.orchestrator.ports import Answer, Invocation
+
+_log = logging.getLogger(__name__)
+
+SURROUNDINGS = 512
+"""Bytes of an invocation besides what is of any length, near enough."""
+MAX_NOTE = 1024
+"""Characters of what a plugin says about its progress."""
+MAX_DETAILS = 64 * 1024
+"""Bytes of what a plugin wants its next attempt to know; larger ones are not kept."""
+
+
+def size_of(invocation: Invocation) -> int:
+    """Bytes in a message, near enough."""
+    details = invocation.details.size if invocation.details is not None else 0
+    return invocation.input.size + details + 2 * len(invocation.step_path) + SURROUNDINGS
+
+
+def progress_of(progress: session_pb2.Progress) -> tuple[float, str, Payload | None]:
+    """What a call says of itself, within bounds."""
+    fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
+    details = None
+    if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS:
+        said = payload_from_message(progress.details)
+        details = said if not misread(said) else None  # the next attempt could not read it
+    return fraction, progress.note[:MAX_NOTE], details
 
 
 def write_invocation(
@@ -33,6 +60,23 @@ def write_invocation(
         _write_payload(message.heartbeat_details, invocation.details)
 
 
+def add_invocation(frame: session_pb2.SessionRequest, invocation: Invocation, call_id: int, incarnation: int) -> bool:
+    """Whether the call can be said in a message; what cannot takes none of the others with it."""
+    try:
+        write_invocation(frame.invocations.add(), invocation, call_id, incarnation)
+    except (ValueError, TypeError, OverflowError):
+        del frame.invocations[-1]
+        _log.exception("a call of execution %s, step %s, cannot be sent", invocation.execution_id, invocation.step_path)
+        return False
+    return True
+
+
+def unsayable(plugin_id: str, invocation: Invocation) -> Answer:
+    """What becomes of a call that cannot be said in a message."""
+    fault = InputInvalid(plugin_id, invocation.operation, "it cannot be said in a message")
+    return Answer(None, failure_of(fault), accepted=False)
+
+
 def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
     message.data = payload.data
     if payload.media_type != JSON:
@@ -41,29 +85,19 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
         message.metadata.update(payload.metadata)
 
 
-def answer_of(
-    result: invocation_pb2.InvocationResult, plugin_id: str, operation: str, instance_id: str, *, session: bool
-) -> Answer:
+def answer_of(result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool) -> Answer:
     """
     What an instance answered, as far as others can read it: an output that says that it is JSON and is none becomes a
-    failure, OUTPUT_INVALID, of an operation that did its work.
+    failure of an operation that did its work. `whose` are plugin, operation and instance.
     """
     kind = result.WhichOneof("outcome")
     if kind == "failure":
         return Answer(None, foreign_failure(result.failure), session=session)
+    plugin_id, operation, instance_id = whose
+    cause = f"the result of instance {instance_id!r} holds neither an output nor a failure"
     if kind == "output":
         output = payload_from_message(result.output)
         cause = misread(output)
         if not cause:
             return Answer(output, None, session=session)
-    else:
-        cause = "the result is empty"
     return Answer(None, failure_of(OutputInvalid(plugin_id, operation, cause, instance_id)), session=session)
-
-
-def details_of(progress: session_pb2.Progress, most: int) -> Payload | None:
-    """What the next attempt is to know; None for what has more than `most` bytes, or could not be read by it."""
-    if not progress.HasField("details"):
-        return None
-    details = payload_from_message(progress.details)
-    return details if details.size <= most and not misread(details) else None

@@ -6,19 +6,25 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 
-from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2, plugin_service_pb2_grpc, session_pb2
+from forgemesh.api.plugin.v1 import plugin_service_pb2_grpc, session_pb2
+from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
-from forgemesh.chassis.status import from_rpc_error
-from forgemesh.faults import ForeignFault, code_of
-from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.adapters.invocation_codec import answer_of, details_of, write_invocation
-from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.retry import FAILOVER, RETRYABLE
+from forgemesh.orchestrator.adapters.invocation_codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
+from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
+from forgemesh.orchestrator.adapters.open_calls import Call, OpenCalls
+from forgemesh.orchestrator.adapters.protocol_check import (
+    MAX_CREDITS,
+    PROTOCOL,
+    ProtocolBreach,
+    check_attempt,
+    check_greeting,
+)
+from forgemesh.orchestrator.adapters.reach import Reach
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import Endpoint
 
@@ -27,32 +33,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-PROTOCOL = 1
 MAX_INLINE = 256 * 1024
 """Bytes of input above which a call goes by Invoke, so that it does not hold up the session."""
 MAX_FRAME = MEBIBYTE
 HELLO_DEADLINE = 5.0
-UNARY_SLACK = 1.0
-MAX_NOTE = 1024
-"""Characters of what a plugin says about its progress."""
-MAX_DETAILS = 64 * 1024
-"""Bytes of what a plugin wants its next attempt to know; larger ones are not kept."""
+FIRST_BACKOFF = 0.1
 MAX_BACKOFF = 2.0
-
-_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What a call gets whose server is cut off or stops, without a word of the server's own."""
+PATIENCE = 5.0
+"""Seconds that a call alone waits for the connection."""
 
 _Stream: TypeAlias = grpc.aio.StreamStreamCall[session_pb2.SessionRequest, session_pb2.SessionResponse]
-
-
-@dataclass(slots=True)
-class _Call:
-    invocation: Invocation
-    caller: Caller
-    size: int
-    sent: bool = False
-    accepted: bool = False
-    unary: asyncio.Task[None] | None = None
 
 
 class SessionLink:
@@ -60,27 +50,38 @@ class SessionLink:
     See ports.HostLink. Opens its session at once and again whenever it breaks, for as long as `run` runs.
 
     A call that waits when the session breaks or drains, or that the host had when it breaks, is answered with HOST_LOST
-    in that moment; the answer says whether it had been sent.
+    in that moment; the answer says whether it had been sent. A host that says what the protocol does not allow loses
+    its session: `on_breach` is told what it was, besides the log, and nothing of that is taken for an answer.
     """
 
     def __init__(
-        self, endpoint: Endpoint, caller_id: str, on_change: Callable[[], None], plugin_id: str = "plugin"
+        self,
+        endpoint: Endpoint,
+        caller_id: str,
+        on_change: Callable[[], None],
+        *,
+        plugin_id: str = "",
+        on_breach: Callable[[str], None] = lambda what: None,
     ) -> None:
         self._endpoint = endpoint
-        self._plugin_id = plugin_id
         self._caller_id = caller_id
         self._on_change = on_change
-        self._calls: dict[int, _Call] = {}
+        self._plugin_id = plugin_id
+        self._on_breach = on_breach
+        self._name = f"instance {endpoint.instance_id!r} of plugin {plugin_id!r}"
+        self._calls = OpenCalls(endpoint.instance_id, self._name)
         self._queue: list[int] = []
         self._cancels: list[int] = []
-        self._next = 0
         self._credits = 0
         self._wake = asyncio.Event()
         self._state = "connecting"
         self._by_unary = not endpoint.session
+        self._retired = False
         self._on_idle: Callable[[], object] | None = None
         self._channel = connect(endpoint.address, keepalive=endpoint.session)
         self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
+        self._alone = LoneCalls(self._stub, endpoint, plugin_id, self._breached)
+        self._reach = Reach(self._channel, self._reach_changed)
         self.frames = 0
         self.frame_calls = 0
 
@@ -101,10 +102,8 @@ class SessionLink:
 
     def invoke(self, invocation: Invocation, caller: Caller) -> int:
         """See ports.HostLink."""
-        self._next += 1
-        call_id = self._next
-        call = self._calls[call_id] = _Call(invocation, caller, invocation.input.size)
-        if self._by_unary or call.size > MAX_INLINE:
+        call_id, call = self._calls.open(invocation, caller)
+        if self._by_unary or invocation.input.size > MAX_INLINE:
             self._send_alone(call_id, call)
         else:
             self._queue.append(call_id)
@@ -116,11 +115,14 @@ class SessionLink:
         found = self._calls.get(call)
         if found is None:
             return
-        if found.unary is not None:
+        if not found.sent:
+            if found.unary is None:
+                self._queue.remove(call)
+            self._answer(call, self._calls.lost(found))
+            _cancel(found.unary)
+        elif found.unary is not None:
+            found.cancelled = True
             found.unary.cancel()
-        elif not found.sent:
-            self._queue.remove(call)
-            self._answer(call, self._lost(found))
         else:
             self._cancels.append(call)
             self._wake.set()
@@ -137,7 +139,7 @@ class SessionLink:
 
     def retire(self, on_idle: Callable[[], object]) -> None:
         """Nobody will call any more: what waits goes back, what the host has may end; then `on_idle` is told, once."""
-        self._on_idle = on_idle
+        self._on_idle, self._retired = on_idle, True
         self._set_state("draining")
         queue, self._queue = self._queue, []
         self._lose(queue)
@@ -148,11 +150,15 @@ class SessionLink:
             told, self._on_idle = self._on_idle, None
             told()
 
-    def _send_alone(self, call_id: int, call: _Call) -> None:
-        """By unary Invoke: what becomes of it is unknown from here on until the answer."""
-        call.sent = call.accepted = True
+    def _send_alone(self, call_id: int, call: Call) -> None:
+        """By unary Invoke, as soon as the connection stands."""
         call.unary = asyncio.create_task(self._invoke_unary(call_id, call))
-        call.unary.add_done_callback(lambda _: self._answer_alone(call_id, self._lost(call)))
+        call.unary.add_done_callback(partial(self._ended_alone, call_id, call))
+
+    def _ended_alone(self, call_id: int, call: Call, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a call of %s broke off", self._name, exc_info=task.exception())
+        self._answer_alone(call_id, self._calls.lost(call))
 
     def _answer_alone(self, call_id: int, answer: Answer) -> None:
         """No credits come with the answer that would say that there is room."""
@@ -160,24 +166,24 @@ class SessionLink:
             self._on_change()
 
     async def run(self) -> None:
-        """Keep the session open until cancelled."""
+        """Keep the session open until cancelled; no fault of the host's or of ours ends that."""
         failures = 0
-        async with self._channel:
-            try:
+        try:
+            async with self._reach.kept():
                 while not self._by_unary:
-                    was_ready = await self._session_once()
-                    failures = 0 if was_ready else failures + 1
+                    failures = 0 if await self._session_once() else failures + 1
                     if not self._by_unary:
-                        await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF, 0.1 * 2**failures)))
-                self._set_state("ready")
+                        longest = longest_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF)
+                        await asyncio.sleep(random.uniform(0, longest))
+                self._reach_changed()
                 queue, self._queue = self._queue, []
                 for call_id in queue:
                     self._send_alone(call_id, self._calls[call_id])
                 await asyncio.Event().wait()
-            finally:
-                self._set_state("broken")
-                self._lose_all()
-                self._log_batches()
+        finally:
+            self._set_state("broken")
+            self._lose_all()
+            self._log_batches()
 
     def _log_batches(self) -> None:
         if self.frames:
@@ -186,33 +192,54 @@ class SessionLink:
             _log.info("sent %d calls in %d frames, %.1f each", self.frame_calls, self.frames, mean, extra=facts)
 
     async def _session_once(self) -> bool:
+        """Whether it stood, and ended as sessions may end."""
         stream = self._stub.Session()
-        was_ready = False
+        was_ready = went_well = False
         try:
             async with asyncio.TaskGroup() as group:
                 await self._greet(stream)
-                was_ready = True
+                was_ready = went_well = True
                 self._set_state("ready")
                 writer = group.create_task(self._write(stream))
                 await self._read(stream)
                 writer.cancel()
         except* grpc.aio.AioRpcError as errors:
-            self._judge(errors)
+            went_well = self._judge(_first(errors), greeted=was_ready) and was_ready
+        except* ProtocolBreach as errors:
+            went_well = False
+            self._breached(str(_first(errors)))
         except* (TimeoutError, asyncio.InvalidStateError):
-            pass
+            _log.debug("%s did not greet, or its stream is over", self._name)
+        except* Exception as errors:  # noqa: BLE001 - the link outlives every mistake
+            went_well = False
+            _log.error("the session with %s broke off, it is opened anew", self._name, exc_info=_first(errors))
         finally:
             stream.cancel()
             if not self._by_unary:
                 self._set_state("broken")
                 self._lose_all()
         _heed_cancellation()
-        return was_ready
+        return went_well
 
-    def _judge(self, errors: BaseExceptionGroup[grpc.aio.AioRpcError]) -> None:
-        error = errors.exceptions[0]
-        if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+    def _judge(self, error: BaseException, *, greeted: bool) -> bool:
+        """Whether a session may end so."""
+        assert isinstance(error, grpc.aio.AioRpcError)
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED and not greeted:
             self._by_unary = True
-        _log.debug("session with %s ended: %s", self._endpoint.instance_id, error)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and greeted:
+            self._breached(f"a message cannot be taken: {(error.details() or '')[:MAX_NOTE]!r}")
+            return False
+        _log.debug("session with %s ended: %s", self._name, error)
+        return True
+
+    def _breached(self, what: str) -> None:
+        _log.warning(
+            "%s broke the session protocol: %s; its session is over and opened anew",
+            self._name,
+            what,
+            extra={"instance_id": self._endpoint.instance_id},
+        )
+        self._on_breach(what)
 
     async def _greet(self, stream: _Stream) -> None:
         hello = session_pb2.ClientHello(
@@ -224,31 +251,50 @@ class SessionLink:
         async with asyncio.timeout(HELLO_DEADLINE):
             await stream.write(session_pb2.SessionRequest(hello=hello))
             first = await stream.read()
-        if not isinstance(first, session_pb2.SessionResponse) or not first.HasField("hello"):
+        if first is grpc.aio.EOF:
             raise TimeoutError
-        self._credits = first.credits
+        self._credits = check_greeting(first, self._endpoint).credits
 
     async def _read(self, stream: _Stream) -> None:
-        while True:
-            frame = await stream.read()
+        while (frame := await stream.read()) is not grpc.aio.EOF:
             if not isinstance(frame, session_pb2.SessionResponse):
-                return
-            for call_id in frame.accepted:
-                if call_id in self._calls:
-                    self._calls[call_id].accepted = True
-            self._credits += frame.credits
-            for progress in frame.progress:
-                self._progress(progress)
-            for result in frame.results:
-                self._take(result)
-            if frame.HasField("drain"):
-                self._set_state("draining")
-                queue, self._queue = self._queue, []
-                self._lose(queue)
-            elif frame.credits or frame.results:
-                if self._queue:
-                    self._wake.set()
-                self._on_change()
+                raise ProtocolBreach("a message that cannot be read")
+            self._take(frame)
+
+    def _take(self, frame: session_pb2.SessionResponse) -> None:
+        if frame.HasField("hello"):
+            raise ProtocolBreach("it greets a second time")
+        for call_id in frame.accepted:
+            if (call := self._calls.sent(call_id, "a receipt")) is not None:
+                call.accepted = True
+        for progress in frame.progress:
+            if (call := self._calls.sent(progress.call_id, "progress")) is not None:
+                call.caller.progressed(*progress_of(progress))
+        for result in frame.results:
+            call = self._calls.sent(result.call_id, "a result")
+            if call is None:
+                raise ProtocolBreach(f"a second result for call {result.call_id}")
+            check_attempt(result, call.invocation)
+            self._answer(
+                result.call_id,
+                answer_of(
+                    result, (self._plugin_id, call.invocation.operation, self._endpoint.instance_id), session=True
+                ),
+            )
+        self._take_credits(frame)
+
+    def _take_credits(self, frame: session_pb2.SessionResponse) -> None:
+        self._credits += frame.credits
+        if self._credits > MAX_CREDITS:
+            raise ProtocolBreach(f"it grants {self._credits} credits")
+        if frame.HasField("drain"):
+            self._set_state("draining")
+            queue, self._queue = self._queue, []
+            self._lose(queue)
+        elif frame.credits or frame.results:
+            if self._queue:
+                self._wake.set()
+            self._on_change()
 
     async def _write(self, stream: _Stream) -> None:
         while True:
@@ -261,18 +307,25 @@ class SessionLink:
         """Whatever waits, as far as credits and the frame's size allow; None if nothing can go."""
         frame = session_pb2.SessionRequest()
         size = count = 0
+        unwritten: list[int] = []
         for call_id in self._queue[: self._credits]:
             call = self._calls[call_id]
-            call.sent = True
-            write_invocation(frame.invocations.add(), call.invocation, call_id, self._endpoint.incarnation)
-            size += call.size
             count += 1
+            if not add_invocation(frame, call.invocation, call_id, self._endpoint.incarnation):
+                unwritten.append(call_id)
+                continue
+            call.sent = True
+            self._calls.newest_sent = call_id
+            size += call.size
             if size >= MAX_FRAME:
                 break
         if not count and not self._cancels:
             return None
-        self._credits -= count
         del self._queue[:count]
+        for call_id in unwritten:
+            self._answer(call_id, unsayable(self._plugin_id, self._calls[call_id].invocation))
+        count -= len(unwritten)
+        self._credits -= count
         for call_id in self._cancels:
             frame.cancels.add().call_id = call_id
         self._cancels.clear()
@@ -280,69 +333,59 @@ class SessionLink:
         self.frame_calls += count
         return frame
 
-    async def _invoke_unary(self, call_id: int, call: _Call) -> None:
-        request = plugin_service_pb2.InvokeRequest()
-        write_invocation(request.invocation, call.invocation, call_id, self._endpoint.incarnation)
-        try:
-            response = await self._stub.Invoke(request, timeout=call.invocation.remaining + UNARY_SLACK)
-            answer = self._read_answer(call, response.result, session=False)
-        except grpc.aio.AioRpcError as error:
-            answer = self._refusal(error)
-        self._answer_alone(call_id, answer)
-
-    def _take(self, result: invocation_pb2.InvocationResult) -> None:
-        call = self._calls.get(result.call_id)
-        if call is not None:
-            self._answer(result.call_id, self._read_answer(call, result, session=True))
-
-    def _read_answer(self, call: _Call, result: invocation_pb2.InvocationResult, *, session: bool) -> Answer:
-        operation, instance_id = call.invocation.operation, self._endpoint.instance_id
-        return answer_of(result, self._plugin_id, operation, instance_id, session=session)
-
-    def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
-        fault = from_rpc_error(error)
-        if isinstance(fault, ForeignFault) and error.code() in _GONE:
-            lost = HostLost(self._endpoint.instance_id, accepted=True)
-            return Answer(None, failure_of(lost, retryable=True), session=False)
-        retryable = fault.reason in FAILOVER or code_of(fault) in RETRYABLE
-        unknown = isinstance(fault, ForeignFault)
-        return Answer(None, failure_of(fault, retryable=retryable), accepted=unknown, session=False)
-
-    def _lost(self, call: _Call) -> Answer:
-        fault = HostLost(self._endpoint.instance_id, accepted=call.accepted)
-        failure = failure_of(fault, retryable=True)
-        return Answer(None, failure, accepted=call.accepted, session=call.unary is None, sent=call.sent)
+    async def _invoke_unary(self, call_id: int, call: Call) -> None:
+        if not self._reach.stands and not await self._reach.stood(PATIENCE):
+            if not self._retired and self.usable:
+                self._set_state("broken")  # before the call goes elsewhere: not to come back here
+            self._answer_alone(call_id, self._calls.lost(call))
+            return
+        call.sent = call.accepted = True
+        self._answer_alone(call_id, await self._alone.invoke(call_id, call.invocation))
 
     def _lose_all(self) -> None:
         self._queue.clear()
         self._cancels.clear()
         self._credits = 0
-        self._lose([call_id for call_id, call in self._calls.items() if call.unary is None])
+        self._lose(self._calls.end_session())
 
     def _lose(self, calls: Sequence[int]) -> None:
         for call_id in calls:
             call = self._calls.get(call_id)
             if call is not None:
-                self._answer(call_id, self._lost(call))
+                self._answer(call_id, self._calls.lost(call))
 
     def _answer(self, call_id: int, answer: Answer) -> bool:
         """Whether the call was open."""
-        call = self._calls.pop(call_id, None)
-        if call is not None:
-            call.caller.answered(answer)
+        was_open = self._calls.answer(call_id, answer)
+        if was_open:
             self._look_whether_idle()
-        return call is not None
+        return was_open
 
-    def _progress(self, progress: session_pb2.Progress) -> None:
-        call = self._calls.get(progress.call_id)
-        if call is not None:
-            fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
-            call.caller.progressed(fraction, progress.note[:MAX_NOTE], details_of(progress, MAX_DETAILS))
+    def _reach_changed(self) -> None:
+        """The connection stands, or cannot be had; on a session the session tells."""
+        if self._by_unary and not self._retired:
+            if self._reach.stands:
+                self._set_state("ready")
+            elif self._reach.lost:
+                self._set_state("broken")
 
     def _set_state(self, state: str) -> None:
         if state != self._state:
             self._state = state
             self._on_change()
+
+
+def _cancel(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first, wherever it is nested."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _heed_cancellation() -> None:

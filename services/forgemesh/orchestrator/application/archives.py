@@ -9,8 +9,9 @@ from typing import Protocol
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.history import PAGE
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Published
@@ -58,16 +59,16 @@ class Archives:
         self._executions = executions
         self._packing = packing
 
-    async def export(self, namespace: str, execution_id: str) -> AsyncIterator[bytes]:
-        """The file in pieces; raises ExecutionNotFound."""
-        row = await self._executions.row(namespace, execution_id)
+    async def export(self, namespace: str, execution_id: str, run_id: str = "") -> AsyncIterator[bytes]:
+        """The file in pieces; raises what Executions.row raises."""
+        row = await self._executions.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         history: list[e.Event] = []
         while found := await self._store.events(row.key, len(history) + 1, PAGE):
             history += found
         archive = Archive(
             namespace=namespace,
-            execution_id=execution_id,
+            execution_id=execution_id.partition("~")[0],  # another one may have its id here, and not where it goes
             source=stored.definition.source,
             published=dict(stored.definition.published),
             events=history,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from forgemesh.faults import Fault, Violation
 from forgemesh.faults.service import Internal, InvalidRequest
@@ -17,6 +18,15 @@ from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, Store
 _log = logging.getLogger(__name__)
 
 MAX_EXECUTIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """It was done to this run, or refused; `run_id` is empty if it was refused before it was found."""
+
+    execution_id: str
+    run_id: str
+    refused: Failure | None = None
 
 
 class Bulk:
@@ -41,32 +51,35 @@ class Bulk:
         return list(await asyncio.gather(*(one(make) for make in asked)))
 
     async def chosen(
-        self, namespace: str, ids: Sequence[str], wanted: ExecutionFilter | None
-    ) -> tuple[list[str], bool]:
-        """The ids, or those of the oldest executions that the filter fits, and whether it fits more."""
+        self, namespace: str, ids: Sequence[tuple[str, str]], wanted: ExecutionFilter | None
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """
+        The ids and runs, or those of the oldest executions that the filter fits, and whether it fits more.
+
+        A filter means the executions that it fits now, and none that gets one of their ids meanwhile.
+        """
         _check_number("execution_ids", len(ids))
         if ids:
             return list(dict.fromkeys(ids)), False
         if wanted is None:
             raise InvalidRequest([Violation("execution_ids", "name executions, or say with `filter` which are meant")])
         page = await self._store.executions(wanted, ExecutionOrder.STARTED_ASCENDING, "", MAX_EXECUTIONS)
-        return [row.execution_id for row in page.rows], bool(page.next_token)
+        return [(row.execution_id, row.run_id) for row in page.rows], bool(page.next_token)
 
     async def control(
-        self, ids: Sequence[str], do: Callable[[str], Awaitable[object]]
-    ) -> list[tuple[str, Failure | None]]:
-        """Why it was refused, for each; None: it was done."""
+        self, chosen: Sequence[tuple[str, str]], do: Callable[[str, str], Awaitable[str]]
+    ) -> list[Controlled]:
+        """What became of each; `do` takes an id and a run, and says which run it met."""
 
-        async def one(execution_id: str) -> tuple[str, Failure | None]:
+        async def one(execution_id: str, run_id: str) -> Controlled:
             try:
-                await do(execution_id)
+                return Controlled(execution_id, await do(execution_id, run_id))
             except Fault as fault:
-                return execution_id, failure_of(fault)
+                return Controlled(execution_id, run_id, failure_of(fault))
             except Exception as error:  # noqa: BLE001 - the same
-                return execution_id, failure_of(_incident(error))
-            return execution_id, None
+                return Controlled(execution_id, run_id, failure_of(_incident(error)))
 
-        return list(await asyncio.gather(*(one(execution_id) for execution_id in ids)))
+        return list(await asyncio.gather(*(one(execution_id, run_id) for execution_id, run_id in chosen)))
 
 
 def _incident(error: Exception) -> Internal:

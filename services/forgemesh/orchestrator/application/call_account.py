@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from forgemesh.faults import Code
+from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.application.ledger import Counted, Entry, Ledger
 from forgemesh.orchestrator.application.permits import Permits
@@ -137,6 +138,16 @@ class CallAccount:
             self._failed(entry, told)
         elif self.trips.streaks and outcome is not Outcome.IGNORED:
             self.trips.answered((entry.key.instance_id, entry.key.incarnation))
+
+    def breached(self, plugin_id: str, endpoint: Endpoint, what: str) -> None:
+        """An instance broke the protocol: one failure of its own, whatever calls are lost with that."""
+        entry, fault = self.entry(plugin_id, endpoint), ProtocolBroken(endpoint.instance_id, what)
+        told = CallFailure(code=fault.code, reason=fault.reason, message=fault.message[:BRIEF])
+        entry.tally.started += 1
+        entry.tally.ended(Outcome.FAILURE, 0.0, told)
+        entry.lost_at = self.clock()
+        self.ledger.touch(entry)
+        self.hurry()
 
     def _is_lost_with_others(self, entry: Entry, failure: Failure) -> bool:
         """A connection that breaks has failed once, however many calls were on it."""

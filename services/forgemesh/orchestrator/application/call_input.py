@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from forgemesh.language.json_value import misfit
+from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.orchestrator.domain.template import Fields, Items, Literal, Template
 
 LISTED = 10
@@ -36,13 +37,28 @@ def input_mistakes(template: Template, schema: str) -> list[str]:
     Nothing for a schema (JSON Schema 2020-12) that is empty, cannot be read, or needs another document.
     """
     validator = _validator(schema)
-    if validator is None:
+    known = _known(template)
+    if validator is None or _depth(known) > MAX_CHECKED:
         return []
     try:
-        found = [error for error in validator.iter_errors(_known(template)) if _counts(error)]
-    except (Unresolvable, RecursionError):
+        found = [error for error in validator.iter_errors(known) if _counts(error)]
+    except (Unresolvable, RecursionError):  # it refers to what is elsewhere, or without an end to itself
         return []
     return sorted({_told(error) for error in found})[:LISTED]
+
+
+def _depth(tree: object) -> int:
+    """How many lists and objects stand inside one another; one that is empty does not count."""
+    depth, level = -1, [tree]
+    while level:
+        depth, level = depth + 1, [inner for outer in level for inner in _inside(outer)]
+    return depth
+
+
+def _inside(value: object) -> Iterable[Any]:
+    if isinstance(value, dict | list):
+        return value.values() if isinstance(value, dict) else value
+    return ()
 
 
 def _known(template: Template) -> Any:
@@ -59,8 +75,9 @@ def _known(template: Template) -> Any:
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Validator | None:
     try:
+        check_depth(schema, MAX_CHECKED)
         tree = msgspec.json.decode(schema) if schema else None
-    except msgspec.DecodeError:
+    except ValueError:
         return None
     if not isinstance(tree, dict) or next(
         Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(tree), None

@@ -133,7 +133,7 @@ class Calls:
         if running is None:
             return
         said = running.said.pop(order.path, None)
-        where = _where(order.dispatch, answer) if order.dispatch is not None else None
+        where = _where(order.dispatch, answer) if order.dispatch is not None and answer.sent else None
         if answer.failure is None and answer.output is not None:
             fact = succeeded(running.state, order.path, order.attempt, answer.output, where)
             self._keep(running.state, order, answer, where)
@@ -141,7 +141,8 @@ class Calls:
             assert answer.failure is not None
             now, draw = self._engine.clock(), self._engine.draw()
             details = said.details if said is not None else None
-            fact = failed(running.state, order.path, order.attempt, answer.failure, where, now, draw, details)
+            failure, told = answer.failure, answer.told
+            fact = failed(running.state, order.path, order.attempt, failure, where, now, draw, details, told=told)
         if fact is not None:
             self._engine.turn(running, (fact,))
 

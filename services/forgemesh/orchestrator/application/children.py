@@ -56,7 +56,9 @@ class Children:
         """An execution has ended; if a step waits for it, that step goes on."""
         origin = state.started.origin if state.started is not None else None
         if origin is not None and origin.parent_id:
-            self._answer((state.namespace, origin.parent_id), origin.parent_path, origin.parent_attempt, state)
+            parent = self._engine.running(state.namespace, origin.parent_id)
+            if parent is not None and waits_for(parent.state, origin, state):
+                self._answer(parent.name, origin.parent_path, origin.parent_attempt, state)
 
     def take_back(self, running: Running, path: str) -> None:
         """What is around the steps at and below `path` ends early: their children do what their steps say."""
@@ -159,6 +161,22 @@ class Children:
         fact = failed(running.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
         if fact is not None:
             self._engine.turn(running, (fact,))
+
+
+def waits_for(parent: ExecutionState, origin: e.Origin, child: ExecutionState) -> bool:
+    """
+    Whether the parent that a child names is the one that started it, and it is no copy of the child that did.
+
+    Histories of older releases do not name the parent's run; then the ids have to do.
+    """
+    step = parent.open_attempts.get(origin.parent_path)
+    return (
+        origin.parent_run in ("", parent.run_id)
+        and step is not None
+        and step.started is not None
+        and step.started.child_id == child.execution_id
+        and not child.imported
+    )
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

@@ -19,7 +19,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
 from forgemesh.orchestrator.domain.control import Action, check_status
 from forgemesh.orchestrator.domain.forking import merge_patch
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
+from forgemesh.orchestrator.domain.payload import Payload, content_of_payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.domain.trace import RUN, span_id
 from forgemesh.orchestrator.ports import ClaimedBefore, ExecutionRow, Store
@@ -44,45 +44,69 @@ class Controls:
         self._forks = forks
         self._checksum = checksum
 
-    async def pause(self, namespace: str, execution_id: str, request: e.PauseRequested) -> ExecutionState:
+    async def pause(
+        self, namespace: str, execution_id: str, request: e.PauseRequested, *, run_id: str = ""
+    ) -> ExecutionState:
         """No step starts after the answer."""
-        await self._command(namespace, execution_id, lambda state: control.pause(state, request))
-        return await self._executions.get(namespace, execution_id)
 
-    async def resume(self, namespace: str, execution_id: str, checkpoint_id: str, by: str) -> ExecutionState:
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.pause(state, request)
+
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.get(namespace, execution_id, met)
+
+    async def resume(
+        self, namespace: str, execution_id: str, checkpoint_id: str, by: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It goes on; raises CheckpointSuperseded if `checkpoint_id` is set and not the newest one's."""
         if checkpoint_id:
-            await self._check_newest(await self._executions.row(namespace, execution_id), checkpoint_id)
-        await self._command(namespace, execution_id, lambda state: control.resume(state, by))
-        return await self._executions.get(namespace, execution_id)
+            row = await self._executions.row(namespace, execution_id, run_id)
+            await self._check_newest(row, checkpoint_id)
+            run_id = row.run_id
 
-    async def cancel(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.resume(state, by)
+
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.get(namespace, execution_id, met)
+
+    async def cancel(
+        self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It stops, and undoes what it did."""
-        await self._command(namespace, execution_id, lambda state: control.cancel(state, by, reason))
-        return await self._executions.get(namespace, execution_id)
 
-    async def terminate(self, namespace: str, execution_id: str, by: str, reason: str) -> ExecutionState:
+        def ask(state: ExecutionState) -> Sequence[e.Fact]:
+            return control.cancel(state, by, reason)
+
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.get(namespace, execution_id, met)
+
+    async def terminate(
+        self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
+    ) -> ExecutionState:
         """It has ended."""
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.terminate(state, by, reason)
 
-        await self._command(namespace, execution_id, ask)
-        return await self._executions.get(namespace, execution_id)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.get(namespace, execution_id, met)
 
-    async def signal(self, namespace: str, execution_id: str, request: e.SignalReceived) -> tuple[bool, int]:
-        """Whether the signal is new, and the sequence number of the event that keeps it."""
+    async def signal(
+        self, namespace: str, execution_id: str, request: e.SignalReceived, *, run_id: str = ""
+    ) -> tuple[bool, int, str]:
+        """Whether the signal is new, the sequence number of the event that keeps it, and the run that has it."""
         check_ids(**{"signal.name": request.name})
         sequence = 0
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             nonlocal sequence
             facts = control.signal(state, request)
-            sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id]
+            sequence = state.sequence + 1 if facts else state.signal_ids[request.signal_id][0]
             return facts
 
-        events = await self._command(namespace, execution_id, ask)
-        return bool(events), sequence
+        events, met = await self._command(namespace, execution_id, run_id, ask)
+        return bool(events), sequence, met
 
     async def resolve(
         self,
@@ -93,21 +117,25 @@ class Controls:
         payload: Payload | None,
         by: str,
         reason: str,
+        *,
+        run_id: str = "",
     ) -> ExecutionState:
         """A step that waits for a person goes on."""
 
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resolve(state, path, action, payload, by, reason)
 
-        await self._command(namespace, execution_id, ask)
-        return await self._executions.get(namespace, execution_id)
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.get(namespace, execution_id, met)
 
-    async def delete(self, namespace: str, execution_id: str) -> None:
-        """Forget an execution that has ended; one that is not there is forgotten already."""
-        row = await self._store.find(namespace, execution_id)
-        if row is not None:
-            check_status(execution_id, row.status, Action.DELETE)
-            await self._store.delete_execution(row.key)
+    async def delete(self, namespace: str, execution_id: str, *, run_id: str = "") -> str:
+        """Forget an execution that has ended, and its run; one that is not there is forgotten already and has none."""
+        row = await self._store.find(namespace, execution_id, run_id)
+        if row is None:
+            return ""
+        check_status(row.execution_id, row.status, Action.DELETE)
+        await self._store.delete_execution(row.key)
+        return row.run_id
 
     async def fork(
         self,
@@ -118,9 +146,21 @@ class Controls:
         rerun: Sequence[str],
         *,
         keep_signals: bool,
+        run_id: str = "",
     ) -> tuple[ExecutionState, bool]:
         """`request` says what the new execution is to be; its workflow and input are those of the origin."""
-        row = await self._executions.row(request.namespace, origin_id)
+        asked = (
+            "fork",
+            *(origin_id, run_id, checkpoint_id, request.execution_id, request.version),
+            content_of_payload(patch) if patch is not None else None,
+            tuple(rerun),
+            keep_signals,
+        )
+        request = replace(request, asked=asked)
+        earlier = await self._starts.answered(request)
+        if earlier is not None:
+            return earlier
+        row = await self._executions.row(request.namespace, origin_id, run_id)
         state = await self._at(row, checkpoint_id)
         _check_rerun(state, rerun)
         started = state.started
@@ -141,6 +181,7 @@ class Controls:
                 forked_trace=state.trace_id,
             ),
             linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
+            asked=asked,
             check=self._forks.check_of(row),
         )
         answered = await self._starts.answered(fork)
@@ -179,17 +220,21 @@ class Controls:
             raise CheckpointSuperseded(row.execution_id, checkpoint_id, newest.id if newest is not None else "")
 
     async def _command(
-        self, namespace: str, execution_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
-    ) -> list[e.Event]:
-        """Of one that has ended, `ask` refuses whatever is not on record already."""
-        running = self._engine.running(namespace, execution_id)
+        self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> tuple[list[e.Event], str]:
+        """
+        What follows of it, and the run that it met.
+
+        Of one that has ended, `ask` refuses whatever is not on record already.
+        """
+        running = self._engine.running(namespace, execution_id, run_id)
         if running is not None:
-            return await self._engine.command(running, ask)
-        state = await self._executions.get(namespace, execution_id)
+            return await self._engine.command(running, ask), running.state.run_id
+        state = await self._executions.get(namespace, execution_id, run_id)
         if state.ended is None:
             raise ExecutionSuspended(execution_id)
         ask(state)
-        return []
+        return [], state.run_id
 
 
 def _check_rerun(state: ExecutionState, rerun: Sequence[str]) -> None:

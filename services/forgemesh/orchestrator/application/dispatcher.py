@@ -158,7 +158,7 @@ class Dispatcher:
         if errand is None or errand.cancelling:
             return
         if errand.link is None:
-            self.finish(errand, cancelled(errand, accepted=False))
+            self.finish(errand, cancelled(errand, accepted=False, sent=False))
             return
         errand.cancelling = True
         self._hedging.call_off(errand)
@@ -209,7 +209,7 @@ class Dispatcher:
             self._account.ended(errand.departure, answer)
             if order.idempotent and answer.failure is None:
                 self._hedging.saw(errand.departure, order.target.operation)
-        if not answer.sent and not errand.cancelling and self._stopped is None:
+        if not answer.sent and errand.link is not None and not errand.cancelling and self._stopped is None:
             self._go_elsewhere(errand)
             return
         self._close(errand)
@@ -284,7 +284,7 @@ class Dispatcher:
     def _refuse(self, errand: Errand, lack: Lacking) -> None:
         """What the errand waits for needs a person."""
         assert isinstance(lack, NoPick)
-        self.finish(errand, Answer(None, failure_of(lack.fault()), accepted=False))
+        self.finish(errand, Answer(None, failure_of(lack.fault()), accepted=False, sent=False))
 
     def _close(self, errand: Errand) -> None:
         """The errand is over, wherever it stands."""
@@ -347,18 +347,21 @@ class Dispatcher:
 
     def _run_out(self, errand: Errand, fault: Fault) -> None:
         errand.alarm = None
-        link = errand.link
+        link, call, departure = errand.link, errand.call, errand.departure
         assert link is not None
         self._hedging.call_off(errand)
-        self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
-        link.cancel(errand.call)  # last: a call that has not left yet is answered as lost
+        if not link.has_left(call):
+            link.cancel(call)  # its time has not begun: it is answered on the spot, and goes elsewhere
+        if self._active.get(errand.order.key) is errand and errand.departure is departure:
+            self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
+            link.cancel(call)
 
     def _start_too_late(self, errand: Errand) -> None:
         errand.alarm = None
         seconds = errand.order.timeouts.schedule_to_start
         assert seconds is not None
         fault = ScheduleToStartTimeout(errand.order.path, seconds, self._room.waiting(errand).lack.message)
-        self.finish(errand, Answer(None, failure_of(fault), accepted=False))
+        self.finish(errand, Answer(None, failure_of(fault), accepted=False, sent=False))
 
     def _give_up(self, errand: Errand) -> None:
         errand.alarm = None

@@ -30,8 +30,6 @@ class Effects:
                 self.children.start(running, fact.path)
             else:
                 self.calls.start(running, fact)
-        elif isinstance(fact, e.StepUnblocked):
-            self.calls.released(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
@@ -42,6 +40,8 @@ class Effects:
             self._pause(running, fact)
         elif isinstance(fact, e.ExecutionResumed):
             self.children.resume(running, fact.by)
+        elif isinstance(fact, e.StepUnblocked):
+            self.calls.released(running, fact)
 
     def _pause(self, running: Running, fact: e.PauseRequested) -> None:
         self.children.pause(running, fact)

@@ -6,29 +6,32 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from forgemesh.faults import Fault
-from forgemesh.faults.service import DataCorrupted, ShuttingDown
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
+from forgemesh.orchestrator.application.history import read_history
 from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
+from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.control import LEGAL, Action
 from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fold import fold, restore
-from forgemesh.orchestrator.domain.fork_names import name_in_origin
+from forgemesh.orchestrator.domain.fold import fold
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
 from forgemesh.orchestrator.ports import (
-    Claim,
     Created,
     ExecutionRow,
     Hosts,
@@ -41,11 +44,8 @@ from forgemesh.orchestrator.ports import (
 
 _log = logging.getLogger(__name__)
 
-PAGE = 1_000
-ROUNDS = 10
-"""So often writes may follow from writes while the process stops."""
-LAST_WRITE = 5.0
-"""Seconds that the store has for them each time."""
+ROUNDS, LAST_WRITE = 10, 5.0
+"""So often writes may follow from writes while the process stops, and the seconds that each of them may take."""
 
 
 class Engine:
@@ -86,15 +86,18 @@ class Engine:
         self.on_wanted: Callable[[], None] = lambda: None
         self.on_ended: Callable[[ExecutionState], None] = lambda state: None
         self.trouble = ""
+        self._coming: dict[tuple[str, str], Future[None]] = {}
+        """Of executions whose first write is under way."""
         self.suspended: set[tuple[str, str]] = set()
         self._unsent: dict[tuple[str, str], dict[str, int]] = {}
         """Of suspended executions, the attempts that had not been sent."""
-        self.stopping = False
+        self.stopping = self._gone = False
         self.started_at = clock()
 
-    def running(self, namespace: str, execution_id: str) -> Running | None:
-        """The execution, if it is open and in memory."""
-        return self._running.get((namespace, execution_id))
+    def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
+        """The execution, if it is open and in memory; with a run, none that has merely the same id."""
+        found = self._running.get((namespace, execution_id))
+        return found if found is None or run_id in ("", found.state.run_id) else None
 
     @property
     def count(self) -> int:
@@ -131,7 +134,8 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now))
             running.standing = standing_of(state)
-            return new_execution(state, request, _claims(state)), events
+            self._coming[running.name] = asyncio.get_running_loop().create_future()
+            return new_execution(state, request, claims_of(state)), events
 
         written = partial(self._created, running, events, 0, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
@@ -150,10 +154,13 @@ class Engine:
         written: Future[Created],
     ) -> None:
         """Runs also when whoever asked for the execution has gone away; the first `old` events ask for nothing."""
+        coming = self._coming.pop(running.name, None)
+        if coming is not None:
+            coming.set_result(None)
         settled(written)
         if written.cancelled() or written.exception() is not None or running.name in self._running:
             return
-        if self.stopping:  # the next process takes it up
+        if self._gone:  # the next process takes it up
             return
         created = written.result()
         running.key = created.key
@@ -165,7 +172,7 @@ class Engine:
 
     async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
         """
-        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
+        Commit an execution that another mesh has begun, with its history; if it is open, it pauses unless it is ending.
 
         It is another run than the one there, which may go on, or come a second time.
         """
@@ -173,18 +180,22 @@ class Engine:
         now, events = self.clock(), list(history)
         trace = ExecutionTrace(state.execution_id, state.definition)
         if not state.status.final:
-            events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
+            if state.status in LEGAL[Action.PAUSE]:
+                events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
             events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
             events += advance(state, now)
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
-        new = new_execution(state, request)
+        new = replace(new_execution(state, request), parent_run="", schedule_incarnation="")  # it is nobody's here
         await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
 
-    async def command(self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> list[e.Event]:
+    async def command(
+        self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
+    ) -> list[e.Event]:
         """
-        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable.
+        Fold the facts that `ask` gives for the state as it is, with what follows, and return once they are durable, and
+        with them the `answer` that somebody gets.
 
         Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
@@ -195,7 +206,9 @@ class Engine:
         except Fault:
             await running.durable()
             raise
-        events = self.turn(running, facts) if facts else []
+        events = self.turn(running, facts, answer) if facts else []
+        if answer is not None and not facts:
+            await asyncio.shield(self._store.append_answered(running.key, [], None, answer))
         await running.durable()
         return events
 
@@ -237,17 +250,7 @@ class Engine:
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
         """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
-        state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
-        trace = ExecutionTrace(row.execution_id, definition)
-        while events := await self._store.events(row.key, state.sequence + 1, PAGE):
-            for event in events:
-                try:
-                    finished = trace.project(event) if restore(state, event) else []
-                except (ValueError, KeyError, IndexError, AssertionError) as error:
-                    raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
-                if event.sequence >= spans_from:
-                    self._spans.export(trace, finished, 0)
-        return state, trace
+        return await read_history(self._store, row, definition, partial(self._spans.export, position=0), spans_from)
 
     async def stop(self, grace: float) -> None:
         """
@@ -258,6 +261,7 @@ class Engine:
         self.stopping = True
         await self.effects.stop(grace)
         await self._settled()
+        self._gone = True
         for running in list(self._running.values()):
             self._drop(running)
 
@@ -265,33 +269,44 @@ class Engine:
         """What is known of the executions is durable, or cannot be written."""
         for _ in range(ROUNDS):
             await asyncio.sleep(0)  # what is durable has its effects, which may write
-            pending = [running.written for running in self._running.values() if running.written is not None]
-            pending = [written for written in pending if not written.done()]
+            writes = [running.written for running in self._running.values() if running.written is not None]
+            pending: list[Future[Any]] = [*self._coming.values(), *(write for write in writes if not write.done())]
             if not pending:
                 return
             await asyncio.wait(pending, timeout=LAST_WRITE)
 
-    def turn(self, running: Running, facts: Iterable[e.Fact]) -> list[e.Event]:
+    def turn(self, running: Running, facts: Iterable[e.Fact], answer: Recorded | None = None) -> list[e.Event]:
         """
         Fold what happened, decide what follows, and queue both as one write; the events.
 
         Raises AfterEnd for an execution that has ended, also if that is not durable yet: whoever has a fact looks at
         `running.open` or at what of the state the fact is about.
         """
-        now, state = self.clock(), running.state
-        still_open = list(state.open_attempts.values())
-        events = [record(state, fact, now) for fact in facts]
-        if state.status is Status.TERMINATED:
+        still_open = list(running.state.open_attempts.values())
+        events = self._decide(running, facts)
+        if running.state.ended is Status.TERMINATED:
             running.cut = still_open
-        events += advance(state, now)
-        self._commit(running, events)
+        self._commit(running, events, answer)
         return events
 
-    def _commit(self, running: Running, events: list[e.Event]) -> None:
+    def _decide(self, running: Running, facts: Iterable[e.Fact] = ()) -> list[e.Event]:
+        """If that fails on the way, what memory knows is void: the execution is taken up from the store."""
+        now, state = self.clock(), running.state
+        before = state.sequence
+        try:
+            events = [record(state, fact, now) for fact in facts]
+            return events + advance(state, now)
+        except Exception:
+            if state.sequence != before:
+                self._forsake(running)
+            raise
+
+    def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
-        written = running.written = self._store.append(running.key, events, changed)
+        append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
+        written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self._set_timer(running)
 
@@ -357,7 +372,7 @@ class Engine:
         running.timer, running.timer_at = None, 0
         if self._running.get(running.name) is not running:
             return
-        events = advance(running.state, self.clock())
+        events = self._decide(running)
         if events:
             self._commit(running, events)
         else:
@@ -366,9 +381,12 @@ class Engine:
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
         _log.error("execution %s is suspended: %s", running.name[1], error)
-        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.trouble = str(error)
         self.on_trouble()
+        self._forsake(running)
+
+    def _forsake(self, running: Running) -> None:
+        self._unsent[running.name] = self.effects.calls.unsent(running)
         self.suspended.add(running.name)
         self._drop(running)
         self.on_suspended()
@@ -380,11 +398,3 @@ class Engine:
         self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()
-
-
-def _claims(state: ExecutionState) -> tuple[Claim, ...]:
-    """What a fork takes from its origin for good."""
-    origin = state.started.origin if state.started is not None else None
-    if not state.effects or origin is None:
-        return ()
-    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.history import PAGE
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.domain.explain import Explanation, explain
@@ -49,16 +51,27 @@ class Executions:
         self._clock = clock
         self._checksum = checksum
 
-    async def get(self, namespace: str, execution_id: str) -> ExecutionState:
-        """As far as it is durable; raises ExecutionNotFound."""
-        row = await self.row(namespace, execution_id)
+    async def get(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionState:
+        """As far as it is durable; raises what `row` raises."""
+        row = await self.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         state, _ = await self._engine.load(row, stored.definition)
+        if state.left_to_do:
+            state.handed_over = {path: await self._named(run) for path, run in await self._given(state)}
         return state
+
+    async def _given(self, state: ExecutionState) -> list[tuple[str, str]]:
+        """What was left to do and is a fork's since."""
+        claims = await self._store.claims(state.run_id)
+        return [(path, claims[path]) for path in state.left_to_do if path in claims]
+
+    async def _named(self, run: str) -> str:
+        row = await self._store.find_run(run)
+        return f"{row.execution_id}@{run}" if row is not None else run
 
     def view(self, state: ExecutionState) -> View:
         """The state with how far it is and whether anybody runs it."""
-        running = self._engine.running(state.namespace, state.execution_id)
+        running = self._engine.running(state.namespace, state.execution_id, state.run_id)
         said = {path: (one.fraction, one.note) for path, one in running.said.items()} if running is not None else {}
         fractions = {path: fraction for path, (fraction, _) in said.items()}
         suspended = self.suspended(state) if running is None and not state.status.final else ""
@@ -69,23 +82,32 @@ class Executions:
         """Why nobody runs an open execution at this moment."""
         return self._engine.trouble or "its orchestrator has not taken it up yet"
 
-    async def row(self, namespace: str, execution_id: str) -> ExecutionRow:
-        """What lists show of it; raises ExecutionNotFound."""
-        row = await self._store.find(namespace, execution_id)
-        if row is None:
-            raise ExecutionNotFound(execution_id)
-        return row
+    async def row(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
+        """
+        What lists show of it: of that run or, if none is named, of the one that has the id.
+
+        Raises ExecutionNotFound, and ExecutionSuperseded if another run has the id of the one that is named.
+        """
+        row = await self._store.find(namespace, execution_id, run_id)
+        if row is not None:
+            return row
+        current = await self._store.find(namespace, execution_id) if run_id else None
+        if current is not None:
+            raise ExecutionSuperseded(execution_id, run_id, current.run_id)
+        raise ExecutionNotFound(execution_id, run_id)
 
     async def page(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Reads what was acknowledged before."""
         return await self._store.executions(wanted, order, token, limit)
 
-    async def watch(self, namespace: str, execution_id: str, from_sequence: int) -> AsyncIterator[list[e.Event]]:
-        """Durable events from `from_sequence` on, as they come; ends after the execution's last one."""
-        row = await self.row(namespace, execution_id)
+    async def watch(
+        self, namespace: str, execution_id: str, from_sequence: int, run_id: str = ""
+    ) -> AsyncIterator[list[e.Event]]:
+        """Durable events from `from_sequence` on, as they come; ends after the last one of the run."""
+        row = await self.row(namespace, execution_id, run_id)
         following = min(max(1, from_sequence), NEVER)
         while True:
-            running = self._engine.running(namespace, execution_id)
+            running = self._engine.running(namespace, execution_id, row.run_id)
             changed = running.change() if running is not None else None
             events = await self._store.events(row.key, following, WATCH_PAGE)
             if events:
@@ -96,16 +118,16 @@ class Executions:
                     return
             elif changed is not None:
                 await changed.wait()
-            elif (row := await self.row(namespace, execution_id)).sequence < following:
+            elif (row := await self.row(namespace, execution_id, row.run_id)).sequence < following:
                 if not row.status.final:
                     raise ExecutionSuspended(execution_id)
                 return
 
-    async def explain(self, namespace: str, execution_id: str) -> Explanation:
-        """Why it does not move; raises ExecutionNotFound."""
-        running = self._engine.running(namespace, execution_id)
+    async def explain(self, namespace: str, execution_id: str, run_id: str = "") -> Explanation:
+        """Why it does not move; raises what `row` raises."""
+        running = self._engine.running(namespace, execution_id, run_id)
         if running is None:
-            state = await self.get(namespace, execution_id)
+            state = await self.get(namespace, execution_id, run_id)
             reason = "" if state.status.final else self.suspended(state)
             return explain(state, self._clock(), {}, reason, 0)
         effects = self._engine.effects
@@ -113,10 +135,10 @@ class Executions:
         return explain(running.state, self._clock(), effects.calls.explain(running), "", ahead)
 
     async def checkpoints(
-        self, namespace: str, execution_id: str, after: int, limit: int
+        self, namespace: str, execution_id: str, after: int, limit: int, run_id: str = ""
     ) -> tuple[ExecutionRow, Sequence[Checkpoint]]:
         """Those with a sequence number above `after`, in order of time."""
-        row = await self.row(namespace, execution_id)
+        row = await self.row(namespace, execution_id, run_id)
         found: list[Checkpoint] = []
         async for state, event in self.replay(row, upto=NEVER):
             checkpoint = checkpoint_at(state, event, self._checksum(event)) if event.sequence > after else None

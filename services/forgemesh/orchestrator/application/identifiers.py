@@ -11,11 +11,17 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.domain.events import SignalReceived
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_RUN_ID = re.compile(r"[0-9a-z]{26}")
 
 
 def new_run_id() -> str:
     """What tells a new execution from every other one that has had, or will have, its id."""
     return str(ULID()).lower()
+
+
+def is_run_id(text: str) -> bool:
+    """Whether it can be what `new_run_id` gives, or what an execution of an older release got."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def check_ids(**given: str) -> None:

@@ -10,6 +10,7 @@ from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.order import Order
 from forgemesh.orchestrator.domain.events import Dispatch
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.fate import NOTHING_RAN
 from forgemesh.orchestrator.ports import Answer, Invocation
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.pick import Picked
@@ -72,12 +73,12 @@ def named(errand: Errand, answer: Answer, failure: Failure) -> Answer:
     """
     The answer with the failure that the step shall see.
 
-    A host knows how long it was given, and not whose limit that was; a call that was taken back before its host had it
-    is not lost.
+    A host knows how long it was given, and not whose limit that was; a call that was taken back before it left, or
+    whose host had not begun it, is not lost.
     """
     order = errand.order
-    if errand.cancelling and not answer.accepted:
-        return cancelled(errand, accepted=False)
+    if errand.cancelling and (not answer.sent or (failure.reason in NOTHING_RAN and not answer.accepted)):
+        return cancelled(errand, accepted=False, sent=False)
     end, dispatch = _end(order), order.dispatch
     if failure.reason != StartToCloseTimeout.reason or not end or dispatch is None:
         return answer
@@ -97,7 +98,7 @@ def _ended_around(order: Order) -> Failure:
     )
 
 
-def cancelled(errand: Errand, *, accepted: bool) -> Answer:
+def cancelled(errand: Errand, *, accepted: bool, sent: bool = True) -> Answer:
     """The end of a call that was taken back."""
     path = errand.order.path
-    return Answer(None, failure_of(Cancelled(path), step_path=path), accepted)
+    return Answer(None, failure_of(Cancelled(path), step_path=path), accepted, sent=sent)

@@ -23,14 +23,14 @@ class Recovery:
 
     async def run(self) -> None:
         """
-        Take up every open execution that does not run, and try all of them; then raise the last fault.
+        Take up every open execution that does not run, and try all of them; then raise the last error.
 
         What is damaged stays suspended, and is told once.
         """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
         self._spans_sent_again = True
-        failure: Fault | None = None
+        failure: Exception | None = None
         open_rows = {row.key: row for row in await self._store.open_executions()}
         for key, row in (again | open_rows).items():
             spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
@@ -43,6 +43,10 @@ class Recovery:
             except Fault as fault:
                 self._leave(row, fault)
                 failure = fault
+            except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
+                _log.exception("execution %s cannot be taken up; this is a bug", row.execution_id)
+                self._engine.suspended.add((row.namespace, row.execution_id))
+                failure = error
         if failure is not None:
             raise failure
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.ports import Store
 
+REMEMBERED = 30 * 86_400
+"""Seconds for which it is known what a request to a schedule was answered."""
 BATCH = 100
 BREATH = 0.01
 """Seconds between batches, so that other writes come in between."""
@@ -27,6 +29,7 @@ class Retention:
         """Forget what is due now; idempotent."""
         now = self.clock()
         await self.store.drop_expired_results(now)
+        await self.store.forget_answers(now - REMEMBERED * SECOND)
         before = now - int(self.age * SECOND) if self.age else 0
         while before or self.count:
             keys = await self.store.expired(before, self.count, BATCH)

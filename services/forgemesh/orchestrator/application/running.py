@@ -7,6 +7,7 @@ from asyncio import Future
 from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
@@ -102,3 +103,11 @@ def new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, 
         schedule_incarnation=origin.schedule_incarnation,
         claims=claims,
     )
+
+
+def claims_of(state: ExecutionState) -> tuple[Claim, ...]:
+    """What a fork takes from its origin for good."""
+    origin = state.started.origin if state.started is not None else None
+    if not state.effects or origin is None:
+        return ()
+    return tuple(Claim(origin.forked_run, name_in_origin(effect.path)) for effect in state.effects.values())

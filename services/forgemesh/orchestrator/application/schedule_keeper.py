@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from forgemesh.faults import Code, Fault, code_of, reason_of
 from forgemesh.faults.schedule import ScheduleFull, ScheduleNotFound
-from forgemesh.faults.workflow import RequestIdReused
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import MAX_WAITING, Occasion, Overlap, Run, Schedule
 from forgemesh.orchestrator.domain.scheduling import Decision, decide
-from forgemesh.orchestrator.schedule_ports import ScheduledStart, ScheduleStore, Starter, WallClock
+from forgemesh.orchestrator.schedule_ports import Opened, ScheduledStart, ScheduleStore, Starter, WallClock
 
 _log = logging.getLogger(__name__)
 
@@ -69,15 +69,22 @@ class ScheduleKeeper:
             return self.schedule
 
     async def ask(
-        self, moments: Sequence[int], occasion: Occasion, overlap: Overlap | None, request_id: str, linked_span: str
+        self,
+        moments: Sequence[int],
+        occasion: Occasion,
+        overlap: Overlap | None,
+        request_id: str,
+        linked_span: str,
+        content: str,
     ) -> list[Run]:
         """
         Take up starts that somebody asks for, once and now if there are no moments, and what became of them by now.
 
-        The same `request_id` gets the same starts. Raises ScheduleFull or ScheduleNotFound.
+        The same `request_id` with the same `content`, a hash of what is asked for, gets the same starts. Raises
+        RequestIdReused, ScheduleFull or ScheduleNotFound.
         """
         async with self._lock:
-            earlier = await self._store.asked(self.schedule.key, request_id) if request_id else []
+            earlier = await self.asked(request_id, content)
             if earlier:
                 return earlier
             await self._decide_all()
@@ -85,12 +92,17 @@ class ScheduleKeeper:
             schedule, asked = self.schedule.asked_for(
                 moments, occasion, self._clock.now(), overlap, request_id, linked_span
             )
-            decision = await self._decide(schedule, asked)
+            answer = self._answer(request_id, content) if request_id else None
+            decision = await self._decide(schedule, asked, answer)
             told = {run.name: run for run in decision.runs}
             self.nudge()
             if not moments:
                 told |= {run.name: run for run in await self._carry_out_now()}
             return [told[run.name] for run in asked]
+
+    async def asked(self, request_id: str, content: str) -> list[Run]:
+        """What the same request asked for before; raises RequestIdReused if it asked for something else."""
+        return await self._store.asked(self.schedule, request_id, content) if request_id else []
 
     async def delete(self) -> None:
         """Forget it; what it started goes on."""
@@ -117,11 +129,20 @@ class ScheduleKeeper:
         while (await self._decide(self.schedule, ())).more:
             pass
 
-    async def _decide(self, schedule: Schedule, asked: Sequence[Run]) -> Decision:
+    def _answer(self, request_id: str, content: str) -> Recorded:
+        return Recorded(
+            namespace=self.schedule.namespace,
+            request_id=request_id,
+            content=content,
+            at=self._clock.now(),
+            schedule_key=self.schedule.key,
+        )
+
+    async def _decide(self, schedule: Schedule, asked: Sequence[Run], answer: Recorded | None = None) -> Decision:
         busy = bool(await self._open())
         decision = decide(schedule, self._clock.now(), busy=busy, asked=asked)
         if decision.schedule != self.schedule or decision.runs:
-            await self._store.save(decision.schedule, decision.runs)
+            await self._store.save(decision.schedule, decision.runs, answer)
             self.schedule = decision.schedule
         return decision
 
@@ -157,6 +178,7 @@ class ScheduleKeeper:
         start = ScheduledStart(
             namespace=self.schedule.namespace,
             schedule_id=self.schedule.id,
+            incarnation=self.schedule.incarnation,
             workflow=target.workflow,
             version=target.version,
             input=target.input_at(run.moment, self.schedule.plan.timetable.zone),
@@ -167,8 +189,6 @@ class ScheduleKeeper:
         )
         try:
             await self._starter.start(start)
-        except RequestIdReused:  # it was started before a crash, and the plan's target was changed after it
-            return None
         except Fault as fault:
             if code_of(fault) is Code.UNAVAILABLE:
                 raise
@@ -181,15 +201,15 @@ class ScheduleKeeper:
             return
         stop = self._starter.cancel if decision.stop == "cancel" else self._starter.terminate
         reason = f"schedule {self.schedule.id} starts another one in its place"
-        for execution_id in await self._open():
+        for opened in await self._open():
             try:
-                await stop(self.schedule.namespace, execution_id, reason)
+                await stop(self.schedule.namespace, opened, reason)
             except Fault as fault:
                 if code_of(fault) is Code.UNAVAILABLE:
                     raise
 
-    async def _open(self) -> list[str]:
-        return await self._starter.open_executions(self.schedule.namespace, self.schedule.id)
+    async def _open(self) -> list[Opened]:
+        return await self._starter.open_executions(self.schedule)
 
     def _check_room(self, asked: int, overlap: Overlap | None) -> None:
         waiting = len(self.schedule.waiting)

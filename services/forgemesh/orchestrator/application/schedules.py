@@ -12,6 +12,7 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.scheduler import Scheduler
+from forgemesh.orchestrator.domain.digest import text_of
 from forgemesh.orchestrator.domain.plan_check import LAST_MOMENT, check_plan
 from forgemesh.orchestrator.domain.schedule import MAX_WAITING, Occasion, Overlap, Pause, Plan, Run, Schedule
 from forgemesh.orchestrator.schedule_ports import ScheduleStore, Starter, WallClock, Workflows
@@ -94,7 +95,8 @@ class Schedules:
         """The schedule, its newest decisions, and the ids of the open executions that it started."""
         schedule = self._scheduler.keeper(namespace, schedule_id).schedule
         recent = await self._store.recent(schedule.key, RECENT)
-        return schedule, recent, await self._starter.open_executions(namespace, schedule_id)
+        opened = await self._starter.open_executions(schedule)
+        return schedule, recent, [one.execution_id for one in opened]
 
     def damaged(self, namespace: str) -> list[str]:
         """What is to be said of each schedule of a namespace that cannot be read, in order of the ids."""
@@ -115,7 +117,8 @@ class Schedules:
         """Start once, now, and what became of it."""
         _check_request_id(request_id)
         keeper = self._scheduler.keeper(namespace, schedule_id)
-        runs = await keeper.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span)
+        content = text_of("trigger", schedule_id, overlap.value if overlap is not None else None)
+        runs = await keeper.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span, content)
         return keeper.schedule, runs[0]
 
     async def backfill(
@@ -124,6 +127,10 @@ class Schedules:
         """Start for each moment of a range of the past, both ends included, and what became of each."""
         _check_request_id(request_id)
         keeper = self._scheduler.keeper(namespace, schedule_id)
+        content = text_of("backfill", schedule_id, start_at, end_at, overlap.value)
+        earlier = await keeper.asked(request_id, content)
+        if earlier:  # whatever has become of the timetable since
+            return keeper.schedule, earlier
         timetable = keeper.schedule.plan.timetable
         violations = _range_violations(start_at, end_at, self._clock.now())
         moments: list[int] = []
@@ -136,7 +143,7 @@ class Schedules:
                 violations.append(Violation("end_at", f"more than {MAX_WAITING} moments lie before it; ask for fewer"))
         if violations:
             raise InvalidRequest(violations)
-        runs = await keeper.ask(moments, Occasion.BACKFILLED, overlap, request_id, "")
+        runs = await keeper.ask(moments, Occasion.BACKFILLED, overlap, request_id, "", content)
         return keeper.schedule, runs
 
     async def preview(

@@ -16,6 +16,7 @@ from ulid import ULID
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
+from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
@@ -23,17 +24,21 @@ from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
+from forgemesh.orchestrator.application.requests_under_way import Hold, RequestsUnderWay
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
+from forgemesh.orchestrator.domain.digest import Part, text_of
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.payload import Payload, check_size, json_payload
+from forgemesh.orchestrator.domain.payload import Payload, check_size, content_of_payload, json_payload
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.domain.template import evaluate
 from forgemesh.orchestrator.ports import Created, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
+MAKES_ROOM = "another one was started under its id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class StartRequest:
 
     `linked_span` ("<trace>-<span>") is what the execution's own trace links to, if it adopts no caller's. `results` are
     those of a fork's origin. `check` is asked in the moment in which the start goes into the queue of writes, and only
-    if there is something to write: what it raises, the start raises, and nothing is started.
+    if there is something to write: what it raises, the start raises, and nothing is started. `asked` is what a request
+    asked for that is not a start as such.
     """
 
     namespace: str
@@ -72,9 +78,32 @@ class StartRequest:
     linked_span: str = ""
     facts: Sequence[e.Fact] = field(default=(), compare=False)
     check: Callable[[], None] = field(default=lambda: None, compare=False)
+    asked: Part = None
 
     def content(self) -> str:
-        """What must be the same when a request id comes again."""
+        """
+        A hash of all that must be the same when a request id comes again.
+
+        How long the answer may wait and the caller's trace are of the call and not of what it asks for.
+        """
+        if self.asked is not None:
+            return text_of(self.asked)
+        signal = self.signal
+        return text_of(
+            "start",
+            self.workflow,
+            self.version,
+            self.execution_id,
+            content_of_payload(self.input),
+            None if signal is None else (signal.name, signal.signal_id, content_of_payload(signal.payload)),
+            self.priority,
+            self.paused,
+            self.reuse.value,
+            self.conflict,
+        )
+
+    def earlier_content(self) -> str:
+        """The hash that a release before this one kept, which left out a part of what was asked for."""
         metadata = (fact for pair in sorted(self.input.metadata.items()) for fact in pair)
         signal = (self.signal.name, self.signal.signal_id) if self.signal is not None else ()
         parts = (self.workflow, self.version, self.execution_id, self.input.media_type, *metadata, *signal)
@@ -89,6 +118,7 @@ class Starts:
         self._engine = engine
         self._definitions = definitions
         self._executions = executions
+        self._under_way = RequestsUnderWay()
         engine.effects.children.nursery = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
@@ -96,7 +126,31 @@ class Starts:
         check_start(request.namespace, request.workflow, request.execution_id, request.request_id, request.signal)
         if self._engine.stopping:
             raise ShuttingDown("the orchestrator")
-        asked = Request(request.request_id, request.content(), bool(request.execution_id), request.reuse)
+        async with self._under_way.alone(request.namespace, request.request_id) as hold:
+            created, state = await self._decide(request, hold)
+        return await self._answer(request, created, state)
+
+    async def answered(self, request: StartRequest) -> tuple[ExecutionState, bool] | None:
+        """
+        What a request with this id and content has got before, whatever has changed since; raises RequestIdReused.
+
+        None also for what an older release has answered, unless all is known that it would have kept of the request.
+        """
+        if not request.request_id:
+            return None
+        whole = request.earlier_content if request.workflow else None
+        asked = Request(request.request_id, request.content(), bool(request.execution_id), earlier_content=whole)
+        earlier = await self._store.started_by(request.namespace, asked)
+        return await self._answer(request, earlier, None) if earlier is not None else None
+
+    async def _decide(self, request: StartRequest, hold: Hold) -> tuple[Created, ExecutionState | None]:
+        asked = Request(
+            request.request_id,
+            request.content() if request.request_id else "",
+            bool(request.execution_id),
+            request.reuse,
+            request.earlier_content,
+        )
         try:
             stored = await self._definitions.find(request.namespace, request.workflow, request.version)
             check_input(stored.definition, request.input)
@@ -106,37 +160,25 @@ class Starts:
             earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
             if earlier is None:
                 raise
-            return await self._answer(request, earlier, None)
+            return earlier, None
         if request.execution_id and request.conflict != "fail":
             # a request that comes again must neither end nor signal the execution that it started
             earlier = await self._store.started_by(request.namespace, asked) if request.request_id else None
-            if earlier is not None:
-                return await self._answer(request, earlier, None)
-            was_open = self._engine.running(request.namespace, request.execution_id) is not None
-            existing = await self._existing(request)
+            existing = earlier or await self._existing(request, asked, hold)
             if existing is not None:
-                return existing, False
-            if was_open:  # terminated to make room: the reuse policy is about those that had ended before
+                return existing, None
+            if await self._made_room(request):  # the reuse policy is about those that had ended before
                 asked = replace(asked, reuse=IdReuse.ALLOW_DUPLICATE)
-        created, state = await self._write(stored.definition, request, asked)
-        return await self._answer(request, created, state)
-
-    async def answered(self, request: StartRequest) -> tuple[ExecutionState, bool] | None:
-        """What the same request was answered before; raises RequestIdReused."""
-        if not request.request_id:
-            return None
-        check_start(request.namespace, request.workflow, request.execution_id, request.request_id, request.signal)
-        asked = Request(request.request_id, request.content(), bool(request.execution_id), request.reuse)
-        earlier = await self._store.started_by(request.namespace, asked)
-        return await self._answer(request, earlier, None) if earlier is not None else None
+        return await self._write(stored.definition, request, asked)
 
     async def _answer(
         self, request: StartRequest, created: Created, state: ExecutionState | None
     ) -> tuple[ExecutionState, bool]:
-        ended = await self._wait(request.namespace, created.execution_id, request.wait)
+        ended = await self._wait(request.namespace, created, request.wait)
         if state is not None and created.created and not request.wait:
             return state, True
-        return ended or await self._executions.get(request.namespace, created.execution_id), created.created
+        found = ended or await self._executions.get(request.namespace, created.execution_id, created.run_id)
+        return found, created.created
 
     async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
         """See children.Nursery."""
@@ -165,20 +207,46 @@ class Starts:
         state, _ = await self.start(request)
         return state
 
-    async def _existing(self, request: StartRequest) -> ExecutionState | None:
-        """What the id conflict policy says about an open execution of that id."""
+    async def _existing(self, request: StartRequest, asked: Request, hold: Hold) -> Created | None:
+        """What the id conflict policy says about an open execution of that id; the answer is recorded with it."""
         running = self._engine.running(request.namespace, request.execution_id)
         if running is None:
+            row = await self._store.find(request.namespace, request.execution_id)
+            if row is not None and not row.status.final:
+                raise ExecutionSuspended(request.execution_id)
             return None
         if request.conflict == "terminate_existing":
-            reason = "another one was started under its id"
-            await self._engine.command(running, lambda state: control.terminate(state, "", reason))
+            await self._engine.command(running, lambda state: control.terminate(state, "", MAKES_ROOM))
             await running.left.wait()
             return None
-        if request.signal is not None:
-            signal = request.signal
-            await self._engine.command(running, lambda state: control.signal(state, signal))
-        return await self._executions.get(request.namespace, request.execution_id)
+        signal, answer = request.signal, None
+        if asked.request_id:
+            answer = Recorded(
+                namespace=request.namespace,
+                request_id=asked.request_id,
+                content=asked.content,
+                at=self._engine.clock(),
+                execution_key=running.key,
+            )
+        try:
+            await self._engine.command(
+                running, lambda state: control.signal(state, signal) if signal is not None else (), answer
+            )
+        except asyncio.CancelledError:
+            if running.written is not None:
+                hold.until(running.written)
+            raise
+        return Created(running.key, request.execution_id, False, 0, running.state.run_id)
+
+    async def _made_room(self, request: StartRequest) -> bool:
+        """Whether the execution of that id was ended for a start that never came to be, be it this one or another."""
+        if request.conflict != "terminate_existing":
+            return False
+        row = await self._store.find(request.namespace, request.execution_id)
+        if row is None or row.status is not Status.TERMINATED:
+            return False
+        ended = await self._executions.get(request.namespace, row.execution_id, row.run_id)
+        return ended.failure is not None and ended.failure.metadata.get("why") == MAKES_ROOM
 
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
@@ -221,9 +289,9 @@ class Starts:
             facts.append(e.PauseRequested(reason="it was started paused"))
         return facts
 
-    async def _wait(self, namespace: str, execution_id: str, seconds: float) -> ExecutionState | None:
+    async def _wait(self, namespace: str, created: Created, seconds: float) -> ExecutionState | None:
         """The execution, if it is known to have ended within that time."""
-        running = self._engine.running(namespace, execution_id)
+        running = self._engine.running(namespace, created.execution_id, created.run_id)
         if running is None or not seconds:
             return None
         with contextlib.suppress(TimeoutError):
@@ -248,7 +316,7 @@ def _started(definition: Definition, request: StartRequest, now: int, key: str, 
         parent_span_id=caller.span_id if caller is not None and adopted else b"",
         sampled=True,
         linked_span=linked,
-        deadline=now + int(definition.timeout * SECOND) if definition.timeout is not None else 0,
+        deadline=now + round(definition.timeout * SECOND) if definition.timeout is not None else 0,
         priority=request.priority,
         concurrency_key=key,
         queued=queued,

@@ -221,6 +221,7 @@ def _attempt_failed(f: e.AttemptFailed) -> pb.AttemptFailed:
         next_attempt_unix_nano=f.next_at,
         incident=f.incident,
         details=payload_to_message(f.details) if f.details is not None else None,
+        fate_unknown=f.fate_unknown,
     )
 
 
@@ -301,7 +302,8 @@ def _attempt_failed_fact(path: str, m: pb.AttemptFailed) -> e.AttemptFailed:
     dispatch = dispatch_from_message(m.dispatch) if m.HasField("dispatch") else None
     failure = failure_from_message(m.failure)
     details = payload_from_message(m.details) if m.HasField("details") else None
-    return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident, details)
+    unknown = m.fate_unknown if m.HasField("fate_unknown") else None
+    return e.AttemptFailed(path, m.attempt, failure, dispatch, m.next_attempt_unix_nano, m.incident, details, unknown)
 
 
 def _incident_resolved_fact(path: str, m: pb.IncidentResolved) -> e.IncidentResolved:

@@ -80,7 +80,8 @@ def _head(state: ExecutionState) -> pb.Execution:
         origin=origin_to_message(started.origin) if started.origin is not None else None,
         stopped_by=stopped.by if stopped is not None else "",
         stopped_reason=stopped.reason if stopped is not None else "",
-        left_to_do=state.left_to_do,
+        left_to_do=[path for path in state.left_to_do if path not in state.handed_over],
+        handed_over=state.handed_over,
         run_id=state.run_id,
     )
 
@@ -163,8 +164,9 @@ def checkpoint_to_message(checkpoint: Checkpoint, row: ExecutionRow, content_has
     )
 
 
-def explanation_to_message(explanation: Explanation) -> control_pb2.ExplainExecutionResponse:
+def explanation_to_message(run_id: str, explanation: Explanation) -> control_pb2.ExplainExecutionResponse:
     return control_pb2.ExplainExecutionResponse(
+        run_id=run_id,
         status=_STATUS[explanation.status],
         summary=explanation.summary,
         hindrances=[_hindrance_to_message(one) for one in explanation.hindrances],

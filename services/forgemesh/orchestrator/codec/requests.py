@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal
 
 from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
@@ -12,6 +12,7 @@ from forgemesh.chassis.telemetry import parse_traceparent
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import PayloadTooLarge
+from forgemesh.orchestrator.application.identifiers import is_run_id
 from forgemesh.orchestrator.application.starts import Caller, StartRequest
 from forgemesh.orchestrator.codec.payloads import optional_payload, payload_from_message
 from forgemesh.orchestrator.domain import events as e
@@ -62,6 +63,32 @@ _STATUS: dict[int, Status] = {
 def namespace_of(request: Any) -> str:
     """Empty means "default"."""
     return str(request.namespace or DEFAULT_NAMESPACE)
+
+
+def named(request: Any) -> tuple[str, str, str]:
+    """
+    Namespace, id and run (empty: whichever has the id) of the execution that a request names, also as ID@RUN.
+
+    Raises InvalidRequest if it names two runs, or something else than a run.
+    """
+    execution_id, run_id = _named(request.execution_id, request.run_id, "run_id")
+    return namespace_of(request), execution_id, run_id
+
+
+def which_of(execution_ids: Iterable[str]) -> list[tuple[str, str]]:
+    """Ids and runs of what comes as ID or ID@RUN; raises InvalidRequest."""
+    return [_named(one, "", "execution_ids") for one in execution_ids]
+
+
+def _named(execution_id: str, run_id: str, field: str) -> tuple[str, str]:
+    """An id and a run of which the former may hold the latter."""
+    bare, at, behind = execution_id.partition("@")
+    if at and behind != run_id and run_id:
+        raise InvalidRequest([Violation(field, f"{run_id!r:.80} is another run than that of {execution_id!r:.300}")])
+    run = behind if at else run_id
+    if (at or run) and not is_run_id(run):
+        raise InvalidRequest([Violation(field, f"{run!r:.80} is no run: it has 26 digits and lower-case letters")])
+    return bare, run
 
 
 def payload_of(message: Any, field: str, default: Payload | None, *, place: str = "") -> Payload | None:
@@ -167,6 +194,7 @@ def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str,
             violations.append(Violation(name, "is no moment of the years 1 to 9999"))
     if violations:
         raise InvalidRequest(violations)
+    parent_id, parent_run = _named(asked.parent_execution_id, asked.parent_run_id, "parent_run_id")
     started_from = asked.started_from if asked.HasField("started_from") else None
     started_before = asked.started_before if asked.HasField("started_before") else None
     return ExecutionFilter(
@@ -177,7 +205,9 @@ def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str,
         id_prefix=asked.id_prefix,
         started_from=_nanos(started_from),
         started_before=_nanos(started_before),
-        parent_id=asked.parent_execution_id,
+        parent_id=parent_id,
+        parent_run=parent_run,
+        schedule_incarnation=asked.schedule_incarnation_id,
         schedule_id=asked.schedule_id,
         concurrency_key=asked.concurrency_key,
         incidents_only=asked.incidents_only,
@@ -222,13 +252,13 @@ def number_before(token: str) -> int:
     return int(key[0])
 
 
-def addressed(request: Any, kind: str | None, namespace: str, execution_id: str) -> Any:
+def addressed(request: Any, kind: str | None, namespace: str, execution_id: str, run_id: str) -> Any:
     """One execution's copy of what is asked of many; raises InvalidRequest if nothing is."""
     if kind is None:
         raise InvalidRequest([Violation("action", "say what is to be done: pause, resume, cancel, ...")])
     copy = type(request)()
     copy.CopyFrom(request)
-    copy.namespace, copy.execution_id = namespace, execution_id
+    copy.namespace, copy.execution_id, copy.run_id = namespace, execution_id, run_id
     return copy
 
 

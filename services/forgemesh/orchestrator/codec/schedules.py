@@ -106,6 +106,7 @@ def schedule_to_message(schedule: Schedule, moments: int) -> pb.Schedule:
         first_started_at=timestamp(schedule.first_started_at),
         last_started_at=timestamp(schedule.last_started_at),
         next_moments=moments_to_messages(schedule.following(moments)),
+        incarnation_id=schedule.incarnation,
     )
 
 

@@ -12,11 +12,11 @@ import yaml
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
+from forgemesh.language.nesting import MAX_DEPTH
 from forgemesh.orchestrator.codec.yaml_position import Scalar, lines_of
 from forgemesh.orchestrator.domain.fields import Place
 
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 250
 MAX_DIGITS = 1_000
 
 _NULL = re.compile(r"~|null|Null|NULL|")

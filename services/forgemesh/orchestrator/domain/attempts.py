@@ -19,7 +19,7 @@ from forgemesh.orchestrator.domain.definition import (
     declared,
 )
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.fold import fate_unknown
+from forgemesh.orchestrator.domain.fate import is_unknown
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
@@ -85,7 +85,7 @@ def succeeded(
         return None
     if output.size > MAX_INPUT:
         fault = workflow.PayloadTooLarge(f"the output of {path!r}", output.size, MAX_INPUT)
-        return e.AttemptFailed(path, attempt, failure_of(fault, step_path=path), dispatch)
+        return failed(state, path, attempt, failure_of(fault), dispatch, 0, 0.0)
     return e.AttemptSucceeded(path, attempt, output, dispatch)
 
 
@@ -98,30 +98,35 @@ def failed(
     now: int,
     draw: float,
     details: Payload | None = None,
+    *,
+    told: bool = True,
 ) -> e.Fact | None:
     """
     What a failed attempt means; None if that attempt is not open any more.
 
-    `draw` in [0, 1) spreads the next one, `details` are what this one last said of itself.
+    `draw` in [0, 1) spreads the next one, `details` are what this one last said of itself, and `told` is whether the
+    plugin itself says that it failed (see fate.py).
     """
     if not _is_open(state, path, attempt):
         return None
     step = state.steps[path]
+    unknown = is_unknown(failure, dispatch, told=told)
+    fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details, fate_unknown=unknown)
     if step.compensates is None and state.is_stopping(step.scope):
-        return _stopped(path, attempt, failure.at(path), dispatch)
+        return _stopped(fact)
     if state.pause is not None and failure.reason == workflow.Cancelled.reason:
         failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
-        fact = e.AttemptFailed(path, attempt, failure, dispatch, max(now, 1), details=details)
+        fact = _with(fact, failure=failure, next_at=max(now, 1))
     else:
-        fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details)
         fact = _followed(state, step, fact, now, draw)
     return _doubted(state, step, fact)
 
 
-def _stopped(path: str, attempt: int, failure: Failure, dispatch: e.Dispatch | None) -> e.Fact:
-    if failure.reason in FAILOVER:
-        failure = replace(failure_of(workflow.Cancelled(path), step_path=path), metadata=failure.metadata)
-    return e.AttemptFailed(path, attempt, failure, dispatch)
+def _stopped(fact: e.AttemptFailed) -> e.AttemptFailed:
+    if fact.failure.reason not in FAILOVER:
+        return fact
+    failure = failure_of(workflow.Cancelled(fact.path), step_path=fact.path)
+    return _with(fact, failure=replace(failure, metadata=fact.failure.metadata))
 
 
 def _followed(state: ExecutionState, step: StepState, fact: e.AttemptFailed, now: int, draw: float) -> e.AttemptFailed:
@@ -146,14 +151,18 @@ def _exhausted(step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
 
 
 def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
-    """A call that must not be repeated blindly is not, while it may have had its effect."""
+    """
+    A call that must not be repeated blindly is not, while it may have had its effect.
+
+    A compensation waits for nobody: what it leaves undone is in the list with which its execution ends.
+    """
     call = step.step
-    if not isinstance(call, Call) or step.compensates is not None or not fate_unknown(fact):
+    if not fact.fate_unknown or not isinstance(call, Call):
         return fact
     if is_idempotent(state, step, call) is not False or call.in_doubt == "retry":
         return fact
     failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
-    incident = "IN_DOUBT" if call.in_doubt == "manual" else ""
+    incident = "IN_DOUBT" if call.in_doubt == "manual" and step.compensates is None else ""
     return _with(fact, failure=failure.with_causes((fact.failure,)), next_at=0, incident=incident)
 
 
@@ -175,7 +184,7 @@ def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:
         return e.StepFailed(step.path, failure)
     sent = step.status is not StepStatus.BLOCKED
     failure = replace(failure, metadata={**failure.metadata, "sent": str(sent).lower()})
-    fact = e.AttemptFailed(step.path, step.attempts, failure, None)
+    fact = e.AttemptFailed(step.path, step.attempts, failure, None, fate_unknown=sent)
     if state.is_stopping(step.scope):
         return fact
     return _doubted(state, step, _exhausted(step, fact))

@@ -113,7 +113,7 @@ def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
 def _begin_wait(path: str, step: Wait, read: Read, now: int) -> e.Fact:
     if step.until is not None:
         return e.WaitStarted(path, max(_moment(evaluate(step.until, read)), 1))
-    until = now + int(step.seconds * SECOND) if step.seconds is not None else 0
+    until = now + round(step.seconds * SECOND) if step.seconds is not None else 0
     return e.WaitStarted(path, until, step.signal)
 
 

@@ -38,7 +38,7 @@ def checkpoint_at(state: ExecutionState, event: e.Event, checksum: int) -> Check
     """The checkpoint that `event` is, if a step ended with it; `state` is that after it."""
     path = getattr(event.fact, "path", "")
     step = state.steps.get(path) if path else None
-    if step is None or not step.status.final or isinstance(event.fact, e.VariablesSet | e.ResultTaken):
+    if step is None or not step.status.final or isinstance(event.fact, e.VariablesSet | e.ResultTaken | e.EffectTaken):
         return None
     return Checkpoint(
         sequence=event.sequence,

@@ -37,6 +37,24 @@ def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
     yield _undo(state, path, last)
 
 
+def left_to_do(state: ExecutionState) -> tuple[str, ...]:
+    """
+    Steps whose effects stand, or may: those that have ended, and those of which an attempt is open that may have left,
+    or of which nobody knows. The next one to undo first.
+    """
+    open_steps = [
+        step
+        for step in state.steps.values()
+        if not step.status.final
+        and step.compensates is None
+        and isinstance(step.step, Call)
+        and step.step.compensate is not None
+        and (step.doubtful or (step.path in state.open_attempts and step.status is not StepStatus.BLOCKED))
+    ]
+    open_steps.sort(key=lambda step: -step.began_at)
+    return tuple(step.path for step in (*open_steps, *reversed(state.undoable)))
+
+
 def is_undone(state: ExecutionState, path: str) -> bool:
     """Whether the effect of that name was undone, or may be at this moment: its compensation has begun, or is next."""
     if state.compensating and not state.status.final:

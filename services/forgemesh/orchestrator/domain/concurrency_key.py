@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from forgemesh.faults.control import ConcurrencyKeyInvalid
+from forgemesh.language.nesting import check_depth
 from forgemesh.orchestrator.domain.payload import Payload
 
 LONGEST = 200
@@ -42,8 +43,9 @@ def _written(decoded: object) -> str:
 
 def _reads_as_json(text: str) -> bool:
     try:
+        check_depth(text)
         msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except ValueError:
         return False
     return True
 

@@ -9,6 +9,7 @@ from typing import Literal
 from forgemesh.faults import control as control_faults, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import failed
+from forgemesh.orchestrator.domain.compensation import left_to_do
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import Payload, check_size
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
@@ -103,16 +104,22 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
     if state.ended is Status.TERMINATED and failure == state.failure:
         return ()
     check(state, Action.TERMINATE)
-    left = tuple(step.path for step in reversed(state.undoable))
-    return (e.ExecutionFailed(failure, "TERMINATED", left),)
+    return (e.ExecutionFailed(failure, "TERMINATED", left_to_do(state)),)
 
 
 def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:
-    """It is kept until a step waits for it; one with an id that has come before is not."""
+    """
+    It is kept until a step waits for it; one with an id that has come before is not.
+
+    Raises SignalIdReused if that one said something else.
+    """
+    if request.signal_id and request.signal_id in state.signal_ids:
+        _, content = state.signal_ids[request.signal_id]
+        if content != e.content_of(request):
+            raise control_faults.SignalIdReused(state.execution_id, request.signal_id)
+        return ()
     check(state, Action.SIGNAL)
     check_size(request.payload, f"the signal {request.name!r}")
-    if request.signal_id and request.signal_id in state.signal_ids:
-        return ()
     if sum(len(kept) for kept in state.signals.values()) >= MAX_SIGNALS:
         raise control_faults.TooManySignals(state.execution_id, MAX_SIGNALS)
     return (request,)

@@ -13,7 +13,7 @@ from forgemesh.orchestrator.domain.compensation import next_compensation
 from forgemesh.orchestrator.domain.definition import Child, Wait
 from forgemesh.orchestrator.domain.ending import settle, stop
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.fold import apply
+from forgemesh.orchestrator.domain.fold import apply, refused
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.scopes import is_due
@@ -33,7 +33,13 @@ def advance(state: ExecutionState, now: int) -> list[e.Event]:
 
 
 def record(state: ExecutionState, fact: e.Fact, now: int) -> e.Event:
-    """Fold `fact` into the state as its next event; time never runs backwards within an execution."""
+    """
+    Fold `fact` into the state as its next event; time never runs backwards within an execution.
+
+    Raises AfterEnd, or IllegalFact for a kind that cannot follow where the execution stands: bugs of whoever made it.
+    """
+    if type(fact) not in state.follows:
+        raise refused(state, fact)
     event = e.Event(state.sequence + 1, max(now, state.last_at), fact)
     apply(state, event)
     return event

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from forgemesh.orchestrator.domain.digest import digest
 from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, content_of_payload
 
 RULES = 1
 """
@@ -147,6 +148,11 @@ class SignalReceived(msgspec.Struct, frozen=True):
     by: str = ""
 
 
+def content_of(signal: SignalReceived) -> bytes:
+    """Equal for signals that say the same, whoever sent them."""
+    return digest("signal", signal.name, content_of_payload(signal.payload))
+
+
 class VariablesSet(msgspec.Struct, frozen=True):
     """By the step at `path`, or by the definition."""
 
@@ -215,7 +221,8 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     `next_at` is when the next try is due; 0 without `incident` means that the step has ended.
 
     `incident` is "EXHAUSTED" or "IN_DOUBT": the step waits for a person. `details` are what the attempt last said of
-    itself, for the next one.
+    itself, for the next one. `fate_unknown`: the call may have taken effect all the same; None in events of releases
+    that did not say so.
     """
 
     path: str
@@ -225,6 +232,7 @@ class AttemptFailed(msgspec.Struct, frozen=True):
     next_at: int = 0
     incident: str = ""
     details: Payload | None = None
+    fate_unknown: bool | None = None
 
 
 class StepBlocked(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TypeAlias
 
 from forgemesh.faults import Violation
@@ -14,11 +15,11 @@ from forgemesh.language.json_value import shown
 Place: TypeAlias = tuple[str | int, ...]
 
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 MAX_MISTAKES = 200
 """Of one document; whoever mends so many learns of the others then."""
-_YEAR = 366 * 86400.0
-_NANOSECOND = 1e-9
+_YEAR = Fraction(366 * 86400)
+_NANOSECOND = Fraction(1, 1_000_000_000)
 _NAMES: dict[type, str] = {
     str: "a text",
     int: "a whole number",
@@ -109,11 +110,11 @@ class Fields:
         if value is None:
             return default
         match = DURATION.fullmatch(value) if isinstance(value, str) else None
-        seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        seconds = Fraction(match[1]) * _SECONDS[match[2]] if match else Fraction(0)
         if not _NANOSECOND <= seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{shown(value)} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
             return default
-        return seconds
+        return float(seconds)
 
     def mapping(self, key: str, *, required: bool = False) -> Fields | None:
         value = self._typed(key, dict, required=required)

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults import Code
-from forgemesh.faults.workflow import InDoubt
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, UNKNOWN_FATE, WORKED
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
 from forgemesh.orchestrator.domain.scopes import (
     begin_step,
     end_step,
@@ -29,10 +29,10 @@ from forgemesh.orchestrator.domain.scopes import (
 from forgemesh.orchestrator.domain.standing import (
     cancel_requested,
     close,
-    derived_status,
     execution_paused,
     execution_resumed,
     pause_requested,
+    stand,
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
@@ -45,6 +45,21 @@ class AfterEnd(ValueError):
 
     def __init__(self, execution_id: str, status: str, kind: str) -> None:
         super().__init__(f"{execution_id}: {kind} cannot follow, it has ended as {status}")
+
+
+class IllegalFact(ValueError):
+    """A fact came that cannot follow where the execution stands. Whoever made it did not look first: a bug."""
+
+    def __init__(self, execution_id: str, status: str, kind: str) -> None:
+        super().__init__(f"{execution_id}: {kind} cannot follow while it is {status}")
+
+
+def refused(state: ExecutionState, fact: e.Fact) -> AfterEnd | IllegalFact:
+    """Why a new fact is not taken."""
+    kind = type(fact).__name__
+    if state.ended is not None:
+        return AfterEnd(state.execution_id, state.ended.value, kind)
+    return IllegalFact(state.execution_id, state.status.value, kind)
 
 
 def fold(namespace: str, execution_id: str, definition: Definition, events: Iterable[e.Event]) -> ExecutionState:
@@ -73,7 +88,7 @@ def restore(state: ExecutionState, event: e.Event) -> bool:
 def apply(state: ExecutionState, event: e.Event) -> None:
     """Fold one event in; raises ValueError if it is not the next one, and AfterEnd if nothing may follow."""
     if state.ended is not None:
-        raise AfterEnd(state.execution_id, state.ended.value, type(event.fact).__name__)
+        raise refused(state, event.fact)
     if event.sequence != state.sequence + 1:
         raise ValueError(f"{state.execution_id}: event {event.sequence} cannot follow {state.sequence}")
     state.sequence = event.sequence
@@ -89,12 +104,12 @@ def _execution_started(state: ExecutionState, fact: e.ExecutionStarted, at: int)
     state.queued, state.rules = fact.queued, fact.rules
     state.vars_set = not state.definition.vars
     open_scope(state, "", state.definition.steps, None, at, source="")
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_admitted(state: ExecutionState, fact: e.ExecutionAdmitted, at: int) -> None:
     state.queued = False
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _execution_succeeded(state: ExecutionState, fact: e.ExecutionSucceeded, at: int) -> None:
@@ -117,7 +132,7 @@ def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: 
 def _signal_received(state: ExecutionState, fact: e.SignalReceived, at: int) -> None:
     state.signals.setdefault(fact.name, []).append((state.sequence, fact))
     if fact.signal_id:
-        state.signal_ids[fact.signal_id] = state.sequence
+        state.signal_ids[fact.signal_id] = (state.sequence, e.content_of(fact))
 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet, at: int) -> None:
@@ -168,7 +183,7 @@ def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
         return step
     step = begin_step(state, path, at)
     if isinstance(step.step, Call) and step.step.timeouts.schedule_to_close is not None:
-        step.close_at = at + int(step.step.timeouts.schedule_to_close * SECOND)
+        step.close_at = at + round(step.step.timeouts.schedule_to_close * SECOND)
         wake(state, step.close_at, path)
     return step
 
@@ -185,7 +200,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
-    step.doubtful |= may_have_worked(fact)
+    step.doubtful |= is_in_doubt(fact)
     step.details = fact.details or step.details
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
@@ -206,25 +221,6 @@ def _tried(step: StepState, dispatch: e.Dispatch | None) -> tuple[str, ...]:
     if dispatch is None or dispatch.instance_id in step.tried:
         return step.tried
     return (*step.tried, dispatch.instance_id)[-MAX_TRIED:]
-
-
-def may_have_worked(fact: e.AttemptFailed) -> bool:
-    """Whether the call may have had an effect that is to be undone although the attempt failed."""
-    return fate_unknown(fact) or (
-        fact.failure.reason in WORKED and fact.dispatch is not None and fact.dispatch.accepted
-    )
-
-
-def fate_unknown(fact: e.AttemptFailed) -> bool:
-    """Whether the call may have had its effect although the attempt failed."""
-    if fact.failure.reason == InDoubt.reason:
-        return True
-    sent = fact.failure.metadata.get("sent", "").lower()  # earlier releases wrote "True" and "False"
-    if fact.failure.reason in ("ORCHESTRATOR_LOST", "SCHEDULE_TO_CLOSE_TIMEOUT"):
-        return sent != "false"
-    if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
-        return sent == "true"
-    return fact.failure.reason in UNKNOWN_FATE and fact.dispatch.accepted
 
 
 def _step_blocked(state: ExecutionState, fact: e.StepBlocked, at: int) -> None:
@@ -327,7 +323,7 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
         state.stopping, state.pause, state.pause_asked = fact, None, None
-        state.status = derived_status(state)
+        stand(state)
         return
     group = state.steps[fact.path]
     group.stopping = fact
@@ -338,7 +334,7 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> No
 
 def _compensation_started(state: ExecutionState, fact: e.CompensationStarted, at: int) -> None:
     state.compensating, state.failure = True, fact.failure
-    state.status = derived_status(state)
+    stand(state)
     state.to_settle.clear()
 
 

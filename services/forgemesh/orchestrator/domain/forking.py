@@ -196,7 +196,7 @@ class _Taking:
         if step.skipped == UPSTREAM_FAILED:  # it will be skipped again, by what is before it
             return True
         failed = step.status is StepStatus.FAILED
-        taken_up = failed and is_taken_up(self.state, step.scope, step.index) and _can_be_taken_up(wanted, index)
+        taken_up = failed and is_taken_up(e.RULES, step.scope, step.index) and _can_be_taken_up(wanted, index)
         if taken_up or step.status in (StepStatus.SUCCEEDED, StepStatus.SKIPPED):
             self.results[step.path] = step
             return True

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from forgemesh.faults.workflow import PayloadTooLarge
-from forgemesh.language.json_value import NotJson, check_nesting, is_json, read_json
+from forgemesh.language.json_value import NotJson, is_json, read_json
+from forgemesh.language.nesting import check_depth
 
 JSON = "application/json"
 MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
@@ -48,18 +49,17 @@ class Payload(msgspec.Struct, frozen=True):
         if not self.is_json:
             raise ValueError(f"a payload of type {self.media_type} cannot stand inside another")
         try:
+            check_depth(self.data)
             self.data.decode()
             return msgspec.Raw(msgspec.json.decode(self.data, type=msgspec.Raw) if self.data else b"null")
-        except RecursionError as error:
-            raise ValueError("not valid JSON: it is nested too deep") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ValueError(f"not valid JSON: {error}") from error
 
 
 def json_payload(value: object) -> Payload:
     """`value`, all of whose numbers are finite, as JSON. Raises TypeError or ValueError for what JSON cannot say."""
     data = msgspec.json.encode(value)
-    check_nesting(data)
+    check_depth(data)
     return Payload(data)
 
 
@@ -88,6 +88,11 @@ def misread(payload: Payload) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def content_of_payload(payload: Payload) -> tuple[str, bytes, tuple[tuple[str, str], ...]]:
+    """All that tells it from others, for digests."""
+    return JSON if payload.is_json else payload.media_type, payload.data, tuple(sorted(payload.metadata.items()))
 
 
 def check_size(payload: Payload, what: str) -> None:

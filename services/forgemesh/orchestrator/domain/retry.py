@@ -20,13 +20,6 @@ INTERRUPTED = "INTERRUPTED"
 """An attempt that a pause took back: it never counts."""
 UNCOUNTED = FAILOVER | {INTERRUPTED}
 """Reasons after which the next try is no retry: the call itself has not failed."""
-UNKNOWN_FATE = frozenset(
-    {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE_TO_CLOSE_TIMEOUT", "HEARTBEAT_TIMEOUT"}
-    | {"CANCELLED", INTERRUPTED}
-)
-"""Reasons after which a call that had been taken on may have had its effect all the same."""
-WORKED = frozenset({"OUTPUT_INVALID", "PAYLOAD_TOO_LARGE"})
-"""Reasons for which an operation failed that had done its work: its output is of no use, its effect is there."""
 LONGEST_WISH = 86_400.0
 """Seconds that a failing side may ask us to wait."""
 

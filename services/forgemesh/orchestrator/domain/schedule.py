@@ -185,6 +185,11 @@ class Schedule:
         return f"{self.namespace}/{self.id}"
 
     @property
+    def incarnation(self) -> str:
+        """Tells it from every other schedule that has had, or will have, its id."""
+        return f"{self.key:026d}"
+
+    @property
     def exhausted(self) -> bool:
         """Whether it has started as much as it may."""
         return 0 < self.plan.max_starts <= self.used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.legality import MAY_FOLLOW
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 
 
@@ -22,6 +23,12 @@ def derived_status(state: ExecutionState) -> Status:
     return Status.QUEUED if state.queued else Status.RUNNING
 
 
+def stand(state: ExecutionState) -> None:
+    """Something on record has changed that decides where it stands."""
+    status = derived_status(state)
+    state.status, state.follows = status, MAY_FOLLOW[status]
+
+
 def pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> None:
     """Nothing new starts."""
     held = state.clock_held
@@ -30,7 +37,7 @@ def pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> N
     state.pause, state.pause_asked = _added(state.pause, fact), fact
     if state.clock_held and not held:
         state.held_at = at
-    state.status = derived_status(state)
+    stand(state)
 
 
 def _added(before: e.PauseRequested | None, fact: e.PauseRequested) -> e.PauseRequested:
@@ -46,7 +53,7 @@ def _added(before: e.PauseRequested | None, fact: e.PauseRequested) -> e.PauseRe
 def execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) -> None:
     """Nothing is in flight any more."""
     state.rests = True
-    state.status = derived_status(state)
+    stand(state)
 
 
 def execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
@@ -54,20 +61,20 @@ def execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) 
     if state.clock_held and state.deadline:
         state.deadline += at - state.held_at
     state.pause, state.pause_asked, state.resumed = None, None, fact
-    state.status = derived_status(state)
+    stand(state)
 
 
 def cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
     """It is to stop; that lifts a pause."""
     state.cancels += (fact,)
     state.pause = state.pause_asked = None
-    state.status = derived_status(state)
+    stand(state)
 
 
 def close(state: ExecutionState, status: Status, at: int) -> None:
     """Nothing is to be done about it any more."""
     state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
-    state.status = derived_status(state)
+    stand(state)
     for what_is_left in (
         state.to_begin,
         state.ready,

@@ -210,6 +210,8 @@ class ExecutionState:
     """Follows from the facts below, see standing.py; folding keeps it up to date."""
     ended: Status | None = None
     """How it has ended. Nothing is folded into an execution that has."""
+    follows: frozenset[type] = frozenset({e.ExecutionStarted})
+    """The kinds of facts that may follow, by where it stands; see legality.py."""
     sequence: int = 0
     started: e.ExecutionStarted | None = None
     rules: int = e.RULES
@@ -235,6 +237,8 @@ class ExecutionState:
     """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
+    handed_over: Mapping[str, str] = field(default_factory=dict)
+    """Of those, what forks own since, and which; known of an execution that somebody looks at."""
     vars_set: bool = False
     scopes: dict[str, Scope] = field(default_factory=dict)
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -254,8 +258,8 @@ class ExecutionState:
     wakes: list[tuple[int, str]] = field(default_factory=list)
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
-    signal_ids: dict[str, int] = field(default_factory=dict)
-    """Every signal id that has come, and with which event."""
+    signal_ids: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Every signal id that has come, with which event, and what tells its content, see events.content_of."""
     resolved: dict[str, e.IncidentResolved] = field(default_factory=dict)
     """What people last decided about a step, by its path."""
     taken: dict[str, e.ResultTaken] = field(default_factory=dict)
@@ -283,6 +287,11 @@ class ExecutionState:
     def clock_held(self) -> bool:
         """Whether its timeout stands still."""
         return self.pause is not None and self.pause.hold_clock
+
+    @property
+    def imported(self) -> bool:
+        """Whether its history began as that of another run, on this mesh or another one."""
+        return self.started is not None and self.started.run_id not in ("", self.run_id)
 
     @property
     def trace_id(self) -> str:

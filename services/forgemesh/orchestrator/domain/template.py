@@ -153,7 +153,7 @@ def evaluate(template: Template, read: Read) -> Payload:
         if isinstance(template, Reference) and not template.keys:
             return read(template.variable)
         return json_payload(_value(template, Values(read)))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError) as error:
         raise ExpressionError("template", str(error)) from error
 
 

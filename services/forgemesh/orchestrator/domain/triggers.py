@@ -63,12 +63,12 @@ def unhandled_failure(state: ExecutionState, scope: Scope) -> Failure | None:
         return None
     failed = [step for step in scope.begun.values() if step.status is StepStatus.FAILED]
     for step in sorted(failed, key=lambda one: one.ended_at):
-        if not is_taken_up(state, scope, step.index):
+        if not is_taken_up(state.rules, scope, step.index):
             return step.failure
     return None
 
 
-def is_taken_up(state: ExecutionState, scope: Scope, index: int) -> bool:
+def is_taken_up(rules: int, scope: Scope, index: int) -> bool:
     """Whether a step after the failed one, directly or not, tolerates failures, and has done what it is there for."""
     seen, todo = {index}, [index]
     while todo:
@@ -79,7 +79,7 @@ def is_taken_up(state: ExecutionState, scope: Scope, index: int) -> bool:
             step = scope.begun.get(scope.steps[following].id)
             if step is None:
                 continue
-            if step.step.trigger.tolerant and (was_done(step) if state.rules else _was_begun(step)):
+            if step.step.trigger.tolerant and (was_done(step) if rules else _was_begun(step)):
                 return True
             todo.append(following)
     return False

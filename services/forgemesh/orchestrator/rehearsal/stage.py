@@ -18,7 +18,8 @@ from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import PAGE, Engine
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.history import PAGE
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest

@@ -14,6 +14,7 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb, resolution_pb2
 from forgemesh.chassis.pages import key_before
 from forgemesh.chassis.violations import Violations
+from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
@@ -23,6 +24,7 @@ from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRan
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
 _OPERATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SCHEMA = f"must be a JSON Schema as JSON text, nested at most {MAX_CHECKED} deep"
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 _SAID_BY_INSTANCES = frozenset(
@@ -223,7 +225,7 @@ def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None
         known = operation.idempotency in manifest_pb2.Idempotency.values()
         found.unless(known, f"{at}.idempotency", "must be IDEMPOTENT, NOT_IDEMPOTENT or unset")
         for side in ("input_schema", "output_schema"):
-            found.unless(_is_schema(getattr(operation, side)), f"{at}.{side}", "must be a JSON Schema as JSON text")
+            found.unless(_is_schema(getattr(operation, side)), f"{at}.{side}", _SCHEMA)
 
 
 def _fits(pattern: re.Pattern[str], text: str) -> bool:
@@ -259,6 +261,7 @@ def _is_schema(text: str) -> bool:
     if not text:
         return True
     try:
+        check_depth(text, MAX_CHECKED)
         return isinstance(json.loads(text), dict | bool)
     except ValueError:
         return False

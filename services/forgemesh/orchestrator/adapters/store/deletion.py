@@ -30,6 +30,7 @@ def delete(connection: sqlite3.Connection, key: int) -> None:
     )
     connection.execute("DELETE FROM blob_use WHERE execution = ?", (key,))
     connection.execute("DELETE FROM event WHERE execution = ?", (key,))
+    connection.execute("DELETE FROM answer WHERE execution = ? AND execution > 0", (key,))
     connection.execute(
         "DELETE FROM effect_claim WHERE origin_run = (SELECT run_id FROM execution WHERE key = ?)", (key,)
     )
@@ -48,6 +49,11 @@ def expired(connection: sqlite3.Connection, ended_before: int, keep: int, limit:
         if newest_beyond is not None and newest_beyond["ended_at"] >= ended_before:
             before, key_before = newest_beyond["ended_at"], newest_beyond["key"] + 1
     return [row["key"] for row in connection.execute(_EXPIRED, (before, key_before, limit))]
+
+
+def id_before_renaming(execution_id: str) -> str:
+    """The id that an execution had before another one got it; its own if it still has that."""
+    return execution_id.partition("~")[0]
 
 
 def rename(connection: sqlite3.Connection, key: int) -> None:

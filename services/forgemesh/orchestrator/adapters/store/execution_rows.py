@@ -152,6 +152,8 @@ def _where(wanted: ExecutionFilter) -> tuple[list[str], list[object]]:
         ("started_at >= ?", wanted.started_from),
         ("started_at < ?", wanted.started_before),
         ("parent_id = ? AND parent_id <> ''", wanted.parent_id),  # as the partial index says it
+        ("parent_run = ?", wanted.parent_run),
+        ("schedule_incarnation = ?", wanted.schedule_incarnation),
         ("schedule_id = ? AND schedule_id <> ''", wanted.schedule_id),
         ("concurrency_key = ? AND concurrency_key <> ''", wanted.concurrency_key),
     ):

@@ -12,8 +12,11 @@ from forgemesh.api.orchestrator.v1.schedule_pb2 import SchedulePlan
 from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.orchestrator.adapters.store.schema import check, checksum
+from forgemesh.faults.workflow import RequestIdReused
+from forgemesh.orchestrator.adapters.store.answers import answer_row, answered, has_started
+from forgemesh.orchestrator.adapters.store.schema import NEW_ANSWER, check, checksum
 from forgemesh.orchestrator.codec.schedules import plan_from_message, plan_to_message
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally
 from forgemesh.orchestrator.schedule_ports import DamagedSchedule
 
@@ -67,7 +70,10 @@ _FORGOTTEN_RUNS = (
     f"DELETE FROM schedule_run WHERE {_OVER} AND schedule = :schedule AND (decided_at, key) < ("  # noqa: S608
     f" SELECT decided_at, key FROM schedule_run WHERE {_OVER} AND schedule = :schedule"
     f" ORDER BY decided_at DESC, key DESC LIMIT 1 OFFSET {KEPT_RUNS - 1})"
+    " AND NOT (request_id <> '' AND EXISTS (SELECT 1 FROM answer WHERE answer.schedule = schedule_run.schedule"
+    " AND answer.schedule > 0 AND answer.request_id = schedule_run.request_id))"
 )
+"""What a request was answered with is known as long as the answer is."""
 
 
 class SqliteScheduleStore:
@@ -92,13 +98,15 @@ class SqliteScheduleStore:
 
         return replace(schedule, key=await self._database.write(work, guard=self._fence))
 
-    async def save(self, schedule: Schedule, runs: Sequence[Run]) -> None:
+    async def save(self, schedule: Schedule, runs: Sequence[Run], answer: Recorded | None = None) -> None:
         values = _values(schedule)
         rows = [_run_values(schedule.key, run) for run in runs]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_CHANGED_SCHEDULE, (*values, checksum(values), schedule.key))
             connection.executemany(_CHANGED_RUN, [(*row, checksum(row)) for row in rows])
+            if answer is not None:
+                NEW_ANSWER.run(connection, [answer_row(answer)])
             if rows:
                 connection.execute(_FORGOTTEN_RUNS, {"schedule": schedule.key})
 
@@ -137,9 +145,17 @@ class SqliteScheduleStore:
 
         return await self._database.read(work)
 
-    async def asked(self, key: int, request_id: str) -> list[Run]:
+    async def asked(self, schedule: Schedule, request_id: str, content: str) -> list[Run]:
+        def work(connection: sqlite3.Connection) -> None:
+            answer = answered(connection, schedule.namespace, request_id)
+            execution_id = has_started(connection, schedule.namespace, request_id)
+            same = answer is None or (answer.content, answer.schedule_key) == (content, schedule.key)
+            if execution_id or not same:
+                raise RequestIdReused(request_id, execution_id)
+
+        await self._database.read(work)
         clause = "schedule = ? AND request_id = ? AND request_id <> '' ORDER BY moment"
-        return await self._runs(clause, (key, request_id))
+        return await self._runs(clause, (schedule.key, request_id))
 
     async def _runs(self, clause: str, values: tuple[object, ...]) -> list[Run]:
         def work(connection: sqlite3.Connection) -> list[Run]:

@@ -148,6 +148,17 @@ MIGRATIONS = (
         PRIMARY KEY (origin_run, path)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE answer (
+        namespace TEXT NOT NULL, request_id TEXT NOT NULL, content TEXT NOT NULL,
+        execution INTEGER NOT NULL, schedule INTEGER NOT NULL, given_at INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (namespace, request_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX answer_execution ON answer (execution) WHERE execution > 0;
+    CREATE INDEX answer_schedule ON answer (schedule, request_id) WHERE schedule > 0;
+    CREATE INDEX answer_age ON answer (given_at) WHERE schedule > 0;
+    """,
 )
 
 FACTS = (
@@ -176,6 +187,9 @@ NEW_EXECUTION = Bulk(
     f" {', '.join(IDENTITY[1:])}, identity_checksum) VALUES",
     f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
 )
+ANSWER = ("namespace", "request_id", "content", "execution", "schedule", "given_at")
+"""Columns of an answer that its `checksum` covers."""
+NEW_ANSWER = Bulk("INSERT OR IGNORE INTO answer VALUES", "(?, ?, ?, ?, ?, ?, ?)")
 NEW_EVENT = Bulk("INSERT INTO event VALUES", "(?, ?, ?, ?)")
 CLAIM = ("origin_run", "path", "fork_run")
 NEW_CLAIM = Bulk("INSERT INTO effect_claim VALUES", "(?, ?, ?, ?)")

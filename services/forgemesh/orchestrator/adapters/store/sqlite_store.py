@@ -11,13 +11,15 @@ from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
-from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
+from forgemesh.faults.workflow import ExecutionExists
+from forgemesh.orchestrator.adapters.store.answers import answer_row, started_by
 from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
-from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
+from forgemesh.orchestrator.adapters.store.deletion import delete, expired, id_before_renaming, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
 from forgemesh.orchestrator.adapters.store.schema import (
     CLAIM,
+    NEW_ANSWER,
     NEW_BLOB,
     NEW_BLOB_USE,
     NEW_CLAIM,
@@ -29,6 +31,7 @@ from forgemesh.orchestrator.adapters.store.schema import (
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
+from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
     Begin,
@@ -75,7 +78,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         new, events = begin()
         self._key += 1
         rows = [new_row(self._key, new), *self._event_rows(self._key, events), *_claim_rows(new)]
-        created = Created(self._key, new.execution_id, True, self._position)
+        created = Created(self._key, new.execution_id, True, self._position, new.run_id)
         if renamed is None:
             written = self._database.write_rows(rows, created, guard=self.fence)
         else:
@@ -98,14 +101,26 @@ class SqliteStore(DefinitionRows, KeptResults):
         return self.damages.messages
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
-        return await self._database.read(lambda connection: _started_by(connection, namespace, request))
+        return await self._database.read(lambda connection: started_by(connection, namespace, request))
 
     def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+        rows = self._following(key, events, standing)
+        return self._database.write_rows(rows, self._position, guard=self.fence)
+
+    def append_answered(
+        self, key: int, events: Sequence[Event], standing: Standing | None, answer: Recorded
+    ) -> Future[int]:
+        rows = [*self._following(key, events, standing), (NEW_ANSWER, answer_row(answer))]
+        return self._database.write_rows(rows, self._position, guard=self.fence)
+
+    def _following(
+        self, key: int, events: Sequence[Event], standing: Standing | None
+    ) -> list[tuple[Bulk, tuple[object, ...]]]:
         rows = self._event_rows(key, events)
         if standing is not None:
             self._turn += 1
             rows.append(standing_row(self._turn, key, standing))
-        return self._database.write_rows(rows, self._position, guard=self.fence)
+        return rows
 
     def _event_rows(self, key: int, events: Sequence[Event]) -> list[tuple[Bulk, tuple[object, ...]]]:
         rows: list[tuple[Bulk, tuple[object, ...]]] = []
@@ -121,7 +136,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         """What the same request started before, and what is to be renamed; raises for another's use of its ids."""
 
         def work(connection: sqlite3.Connection) -> tuple[Created | None, int | None]:
-            earlier = _started_by(connection, wanted.namespace, wanted.request)
+            earlier = started_by(connection, wanted.namespace, wanted.request)
             if earlier is not None:
                 return earlier, None
             row = connection.execute(f"{ROW} {_BY_ID}", (wanted.namespace, wanted.execution_id)).fetchone()
@@ -134,9 +149,19 @@ class SqliteStore(DefinitionRows, KeptResults):
 
         return await self._database.read(work)
 
-    async def find(self, namespace: str, execution_id: str) -> ExecutionRow | None:
+    async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
+        if not run_id:
+            return await self._row(_BY_ID, (namespace, execution_id))
+        row = await self._row("WHERE run_id = ? AND run_id <> '' AND namespace = ?", (run_id, namespace))
+        if row is None or execution_id not in (row.execution_id, id_before_renaming(row.execution_id)):
+            return None
+        return row
+
+    async def _row(self, clause: str, values: tuple[object, ...]) -> ExecutionRow | None:
+        """Raises DataCorrupted, where lists leave it out."""
+
         def work(connection: sqlite3.Connection) -> ExecutionRow | None:
-            row = connection.execute(f"{ROW} {_BY_ID}", (namespace, execution_id)).fetchone()
+            row = connection.execute(f"{ROW} {clause}", values).fetchone()
             return from_row(row) if row is not None else None
 
         return await self._database.read(work)
@@ -218,6 +243,12 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def delete_execution(self, key: int) -> None:
         await self._database.write(lambda connection: delete(connection, key), guard=self.fence)
 
+    async def forget_answers(self, given_before: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM answer WHERE schedule > 0 AND given_at < ?", (given_before,))
+
+        await self._database.write(work, guard=self.fence)
+
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         return await self._database.read(lambda connection: expired(connection, ended_before, keep, limit))
 
@@ -295,14 +326,3 @@ def _blobs(connection: sqlite3.Connection, digests: Iterable[bytes]) -> Mapping[
         connection.execute("SELECT hash, data FROM blob WHERE hash = ?", (digest,)).fetchone() for digest in digests
     )
     return {row["hash"]: row["data"] for row in rows if row is not None}
-
-
-def _started_by(connection: sqlite3.Connection, namespace: str, request: Request) -> Created | None:
-    sql = f"{ROW} WHERE namespace = ? AND request_id = ? AND request_id <> ''"
-    row = connection.execute(sql, (namespace, request.request_id)).fetchone()
-    if row is None:
-        return None
-    found = from_row(row)
-    if row["request_hash"] != request.content:
-        raise RequestIdReused(request.request_id, found.execution_id)
-    return Created(found.key, found.execution_id, False, 0)

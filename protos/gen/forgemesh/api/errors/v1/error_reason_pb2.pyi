@@ -82,6 +82,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Every instance of the plugin has crashed too often and waits for a person."""
     ERROR_REASON_PERMIT_REFUSED: _ErrorReason.ValueType  # 70
     """The permit of a trial call was used before, or belongs to another generation of the circuit."""
+    ERROR_REASON_PROTOCOL_BROKEN: _ErrorReason.ValueType  # 71
+    """An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -202,6 +204,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The schedule was changed since the caller looked at it."""
     ERROR_REASON_SCHEDULE_FULL: _ErrorReason.ValueType  # 234
     """The schedule holds as many starts that wait as it may."""
+    ERROR_REASON_EXECUTION_SUPERSEDED: _ErrorReason.ValueType  # 280
+    """The run that is meant is not there any more, and another one has its id."""
+    ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 281
+    """The execution has had a signal of this id with another name or payload."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -268,6 +274,8 @@ ERROR_REASON_PLUGIN_CRASH_LOOP: ErrorReason.ValueType  # 69
 """Every instance of the plugin has crashed too often and waits for a person."""
 ERROR_REASON_PERMIT_REFUSED: ErrorReason.ValueType  # 70
 """The permit of a trial call was used before, or belongs to another generation of the circuit."""
+ERROR_REASON_PROTOCOL_BROKEN: ErrorReason.ValueType  # 71
+"""An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81
@@ -388,4 +396,8 @@ ERROR_REASON_SCHEDULE_CHANGED: ErrorReason.ValueType  # 233
 """The schedule was changed since the caller looked at it."""
 ERROR_REASON_SCHEDULE_FULL: ErrorReason.ValueType  # 234
 """The schedule holds as many starts that wait as it may."""
+ERROR_REASON_EXECUTION_SUPERSEDED: ErrorReason.ValueType  # 280
+"""The run that is meant is not there any more, and another one has its id."""
+ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 281
+"""The execution has had a signal of this id with another name or payload."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

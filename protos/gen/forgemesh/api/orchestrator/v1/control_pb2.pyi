@@ -93,20 +93,26 @@ class ExecutionFilter(_message.Message):
     CONCURRENCY_KEY_FIELD_NUMBER: _builtins.int
     INCIDENTS_ONLY_FIELD_NUMBER: _builtins.int
     WORKFLOW_VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    SCHEDULE_INCARNATION_ID_FIELD_NUMBER: _builtins.int
     open_only: _builtins.bool
     """Only those that have not ended."""
     id_prefix: _builtins.str
     """Only ids that begin so."""
     parent_execution_id: _builtins.str
-    """Only children of this execution."""
+    """Only children of this execution, and of others that had its id; ID@RUN is short for this and `parent_run_id`."""
     schedule_id: _builtins.str
-    """Only those that this schedule started."""
+    """Only those that this schedule started, or another one that had its id."""
     concurrency_key: _builtins.str
     """Only those with this concurrency key."""
     incidents_only: _builtins.bool
     """Only those in which a step waits for a person."""
     workflow_version: _builtins.str
     """Only this version of the workflow."""
+    parent_run_id: _builtins.str
+    """Only children of this run, see Execution.run_id."""
+    schedule_incarnation_id: _builtins.str
+    """Only those that this incarnation of a schedule started, see Schedule.incarnation_id."""
     @_builtins.property
     def workflows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these workflows."""
@@ -137,10 +143,12 @@ class ExecutionFilter(_message.Message):
         concurrency_key: _builtins.str = ...,
         incidents_only: _builtins.bool = ...,
         workflow_version: _builtins.str = ...,
+        parent_run_id: _builtins.str = ...,
+        schedule_incarnation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_before", b"started_before", "started_from", b"started_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "id_prefix", b"id_prefix", "incidents_only", b"incidents_only", "open_only", b"open_only", "parent_execution_id", b"parent_execution_id", "schedule_id", b"schedule_id", "started_before", b"started_before", "started_from", b"started_from", "statuses", b"statuses", "workflow_version", b"workflow_version", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "id_prefix", b"id_prefix", "incidents_only", b"incidents_only", "open_only", b"open_only", "parent_execution_id", b"parent_execution_id", "parent_run_id", b"parent_run_id", "schedule_id", b"schedule_id", "schedule_incarnation_id", b"schedule_incarnation_id", "started_before", b"started_before", "started_from", b"started_from", "statuses", b"statuses", "workflow_version", b"workflow_version", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,6 +198,7 @@ class PauseExecutionRequest(_message.Message):
     HOLD_CLOCK_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -202,6 +211,8 @@ class PauseExecutionRequest(_message.Message):
     """Who asks, for the history."""
     reason: _builtins.str
     """Why, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
@@ -211,10 +222,11 @@ class PauseExecutionRequest(_message.Message):
         hold_clock: _builtins.bool = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "hold_clock", b"hold_clock", "mode", b"mode", "namespace", b"namespace", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "hold_clock", b"hold_clock", "mode", b"mode", "namespace", b"namespace", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +266,7 @@ class ResumeExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     CHECKPOINT_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -262,6 +275,8 @@ class ResumeExecutionRequest(_message.Message):
     """The newest checkpoint, to be sure that nothing has happened since it was read. Empty: whatever is the newest."""
     by: _builtins.str
     """Who asks, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
@@ -269,10 +284,11 @@ class ResumeExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         checkpoint_id: _builtins.str = ...,
         by: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "checkpoint_id", b"checkpoint_id", "execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "checkpoint_id", b"checkpoint_id", "execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,6 +328,7 @@ class CancelExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -320,6 +337,8 @@ class CancelExecutionRequest(_message.Message):
     """Who asks, for the history."""
     reason: _builtins.str
     """Why, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
@@ -327,10 +346,11 @@ class CancelExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,6 +390,7 @@ class TerminateExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -378,6 +399,8 @@ class TerminateExecutionRequest(_message.Message):
     """Who asks, for the history."""
     reason: _builtins.str
     """Why, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
@@ -385,10 +408,11 @@ class TerminateExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,12 +452,15 @@ class SignalExecutionRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
     by: _builtins.str
     """Who sends it, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     @_builtins.property
     def signal(self) -> Global___Signal:
         """With what."""
@@ -445,10 +472,11 @@ class SignalExecutionRequest(_message.Message):
         execution_id: _builtins.str = ...,
         signal: Global___Signal | None = ...,
         by: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "signal", b"signal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id", "signal", b"signal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,19 +490,23 @@ class SignalExecutionResponse(_message.Message):
 
     RECEIVED_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     received: _builtins.bool
     """False if a signal with the same id had come before."""
     sequence: _builtins.int
     """Sequence number of the event that keeps it."""
+    run_id: _builtins.str
+    """The run that has the signal."""
     def __init__(
         self,
         *,
         received: _builtins.bool = ...,
         sequence: _builtins.int = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["received", b"received", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["received", b"received", "run_id", b"run_id", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -493,6 +525,7 @@ class ResolveIncidentRequest(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     BY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where the execution lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -505,6 +538,8 @@ class ResolveIncidentRequest(_message.Message):
     """Who decides, for the history."""
     reason: _builtins.str
     """Why, for the history."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     @_builtins.property
     def payload(self) -> _payload_pb2.Payload:
         """RETRY: another input, unset means the same one. COMPLETE: the step's output, unset means null."""
@@ -519,10 +554,11 @@ class ResolveIncidentRequest(_message.Message):
         payload: _payload_pb2.Payload | None = ...,
         by: _builtins.str = ...,
         reason: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "payload", b"payload", "reason", b"reason", "step_path", b"step_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "by", b"by", "execution_id", b"execution_id", "namespace", b"namespace", "payload", b"payload", "reason", b"reason", "run_id", b"run_id", "step_path", b"step_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,6 +603,7 @@ class ForkExecutionRequest(_message.Message):
     INPUT_PATCH_FIELD_NUMBER: _builtins.int
     RERUN_STEPS_FIELD_NUMBER: _builtins.int
     KEEP_SIGNALS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives; the new one lives there too. Empty means "default"."""
     execution_id: _builtins.str
@@ -581,6 +618,8 @@ class ForkExecutionRequest(_message.Message):
     """Another version of the definition. Empty: the same."""
     keep_signals: _builtins.bool
     """Whether signals that no step had taken by then are taken over."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     @_builtins.property
     def input_patch(self) -> _payload_pb2.Payload:
         """A JSON Merge Patch (RFC 7396) for the input. Unset: the input stays."""
@@ -601,10 +640,11 @@ class ForkExecutionRequest(_message.Message):
         input_patch: _payload_pb2.Payload | None = ...,
         rerun_steps: _abc.Iterable[_builtins.str] | None = ...,
         keep_signals: _builtins.bool = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input_patch", b"input_patch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_id", b"checkpoint_id", "execution_id", b"execution_id", "input_patch", b"input_patch", "keep_signals", b"keep_signals", "namespace", b"namespace", "new_execution_id", b"new_execution_id", "request_id", b"request_id", "rerun_steps", b"rerun_steps", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_id", b"checkpoint_id", "execution_id", b"execution_id", "input_patch", b"input_patch", "keep_signals", b"keep_signals", "namespace", b"namespace", "new_execution_id", b"new_execution_id", "request_id", b"request_id", "rerun_steps", b"rerun_steps", "run_id", b"run_id", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,6 +760,7 @@ class ListCheckpointsRequest(_message.Message):
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where the execution lives. Empty means "default"."""
     execution_id: _builtins.str
@@ -728,6 +769,8 @@ class ListCheckpointsRequest(_message.Message):
     """At most this many. Zero means 100; more than 500 is read as 500."""
     page_token: _builtins.str
     """From an earlier response; empty for the first page."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
@@ -735,10 +778,11 @@ class ListCheckpointsRequest(_message.Message):
         execution_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -752,8 +796,11 @@ class ListCheckpointsResponse(_message.Message):
 
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    run_id: _builtins.str
+    """The run that they belong to."""
     @_builtins.property
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
         """In order of time."""
@@ -763,10 +810,11 @@ class ListCheckpointsResponse(_message.Message):
         *,
         checkpoints: _abc.Iterable[Global___Checkpoint] | None = ...,
         next_page_token: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -780,19 +828,23 @@ class ExplainExecutionRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -807,10 +859,13 @@ class ExplainExecutionResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     HINDRANCES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     status: _execution_pb2.ExecutionStatus.ValueType
     """Where it stands."""
     summary: _builtins.str
     """In one sentence."""
+    run_id: _builtins.str
+    """The run that this is about."""
     @_builtins.property
     def hindrances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hindrance]:
         """Everything that it waits for, what holds up most first. Empty once it has ended."""
@@ -821,10 +876,11 @@ class ExplainExecutionResponse(_message.Message):
         status: _execution_pb2.ExecutionStatus.ValueType = ...,
         summary: _builtins.str = ...,
         hindrances: _abc.Iterable[Global___Hindrance] | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hindrances", b"hindrances", "status", b"status", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hindrances", b"hindrances", "run_id", b"run_id", "status", b"status", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -898,7 +954,7 @@ class ControlExecutionsRequest(_message.Message):
     """Where they live. Empty means "default"."""
     @_builtins.property
     def execution_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Which ones, by id; at most 1,000."""
+        """Which ones, as ID or ID@RUN; at most 1,000."""
 
     @_builtins.property
     def filter(self) -> Global___ExecutionFilter:
@@ -992,8 +1048,11 @@ class ControlExecutionsResult(_message.Message):
 
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     execution_id: _builtins.str
-    """Which one."""
+    """Which one, without its run."""
+    run_id: _builtins.str
+    """Which run of it. Empty if it was refused before it was found."""
     @_builtins.property
     def refused(self) -> _failure_pb2.Failure:
         """Why it was refused. Unset: it was done."""
@@ -1003,10 +1062,11 @@ class ControlExecutionsResult(_message.Message):
         *,
         execution_id: _builtins.str = ...,
         refused: _failure_pb2.Failure | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "refused", b"refused", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1020,19 +1080,23 @@ class DeleteExecutionRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,12 +1108,17 @@ class DeleteExecutionResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run that is forgotten. Empty: it was not there."""
     def __init__(
         self,
+        *,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1063,19 +1132,23 @@ class ExportExecutionRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1088,16 +1161,20 @@ class ExportExecutionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHUNK_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """At most 1 MiB."""
+    run_id: _builtins.str
+    """The run that is exported."""
     def __init__(
         self,
         *,
         chunk: _builtins.bytes = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

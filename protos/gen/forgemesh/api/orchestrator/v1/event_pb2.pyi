@@ -1045,12 +1045,17 @@ class AttemptFailed(_message.Message):
     NEXT_ATTEMPT_UNIX_NANO_FIELD_NUMBER: _builtins.int
     INCIDENT_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    FATE_UNKNOWN_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which one."""
     next_attempt_unix_nano: _builtins.int
     """When the next try is due, Unix time in nanoseconds. Zero: there is none, and without `incident` the step has ended."""
     incident: _builtins.str
     """EXHAUSTED or IN_DOUBT: the step waits for a person. Empty: it does not."""
+    fate_unknown: _builtins.bool
+    """Whether the call may have taken effect all the same. Unset in events of releases that did not say so: there the
+    reason tells.
+    """
     @_builtins.property
     def failure(self) -> _failure_pb2.Failure:
         """Why."""
@@ -1072,12 +1077,15 @@ class AttemptFailed(_message.Message):
         next_attempt_unix_nano: _builtins.int = ...,
         incident: _builtins.str = ...,
         details: _payload_pb2.Payload | None = ...,
+        fate_unknown: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "dispatch", b"dispatch", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fate_unknown", b"_fate_unknown", "details", b"details", "dispatch", b"dispatch", "failure", b"failure", "fate_unknown", b"fate_unknown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "details", b"details", "dispatch", b"dispatch", "failure", b"failure", "incident", b"incident", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fate_unknown", b"_fate_unknown", "attempt", b"attempt", "details", b"details", "dispatch", b"dispatch", "failure", b"failure", "fate_unknown", b"fate_unknown", "incident", b"incident", "next_attempt_unix_nano", b"next_attempt_unix_nano"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fate_unknown: _TypeAlias = _typing.Literal["fate_unknown"]  # noqa: Y015
+    _WhichOneofArgType__fate_unknown: _TypeAlias = _typing.Literal["_fate_unknown", b"_fate_unknown"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fate_unknown) -> _WhichOneofReturnType__fate_unknown | None: ...
 
 Global___AttemptFailed: _TypeAlias = AttemptFailed  # noqa: Y015
 

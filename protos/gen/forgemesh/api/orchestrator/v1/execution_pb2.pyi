@@ -150,6 +150,26 @@ class Execution(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class HandedOverEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class VariablesEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -190,6 +210,7 @@ class Execution(_message.Message):
     STOPPED_BY_FIELD_NUMBER: _builtins.int
     STOPPED_REASON_FIELD_NUMBER: _builtins.int
     LEFT_TO_DO_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     EXPECTED_END_FIELD_NUMBER: _builtins.int
     SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
@@ -271,6 +292,10 @@ class Execution(_message.Message):
         """Steps whose effects were not undone, the next one to undo first. Set once COMPENSATION_FAILED or TERMINATED."""
 
     @_builtins.property
+    def handed_over(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Steps whose effects were left to do when it ended and are those of a fork since: the fork as "ID@RUN"."""
+
+    @_builtins.property
     def expected_end(self) -> _timestamp_pb2.Timestamp:
         """When it will have ended, if the rest goes on as what was done. Unset: unknown."""
 
@@ -301,6 +326,7 @@ class Execution(_message.Message):
         stopped_by: _builtins.str = ...,
         stopped_reason: _builtins.str = ...,
         left_to_do: _abc.Iterable[_builtins.str] | None = ...,
+        handed_over: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         progress: _builtins.float = ...,
         expected_end: _timestamp_pb2.Timestamp | None = ...,
         suspended_reason: _builtins.str = ...,
@@ -310,7 +336,7 @@ class Execution(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "left_out", b"left_out", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "handed_over", b"handed_over", "input", b"input", "left_out", b"left_out", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -551,19 +551,23 @@ class GetExecutionRequest(_message.Message):
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id now; the answer says which that is."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         execution_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -678,22 +682,26 @@ class WatchExecutionRequest(_message.Message):
     NAMESPACE_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives. Empty means "default"."""
     execution_id: _builtins.str
     """Which one."""
     from_sequence: _builtins.int
     """The first sequence number wanted. Zero and one mean: from the beginning."""
+    run_id: _builtins.str
+    """Which run of it, see Execution.run_id. Empty: the one that has the id when the watch begins; it stays with that one."""
     def __init__(
         self,
         *,
         namespace: _builtins.str = ...,
         execution_id: _builtins.str = ...,
         from_sequence: _builtins.int = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "from_sequence", b"from_sequence", "namespace", b"namespace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "from_sequence", b"from_sequence", "namespace", b"namespace", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -706,6 +714,9 @@ class WatchExecutionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run that they belong to."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.ExecutionEvent]:
         """At least one, in order."""
@@ -714,10 +725,11 @@ class WatchExecutionResponse(_message.Message):
         self,
         *,
         events: _abc.Iterable[_event_pb2.ExecutionEvent] | None = ...,
+        run_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

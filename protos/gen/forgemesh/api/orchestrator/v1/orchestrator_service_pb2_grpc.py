@@ -28,6 +28,10 @@ if _version_not_supported:
 
 class OrchestratorServiceStub(object):
     """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
     """
 
     def __init__(self, channel):
@@ -160,6 +164,10 @@ class OrchestratorServiceStub(object):
 
 class OrchestratorServiceServicer(object):
     """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
     """
 
     def RegisterDefinition(self, request, context):
@@ -467,6 +475,10 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OrchestratorService(object):
     """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
     """
 
     @staticmethod

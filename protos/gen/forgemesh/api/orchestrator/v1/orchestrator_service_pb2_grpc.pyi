@@ -28,7 +28,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OrchestratorServiceStub:
-    """Runs workflows. What it acknowledges is durable."""
+    """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -92,7 +97,12 @@ class OrchestratorServiceStub:
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
-    """Runs workflows. What it acknowledges is durable."""
+    """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RegisterDefinitionRequest, _orchestrator_service_pb2.RegisterDefinitionResponse]  # type: ignore[assignment]
@@ -152,7 +162,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Where the other services of this mesh listen."""
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs workflows. What it acknowledges is durable."""
+    """Runs workflows. What it acknowledges is durable.
+
+    An execution id names one execution at a time, and may be given again once that has ended. Requests that name an
+    execution therefore take its run, too: in `run_id`, or behind the id as in ID@RUN. A run that is not there is refused with
+    EXECUTION_NOT_FOUND, or with EXECUTION_SUPERSEDED if another one has its id by now.
+    """
 
     @_abc_1.abstractmethod
     def RegisterDefinition(

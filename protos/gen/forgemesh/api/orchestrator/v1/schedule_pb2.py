@@ -26,35 +26,35 @@ from forgemesh.api.payload.v1 import payload_pb2 as forgemesh_dot_api_dot_payloa
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forgemesh/api/orchestrator/v1/schedule.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x05\n\x08Schedule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0bschedule_id\x18\x02 \x01(\t\x12\x39\n\x04plan\x18\x03 \x01(\x0b\x32+.forgemesh.api.orchestrator.v1.SchedulePlan\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x05pause\x18\x07 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.SchedulePause\x12;\n\x05tally\x18\x08 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.ScheduleTally\x12\x11\n\texhausted\x18\t \x01(\x08\x12\x34\n\x10\x66irst_started_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x0cnext_moments\x18\x0c \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ScheduleMoment\x12;\n\x07waiting\x18\r \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.ScheduleRun\x12:\n\x06recent\x18\x0e \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.ScheduleRun\x12\x1a\n\x12open_execution_ids\x18\x0f \x03(\t\"\x99\x02\n\x0cSchedulePlan\x12;\n\ttimetable\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Timetable\x12=\n\x06target\x18\x02 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.ScheduleTarget\x12\x44\n\x0eoverlap_policy\x18\x03 \x01(\x0e\x32,.forgemesh.api.orchestrator.v1.OverlapPolicy\x12\x1e\n\x16\x63\x61tchup_window_seconds\x18\x04 \x01(\x03\x12\x12\n\nmax_starts\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\xdb\x01\n\tTimetable\x12\r\n\x05\x63rons\x18\x01 \x03(\t\x12:\n\tintervals\x18\x02 \x03(\x0b\x32\'.forgemesh.api.orchestrator.v1.Interval\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12,\n\x08start_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ejitter_seconds\x18\x06 \x01(\x03\"9\n\x08Interval\x12\x15\n\revery_seconds\x18\x01 \x01(\x03\x12\x16\n\x0eoffset_seconds\x18\x02 \x01(\x03\"\x96\x01\n\x0eScheduleTarget\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x18\n\x10workflow_version\x18\x02 \x01(\t\x12\x30\n\x05input\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x14\n\x0cmoment_field\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\"S\n\rSchedulePause\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\rScheduleTally\x12\x0f\n\x07started\x18\x01 \x01(\x04\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\x12\x0e\n\x06missed\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x04\"e\n\x0eScheduleMoment\x12*\n\x06moment\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x64ue\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x02\n\x0bScheduleRun\x12*\n\x06moment\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x41\n\x08occasion\x18\x02 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.ScheduleOccasion\x12>\n\x05state\x18\x03 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.ScheduleRunState\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12.\n\ndecided_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe9\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ONE\x10\x02\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ALL\x10\x03\x12\x1f\n\x1bOVERLAP_POLICY_CANCEL_OTHER\x10\x04\x12\"\n\x1eOVERLAP_POLICY_TERMINATE_OTHER\x10\x05\x12\x1c\n\x18OVERLAP_POLICY_ALLOW_ALL\x10\x06*\x99\x01\n\x10ScheduleOccasion\x12!\n\x1dSCHEDULE_OCCASION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSCHEDULE_OCCASION_SCHEDULED\x10\x01\x12\x1f\n\x1bSCHEDULE_OCCASION_TRIGGERED\x10\x02\x12 \n\x1cSCHEDULE_OCCASION_BACKFILLED\x10\x03*\xf6\x01\n\x10ScheduleRunState\x12\"\n\x1eSCHEDULE_RUN_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSCHEDULE_RUN_STATE_WAITING\x10\x01\x12\x1f\n\x1bSCHEDULE_RUN_STATE_STARTING\x10\x02\x12\x1e\n\x1aSCHEDULE_RUN_STATE_STARTED\x10\x03\x12\x1e\n\x1aSCHEDULE_RUN_STATE_SKIPPED\x10\x04\x12\x1d\n\x19SCHEDULE_RUN_STATE_MISSED\x10\x05\x12\x1e\n\x1aSCHEDULE_RUN_STATE_REFUSED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,forgemesh/api/orchestrator/v1/schedule.proto\x12\x1d\x66orgemesh.api.orchestrator.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x05\n\x08Schedule\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x13\n\x0bschedule_id\x18\x02 \x01(\t\x12\x39\n\x04plan\x18\x03 \x01(\x0b\x32+.forgemesh.api.orchestrator.v1.SchedulePlan\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x05pause\x18\x07 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.SchedulePause\x12;\n\x05tally\x18\x08 \x01(\x0b\x32,.forgemesh.api.orchestrator.v1.ScheduleTally\x12\x11\n\texhausted\x18\t \x01(\x08\x12\x34\n\x10\x66irst_started_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_started_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x0cnext_moments\x18\x0c \x03(\x0b\x32-.forgemesh.api.orchestrator.v1.ScheduleMoment\x12;\n\x07waiting\x18\r \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.ScheduleRun\x12:\n\x06recent\x18\x0e \x03(\x0b\x32*.forgemesh.api.orchestrator.v1.ScheduleRun\x12\x1a\n\x12open_execution_ids\x18\x0f \x03(\t\x12\x16\n\x0eincarnation_id\x18\x10 \x01(\t\"\x99\x02\n\x0cSchedulePlan\x12;\n\ttimetable\x18\x01 \x01(\x0b\x32(.forgemesh.api.orchestrator.v1.Timetable\x12=\n\x06target\x18\x02 \x01(\x0b\x32-.forgemesh.api.orchestrator.v1.ScheduleTarget\x12\x44\n\x0eoverlap_policy\x18\x03 \x01(\x0e\x32,.forgemesh.api.orchestrator.v1.OverlapPolicy\x12\x1e\n\x16\x63\x61tchup_window_seconds\x18\x04 \x01(\x03\x12\x12\n\nmax_starts\x18\x05 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\xdb\x01\n\tTimetable\x12\r\n\x05\x63rons\x18\x01 \x03(\t\x12:\n\tintervals\x18\x02 \x03(\x0b\x32\'.forgemesh.api.orchestrator.v1.Interval\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12,\n\x08start_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ejitter_seconds\x18\x06 \x01(\x03\"9\n\x08Interval\x12\x15\n\revery_seconds\x18\x01 \x01(\x03\x12\x16\n\x0eoffset_seconds\x18\x02 \x01(\x03\"\x96\x01\n\x0eScheduleTarget\x12\x10\n\x08workflow\x18\x01 \x01(\t\x12\x18\n\x10workflow_version\x18\x02 \x01(\t\x12\x30\n\x05input\x18\x03 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x14\n\x0cmoment_field\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\"S\n\rSchedulePause\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12&\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\rScheduleTally\x12\x0f\n\x07started\x18\x01 \x01(\x04\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\x12\x0e\n\x06missed\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x04\"e\n\x0eScheduleMoment\x12*\n\x06moment\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x03\x64ue\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa3\x02\n\x0bScheduleRun\x12*\n\x06moment\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x41\n\x08occasion\x18\x02 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.ScheduleOccasion\x12>\n\x05state\x18\x03 \x01(\x0e\x32/.forgemesh.api.orchestrator.v1.ScheduleRunState\x12\x14\n\x0c\x65xecution_id\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12.\n\ndecided_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe9\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x01\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ONE\x10\x02\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ALL\x10\x03\x12\x1f\n\x1bOVERLAP_POLICY_CANCEL_OTHER\x10\x04\x12\"\n\x1eOVERLAP_POLICY_TERMINATE_OTHER\x10\x05\x12\x1c\n\x18OVERLAP_POLICY_ALLOW_ALL\x10\x06*\x99\x01\n\x10ScheduleOccasion\x12!\n\x1dSCHEDULE_OCCASION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSCHEDULE_OCCASION_SCHEDULED\x10\x01\x12\x1f\n\x1bSCHEDULE_OCCASION_TRIGGERED\x10\x02\x12 \n\x1cSCHEDULE_OCCASION_BACKFILLED\x10\x03*\xf6\x01\n\x10ScheduleRunState\x12\"\n\x1eSCHEDULE_RUN_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSCHEDULE_RUN_STATE_WAITING\x10\x01\x12\x1f\n\x1bSCHEDULE_RUN_STATE_STARTING\x10\x02\x12\x1e\n\x1aSCHEDULE_RUN_STATE_STARTED\x10\x03\x12\x1e\n\x1aSCHEDULE_RUN_STATE_SKIPPED\x10\x04\x12\x1d\n\x19SCHEDULE_RUN_STATE_MISSED\x10\x05\x12\x1e\n\x1aSCHEDULE_RUN_STATE_REFUSED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.orchestrator.v1.schedule_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OVERLAPPOLICY']._serialized_start=2129
-  _globals['_OVERLAPPOLICY']._serialized_end=2362
-  _globals['_SCHEDULEOCCASION']._serialized_start=2365
-  _globals['_SCHEDULEOCCASION']._serialized_end=2518
-  _globals['_SCHEDULERUNSTATE']._serialized_start=2521
-  _globals['_SCHEDULERUNSTATE']._serialized_end=2767
+  _globals['_OVERLAPPOLICY']._serialized_start=2153
+  _globals['_OVERLAPPOLICY']._serialized_end=2386
+  _globals['_SCHEDULEOCCASION']._serialized_start=2389
+  _globals['_SCHEDULEOCCASION']._serialized_end=2542
+  _globals['_SCHEDULERUNSTATE']._serialized_start=2545
+  _globals['_SCHEDULERUNSTATE']._serialized_end=2791
   _globals['_SCHEDULE']._serialized_start=153
-  _globals['_SCHEDULE']._serialized_end=842
-  _globals['_SCHEDULEPLAN']._serialized_start=845
-  _globals['_SCHEDULEPLAN']._serialized_end=1126
-  _globals['_TIMETABLE']._serialized_start=1129
-  _globals['_TIMETABLE']._serialized_end=1348
-  _globals['_INTERVAL']._serialized_start=1350
-  _globals['_INTERVAL']._serialized_end=1407
-  _globals['_SCHEDULETARGET']._serialized_start=1410
-  _globals['_SCHEDULETARGET']._serialized_end=1560
-  _globals['_SCHEDULEPAUSE']._serialized_start=1562
-  _globals['_SCHEDULEPAUSE']._serialized_end=1645
-  _globals['_SCHEDULETALLY']._serialized_start=1647
-  _globals['_SCHEDULETALLY']._serialized_end=1729
-  _globals['_SCHEDULEMOMENT']._serialized_start=1731
-  _globals['_SCHEDULEMOMENT']._serialized_end=1832
-  _globals['_SCHEDULERUN']._serialized_start=1835
-  _globals['_SCHEDULERUN']._serialized_end=2126
+  _globals['_SCHEDULE']._serialized_end=866
+  _globals['_SCHEDULEPLAN']._serialized_start=869
+  _globals['_SCHEDULEPLAN']._serialized_end=1150
+  _globals['_TIMETABLE']._serialized_start=1153
+  _globals['_TIMETABLE']._serialized_end=1372
+  _globals['_INTERVAL']._serialized_start=1374
+  _globals['_INTERVAL']._serialized_end=1431
+  _globals['_SCHEDULETARGET']._serialized_start=1434
+  _globals['_SCHEDULETARGET']._serialized_end=1584
+  _globals['_SCHEDULEPAUSE']._serialized_start=1586
+  _globals['_SCHEDULEPAUSE']._serialized_end=1669
+  _globals['_SCHEDULETALLY']._serialized_start=1671
+  _globals['_SCHEDULETALLY']._serialized_end=1753
+  _globals['_SCHEDULEMOMENT']._serialized_start=1755
+  _globals['_SCHEDULEMOMENT']._serialized_end=1856
+  _globals['_SCHEDULERUN']._serialized_start=1859
+  _globals['_SCHEDULERUN']._serialized_end=2150
 # @@protoc_insertion_point(module_scope)

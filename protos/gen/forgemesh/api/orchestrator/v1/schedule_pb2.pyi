@@ -150,6 +150,7 @@ class Schedule(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     RECENT_FIELD_NUMBER: _builtins.int
     OPEN_EXECUTION_IDS_FIELD_NUMBER: _builtins.int
+    INCARNATION_ID_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives, and what it starts."""
     schedule_id: _builtins.str
@@ -158,6 +159,8 @@ class Schedule(_message.Message):
     """Grows with each update, from 1."""
     exhausted: _builtins.bool
     """True once it has started as much as plan.max_starts says."""
+    incarnation_id: _builtins.str
+    """Tells it from every other schedule that has had, or will have, its id: what a deleted one had started is not its own."""
     @_builtins.property
     def plan(self) -> Global___SchedulePlan:
         """What people decided about it."""
@@ -220,10 +223,11 @@ class Schedule(_message.Message):
         waiting: _abc.Iterable[Global___ScheduleRun] | None = ...,
         recent: _abc.Iterable[Global___ScheduleRun] | None = ...,
         open_execution_ids: _abc.Iterable[_builtins.str] | None = ...,
+        incarnation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "first_started_at", b"first_started_at", "last_started_at", b"last_started_at", "pause", b"pause", "plan", b"plan", "tally", b"tally", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "exhausted", b"exhausted", "first_started_at", b"first_started_at", "last_started_at", b"last_started_at", "namespace", b"namespace", "next_moments", b"next_moments", "open_execution_ids", b"open_execution_ids", "pause", b"pause", "plan", b"plan", "recent", b"recent", "revision", b"revision", "schedule_id", b"schedule_id", "tally", b"tally", "updated_at", b"updated_at", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "exhausted", b"exhausted", "first_started_at", b"first_started_at", "incarnation_id", b"incarnation_id", "last_started_at", b"last_started_at", "namespace", b"namespace", "next_moments", b"next_moments", "open_execution_ids", b"open_execution_ids", "pause", b"pause", "plan", b"plan", "recent", b"recent", "revision", b"revision", "schedule_id", b"schedule_id", "tally", b"tally", "updated_at", b"updated_at", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,7 +440,9 @@ Global___SchedulePause: _TypeAlias = SchedulePause  # noqa: Y015
 
 @_typing.final
 class ScheduleTally(_message.Message):
-    """How many starts came to what; those that wait are not counted yet."""
+    """How many starts came to what; those that wait are not counted yet. Only what became an execution that may run counts
+    as started.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -451,7 +457,7 @@ class ScheduleTally(_message.Message):
     missed: _builtins.int
     """Older than the catch-up window when they were noticed."""
     refused: _builtins.int
-    """Refused, e.g. because the input does not fit the workflow any more."""
+    """Refused, e.g. because the input does not fit the workflow any more, or because its concurrency key had no place."""
     def __init__(
         self,
         *,

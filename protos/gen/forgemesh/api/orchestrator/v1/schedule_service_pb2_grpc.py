@@ -145,7 +145,8 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer.
+        """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer, another request
+        with it is refused with REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,7 +154,8 @@ class ScheduleServiceServicer(object):
 
     def BackfillSchedule(self, request, context):
         """Starts the schedule's workflow for each moment of its timetable in a range of the past. Moments for which it was
-        started before are started again. A repetition with the same request id gets the same answer.
+        started before are started again. A repetition with the same request id gets the same answer, another request with it
+        is refused with REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -55,10 +55,13 @@ class ScheduleServiceStub:
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.ResumeScheduleRequest, _schedule_service_pb2.ResumeScheduleResponse]
     """Lets a paused schedule go on."""
     TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.TriggerScheduleRequest, _schedule_service_pb2.TriggerScheduleResponse]
-    """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer."""
+    """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer, another request
+    with it is refused with REQUEST_ID_REUSED.
+    """
     BackfillSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.BackfillScheduleRequest, _schedule_service_pb2.BackfillScheduleResponse]
     """Starts the schedule's workflow for each moment of its timetable in a range of the past. Moments for which it was
-    started before are started again. A repetition with the same request id gets the same answer.
+    started before are started again. A repetition with the same request id gets the same answer, another request with it
+    is refused with REQUEST_ID_REUSED.
     """
     PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_schedule_service_pb2.PreviewScheduleRequest, _schedule_service_pb2.PreviewScheduleResponse]
     """The next moments of a schedule, or of a plan that is checked as CreateSchedule does; keeps and starts nothing."""
@@ -90,10 +93,13 @@ class ScheduleServiceAsyncStub(ScheduleServiceStub):
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ResumeScheduleRequest, _schedule_service_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
     """Lets a paused schedule go on."""
     TriggerSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.TriggerScheduleRequest, _schedule_service_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
-    """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer."""
+    """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer, another request
+    with it is refused with REQUEST_ID_REUSED.
+    """
     BackfillSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.BackfillScheduleRequest, _schedule_service_pb2.BackfillScheduleResponse]  # type: ignore[assignment]
     """Starts the schedule's workflow for each moment of its timetable in a range of the past. Moments for which it was
-    started before are started again. A repetition with the same request id gets the same answer.
+    started before are started again. A repetition with the same request id gets the same answer, another request with it
+    is refused with REQUEST_ID_REUSED.
     """
     PreviewSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.PreviewScheduleRequest, _schedule_service_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
     """The next moments of a schedule, or of a plan that is checked as CreateSchedule does; keeps and starts nothing."""
@@ -170,7 +176,9 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _schedule_service_pb2.TriggerScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.TriggerScheduleResponse, _abc.Awaitable[_schedule_service_pb2.TriggerScheduleResponse]]:
-        """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer."""
+        """Starts the schedule's workflow once, now. A repetition with the same request id gets the same answer, another request
+        with it is refused with REQUEST_ID_REUSED.
+        """
 
     @_abc_1.abstractmethod
     def BackfillSchedule(
@@ -179,7 +187,8 @@ class ScheduleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_schedule_service_pb2.BackfillScheduleResponse, _abc.Awaitable[_schedule_service_pb2.BackfillScheduleResponse]]:
         """Starts the schedule's workflow for each moment of its timetable in a range of the past. Moments for which it was
-        started before are started again. A repetition with the same request id gets the same answer.
+        started before are started again. A repetition with the same request id gets the same answer, another request with it
+        is refused with REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,105 @@
+"""The calls that an instance has been asked for and has not answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import ItemsView
+from dataclasses import dataclass
+
+from forgemesh.faults import Fault
+from forgemesh.faults.workflow import Cancelled, HostLost
+from forgemesh.orchestrator.adapters.invocation_codec import size_of
+from forgemesh.orchestrator.adapters.protocol_check import ProtocolBreach
+from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.ports import Answer, Caller, Invocation
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Call:
+    """`sent`: it has left; `accepted`: its host said that it took it on; `unary`: it goes alone, by this task."""
+
+    invocation: Invocation
+    caller: Caller
+    size: int
+    sent: bool = False
+    accepted: bool = False
+    cancelled: bool = False
+    unary: asyncio.Task[None] | None = None
+
+
+class OpenCalls:
+    """
+    Calls by their numbers, which grow over all sessions.
+
+    A call that was sent and that nobody waits for any more stays until its host has answered it, so that this answer is
+    known for what it is. `newest_sent` is the last one that went into a session.
+    """
+
+    def __init__(self, instance_id: str, name: str) -> None:
+        self._instance_id = instance_id
+        self._name = name
+        self._calls: dict[int, Call] = {}
+        self._next = 0
+        self._before = 0
+        """Calls up to this one are of earlier sessions."""
+        self.newest_sent = 0
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __getitem__(self, call_id: int) -> Call:
+        return self._calls[call_id]
+
+    def get(self, call_id: int) -> Call | None:
+        """None once it is answered."""
+        return self._calls.get(call_id)
+
+    def items(self) -> ItemsView[int, Call]:
+        """All of them."""
+        return self._calls.items()
+
+    def open(self, invocation: Invocation, caller: Caller) -> tuple[int, Call]:
+        """One more."""
+        self._next += 1
+        call = self._calls[self._next] = Call(invocation, caller, size_of(invocation))
+        return self._next, call
+
+    def sent(self, call_id: int, what: str) -> Call | None:
+        """
+        The call, which was sent on this session; None if it has its answer. Raises ProtocolBreach for any other, of
+        which the host said `what`.
+        """
+        call = self._calls.get(call_id)
+        if call is not None and call.sent and call.unary is None:
+            return call
+        if call is not None or not self._before < call_id <= self.newest_sent:
+            raise ProtocolBreach(f"{what} for call {call_id}, which was not sent on this session")
+        return None
+
+    def end_session(self) -> list[int]:
+        """The calls that were on it, or waited for it."""
+        self._before = self._next
+        return [call_id for call_id, call in self._calls.items() if call.unary is None]
+
+    def lost(self, call: Call) -> Answer:
+        """What becomes of a call whose end nobody will tell."""
+        fault: Fault = HostLost(self._instance_id, accepted=call.accepted)
+        if call.cancelled:
+            fault = Cancelled(call.invocation.step_path)
+        failure = failure_of(fault, retryable=not call.cancelled)
+        return Answer(None, failure, accepted=call.accepted, session=call.unary is None, sent=call.sent)
+
+    def answer(self, call_id: int, answer: Answer) -> bool:
+        """Whether the call was open; a fault in who is told is not the fault of the others."""
+        call = self._calls.pop(call_id, None)
+        if call is None:
+            return False
+        try:
+            call.caller.answered(answer)
+        except Exception:  # noqa: BLE001 - whatever it is
+            where = (self._name, call.invocation.execution_id, call.invocation.step_path)
+            _log.exception("what %s answered to execution %s, step %s, cannot be taken", *where)
+        return True

@@ -1,0 +1,35 @@
+"""Reading what the store has of an execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.fold import restore
+from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.ports import ExecutionRow, Store
+
+PAGE = 1_000
+
+
+async def read_history(
+    store: Store,
+    row: ExecutionRow,
+    definition: Definition,
+    shown: Callable[[ExecutionTrace, list[SpanFacts]], object],
+    spans_from: int,
+) -> tuple[ExecutionState, ExecutionTrace]:
+    """State and trace; spans of events from `spans_from` on are `shown`. Raises DataCorrupted."""
+    state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
+    trace = ExecutionTrace(row.execution_id, definition)
+    while events := await store.events(row.key, state.sequence + 1, PAGE):
+        for event in events:
+            try:
+                finished = trace.project(event) if restore(state, event) else []
+            except (ValueError, KeyError, IndexError, AssertionError) as error:
+                raise DataCorrupted(f"event {row.key}/{event.sequence}", repr(error)) from error
+            if event.sequence >= spans_from:
+                shown(trace, finished)
+    return state, trace
