@@ -51,7 +51,7 @@ async def test_an_output_that_others_cannot_read_is_a_failure_that_names_who_gav
     assert answer.failure is not None
     assert (answer.failure.reason, answer.failure.retryable, answer.accepted) == ("OUTPUT_INVALID", False, True)
     named = answer.failure.metadata
-    assert (named["plugin_id"], named["operation"], named["instance_id"]) == ("plugin", "o", "i-1")
+    assert (named["plugin_id"], named["operation"], named["instance_id"]) == ("p", "o", "i-1")
 
 
 async def test_an_output_that_others_cannot_read_is_a_failure_of_a_call_that_goes_alone_too(
