@@ -76,12 +76,14 @@ lock: .venv-lock/.ready ## Write requirements/*.txt anew after pyproject.toml ha
 	@.venv-lock/bin/python requirements/lock.py $(ARGS)
 
 .PHONY: soak
-soak: .venv/.dev ## Simulate many executions with crashes anywhere (SEEDS=100000)
+soak: .venv/.dev ## Simulate many executions, and many meshes, with crashes anywhere (SEEDS=100000)
 	@FORGEMESH_SIMULATIONS=$(or $(SEEDS),100000) $(BIN)/pytest tests/unit/orchestrator/test_simulation.py $(ARGS)
+	@FORGEMESH_SIMULATIONS=$(or $(SEEDS),100000) $(BIN)/pytest tests/component/orchestrator/test_mesh_simulation.py $(ARGS)
 
 .PHONY: chaos
-chaos: .venv/.dev ## Kill orchestrators (500 times) and plugin hosts (1,000; KILLS=n) under load, then look for what was lost
+chaos: .venv/.dev ## Kill orchestrators and plugin hosts again and again under load (KILLS=n), then look for what was lost
 	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_chaos.py $(ARGS)
+	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_family_chaos.py $(ARGS)
 	@FORGEMESH_KILLS=$(or $(KILLS),1000) $(BIN)/pytest -s tests/mesh/test_supervisor_chaos.py $(ARGS)
 
 .PHONY: chaos-circuits

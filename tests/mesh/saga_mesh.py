@@ -14,7 +14,7 @@ from tests.mesh.processes import Service, start_service
 
 ANYWHERE = "127.0.0.1:0"
 PLUGIN = """
-import json, os
+import json, os, random
 from forgemesh.plugin import Context, OperationError, operation, plugin
 
 
@@ -30,11 +30,25 @@ class Saga:
         note(ctx)
         raise OperationError("BROKEN", "does not work")
 
+    @operation(idempotent=False)
+    async def pay(self, ctx: Context, value: int = 0) -> dict[str, int]:
+        die()
+        note(ctx)
+        die()
+        return {"value": value}
+
+
+def die():
+    if random.random() < float(os.environ["SAGA_DEATHS"]):  # before the effect, or after it
+        os._exit(1)
+
 
 def note(ctx: Context) -> None:
     line = json.dumps([ctx.execution_id, ctx.step_path, ctx.attempt]) + "\\n"
     with open(os.environ["SAGA_LEDGER"], "a") as ledger:
         ledger.write(line)
+        ledger.flush()
+        os.fsync(ledger.fileno())
 """
 
 
@@ -46,6 +60,7 @@ class SagaMesh:
     address: str
     environment: dict[str, str]
     traces: str
+    host: dict[str, str] = field(default_factory=dict)
     orchestrators: list[Service] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
@@ -53,6 +68,13 @@ class SagaMesh:
         """One life of the orchestrator; it ends after so many commits, if that is not 0."""
         environment = {**self.environment, "MORTAL_COMMITS": str(commits)}
         async with start_service("tests.mesh.mortal_orchestrator", environment, self.directory) as service:
+            yield service
+
+    @contextlib.asynccontextmanager
+    async def plugin_host(self, instance_id: str, *, deaths: float = 0.0) -> AsyncIterator[Service]:
+        """One life of an instance; `deaths` is how often `pay` ends it, before its effect and again after it."""
+        environment = {**self.host, "FORGEMESH_HOST_INSTANCE_ID": instance_id, "SAGA_DEATHS": str(deaths)}
+        async with start_service("forgemesh.plugin_host.main", environment, self.directory) as service:
             yield service
 
     def calls(self, execution_id: str) -> Counter[str]:
@@ -70,8 +92,8 @@ class SagaMesh:
 
 
 @contextlib.asynccontextmanager
-async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
-    """Registry, balancer, traces and one host of the plugin `test.saga`; the orchestrator's address is fixed."""
+async def running_saga_mesh(directory: Path, *, hosts: int = 1) -> AsyncIterator[SagaMesh]:
+    """Registry, balancer, traces and hosts of the plugin `test.saga`; the orchestrator's address is fixed."""
     (directory / "saga_plugin.py").write_text(PLUGIN)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -89,12 +111,10 @@ async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
         host = {
             "FORGEMESH_HOST_LOAD": "saga_plugin:Saga",
             "FORGEMESH_HOST_PATH": str(directory),
-            "FORGEMESH_HOST_INSTANCE_ID": "saga-1",
             "FORGEMESH_HOST_REGISTRY": registry.address,
             "FORGEMESH_HOST_TRACES": traces.address,
             "SAGA_LEDGER": str(directory / "ledger"),
         }
-        await stack.enter_async_context(start_service("forgemesh.plugin_host.main", host, directory))
         port = _free_port()
         environment = {
             "FORGEMESH_ORCHESTRATOR_LISTEN": f"127.0.0.1:{port}",
@@ -104,7 +124,10 @@ async def running_saga_mesh(directory: Path) -> AsyncIterator[SagaMesh]:
             "FORGEMESH_ORCHESTRATOR_TRACES": traces.address,
             "FORGEMESH_ORCHESTRATOR_DATABASE": str(directory / "orchestrator.db"),
         }
-        yield SagaMesh(directory, f"127.0.0.1:{port}", environment, traces.address)
+        mesh = SagaMesh(directory, f"127.0.0.1:{port}", environment, traces.address, host)
+        for number in range(1, hosts + 1):
+            await stack.enter_async_context(mesh.plugin_host(f"saga-{number}"))
+        yield mesh
 
 
 def _free_port() -> int:

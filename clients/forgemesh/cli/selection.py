@@ -54,7 +54,7 @@ class Filters:
     parent
         Only executions that a step of this execution started; ID@RUN tells it from others that had its id.
     schedule
-        Only executions that this schedule started.
+        Only executions that this schedule started; ID@INCARNATION tells it from others that had its id.
     concurrency_key
         Only executions with this concurrency key.
     """

@@ -100,9 +100,10 @@ async def _whole(ask: Callable[[GetTraceRequest], Awaitable[GetTraceResponse]], 
 
 async def _settled(ask: Callable[[], Awaitable[GetTraceResponse]], execution: Execution | None) -> GetTraceResponse:
     """The trace, asked for again while spans of work that ended a moment ago may still be on their way."""
-    until = time.time() if execution is None else _end(execution) / 1e9
+    since = 0.0 if execution is None else time.time() - _end(execution) / 1e9  # by two clocks, which may disagree
+    until = time.monotonic() + min(_ARRIVAL, max(0.0, _ARRIVAL - since))
     while True:
-        late = time.time() >= until + _ARRIVAL
+        late = time.monotonic() >= until
         try:
             trace = await ask()
         except TraceNotFound:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from functools import partial
 
 import grpc.aio
@@ -21,6 +20,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import VERSION, service_main
+from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
@@ -57,7 +57,7 @@ RETENTION_PERIOD = 60.0
 
 async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # noqa: PLR0915 - the list of what there is
     """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
-    orchestrator_id = str(ULID()).lower()
+    orchestrator_id, steady = str(ULID()).lower(), SteadyClock()
     async with contextlib.AsyncExitStack() as stack:
         sink = await stack.enter_async_context(
             exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
@@ -77,14 +77,15 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             account,
             providers,
             exporter,
-            clock=time.time_ns,
+            clock=steady.now,
             draw=random.random,
             orchestrator_id=orchestrator_id,
             epoch=store.epoch,
             max_in_flight=settings.max_in_flight,
+            wall_ahead=steady.wall_ahead,
         )
-        definitions = Definitions(store, catalogue, hosts, read_definition, time.time_ns)
-        offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
+        definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
+        offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
@@ -92,7 +93,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()
         engine.on_ended = starter.ended
-        schedules = Schedules(scheduler, schedule_store, starter, definitions, clock)
+        schedules = Schedules(scheduler, schedule_store, starter, definitions, clock, offered.starts.under_way)
         mesh = _mesh(settings)
 
         def add(grpc_server: grpc.aio.Server) -> None:
@@ -102,7 +103,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         listen = settings.listening(receive_limit=SESSION_LIMIT)
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add))
         mesh["orchestrator"] = settings.advertise or server.address
-        retention = Retention(store, time.time_ns, settings.retention_age, settings.retention_count)
+        retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
         demand = Demand(catalogue.request, lambda: engine.effects.calls.wanted)
         loops = _loops(engine, offered.sweep, retention, demand, server.health)
         async with beside(exporter.run(), providers.run(), scheduler.run(), *(loop.run() for loop in loops)):

@@ -122,15 +122,16 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     async def ListCheckpoints(
         self, request: control_pb2.ListCheckpointsRequest, context: Any
     ) -> control_pb2.ListCheckpointsResponse:
-        after, size = requests.number_before(request.page_token), size_of(request.page_size)
+        (after, run_before), size = requests.point_before(request.page_token), size_of(request.page_size)
         namespace, execution_id, run_id = requests.named(request)
-        row, found = await self._executions.checkpoints(namespace, execution_id, after, size + 1, run_id)
+        which = run_id or run_before
+        row, found = await self._executions.checkpoints(namespace, execution_id, after, size + 1, which)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         content_hash = stored.definition.content_hash
         page = fitting(checkpoint_to_message(one, row, content_hash) for one in found[:size])
         return control_pb2.ListCheckpointsResponse(
             checkpoints=page,
-            next_page_token=token_after(str(page[-1].sequence)) if len(found) > len(page) else "",
+            next_page_token=token_after(str(page[-1].sequence), row.run_id) if len(found) > len(page) else "",
             run_id=row.run_id,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -19,6 +18,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside
 from forgemesh.traces.adapters.sqlite import MIGRATIONS, SqliteSpanStore
 from forgemesh.traces.application import Traces
@@ -33,7 +33,7 @@ _SWEEP_PERIOD = 60.0
 async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
     """The trace store, not yet ready; starts in reading order, stops in reverse."""
     async with open_database(settings.database, MIGRATIONS, synchronous="NORMAL") as database:
-        traces = Traces(SqliteSpanStore(database), clock=time.time, retention=settings.retention())
+        traces = Traces(SqliteSpanStore(database), clock=SteadyClock().seconds, retention=settings.retention())
 
         def add(server: grpc.aio.Server) -> None:
             add_otlp(OtlpServicer(traces), server)  # type: ignore[no-untyped-call]

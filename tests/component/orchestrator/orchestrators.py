@@ -124,7 +124,9 @@ class Orchestrator:
         return await self.store.events(row.key, 1, 10_000)
 
 
-def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchestrator:
+def orchestrator_over(
+    store: Store, hosts: ScriptedHosts, epoch: int, wall_ahead: Callable[[], int] = lambda: 0
+) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
     providers = Providers(catalogue)
@@ -138,6 +140,7 @@ def orchestrator_over(store: Store, hosts: ScriptedHosts, epoch: int) -> Orchest
         draw=lambda: 0.5,
         orchestrator_id=f"o-{epoch}",
         epoch=epoch,
+        wall_ahead=wall_ahead,
     )
     engine.on_suspended = suspended.set
     definitions = Definitions(

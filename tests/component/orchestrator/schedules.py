@@ -21,6 +21,7 @@ from forgemesh.faults import Fault
 from forgemesh.faults.workflow import DefinitionNotFound
 from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
+from forgemesh.orchestrator.application.requests_under_way import RequestsUnderWay
 from forgemesh.orchestrator.application.scheduler import Scheduler
 from forgemesh.orchestrator.application.schedules import Schedules
 from forgemesh.orchestrator.domain.recorded import Recorded
@@ -233,7 +234,7 @@ async def scheduling(store: WatchedStore, starter: ScriptedStarter, clock: Manua
     starter.listeners.clear()
     scheduler = Scheduler(store, starter, clock)
     await scheduler.load()
-    schedules = Schedules(scheduler, store, starter, OneWorkflow(), clock)
+    schedules = Schedules(scheduler, store, starter, OneWorkflow(), clock, RequestsUnderWay())
     async with beside(scheduler.run()):
         yield Running(schedules, scheduler, store, starter, clock)
 

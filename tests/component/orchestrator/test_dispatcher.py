@@ -330,3 +330,17 @@ async def test_how_long_a_circuit_stays_open_is_told_as_it_is_when_somebody_asks
     assert isinstance(waiting, Waiting)
     assert "due in 9.0 s" in waiting.lack.message
     assert waiting.until == 1_030_000_000_000
+
+
+async def test_a_retry_with_an_affinity_stays_with_the_instance_that_its_key_leads_to(
+    dispatcher: Dispatcher, hosts: ScriptedHosts
+) -> None:
+    hosts.show("p", *(endpoint(f"i-{number}") for number in range(8)))
+    dispatcher.send(order("first", affinity="customer-1"))
+    home = hosts.calls[0].instance_id
+
+    dispatcher.send(order("again", affinity="customer-1", tried=frozenset({home}), retry=True))
+    dispatcher.send(order("elsewhere", tried=frozenset({home}), retry=True))
+
+    assert hosts.calls[1].instance_id == home
+    assert hosts.calls[2].instance_id != home

@@ -4,6 +4,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
+from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch
@@ -86,3 +87,20 @@ async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before
 
     assert marks == [3, 6, 6, 7, -1, -1, 0]
     assert await store.spans_sent() == 7
+
+
+def test_an_attempt_that_never_left_is_no_call_to_anybody() -> None:
+    waiting = History(of_steps(call("a")))
+    waiting.block("a")
+    waiting.turn(*control.terminate(waiting.state, "me", ""))
+    lost = History(of_steps(call("a", retry={"max_attempts": 1, "initial": "1s"})))
+    lost.crash()
+    lost.succeed("a")
+    taken_back = History(of_steps(call("a")))
+    taken_back.turn(*control.pause(taken_back.state, e.PauseRequested()))
+    taken_back.turn(control.unsent(taken_back.state, "a", taken_back.now))
+
+    assert encoded(waiting)["attempt/a/1"].kind == Span.SPAN_KIND_INTERNAL
+    assert encoded(taken_back)["attempt/a/1"].kind == Span.SPAN_KIND_INTERNAL
+    assert encoded(lost)["attempt/a/1"].kind == Span.SPAN_KIND_CLIENT
+    assert encoded(lost)["attempt/a/2"].kind == Span.SPAN_KIND_CLIENT

@@ -157,8 +157,11 @@ async def test_a_key_stays_with_a_provider(
         hosts.show(f"p{number}", endpoint(f"p{number}-1"), endpoint(f"p{number}-2"))
     for number in range(10):
         dispatcher.send(to_interface(f"a{number}", affinity="customer-1"))
-
     await hosts.call("a9")
+    tried = frozenset({hosts.calls[0].instance_id})
+
+    dispatcher.send(to_interface("again", affinity="customer-1", tried=tried))
+    await hosts.call("again")
 
     assert len({call.instance_id for call in hosts.calls}) == 1
 

@@ -290,3 +290,45 @@ async def test_the_end_of_an_old_parents_child_is_no_answer_to_its_successor(
     held = await mesh.execution(f"{child.execution_id}@{child.run_id}")
     await held.terminate()
     assert (await second.describe()).sequence == second.last_seen.sequence
+
+
+async def test_a_terminate_that_comes_again_is_known_also_once_the_id_was_given_away(
+    mesh: Client, orchestrator: Orchestrator
+) -> None:
+    first = await begun(mesh, 1)
+    await first.terminate("enough", by="ana")
+    second = await begun(mesh, 2)
+
+    again = await first.terminate("enough", by="ana")
+    assert (again.run_id, again.execution_id) == (first.run_id, "x~1")
+    with pytest.raises(Impossible):
+        await first.terminate("another reason", by="ana")
+    assert not (await second.describe()).HasField("ended_at")
+
+
+async def test_pages_of_checkpoints_stay_with_their_run(mesh: Client, orchestrator: Orchestrator) -> None:
+    two_steps = "name: two\nsteps: [{id: a, call: {plugin: p, operation: o}}, {id: b, call: {plugin: p, operation: o}}]"
+    await mesh.register(two_steps)
+    first = await mesh.start("two", execution_id="x")
+    await orchestrator.hosts.answer("a")
+    await orchestrator.hosts.answer("b")
+    await orchestrator.ended("x")
+    stub = first._stub
+    page = await stub.ListCheckpoints(control_pb2.ListCheckpointsRequest(execution_id="x", page_size=1))
+    await mesh.start("two", execution_id="x", id_reuse="allow_duplicate")
+
+    request = control_pb2.ListCheckpointsRequest(execution_id="x", page_size=1, page_token=page.next_page_token)
+    rest = await stub.ListCheckpoints(request)
+    assert [one.step_path for one in rest.checkpoints] == ["b"]
+    assert rest.run_id == first.run_id
+
+
+async def test_spans_that_are_sent_again_keep_their_names_once_the_id_was_given_away(
+    mesh: Client, orchestrator: Orchestrator
+) -> None:
+    await replaced(mesh, orchestrator)
+    row = await orchestrator.executions.row("default", "x~1")
+    stored = await orchestrator.definitions.find("default", row.workflow, row.workflow_version)
+
+    _, trace = await orchestrator.engine.load(row, stored.definition, spans_from=1)
+    assert trace.execution_id == "x"

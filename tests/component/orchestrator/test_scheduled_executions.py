@@ -118,7 +118,9 @@ async def schedules(
         store = store_at(database)
         scheduler = Scheduler(store, executions, clock)
         async with beside(scheduler.run()):
-            yield Schedules(scheduler, store, executions, orchestrator.definitions, clock)
+            yield Schedules(
+                scheduler, store, executions, orchestrator.definitions, clock, orchestrator.offered.starts.under_way
+            )
 
 
 async def test_the_end_of_an_execution_lets_the_next_one_start(

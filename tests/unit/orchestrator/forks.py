@@ -8,6 +8,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import apply
 from forgemesh.orchestrator.domain.forking import Holder, takeover
+from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from tests.unit.orchestrator.histories import History, broken
 from tests.unit.orchestrator.workflows import call, map_, of_steps
@@ -23,6 +24,10 @@ def remembered(history: History, upto: int | None = None) -> ExecutionState:
     return state
 
 
+def _payload(given: object) -> Payload | None:
+    return None if given is None else json_payload(given)
+
+
 def taken(
     origin: History,
     target: Definition | None = None,
@@ -30,16 +35,16 @@ def taken(
     rerun: Sequence[str] = (),
     upto: int | None = None,
     holders: dict[str, Holder] | None = None,
-    same_input: bool = True,
+    given: object = None,
 ) -> list[e.Fact]:
     state, newest = remembered(origin, upto), remembered(origin)
     wanted = target or origin.definition
-    return takeover(state, newest, wanted, rerun, holders=holders or {}, same_input=same_input)
+    return takeover(state, newest, wanted, rerun, holders=holders or {}, given=_payload(given))
 
 
 def forked(origin: History, target: Definition | None = None, given: object = None, **more: object) -> History:
     """A fork, of an input of its own if `given` is one."""
-    facts = taken(origin, target, same_input=given is None, **more)  # type: ignore[arg-type]
+    facts = taken(origin, target, given=given, **more)  # type: ignore[arg-type]
     assert origin.state.started is not None
     own = origin.state.started.input.value() if given is None else given
     came_from = e.Origin(forked_from=origin.state.execution_id, forked_run="run")

@@ -44,6 +44,9 @@ class Ledger:
     doubtful: set[str] = field(default_factory=set)
     astray: set[str] = field(default_factory=set)
     """Steps that did nothing, with a failure behind them."""
+    taken: dict[str, e.ResultTaken] = field(default_factory=dict)
+    """What a fork has from its origin."""
+    queued: bool = False
     paused: bool = False
     compensating: bool = False
     over: str = ""
@@ -69,11 +72,27 @@ class Ledger:
                 self._check_bad_end(status, list(left))
             case e.SignalReceived():
                 self.signals.add(event.sequence)
+            case e.ExecutionStarted(queued=queued):
+                self.queued = queued
+            case e.ExecutionAdmitted():
+                assert self.queued, "admitted without having waited"
+                self.queued = False
+            case e.ResultTaken() | e.EffectTaken():
+                self._take(event.fact)
             case e.CompensationStarted():
                 self._check_over()
                 self.compensating = True
             case e.PauseRequested() | e.ExecutionPaused() | e.ExecutionResumed() | e.CancelRequested():
                 self._about_a_pause(event.fact)
+
+    def _take(self, fact: e.ResultTaken | e.EffectTaken) -> None:
+        assert not self.attempts, "a fork takes over before it does anything"
+        if isinstance(fact, e.EffectTaken):
+            self.undoable.append(fact.path)
+            return
+        self.taken[fact.path] = fact
+        self.begun[fact.path] = None
+        self.ended[fact.path] = "FAILED" if fact.failure else f"SKIPPED:{fact.skipped}" if fact.skipped else "SUCCEEDED"
 
     def _about_a_pause(self, fact: e.Fact) -> None:
         self.paused = isinstance(fact, e.PauseRequested | e.ExecutionPaused)
@@ -200,6 +219,8 @@ class Ledger:
     def _did_something(self, path: str) -> bool:
         if self.ended.get(path) != "SUCCEEDED":
             return False
+        if path in self.taken:
+            return not self.taken[path].idle
         if not isinstance(self._step(path), Switch | Parallel | Map):
             return True
         return any(self._branch_did_something(f"{path}/{name}") for name in self.branches[path])
@@ -215,6 +236,9 @@ class Ledger:
 
     def _leads_from_failure(self, path: str) -> bool:
         status = self.ended.get(path, "")
+        taken = self.taken.get(path)
+        if taken is not None and (taken.skipped or taken.idle):
+            return any(self._leads_from_failure(one) for one in self._before(path))
         return path in self.astray or status in ("FAILED", "CANCELLED", "SKIPPED:UPSTREAM_FAILED")
 
     def _check_skip(self, path: str, reason: str) -> None:
@@ -251,6 +275,7 @@ class Ledger:
 
     def _attempt(self, path: str, attempt: int) -> None:
         assert not self.paused or path.endswith(COMPENSATION), "an attempt starts during a pause"
+        assert not self.queued or path.endswith(COMPENSATION), "an attempt starts without a place"
         if path not in self.begun:
             self._begin(path)
         assert attempt == 1 or path in self.backing_off

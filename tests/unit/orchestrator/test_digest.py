@@ -25,7 +25,7 @@ ATOMS: list[Part] = [
     (("a",),),
 ]
 PARTS = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary()),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(), st.binary()),
     lambda inner: st.lists(inner, max_size=4).map(tuple),
     max_leaves=12,
 )

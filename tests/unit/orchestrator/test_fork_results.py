@@ -171,3 +171,38 @@ def test_what_the_branches_of_a_taken_group_had_set_is_not_set_back() -> None:
     fork.succeed("c")
 
     assert fork.output == 7
+
+
+def test_a_map_that_has_ended_runs_for_the_items_of_another_list_that_are_new() -> None:
+    steps = (map_("m", "${input.items}", call("x", input="${item}")), call("c"))
+    origin = History(of_steps(*steps, output="${steps.m.output}"), {"items": ["a", "b"], "n": 1})
+    origin.succeed("m/0/x", "of a")
+    origin.succeed("m/1/x", "of b")
+    terminated(origin)
+    same = forked(origin, given={"items": ["a", "b"], "n": 2})
+    other = forked(origin, given={"items": ["b", "z"], "n": 1})
+
+    assert same.open == ["c"]
+    assert other.open == ["m/1/x"]
+    other.succeed("m/1/x", "of z")
+    other.succeed("c")
+    assert other.output == ["of b", "of z"]
+
+
+def test_a_map_that_was_taken_before_runs_again_if_its_list_may_be_another() -> None:
+    steps = (
+        map_("m", "${input.items}", call("x")),
+        map_(
+            "k",
+            [1],
+            call("x"),
+        )
+        | {"after": []},
+        call("c"),
+    )
+    origin = History(of_steps(*steps), {"items": ["a"]})
+    origin.succeed("m/0/x")
+    origin.succeed("k/0/x")
+    first = terminated(forked(terminated(origin)))
+
+    assert results(taken(first, given={"items": ["b"]})) == ["k"]

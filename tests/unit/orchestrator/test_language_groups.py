@@ -185,3 +185,11 @@ def test_a_wait_that_makes_no_sense_is_refused(kind: dict[str, object], said: st
 @pytest.mark.parametrize("key", ["input", "retry", "compensate", "cache", "timeouts", "idempotent"])
 def test_what_has_no_attempts_has_no_keys_for_them(step: dict[str, object], key: str) -> None:
     assert f"steps[0].{key}: " in one(violations_of(step | {key: {}}))
+
+
+@pytest.mark.parametrize("digits", [5_000, 200_000])
+def test_a_number_that_is_too_long_to_be_read_is_a_mistake_and_no_crash(digits: int) -> None:
+    long = f"0.{'1' * digits}"
+
+    assert "is not a duration" in violations_of({"id": "w", "wait": {"for": f"{long}s"}})[0]
+    assert "nor a share such as 20%" in violations_of(map_("m", [1], call("x"), tolerate=f"{long}%"))[0]

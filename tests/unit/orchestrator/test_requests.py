@@ -35,3 +35,16 @@ def test_moments_beyond_what_a_store_can_count_are_before_and_after_every_execut
     wanted = filter_of("default", ExecutionFilter(started_from=FIRST, started_before=LAST), "", 0)
 
     assert (wanted.started_from, wanted.started_before) == (-(2**63 - 1), 2**63 - 1)
+
+
+def test_parents_and_schedules_are_told_from_others_of_their_id() -> None:
+    run = "01jd8x3k5v2m7q9r4t6w8y0abc"
+    short = ExecutionFilter(parent_execution_id=f"p@{run}", schedule_id=f"s@{run}")
+    spelled = ExecutionFilter(parent_execution_id="p", parent_run_id=run, schedule_id="s", schedule_incarnation_id=run)
+
+    wanted = [filter_of("default", asked, "", 0) for asked in (short, spelled)]
+    assert wanted[0] == wanted[1]
+    assert (wanted[0].parent_id, wanted[0].parent_run) == ("p", run)
+    assert (wanted[0].schedule_id, wanted[0].schedule_incarnation) == ("s", run)
+    with pytest.raises(InvalidRequest):
+        filter_of("default", ExecutionFilter(parent_execution_id="p@nothing"), "", 0)

@@ -55,11 +55,7 @@ def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end(
             "TIMED_OUT",
             "CANCELLED",
         }
-        assert set(kinds) >= {fact.__name__ for fact in e.Fact.__args__} - {
-            "ExecutionAdmitted",
-            "ResultTaken",
-            "EffectTaken",
-        }
+        assert set(kinds) == {fact.__name__ for fact in e.Fact.__args__}
 
 
 def assert_spans_are_whole(world: World) -> None:

@@ -210,3 +210,27 @@ def test_an_attempt_may_take_as_long_as_its_step_says_or_else_its_operation() ->
         "published": 300.0,
         "unsaid": 60.0,
     }
+
+
+def test_a_moment_is_one_of_the_wall_clock_and_a_while_is_not() -> None:
+    history = History(of_steps(parallel("g", m=[wait("at", until="2100-01-01T00:00:00Z")], d=[wait("w", "60s")])))
+    century = 100 * 365 * 24 * 3600 * SECOND
+    moment = next(fact.until for fact in history.facts(e.WaitStarted) if fact.path == "g/m/at")
+
+    assert next_wake(history.state) == START + 60 * SECOND
+    assert next_wake(history.state, century) == moment - century
+    assert [event.fact for event in advance(history.state, START, -century)] == []
+    ended = advance(history.state, START, century)
+
+    assert [event.fact.path for event in ended if isinstance(event.fact, e.WaitEnded)] == ["g/m/at"]
+    assert next_wake(history.state, century) == START + 60 * SECOND
+
+
+def test_a_wait_begun_after_the_clock_was_put_back_over_a_restart_lasts_as_long_as_it_says() -> None:
+    history = History(of_steps(call("a"), wait("w", "10s")))
+    history.now -= 3600 * SECOND
+
+    history.succeed("a")
+
+    assert history.events[-1].at == START
+    assert next_wake(history.state) == history.now + 10 * SECOND

@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain import control, decide, ending, events as e, 
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
 from forgemesh.orchestrator.domain.definition import Call
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.forking import takeover
 from forgemesh.orchestrator.domain.liveness import is_stuck
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -29,7 +30,7 @@ MAX_ACTIONS = 3_000
 class World:
     """Runs one seed to its end; whatever must not happen raises AssertionError."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, may_fork: bool = True) -> None:
         self.draw = random.Random(seed)
         tree = Author(self.draw).definition()
         self.definition = of_steps(*tree.pop("steps"), **tree)
@@ -47,17 +48,39 @@ class World:
         self.answered: list[tuple[str, int]] = []
         self.crashes = 0
         self.people = self.draw.random() < 0.5
-        self._turn(self._start())
+        self.origin: World | None = None
+        self.inherited: list[e.Fact] = []
+        if may_fork and self.draw.random() < 0.1:
+            self._fork(World(seed, may_fork=False))
+        self.queued = self.draw.random() < 0.1
+        self._turn(self._start(), *self.inherited)
+
+    def _fork(self, origin: World) -> None:
+        """Begin with what an ended execution of the same definition gives up, unless it has undone that."""
+        origin.run()
+        state = ExecutionState("default", "e-1", self.definition, remember=True)
+        for event in origin.events:
+            fold.apply(state, event)
+        if state.status not in control.LEGAL[control.Action.FORK]:
+            return
+        rerun = [path for path in state.steps if self.draw.random() < 0.2]
+        self.origin = origin
+        self.inherited = takeover(state, state, self.definition, rerun, holders={})
 
     def _start(self) -> e.ExecutionStarted:
         timeout = self.definition.timeout
+        given = Payload(json.dumps({"n": self.draw.randint(0, 9)}).encode())
+        if self.origin is not None and self.origin.state.started is not None:
+            given = self.origin.state.started.input
         return e.ExecutionStarted(
             workflow="w",
             workflow_version="1.0.0",
             content_hash=self.definition.content_hash,
-            input=Payload(json.dumps({"n": self.draw.randint(0, 9)}).encode()),
+            input=given,
             trace_id=b"t" * 16,
             deadline=START + int(timeout * SECOND) if timeout is not None else 0,
+            concurrency_key="k" if self.queued else "",
+            queued=self.queued,
         )
 
     def run(self) -> None:
@@ -81,6 +104,8 @@ class World:
             self._answer_again()
         elif chance < 0.72 and self.people:
             self._interfere()
+        elif chance < 0.75 and self.state.queued and not self.state.status.final:
+            self._turn(e.ExecutionAdmitted())
         elif self.state.incidents and chance < 0.85:
             self._resolve()
         elif self.flying and chance < 0.95:
@@ -206,6 +231,8 @@ class World:
         wake = decide.next_wake(self.state)
         if wake is not None:
             self.now = max(self.now, wake - self.draw.choice([0, 0, 1]))
+        elif self.state.queued and not self.state.status.final:
+            self._turn(e.ExecutionAdmitted())
         elif self.state.pause is not None:
             self._turn(*control.resume(self.state, "somebody"))
         elif self.state.listening and not self.flying and not self.pending:
@@ -224,7 +251,7 @@ class World:
         state = fold.fold("default", "e-1", self.definition, [kept(body) for body in self.stored])
         if not self.stored:
             self.state = ExecutionState("default", "e-1", self.definition)
-            self._turn(self._start())
+            self._turn(self._start(), *self.inherited)
             return
         self.state, self.flying = state, {}
         self.taken_back.clear()

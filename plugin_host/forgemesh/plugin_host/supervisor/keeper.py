@@ -8,14 +8,14 @@ import logging
 import os
 import random
 import secrets
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups
@@ -63,6 +63,8 @@ class Surroundings:
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
+    clock: Callable[[], float] = field(default_factory=lambda: SteadyClock().seconds)
+    """Unix seconds that run evenly: a pause is as long as it is said to be, whatever is done to the wall clock."""
 
 
 class Keeper:
@@ -114,7 +116,7 @@ class Keeper:
         """It is wanted; a host in CRASH_LOOP needs a reset first."""
         self.wanted, self.lost, self._disabling = True, (), False
         if self.host.state is State.DISABLED:
-            self._become(self.host.stopped("", time.time()))
+            self._become(self.host.stopped("", self._around.clock()))
         self._woken.set()
 
     def stop(self, why: str, *, disable: bool = False, lost: tuple[str, ...] = ()) -> None:
@@ -124,7 +126,7 @@ class Keeper:
         if self.life is not None:
             self.life.ending.set()
         elif self.host.state in (State.BACKOFF, State.CRASH_LOOP):
-            self._become(self.host.stopped(why, time.time()))
+            self._become(self.host.stopped(why, self._around.clock()))
         if self.life is None:
             self._disable()
         self._woken.set()
@@ -139,18 +141,18 @@ class Keeper:
         if self.host.state is State.DISABLED:
             return False
         if self.host.state is State.CRASH_LOOP:
-            self._become(self.host.reset("it was reset", time.time()))
+            self._become(self.host.reset("it was reset", self._around.clock()))
         else:
             self.host = replace(self.host, crashes=())
         if self.host.state is State.BACKOFF:
-            self.host = replace(self.host, next_start_at=time.time())
+            self.host = replace(self.host, next_start_at=self._around.clock())
         self.start()
         return True
 
     def initialize(self, config: str, revision: int) -> None:
         """Everything that it needs serves."""
         if self.life is not None and self.host.state is State.HANDSHAKING and not self.life.serving.is_set():
-            self._become(self.host.initializing(revision, time.time()))
+            self._become(self.host.initializing(revision, self._around.clock()))
             self.life.initialize(Beginning(config, revision, self.state))
             self.state = None
 
@@ -180,7 +182,7 @@ class Keeper:
         if manifest is not None and self.host.state is State.STARTING:
             if self._running is not None:
                 self._limit(self._running, manifest)
-            self._become(self.host.called_back(manifest.plugin_id, manifest.version, time.time()))
+            self._become(self.host.called_back(manifest.plugin_id, manifest.version, self._around.clock()))
 
     def _limit(self, process: HostProcess, manifest: manifest_pb2.Manifest) -> None:
         """The limits of the manifest hold where the section says nothing."""
@@ -196,7 +198,7 @@ class Keeper:
 
     def lacks(self, missing: tuple[str, ...]) -> None:
         """What it works without."""
-        self._adopt(self.host.lacking(missing, self.host.trouble, time.time()))
+        self._adopt(self.host.lacking(missing, self.host.trouble, self._around.clock()))
 
     def configured(self, revision: int) -> None:
         """It has taken on another configuration."""
@@ -220,7 +222,7 @@ class Keeper:
         """Seconds until the next start; None if there is none to come."""
         if not self.wanted or self.host.state in (State.CRASH_LOOP, State.DISABLED):
             return None
-        left = self.host.next_start_at - time.time()
+        left = self.host.next_start_at - self._around.clock()
         return max(0.0, min(left, self.host.rule.longest_pause))  # the clock may be set back meanwhile
 
     async def _live(self, log: OutputLog) -> None:
@@ -241,7 +243,7 @@ class Keeper:
                 if self.plan.command:  # a host of ours does it itself, before anything else
                     process.bound(self.plan.limits)
                 self._remember(process, life)
-                self._become(self.host.started(process.pid, time.time()))
+                self._become(self.host.started(process.pid, self._around.clock()))
                 await first_of(
                     life.called_back, life.broken, life.ending, process.exited, timeout=self.plan.start_timeout
                 )
@@ -286,7 +288,7 @@ class Keeper:
                 if not any(event.is_set() for event in (life.serving, *over)) and self._around.registry_is_there():
                     life.fail(Phase.HEALTH, f"it did not serve within {self.plan.start_timeout:g} s")
             if life.serving.is_set() and not life.broken.is_set() and not process.exited.is_set():
-                self._become(self.host.ready(time.time()))
+                self._become(self.host.ready(self._around.clock()))
                 _log.info("%s serves at %s", self.instance_id, life.ready.address)
             await first_of(*over)
         finally:
@@ -313,7 +315,7 @@ class Keeper:
 
     async def _end(self, process: HostProcess, log: OutputLog) -> None:
         served = self.host.state in SERVING
-        self._become(self.host.draining(time.time(), self._why or "it was told to stop"))
+        self._become(self.host.draining(self._around.clock(), self._why or "it was told to stop"))
         grace = self.plan.grace or self._around.settings.grace
         if self._around.orphaned:
             grace = ORPHAN_GRACE
@@ -329,7 +331,7 @@ class Keeper:
         log.note(ending.text)
         why = f"{self._why}; {ending.text}" if self._why else ending.text
         self.life = None
-        self._become(self.host.stopped(why, time.time(), ending))
+        self._become(self.host.stopped(why, self._around.clock(), ending))
         self._disable()
 
     @property
@@ -358,17 +360,17 @@ class Keeper:
     def _disable(self) -> None:
         if self._disabling and self.host.state is State.STOPPED:
             self._disabling = False
-            self._become(self.host.disabled(self._why, time.time()))
+            self._become(self.host.disabled(self._why, self._around.clock()))
 
     def _keeps_up(self, trouble: str) -> None:
-        self._adopt(self.host.lacking(self.host.missing, trouble, time.time()))
+        self._adopt(self.host.lacking(self.host.missing, trouble, self._around.clock()))
 
     def _failed(self, reason: str, ending: Ending, phase: Phase | None) -> None:
         if not self.wanted and self.host.state not in RUNNING:
             return
         _log.warning("%s ended: %s", self.instance_id, reason)
         self.life = None
-        self._become(self.host.failed(reason, ending, time.time(), random.random(), phase=phase))
+        self._become(self.host.failed(reason, ending, self._around.clock(), random.random(), phase=phase))
         if self.host.state is State.STOPPED:
             self.wanted = False
         elif not self.wanted:

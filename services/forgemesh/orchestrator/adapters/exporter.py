@@ -73,7 +73,7 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
         span_id(started, execution_id, facts.key),
         started.parent_span_id if facts.parent is None else span_id(started, execution_id, facts.parent),
         facts.name,
-        _KINDS.get(facts.key[0], INTERNAL),
+        _KINDS.get(facts.key[0], INTERNAL) if facts.left else INTERNAL,
         facts.start,
         max(facts.start, facts.end),
         _attributes(execution_id, started, facts),

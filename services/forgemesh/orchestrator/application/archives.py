@@ -12,7 +12,7 @@ from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.history import PAGE
-from forgemesh.orchestrator.application.identifiers import check_ids
+from forgemesh.orchestrator.application.identifiers import check_ids, id_before_renaming
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Published
 from forgemesh.orchestrator.domain.fold import fold
@@ -68,7 +68,7 @@ class Archives:
             history += found
         archive = Archive(
             namespace=namespace,
-            execution_id=execution_id.partition("~")[0],  # another one may have its id here, and not where it goes
+            execution_id=id_before_renaming(execution_id),  # another one may have it here, and not where this goes
             source=stored.definition.source,
             published=dict(stored.definition.published),
             events=history,

@@ -13,7 +13,7 @@ from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.forks import Forks
-from forgemesh.orchestrator.application.identifiers import check_ids
+from forgemesh.orchestrator.application.identifiers import check_ids, id_before_renaming
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
@@ -180,7 +180,7 @@ class Controls:
                 forked_sequence=state.sequence,
                 forked_trace=state.trace_id,
             ),
-            linked_span=f"{state.trace_id}-{span_id(started, origin_id, (RUN,)).hex()}",
+            linked_span=f"{state.trace_id}-{span_id(started, id_before_renaming(row.execution_id), (RUN,)).hex()}",
             asked=asked,
             check=self._forks.check_of(row),
         )
@@ -190,8 +190,8 @@ class Controls:
         signals = [signal for kept in state.signals.values() for _, signal in kept] if keep_signals else []
         while True:
             newest = await self._at(row, "") if checkpoint_id else state
-            same = fork.input == started.input
-            facts = await self._forks.facts(state, newest, fork.version, rerun, same_input=same)
+            given = fork.input if fork.input != started.input else None
+            facts = await self._forks.facts(state, newest, fork.version, rerun, given=given)
             try:
                 return await self._starts.start(replace(fork, facts=[*facts, *signals]))
             except ClaimedBefore:  # another fork was faster: what it owns now is not ours

@@ -23,9 +23,10 @@ from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
+from forgemesh.orchestrator.application.timers import Timers
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.control import LEGAL, Action
-from forgemesh.orchestrator.domain.decide import NOTHING, advance, next_wake, record, recovered
+from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.recorded import Recorded
@@ -53,8 +54,9 @@ class Engine:
     Every turn of an execution goes the same way: fold what happened, decide what follows, commit both together,
     and act on it once that is durable.
 
-    `clock` gives Unix nanoseconds, `draw` random numbers in [0, 1). If a commit fails, the execution is dropped from
-    memory and taken up again from the store, as after a crash.
+    `clock` gives Unix nanoseconds that run evenly, `wall_ahead` by how many the wall clock is ahead of it, `draw`
+    random numbers in [0, 1). If a commit fails, the execution is dropped from memory and taken up again from the store,
+    as after a crash.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class Engine:
         orchestrator_id: str,
         epoch: int,
         max_in_flight: int = 0,
+        wall_ahead: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._spans = spans
         self.clock = clock
+        self.timers = Timers(clock, wall_ahead, self.wake)
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
@@ -132,7 +136,7 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now))
+            events.extend(advance(state, now, self.timers.wall_ahead()))
             running.standing = standing_of(state)
             self._coming[running.name] = asyncio.get_running_loop().create_future()
             return new_execution(state, request, claims_of(state)), events
@@ -166,7 +170,7 @@ class Engine:
         running.key = created.key
         self._running[running.name] = running
         self._act(running, events, created.position, old)
-        self._set_timer(running)
+        self.timers.set(running)
         if running.state.queued:
             self.effects.places.arrived(running)
 
@@ -183,7 +187,7 @@ class Engine:
             if state.status in LEGAL[Action.PAUSE]:
                 events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
             events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
-            events += advance(state, now)
+            events += advance(state, now, self.timers.wall_ahead())
         running = Running(0, state, trace)
         written = partial(self._created, running, events, len(history), lambda settled: None)
         request = Request("", "", id_chosen=True)
@@ -232,7 +236,7 @@ class Engine:
         now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now)])
+        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
         self.effects.taken_up(running, reopened)
 
     async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
@@ -295,7 +299,7 @@ class Engine:
         before = state.sequence
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now)
+            return events + advance(state, now, self.timers.wall_ahead())
         except Exception:
             if state.sequence != before:
                 self._forsake(running)
@@ -308,7 +312,7 @@ class Engine:
         append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
         written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
-        self._set_timer(running)
+        self.timers.set(running)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -348,24 +352,12 @@ class Engine:
 
     def _end(self, running: Running) -> None:
         del self._running[running.name]
-        if running.timer is not None:
-            running.timer.cancel()
+        self.timers.off(running)
         running.ended = True
         running.left.set()
         self.effects.cut(running, running.cut)
         self.effects.ended(running)
         self.on_ended(running.state)
-
-    def _set_timer(self, running: Running) -> None:
-        at = next_wake(running.state) or 0
-        if at == running.timer_at:
-            return
-        if running.timer is not None:
-            running.timer.cancel()
-        running.timer, running.timer_at = None, at
-        if at:
-            wait = max(0, at - self.clock()) / 1e9
-            running.timer = asyncio.get_running_loop().call_later(wait, self.wake, running)
 
     def wake(self, running: Running) -> None:
         """Something may be due."""
@@ -376,7 +368,7 @@ class Engine:
         if events:
             self._commit(running, events)
         else:
-            self._set_timer(running)
+            self.timers.set(running)
 
     def _suspend(self, running: Running, error: BaseException | None) -> None:
         """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
@@ -393,8 +385,7 @@ class Engine:
 
     def _drop(self, running: Running) -> None:
         del self._running[running.name]
-        if running.timer is not None:
-            running.timer.cancel()
+        self.timers.off(running)
         self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()

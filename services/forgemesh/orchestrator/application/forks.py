@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain.control import Action, check
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fork_names import name_in_fork
 from forgemesh.orchestrator.domain.forking import Holder, check_origin, lent, run_of, takeover
+from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import ExecutionRow, Store
 
@@ -32,10 +33,10 @@ class Forks:
         version: str,
         rerun: Collection[str],
         *,
-        same_input: bool,
+        given: Payload | None,
     ) -> list[e.Fact]:
         """
-        What a fork begins with behind its start; see forking.takeover.
+        What a fork begins with behind its start; see forking.takeover. `given` is its input, if it is another one.
 
         Raises faults.control.ExecutionState if the origin is being undone, or nobody knows whether it was.
         """
@@ -46,7 +47,7 @@ class Forks:
         holders = await self._holders(newest, rerun, known)
         undone = await self._undone_elsewhere(newest, known)
         target: Definition = found.definition
-        return takeover(state, newest, target, rerun, holders=holders, undone=undone, same_input=same_input)
+        return takeover(state, newest, target, rerun, holders=holders, undone=undone, given=given)
 
     def check_of(self, row: ExecutionRow) -> Callable[[], None]:
         """To be asked when the fork is written: the origin may have begun to undo what it did meanwhile."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator.application.identifiers import id_before_renaming
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import restore
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -23,7 +24,7 @@ async def read_history(
 ) -> tuple[ExecutionState, ExecutionTrace]:
     """State and trace; spans of events from `spans_from` on are `shown`. Raises DataCorrupted."""
     state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
-    trace = ExecutionTrace(row.execution_id, definition)
+    trace = ExecutionTrace(id_before_renaming(row.execution_id), definition)
     while events := await store.events(row.key, state.sequence + 1, PAGE):
         for event in events:
             try:

@@ -19,6 +19,14 @@ def new_run_id() -> str:
     return str(ULID()).lower()
 
 
+def id_before_renaming(execution_id: str) -> str:
+    """
+    The id that an execution had before another one got it, and by which its spans and its children call it; its own if
+    it still has that.
+    """
+    return execution_id.partition("~")[0]
+
+
 def is_run_id(text: str) -> bool:
     """Whether it can be what `new_run_id` gives, or what an execution of an older release got."""
     return _RUN_ID.fullmatch(text) is not None

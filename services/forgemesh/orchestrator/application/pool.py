@@ -17,6 +17,7 @@ from forgemesh.routing.retry_budget import allows
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
 
+NOBODY: frozenset[str] = frozenset()
 BEGINNINGS = 1 << 16
 """Callers that start together begin at different instances."""
 
@@ -98,7 +99,7 @@ class Pool:
             draw=random.random,
             operation=operation,
             wanted=wanted,
-            exclude=order.tried,
+            exclude=order.tried if not order.affinity else NOBODY,
             affinity=order.affinity,
             trial=trial,
             now=now,

@@ -75,8 +75,8 @@ class InterfaceRoute:
     """
     To any provider of an interface: those of the most preferred tier that has room, in turn.
 
-    With an affinity, providers of a tier are tried in the order that the key gives them. An instance that was tried
-    before is taken only if no provider has another one.
+    With an affinity, providers of a tier are tried in the order that the key gives them. Without one an instance that
+    was tried before is taken only if no provider has another one.
     """
 
     def __init__(self, target: Target, providers: Providers, pool: Callable[[str], Pool]) -> None:
@@ -128,7 +128,7 @@ class InterfaceRoute:
             picked = pool.pick(order, choice.versions.__contains__, now, last_resort=last_resort)
             if isinstance(picked, NoPick):
                 lacks.append(picked)
-            elif picked.endpoint.instance_id not in order.tried:
+            elif order.affinity or picked.endpoint.instance_id not in order.tried:
                 return pool, picked
             else:
                 again = again or (pool, picked)

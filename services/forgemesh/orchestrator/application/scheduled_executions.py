@@ -8,6 +8,7 @@ from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.executions import Executions
+from forgemesh.orchestrator.application.identifiers import id_before_renaming
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain.events import Origin
 from forgemesh.orchestrator.domain.schedule import Schedule
@@ -46,7 +47,7 @@ class ScheduledExecutions:
             state, _ = await self._starts.start(request)
         except RequestIdReused as fault:  # it was started before a crash, and the plan's target was changed after it
             earlier = fault.metadata["execution_id"]
-            if earlier.partition("~")[0] != start.execution_id:
+            if id_before_renaming(earlier) != start.execution_id:
                 raise
             state = await self._executions.get(start.namespace, earlier)
         failure = state.failure

@@ -11,6 +11,7 @@ from forgemesh.faults.schedule import ScheduleChanged, ScheduleExists, ScheduleI
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.application.identifiers import check_ids
 from forgemesh.orchestrator.application.input_check import check_input
+from forgemesh.orchestrator.application.requests_under_way import RequestsUnderWay
 from forgemesh.orchestrator.application.scheduler import Scheduler
 from forgemesh.orchestrator.domain.digest import text_of
 from forgemesh.orchestrator.domain.plan_check import LAST_MOMENT, check_plan
@@ -29,13 +30,20 @@ class Schedules:
     """Use cases over the scheduler."""
 
     def __init__(
-        self, scheduler: Scheduler, store: ScheduleStore, starter: Starter, workflows: Workflows, clock: WallClock
+        self,
+        scheduler: Scheduler,
+        store: ScheduleStore,
+        starter: Starter,
+        workflows: Workflows,
+        clock: WallClock,
+        under_way: RequestsUnderWay,
     ) -> None:
         self._scheduler = scheduler
         self._store = store
         self._starter = starter
         self._workflows = workflows
         self._clock = clock
+        self._under_way = under_way
 
     async def create(
         self, namespace: str, schedule_id: str, plan: Plan, pause: Pause | None, mistakes: Sequence[Violation] = ()
@@ -118,7 +126,8 @@ class Schedules:
         _check_request_id(request_id)
         keeper = self._scheduler.keeper(namespace, schedule_id)
         content = text_of("trigger", schedule_id, overlap.value if overlap is not None else None)
-        runs = await keeper.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span, content)
+        async with self._under_way.alone(namespace, request_id):
+            runs = await keeper.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span, content)
         return keeper.schedule, runs[0]
 
     async def backfill(
@@ -143,7 +152,8 @@ class Schedules:
                 violations.append(Violation("end_at", f"more than {MAX_WAITING} moments lie before it; ask for fewer"))
         if violations:
             raise InvalidRequest(violations)
-        runs = await keeper.ask(moments, Occasion.BACKFILLED, overlap, request_id, "", content)
+        async with self._under_way.alone(namespace, request_id):
+            runs = await keeper.ask(moments, Occasion.BACKFILLED, overlap, request_id, "", content)
         return keeper.schedule, runs
 
     async def preview(

@@ -111,14 +111,18 @@ class StartRequest:
 
 
 class Starts:
-    """What a start answers is durable; the same request id gets the same answer."""
+    """
+    What a start answers is durable; the same request id gets the same answer.
+
+    `under_way` are the requests of a namespace whatever they ask for: other commands with request ids share it.
+    """
 
     def __init__(self, store: Store, engine: Engine, definitions: Definitions, executions: Executions) -> None:
         self._store = store
         self._engine = engine
         self._definitions = definitions
         self._executions = executions
-        self._under_way = RequestsUnderWay()
+        self.under_way = RequestsUnderWay()
         engine.effects.children.nursery = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
@@ -126,7 +130,7 @@ class Starts:
         check_start(request.namespace, request.workflow, request.execution_id, request.request_id, request.signal)
         if self._engine.stopping:
             raise ShuttingDown("the orchestrator")
-        async with self._under_way.alone(request.namespace, request.request_id) as hold:
+        async with self.under_way.alone(request.namespace, request.request_id) as hold:
             created, state = await self._decide(request, hold)
         return await self._answer(request, created, state)
 

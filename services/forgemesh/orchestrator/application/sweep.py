@@ -39,9 +39,10 @@ class Sweep:
             self.engine.write_went_well()
         with contextlib.suppress(DataCorrupted):  # it is named; all that can go on does, and is looked after
             await self.recovery.run()
+        moved = self.engine.timers.look(self.engine.all_running())
         for running in self.engine.all_running():
             idle = running.written is None or running.written.done()
-            overdue = running.timer_at and running.timer_at + GRACE < self.clock()
+            overdue = not moved and running.timer_at and running.timer_at + GRACE < self.clock()
             if idle and (is_stuck(running.state) or overdue):
                 self.saved += 1
                 _log.error("execution %s stood still and is woken; this is a bug", running.state.execution_id)

@@ -87,7 +87,8 @@ def _named(execution_id: str, run_id: str, field: str) -> tuple[str, str]:
         raise InvalidRequest([Violation(field, f"{run_id!r:.80} is another run than that of {execution_id!r:.300}")])
     run = behind if at else run_id
     if (at or run) and not is_run_id(run):
-        raise InvalidRequest([Violation(field, f"{run!r:.80} is no run: it has 26 digits and lower-case letters")])
+        message = "is no run: a run has 26 digits and lower-case letters"
+        raise InvalidRequest([Violation(field, f"{run!r:.80} {message}")])
     return bare, run
 
 
@@ -195,6 +196,7 @@ def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str,
     if violations:
         raise InvalidRequest(violations)
     parent_id, parent_run = _named(asked.parent_execution_id, asked.parent_run_id, "parent_run_id")
+    schedule_id, incarnation = _named(asked.schedule_id, asked.schedule_incarnation_id, "schedule_incarnation_id")
     started_from = asked.started_from if asked.HasField("started_from") else None
     started_before = asked.started_before if asked.HasField("started_before") else None
     return ExecutionFilter(
@@ -207,8 +209,8 @@ def filter_of(namespace: str, asked: control_pb2.ExecutionFilter, workflow: str,
         started_before=_nanos(started_before),
         parent_id=parent_id,
         parent_run=parent_run,
-        schedule_incarnation=asked.schedule_incarnation_id,
-        schedule_id=asked.schedule_id,
+        schedule_incarnation=incarnation,
+        schedule_id=schedule_id,
         concurrency_key=asked.concurrency_key,
         incidents_only=asked.incidents_only,
         workflow_version=asked.workflow_version,
@@ -242,14 +244,18 @@ def _nanos(moment: Any) -> int:
     return max(-_LATEST, min(nanos, _LATEST))
 
 
-def number_before(token: str) -> int:
-    """The number after which a page starts, 0 for the first page; raises InvalidRequest for a foreign token."""
-    key = key_before(token, 1)
+def point_before(token: str) -> tuple[int, str]:
+    """
+    The number after which a page starts and the run that it is of; 0 and nothing for the first page.
+
+    Raises InvalidRequest for a foreign token.
+    """
+    key = key_before(token, 2)
     if key is None:
-        return 0
-    if not key[0].isdecimal() or len(key[0]) > 18:
+        return 0, ""
+    if not key[0].isdecimal() or len(key[0]) > 18 or not is_run_id(key[1]):
         raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
-    return int(key[0])
+    return int(key[0]), key[1]
 
 
 def addressed(request: Any, kind: str | None, namespace: str, execution_id: str, run_id: str) -> Any:

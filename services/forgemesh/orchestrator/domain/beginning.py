@@ -28,7 +28,7 @@ def begin(state: ExecutionState, path: str, scope: Scope, index: int, now: int) 
     try:
         if step.when is not None and not evaluate_condition(step.when, read):
             return e.StepSkipped(path, CONDITION_FALSE)
-        return _begin(state, path, step, read, max(now, state.last_at))
+        return _begin(state, path, step, read, now)
     except Fault as fault:
         failure = failure_of(fault, step_path=path)
         if isinstance(step, Call | Child) and step.on_exhausted == "incident":

@@ -64,9 +64,17 @@ def check_status(execution_id: str, status: Status, action: Action) -> None:
         raise control_faults.ExecutionState(execution_id, action.value, status.value, hint)
 
 
+_UNDOING: Mapping[Status, str] = {
+    Status.COMPENSATING: "what it did is being undone",
+    Status.COMPENSATED: "what it did is undone",
+    Status.COMPENSATION_FAILED: "what it did is undone in part, and the rest is left to do",
+}
+"""Why there is nothing to fork."""
+
+
 def _hint(execution_id: str, status: Status, action: Action) -> str:
-    if action is Action.FORK and status is not Status.QUEUED:
-        return f"what it did is undone; start it anew, see `forgemesh execution show {execution_id}`"
+    if action is Action.FORK and status in _UNDOING:
+        return f"{_UNDOING[status]}; start it anew, see `forgemesh execution show {execution_id}`"
     if action is Action.DELETE:
         return f"wait for its end, or end it with `forgemesh execution terminate {execution_id}`"
     if status.final:
@@ -100,10 +108,12 @@ def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
 
 def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
     """It ends at once; what it did stays."""
-    failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
-    if state.ended is Status.TERMINATED and failure == state.failure:
-        return ()
+    if state.ended is Status.TERMINATED and state.failure is not None:
+        said = state.failure.metadata
+        if (said.get("by"), said.get("why")) == (by, reason):  # not its id, which another one may have got since
+            return ()
     check(state, Action.TERMINATE)
+    failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
     return (e.ExecutionFailed(failure, "TERMINATED", left_to_do(state)),)
 
 

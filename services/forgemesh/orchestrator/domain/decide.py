@@ -21,11 +21,15 @@ from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepS
 from forgemesh.orchestrator.domain.triggers import skip_reason
 
 
-def advance(state: ExecutionState, now: int) -> list[e.Event]:
-    """Decide and fold until nothing is left to decide at `now` (Unix nanoseconds); the events in order."""
+def advance(state: ExecutionState, now: int, ahead: int = 0) -> list[e.Event]:
+    """
+    Decide and fold until nothing is left to decide at `now` (Unix nanoseconds); the events in order.
+
+    `ahead` is by how many nanoseconds the wall clock is ahead of `now`, which runs evenly and need not agree with it.
+    """
     events: list[e.Event] = []
     while state.ended is None:
-        facts = tuple(decide(state, now))
+        facts = tuple(decide(state, now, ahead))
         if not facts:
             break
         events += [record(state, fact, now) for fact in facts]
@@ -45,7 +49,7 @@ def record(state: ExecutionState, fact: e.Fact, now: int) -> e.Event:
     return event
 
 
-def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
+def decide(state: ExecutionState, now: int, ahead: int = 0) -> Iterator[e.Fact]:
     """
     The next facts; fold them before asking again.
 
@@ -55,7 +59,7 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         return
     if state.compensating:
         yield from next_compensation(state)
-        yield from _due(state, now)
+        yield from _due(state, now, ahead)
     elif state.cancels and state.stopping is None:
         cause = state.cancels[0]
         fault = control_faults.ExecutionCancelled(state.execution_id, cause.by, cause.reason)
@@ -69,7 +73,7 @@ def decide(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         if not state.rests and not in_flight(state):
             yield e.ExecutionPaused()
     elif not state.queued or state.stopping is not None:
-        yield from _go_on(state, now)
+        yield from _go_on(state, now, ahead)
 
 
 def _is_held(state: ExecutionState) -> bool:
@@ -83,7 +87,7 @@ def _is_late(state: ExecutionState, now: int) -> bool:
     return bool(state.deadline) and now >= state.deadline and state.stopping is None and not state.clock_held
 
 
-def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
+def _go_on(state: ExecutionState, now: int, ahead: int) -> Iterator[e.Fact]:
     if not state.vars_set:
         yield start_variables(state)
         return
@@ -95,7 +99,7 @@ def _go_on(state: ExecutionState, now: int) -> Iterator[e.Fact]:
     for path, (scope, index) in state.to_begin.items():
         yield begin(state, path, scope, index, now)
     yield from _signals(state)
-    yield from _due(state, now)
+    yield from _due(state, now, ahead)
     yield from _fill_places(state, now)
 
 
@@ -120,16 +124,11 @@ def _signals(state: ExecutionState) -> Iterator[e.Fact]:
             yield e.WaitEnded(path, signal.payload, sequence)
 
 
-def _due(state: ExecutionState, now: int) -> Iterator[e.Fact]:
-    """What was to happen by now, the earliest first; looks at no more of the heap than that."""
-    due: set[tuple[int, str]] = set()
-    places = [0]
-    while places:
-        place = places.pop()
-        if place < len(state.wakes) and state.wakes[place][0] <= now:
-            if is_due(state, *state.wakes[place]):
-                due.add(state.wakes[place])
-            places += (2 * place + 1, 2 * place + 2)
+def _due(state: ExecutionState, now: int, ahead: int) -> Iterator[e.Fact]:
+    """What was to happen by now, the earliest first."""
+    due = _reached(state, state.wakes, now)
+    if state.moments:
+        due |= _reached(state, state.moments, now + ahead)
     done: set[str] = set()
     for at, path in sorted(due):
         step = state.steps[path]
@@ -138,6 +137,19 @@ def _due(state: ExecutionState, now: int) -> Iterator[e.Fact]:
         done.add(path)
         late = 0 < step.close_at <= now  # no attempt begins only to end at once
         yield from _fall_due(state, step, step.close_at if late else at)
+
+
+def _reached(state: ExecutionState, heap: list[tuple[int, str]], now: int) -> set[tuple[int, str]]:
+    """What of the heap is due; looks at no more of it than that."""
+    due: set[tuple[int, str]] = set()
+    places = [0]
+    while places:
+        place = places.pop()
+        if place < len(heap) and heap[place][0] <= now:
+            if is_due(state, *heap[place]):
+                due.add(heap[place])
+            places += (2 * place + 1, 2 * place + 2)
+    return due
 
 
 def _has_signal(state: ExecutionState, step: StepState) -> bool:
@@ -162,11 +174,14 @@ def _fall_due(state: ExecutionState, step: StepState, at: int) -> Iterator[e.Fac
         yield e.WaitEnded(step.path, NULL)
 
 
-def next_wake(state: ExecutionState) -> int | None:
-    """When `decide` has something to say although nothing happens, in Unix nanoseconds."""
+def next_wake(state: ExecutionState, ahead: int = 0) -> int | None:
+    """When `decide` has something to say although nothing happens, in Unix nanoseconds; see advance for `ahead`."""
     if state.ended is not None or state.started is None:
         return None
-    times = [state.wakes[0][0]] if state.wakes and state.pause is None and not state.queued else []
+    held = state.pause is not None or state.queued
+    times = [state.wakes[0][0]] if state.wakes and not held else []
+    if state.moments and not held:
+        times.append(state.moments[0][0] - ahead)
     if state.deadline and state.stopping is None and not state.compensating and not state.clock_held:
         times.append(state.deadline)
     return min(times, default=None)

@@ -15,6 +15,8 @@ from forgemesh.language.json_value import shown
 Place: TypeAlias = tuple[str | int, ...]
 
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+LONGEST_NUMBER = 1_000
+"""Characters of a number that is read exactly, with its unit."""
 _SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 MAX_MISTAKES = 200
 """Of one document; whoever mends so many learns of the others then."""
@@ -109,7 +111,7 @@ class Fields:
         value = self.take(key)
         if value is None:
             return default
-        match = DURATION.fullmatch(value) if isinstance(value, str) else None
+        match = DURATION.fullmatch(value) if isinstance(value, str) and len(value) <= LONGEST_NUMBER else None
         seconds = Fraction(match[1]) * _SECONDS[match[2]] if match else Fraction(0)
         if not _NANOSECOND <= seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{shown(value)} is not a duration such as 200ms, 5s, 2m, 1h or 1d")

@@ -9,7 +9,7 @@ import msgspec
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Wait
 from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.payload import NULL
@@ -278,7 +278,7 @@ def _wait_started(state: ExecutionState, fact: e.WaitStarted, at: int) -> None:
     if fact.signal:
         state.listening.setdefault(fact.signal, {})[fact.path] = step
     if fact.until:
-        wake(state, fact.until, fact.path)
+        wake(state, fact.until, fact.path, by_wall=isinstance(step.step, Wait) and step.step.until is not None)
 
 
 def _wait_ended(state: ExecutionState, fact: e.WaitEnded, at: int) -> None:

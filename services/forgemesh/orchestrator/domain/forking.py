@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence as Listed
 from dataclasses import dataclass, field
 
+import msgspec
+
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ExecutionState as Refused
 from forgemesh.orchestrator.domain import events as e
@@ -23,6 +25,7 @@ from forgemesh.orchestrator.domain.fork_names import items_told_apart, name_in_f
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, Scope, StepState, StepStatus
 from forgemesh.orchestrator.domain.step_content import content, same_condition, variables_in
+from forgemesh.orchestrator.domain.template import evaluate
 from forgemesh.orchestrator.domain.triggers import UPSTREAM_FAILED, is_taken_up
 
 
@@ -49,7 +52,7 @@ def takeover(
     *,
     holders: Mapping[str, Holder],
     undone: Collection[str] = (),
-    same_input: bool = True,
+    given: Payload | None = None,
 ) -> list[e.Fact]:
     """
     The results that hold in the fork, in order of their time, and the effects that are the fork's from now on.
@@ -60,12 +63,12 @@ def takeover(
 
     `state` is that of the origin at the checkpoint, folded with `remember`, and `newest` the one of now. `holders` are
     those who have effects of the origin now, by the effects' names, if it is no longer the origin; `undone` are steps
-    of it that rest on an effect of somebody else that was undone.
+    of it that rest on an effect of somebody else that was undone; `given` is the fork's input, if it is another one.
     """
     effects = _effects(state)
     standing = {effect.path: place for place, effect in enumerate(newest.undoable)}
     gone = {place for place, effect in effects.items() if not _stands(effect, newest, standing, holders)}
-    taking = _Taking(state, target, _with_all_above((*rerun, *gone, *undone)), frozenset(rerun))
+    taking = _Taking(state, target, _with_all_above((*rerun, *gone, *undone)), frozenset(rerun), given)
     taking.walk(state.definition.steps, target.steps, "")
     owned: list[tuple[int, e.EffectTaken]] = []
     owners: dict[str, str] = {}
@@ -73,7 +76,7 @@ def takeover(
         result = next((path for path in _self_and_above(place) if path in taking.results), None)
         if result is None:
             continue
-        fact = _handed_over(state, newest, target, place, effect, holders, same_input=same_input)
+        fact = _handed_over(state, newest, target, place, effect, holders, same_input=given is None)
         if fact is not None:
             owned.append((standing[effect.path], fact))
         else:
@@ -174,6 +177,7 @@ class _Taking:
     target: Definition
     again: Collection[str]
     rerun: Collection[str]
+    given: Payload | None
     results: dict[str, StepState] = field(default_factory=dict)
     _same: dict[tuple[int, int], bool] = field(default_factory=dict)
     _items: dict[str, list[str]] = field(default_factory=dict)
@@ -191,7 +195,7 @@ class _Taking:
                 self._walk_inside(step, wanted[index])
 
     def _holds(self, step: StepState, known: Sequence, wanted: Sequence, index: int) -> bool:
-        if step.path in self.again or not self._is_same(step.step, wanted[index]):
+        if step.path in self.again or not self._is_same(step.step, wanted[index]) or not self._has_same_items(step):
             return False
         if step.skipped == UPSTREAM_FAILED:  # it will be skipped again, by what is before it
             return True
@@ -224,6 +228,20 @@ class _Taking:
         if key not in self._same:
             self._same[key] = content(known) == content(wanted)
         return self._same[key]
+
+    def _has_same_items(self, step: StepState) -> bool:
+        """Whether a map would run over the same list with the input of the fork."""
+        if self.given is None or not isinstance(step.step, Map) or step.status is StepStatus.SKIPPED:
+            return True
+        if step.taken:  # what it ran over is not known any more
+            return "input" not in variables_in(step.step.over)
+        given, read = self.given, reader(self.state, step.scope)
+        try:
+            items = evaluate(step.step.over, lambda name: given if name == "input" else read(name))
+            found = [Payload(bytes(item)) for item in msgspec.json.decode(items.data, type=list[msgspec.Raw])]
+        except (Fault, ValueError, KeyError):
+            return False
+        return items_told_apart(found, by_index=True) == items_told_apart(step.items, by_index=True)
 
     def facts(self, owners: Mapping[str, str]) -> Iterator[e.ResultTaken]:
         """In order of their time."""

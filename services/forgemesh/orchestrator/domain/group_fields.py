@@ -6,7 +6,7 @@ import re
 
 from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.definition import Join, Parallel, Sequence, Switch
-from forgemesh.orchestrator.domain.fields import Fields
+from forgemesh.orchestrator.domain.fields import LONGEST_NUMBER, Fields
 
 MAX_QUORUM = 100_000
 """As many items as a map runs over."""
@@ -47,7 +47,7 @@ def _tolerate(group: Fields) -> str:
         return "0"
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= MAX_QUORUM:
         return str(given)
-    if isinstance(given, str) and SHARE.fullmatch(given):
+    if isinstance(given, str) and len(given) <= LONGEST_NUMBER and SHARE.fullmatch(given):
         return given
     group.mistakes.add(
         (*group.place, "tolerate"), f"{shown(given, 60)} is neither a number of branches nor a share such as 20%"

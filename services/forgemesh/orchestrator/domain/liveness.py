@@ -22,4 +22,5 @@ def is_stuck(state: ExecutionState) -> bool:
 
 def _next_of_steps(state: ExecutionState) -> int | None:
     """The next wake other than the timeout of the whole: that one would only end it."""
-    return state.wakes[0][0] if state.wakes and next_wake(state) is not None else None
+    wakes = state.wakes or state.moments
+    return wakes[0][0] if wakes and next_wake(state) is not None else None

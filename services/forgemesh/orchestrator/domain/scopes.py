@@ -293,13 +293,14 @@ def leave_waits(state: ExecutionState, step: StepState) -> None:
 def leave_waiting(state: ExecutionState, path: str) -> None:
     """A step's next attempt is not waited for any more; keeps the heap's first wake a true one."""
     state.waiting.pop(path, None)
-    while state.wakes and not is_due(state, *state.wakes[0]):
-        heappop(state.wakes)
+    for heap in (state.wakes, state.moments) if state.moments else (state.wakes,):
+        while heap and not is_due(state, *heap[0]):
+            heappop(heap)
 
 
-def wake(state: ExecutionState, at: int, path: str) -> None:
-    """Something about the step is due then."""
-    heappush(state.wakes, (at, path))
+def wake(state: ExecutionState, at: int, path: str, *, by_wall: bool = False) -> None:
+    """Something about the step is due then: after a time has passed, or when the wall clock says so."""
+    heappush(state.moments if by_wall else state.wakes, (at, path))
 
 
 def is_due(state: ExecutionState, at: int, path: str) -> bool:

@@ -87,5 +87,6 @@ def close(state: ExecutionState, status: Status, at: int) -> None:
         state.listening,
         state.incidents,
         state.wakes,
+        state.moments,
     ):
         what_is_left.clear()

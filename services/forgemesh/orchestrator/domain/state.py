@@ -256,6 +256,8 @@ class ExecutionState:
     """Those of them that wait for a signal, by its name."""
     incidents: dict[str, StepState] = field(default_factory=dict)
     wakes: list[tuple[int, str]] = field(default_factory=list)
+    moments: list[tuple[int, str]] = field(default_factory=list)
+    """The same of waits until a moment, which is one of the wall clock."""
     signals: dict[str, list[tuple[int, e.SignalReceived]]] = field(default_factory=dict)
     """By name, the oldest first: those that no step has taken, each with its event's sequence number."""
     signal_ids: dict[str, tuple[int, bytes]] = field(default_factory=dict)

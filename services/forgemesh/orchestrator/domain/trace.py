@@ -13,6 +13,7 @@ import msgspec
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
 from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.fate import is_in_doubt
 
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
 WAIT, PAUSE, INCIDENT, COMPENSATE = "wait", "pause", "incident", "compensate"
@@ -51,7 +52,7 @@ class SpanFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
     One span. `key` and `parent` are what span ids derive from, with the execution's id; parent None: the caller's span.
 
-    Times are Unix nanoseconds.
+    Times are Unix nanoseconds. `left`: if it is an attempt, it was sent to somebody, or may have been.
     """
 
     key: tuple[str, ...]
@@ -61,6 +62,7 @@ class SpanFacts(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     facts: tuple[tuple[str, str | int], ...] = ()
     dispatch: e.Dispatch | None = None
+    left: bool = True
     failure: Failure | None = None
     links: tuple[Link, ...] = ()
 
@@ -143,13 +145,16 @@ class ExecutionTrace:
     def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> list[SpanFacts]:
         spans = self._unblock(fact.path, at)
         failure = fact.failure if isinstance(fact, e.AttemptFailed) else None
-        spans.append(self._attempt_span(fact.path, self._open.pop(fact.path), at, fact.dispatch, failure))
+        opened, left = self._open.pop(fact.path), True
+        if isinstance(fact, e.AttemptFailed) and not opened.child_id:
+            left = fact.dispatch is not None or is_in_doubt(fact)
+        spans.append(self._attempt_span(fact.path, opened, at, fact.dispatch, failure, left=left))
         if isinstance(fact, e.AttemptFailed) and fact.incident:
             self._begin_gap(INCIDENT, fact.path, "incident", at, (("reason", fact.incident),))
         return spans
 
     def _attempt_span(
-        self, path: str, opened: _Open, at: int, dispatch: e.Dispatch | None, failure: Failure | None
+        self, path: str, opened: _Open, at: int, dispatch: e.Dispatch | None, failure: Failure | None, *, left: bool
     ) -> SpanFacts:
         earlier = (ATTEMPT, path, str(opened.attempt - 1))
         return SpanFacts(
@@ -160,6 +165,7 @@ class ExecutionTrace:
             end=at,
             facts=(("step", path), ("attempt", opened.attempt), *self._called(path, opened, dispatch)),
             dispatch=dispatch,
+            left=left,
             failure=failure,
             links=(Link(earlier, "previous_attempt"),) if opened.attempt > 1 else (),
         )
@@ -275,7 +281,9 @@ class ExecutionTrace:
 
     def _abandon(self, path: str, at: int, failure: Failure | None) -> list[SpanFacts]:
         """Spans of an attempt that was open when the execution was terminated."""
-        return [*self._unblock(path, at), self._attempt_span(path, self._open.pop(path), at, None, failure)]
+        left = self._open[path].blocked is None
+        spans = self._unblock(path, at)
+        return [*spans, self._attempt_span(path, self._open.pop(path), at, None, failure, left=left)]
 
     def _begin_gap(
         self, kind: str, path: str, name: str, at: int, facts: tuple[tuple[str, str | int], ...] = ()

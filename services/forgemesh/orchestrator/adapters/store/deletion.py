@@ -51,11 +51,6 @@ def expired(connection: sqlite3.Connection, ended_before: int, keep: int, limit:
     return [row["key"] for row in connection.execute(_EXPIRED, (before, key_before, limit))]
 
 
-def id_before_renaming(execution_id: str) -> str:
-    """The id that an execution had before another one got it; its own if it still has that."""
-    return execution_id.partition("~")[0]
-
-
 def rename(connection: sqlite3.Connection, key: int) -> None:
     """Give an ended execution, if it is still there, the first free id of its own with "~1", "~2", ... behind it."""
     row = connection.execute(f"SELECT {', '.join(FACTS)} FROM execution WHERE key = ?", (key,)).fetchone()  # noqa: S608

@@ -14,7 +14,7 @@ from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.adapters.store.answers import answer_row, started_by
 from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
-from forgemesh.orchestrator.adapters.store.deletion import delete, expired, id_before_renaming, rename
+from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
 from forgemesh.orchestrator.adapters.store.schema import (
@@ -28,6 +28,7 @@ from forgemesh.orchestrator.adapters.store.schema import (
     check,
     checksum,
 )
+from forgemesh.orchestrator.application.identifiers import id_before_renaming
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted

@@ -102,7 +102,9 @@ class ExecutionFilter(_message.Message):
     parent_execution_id: _builtins.str
     """Only children of this execution, and of others that had its id; ID@RUN is short for this and `parent_run_id`."""
     schedule_id: _builtins.str
-    """Only those that this schedule started, or another one that had its id."""
+    """Only those that this schedule started, or another one that had its id; ID@INCARNATION is short for this and
+    `schedule_incarnation_id`.
+    """
     concurrency_key: _builtins.str
     """Only those with this concurrency key."""
     incidents_only: _builtins.bool

@@ -1,0 +1,90 @@
+"""One life of the orchestrator: everything of it but the wire and the disk, from its start to its death."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING
+
+from forgemesh.chassis.reconcile import ReconcileLoop
+from forgemesh.orchestrator.adapters.hosts import FeedHosts
+from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
+from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.application.definitions import Definitions
+from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
+from forgemesh.orchestrator.codec.archives import ArchivePacking
+from forgemesh.orchestrator.codec.events import checksum
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from tests.component.orchestrator.simulated_mesh.database import WorldDatabase
+from tests.component.orchestrator.simulated_mesh.library import parse
+from tests.component.orchestrator.simulated_mesh.virtual_time import LifeLoop
+
+if TYPE_CHECKING:
+    from tests.component.orchestrator.simulated_mesh.world import MeshWorld
+
+
+class _NoSpans:
+    """See ports.Spans."""
+
+    def export(self, trace: ExecutionTrace, spans: Sequence[SpanFacts], position: int) -> None:
+        pass
+
+
+class Life:
+    """Runs until `stop` is set or the world ends it."""
+
+    def __init__(self, world: MeshWorld, loop: LifeLoop, number: int) -> None:
+        self._world = world
+        self._loop = loop
+        self._number = number
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.database = WorldDatabase(world.disk, world.whims, loop)
+        self.stop = asyncio.Event()
+        self.ready = False
+        self.offered: UseCases
+        self.engine: Engine
+
+    async def run(self) -> None:
+        """In the order of the orchestrator's own start."""
+        world, name = self._world, f"o-{self._number}"
+        store = await open_store(self.database, parse)
+        hosts = FeedHosts(name)
+        account = CallAccount(clock=self._loop.time)
+        account.begins()
+        providers = Providers(world.plugins)
+        self.engine = engine = Engine(
+            store,
+            hosts,
+            account,
+            providers,
+            _NoSpans(),
+            clock=world.wall_clock,
+            draw=world.draw.random,
+            orchestrator_id=name,
+            epoch=store.epoch,
+        )
+        definitions = Definitions(store, world.plugins, hosts, parse, world.wall_clock)
+        self.offered = use_cases(
+            store, engine, definitions, clock=world.wall_clock, checksum=checksum, packing=ArchivePacking()
+        )
+        engine.effects.places.load(await store.slots())
+        world.plugins.begin(hosts)
+        sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
+        engine.on_suspended = sweeping.nudge
+        for work in (providers.run(), sweeping.run()):
+            self.spawn(work)
+        self.ready = True
+        await self.stop.wait()
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Have something done as long as this life lasts."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._world.bug(error)
