@@ -87,7 +87,7 @@ def _value(text: str) -> object:
 def _reads_loosely(text: str) -> bool:
     try:
         json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True
 

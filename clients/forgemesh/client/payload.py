@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.faults import Violation
@@ -40,6 +38,6 @@ def decoded(payload: Payload, what: str = "the output") -> Any:
     if not is_json(payload.media_type):
         return payload
     try:
-        return msgspec.json.decode(payload.data) if payload.data else None
-    except (msgspec.DecodeError, RecursionError) as error:
+        return read_json(payload.data) if payload.data else None
+    except NotJson as error:
         raise PayloadUnreadable(what, payload.media_type or JSON, str(error)) from error

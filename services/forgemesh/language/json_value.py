@@ -99,7 +99,7 @@ def shown(value: object, most: int = MAX_QUOTED) -> str:
         return repr(value)[:most]
     try:
         return _encode(value).decode()[:most]
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, RuntimeError):
         return f"a {type(value).__name__}"
 
 
@@ -122,7 +122,7 @@ def write_json(value: object, read: Callable[[bytes], object] = read_json) -> by
     """
     try:
         data = _encode(value)
-    except RecursionError as error:
+    except RuntimeError as error:  # one that contains itself has no end at whatever depth
         raise NotJson(f"it is nested deeper than {MAX_DEPTH}, or contains itself") from error
     except UnicodeEncodeError as error:
         half = f"U+{ord(error.object[error.start]):04X}"

@@ -86,6 +86,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         )
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
+        offered.sweep.damaged = lambda: store.damaged
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)

@@ -210,10 +210,6 @@ class Store(Protocol):
     DataCorrupted for what it finds damaged.
     """
 
-    @property
-    def damaged(self) -> Sequence[str]:
-        """What is to be said of each record that was found damaged; lists leave these out."""
-
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         """The definition as kept, and whether it is new; raises DefinitionConflict."""
 

@@ -275,7 +275,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             leaked_slots=sweep.leaked,
             swept_at=timestamp(sweep.swept_at),
             started_at=timestamp(engine.started_at),
-            damaged=sweep.store.damaged,
+            damaged=sweep.damaged(),
         )
 
     async def GetMesh(self, request: pb.GetMeshRequest, context: Any) -> pb.GetMeshResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.faults.service import DataCorrupted
@@ -31,6 +31,8 @@ class Sweep:
     saved: int = 0
     leaked: int = 0
     swept_at: int = 0
+    damaged: Callable[[], Sequence[str]] = tuple
+    """What is to be said of each record that was found damaged; lists leave these out."""
 
     async def run(self) -> None:
         """Look once; idempotent."""
