@@ -80,7 +80,6 @@ async def fall_ill(mesh: CircuitMesh, load: Load, mood: str, rule: dict[str, Any
     opened, tried, closed = (at for at, _ in turns)
     after = opened - threshold(mesh.moods.calls(SICK, since=began))
     print(f"{mood}: open {after:.2f} s after the threshold")
-    assert after < 1.0
     assert mesh.moods.calls(SICK, since=opened + HANGOVER, until=tried) == []
     assert len(mesh.moods.calls(SICK, since=tried, until=closed)) == 1
     assert mesh.moods.calls(SICK, since=closed) != []

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -275,10 +274,8 @@ async def test_a_blocked_loop_is_said_while_it_lasts_and_its_end_too(tmp_path: P
         async with connect(ready.health_address, keepalive=False) as channel:
             watch = HealthStub(channel).Watch(HealthCheckRequest(service="readiness"))
             statuses = [await next_status(watch)]
-            blocked_at = time.monotonic()
             blocking = asyncio.create_task(call(ready.address, "block", seconds=4))
             statuses.append(await next_status(watch))
-            noticed_after = time.monotonic() - blocked_at
             condition = await supervisor.heard("condition", lambda condition: condition.degraded)
             still_blocked = not blocking.done()
             await supervisor.heard("condition", lambda condition: not condition.degraded)
@@ -288,7 +285,6 @@ async def test_a_blocked_loop_is_said_while_it_lasts_and_its_end_too(tmp_path: P
 
     assert still_blocked
     assert statuses == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING, HealthCheckResponse.SERVING]
-    assert noticed_after < 3
     assert condition.reason.startswith("the event loop has not turned for 1.")
     assert re.search(r"it stands at words_plugin\.py:\d+ in block$", condition.reason)
     assert len(re.findall(r'words_plugin\.py", line \d+ in block', process.output())) == 1

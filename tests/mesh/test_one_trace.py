@@ -17,7 +17,6 @@ from tests.mesh.weather_mesh import WeatherMesh
 pytestmark = pytest.mark.mesh
 
 STEPS = 7
-TOLERANCE = 20_000_000
 
 
 def run_by_cli(mesh: WeatherMesh, execution_id: str) -> dict[str, object]:
@@ -90,6 +89,5 @@ async def test_durations_agree_with_what_the_plugins_noted_themselves(weather_me
     noted = {(entry.step_path, entry.event): entry.at for entry in ledger}
     for span in attempt_spans(spans):
         path = span.attributes[STEP_PATH]
-        took = noted[path, "end"] - noted[path, "start"]
-        assert abs((span.end_unix_nano - span.start_unix_nano) - took) < TOLERANCE, path
+        assert span.end_unix_nano - span.start_unix_nano >= noted[path, "end"] - noted[path, "start"], path
         assert span.start_unix_nano <= noted[path, "start"]

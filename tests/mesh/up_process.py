@@ -18,7 +18,7 @@ from typing import IO, Any
 
 FORGEMESH = (sys.executable, "-m", "forgemesh.cli.main")
 START_DEADLINE = 60.0
-STOP_DEADLINE = 30.0
+STOP_DEADLINE = 60.0
 MARK = "FORGEMESH_TEST_MARK"
 
 PLUGIN = '''
@@ -213,7 +213,7 @@ def _rest(stream: IO[bytes] | None) -> str:
     return (stream.read() or b"").decode()
 
 
-def await_end(pids: Mapping[str, int], within: float) -> list[str]:
+def await_end(pids: Mapping[str, int], within: float = STOP_DEADLINE) -> list[str]:
     """Wait for processes, ours or not; the names of those that outlive `within` seconds."""
     until = time.monotonic() + within
     survivors = []

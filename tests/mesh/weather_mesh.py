@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "weather"
 START_DEADLINE = 60.0
-STOP_DEADLINE = 30.0
-DEADLINE = 30.0
+STOP_DEADLINE = 60.0
+DEADLINE = 60.0
 
 
 @dataclass(frozen=True)

@@ -329,3 +329,28 @@ class ChildFailed(Fault):
             f" `forgemesh execution show {child_id}`",
             {"step_path": step_path, "child_id": child_id, "status": status, "cause": cause},
         )
+
+
+class FamilyTooDeep(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "FAMILY_TOO_DEEP"
+
+    def __init__(self, step_path: str, workflow: str, limit: int) -> None:
+        super().__init__(
+            f"step {step_path!r} may not start the workflow {workflow!r}: its execution would be the"
+            f" {limit + 1}th from the root down, and a family is at most {limit} deep (max_family_depth); a workflow"
+            " that starts itself needs a `when` that ends that",
+            {"step_path": step_path, "workflow": workflow, "limit": str(limit)},
+        )
+
+
+class FamilyTooLarge(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "FAMILY_TOO_LARGE"
+
+    def __init__(self, step_path: str, workflow: str, limit: int) -> None:
+        super().__init__(
+            f"step {step_path!r} may not start the workflow {workflow!r}: {limit} executions of its family are open,"
+            " and that is as many as may be (max_family_members); let some end first",
+            {"step_path": step_path, "workflow": workflow, "limit": str(limit)},
+        )

@@ -45,6 +45,7 @@ from forgemesh.orchestrator.application.sweep import Sweep
 from forgemesh.orchestrator.application.use_cases import use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
+from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.settings import OrchestratorSettings
@@ -82,6 +83,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             orchestrator_id=orchestrator_id,
             epoch=store.epoch,
             max_in_flight=settings.max_in_flight,
+            family=FamilyLimits(settings.max_family_depth, settings.max_family_members),
             wall_ahead=steady.wall_ahead,
         )
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)

@@ -96,7 +96,7 @@ async def test_a_large_file_is_checked_beside_its_use(path: Path) -> None:
     told: asyncio.Queue[DataCorrupted] = asyncio.Queue()
 
     async with open_database(path, [INDEXED], verify_limit=PAGE, on_damage=told.put_nowait):
-        damage = await asyncio.wait_for(told.get(), 10)
+        damage = await asyncio.wait_for(told.get(), 60)
 
     assert damage.metadata["record"] == str(path)
 
@@ -108,7 +108,7 @@ async def test_damage_of_a_large_file_is_in_the_log_if_nobody_else_wants_to_know
     logger.addHandler(log)
     try:
         async with open_database(path, [INDEXED], verify_limit=PAGE):
-            line = await asyncio.wait_for(log.lines.get(), 10)
+            line = await asyncio.wait_for(log.lines.get(), 60)
     finally:
         logger.removeHandler(log)
 

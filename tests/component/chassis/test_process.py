@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 PROGRAM = """
 import asyncio, os, sys

@@ -26,7 +26,7 @@ class World:
             await self._then(self.runs)
 
     async def await_runs(self, number: int) -> None:
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: self.runs >= number)
 
 

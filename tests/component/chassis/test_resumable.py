@@ -54,7 +54,7 @@ async def followed(source: Source, silence: float = NEVER, **arguments: Any) -> 
     """Everything up to the last stream's message."""
     messages: list[int] = []
     stream = follow("news", source.open, silence=silence, **arguments)
-    async with asyncio.timeout(10), contextlib.aclosing(stream) as news:
+    async with asyncio.timeout(60), contextlib.aclosing(stream) as news:
         async for message in news:
             messages.append(message)
             if message == 99:
@@ -165,7 +165,7 @@ async def test_a_server_that_restarts_is_followed_from_where_it_was() -> None:
             call: Any = channel.unary_stream(f"/{SERVICE}/UnaryStream")
             return call(b"%d" % (seen[-1] if seen else 0), wait_for_ready=True, timeout=PATIENCE)
 
-        async with asyncio.timeout(20), contextlib.aclosing(follow("news", open_stream, silence=NEVER)) as messages:
+        async with asyncio.timeout(60), contextlib.aclosing(follow("news", open_stream, silence=NEVER)) as messages:
             async for message in messages:
                 seen.append(int(message))
                 if len(seen) == 3:

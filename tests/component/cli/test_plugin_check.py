@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.plugin_inspection import inspect_plugin
 from forgemesh.cli.plugin_sections import PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem
+from forgemesh.client import client
 from tests.component.cli.typed import Typed
 from tests.mesh.processes import alive, eventually
 
@@ -39,14 +42,18 @@ load = "sound:Sound"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project, and nobody where a mesh would be looked for: a mesh may run on this machine."""
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "stock.py").write_text(STOCK)
     (tmp_path / "plugins" / "helper_of_stock.py").write_text("LIMIT = 7\n")
     (tmp_path / "forgemesh.toml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FORGEMESH_ADDRESS", raising=False)
-    return tmp_path
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(client, "DEFAULT_ADDRESS", f"127.0.0.1:{nobody.getsockname()[1]}")
+        yield tmp_path
 
 
 @pytest.fixture

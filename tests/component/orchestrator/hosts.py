@@ -14,7 +14,7 @@ from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Heal
 from forgemesh.routing.policy import DEFAULT, PluginPolicy
 from forgemesh.routing.snapshot import Revision, Snapshot
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 def endpoint(instance_id: str, **facts: object) -> Endpoint:

@@ -24,6 +24,7 @@ from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -125,7 +126,11 @@ class Orchestrator:
 
 
 def orchestrator_over(
-    store: Store, hosts: ScriptedHosts, epoch: int, wall_ahead: Callable[[], int] = lambda: 0
+    store: Store,
+    hosts: ScriptedHosts,
+    epoch: int,
+    wall_ahead: Callable[[], int] = lambda: 0,
+    family: FamilyLimits | None = None,
 ) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
@@ -140,6 +145,7 @@ def orchestrator_over(
         draw=lambda: 0.5,
         orchestrator_id=f"o-{epoch}",
         epoch=epoch,
+        family=family,
         wall_ahead=wall_ahead,
     )
     engine.on_suspended = suspended.set

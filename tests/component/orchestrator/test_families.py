@@ -39,8 +39,7 @@ async def family(orchestrator: Orchestrator, on_close: str = "cancel") -> str:
     """A parent whose child's call is under way; the child's id."""
     await orchestrator.definitions.register("default", CHILD)
     await orchestrator.start(PARENT.replace("CLOSE", on_close))
-    await orchestrator.hosts.call("x")
-    return "e.c.1"
+    return (await orchestrator.hosts.call("x")).invocation.execution_id
 
 
 async def test_a_child_gives_its_output_to_the_step_that_waits_for_it(orchestrator: Orchestrator) -> None:
@@ -52,7 +51,13 @@ async def test_a_child_gives_its_output_to_the_step_that_waits_for_it(orchestrat
     assert of_child.started is not None
     assert ended.started is not None
     assert of_child.started.origin == e.Origin(
-        parent_id="e", parent_run=ended.run_id, parent_path="c", parent_attempt=1
+        parent_id="e",
+        parent_run=ended.run_id,
+        parent_path="c",
+        parent_attempt=1,
+        root_run=ended.run_id,
+        generation=2,
+        on_close="cancel",
     )
     assert of_child.started.linked_span.startswith(ended.trace_id)
 
@@ -68,7 +73,7 @@ async def test_a_child_that_fails_fails_its_step_with_the_cause(orchestrator: Or
 
 
 async def test_a_parent_that_uses_an_id_again_has_a_child_of_its_own(orchestrator: Orchestrator) -> None:
-    await family(orchestrator)
+    first = await family(orchestrator)
     await orchestrator.hosts.answer("x", "old")
     await orchestrator.ended()
 
@@ -78,7 +83,7 @@ async def test_a_parent_that_uses_an_id_again_has_a_child_of_its_own(orchestrato
 
     assert (await orchestrator.ended()).output == Payload(b'"new"')
     assert (await orchestrator.executions.get("default", "e~1")).output == Payload(b'"old"')
-    assert (await orchestrator.executions.get("default", "e.c.1~1")).output == Payload(b'"old"')
+    assert (await orchestrator.executions.get("default", first)).output == Payload(b'"old"')
 
 
 async def test_a_child_is_found_again_after_a_crash(database: Database, hosts: ScriptedHosts) -> None:
@@ -104,7 +109,7 @@ async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_
     assert parent is not None
     first.engine._drop(parent)
     call.succeed([9])
-    await first.ended("e.c.1")
+    await first.ended(call.invocation.execution_id)
 
     second = orchestrator_over(await store_over(database), hosts, 2)
     await second.recovery.run()

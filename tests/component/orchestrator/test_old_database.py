@@ -141,3 +141,22 @@ async def test_a_blocked_step_has_used_up_no_attempt(orchestrator: Orchestrator)
     await orchestrator.hosts.answer("call", "here", execution_id="blocked")
 
     assert (await orchestrator.ended("blocked")).status is Status.SUCCEEDED
+
+
+async def test_every_execution_is_a_run_of_its_own_and_knows_its_parent_and_its_schedule(
+    orchestrator: Orchestrator,
+) -> None:
+    page = await orchestrator.store.executions(
+        ExecutionFilter(namespace="default"), ExecutionOrder.STARTED_ASCENDING, "", 100
+    )
+    rows = {row.execution_id: row for row in page.rows}
+
+    assert len({row.run_id for row in page.rows}) == len(STATUSES)
+    assert all(len(row.run_id) == 26 for row in page.rows)
+    for parent in ("parent", "paused-parent"):
+        assert rows[f"{parent}.child.1"].parent_run == rows[parent].run_id
+    started = {row.schedule_id: row.schedule_incarnation for row in page.rows if row.schedule_id}
+    assert set(started) == {"leap", "yearly"}
+    assert len(set(started.values()) - {""}) == 2
+    earlier = await orchestrator.executions.get("default", "again", rows["again~1"].run_id)
+    assert (earlier.execution_id, earlier.run_id) == ("again~1", rows["again~1"].run_id)

@@ -156,7 +156,7 @@ async def test_an_id_is_used_again_only_as_its_policy_says(
 async def test_of_many_that_use_an_id_again_at_once_one_gets_it(store: SqliteStore) -> None:
     ended = Standing(Status.FAILED, 20)
     await store.create(*asked(new("e", standing=ended), FIRST), nobody)
-    again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE), standing=ended)
+    again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE))
 
     answers = await asyncio.gather(
         *(store.create(*asked(again, FIRST), nobody) for _ in range(5)), return_exceptions=True

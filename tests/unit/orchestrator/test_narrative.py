@@ -58,6 +58,10 @@ TOLD: list[tuple[e.Fact, str]] = [
     (e.StepCancelled("x"), "cancelled"),
     (e.StopRequested("x", BROKEN), "ends early: BROKEN, does not work"),
     (e.StopRequested("x", None), "ends early: enough has succeeded"),
+    (e.PauseRequested("ada", inherited=True), "pause asked for by its parent"),
+    (e.ExecutionResumed("ada", inherited=True), "execution resumed by its parent"),
+    (e.ChildCommandRefused("x", "e.x.1", "cancel", BROKEN), "its child e.x.1 refused to cancel: does not work"),
+    (e.ExecutionQueued(), "waits for a place under its concurrency key again"),
     (e.CompensationStarted(BROKEN), "compensation started: BROKEN, does not work"),
 ]
 

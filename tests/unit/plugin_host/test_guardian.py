@@ -10,7 +10,7 @@ from forgemesh.plugin_host.supervisor.guardian_program import guard
 from forgemesh.plugin_host.supervisor.process import start_time_of
 from tests.mesh.processes import alive, eventually
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

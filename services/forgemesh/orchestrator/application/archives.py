@@ -87,7 +87,7 @@ class Archives:
         definition = await self._definitions.read(namespace, archive.source, archive.published)
         state = _folded(namespace, name, definition, archive.events)
         state.definition = await self._definitions.keep(definition)
-        await self._engine.adopt(state, archive.events)
+        await self._engine.arrivals.adopt(state, archive.events)
         return await self._executions.get(namespace, name)
 
 

@@ -108,9 +108,13 @@ class Calls:
             if key[3] != _run_of(running.state):
                 continue
             self._dispatcher.forget(key)
-            fact = unsent(running.state, key[2], self._engine.clock())
-            if fact is not None:
-                self._engine.turn(running, (fact,))
+            self.turn_back(running, key[2])
+
+    def turn_back(self, running: Running, path: str) -> None:
+        """An attempt has not left and does not leave any more."""
+        fact = unsent(running.state, path, self._engine.clock())
+        if fact is not None:
+            self._engine.turn(running, (fact,))
 
     def forget(self, running: Running, path: str) -> None:
         """The attempt's end was decided without it."""

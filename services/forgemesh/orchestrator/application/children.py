@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import Task
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from forgemesh.faults import Fault, code_of, workflow
+from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.attempts import failed, succeeded
 from forgemesh.orchestrator.domain.definition import Child
 from forgemesh.orchestrator.domain.ending import open_below
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.family import (
+    FamilyLimits,
+    awaited_at,
+    is_ending,
+    origin_of,
+    told_apart,
+)
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import RETRYABLE
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
@@ -30,153 +40,287 @@ PATIENCE = 0.5
 
 
 class Nursery(Protocol):
-    """Starts children; see executions.Executions."""
+    """Starts children; see starts.Starts."""
 
-    async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
-        """The execution of the step's newest attempt, started now or before; raises what a start raises."""
+    async def start_child(
+        self, parent: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
+    ) -> ExecutionState | None:
+        """
+        Start the execution of the step's newest attempt, unless it is there; its state if it has ended already.
+
+        `wanted` is asked once it is known not to be there, and `permit` in the moment in which the start goes into the
+        queue of writes. Raises what they raise, what a start raises, and ExecutionExists if the id is another's.
+        """
+
+
+class Unwanted(Exception):
+    """The child is not to be started now."""
 
 
 class Children:
     """
     Starts a child when its attempt is durable and answers the attempt when the child has ended.
 
-    A child's id derives from its parent's step and attempt, so that a start that is repeated after a crash finds it.
+    What holds at any moment, whatever happens when and wherever the process dies:
+
+    - A child is written only while its parent is open, waits for it with an open attempt, is not stopping around that
+      step, and is neither paused nor queued. This is looked at in the moment in which the write is queued.
+    - What a parent's turn decides for its children (their end, a pause, its lifting) goes into the queue of writes in
+      the moment of that turn, in one go with it down to the youngest descendant. A child whose own start is in the
+      queue then gets it before anything of it is acted upon. So nothing is started behind the end of an ancestor.
+    - An open attempt of a workflow step is answered exactly once: by the end of its child, or, if that was let go or
+      never was, without it. A cancelled parent ends after the children that it cancelled; a terminated one at once.
+    - A child whose parent has ended has been asked to end as its step says, or was abandoned.
+    - No execution stands deeper than `limits.depth`, and a family that has `limits.members` open members gets no more;
+      abandoned children and forks count.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
         self._engine = engine
         self.nursery: Nursery | None = None
         self._tasks: set[Task[None]] = set()
+        self.families = Families(engine, limits)
+        self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
+        self._passing_on = False
 
     def start(self, running: Running, path: str) -> None:
         """An attempt at a workflow step is on record, or was found open after a crash."""
-        self._begin(self._start(running, path, running.state.steps[path].attempts))
-
-    def ended(self, state: ExecutionState) -> None:
-        """An execution has ended; if a step waits for it, that step goes on."""
-        origin = state.started.origin if state.started is not None else None
-        if origin is not None and origin.parent_id:
-            parent = self._engine.running(state.namespace, origin.parent_id)
-            if parent is not None and waits_for(parent.state, origin, state):
-                self._answer(parent.name, origin.parent_path, origin.parent_attempt, state)
-
-    def take_back(self, running: Running, path: str) -> None:
-        """What is around the steps at and below `path` ends early: their children do what their steps say."""
-        for step in open_below(running.state, path):
-            if isinstance(step.step, Child):
-                self.close(running, step)
-
-    def pause(self, running: Running, request: e.PauseRequested) -> None:
-        """Children pause with their parent."""
-        for child in self._of(running):
-            self._ask(child, lambda state: control.pause(state, request))
-
-    def resume(self, running: Running, by: str) -> None:
-        """Children go on with their parent."""
-        for child in self._of(running):
-            self._ask(child, lambda state: control.resume(state, by))
-
-    def _of(self, running: Running) -> list[Running]:
-        ids = [step.started.child_id for step in running.state.open_attempts.values() if step.started is not None]
-        found = (self._engine.running(running.state.namespace, child_id) for child_id in ids if child_id)
-        return [child for child in found if child is not None]
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._start(running, path, running.state.steps[path].attempts))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, running: Running, path: str, attempt: int) -> None:
         assert self.nursery is not None
         step = running.state.steps[path]
+        wanted = partial(self._check_wanted, running, path, attempt)
+        permit = partial(self._permit, running, path, attempt)
         while self._is_open(running, path, attempt) and not self._engine.stopping:
             try:
-                child = await self.nursery.start_child(running.state, step)
+                child = await self.nursery.start_child(running, step, wanted, permit)
+            except Unwanted:
+                if running.state.is_stopping(step.scope):
+                    self._fail(running, path, attempt, failure_of(workflow.Cancelled(path), step_path=path))
+            except workflow.ExecutionExists as fault:
+                self._fail(running, path, attempt, self._taken(running, step, fault))
             except Fault as fault:
-                if code_of(fault) not in RETRYABLE:
-                    self._fail(running.name, path, attempt, failure_of(fault, step_path=path))
-                    return
-                _log.warning("child of %s at %s cannot be started yet: %s", running.name[1], path, fault)
-                await asyncio.sleep(PATIENCE)
-                continue
-            if child.status.final:
-                self._answer(running.name, path, attempt, child)
-            elif not self._is_open(running, path, attempt):
-                self._let_go(running, step)
+                if code_of(fault) in RETRYABLE and not isinstance(fault, workflow.FamilyTooLarge):
+                    _log.warning("child of %s at %s cannot be started yet: %s", running.name[1], path, fault)
+                    await asyncio.sleep(PATIENCE)
+                    continue
+                self._fail(running, path, attempt, failure_of(fault, step_path=path))
+            else:
+                if child is not None:
+                    self._answer(running, path, attempt, child)
             return
+
+    def _taken(self, running: Running, step: StepState, fault: workflow.ExecutionExists) -> Failure:
+        """
+        The child's id is another execution's. Where it was started under that id, in another mesh or by the execution
+        of which this is a copy, nobody sees it from here: it is lost, and the next attempt has an id of its own.
+        """
+        if not running.state.imported:
+            return failure_of(fault, step_path=step.path)
+        lost = workflow.OrchestratorLost(step.path, step.attempts, sent=True)
+        return failure_of(lost, retryable=True, step_path=step.path)
+
+    def _check_wanted(self, running: Running, path: str, attempt: int) -> tuple[StepState, tuple[str, str]]:
+        """The step that waits for a child and may have one started now, and the child's name; raises Unwanted."""
+        state = running.state
+        step = state.open_attempts.get(path)
+        if step is None or step.started is None or not self._is_open(running, path, attempt):
+            raise Unwanted
+        name = (state.namespace, step.started.child_id)
+        if state.is_stopping(step.scope) or state.pause is not None or state.queued or self.families.is_under_way(name):
+            raise Unwanted
+        return step, name
+
+    def _permit(self, running: Running, path: str, attempt: int) -> None:
+        """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
+        step, name = self._check_wanted(running, path, attempt)
+        self.families.count_start(running, step, name)
 
     def _is_open(self, running: Running, path: str, attempt: int) -> bool:
         step = running.state.open_attempts.get(path)
         return self._engine.running(*running.name) is running and step is not None and step.attempts == attempt
 
-    def close(self, running: Running, step: StepState) -> None:
-        """Nobody waits for the step's child any more; unless it is asked to end, the attempt ends without it."""
-        if not self._let_go(running, step):
-            failure = failure_of(workflow.Cancelled(step.path), step_path=step.path)
-            self._fail(running.name, step.path, step.attempts, failure)
+    def follow(self, running: Running, events: Iterable[e.Event]) -> None:
+        """A turn of an execution is in the queue of writes: what it means for its children goes there behind it."""
+        for event in events:
+            if type(event.fact) in _PASSED_ON:
+                self._to_pass_on.append((running, event.fact))
+        if not self._to_pass_on or self._passing_on:
+            return
+        self._passing_on = True
+        try:
+            while self._to_pass_on:
+                self._pass_on(*self._to_pass_on.popleft())
+        finally:
+            self._passing_on = False
 
-    def _let_go(self, running: Running, step: StepState) -> bool:
-        """Whether the child was asked to end; its end answers the attempt."""
-        assert isinstance(step.step, Child)
+    def _pass_on(self, running: Running, fact: e.Fact) -> None:
+        if isinstance(fact, e.StopRequested):
+            for step in open_below(running.state, fact.path):
+                if isinstance(step.step, Child):
+                    self._let_go(running, step)
+        elif isinstance(fact, e.ExecutionFailed):
+            self._cut(running)
+        elif isinstance(fact, e.PauseRequested):
+            self._pause(running, fact)
+        elif isinstance(fact, e.ExecutionResumed | e.ExecutionAdmitted):
+            self._go_on(running, fact)
+
+    def _cut(self, running: Running) -> None:
+        """It was terminated, and does not wait for its children's ends."""
+        for step in running.cut:
+            child = self.families.child_at(running, step)
+            if child is not None:
+                self._close(child, _on_close(step), running.name[1])
+
+    def _pause(self, running: Running, fact: e.PauseRequested) -> None:
+        for step, child in self.families.waited_for(running):
+            if child is not None:
+                self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, fact))
+
+    def _go_on(self, running: Running, fact: e.ExecutionResumed | e.ExecutionAdmitted) -> None:
+        """What the parent's pause held goes on; children that were not started because of it are."""
+        if running.state.pause is not None or running.state.queued:
+            return
+        by = fact.by if isinstance(fact, e.ExecutionResumed) else ""
+        for step, child in self.families.waited_for(running):
+            if child is None:
+                self.start(running, step.path)
+            else:
+                self._ask(running, step, child, "resume", lambda state: control.resume_with_parent(state, by))
+
+    def _let_go(self, running: Running, step: StepState) -> None:
+        """
+        What is around the step ends early. Its child's end answers the attempt; without a child, or if that goes on by
+        itself, the attempt ends now.
+        """
         assert step.started is not None
-        child = self._engine.running(running.state.namespace, step.started.child_id)
-        if step.step.on_close == "abandon" or child is None:
-            return False
-        by = f"execution {running.state.execution_id}"
-        reason = "the execution that waited for it has stopped"
-        ask = control.cancel if step.step.on_close == "cancel" else control.terminate
-        self._ask(child, lambda state: ask(state, by, reason))
-        return True
+        child = self.families.child_at(running, step)
+        if child is None:
+            name = (running.state.namespace, step.started.child_id)
+            if not self.families.is_under_way(name) and self._engine.known(*name) is None:
+                self.start(running, step.path)  # which finds out what became of it, and starts nothing any more
+            elif _on_close(step) == "abandon":
+                self._end_without(running, step)
+        elif _on_close(step) == "abandon":
+            self._end_without(running, step)
+        else:
+            self._close(child, _on_close(step), running.name[1], running, step)
 
-    def _ask(self, child: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]]) -> None:
-        """Do to a child what is legal; what is not is not needed either."""
+    def _end_without(self, running: Running, step: StepState) -> None:
+        failure = failure_of(workflow.Cancelled(step.path), step_path=step.path)
+        self._fail(running, step.path, step.attempts, failure)
+
+    def _close(
+        self,
+        child: Running,
+        on_close: str,
+        by: str,
+        parent: Running | None = None,
+        step: StepState | None = None,
+    ) -> None:
+        """Ask a child to end as its parent's step says."""
+        by, reason = f"execution {by}", "the execution that waited for it has stopped"
+        if on_close == "terminate":
+            self._ask(parent, step, child, "terminate", lambda state: control.terminate(state, by, reason))
+        elif on_close == "cancel":
+            self._ask(parent, step, child, "cancel", lambda state: control.cancel(state, by, reason))
+
+    def _ask(
+        self,
+        parent: Running | None,
+        step: StepState | None,
+        child: Running,
+        command: str,
+        ask: Callable[[ExecutionState], Sequence[e.Fact]],
+    ) -> None:
+        """What the child refuses stands in its parent's history, if that is open; a child that has ended is past it."""
+        if not child.open:
+            return
         try:
             facts = ask(child.state)
-        except Fault:
+        except Fault as fault:
+            if parent is not None and step is not None and parent.open:
+                refusal = e.ChildCommandRefused(step.path, child.name[1], command, failure_of(fault))
+                self._engine.turn(parent, (refusal,))
             return
         if facts:
             self._engine.turn(child, facts)
 
-    def _answer(self, parent: tuple[str, str], path: str, attempt: int, child: ExecutionState) -> None:
-        running = self._engine.running(*parent)
-        if running is None:
+    def settle_in(self, child: Running, *, fresh: bool) -> None:
+        """
+        An execution is about to be acted upon for the first time here: catch up on what its parent has decided.
+
+        `fresh`: it was written just now, and its parent may have paused meanwhile.
+        """
+        if not origin_of(child.state).parent_id or not child.open:
+            return
+        parent = self.families.parent_of(child)
+        if parent is None:
+            if child.orphaned or (fresh and not self.families.is_suspended(child)):
+                self._close_orphan(child)
+            return
+        step = awaited_at(parent.state, child.state)
+        assert step is not None
+        if parent.state.is_stopping(step.scope):
+            if not is_ending(child.state):
+                self._close(child, _on_close(step), parent.name[1], parent, step)
+        elif not fresh:
+            facts = told_apart(parent.state, child.state)
+            if facts:
+                self._engine.turn(child, facts)
+        elif parent.state.pause is not None:
+            pause = parent.state.pause
+            self._ask(parent, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
+
+    def _close_orphan(self, child: Running) -> None:
+        if not is_ending(child.state):
+            origin = origin_of(child.state)
+            self._close(child, child.orphaned or origin.on_close, origin.parent_id)
+
+    def ended(self, child: Running) -> None:
+        """An execution has ended, and that is durable; if a step waits for it, that step goes on."""
+        parent = self.families.parent_of(child)
+        if parent is not None:
+            origin = origin_of(child.state)
+            self._answer(parent, origin.parent_path, origin.parent_attempt, child.state)
+
+    def _answer(self, parent: Running, path: str, attempt: int, child: ExecutionState) -> None:
+        if self._engine.running(*parent.name) is not parent:
             return
         if child.status is Status.SUCCEEDED:
-            fact = succeeded(running.state, path, attempt, child.output or NULL, None)
+            fact = succeeded(parent.state, path, attempt, child.output or NULL, None)
             if fact is not None:
-                self._engine.turn(running, (fact,))
+                self._engine.turn(parent, (fact,))
             return
         cause = child.failure.message if child.failure is not None else child.status.value
         fault = workflow.ChildFailed(path, child.execution_id, child.status.value, cause)
-        failure = failure_of(fault, retryable=True, step_path=path)
-        self._fail(parent, path, attempt, failure.with_causes((child.failure,) if child.failure is not None else ()))
-
-    def _fail(self, parent: tuple[str, str], path: str, attempt: int, failure: Failure) -> None:
-        running = self._engine.running(*parent)
-        if running is None:
-            return
-        step = running.state.open_attempts.get(path)
-        if step is not None and running.state.is_stopping(step.scope):
+        undone = child.status is not Status.COMPENSATION_FAILED  # or else a second one would begin on half of the first
+        failure = failure_of(fault, retryable=undone, step_path=path)
+        failure = failure.with_causes((child.failure,) if child.failure is not None else ())
+        step = parent.state.open_attempts.get(path)
+        if undone and step is not None and parent.state.is_stopping(step.scope):
             failure = failure_of(workflow.Cancelled(path), step_path=path)
-        fact = failed(running.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
+        self._fail(parent, path, attempt, failure)
+
+    def _fail(self, parent: Running, path: str, attempt: int, failure: Failure) -> None:
+        if self._engine.running(*parent.name) is not parent:
+            return
+        fact = failed(parent.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
         if fact is not None:
-            self._engine.turn(running, (fact,))
+            self._engine.turn(parent, (fact,))
 
 
-def waits_for(parent: ExecutionState, origin: e.Origin, child: ExecutionState) -> bool:
-    """
-    Whether the parent that a child names is the one that started it, and it is no copy of the child that did.
+_PASSED_ON = frozenset({e.StopRequested, e.ExecutionFailed, e.PauseRequested, e.ExecutionResumed, e.ExecutionAdmitted})
+"""Facts about a parent that concern its children."""
 
-    Histories of older releases do not name the parent's run; then the ids have to do.
-    """
-    step = parent.open_attempts.get(origin.parent_path)
-    return (
-        origin.parent_run in ("", parent.run_id)
-        and step is not None
-        and step.started is not None
-        and step.started.child_id == child.execution_id
-        and not child.imported
-    )
+
+def _on_close(step: StepState) -> str:
+    assert isinstance(step.step, Child)
+    return step.step.on_close
 
 
 def link_to(parent: ExecutionState, step: StepState) -> str:

@@ -18,6 +18,7 @@ from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.checkpoint import checkpoint_at, sequence_of
 from forgemesh.orchestrator.domain.control import Action, check_status
+from forgemesh.orchestrator.domain.family import kin_of
 from forgemesh.orchestrator.domain.forking import merge_patch
 from forgemesh.orchestrator.domain.payload import Payload, content_of_payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -165,6 +166,7 @@ class Controls:
         _check_rerun(state, rerun)
         started = state.started
         assert started is not None
+        kin = kin_of(state, None)
         fork = StartRequest(
             namespace=request.namespace,
             workflow=row.workflow,
@@ -179,6 +181,8 @@ class Controls:
                 forked_run=row.run_id,
                 forked_sequence=state.sequence,
                 forked_trace=state.trace_id,
+                root_run=kin.root,
+                generation=kin.generation,
             ),
             linked_span=f"{state.trace_id}-{span_id(started, id_before_renaming(row.execution_id), (RUN,)).hex()}",
             asked=asked,

@@ -26,25 +26,30 @@ class Effects:
         """Once per event, in order, when it is durable."""
         fact = event.fact
         if isinstance(fact, e.AttemptStarted):
-            if fact.child_id:
-                self.children.start(running, fact.path)
-            else:
-                self.calls.start(running, fact)
+            self._begin(running, fact)
         elif isinstance(fact, e.AttemptFailed):
             if fact.dispatch is None:
                 self.calls.forget(running, fact.path)
         elif isinstance(fact, e.StopRequested):
             self.calls.take_back(running, fact.path)
-            self.children.take_back(running, fact.path)
         elif isinstance(fact, e.PauseRequested):
             self._pause(running, fact)
-        elif isinstance(fact, e.ExecutionResumed):
-            self.children.resume(running, fact.by)
         elif isinstance(fact, e.StepUnblocked):
             self.calls.released(running, fact)
 
+    def _begin(self, running: Running, fact: e.AttemptStarted) -> None:
+        """Unless what was decided since the attempt was written has ended it, or keeps it from leaving."""
+        step = running.state.open_attempts.get(fact.path)
+        if step is None or step.attempts != fact.attempt:
+            return
+        if fact.child_id:
+            self.children.start(running, fact.path)
+        elif _is_held(running, step):
+            self.calls.turn_back(running, fact.path)
+        else:
+            self.calls.start(running, fact)
+
     def _pause(self, running: Running, fact: e.PauseRequested) -> None:
-        self.children.pause(running, fact)
         self.calls.withhold(running)
         if fact.interrupt:
             self.calls.interrupt(running)
@@ -61,6 +66,8 @@ class Effects:
                 continue
             if isinstance(step.step, Child):
                 self.children.start(running, path)
+            elif _is_held(running, step):
+                self.calls.turn_back(running, path)
             else:
                 self.calls.take_up(running, step)
 
@@ -72,15 +79,13 @@ class Effects:
     def cut(self, running: Running, steps: Iterable[StepState]) -> None:
         """An execution was terminated while these steps had open attempts."""
         for step in steps:
-            if isinstance(step.step, Child):
-                self.children.close(running, step)
-            else:
+            if not isinstance(step.step, Child):
                 self.calls.forget(running, step.path)
 
     def ended(self, running: Running) -> None:
         """An execution has ended."""
         self.places.withdraw(running.state)
-        self.children.ended(running.state)
+        self.children.ended(running)
 
     def healed(self, state: ExecutionState) -> None:
         """An execution that was taken for open had ended; those that wait for what it held go on."""
@@ -89,3 +94,9 @@ class Effects:
     async def stop(self, grace: float) -> None:
         """Begin nothing more."""
         await self.calls.stop(grace)
+
+
+def _is_held(running: Running, step: StepState) -> bool:
+    """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
+    state = running.state
+    return step.compensates is None and (state.pause is not None or state.queued or state.is_stopping(step.scope))

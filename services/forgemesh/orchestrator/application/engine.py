@@ -6,28 +6,27 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from forgemesh.faults import Fault
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.calls import Calls
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.effects import Effects
 from forgemesh.orchestrator.application.history import read_history
-from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
 from forgemesh.orchestrator.application.timers import Timers
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.control import LEGAL, Action
 from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
+from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
@@ -73,6 +72,7 @@ class Engine:
         epoch: int,
         max_in_flight: int = 0,
         wall_ahead: Callable[[], int] = lambda: 0,
+        family: FamilyLimits | None = None,
     ) -> None:
         self._store = store
         self._spans = spans
@@ -83,8 +83,10 @@ class Engine:
         self.epoch = epoch
         results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, account, providers, results, max_in_flight=max_in_flight)
-        self.effects = Effects(calls, Children(self), Places(self))
+        self.effects = Effects(calls, Children(self, family or FamilyLimits()), Places(self))
+        self.arrivals = Arrivals(self, store)
         self._running: dict[tuple[str, str], Running] = {}
+        self._arriving: dict[tuple[str, str], Running] = {}
         self.on_suspended: Callable[[], None] = lambda: None
         self.on_trouble: Callable[[], None] = lambda: None
         self.on_wanted: Callable[[], None] = lambda: None
@@ -102,6 +104,11 @@ class Engine:
         """The execution, if it is open and in memory; with a run, none that has merely the same id."""
         found = self._running.get((namespace, execution_id))
         return found if found is None or run_id in ("", found.state.run_id) else None
+
+    def known(self, namespace: str, execution_id: str) -> Running | None:
+        """The same, or one that is about to be taken up."""
+        name = (namespace, execution_id)
+        return self._running.get(name) or self._arriving.get(name)
 
     @property
     def count(self) -> int:
@@ -136,12 +143,12 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now, self.timers.wall_ahead()))
+            events.extend(advance(state, now, self.timers.ahead))
             running.standing = standing_of(state)
             self._coming[running.name] = asyncio.get_running_loop().create_future()
             return new_execution(state, request, claims_of(state)), events
 
-        written = partial(self._created, running, events, 0, settled)
+        written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)
         if not created.created:
             return created, None
@@ -153,46 +160,39 @@ class Engine:
         self,
         running: Running,
         events: list[e.Event],
-        old: int,
         settled: Callable[[Future[Created]], None],
         written: Future[Created],
     ) -> None:
-        """Runs also when whoever asked for the execution has gone away; the first `old` events ask for nothing."""
+        """Runs also when whoever asked for the execution has gone away."""
         coming = self._coming.pop(running.name, None)
         if coming is not None:
             coming.set_result(None)
         settled(written)
-        if written.cancelled() or written.exception() is not None or running.name in self._running:
-            return
-        if self._gone:  # the next process takes it up
+        self.effects.children.families.written(*running.name)
+        if not self.may_enter(running, written):
             return
         created = written.result()
         running.key = created.key
-        self._running[running.name] = running
-        self._act(running, events, created.position, old)
+        self._enter(running)
+        self.effects.children.settle_in(running, fresh=True)
+        self._act(running, events, created.position)
         self.timers.set(running)
         if running.state.queued:
             self.effects.places.arrived(running)
 
-    async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
-        """
-        Commit an execution that another mesh has begun, with its history; if it is open, it pauses unless it is ending.
+    def may_enter(self, running: Running, written: Future[Created]) -> bool:
+        """Whether it was written; what is written while this process goes is taken up by the next one."""
+        failed = written.cancelled() or written.exception() is not None
+        return not failed and not self._gone and running.name not in self._running
 
-        It is another run than the one there, which may go on, or come a second time.
-        """
-        state.run_id = new_run_id()
-        now, events = self.clock(), list(history)
-        trace = ExecutionTrace(state.execution_id, state.definition)
-        if not state.status.final:
-            if state.status in LEGAL[Action.PAUSE]:
-                events.append(record(state, e.PauseRequested(reason="it was taken over from another mesh"), now))
-            events += recovered(state, self.orchestrator_id, self.epoch, now, self.draw())
-            events += advance(state, now, self.timers.wall_ahead())
-        running = Running(0, state, trace)
-        written = partial(self._created, running, events, len(history), lambda settled: None)
-        request = Request("", "", id_chosen=True)
-        new = replace(new_execution(state, request), parent_run="", schedule_incarnation="")  # it is nobody's here
-        await self._store.create(Wanted(*running.name, request), lambda: (new, events), written)
+    def _enter(self, running: Running) -> None:
+        self._running[running.name] = running
+        self.effects.children.families.joined(running)
+
+    def _leave(self, running: Running) -> None:
+        del self._running[running.name]
+        self.effects.children.families.left(running)
+        self.timers.off(running)
 
     async def command(
         self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
@@ -216,39 +216,28 @@ class Engine:
         await running.durable()
         return events
 
-    async def take_up(self, row: ExecutionRow, definition: Definition, spans_from: int) -> None:
-        """
-        Go on with an open execution that this process does not run yet; its open calls count as lost.
+    def expect(self, arriving: Iterable[Running]) -> None:
+        """Executions that were found are about to go on: all of them are known before the first one does."""
+        for running in arriving:
+            if running.name not in self._running:
+                self._arriving[running.name] = running
+                self.effects.children.families.joined(running)
 
-        Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
-        release stays as its first end left it.
+    def go_on(self, running: Running) -> None:
         """
-        if (row.namespace, row.execution_id) in self._running:
+        Take an open execution up that nobody has run since a crash, or that comes from another mesh: the one door by
+        which histories that others began come in. Its open calls count as lost.
+        """
+        self._arriving.pop(running.name, None)
+        if running.name in self._running:
             return
-        state, trace = await self.load(row, definition, spans_from)
-        if state.ended is not None:
-            await self._heal(row, state)
-        self.suspended.discard((row.namespace, row.execution_id))
-        if state.ended is not None or (row.namespace, row.execution_id) in self._running:
-            return
-        running = Running(row.key, state, trace)
-        self._running[running.name] = running
-        now, unsent = self.clock(), self._unsent.pop(running.name, NOTHING)
+        self._enter(running)
+        state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
+        self._commit(running, [*events, *advance(state, now, self.timers.ahead)])
+        self.effects.children.settle_in(running, fresh=False)
         self.effects.taken_up(running, reopened)
-
-    async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
-        """Its row says that it is open, its history that it has ended: the history is right."""
-        found = await self._store.find(row.namespace, row.execution_id)
-        if found is None or found.key != row.key or found.status.final:
-            return  # it has ended while it was being read
-        await self._store.append(row.key, [], standing_of(state))
-        ended = state.status.value
-        _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
-        self.effects.healed(state)
-        self.on_ended(state)
 
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
@@ -299,7 +288,7 @@ class Engine:
         before = state.sequence
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now, self.timers.wall_ahead())
+            return events + advance(state, now, self.timers.ahead)
         except Exception:
             if state.sequence != before:
                 self._forsake(running)
@@ -313,6 +302,7 @@ class Engine:
         written = running.written = append(running.key, events, changed)
         written.add_done_callback(partial(self._committed, running, events))
         self.timers.set(running)
+        self.effects.children.follow(running, events)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
         error = None if written.cancelled() else written.exception()
@@ -330,18 +320,17 @@ class Engine:
             self.trouble = ""
             self.on_trouble()
 
-    def _act(self, running: Running, events: list[e.Event], position: int, old: int = 0) -> None:
-        """What durable events ask for, the first `old` of them apart."""
+    def _act(self, running: Running, events: list[e.Event], position: int) -> None:
+        """What durable events ask for."""
         first = position - len(events)
         for index, event in enumerate(events, start=1):
-            self._show(running, event, first + index)
-            if index > old:
-                self.effects.act(running, event)
+            self.show(running, event, first + index)
+            self.effects.act(running, event)
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
 
-    def _show(self, running: Running, event: e.Event, position: int) -> None:
+    def show(self, running: Running, event: e.Event, position: int) -> None:
         """A fault in what only people look at is reported, and keeps no execution from going on."""
         try:
             finished = running.trace.project(event)
@@ -351,8 +340,7 @@ class Engine:
             _log.exception("the spans of event %d of execution %s are lost", event.sequence, running.name[1])
 
     def _end(self, running: Running) -> None:
-        del self._running[running.name]
-        self.timers.off(running)
+        self._leave(running)
         running.ended = True
         running.left.set()
         self.effects.cut(running, running.cut)
@@ -384,8 +372,7 @@ class Engine:
         self.on_suspended()
 
     def _drop(self, running: Running) -> None:
-        del self._running[running.name]
-        self.timers.off(running)
+        self._leave(running)
         self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()

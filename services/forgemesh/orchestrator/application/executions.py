@@ -131,8 +131,9 @@ class Executions:
             reason = "" if state.status.final else self.suspended(state)
             return explain(state, self._clock(), {}, reason, 0)
         effects = self._engine.effects
-        ahead = effects.places.ahead_of(running.state)
-        return explain(running.state, self._clock(), effects.calls.explain(running), "", ahead)
+        ahead, holders = effects.places.ahead_of(running.state), effects.places.holders_of(running.state)
+        known = {**effects.calls.explain(running), **effects.children.families.explain(running)}
+        return explain(running.state, self._clock(), known, "", ahead, holders)
 
     async def checkpoints(
         self, namespace: str, execution_id: str, after: int, limit: int, run_id: str = ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-
-from ulid import ULID
+import time
 
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
@@ -12,11 +12,24 @@ from forgemesh.orchestrator.domain.events import SignalReceived
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _RUN_ID = re.compile(r"[0-9a-z]{26}")
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+"""Ten bits as two digits of Crockford's base 32."""
+_SHIFTS = range(120, -1, -10)
+
+
+def new_ulid() -> str:
+    """
+    A ULID in lower case: 48 bits of Unix time in milliseconds and 80 of chance. Every start needs one, so it is put
+    together here: the library takes several times as long to write one.
+    """
+    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def new_run_id() -> str:
     """What tells a new execution from every other one that has had, or will have, its id."""
-    return str(ULID()).lower()
+    return new_ulid()
 
 
 def id_before_renaming(execution_id: str) -> str:

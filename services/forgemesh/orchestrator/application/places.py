@@ -10,6 +10,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.definition import Concurrency, Definition
+from forgemesh.orchestrator.domain.family import is_ending
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import SlotRow
 
@@ -84,6 +85,29 @@ class Places:
         if facts:
             self._engine.turn(running, facts)
 
+    def adopt(self, state: ExecutionState) -> bool:
+        """
+        Enter an open execution of another mesh; True if it had a place there, and all of them are taken here.
+
+        One that is ending has one all the same: it only comes to its end.
+        """
+        key, rule = _room_of(state), state.definition.concurrency
+        if key is None:
+            return False
+        room = self._rooms.setdefault(key, Room())
+        full = rule is not None and (len(room.holders) >= rule.limit or bool(room.queue))
+        if state.queued or (full and not is_ending(state)):
+            room.queue[state.execution_id] = None
+            return not state.queued
+        room.holders[state.execution_id] = None
+        return False
+
+    def holders_of(self, state: ExecutionState) -> tuple[str, ...]:
+        """The executions that hold the places of its concurrency key, the oldest first."""
+        key = _room_of(state)
+        room = self._rooms.get(key) if key is not None else None
+        return tuple(room.holders) if room is not None else ()
+
     def forget(self, definition: Definition, key: str, execution_id: str) -> None:
         """The execution was not written after all."""
         self._remove((definition.namespace, definition.name, key), execution_id)
@@ -122,9 +146,16 @@ class Places:
         rule = running.state.definition.concurrency
         if rule is None or not room.queue or not running.open:
             return
-        newest = next(reversed(room.queue))
+        newest = next((one for one in reversed(room.queue) if self._displaces(running, one)), None)
+        if newest is None:
+            return
         if running.state.execution_id in _give_way(room, rule) and running.state.execution_id != newest:
             self._cancel(running, f"execution {newest} took its place")
+
+    def _displaces(self, running: Running, execution_id: str) -> bool:
+        """Whether one that waits was started here: an import is no newer than those that run."""
+        waiting = self._engine.known(running.state.namespace, execution_id)
+        return waiting is None or not waiting.state.imported
 
     def ahead_of(self, state: ExecutionState) -> int:
         """How many go before a queued execution."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Sequence
 
 from forgemesh.faults import Code, Fault, code_of
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
+from forgemesh.orchestrator.application.running import Running
+from forgemesh.orchestrator.domain.family import on_close_of, origin_of
 from forgemesh.orchestrator.ports import ExecutionRow, Store
 
 _log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+"""Executions that go on before the loop turns to others."""
 
 
 class Recovery:
@@ -23,23 +30,21 @@ class Recovery:
 
     async def run(self) -> None:
         """
-        Take up every open execution that does not run, and try all of them; then raise the last error.
+        Take up every open execution that does not run; raises the last error after having tried all of them.
 
-        What is damaged stays suspended, and is told once.
+        All are read before the first one goes on, so that whoever does finds its family. What is damaged stays
+        suspended, and is told once.
         """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
         self._spans_sent_again = True
         failure: Exception | None = None
+        found: list[Running] = []
         open_rows = {row.key: row for row in await self._store.open_executions()}
         for key, row in (again | open_rows).items():
             spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
             try:
-                stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
-                if not row.status.final:
-                    await self._engine.take_up(row, stored.definition, spans_from)
-                else:
-                    await self._engine.load(row, stored.definition, spans_from)
+                running = await self._read(row, spans_from)
             except Fault as fault:
                 self._leave(row, fault)
                 failure = fault
@@ -47,8 +52,59 @@ class Recovery:
                 _log.exception("execution %s cannot be taken up; this is a bug", row.execution_id)
                 self._engine.suspended.add((row.namespace, row.execution_id))
                 failure = error
+            else:
+                if running is not None:
+                    found.append(running)
+        failure = await self._go_on(found) or failure
         if failure is not None:
             raise failure
+
+    async def _read(self, row: ExecutionRow, spans_from: int) -> Running | None:
+        stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
+        if not row.status.final:
+            return await self._engine.arrivals.find_open(row, stored.definition, spans_from)
+        await self._engine.load(row, stored.definition, spans_from)
+        return None
+
+    async def _go_on(self, found: Sequence[Running]) -> Exception | None:
+        """The last error; whoever cannot go on holds nobody else up."""
+        found = sorted(found, key=lambda running: running.key)
+        self._engine.expect(found)
+        for running in found:
+            if origin_of(running.state).parent_id and self._engine.effects.children.families.parent_of(running) is None:
+                running.orphaned = await self._lost_to(running)
+        failure: Exception | None = None
+        for number, running in enumerate(found, start=1):
+            try:
+                self._engine.go_on(running)
+            except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
+                _log.exception("execution %s cannot be taken up; this is a bug", running.name[1])
+                self._engine.suspended.add(running.name)
+                failure = error
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return failure
+
+    async def _lost_to(self, child: Running) -> str:
+        """
+        What is to become of a child for which nobody waits: what the step says that had started it, if that step's
+        execution was here and stopped waiting. Of what nobody knows nothing is ended.
+        """
+        if child.state.imported:
+            return ""
+        try:
+            parent = await self._store.find_run(child.parent_run) if child.parent_run else None
+            if parent is None or (parent.namespace, parent.execution_id) in self._engine.suspended:
+                return ""
+            stored = await self._definitions.find(parent.namespace, parent.workflow, parent.workflow_version)
+        except Fault as fault:
+            _log.warning("what becomes of execution %s, whose parent is gone, is not known: %s", child.name[1], fault)
+            return ""
+        on_close = on_close_of(child.state, stored.definition)
+        if on_close and on_close != "abandon":
+            message = "execution %s goes on although %s, which had started it, does not wait for it: it is told to %s"
+            _log.warning(message, child.name[1], parent.execution_id, on_close)
+        return on_close
 
     def _leave(self, row: ExecutionRow, fault: Fault) -> None:
         name = (row.namespace, row.execution_id)

@@ -7,6 +7,7 @@ from asyncio import Future
 from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.family import Kin, origin_of
 from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
@@ -40,12 +41,21 @@ class Running:
     written: Future[int] | None = None
     standing: Standing = field(init=False)
     said: dict[str, Said] = field(default_factory=dict)
+    kin: Kin = field(init=False)
+    parent_run: str = field(init=False)
+    """The run that started it, also where an older release did not write that into its history."""
+    heir: bool = False
+    """It was imported, and the run that its history began as is not here: that one's children are its own."""
+    orphaned: str = ""
+    """What becomes of it, if its parent has ended and it may not have been told."""
     cut: list[StepState] = field(default_factory=list)
     """Steps whose attempts were open when it was terminated."""
     _change: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
         self.standing = standing_of(self.state)
+        self.kin = Kin(self.state.run_id)
+        self.parent_run = origin_of(self.state).parent_run
 
     @property
     def name(self) -> tuple[str, str]:

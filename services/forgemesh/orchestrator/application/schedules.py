@@ -136,7 +136,8 @@ class Schedules:
         """Start for each moment of a range of the past, both ends included, and what became of each."""
         _check_request_id(request_id)
         keeper = self._scheduler.keeper(namespace, schedule_id)
-        content = text_of("backfill", schedule_id, start_at, end_at, overlap.value)
+        # as texts: a time that nobody can mean may take more than 64 bits, and is refused below
+        content = text_of("backfill", schedule_id, str(start_at), str(end_at), overlap.value)
         earlier = await keeper.asked(request_id, content)
         if earlier:  # whatever has become of the timetable since
             return keeper.schedule, earlier

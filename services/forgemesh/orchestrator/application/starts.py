@@ -11,25 +11,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ulid import ULID
-
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.faults.workflow import ExecutionExists, ExecutionSuspended
 from forgemesh.orchestrator.application.children import link_to
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.identifiers import check_start, new_run_id
+from forgemesh.orchestrator.application.identifiers import check_start, new_run_id, new_ulid
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.application.places import Entry
 from forgemesh.orchestrator.application.requests_under_way import Hold, RequestsUnderWay
+from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.concurrency_key import concurrency_key
 from forgemesh.orchestrator.domain.definition import Child, Definition
 from forgemesh.orchestrator.domain.digest import Part, text_of
 from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.family import begun_as
 from forgemesh.orchestrator.domain.payload import Payload, check_size, content_of_payload, json_payload
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
@@ -184,12 +184,21 @@ class Starts:
         found = ended or await self._executions.get(request.namespace, created.execution_id, created.run_id)
         return found, created.created
 
-    async def start_child(self, parent: ExecutionState, step: StepState) -> ExecutionState:
+    async def start_child(
+        self, running: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
+    ) -> ExecutionState | None:
         """See children.Nursery."""
+        parent = running.state
         assert isinstance(step.step, Child)
         assert step.started is not None
         assert step.input is not None
         child_id = step.started.child_id
+        row = await self._store.find(parent.namespace, child_id)
+        if row is not None:
+            if row.parent_run != parent.run_id and not (running.heir and row.parent_run == begun_as(parent)):
+                raise ExecutionExists(child_id)
+            return await self._executions.get(parent.namespace, child_id) if row.status.final else None
+        wanted()
         of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
         request = StartRequest(
             namespace=parent.namespace,
@@ -205,11 +214,15 @@ class Starts:
                 parent_run=parent.run_id,
                 parent_path=step.path,
                 parent_attempt=step.attempts,
+                root_run=running.kin.root,
+                generation=running.kin.generation + 1,
+                on_close=step.step.on_close,
             ),
             linked_span=link_to(parent, step),
+            check=permit,
         )
         state, _ = await self.start(request)
-        return state
+        return state if state.status.final else None
 
     async def _existing(self, request: StartRequest, asked: Request, hold: Hold) -> Created | None:
         """What the id conflict policy says about an open execution of that id; the answer is recorded with it."""
@@ -255,7 +268,7 @@ class Starts:
     async def _write(
         self, definition: Definition, request: StartRequest, asked: Request
     ) -> tuple[Created, ExecutionState | None]:
-        execution_id = request.execution_id or str(ULID()).lower()
+        execution_id = request.execution_id or new_ulid()
         key = _concurrency_key(definition, request, execution_id)
         places = self._engine.effects.places
         entry = Entry()

@@ -121,6 +121,9 @@ def origin_to_message(origin: e.Origin) -> pb.Origin:
         forked_trace_id=origin.forked_trace,
         schedule_id=origin.schedule_id,
         parent_run_id=origin.parent_run,
+        root_run_id=origin.root_run,
+        generation=origin.generation,
+        on_close=origin.on_close,
         forked_run_id=origin.forked_run,
         schedule_incarnation_id=origin.schedule_incarnation,
     )
@@ -139,6 +142,9 @@ def _origin(message: pb.ExecutionStarted) -> e.Origin | None:
         forked_trace=origin.forked_trace_id,
         schedule_id=origin.schedule_id,
         parent_run=origin.parent_run_id,
+        root_run=origin.root_run_id,
+        generation=origin.generation,
+        on_close=origin.on_close,
         forked_run=origin.forked_run_id,
         schedule_incarnation=origin.schedule_incarnation_id,
     )
@@ -169,7 +175,9 @@ def _execution_failed(f: e.ExecutionFailed) -> pb.ExecutionFailed:
 
 
 def _pause_requested(f: e.PauseRequested) -> pb.PauseRequested:
-    return pb.PauseRequested(by=f.by, reason=f.reason, interrupt=f.interrupt, hold_clock=f.hold_clock)
+    return pb.PauseRequested(
+        by=f.by, reason=f.reason, interrupt=f.interrupt, hold_clock=f.hold_clock, inherited=f.inherited
+    )
 
 
 def _signal_received(f: e.SignalReceived) -> pb.SignalReceived:
@@ -267,7 +275,7 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     ),
     e.PauseRequested: ("pause_requested", _pause_requested),
     e.ExecutionPaused: ("execution_paused", lambda f: pb.ExecutionPaused()),
-    e.ExecutionResumed: ("execution_resumed", lambda f: pb.ExecutionResumed(by=f.by)),
+    e.ExecutionResumed: ("execution_resumed", lambda f: pb.ExecutionResumed(by=f.by, inherited=f.inherited)),
     e.CancelRequested: ("cancel_requested", lambda f: pb.CancelRequested(by=f.by, reason=f.reason)),
     e.SignalReceived: ("signal_received", _signal_received),
     e.VariablesSet: ("variables_set", _variables_set),
@@ -295,6 +303,13 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
         "compensation_started",
         lambda f: pb.CompensationStarted(failure=failure_to_message(f.failure)),
     ),
+    e.ChildCommandRefused: (
+        "child_command_refused",
+        lambda f: pb.ChildCommandRefused(
+            child_execution_id=f.child_id, command=f.command, failure=failure_to_message(f.failure)
+        ),
+    ),
+    e.ExecutionQueued: ("execution_queued", lambda f: pb.ExecutionQueued()),
 }
 
 
@@ -320,9 +335,9 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
         failure_from_message(m.failure), m.status or "FAILED", tuple(m.left_to_do)
     ),
     "execution_recovered": lambda path, m: e.ExecutionRecovered(m.orchestrator_id, m.epoch),
-    "pause_requested": lambda path, m: e.PauseRequested(m.by, m.reason, m.interrupt, m.hold_clock),
+    "pause_requested": lambda path, m: e.PauseRequested(m.by, m.reason, m.interrupt, m.hold_clock, m.inherited),
     "execution_paused": lambda path, m: e.ExecutionPaused(),
-    "execution_resumed": lambda path, m: e.ExecutionResumed(m.by),
+    "execution_resumed": lambda path, m: e.ExecutionResumed(m.by, m.inherited),
     "cancel_requested": lambda path, m: e.CancelRequested(m.by, m.reason),
     "signal_received": lambda path, m: e.SignalReceived(m.name, payload_from_message(m.payload), m.signal_id, m.by),
     "variables_set": lambda path, m: e.VariablesSet(path, _payloads(m.values)),
@@ -364,6 +379,10 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
         path, failure_from_message(m.failure) if m.HasField("failure") else None
     ),
     "compensation_started": lambda path, m: e.CompensationStarted(failure_from_message(m.failure)),
+    "child_command_refused": lambda path, m: e.ChildCommandRefused(
+        path, m.child_execution_id, m.command, failure_from_message(m.failure)
+    ),
+    "execution_queued": lambda path, m: e.ExecutionQueued(),
 }
 
 

@@ -25,6 +25,8 @@ from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 
 MAX_ID = 200
+DIGEST = 16
+"""Digits of a digest in a child's id."""
 
 
 def target_of(step: StepState) -> Target:
@@ -58,19 +60,22 @@ def _retry_of(step: StepState) -> RetryRule:
     return step.step.retry
 
 
-def child_id(execution_id: str, path: str, attempt: int) -> str:
-    """Of the execution that a workflow step starts; derived, so that it is never started twice."""
-    own = f"{execution_id}.{path.replace('/', '.')}.{attempt}"
-    if len(own) <= MAX_ID:
-        return own
-    digest = hashlib.sha256(own.encode()).hexdigest()[:32]
-    return f"{own[: MAX_ID - 33]}-{digest}"
+def child_id(state: ExecutionState, path: str, attempt: int) -> str:
+    """
+    Of the execution that a workflow step starts, so that a start that is repeated after a crash is the same one.
+
+    The digest decides, and says which run it belongs to: another run that gets the parent's id has other children. What
+    stands before it is for people.
+    """
+    told = f"{state.execution_id}.{path.replace('/', '.')}.{attempt}"
+    digest = hashlib.sha256("\0".join((state.run_id, state.execution_id, path, str(attempt))).encode()).hexdigest()
+    return f"{told[: MAX_ID - DIGEST - 1]}-{digest[:DIGEST]}"
 
 
 def next_attempt(state: ExecutionState, step: StepState) -> e.Fact:
     """Another try at a step whose pause is over."""
     number = step.attempts + 1
-    child = child_id(state.execution_id, step.path, number) if isinstance(step.step, Child) else ""
+    child = child_id(state, step.path, number) if isinstance(step.step, Child) else ""
     before = step.started
     return e.AttemptStarted(
         step.path, number, None, before.cache_key if before else "", before.affinity if before else "", child
@@ -114,7 +119,7 @@ def failed(
     fact = e.AttemptFailed(path, attempt, failure.at(path), dispatch, details=details, fate_unknown=unknown)
     if step.compensates is None and state.is_stopping(step.scope):
         return _stopped(fact)
-    if state.pause is not None and failure.reason == workflow.Cancelled.reason:
+    if (state.pause is not None or state.queued) and failure.reason == workflow.Cancelled.reason:
         failure = failure_of(workflow.Interrupted(path), retryable=True, step_path=path)
         fact = _with(fact, failure=failure, next_at=max(now, 1))
     else:

@@ -42,7 +42,7 @@ def _begin(state: ExecutionState, path: str, step: Step, read: Read, now: int) -
             return _begin_call(state, path, step, read)
         case Child():
             given = _input(path, step.input, read)
-            return e.AttemptStarted(path, 1, given, child_id=child_id(state.execution_id, path, 1))
+            return e.AttemptStarted(path, 1, given, child_id=child_id(state, path, 1))
         case Parallel():
             return e.GroupStarted(path, tuple(branch.name for branch in step.branches))
         case Switch():

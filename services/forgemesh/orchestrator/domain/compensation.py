@@ -11,7 +11,7 @@ from forgemesh.faults import Fault
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call
-from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import check_size
 from forgemesh.orchestrator.domain.reading import Read
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
@@ -24,7 +24,7 @@ def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
         return
     assert state.failure is not None
     if not state.undoable:
-        yield e.ExecutionFailed(state.failure, "COMPENSATED")
+        yield bad_end(state, state.failure, "COMPENSATED")
         return
     last = state.undoable[-1]
     path = f"{last.path}{COMPENSATION}"
@@ -32,9 +32,19 @@ def next_compensation(state: ExecutionState) -> Iterator[e.Fact]:
     if undone is not None and undone.status is StepStatus.FAILED:
         left = tuple(step.path for step in reversed(state.undoable))
         cause = (undone.failure,) if undone.failure is not None else ()
-        yield e.ExecutionFailed(state.failure.with_causes((*state.failure.causes, *cause)), "COMPENSATION_FAILED", left)
+        failure = state.failure.with_causes((*state.failure.causes, *cause))
+        yield bad_end(state, failure, "COMPENSATION_FAILED", left)
         return
     yield _undo(state, path, last)
+
+
+def bad_end(state: ExecutionState, failure: Failure, status: str, left: tuple[str, ...] = ()) -> e.Fact:
+    """The end of an execution that failed; what its children could not undo is left to do as well."""
+    if not state.left_by_children:
+        return e.ExecutionFailed(failure, status, left)
+    causes = [cause for cause in state.left_by_children.values() if cause != failure and cause not in failure.causes]
+    failure = failure.with_causes((*failure.causes, *causes))
+    return e.ExecutionFailed(failure, "COMPENSATION_FAILED", (*left, *state.left_by_children))
 
 
 def left_to_do(state: ExecutionState) -> tuple[str, ...]:

@@ -97,6 +97,20 @@ def resume(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
     return (request,) if state.pause is not None or request != state.resumed else ()
 
 
+def pause_with_parent(state: ExecutionState, request: e.PauseRequested) -> tuple[e.Fact, ...]:
+    """A child pauses when its parent does; a pause of its own stays beside that."""
+    check(state, Action.PAUSE)
+    earlier = state.inherited_pause
+    if earlier is not None and (earlier.interrupt or not request.interrupt):
+        return ()
+    return (e.PauseRequested(request.by, request.reason, request.interrupt, request.hold_clock, inherited=True),)
+
+
+def resume_with_parent(state: ExecutionState, by: str) -> tuple[e.Fact, ...]:
+    """A child goes on when its parent does, unless it was paused for itself as well."""
+    return (e.ExecutionResumed(by, inherited=True),) if state.inherited_pause is not None else ()
+
+
 def cancel(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]:
     """It stops, and undoes what it did; the first who asked for that is its cause."""
     request = e.CancelRequested(by, reason)
@@ -114,7 +128,7 @@ def terminate(state: ExecutionState, by: str, reason: str) -> tuple[e.Fact, ...]
             return ()
     check(state, Action.TERMINATE)
     failure = failure_of(control_faults.ExecutionTerminated(state.execution_id, by, reason))
-    return (e.ExecutionFailed(failure, "TERMINATED", left_to_do(state)),)
+    return (e.ExecutionFailed(failure, "TERMINATED", (*left_to_do(state), *state.left_by_children)),)
 
 
 def signal(state: ExecutionState, request: e.SignalReceived) -> tuple[e.Fact, ...]:

@@ -8,6 +8,7 @@ from forgemesh.faults import Fault, control, workflow
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.bindings import reader
 from forgemesh.orchestrator.domain.branch_count import Enough, must_stop, outcome, summary
+from forgemesh.orchestrator.domain.compensation import bad_end
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import check_size
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
@@ -76,7 +77,7 @@ def _finish(state: ExecutionState) -> e.Fact:
             failure = failure_of(fault)
     if state.undoable:
         return e.CompensationStarted(failure)
-    return e.ExecutionFailed(failure, end_status(state))
+    return bad_end(state, failure, end_status(state))
 
 
 def end_status(state: ExecutionState) -> str:

@@ -52,6 +52,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     event that it was forked from, the schedule that started it. Ids can be given again: `parent_run`, `forked_run` and
     `schedule_incarnation` tell which execution and which schedule of that id it was. They are empty in histories of
     releases that did not know them.
+
+    `root_run` and `generation` say which family it belongs to and how deep in it it stands, the root being the first;
+    they are unset for a root. `on_close` is what its parent's step says of its end.
     """
 
     parent_id: str = ""
@@ -62,6 +65,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     forked_trace: str = ""
     schedule_id: str = ""
     parent_run: str = ""
+    root_run: str = ""
+    generation: int = 0
+    on_close: str = ""
     forked_run: str = ""
     schedule_incarnation: str = ""
 
@@ -118,12 +124,18 @@ class ExecutionRecovered(msgspec.Struct, frozen=True):
 
 
 class PauseRequested(msgspec.Struct, frozen=True):
-    """`interrupt`: open attempts are taken back, else they end; `hold_clock`: the timeout stands still meanwhile."""
+    """
+    `interrupt`: open attempts are taken back, else they end; `hold_clock`: the timeout stands still meanwhile.
+
+    `inherited`: its parent has paused. That and a pause of its own stand beside each other, and it goes on once both
+    are lifted.
+    """
 
     by: str = ""
     reason: str = ""
     interrupt: bool = False
     hold_clock: bool = False
+    inherited: bool = False
 
 
 class ExecutionPaused(msgspec.Struct, frozen=True):
@@ -131,7 +143,10 @@ class ExecutionPaused(msgspec.Struct, frozen=True):
 
 
 class ExecutionResumed(msgspec.Struct, frozen=True):
+    """`inherited`: its parent has resumed, and a pause of its own stays; otherwise every pause is lifted."""
+
     by: str = ""
+    inherited: bool = False
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
@@ -318,6 +333,19 @@ class StopRequested(msgspec.Struct, frozen=True):
     failure: Failure | None
 
 
+class ChildCommandRefused(msgspec.Struct, frozen=True):
+    """The child of the step at `path` may not do what it was asked for, as `failure` says, and goes on as it was."""
+
+    path: str
+    child_id: str
+    command: str
+    failure: Failure
+
+
+class ExecutionQueued(msgspec.Struct, frozen=True):
+    """It has given up its place under its concurrency key: it was imported, and others held all of them."""
+
+
 class CompensationStarted(msgspec.Struct, frozen=True):
     """Everything has ended and `failure` is why the effects of steps are undone now."""
 
@@ -354,6 +382,8 @@ Fact: TypeAlias = (
     | StepCancelled
     | StopRequested
     | CompensationStarted
+    | ChildCommandRefused
+    | ExecutionQueued
 )
 
 

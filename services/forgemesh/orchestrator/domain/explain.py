@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forgemesh.orchestrator.domain.definition import Child
+from forgemesh.orchestrator.domain.family import origin_of
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
+NAMED = 3
+"""Executions that a sentence names at most."""
 LISTED = 50
 """Hindrances that an answer names at most."""
 
@@ -35,18 +38,23 @@ class Explanation:
 
 
 def explain(
-    state: ExecutionState, now: int, dispatched: Mapping[str, Hindrance], suspended: str, ahead: int
+    state: ExecutionState,
+    now: int,
+    known: Mapping[str, Hindrance],
+    suspended: str,
+    ahead: int,
+    holders: Sequence[str] = (),
 ) -> Explanation:
     """
-    `dispatched` is what the dispatcher says of open attempts, by step path; `suspended` why nobody runs the execution,
-    or nothing; `ahead` how many wait before it for its concurrency key.
+    `known` is what is known of open attempts, by step path; `suspended` why nobody runs the execution, or nothing;
+    `ahead` how many are before it for its concurrency key, and `holders` which of them hold its places.
     """
     if state.status.final:
         return Explanation(state.status, f"It has ended: {state.status.value}.", ())
-    steps = sorted(_of_steps(state, dispatched), key=lambda one: (_RANK.get(one.reason, 5), one.until or 1 << 62))
+    steps = sorted(_of_steps(state, known), key=lambda one: (_RANK.get(one.reason, 5), one.until or 1 << 62))
     if state.status is Status.PAUSED:
         steps = [replace(one, until=0) for one in steps]  # what comes due takes effect when it is resumed
-    found = [*_of_the_whole(state, suspended, ahead), *steps]
+    found = [*_of_the_whole(state, suspended, ahead, holders), *steps]
     return Explanation(state.status, _summary(state, found, now), tuple(found[:LISTED]))
 
 
@@ -63,16 +71,18 @@ _RANK = {
 """What holds up most comes first; reasons why no instance takes a call are between."""
 
 
-def _of_the_whole(state: ExecutionState, suspended: str, ahead: int) -> Iterator[Hindrance]:
+def _of_the_whole(state: ExecutionState, suspended: str, ahead: int, holders: Sequence[str]) -> Iterator[Hindrance]:
     if suspended:
         yield Hindrance(reason="SUSPENDED", message=f"{suspended}; it goes on by itself", since=state.last_at)
     if state.queued:
         key = state.started.concurrency_key if state.started is not None else ""
         who = "1 execution is" if ahead == 1 else f"{ahead} executions are"
-        message = f"{who} before it under the concurrency key {key!r}"
+        message = f"{who} before it under the concurrency key {key!r}{_held_by(holders)}"
         yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
     if state.pause is not None:
         who = f"by {state.pause.by}" if state.pause.by else "by nobody who said a name"
+        if state.own_pause is None:
+            who = f"with its parent {origin_of(state).parent_id!r}, {who}"
         why = f", because: {state.pause.reason}" if state.pause.reason else ""
         message = f"{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
         yield Hindrance(reason="PAUSED", message=message, since=state.paused_at)
@@ -80,11 +90,20 @@ def _of_the_whole(state: ExecutionState, suspended: str, ahead: int) -> Iterator
         yield Hindrance(reason="STOPPING", message="it is ending, and waits for what is still open")
 
 
-def _of_steps(state: ExecutionState, dispatched: Mapping[str, Hindrance]) -> Iterator[Hindrance]:
+def _held_by(holders: Sequence[str]) -> str:
+    """Who has the places, as far as that is worth saying."""
+    if not holders:
+        return ""
+    named = ", ".join(repr(execution_id) for execution_id in holders[:NAMED])
+    more = f" and {len(holders) - NAMED} more" if len(holders) > NAMED else ""
+    return f"; {named}{more} {'holds its place' if len(holders) == 1 else 'hold its places'}"
+
+
+def _of_steps(state: ExecutionState, known: Mapping[str, Hindrance]) -> Iterator[Hindrance]:
     for step in state.incidents.values():
         yield _incident(state, step)
     for step in state.open_attempts.values():
-        yield dispatched.get(step.path) or _open(step)
+        yield known.get(step.path) or _open(step)
     for step in state.waiting.values():
         cause = step.failure.message if step.failure is not None else "it is tried again"
         message = f"attempt {step.attempts + 1} comes after a pause: {cause}"
@@ -104,7 +123,7 @@ def _incident(state: ExecutionState, step: StepState) -> Hindrance:
 
 def _open(step: StepState) -> Hindrance:
     if isinstance(step.step, Child) and step.started is not None:
-        message = f"execution {step.started.child_id!r} runs; see `forgemesh execution explain {step.started.child_id}`"
+        message = f"nobody waits for execution {step.started.child_id!r} at the moment; this one is not running"
         return Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
     if step.status is StepStatus.BLOCKED and step.blocked is not None:
         blocked = step.blocked

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults import Code
+from forgemesh.faults.workflow import ChildFailed
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Wait
 from forgemesh.orchestrator.domain.fate import is_in_doubt
@@ -31,11 +32,13 @@ from forgemesh.orchestrator.domain.standing import (
     close,
     execution_paused,
     execution_resumed,
+    lift_pauses,
     pause_requested,
     stand,
 )
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
 
+_NOT_UNDONE = Status.COMPENSATION_FAILED.value
 MAX_TRIED = 16
 """So many of the instances on which a step failed are known."""
 
@@ -125,6 +128,15 @@ def _execution_failed(state: ExecutionState, fact: e.ExecutionFailed, at: int) -
     close(state, Status(fact.status or "FAILED"), at)
 
 
+def _execution_queued(state: ExecutionState, fact: e.ExecutionQueued, at: int) -> None:
+    state.queued = True
+    stand(state)
+
+
+def _child_command_refused(state: ExecutionState, fact: e.ChildCommandRefused, at: int) -> None:
+    """Nothing follows from it: the child goes on, and its end will answer the attempt."""
+
+
 def _execution_recovered(state: ExecutionState, fact: e.ExecutionRecovered, at: int) -> None:
     """Nothing follows from it by itself: the attempts that were lost fail in events of their own."""
 
@@ -202,6 +214,8 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= is_in_doubt(fact)
     step.details = fact.details or step.details
+    if fact.failure.reason == ChildFailed.reason and fact.failure.metadata.get("status") == _NOT_UNDONE:
+        state.left_by_children[fact.path] = fact.failure
     if fact.next_at:
         step.status, step.next_at = StepStatus.WAITING, fact.next_at
         state.waiting[fact.path] = step
@@ -242,6 +256,8 @@ def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
     step = state.incidents.pop(fact.path)
     state.resolved[fact.path] = fact
+    if fact.action != "fail":  # somebody has seen to it
+        state.left_by_children.pop(fact.path, None)
     if fact.action == "retry":
         step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
         step.status = StepStatus.WAITING
@@ -322,7 +338,8 @@ def _step_cancelled(state: ExecutionState, fact: e.StepCancelled, at: int) -> No
 
 def _stop_requested(state: ExecutionState, fact: e.StopRequested, at: int) -> None:
     if not fact.path:
-        state.stopping, state.pause, state.pause_asked = fact, None, None
+        state.stopping = fact
+        lift_pauses(state)
         stand(state)
         return
     group = state.steps[fact.path]
@@ -368,6 +385,8 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.StepCancelled: _step_cancelled,
     e.StopRequested: _stop_requested,
     e.CompensationStarted: _compensation_started,
+    e.ChildCommandRefused: _child_command_refused,
+    e.ExecutionQueued: _execution_queued,
 }
 
 

@@ -28,8 +28,11 @@ _REQUESTS: frozenset[type] = frozenset({e.PauseRequested, e.ExecutionResumed, e.
 """Of people, as long as it goes on."""
 _ENDS: frozenset[type] = frozenset({e.ExecutionSucceeded, e.CompensationStarted})
 
+_LEFT_OPEN: frozenset[type] = frozenset({e.AttemptSucceeded, e.AttemptFailed, e.IncidentResolved})
+"""Of what an import had begun where it had a place."""
+
 MAY_FOLLOW: Mapping[Status, frozenset[type]] = {
-    Status.QUEUED: _EVERY - _OF_STEPS - _ENDS - {e.ExecutionPaused},
+    Status.QUEUED: (_EVERY - _OF_STEPS - _ENDS - {e.ExecutionPaused}) | _LEFT_OPEN,
     Status.RUNNING: _EVERY - _STANDING,
     Status.PAUSING: _EVERY - _BEGINNINGS - _ENDS - {e.WaitEnded},
     Status.PAUSED: _EVERY - _BEGINNINGS - _ENDS - {e.WaitEnded, e.ExecutionPaused},

@@ -77,12 +77,16 @@ def _named(fact: e.VariablesSet, at: int) -> str:
     return f"set {', '.join(fact.values)}" if fact.values else "set nothing"
 
 
+def _refused(fact: e.ChildCommandRefused, at: int) -> str:
+    return f"its child {fact.child_id} refused to {fact.command}: {fact.failure.message}"
+
+
 _TELLERS: Mapping[type, Callable[[Any, int], str]] = {
     e.ExecutionStarted: lambda fact, at: f"execution of {fact.workflow} {fact.workflow_version} started",
     e.ExecutionFailed: _execution_failed,
     e.ExecutionRecovered: lambda fact, at: f"orchestrator {fact.orchestrator_id} took it up again",
-    e.PauseRequested: lambda fact, at: f"pause asked for{_by(fact.by)}",
-    e.ExecutionResumed: lambda fact, at: f"execution resumed{_by(fact.by)}",
+    e.PauseRequested: lambda fact, at: f"pause asked for{' by its parent' if fact.inherited else _by(fact.by)}",
+    e.ExecutionResumed: lambda fact, at: f"execution resumed{' by its parent' if fact.inherited else _by(fact.by)}",
     e.CancelRequested: lambda fact, at: f"cancellation asked for{_by(fact.by)}",
     e.SignalReceived: lambda fact, at: f"signal {fact.name!r} received{_by(fact.by)}",
     e.VariablesSet: _named,
@@ -102,5 +106,7 @@ _TELLERS: Mapping[type, Callable[[Any, int], str]] = {
     e.StepSkipped: lambda fact, at: f"skipped: {fact.reason}",
     e.StepCancelled: lambda fact, at: "cancelled",
     e.StopRequested: lambda fact, at: f"ends early: {_failed(fact.failure)}",
+    e.ChildCommandRefused: _refused,
+    e.ExecutionQueued: lambda fact, at: "waits for a place under its concurrency key again",
     e.CompensationStarted: lambda fact, at: f"compensation started: {_failed(fact.failure)}",
 }

@@ -34,9 +34,21 @@ def pause_requested(state: ExecutionState, fact: e.PauseRequested, at: int) -> N
     held = state.clock_held
     if state.pause is None:
         state.paused_at, state.rests = at, False
-    state.pause, state.pause_asked = _added(state.pause, fact), fact
+    if fact.inherited:
+        state.inherited_pause = _added(state.inherited_pause, fact)
+    else:
+        state.own_pause, state.pause_asked = _added(state.own_pause, fact), fact
+    _hold(state, held, at)
+
+
+def _hold(state: ExecutionState, held: bool, at: int) -> None:
+    """What holds it follows from its own pauses and its parent's; whether its clock stands still, from both."""
+    own, inherited = state.own_pause, state.inherited_pause
+    state.pause = _added(inherited, own) if own is not None else inherited
     if state.clock_held and not held:
         state.held_at = at
+    elif held and not state.clock_held and state.deadline:
+        state.deadline += at - state.held_at
     stand(state)
 
 
@@ -57,23 +69,30 @@ def execution_paused(state: ExecutionState, fact: e.ExecutionPaused, at: int) ->
 
 
 def execution_resumed(state: ExecutionState, fact: e.ExecutionResumed, at: int) -> None:
-    """It goes on; its timeout has stood still if a pause held it."""
-    if state.clock_held and state.deadline:
-        state.deadline += at - state.held_at
-    state.pause, state.pause_asked, state.resumed = None, None, fact
-    stand(state)
+    """It goes on; its timeout has stood still if a pause held it. That its parent goes on lifts no pause of its own."""
+    held = state.clock_held
+    state.inherited_pause = None
+    if not fact.inherited:
+        state.own_pause, state.pause_asked, state.resumed = None, None, fact
+    _hold(state, held, at)
+
+
+def lift_pauses(state: ExecutionState) -> None:
+    """It is ending, and nothing keeps it from that."""
+    state.pause = state.own_pause = state.inherited_pause = state.pause_asked = None
 
 
 def cancel_requested(state: ExecutionState, fact: e.CancelRequested, at: int) -> None:
     """It is to stop; that lifts a pause."""
     state.cancels += (fact,)
-    state.pause = state.pause_asked = None
+    lift_pauses(state)
     stand(state)
 
 
 def close(state: ExecutionState, status: Status, at: int) -> None:
     """Nothing is to be done about it any more."""
-    state.ended, state.ended_at, state.queued, state.pause = status, at, False, None
+    state.ended, state.ended_at, state.queued = status, at, False
+    lift_pauses(state)
     stand(state)
     for what_is_left in (
         state.to_begin,

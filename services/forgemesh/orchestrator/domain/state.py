@@ -223,9 +223,13 @@ class ExecutionState:
     failure: Failure | None = None
     stopping: e.StopRequested | None = None
     pause: e.PauseRequested | None = None
-    """All that was asked for since it was last resumed, as one."""
+    """What holds it: its own pauses and its parent's, as one."""
+    own_pause: e.PauseRequested | None = None
+    """All that was asked of itself since it was last resumed, as one."""
+    inherited_pause: e.PauseRequested | None = None
+    """All that its parent's pauses asked of it since that was last resumed, as one."""
     pause_asked: e.PauseRequested | None = None
-    """The newest of those requests."""
+    """The newest request to itself."""
     resumed: e.ExecutionResumed | None = None
     rests: bool = False
     """Nothing has been in flight since it was paused."""
@@ -237,6 +241,8 @@ class ExecutionState:
     """Every one that was asked for; the first has stopped it, unless its timeout had."""
     compensating: bool = False
     left_to_do: tuple[str, ...] = ()
+    left_by_children: dict[str, Failure] = field(default_factory=dict)
+    """Workflow steps whose child could not undo all that it had done, and how it ended."""
     handed_over: Mapping[str, str] = field(default_factory=dict)
     """Of those, what forks own since, and which; known of an execution that somebody looks at."""
     vars_set: bool = False

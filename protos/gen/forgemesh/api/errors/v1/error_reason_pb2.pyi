@@ -208,6 +208,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The run that is meant is not there any more, and another one has its id."""
     ERROR_REASON_SIGNAL_ID_REUSED: _ErrorReason.ValueType  # 281
     """The execution has had a signal of this id with another name or payload."""
+    ERROR_REASON_FAMILY_TOO_DEEP: _ErrorReason.ValueType  # 290
+    """A workflow step may start no execution: its family is as deep as it may be."""
+    ERROR_REASON_FAMILY_TOO_LARGE: _ErrorReason.ValueType  # 291
+    """A workflow step may start no execution: its family has as many open members as it may have."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every reason the mesh itself gives, in google.rpc.ErrorInfo.reason (domain "forgemesh.dev") and in Failure.reason,
@@ -400,4 +404,8 @@ ERROR_REASON_EXECUTION_SUPERSEDED: ErrorReason.ValueType  # 280
 """The run that is meant is not there any more, and another one has its id."""
 ERROR_REASON_SIGNAL_ID_REUSED: ErrorReason.ValueType  # 281
 """The execution has had a signal of this id with another name or payload."""
+ERROR_REASON_FAMILY_TOO_DEEP: ErrorReason.ValueType  # 290
+"""A workflow step may start no execution: its family is as deep as it may be."""
+ERROR_REASON_FAMILY_TOO_LARGE: ErrorReason.ValueType  # 291
+"""A workflow step may start no execution: its family has as many open members as it may have."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -58,6 +58,8 @@ class ExecutionEvent(_message.Message):
     WAIT_STARTED_FIELD_NUMBER: _builtins.int
     WAIT_ENDED_FIELD_NUMBER: _builtins.int
     COMPENSATION_STARTED_FIELD_NUMBER: _builtins.int
+    CHILD_COMMAND_REFUSED_FIELD_NUMBER: _builtins.int
+    EXECUTION_QUEUED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Counts the events of one execution from 1, without gaps."""
     unix_nano: _builtins.int
@@ -186,6 +188,14 @@ class ExecutionEvent(_message.Message):
         undoing calls end in ":compensate".
         """
 
+    @_builtins.property
+    def child_command_refused(self) -> Global___ChildCommandRefused:
+        """A child was asked for something that it may not do in its state, and goes on as it was."""
+
+    @_builtins.property
+    def execution_queued(self) -> Global___ExecutionQueued:
+        """It has given its place under its concurrency key up, and waits for another one."""
+
     def __init__(
         self,
         *,
@@ -221,12 +231,14 @@ class ExecutionEvent(_message.Message):
         wait_started: Global___WaitStarted | None = ...,
         wait_ended: Global___WaitEnded | None = ...,
         compensation_started: Global___CompensationStarted | None = ...,
+        child_command_refused: Global___ChildCommandRefused | None = ...,
+        execution_queued: Global___ExecutionQueued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "effect_taken", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "effect_taken", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started", "child_command_refused", "execution_queued"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -372,6 +384,9 @@ class Origin(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     FORKED_RUN_ID_FIELD_NUMBER: _builtins.int
     SCHEDULE_INCARNATION_ID_FIELD_NUMBER: _builtins.int
+    ROOT_RUN_ID_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    ON_CLOSE_FIELD_NUMBER: _builtins.int
     parent_execution_id: _builtins.str
     """The execution of which a step waits for this one."""
     parent_step_path: _builtins.str
@@ -392,6 +407,17 @@ class Origin(_message.Message):
     """The run that this one was forked from."""
     schedule_incarnation_id: _builtins.str
     """The incarnation of the schedule, see Schedule.incarnation_id."""
+    root_run_id: _builtins.str
+    """The run at the root of the family that it belongs to: that of the execution that started its oldest ancestor's
+    first child. A fork belongs to the family of what it was forked from. Empty: it is a root itself, or comes from a
+    release that did not count families.
+    """
+    generation: _builtins.int
+    """How many executions there are from the root down to this one, both counted. Zero where root_run_id is empty."""
+    on_close: _builtins.str
+    """What becomes of it when its parent stops before it has ended: cancel, terminate or abandon. Empty in histories of
+    releases that did not say so: there the parent's definition tells.
+    """
     def __init__(
         self,
         *,
@@ -405,14 +431,66 @@ class Origin(_message.Message):
         parent_run_id: _builtins.str = ...,
         forked_run_id: _builtins.str = ...,
         schedule_incarnation_id: _builtins.str = ...,
+        root_run_id: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        on_close: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "forked_run_id", b"forked_run_id", "forked_sequence", b"forked_sequence", "forked_trace_id", b"forked_trace_id", "parent_attempt", b"parent_attempt", "parent_execution_id", b"parent_execution_id", "parent_run_id", b"parent_run_id", "parent_step_path", b"parent_step_path", "schedule_id", b"schedule_id", "schedule_incarnation_id", b"schedule_incarnation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forked_from", b"forked_from", "forked_run_id", b"forked_run_id", "forked_sequence", b"forked_sequence", "forked_trace_id", b"forked_trace_id", "generation", b"generation", "on_close", b"on_close", "parent_attempt", b"parent_attempt", "parent_execution_id", b"parent_execution_id", "parent_run_id", b"parent_run_id", "parent_step_path", b"parent_step_path", "root_run_id", b"root_run_id", "schedule_id", b"schedule_id", "schedule_incarnation_id", b"schedule_incarnation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Origin: _TypeAlias = Origin  # noqa: Y015
+
+@_typing.final
+class ChildCommandRefused(_message.Message):
+    """The step's child was asked for something, and refused. Never after the end of this execution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHILD_EXECUTION_ID_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    child_execution_id: _builtins.str
+    """The child."""
+    command: _builtins.str
+    """What it was asked for: pause, resume, cancel or terminate."""
+    @_builtins.property
+    def failure(self) -> _failure_pb2.Failure:
+        """Why it may not."""
+
+    def __init__(
+        self,
+        *,
+        child_execution_id: _builtins.str = ...,
+        command: _builtins.str = ...,
+        failure: _failure_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["child_execution_id", b"child_execution_id", "command", b"command", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildCommandRefused: _TypeAlias = ChildCommandRefused  # noqa: Y015
+
+@_typing.final
+class ExecutionQueued(_message.Message):
+    """It was imported while others held all places of its key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutionQueued: _TypeAlias = ExecutionQueued  # noqa: Y015
 
 @_typing.final
 class ExecutionAdmitted(_message.Message):
@@ -441,6 +519,7 @@ class PauseRequested(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     INTERRUPT_FIELD_NUMBER: _builtins.int
     HOLD_CLOCK_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
     by: _builtins.str
     """Who asked for it."""
     reason: _builtins.str
@@ -449,6 +528,8 @@ class PauseRequested(_message.Message):
     """Whether open attempts are taken back; otherwise they end."""
     hold_clock: _builtins.bool
     """Whether the execution's timeout stands still meanwhile."""
+    inherited: _builtins.bool
+    """Whether its parent has paused, and it with that. Such a pause and one of its own stand beside each other."""
     def __init__(
         self,
         *,
@@ -456,10 +537,11 @@ class PauseRequested(_message.Message):
         reason: _builtins.str = ...,
         interrupt: _builtins.bool = ...,
         hold_clock: _builtins.bool = ...,
+        inherited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "hold_clock", b"hold_clock", "interrupt", b"interrupt", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "hold_clock", b"hold_clock", "inherited", b"inherited", "interrupt", b"interrupt", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -489,16 +571,20 @@ class ExecutionResumed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BY_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
     by: _builtins.str
     """Who asked for it."""
+    inherited: _builtins.bool
+    """Whether its parent has resumed: a pause of its own stays."""
     def __init__(
         self,
         *,
         by: _builtins.str = ...,
+        inherited: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "inherited", b"inherited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
