@@ -106,6 +106,11 @@ class Schedules:
         opened = await self._starter.open_executions(schedule)
         return schedule, recent, [one.execution_id for one in opened]
 
+    def damaged(self, namespace: str) -> list[str]:
+        """What is to be said of each schedule of a namespace that cannot be read, in order of the ids."""
+        hint = "nothing of it happens; `forgemesh schedule delete {}` forgets it"
+        return [f"{one.fault.message}; {hint.format(one.schedule_id)}" for one in self._scheduler.damaged(namespace)]
+
     def known(self, namespace: str, workflow: str, *, paused_only: bool) -> list[Schedule]:
         """By id; of all workflows if none is named."""
         return [
