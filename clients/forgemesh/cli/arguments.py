@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from forgemesh.cli.problem import usage
-from forgemesh.language.nesting import check_depth
+from forgemesh.language.json_value import NotJson, quoted, read_document
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
@@ -31,22 +33,36 @@ def input_of(pairs: Sequence[str], file: str | None, option: str = "-i ") -> obj
     The input of an execution or a call: what `file` holds, with each key=value of `pairs` set in it.
 
     "-" is stdin; what begins with a brace is JSON itself. None if neither says anything. Without pairs the bytes go
-    out as they are. `option` stands before a pair on the command line.
+    out as they are. `option` stands before a pair on the command line. A key is one name: a point in it is part of it.
     """
-    raw = _read(file) if file is not None else None
+    raw, value = _read(file) if file is not None else (None, {})
     if not pairs:
         return None if raw is None else msgspec.Raw(raw)
-    value = {} if raw is None else msgspec.json.decode(raw)
     if not isinstance(value, dict):
         raise usage(f"{file} holds no JSON object, so {option}key=value cannot set anything in it")
+    given: set[str] = set()
     for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise usage(f"{option}{pair!r} is not key=value", hint=f"write it like {option}path=data.csv")
-        if not _is_text(pair):
-            raise usage(f"{option}{pair!r} is no text: it is not UTF-8", hint="give it in a file, with --input")
-        value[key] = _value(text)
+        key, said = _pair(pair, option)
+        if key in given:
+            raise usage(f"{option}{key}=... is given twice", hint="give each key once; a list is key='[1, 2]'")
+        given.add(key)
+        value[key] = said
     return value
+
+
+def _pair(pair: str, option: str) -> tuple[str, object]:
+    key, equals, text = pair.partition("=")
+    if not equals or not key.strip():
+        raise usage(f"{option}{quoted(pair)} is not key=value", hint=f"write it like {option}path=data.csv")
+    if not _is_text(pair):
+        raise usage(f"{option}{quoted(pair)} is no text: it is not UTF-8", hint="give it in a file, with --input")
+    if key != key.strip():
+        raise usage(f"{option}{quoted(pair)} has blanks around its key", hint=f"write it like {option}path=data.csv")
+    try:
+        return key, _value(text)
+    except NotJson as error:
+        hint = f"to pass it as a text, write {option}{key}='{quoted(text)}'"
+        raise usage(f"{option}{quoted(pair)}: {error}", hint=hint) from error
 
 
 def _is_text(argument: str) -> bool:
@@ -59,30 +75,36 @@ def _is_text(argument: str) -> bool:
 
 
 def _value(text: str) -> object:
+    """JSON, or else a text as it is; raises NotJson for what only looser readers take for JSON: 1E400, NaN."""
     try:
-        check_depth(text)
-    except ValueError as error:
-        raise usage(f"{text:.60}... is no value: {error}") from error
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.MsgspecError:
-        return text
+        return read_document(text.encode())
+    except NotJson as error:
+        if not error.malformed or _reads_loosely(text):
+            raise
+    return text
 
 
-def _read(file: str) -> bytes:
+def _reads_loosely(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(file: str) -> tuple[bytes, Any]:
+    """The bytes, and what they say."""
     try:
         if file.startswith("{"):
-            raw = file.encode()
+            raw = file.encode(errors="surrogateescape")
         else:
             raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise usage(f"cannot read --input {file}: {error.strerror}") from error
     try:
-        check_depth(raw)
-        msgspec.json.decode(raw)
-    except ValueError as error:
+        return raw, read_document(raw)
+    except NotJson as error:
         raise usage(f"--input {file} is not valid JSON: {error}") from error
-    return raw
 
 
 def source_of(target: str) -> str | None:

@@ -11,7 +11,10 @@ from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.live import follow_events, follow_progress
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.table import printable
 from forgemesh.client import ExecutionFailed, ExecutionHandle
+from forgemesh.client.payload import decoded
+from forgemesh.faults.workflow import PayloadUnreadable
 
 if TYPE_CHECKING:
     from forgemesh.cli.terminal import Terminal
@@ -39,6 +42,10 @@ async def attend(
     except ExecutionFailed as failed:
         terminal.talk(f"✗ {progress.summary()}")
         raise problem_of_failure(failed) from failed
+    except PayloadUnreadable:
+        terminal.talk(f"✓ {progress.summary()}")
+        show_bytes(execution.last_seen.output, terminal)
+        raise
     terminal.talk(f"✓ {progress.summary()} · {_trace_command(execution.id)}")
     if not events_as_data:
         show_result(result, terminal)
@@ -53,6 +60,28 @@ def show_result(result: Any, terminal: Terminal) -> None:
     if terminal.out.isatty():
         text = msgspec.json.format(text, indent=2)
     terminal.data(text.decode())
+
+
+def show_output(payload: Payload, terminal: Terminal) -> None:
+    """What is kept as an output, as data; what cannot be read stands there as it is, escaped, and why."""
+    try:
+        show_result(decoded(payload), terminal)
+    except PayloadUnreadable as fault:
+        terminal.talk(printable(fault.message))
+        show_bytes(payload, terminal)
+
+
+def show_bytes(payload: Payload, terminal: Terminal) -> None:
+    """What cannot be read, as its message for programs and escaped for people."""
+    if terminal.json:
+        terminal.message(payload)
+    else:
+        terminal.data(escaped(payload))
+
+
+def escaped(payload: Payload) -> str:
+    """Bytes as text on one line; what is no text, or does not belong on a terminal, as escapes."""
+    return printable(payload.data.decode(errors="backslashreplace"))
 
 
 def say_started(execution: ExecutionHandle, terminal: Terminal) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step, StepStatus
-from forgemesh.cli.attendance import show_result
+from forgemesh.cli.attendance import escaped, show_output
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.executions import note, took
 from forgemesh.cli.moment import ahead, moment
@@ -20,6 +20,7 @@ from forgemesh.cli.table import Table, joined, printable, word
 from forgemesh.cli.trace_tree import glyphs_for
 from forgemesh.client import Client, Status
 from forgemesh.client.payload import decoded
+from forgemesh.faults.workflow import PayloadUnreadable
 
 if TYPE_CHECKING:
     from forgemesh.api.payload.v1.payload_pb2 import Payload
@@ -49,7 +50,7 @@ async def show(execution: str, /, *, line: Given) -> None:
     line.terminal.table(steps(found, time.time_ns()))
     if Status.of(found) is Status.SUCCEEDED:
         line.terminal.data("")
-        show_result(decoded(found.output), line.terminal)
+        show_output(found.output, line.terminal)
     for command in next_commands(found):
         line.terminal.talk(printable(command))
 
@@ -192,7 +193,10 @@ def next_commands(execution: Execution) -> list[str]:
 
 def _brief(payload: Payload) -> str:
     """A value on one line."""
-    value = decoded(payload)
+    try:
+        value = decoded(payload)
+    except PayloadUnreadable:
+        return cut(escaped(payload))
     if value is payload:
         return f"{payload.media_type}, {len(payload.data)} bytes"
     return cut(msgspec.json.encode(value).decode())

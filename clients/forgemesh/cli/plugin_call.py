@@ -16,17 +16,19 @@ from forgemesh.api.plugin.v1.invocation_pb2 import Invocation, InvocationResult
 from forgemesh.api.plugin.v1.plugin_service_pb2 import InvokeRequest
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.cli.arguments import input_of, seconds
-from forgemesh.cli.attendance import show_result
+from forgemesh.cli.attendance import show_bytes, show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
 from forgemesh.cli.neighbours import address_of, catalogue, never_published, snapshots
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.table import word
 from forgemesh.client import Client
+from forgemesh.client.failure import code_of_number
 from forgemesh.client.payload import decoded, encoded
 from forgemesh.client.peer import Peer
 from forgemesh.client.tracing import call_span
 from forgemesh.faults import Code
+from forgemesh.faults.workflow import PayloadUnreadable
 
 if TYPE_CHECKING:
     from forgemesh.api.errors.v1.failure_pb2 import Failure
@@ -205,11 +207,27 @@ def _tell(
         line.terminal.talk(f"✗ {milliseconds} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
         raise _failed(operation, endpoint, result.failure)
     line.terminal.talk(f"✓ {milliseconds} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
-    output = decoded(result.output)
+    try:
+        output = decoded(result.output)
+    except PayloadUnreadable as fault:
+        show_bytes(result.output, line.terminal)
+        raise _unreadable(operation, endpoint, fault) from fault
     if not line.terminal.json:
         show_result(output, line.terminal)
     else:
         line.terminal.value(facts | {"output": _json(output)})
+
+
+def _unreadable(operation: str, endpoint: Endpoint, fault: PayloadUnreadable) -> Problem:
+    """What a workflow would be told of such an output."""
+    return Problem(
+        ExitCode.FAILED,
+        f"{operation} failed with OUTPUT_INVALID: what instance {endpoint.instance_id} returned cannot be read",
+        reason="OUTPUT_INVALID",
+        code=Code.INTERNAL.name,
+        details=[f"{fault.metadata['media_type']}: {fault.metadata['cause']}"],
+        hint=f"its log: forgemesh plugin logs {endpoint.instance_id}",
+    )
 
 
 def _json(output: Any) -> Any:
@@ -229,7 +247,7 @@ def _failed(operation: str, endpoint: Endpoint, failure: Failure) -> Problem:
         "OUTPUT_INVALID": f"its log: forgemesh plugin logs {endpoint.instance_id}",
         "START_TO_CLOSE_TIMEOUT": "give it more time with --timeout",
     }
-    code = Code(failure.code)
+    code = code_of_number(failure.code)
     wrong = BY_CODE[code] if failure.reason in ("INPUT_INVALID", "OPERATION_NOT_FOUND") else ExitCode.FAILED
     again = "trying again can help" if failure.retryable else ""
     message, *details = failure.message.split("; ")

@@ -86,9 +86,12 @@ async def list_(
     """
     async with Client.connect(line.address) as mesh:
         found = await mesh.schedules.list(workflow=workflow, paused_only=paused, namespace=line.namespace)
+        damaged = await mesh.schedules.damaged(namespace=line.namespace)
     if line.terminal.json:
-        line.terminal.value(as_values({"schedules": [schedule.message for schedule in found]}))
+        line.terminal.value(as_values({"schedules": [schedule.message for schedule in found]}) | {"damaged": damaged})
         return
+    for said in damaged:
+        line.terminal.talk(printable(said))
     if not found:
         line.terminal.talk("no schedules; create one with: forgemesh schedule create ID WORKFLOW --cron '0 2 * * *'")
         return

@@ -83,6 +83,7 @@ async def _engine(mesh: Client) -> dict[str, Any]:
         "saved_by_sweep": found.saved_by_sweep,
         "leaked_slots": found.leaked_slots,
         "store_trouble": found.store_trouble,
+        "damaged": list(found.damaged),
     }
 
 
@@ -97,8 +98,14 @@ def orchestrator_note(engine: dict[str, Any]) -> str:
             f"{engine['saved_by_sweep']} saved by sweep",
             f"{engine['leaked_slots']} leaked slots" if engine["leaked_slots"] else "",
             f"store: {engine['store_trouble']}" if engine["store_trouble"] else "",
+            f"damaged: {_first(engine['damaged'])}" if engine.get("damaged") else "",
         )
     )
+
+
+def _first(damaged: list[str]) -> str:
+    more = f" (and {len(damaged) - 1} more, see -o json)" if len(damaged) > 1 else ""
+    return f"{damaged[0]}{more}"
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

@@ -20,15 +20,15 @@ from forgemesh.client.failure import refusal
 from forgemesh.client.mesh_file import nearest_mesh
 from forgemesh.client.peer import DEADLINE, Peer
 from forgemesh.client.schedules import Schedules
-from forgemesh.client.start import IdConflict, IdReuse, Start, batches
+from forgemesh.client.start import IdConflict, IdReuse, Start, batches, sendable
 from forgemesh.client.tracing import current_traceparent
+from forgemesh.faults import Fault
 from forgemesh.faults.service import ServiceUnreachable
 
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
     from forgemesh.api.orchestrator.v1.execution_pb2 import Execution
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
-    from forgemesh.faults import Fault
 
 DEFAULT_ADDRESS = "127.0.0.1:7401"
 CONTROL_DEADLINE = 60.0
@@ -135,19 +135,31 @@ class Client:
         """
         Start many executions with few calls; for each, in order, its handle or the Fault with which it was refused.
 
-        One that is refused does not hold up the others. If a call fails as a whole, its Fault is raised; repeating it
+        One that is refused, or that cannot be sent, does not hold up the others; all are looked at before the first
+        leaves. Outputs for which one answer has no room are left out of it, and `result` fetches them. If the first
+        call fails as a whole, its Fault is raised; a later one's is the outcome of each of its starts. Repeating them
         with the same request ids starts nothing twice.
         """
         deadline, metadata = DEADLINE + max((start.wait for start in starts), default=0.0), _caller_trace(traceparent)
-        outcomes: list[ExecutionHandle | Fault] = []
-        for batch in batches(start.request() for start in starts):
+        asked = [sendable(start) for start in starts]
+        answers: list[ExecutionHandle | Fault] = []
+        for batch in batches(one for one in asked if not isinstance(one, Fault)):
             request = pb.StartExecutionsRequest(requests=batch)
-            answer = await self._peer.call(self._stub.StartExecutions, request, deadline=deadline, metadata=metadata)
-            outcomes += [
+            try:
+                answer = await self._peer.call(
+                    self._stub.StartExecutions, request, deadline=deadline, metadata=metadata
+                )
+            except Fault as fault:
+                if not answers:
+                    raise
+                answers += [fault] * len(batch)
+                continue
+            answers += [
                 refusal(result.refused) if result.HasField("refused") else self._handle(result.started.execution)
                 for result in answer.results
             ]
-        return outcomes
+        told = iter(answers)
+        return [one if isinstance(one, Fault) else next(told) for one in asked]
 
     async def execution(self, execution_id: str, *, run_id: str = "", namespace: str = "default") -> ExecutionHandle:
         """

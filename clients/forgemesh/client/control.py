@@ -109,7 +109,7 @@ class Signal:
 
     def message(self) -> pb.Signal:
         """The signal alone."""
-        payload = encoded(self.payload, f"the signal {self.name!r}")
+        payload = encoded(self.payload, f"the signal {self.name!r}", "signal.payload")
         return pb.Signal(name=self.name, payload=payload, signal_id=self.signal_id)
 
     def request(self, namespace: str = "", execution_id: str = "", run_id: str = "") -> pb.SignalExecutionRequest:
@@ -142,7 +142,7 @@ class Resolve:
             run_id=run_id,
             step_path=self.step_path,
             action=pb.IncidentAction.Value(f"INCIDENT_ACTION_{self.action.upper()}"),
-            payload=encoded(self.payload, f"what {self.step_path!r} goes on with"),
+            payload=encoded(self.payload, f"what {self.step_path!r} goes on with", "payload"),
             by=caller(self.by),
             reason=self.reason,
         )

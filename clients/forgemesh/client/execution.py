@@ -95,7 +95,7 @@ class ExecutionHandle:
 
     @property
     def last_seen(self) -> Execution:
-        """Where it stood when the mesh was last asked."""
+        """Where it stood when the mesh was last asked; a part of it if it says `left_out`."""
         return self._last_seen
 
     async def describe(self, *, deadline: float = DEADLINE) -> Execution:
@@ -143,14 +143,15 @@ class ExecutionHandle:
         """
         What it returns, decoded if it is JSON and as a Payload otherwise; waits until it has ended.
 
-        Raises ExecutionFailed if it did not end well, TimeoutError once `timeout` seconds have passed (it runs on), or
+        Raises ExecutionFailed if it did not end well, PayloadUnreadable if what is kept says that it is JSON and is
+        none (`last_seen.output` has the bytes), TimeoutError once `timeout` seconds have passed (it runs on), or
         ServiceUnreachable when the mesh has not answered for `patience` seconds.
         """
         async with asyncio.timeout(timeout):
             ended = await self._until(FINAL, patience)
         if Status.of(ended) is not Status.SUCCEEDED:
             raise ExecutionFailed(self.id, ended.failure, Status.of(ended), ended.left_to_do)
-        return decoded(ended.output)
+        return decoded(ended.output, f"the output of execution {self.id!r}")
 
     async def wait(
         self, until: Collection[Status] = FINAL, *, timeout: float | None = None, patience: float = PATIENCE
@@ -234,7 +235,7 @@ class ExecutionHandle:
             new_execution_id=execution_id or "",
             request_id=request_id or secrets.token_hex(16),
             workflow_version=version or "",
-            input_patch=encoded(input_patch, "the patch"),
+            input_patch=encoded(input_patch, "the patch", "input_patch"),
             rerun_steps=rerun_steps,
             keep_signals=keep_signals,
         )
@@ -303,6 +304,8 @@ class ExecutionHandle:
         raise ExecutionNotFound(self.id)
 
     async def _until(self, until: Collection[Status], patience: float) -> Execution:
+        if self._last_seen.left_out:
+            await self._reach(patience)
         while Status.of(self._last_seen) not in until and not Status.of(self._last_seen).final:
             async with aclosing(self.watch(self._last_seen.sequence + 1, patience=patience)) as events:
                 async for event in events:

@@ -49,7 +49,7 @@ class ExecutionFailed(Exception):
     @property
     def code(self) -> Code:
         """The canonical code of what went wrong."""
-        return Code(self.failure.code)
+        return code_of_number(self.failure.code)
 
     @property
     def reason(self) -> str:
@@ -67,10 +67,17 @@ class ExecutionFailed(Exception):
         return self.failure.step_path
 
 
+def code_of_number(number: int) -> Code:
+    """The canonical code; UNKNOWN for a number that is none, whoever sent it."""
+    return Code(number) if number in Code._value2member_map_ else Code.UNKNOWN
+
+
 def refusal(failure: Failure) -> Fault:
     """The fault with which one of many was refused, as the same class; a ForeignFault if its reason is not known."""
     retry_after = failure.retry_after_millis / 1000 or None
     known = Fault.by_reason.get(failure.reason)
     if known is not None:
         return known.rebuild(failure.message, failure.metadata, retry_after=retry_after)
-    return ForeignFault(Code(failure.code), failure.reason, failure.message, failure.metadata, retry_after=retry_after)
+    return ForeignFault(
+        code_of_number(failure.code), failure.reason, failure.message, failure.metadata, retry_after=retry_after
+    )

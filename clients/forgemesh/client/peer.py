@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
-from forgemesh.chassis.channel import connect
+from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code, Fault, ForeignFault
 from forgemesh.faults.service import ServiceUnreachable
+from forgemesh.faults.workflow import PayloadTooLarge
 
 Answer = TypeVar("Answer")
 
@@ -59,8 +61,11 @@ class Peer:
         """
         The answer to one request, within `deadline` seconds.
 
-        Raises the Fault with which the peer refused, or ServiceUnreachable if it did not answer.
+        Raises the Fault with which the peer refused, ServiceUnreachable if it did not answer, or PayloadTooLarge for
+        what no message carries.
         """
+        if isinstance(request, Message):
+            check_size(request)
         try:
             return await method(request, timeout=deadline, metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -74,6 +79,13 @@ class Peer:
         if isinstance(fault, ForeignFault) and fault.foreign_code in _BROKEN:
             return ServiceUnreachable(self.service, self.address, _cause(error, deadline))
         return fault
+
+
+def check_size(request: Message, most: int = SESSION_LIMIT) -> None:
+    """Raises PayloadTooLarge for a request that no message carries."""
+    size = request.ByteSize()
+    if size > most:
+        raise PayloadTooLarge(f"the request ({request.DESCRIPTOR.name})", size, most)
 
 
 def _cause(error: grpc.aio.AioRpcError, deadline: float | None) -> str:

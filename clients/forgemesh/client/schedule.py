@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1 import schedule_pb2 as pb
-from forgemesh.client.payload import JSON, decoded, encoded
+from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.client.payload import decoded, encoded
+from forgemesh.faults.workflow import PayloadUnreadable
+from forgemesh.language.json_value import JSON
 
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
 Occasion = Literal["scheduled", "triggered", "backfilled"]
@@ -71,7 +74,7 @@ class SchedulePlan:
             target=pb.ScheduleTarget(
                 workflow=self.workflow,
                 workflow_version=self.version,
-                input=encoded(self.input, "the schedule's input"),
+                input=encoded(self.input, "the schedule's input", "plan.target.input"),
                 moment_field=self.moment_field,
                 priority=self.priority,
             ),
@@ -85,11 +88,10 @@ class SchedulePlan:
     def of(cls, message: pb.SchedulePlan) -> Self:
         """As the API told it."""
         timetable, target = message.timetable, message.target
-        plain = target.input.media_type in ("", JSON) and not target.input.metadata
         return cls(
             workflow=target.workflow,
             version=target.workflow_version,
-            input=decoded(target.input) if plain else target.input,
+            input=_input(target.input),
             moment_field=target.moment_field,
             priority=target.priority,
             crons=tuple(timetable.crons),
@@ -106,6 +108,16 @@ class SchedulePlan:
             max_starts=message.max_starts,
             description=message.description,
         )
+
+
+def _input(payload: Payload) -> Any:
+    """As it was given; a Payload where a value would not say the same, or where there is none to read."""
+    if payload.media_type not in ("", JSON) or payload.metadata:
+        return payload
+    try:
+        return decoded(payload)
+    except PayloadUnreadable:
+        return payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,11 @@ class Schedules:
                 return found
             request.page_token = page.next_page_token
 
+    async def damaged(self, *, namespace: str = "default") -> tuple[str, ...]:
+        """What is to be said of each schedule that cannot be read: nothing of it happens, and it can be deleted."""
+        request = pb.ListSchedulesRequest(namespace=namespace, page_size=1)
+        return tuple((await self._peer.call(self._stub.ListSchedules, request)).damaged)
+
     async def pause(
         self, schedule_id: str, reason: str = "", *, by: str | None = None, namespace: str = "default"
     ) -> Schedule:

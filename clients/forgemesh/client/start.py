@@ -11,12 +11,16 @@ from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.client.control import Signal
 from forgemesh.client.payload import encoded
+from forgemesh.client.peer import check_size
+from forgemesh.faults import Fault
 
 IdReuse = Literal["reject_duplicate", "allow_duplicate", "allow_duplicate_failed_only"]
 IdConflict = Literal["fail", "use_existing", "terminate_existing"]
 
 _MOST = 1000
 _ENVELOPE = 8
+MOST_BYTES = SESSION_LIMIT - 2 * _ENVELOPE
+"""Of the requests of one call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +67,23 @@ class Start:
         )
 
 
+def sendable(start: Start) -> pb.StartExecutionRequest | Fault:
+    """The request, or why it cannot be sent."""
+    try:
+        request = start.request()
+        check_size(request, MOST_BYTES)
+    except Fault as fault:
+        return fault
+    return request
+
+
 def batches(requests: Iterable[pb.StartExecutionRequest]) -> Iterator[list[pb.StartExecutionRequest]]:
     """The requests in order, in lists that one call carries: in number and in bytes."""
     batch: list[pb.StartExecutionRequest] = []
     size = 0
     for request in requests:
         more = request.ByteSize() + _ENVELOPE
-        if batch and (len(batch) == _MOST or size + more > SESSION_LIMIT):
+        if batch and (len(batch) == _MOST or size + more > MOST_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(request)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from forgemesh.language.nesting import MAX_CHECKED, check_depth
+from forgemesh.language.json_value import misfit, read_document
+from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin.violation import violation_of
 
 
@@ -31,8 +32,7 @@ class Configuration:
     def read(self, text: str) -> Any:
         """The object that the JSON text describes, nothing being an empty one; raises ConfigurationError."""
         try:
-            check_depth(text, MAX_CHECKED)
-            found = json.loads(text or "{}")
+            found = read_document((text or "{}").encode(), MAX_CHECKED)
         except ValueError as error:
             raise ConfigurationError([f"it is no JSON: {error}"]) from error
         violations = violations_of(self.schema, found)
@@ -69,7 +69,7 @@ def violations_of(schema: str, value: Any) -> list[str]:
 
     validator = jsonschema.Draft202012Validator(json.loads(schema))
     found = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
-    return [f"{error.json_path}: {error.message}" for error in found]
+    return [f"{error.json_path}: {misfit(error)}" for error in found]
 
 
 def _resolved(schema: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import msgspec
-
-from forgemesh.language.nesting import is_too_deep
+from forgemesh.language.json_value import NotJson, read_json
 from forgemesh.plugin.failure import OperationCancelled
-from forgemesh.plugin.payload import JSON, Payload
+from forgemesh.plugin.payload import JSON, Payload, written
 
 MOST_DETAILS = 64 * 1024
 """Bytes of what the next attempt is told."""
@@ -104,7 +102,7 @@ class Context:
         Tell the caller how far the work is, from 0 to 1. Never waits; the newest word may replace older ones.
 
         `details`, anything that JSON can hold, or a `Payload`, of at most 64 KiB, is for the next attempt, should this
-        one fail; it finds the last ones as `heartbeat_details`. Raises ValueError if they are larger.
+        one fail; it finds the last ones as `heartbeat_details`. Raises ValueError if they are larger, or no JSON.
         """
         self.report(fraction, note, details=details)
 
@@ -120,16 +118,16 @@ class Context:
 
 
 def _written(details: Any) -> Payload:
-    payload = details if isinstance(details, Payload) else Payload(msgspec.json.encode(details), JSON)
+    payload = written(details)
     if len(payload.data) > MOST_DETAILS:
         raise ValueError(f"the details of progress have {len(payload.data)} bytes, at most {MOST_DETAILS} are kept")
     return payload
 
 
 def _read(details: Any) -> Any:
-    if isinstance(details, Payload) and details.media_type == JSON and not is_too_deep(details.data):
+    if isinstance(details, Payload) and details.media_type == JSON:
         try:
-            return msgspec.json.decode(details.data)
-        except msgspec.MsgspecError:
+            return read_json(details.data)
+        except NotJson:
             return details
     return details

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from forgemesh.language.nesting import MAX_DEPTH, is_too_deep
+from forgemesh.language.json_value import NotJson, read_json, write_json
 from forgemesh.plugin.configuration import Configuration, configuration_of
 from forgemesh.plugin.declaration import (
     DeclaredPlugin,
@@ -28,14 +28,12 @@ from forgemesh.plugin.functions import Function, Functions, hook_functions
 from forgemesh.plugin.limits import Limits, checked_limits
 from forgemesh.plugin.notation import fits_dotted, fits_identifier, fits_version
 from forgemesh.plugin.parameters import Input, signature_of
-from forgemesh.plugin.payload import JSON, Payload
+from forgemesh.plugin.payload import JSON, Payload, checked_payload
 from forgemesh.plugin.violation import Misfit, violation_of
 
 _MOST_CONCURRENT = 10_000
 _MOST_WEIGHT = 10_000
 _HIGHEST_PRIORITY = 2**31 - 1
-
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +61,18 @@ class OperationDefinition:
         """
         What the operation returned, as a payload.
 
-        Raises Misfit if that is not what was declared, and whatever a value that is no JSON raises.
+        Raises Misfit if that is not what was declared or JSON cannot say it, and whatever a value raises that msgspec
+        does not know.
         """
         if isinstance(value, Payload):
             return _checked(value)
-        data = _encode(value)
-        if is_too_deep(data):
-            raise Misfit(f"it is nested deeper than {MAX_DEPTH}")
-        if self.output is not None:
-            try:
-                self.output.decode(data)
-            except msgspec.MsgspecError as error:
-                raise Misfit(violation_of(error)) from error
-        return Payload(data, JSON)
+        read = self.output.decode if self.output is not None else read_json
+        try:
+            return Payload(write_json(value, read), JSON)
+        except NotJson as error:
+            raise Misfit(str(error)) from error
+        except msgspec.MsgspecError as error:
+            raise Misfit(violation_of(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,4 +301,4 @@ def _checked(payload: Payload) -> Payload:
     if not isinstance(payload.data, (bytes, bytearray, memoryview)):
         raise TypeError(f"the data of a Payload is bytes, not {type(payload.data).__name__}")
     metadata = {str(key): str(value) for key, value in payload.metadata.items()}
-    return Payload(bytes(payload.data), str(payload.media_type), metadata)
+    return checked_payload(Payload(bytes(payload.data), str(payload.media_type), metadata))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from forgemesh.language.json_value import shown
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -38,6 +40,6 @@ def checked_limits(said: object, note: Callable[[str], None]) -> Limits:
 
 def _check(value: object, name: str, least: int, most: int, unit: str, note: Callable[[str], None]) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        note(f"limits: {name} {value!r} is no whole number")
+        note(f"limits: {name} {shown(value)} is no whole number")
     elif value and not least <= value <= most:
         note(f"limits: {name} {value} is not between {least} and {most} {unit}")

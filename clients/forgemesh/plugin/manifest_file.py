@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.language.json_value import misfit
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.plugin.declaration import PluginDeclaration
 from forgemesh.plugin.definition import check_plugin
@@ -185,7 +186,7 @@ def _schema(given: Any, what: str, note: Note) -> str:
         note(f"{what} is no JSON: {error}")
         return ""
     except jsonschema.SchemaError as error:
-        note(f"{what} is no JSON Schema: {error.json_path}: {error.message}")
+        note(f"{what} is no JSON Schema: {error.json_path}: {misfit(error)}")
         return ""
     return json.dumps(schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 

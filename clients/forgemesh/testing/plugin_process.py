@@ -20,10 +20,12 @@ from forgemesh.api.plugin.v1 import invocation_pb2, manifest_pb2, plugin_service
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.process import PARENT_FD, READY_FD
+from forgemesh.client.failure import code_of_number
 from forgemesh.client.payload import decoded, encoded
 from forgemesh.client.peer import Peer
-from forgemesh.faults import Code, Fault
+from forgemesh.faults import Fault
 from forgemesh.faults.service import ServiceUnreachable
+from forgemesh.language.json_value import write_json
 from forgemesh.language.nesting import check_depth
 from forgemesh.plugin import DeclaredPlugin, OperationError
 from forgemesh.testing.plugin_source import Folders, source_of
@@ -117,7 +119,7 @@ class PluginProcess:
             attempt=attempt,
             idempotency_key=idempotency_key or f"test/{self._calls}",
             remaining_millis=max(1, round(timeout * 1000)),
-            heartbeat_details=encoded(heartbeat_details, "the details"),
+            heartbeat_details=encoded(heartbeat_details, "the details", "heartbeat_details"),
         )
         request = pb.InvokeRequest(invocation=invocation)
         answer = await self._answer(self._stub.Invoke, request, timeout + _MARGIN)
@@ -249,7 +251,7 @@ def _written(config: Mapping[str, Any] | None, file: Path) -> str:
     """The name of a file with the configuration; empty if there is none."""
     if config is None:
         return ""
-    file.write_bytes(msgspec.json.encode(config))
+    file.write_bytes(write_json(dict(config)))
     return str(file)
 
 
@@ -266,7 +268,7 @@ def _read(result: invocation_pb2.InvocationResult) -> Answer:
             failure.message,
             retryable=failure.retryable,
             metadata=failure.metadata,
-            code=Code(failure.code),
+            code=code_of_number(failure.code),
             retry_after=failure.retry_after_millis / 1000 or None,
         )
     return Answer(decoded(result.output), result.queued_micros / 1e6, result.ran_micros / 1e6)

@@ -136,6 +136,8 @@ class Session:
         loop = asyncio.get_running_loop()
         self._receive(first)
         async for request in requests:
+            if request.HasField("hello"):
+                raise InvalidRequest([Violation("hello", "is the first message of a session, and only that")])
             self._receive(request)
             loop.call_soon(self._woken.set)  # not at once: short calls may be answered before their receipt is said
         self._half_closed = True

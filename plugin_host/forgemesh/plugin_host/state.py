@@ -13,7 +13,7 @@ from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2
 from forgemesh.language.nesting import check_depth
 from forgemesh.plugin import Payload
-from forgemesh.plugin.payload import JSON
+from forgemesh.plugin.payload import JSON, written
 
 MAX_STATE = 3 * 1024 * 1024
 
@@ -24,8 +24,7 @@ class StateTooLarge(Exception):
 
 def saved_state(state: Any) -> payload_pb2.Payload:
     """A state as a payload; raises what a value that is no JSON raises, and StateTooLarge."""
-    if not isinstance(state, Payload):
-        state = Payload(msgspec.json.encode(state), JSON)
+    state = written(state)
     if len(state.data) > MAX_STATE:
         raise StateTooLarge(f"the state has {len(state.data)} bytes, at most {MAX_STATE} can be handed over")
     return payload_pb2.Payload(media_type=state.media_type, data=state.data, metadata=state.metadata)

@@ -17,7 +17,7 @@ from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.subscription import LONGEST_REASON, Subscription
 from forgemesh.balancer.codec import circuits, events, feed as codec, picks, policies
 from forgemesh.balancer.codec.events import LONGEST_NAME
-from forgemesh.chassis.pages import key_before, size_of, token_after
+from forgemesh.chassis.pages import fitting, key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
 from forgemesh.feed.snapshots import revision_from_message, snapshot_to_message
@@ -79,9 +79,10 @@ class BalancerServicer(BalancerServiceServicer):
         key = key_before(request.page_token, 1)
         page, more = self._balancer.snapshots(request.plugin_id, key[0] if key else "", size_of(request.page_size))
         now = self._clock()
+        messages = fitting(snapshot_to_message(snapshot, now) for snapshot in page)
+        more = more or len(messages) < len(page)
         return pb.ListSnapshotsResponse(
-            snapshots=[snapshot_to_message(snapshot, now) for snapshot in page],
-            next_page_token=token_after(page[-1].plugin_id) if more else "",
+            snapshots=messages, next_page_token=token_after(messages[-1].plugin_id) if more else ""
         )
 
     async def Pick(self, request: pb.PickRequest, context: Any) -> pb.PickResponse:
@@ -95,9 +96,11 @@ class BalancerServicer(BalancerServiceServicer):
         after = (key[0], key[1]) if key else None
         page, more = self._operators.circuits(circuits.selection(request), after, size_of(request.page_size))
         now = self._clock()
+        messages = fitting(circuits.to_message(one, now) for one in page)
+        more, last = more or len(messages) < len(page), page[len(messages) - 1] if messages else None
         return pb.ListCircuitsResponse(
-            circuits=[circuits.to_message(one, now) for one in page],
-            next_page_token=token_after(page[-1].plugin_id, page[-1].place[0]) if more else "",
+            circuits=messages,
+            next_page_token=token_after(last.plugin_id, last.place[0]) if more and last is not None else "",
         )
 
     async def SetCircuit(self, request: pb.SetCircuitRequest, context: Any) -> pb.SetCircuitResponse:

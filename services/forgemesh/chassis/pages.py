@@ -5,14 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 500
+MAX_BYTES = SESSION_LIMIT - 64 * 1024
+"""Of the entries of one page, or of the answers of one call to many: with what is around them they fit a message."""
+_ENVELOPE = 8
+"""Bytes that an entry takes beside its own."""
 
 
 def size_of(requested: int, *, usual: int = DEFAULT_SIZE) -> int:
@@ -38,3 +45,29 @@ def key_before(token: str, parts: int) -> tuple[str, ...] | None:
     if len(key) != parts:
         raise InvalidRequest([Violation("page_token", "must come from an earlier response")])
     return tuple(key)
+
+
+class Sized(Protocol):
+    """A message."""
+
+    def ByteSize(self) -> int:  # noqa: N802 - protobuf's own name
+        """How many bytes it takes."""
+
+
+Entry = TypeVar("Entry", bound=Sized)
+
+
+def size_in_list(entry: Sized) -> int:
+    """Bytes that a message takes as one of several in another."""
+    return entry.ByteSize() + _ENVELOPE
+
+
+def fitting(entries: Iterable[Entry], most: int = MAX_BYTES) -> list[Entry]:
+    """The first entries, as many as fit into a message together; one at least, if there is any."""
+    found: list[Entry] = []
+    for entry in entries:
+        most -= size_in_list(entry)
+        if most < 0 and found:
+            break
+        found.append(entry)
+    return found

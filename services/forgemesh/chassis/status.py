@@ -86,9 +86,10 @@ def from_status(status: status_pb2.Status) -> Fault:
     known = Fault.by_reason.get(info.reason) if info.domain == DOMAIN else None
     if known is not None:
         return known.rebuild(status.message, dict(info.metadata), violations, retry_after)
+    code = Code(status.code) if status.code in Code._value2member_map_ else Code.UNKNOWN
     return ForeignFault(
-        Code(status.code),
-        info.reason or Code(status.code).name,
+        code,
+        info.reason or code.name,
         status.message,
         dict(info.metadata),
         violations=violations,

@@ -57,10 +57,12 @@ class OutputInvalid(Fault):
     code = Code.INTERNAL
     reason = "OUTPUT_INVALID"
 
-    def __init__(self, plugin_id: str, operation: str, cause: str) -> None:
+    def __init__(self, plugin_id: str, operation: str, cause: str, instance_id: str = "") -> None:
+        told = f"from instance {instance_id!r} cannot be read" if instance_id else "cannot be sent"
         super().__init__(
-            f"what {plugin_id}/{operation} returned cannot be sent: {cause}",
-            {"plugin_id": plugin_id, "operation": operation, "cause": cause},
+            f"what {plugin_id}/{operation} returned {told}: {cause}; mend the plugin",
+            {"plugin_id": plugin_id, "operation": operation, "cause": cause}
+            | ({"instance_id": instance_id} if instance_id else {}),
         )
 
 

@@ -106,6 +106,18 @@ class PayloadTooLarge(Fault):
         )
 
 
+class PayloadUnreadable(Fault):
+    code = Code.DATA_LOSS
+    reason = "PAYLOAD_UNREADABLE"
+
+    def __init__(self, what: str, media_type: str, cause: str) -> None:
+        super().__init__(
+            f"{what} says that it is {media_type} and cannot be read: {cause}; its bytes are still there, see them with"
+            " `forgemesh execution show`",
+            {"what": what, "media_type": media_type, "cause": cause},
+        )
+
+
 class ExecutionSuspended(Fault):
     code = Code.UNAVAILABLE
     reason = "EXECUTION_SUSPENDED"
@@ -225,7 +237,8 @@ class HostLost(Fault):
     def __init__(self, instance_id: str, *, accepted: bool) -> None:
         state = "while it had the call" if accepted else "before it said whether it took the call"
         super().__init__(
-            f"instance {instance_id!r} was lost {state}", {"instance_id": instance_id, "accepted": str(accepted)}
+            f"instance {instance_id!r} was lost {state}",
+            {"instance_id": instance_id, "accepted": str(accepted).lower()},
         )
 
 
@@ -236,7 +249,7 @@ class OrchestratorLost(Fault):
     def __init__(self, step_path: str, attempt: int, *, sent: bool = True) -> None:
         super().__init__(
             f"the orchestrator died while attempt {attempt} at {step_path!r} was open",
-            {"step_path": step_path, "attempt": str(attempt), "sent": str(sent)},
+            {"step_path": step_path, "attempt": str(attempt), "sent": str(sent).lower()},
         )
 
 

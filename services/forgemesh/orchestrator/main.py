@@ -88,10 +88,11 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         )
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
+        offered.sweep.damaged = lambda: store.damaged
         engine.effects.places.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
-        schedule_store = SqliteScheduleStore(database, store.fence)
+        schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()
         engine.on_ended = starter.ended

@@ -7,10 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
 from forgemesh.orchestrator.ports import StoredDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedSchedule:
+    """A schedule that cannot be read, or a start of which cannot: nothing of it happens; `key` is the store's name."""
+
+    key: int
+    namespace: str
+    schedule_id: str
+    fault: DataCorrupted
 
 
 class WallClock(Protocol):
@@ -36,8 +47,12 @@ class ScheduleStore(Protocol):
 
     async def delete(self, key: int) -> None: ...
 
+    @property
+    def damaged(self) -> list[DamagedSchedule]:
+        """What could not be read when they were loaded."""
+
     async def load(self) -> list[Schedule]:
-        """All of them, with what waits and what is starting; raises DataCorrupted."""
+        """All that can be read, with what waits and what is starting."""
 
     async def recent(self, key: int, limit: int) -> list[Run]:
         """The newest decisions, newest first; those that wait are not among them."""

@@ -7,11 +7,17 @@ from typing import Any
 
 from forgemesh.api.orchestrator.v1 import schedule_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceServicer
-from forgemesh.chassis.pages import key_before, size_of, token_after
+from forgemesh.chassis.pages import MAX_BYTES, fitting, key_before, size_of, token_after
 from forgemesh.orchestrator.application.schedules import Schedules
 from forgemesh.orchestrator.codec import schedule_requests as requests
 from forgemesh.orchestrator.codec.requests import caller_of, namespace_of, text_of
-from forgemesh.orchestrator.codec.schedules import add_runs, moments_to_messages, run_to_message, schedule_to_message
+from forgemesh.orchestrator.codec.schedules import (
+    add_runs,
+    moments_to_messages,
+    run_to_message,
+    schedule_to_message,
+    shrink,
+)
 from forgemesh.orchestrator.domain.schedule import Overlap
 
 SCHEDULE_SERVICE = pb.DESCRIPTOR.services_by_name["ScheduleService"].full_name
@@ -48,15 +54,18 @@ class ScheduleServicer(ScheduleServiceServicer):
         schedule, recent, open_ = await self._schedules.get(namespace_of(request), request.schedule_id)
         message = schedule_to_message(schedule, NEXT_MOMENTS)
         add_runs(message, schedule, recent, open_)
+        shrink(message, MAX_BYTES)
         return pb.GetScheduleResponse(schedule=message)
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Any) -> pb.ListSchedulesResponse:
         after, size = key_before(request.page_token, 1), size_of(request.page_size)
         found = self._schedules.known(namespace_of(request), request.workflow, paused_only=request.paused_only)
         rest = [schedule for schedule in found if after is None or schedule.id > after[0]]
+        page = fitting(schedule_to_message(schedule, 1) for schedule in rest[:size])
         return pb.ListSchedulesResponse(
-            schedules=[schedule_to_message(schedule, 1) for schedule in rest[:size]],
-            next_page_token=token_after(rest[size - 1].id) if len(rest) > size else "",
+            schedules=page,
+            next_page_token=token_after(page[-1].schedule_id) if len(rest) > len(page) else "",
+            damaged=self._schedules.damaged(namespace_of(request)) if after is None else [],
         )
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Any) -> pb.PauseScheduleResponse:

@@ -9,7 +9,7 @@ from typing import Any
 from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
 from forgemesh.chassis.channel import MEBIBYTE
-from forgemesh.chassis.pages import key_before, size_of, token_after
+from forgemesh.chassis.pages import fitting, key_before, size_of, token_after
 from forgemesh.chassis.service import VERSION
 from forgemesh.orchestrator.application.use_cases import UseCases
 from forgemesh.orchestrator.codec import requests
@@ -22,6 +22,7 @@ from forgemesh.orchestrator.codec.executions import (
     row_to_message,
 )
 from forgemesh.orchestrator.codec.payloads import failure_to_message, timestamp
+from forgemesh.orchestrator.codec.started import REFUSAL_BYTES, started_to_messages
 from forgemesh.orchestrator.codec.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -71,10 +72,12 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         names = [(kept.definition.name, kept.definition.version) for kept in found]
         start = names.index(after) + 1 if after in names else 0
         end = start + size_of(request.page_size)
-        page = found[start:end]
+        page = fitting(
+            definition_to_message(kept.definition, kept.created_at, source=False) for kept in found[start:end]
+        )
+        end = start + len(page)
         return pb.ListDefinitionsResponse(
-            definitions=[definition_to_message(kept.definition, kept.created_at, source=False) for kept in page],
-            next_page_token=token_after(*names[end - 1]) if end < len(found) else "",
+            definitions=page, next_page_token=token_after(*names[end - 1]) if end < len(found) else ""
         )
 
     async def StartExecution(self, request: pb.StartExecutionRequest, context: Any) -> pb.StartExecutionResponse:
@@ -84,14 +87,8 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     async def StartExecutions(self, request: pb.StartExecutionsRequest, context: Any) -> pb.StartExecutionsResponse:
         caller = requests.caller_of(context)
         asked = [(lambda one=one: requests.start_of(one, caller)) for one in request.requests]
-        results = []
-        for outcome in await self._bulk.start(asked):
-            if isinstance(outcome, tuple):
-                started = pb.StartExecutionResponse(execution=self._message(outcome[0]), created=outcome[1])
-                results.append(pb.StartExecutionsResult(started=started))
-            else:
-                results.append(pb.StartExecutionsResult(refused=failure_to_message(outcome)))
-        return pb.StartExecutionsResponse(results=results)
+        outcomes = await self._bulk.start(asked)
+        return pb.StartExecutionsResponse(results=started_to_messages(outcomes, self._message))
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
         state = await self._executions.get(*requests.named(request))
@@ -130,9 +127,11 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         which = run_id or run_before
         row, found = await self._executions.checkpoints(namespace, execution_id, after, size + 1, which)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
+        content_hash = stored.definition.content_hash
+        page = fitting(checkpoint_to_message(one, row, content_hash) for one in found[:size])
         return control_pb2.ListCheckpointsResponse(
-            checkpoints=[checkpoint_to_message(one, row, stored.definition.content_hash) for one in found[:size]],
-            next_page_token=token_after(str(found[size - 1].sequence), row.run_id) if len(found) > size else "",
+            checkpoints=page,
+            next_page_token=token_after(str(page[-1].sequence), row.run_id) if len(found) > len(page) else "",
             run_id=row.run_id,
         )
 
@@ -217,7 +216,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             control_pb2.ControlExecutionsResult(
                 execution_id=one.execution_id,
                 run_id=one.run_id,
-                refused=failure_to_message(one.refused) if one.refused is not None else None,
+                refused=failure_to_message(one.refused.brief(REFUSAL_BYTES)) if one.refused is not None else None,
             )
             for one in outcomes
         ]
@@ -276,6 +275,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
             leaked_slots=sweep.leaked,
             swept_at=timestamp(sweep.swept_at),
             started_at=timestamp(engine.started_at),
+            damaged=sweep.damaged(),
         )
 
     async def GetMesh(self, request: pb.GetMeshRequest, context: Any) -> pb.GetMeshResponse:

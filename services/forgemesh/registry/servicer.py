@@ -9,7 +9,7 @@ from typing import Any
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
-from forgemesh.chassis.pages import size_of, token_after
+from forgemesh.chassis.pages import fitting, size_of, token_after
 from forgemesh.registry.application import Registry
 from forgemesh.registry.availability import Verdict
 from forgemesh.registry.codec import events, instances, manifests, providers, requests, resolutions
@@ -38,10 +38,12 @@ class RegistryServicer(RegistryServiceServicer):
     async def ListPlugins(self, request: pb.ListPluginsRequest, context: Any) -> pb.ListPluginsResponse:
         after = requests.page_of_plugins(request.page_token)
         page, more = self._registry.plugins(request.plugin_id, after, size_of(request.page_size))
+        messages = fitting(manifests.to_message(manifest) for manifest in page)
+        shown = page[: len(messages)]
         return pb.ListPluginsResponse(
-            rules=resolutions.rules_to_messages(self._registry.rules, [manifest.plugin_id for manifest in page]),
-            manifests=[manifests.to_message(manifest) for manifest in page],
-            next_page_token=token_after(*page[-1].key) if more else "",
+            rules=resolutions.rules_to_messages(self._registry.rules, [manifest.plugin_id for manifest in shown]),
+            manifests=messages,
+            next_page_token=token_after(*shown[-1].key) if more or len(shown) < len(page) else "",
         )
 
     async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
@@ -70,10 +72,12 @@ class RegistryServicer(RegistryServiceServicer):
     async def ListInstances(self, request: pb.ListInstancesRequest, context: Any) -> pb.ListInstancesResponse:
         after = requests.page_of_instances(request.page_token)
         page, more, revision = self._registry.instances(request.plugin_id, after, size_of(request.page_size))
+        messages = fitting(instances.to_message(registration) for registration in page)
+        more = more or len(messages) < len(page)
         return pb.ListInstancesResponse(
-            instances=[instances.to_message(registration) for registration in page],
+            instances=messages,
             revision=instances.to_revision(revision),
-            next_page_token=token_after(page[-1].instance.instance_id) if more else "",
+            next_page_token=token_after(messages[-1].instance_id) if more else "",
         )
 
     async def WatchInstances(

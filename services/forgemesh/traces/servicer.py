@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp, tr
 
 from forgemesh.api.traces.v1 import trace_service_pb2 as pb
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceServicer
-from forgemesh.chassis.pages import size_of
+from forgemesh.chassis.pages import fitting, size_of
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.traces import codec
@@ -53,5 +53,7 @@ class TracesServicer(TraceServiceServicer):
         after = codec.place_of(request.page_token, TRACE_ID_BYTES)
         size = size_of(request.page_size, usual=50)
         found, more = await self._traces.newest(after, size)
+        page = fitting(codec.to_summary(summary) for summary in found)
+        more, found = more or len(page) < len(found), found[: len(page)]
         token = codec.to_page_token(found[-1].start, found[-1].trace_id) if more else ""
-        return pb.ListTracesResponse(traces=[codec.to_summary(summary) for summary in found], next_page_token=token)
+        return pb.ListTracesResponse(traces=page, next_page_token=token)

@@ -193,7 +193,7 @@ async def test_a_pick_that_nobody_settles_ends_with_its_lease_and_says_nothing(t
 
 
 async def test_a_thousand_picks_at_once_on_a_half_open_circuit_get_exactly_its_permits(tmp_path: Path) -> None:
-    rule = CircuitRule(open=0.02, max_open=0.02, permits=3, permit_lease=30.0)
+    rule = CircuitRule(open=0.02, max_open=0.02, permits=3, permit_lease=600.0)
     async with mesh(tmp_path, "a", policy=PluginPolicy(circuit=rule)) as (balancer, _):
         await half_open(balancer)
         answers = await asyncio.gather(*(picked(balancer, trial=True) for _ in range(1000)), return_exceptions=True)

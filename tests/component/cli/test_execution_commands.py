@@ -8,13 +8,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1 import control_pb2 as control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
+from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.cli import archives, execution_control, execution_page, executions, explanation, forks
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.selection import Filters, Selection
 from forgemesh.client import Status
 from forgemesh.faults.control import ExecutionState
-from forgemesh.faults.workflow import ExecutionNotFound
+from forgemesh.faults.workflow import ExecutionNotFound, PayloadUnreadable
 from tests.component.cli.typed import Typed
 from tests.component.client.script import RUNNING, SUCCEEDED, Script
 
@@ -273,6 +274,29 @@ async def test_an_explanation_for_programs_is_the_message(typed: Typed, script: 
     await explanation.explain("x1", line=typed.line(json=True))
 
     assert json.loads(typed.out.getvalue()) == {"status": "EXECUTION_STATUS_RUNNING", "summary": "It is moving."}
+
+
+@pytest.mark.parametrize("data", [b'{"v": NaN} \x1b[2J', b"\xff\xfe"])
+async def test_an_output_that_cannot_be_read_is_shown_escaped_and_said_to_be_so(
+    typed: Typed, script: Script, data: bytes
+) -> None:
+    script.status, script.output = SUCCEEDED, Payload(data=data)
+    await execution_page.show("x1", line=typed.line())
+
+    assert "cannot be read" in typed.err.getvalue()
+    assert typed.out.getvalue().splitlines()[-1].isprintable()
+
+
+async def test_whoever_follows_to_an_output_that_cannot_be_read_gets_it_and_the_reason(
+    typed: Typed, script: Script
+) -> None:
+    script.output = Payload(data=b'{"v": NaN}')
+    script.status = RUNNING
+
+    with pytest.raises(PayloadUnreadable):
+        await executions.watch("x1", line=typed.line())
+
+    assert typed.out.getvalue().splitlines()[-1] == '{"v": NaN}'
 
 
 RUN_ID = "01jd8x3k5v2m7q9r4t6w8y0abc"

@@ -57,6 +57,7 @@ class Script(OrchestratorServiceServicer):
     explanation: control.ExplainExecutionResponse = field(default_factory=control.ExplainExecutionResponse)
     imported: bytes = b""
     services: dict[str, str] = field(default_factory=lambda: {"traces": "t:1"})
+    left_out: bool = False
     requests: list[Any] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -131,7 +132,10 @@ class Script(OrchestratorServiceServicer):
     def _started(self, request: Any) -> pb.StartExecutionsResult:
         if request.workflow != "etl":
             return pb.StartExecutionsResult(refused=failure_of(DefinitionNotFound(request.workflow, "", ["etl"])))
-        started = Execution(execution_id=request.execution_id, status=RUNNING)
+        status = SUCCEEDED if self.left_out else RUNNING
+        started = Execution(
+            execution_id=request.execution_id, trace_id=self.trace_id, status=status, left_out=self.left_out
+        )
         return pb.StartExecutionsResult(started=pb.StartExecutionResponse(execution=started, created=True))
 
     async def PauseExecution(self, request: Any, context: Any) -> control.PauseExecutionResponse:

@@ -1,6 +1,7 @@
 """The client against an orchestrator that breaks off and refuses on cue."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,8 +14,8 @@ from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
 from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.client import Client, ExecutionFailed
 from forgemesh.faults import Code, Violation
-from forgemesh.faults.service import ServiceUnreachable
-from forgemesh.faults.workflow import DefinitionInvalid, ExecutionNotFound
+from forgemesh.faults.service import InvalidRequest, ServiceUnreachable
+from forgemesh.faults.workflow import DefinitionInvalid, ExecutionNotFound, PayloadUnreadable
 from tests.component.client.script import FAILED, RUNNING, Script, served
 
 
@@ -195,3 +196,46 @@ async def unused_address(script: Script) -> str:
     async with served(script) as address:
         pass
     return address
+
+
+@pytest.mark.parametrize("data", [b'{"v": NaN}', b"no json", b"[" * 100_000, b'"\xff"', b"1e400"])
+@pytest.mark.parametrize("media_type", ["", "application/json; charset=utf-8", "a/b+json"])
+async def test_a_result_that_cannot_be_read_is_a_fault_and_its_bytes_are_there(
+    mesh: Client, script: Script, media_type: str, data: bytes
+) -> None:
+    script.output = Payload(media_type=media_type, data=data)
+    execution = await mesh.start("etl")
+
+    with pytest.raises(PayloadUnreadable, match="the output of execution 'x1' says that it is"):
+        await execution.result()
+
+    assert execution.last_seen.output.data == data
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [({"rows": [math.nan]}, "input.rows[0]"), ({1: "a", "1": "b"}, "input"), (Payload(data=b"NaN"), "input")],
+)
+async def test_an_input_that_would_not_arrive_as_it_is_does_not_leave(
+    mesh: Client, script: Script, value: object, place: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await mesh.start("etl", value)
+
+    assert [violation.field for violation in refused.value.violations] == [place]
+    assert script.requests == []
+
+
+async def test_signals_decisions_and_patches_are_held_to_the_same(mesh: Client) -> None:
+    execution = await mesh.start("etl")
+    refused = []
+    for asked in (
+        lambda: execution.signal("go", {"v": math.nan}),
+        lambda: execution.resolve("a", "complete", [math.inf]),
+        lambda: execution.fork(input_patch={"v": -math.inf}),
+    ):
+        with pytest.raises(InvalidRequest) as fault:
+            await asked()
+        refused += [violation.field for violation in fault.value.violations]
+
+    assert refused == ["signal.payload.v", "payload[0]", "input_patch.v"]

@@ -1,6 +1,7 @@
 """What a caller asks about many: starts, bulk actions, lists, definitions."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from forgemesh.api.errors.v1.failure_pb2 import Failure
 from forgemesh.api.orchestrator.v1 import control_pb2 as control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.client import (
     Cancel,
     Client,
@@ -26,7 +28,8 @@ from forgemesh.client import (
 from forgemesh.client.failure import refusal
 from forgemesh.faults import ForeignFault
 from forgemesh.faults.control import ExecutionState
-from forgemesh.faults.workflow import DefinitionNotFound
+from forgemesh.faults.service import InvalidRequest
+from forgemesh.faults.workflow import DefinitionNotFound, PayloadTooLarge
 from tests.component.client.script import FAILED, RUNNING, Script
 
 
@@ -197,3 +200,43 @@ def test_a_refusal_that_this_release_does_not_know_keeps_its_words() -> None:
 
     assert isinstance(fault, ForeignFault)
     assert (fault.foreign_reason, fault.message, fault.retry_after) == ("FROM_TOMORROW", "not yet", 1.5)
+
+
+async def test_a_start_that_cannot_be_sent_is_named_before_any_is_and_does_not_hold_up_the_others(
+    mesh: Client, script: Script
+) -> None:
+    outcomes = await mesh.start_many(
+        [
+            Start(workflow="etl", execution_id="a"),
+            Start(workflow="etl", input={"v": math.nan}),
+            Start(workflow="etl", input="x" * SESSION_LIMIT),
+            Start(workflow="etl", input="x" * 3_000_000, signal=Signal(name="go", payload="x" * 3_000_000)),
+            Start(workflow="etl", execution_id="e"),
+        ]
+    )
+
+    handles = [one.id if isinstance(one, ExecutionHandle) else type(one) for one in outcomes]
+    assert handles == ["a", InvalidRequest, PayloadTooLarge, PayloadTooLarge, "e"]
+    assert [[one.execution_id for one in request.requests] for request in script.requests] == [["a", "e"]]
+
+
+async def test_nothing_is_started_if_one_of_them_is_no_value_at_all(mesh: Client, script: Script) -> None:
+    with pytest.raises(TypeError):
+        await mesh.start_many([Start(workflow="etl"), Start(workflow="etl", input=object())])
+
+    assert script.requests == []
+
+
+async def test_an_output_that_was_left_out_is_fetched_when_it_is_asked_for(mesh: Client, script: Script) -> None:
+    script.left_out = True
+    [execution] = await mesh.start_many([Start(workflow="etl", execution_id="x1")])
+
+    assert isinstance(execution, ExecutionHandle)
+    assert await execution.result() == {"rows": 3}
+
+
+async def test_a_request_that_no_message_carries_does_not_leave(mesh: Client, script: Script) -> None:
+    with pytest.raises(PayloadTooLarge, match="the request"):
+        await mesh.start("etl", "x" * 3_000_000, signal=Signal(name="go", payload="x" * 3_000_000))
+
+    assert script.requests == []

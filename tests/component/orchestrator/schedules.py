@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.tasks import beside
@@ -27,7 +28,7 @@ from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.schedule import Run, Schedule
 from forgemesh.orchestrator.ports import StoredDefinition
-from forgemesh.orchestrator.schedule_ports import Opened, ScheduledStart, ScheduleStore
+from forgemesh.orchestrator.schedule_ports import DamagedSchedule, Opened, ScheduledStart, ScheduleStore
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.manual_clock import ManualClock
@@ -153,6 +154,10 @@ class WatchedStore:
     died: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def damaged(self) -> list[DamagedSchedule]:
+        return self.inner.damaged
+
     async def create(self, schedule: Schedule) -> Schedule:
         return await self.inner.create(schedule)
 
@@ -237,7 +242,7 @@ async def scheduling(store: WatchedStore, starter: ScriptedStarter, clock: Manua
 @contextlib.asynccontextmanager
 async def serving_schedules(running: Running) -> AsyncIterator[str]:
     """The address at which they are served."""
-    listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", grace=0.0)
+    listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", grace=0.0, receive_limit=SESSION_LIMIT)
     add = partial(add_ScheduleServiceServicer_to_server, ScheduleServicer(running.schedules, running.clock.now))
     async with serving(listen, (SCHEDULE_SERVICE,), add) as server:
         yield server.address

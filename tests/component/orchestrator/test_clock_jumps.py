@@ -83,6 +83,7 @@ async def test_a_wait_that_begins_after_the_wall_clock_was_put_back_waits_for_it
     orchestrator: Orchestrator, wall: Wall
 ) -> None:
     wall.ahead = -2 * HOUR
+    await orchestrator.offered.sweep.run()
 
     state = await orchestrator.start(MOMENT, {"at": datetime.now(UTC).isoformat()})
 

@@ -174,6 +174,8 @@ async def test_one_damaged_execution_does_not_keep_the_others_down(
 
     for name in ("e-1", "e-3"):
         await hosts.call("a", attempt=2, execution_id=name)
+    await successor.offered.sweep.run()
+    assert successor.offered.sweep.swept_at
 
 
 async def collected(watching: AsyncIterator[list[e.Event]]) -> list[e.Event]:

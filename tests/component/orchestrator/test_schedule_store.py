@@ -153,13 +153,15 @@ async def test_a_deleted_schedule_leaves_nothing_and_its_key_is_not_used_again(
         "UPDATE schedule_run SET moment = moment + 1",
     ],
 )
-async def test_a_damaged_row_is_refused(store: SqliteScheduleStore, database: Database, damage: str) -> None:
+async def test_nothing_happens_of_a_schedule_with_a_damaged_row(
+    store: SqliteScheduleStore, database: Database, damage: str
+) -> None:
     created = await store.create(schedule())
     await store.save(created, runs(RunState.WAITING, 1))
     await database.write(lambda connection: connection.execute(damage))
 
-    with pytest.raises(DataCorrupted):
-        await store.load()
+    assert await store.load() == []
+    assert [type(one.fault) for one in store.damaged] == [DataCorrupted]
 
 
 async def test_nothing_is_written_once_another_process_owns_the_file(database: Database) -> None:
@@ -181,3 +183,24 @@ async def test_the_tables_stand_beside_the_orchestrators(tmp_path: Path) -> None
         created: Schedule = await store.create(schedule(NOON + MINUTE))
 
         assert await store.load() == [created]
+
+
+async def test_a_schedule_that_cannot_be_read_is_named_and_the_others_are_loaded(
+    store: SqliteScheduleStore, database: Database
+) -> None:
+    broken = await store.create(schedule())
+    sound = await store.create(replace(schedule(), id="sound"))
+    await database.write(lambda connection: connection.execute("UPDATE schedule SET plan = x'00ff' WHERE key = 1"))
+
+    assert await store.load() == [sound]
+    assert [(one.key, one.schedule_id) for one in store.damaged] == [(broken.key, "s")]
+
+
+async def test_a_decision_that_cannot_be_read_is_left_out_of_what_is_shown(
+    store: SqliteScheduleStore, database: Database
+) -> None:
+    created = await store.create(schedule())
+    await store.save(created, runs(RunState.STARTED, 3))
+    await database.write(lambda connection: connection.execute("UPDATE schedule_run SET reason = 'x' WHERE key = 2"))
+
+    assert len(await store.recent(created.key, 10)) == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
+from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import (
     OrchestratorServiceStub,
     add_OrchestratorServiceServicer_to_server,
@@ -19,7 +19,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.pages import token_after
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.status import from_rpc_error
-from forgemesh.faults import Fault
+from forgemesh.faults import Code, Fault, code_of
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import (
     DefinitionConflict,
@@ -353,3 +353,31 @@ async def test_the_mesh_is_named_in_order(stub: OrchestratorServiceAsyncStub) ->
 
     assert [(service.name, service.address) for service in mesh.services] == [("balancer", "b:1"), ("traces", "t:1")]
     assert mesh.version
+
+
+BAD = payload_pb2.Payload(media_type="application/json; v=1", data=b'{"v": NaN}')
+
+
+async def test_whatever_says_that_it_is_json_and_is_none_is_refused_with_its_field(
+    stub: OrchestratorServiceAsyncStub,
+) -> None:
+    await registered(stub, ANYTHING)
+    key: dict[str, Any] = {"execution_id": "nowhere"}
+    asked: dict[str, Awaitable[object]] = {
+        "signal.payload": stub.SignalExecution(
+            control_pb2.SignalExecutionRequest(**key, signal=control_pb2.Signal(name="go", payload=BAD))
+        ),
+        "payload": stub.ResolveIncident(
+            control_pb2.ResolveIncidentRequest(
+                **key, step_path="a", action=control_pb2.INCIDENT_ACTION_COMPLETE, payload=BAD
+            )
+        ),
+        "input_patch": stub.ForkExecution(control_pb2.ForkExecutionRequest(**key, input_patch=BAD)),
+        "input": stub.StartExecution(start(workflow="any", input=BAD)),
+    }
+
+    for field, call in asked.items():
+        fault = await refusal(call)
+        assert isinstance(fault, InvalidRequest | ExecutionInputInvalid)
+        assert code_of(fault) is Code.INVALID_ARGUMENT
+        assert [violation.field for violation in fault.violations] == [field]

@@ -28,6 +28,7 @@ from forgemesh.orchestrator.ports import (
     Standing,
 )
 from tests.component.orchestrator.stores import asked
+from tests.unit.orchestrator.workflows import call, of_steps
 
 STARTED = e.ExecutionStarted(
     workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b"{}"), trace_id=b"t" * 16
@@ -307,7 +308,45 @@ async def test_a_row_that_was_changed_behind_our_back_is_reported(
     await database.write(lambda connection: connection.execute(sql))
 
     with pytest.raises(DataCorrupted, match="execution 1"):
-        await store.executions(ExecutionFilter(namespace="default"), NEWEST, "", 10)
+        await store.find(*await _name(database))
+
+
+async def _name(database: Database) -> tuple[str, str]:
+    """Of the one execution, as it is called now."""
+
+    def work(connection: sqlite3.Connection) -> tuple[str, str]:
+        namespace, execution_id = connection.execute("SELECT namespace, execution_id FROM execution").fetchone()
+        return namespace, execution_id
+
+    return await database.read(work)
+
+
+async def test_a_row_that_cannot_be_read_is_named_and_the_others_are_served(
+    database: Database, store: SqliteStore
+) -> None:
+    for name in ("a", "b", "c"):
+        await created(store, new(name))
+    sql = "UPDATE execution SET trace_id = 'x' WHERE execution_id = 'b'"
+    await database.write(lambda connection: connection.execute(sql))
+    everything = ExecutionFilter(namespace="default")
+    first = await store.executions(everything, NEWEST, "", 2)
+    second = await store.executions(everything, NEWEST, first.next_token, 2)
+
+    assert [row.execution_id for row in (*first.rows, *second.rows)] == ["c", "a"]
+    assert [row.execution_id for row in await store.open_executions()] == ["a", "c"]
+    assert [said.partition(":")[0] for said in store.damaged] == ["execution 2 is damaged"]
+
+
+async def test_a_definition_that_cannot_be_read_is_left_out_of_lists_and_refused_by_name(
+    database: Database, store: SqliteStore
+) -> None:
+    for name in ("a", "b"):
+        await store.keep_definition(of_steps(call("x"), name=name), 1)
+    await database.write(lambda connection: connection.execute("UPDATE definition SET source = 'x' WHERE name = 'a'"))
+
+    assert [kept.definition.name for kept in await store.definitions("default", "")] == ["b"]
+    with pytest.raises(DataCorrupted):
+        await store.definition("default", "a", "")
 
 
 async def test_results_are_kept_until_they_expire(store: SqliteStore) -> None:

@@ -241,6 +241,15 @@ async def test_call_ids_only_grow(served: Served) -> None:
     assert "call_id" in fault.message
 
 
+async def test_who_greets_a_second_time_loses_its_session(served: Served) -> None:
+    async with session(served) as caller:
+        await caller.write(session_pb2.SessionRequest(hello=session_pb2.ClientHello(protocol_min=1, protocol_max=1)))
+        fault = await refusal(caller)
+
+    assert isinstance(fault, InvalidRequest)
+    assert "hello" in fault.message
+
+
 async def test_progress_arrives_and_only_its_newest_word(served: Served) -> None:
     async with session(served) as caller:
         await caller.send(invocation("progresses"))

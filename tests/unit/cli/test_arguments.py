@@ -116,6 +116,48 @@ def test_a_folder_and_a_binary_file_are_no_definitions(tmp_path: Path) -> None:
         source_of(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "pair", ["n=1E400", "n=-1e999", "n=NaN", "n=-Infinity", "l=[1, Infinity]", 'o={"a": 1, "a": 2}', "n=" + "9" * 5000]
+)
+def test_what_is_meant_as_json_and_is_none_does_not_become_text(pair: str) -> None:
+    with pytest.raises(Problem) as refused:
+        input_of((pair,), None)
+
+    assert refused.value.exit_code == 2
+    assert "to pass it as a text" in refused.value.hint
+
+
+@pytest.mark.parametrize("text", ["01234", "1.2.3", "+49", "Nan", "inf", "[draft", "1e", "None", "0x1F", "1_000"])
+def test_what_only_looks_like_a_number_is_text(text: str) -> None:
+    assert input_of((f"v={text}",), None) == {"v": text}
+
+
+def test_a_key_that_is_given_twice_is_wrong_usage() -> None:
+    with pytest.raises(Problem, match="is given twice"):
+        input_of(("i=1", "j=1", "i=2"), None)
+
+
+@pytest.mark.parametrize("pair", [" =1", " key=1", "key =1"])
+def test_blanks_are_no_part_of_a_key(pair: str) -> None:
+    with pytest.raises(Problem):
+        input_of((pair,), None)
+
+
+def test_a_point_is_part_of_a_key() -> None:
+    assert input_of(("a.b=1",), None) == {"a.b": 1}
+
+
+@pytest.mark.parametrize("content", ['{"x": [{"a": 1, "a": 2}]}', '{"v": 1e400}', '{"v": NaN}', "[" * 300])
+def test_a_document_that_says_two_things_or_none_is_wrong_usage(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "input.json"
+    file.write_text(content)
+
+    for given in (str(file), content):
+        with pytest.raises(Problem) as refused:
+            input_of((), given)
+        assert refused.value.exit_code == 2
+
+
 @pytest.mark.parametrize("depth", [251, 950, 100_000])
 def test_an_input_that_is_nested_too_deep_is_wrong_usage(tmp_path: Path, depth: int) -> None:
     file = tmp_path / "input.json"

@@ -126,8 +126,8 @@ class Ledger:
                 self._end(path, "SUCCEEDED")
             case e.AttemptFailed(path, attempt, failure, dispatch, next_at, incident):
                 self._close(path, attempt)
-                said = failure.metadata.get("sent")
-                sent = dispatch is not None or (said != "False" if failure.reason in _SENT else said == "True")
+                said = failure.metadata.get("sent", "").lower()
+                sent = dispatch is not None or (said != "false" if failure.reason in _SENT else said == "true")
                 self._fail(path, failure.reason, sent, next_at, incident)
             case e.StepBlocked(path, attempt) | e.StepUnblocked(path, attempt):
                 assert self.open[path] == attempt

@@ -18,7 +18,7 @@ from tests.unit.orchestrator.histories import (
     picture,
     unavailable,
 )
-from tests.unit.orchestrator.workflows import call, case, of_steps, otherwise, switch
+from tests.unit.orchestrator.workflows import CALL, call, case, of_steps, otherwise, switch
 
 
 def test_steps_run_in_order_and_each_begins_in_the_commit_that_ends_the_one_before() -> None:
@@ -211,5 +211,41 @@ def test_an_output_that_cannot_be_worked_out_fails_the_execution() -> None:
     history = History(of_steps(call("a"), output="${steps.a.output.absent}"))
 
     history.succeed("a", {})
+
+    assert history.reason == "EXPRESSION_ERROR"
+
+
+UNDO = {"plugin": "p", "operation": "undo"}
+OUTPUT_OF_A = "${steps.a.output}"
+
+
+@pytest.mark.parametrize("reason", ["OUTPUT_INVALID", "PAYLOAD_TOO_LARGE"])
+def test_work_whose_output_is_of_no_use_is_a_failure_whose_effect_is_undone(reason: str) -> None:
+    history = History(of_steps(call("a", compensate=UNDO)))
+
+    history.fail("a", broken(reason))
+
+    assert history.statuses()["a"] == "FAILED"
+    history.succeed("a:compensate")
+    assert history.state.status is Status.COMPENSATED
+    assert history.reason == reason
+
+
+def test_an_output_that_is_too_large_is_undone_with_the_rest() -> None:
+    history = History(of_steps(call("a", compensate=UNDO), call("b", compensate=UNDO)))
+    history.succeed("a")
+
+    history.succeed("b", Payload(b'"' + b"x" * MAX_INPUT + b'"'))
+    history.succeed("b:compensate")
+    history.succeed("a:compensate")
+
+    assert history.state.status is Status.COMPENSATED
+
+
+@pytest.mark.parametrize("step", [{"wait": {"until": OUTPUT_OF_A}}, {"call": CALL, "affinity": OUTPUT_OF_A}])
+def test_an_output_that_is_no_json_is_an_expression_error_where_it_is_looked_into(step: dict[str, object]) -> None:
+    history = History(of_steps(call("a"), {"id": "b", **step}))
+
+    history.succeed("a", Payload(b"tomorrow", "text/plain"))
 
     assert history.reason == "EXPRESSION_ERROR"

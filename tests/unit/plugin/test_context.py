@@ -84,3 +84,15 @@ def test_an_operation_error_carries_text_only() -> None:
 def test_an_operation_error_is_a_failure() -> None:
     with pytest.raises(ValueError, match="other than OK"):
         OperationError("FINE", "all is well", code=Code.OK)
+
+
+@pytest.mark.parametrize("details", [{"at": math.nan}, {1: 0, "1": 0}, Payload(b"NaN")])
+def test_details_that_a_next_attempt_could_not_read_are_refused_with_their_place(details: object) -> None:
+    with pytest.raises(ValueError, match=r"\$.at: NaN|are both|is not valid JSON"):
+        Context().report(0.5, details=details)
+
+
+def test_details_that_cannot_be_read_stay_bytes() -> None:
+    deep = Payload(b"[" * 100_000)
+
+    assert Context(heartbeat_details=deep).heartbeat_details is deep

@@ -1,3 +1,5 @@
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -5,6 +7,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.plugin import Context, Payload, define, operation, plugin
+from forgemesh.plugin.violation import Misfit
+
+
+@dataclass
+class Reading:
+    high: Any
 
 
 @plugin("kit.test", version="1.0.0")
@@ -20,6 +28,17 @@ class Kit:
     @operation
     def whole(self, payload: Payload) -> Payload:
         return payload
+
+    @operation
+    def mapped(self) -> dict[Any, Any] | list[Any]:
+        return {}
+
+    @operation
+    def maybe(self) -> Any | None: ...
+
+    @operation
+    def reading(self) -> Reading:
+        return Reading(None)
 
     @operation
     def nothing(self) -> None: ...
@@ -100,3 +119,18 @@ def test_json_comes_out_as_it_went_in(value: Any) -> None:
     data = msgspec.json.encode({"value": value})
 
     assert read("exact", data) == {"value": value}
+
+
+@pytest.mark.parametrize("value", [{"a": [math.nan]}, {1: "a", "1": "b"}, [math.inf]])
+@pytest.mark.parametrize("name", ["exact", "mapped", "maybe", "reading"])
+def test_an_output_that_json_would_change_is_refused_with_its_place(name: str, value: Any) -> None:
+    returned = Reading(value) if name == "reading" else value
+
+    with pytest.raises(Misfit, match=r"is no number of JSON|are both"):
+        OPERATIONS[name].write(returned)
+
+
+def test_a_payload_that_says_that_it_is_json_and_is_none_is_refused() -> None:
+    with pytest.raises(Misfit, match="is not valid JSON"):
+        OPERATIONS["whole"].write(Payload(b"NaN", "application/problem+json"))
+    assert OPERATIONS["whole"].write(Payload(b"NaN", "text/plain")).data == b"NaN"

@@ -11,7 +11,8 @@ import jsonschema.exceptions
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
-from forgemesh.language.nesting import MAX_CHECKED, check_depth
+from forgemesh.language.json_value import misfit, read_document
+from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.group import Group
@@ -88,8 +89,7 @@ class Reconfigurer:
 def check(name: str, config: str, schema: str) -> None:
     """Raise ConfigInvalid with everything that does not fit the plugin's schema (JSON Schema as text, or empty)."""
     try:
-        check_depth(config, MAX_CHECKED)
-        value = json.loads(config)
+        value = read_document(config.encode(), MAX_CHECKED)
     except ValueError as error:
         raise ConfigInvalid(name, [Violation("config", f"is not JSON: {error}")]) from error
     if not schema:
@@ -98,7 +98,7 @@ def check(name: str, config: str, schema: str) -> None:
         errors = sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
     except RecursionError as error:  # at whatever depth: there is no end to it
         raise ConfigInvalid(name, [Violation("config", "the plugin's schema refers to itself without end")]) from error
-    violations = [Violation(_place(error.absolute_path), error.message) for error in errors]
+    violations = [Violation(_place(error.absolute_path), misfit(error)) for error in errors]
     if violations:
         raise ConfigInvalid(name, violations)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.language.json_value import NotJson, shown, write_json
 from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
 from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
@@ -80,8 +81,16 @@ def section_of(table: Mapping[str, object]) -> tuple[Section | None, list[str]]:
     if mistakes:
         return None, mistakes
     section = msgspec.convert(table, Section)
-    mistakes = [*_contradictions(section), *_twice(section), *_unreadable(section)]
+    mistakes = [*_contradictions(section), *_twice(section), *_unreadable(section), *_unsayable(section)]
     return (None, mistakes) if mistakes else (section, [])
+
+
+def _unsayable(section: Section) -> Iterator[str]:
+    """TOML knows numbers that JSON does not."""
+    try:
+        write_json(section.config)
+    except NotJson as error:
+        yield f"{error.path('config')}: {error.cause}"
 
 
 def manifest_of(section: Section, root: Path) -> tuple[manifest_pb2.Manifest | None, list[str]]:
@@ -116,7 +125,7 @@ def plan_of(
         most=most,
         environment=section.environment,
         inherit=tuple(section.inherit),
-        config=msgspec.json.encode(section.config).decode() if section.config else "",
+        config=write_json(section.config).decode() if section.config else "",
         limits=Limits(
             memory=bytes_of(limits.memory) if limits.memory is not None else 0,
             cpu=limits.cpu or 0.0,
@@ -192,7 +201,7 @@ def _check(field: str, value: object) -> list[str]:
         msgspec.convert({field: value}, Section)
     except msgspec.ValidationError as error:
         said = str(error)
-        return [f'{field} = {value!r} is not "module:Class" or "entry:NAME"' if "regex" in said else said]
+        return [f'{field} = {shown(value)} is not "module:Class" or "entry:NAME"' if "regex" in said else said]
     return []
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -13,11 +14,14 @@ from forgemesh.api.balancer.v1 import policy_pb2, snapshot_pb2
 from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.policies import PolicyRecord
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.feed.policies import policy_from_message, policy_to_message
 from forgemesh.feed.snapshots import CIRCUIT, circuit_from_message, circuit_to_message
 from forgemesh.routing.endpoint import CircuitState
+
+Kept = TypeVar("Kept")
 
 _log = logging.getLogger(__name__)
 
@@ -59,14 +63,12 @@ class SqliteDecisions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._damages = Damages()
         self._notes: set[asyncio.Future[None]] = set()
 
     async def load(self) -> Decisions:
         await self._database.write(_prune)
-        try:
-            return await self._database.read(_load)
-        except (DecodeError, KeyError) as error:
-            raise DataCorrupted(str(self._database.path), f"a row that no release has written: {error}") from error
+        return await self._database.read(lambda connection: _load(connection, self._damages))
 
     async def save_policy(self, record: PolicyRecord) -> None:
         content = policy_to_message(record.policy, record.plugin_id).SerializeToString(deterministic=True)
@@ -155,25 +157,38 @@ def _prune(connection: sqlite3.Connection) -> None:
     )
 
 
-def _load(connection: sqlite3.Connection) -> Decisions:
+def _load(connection: sqlite3.Connection, damages: Damages) -> Decisions:
+    """Without what is damaged: a circuit begins closed, and what people had decided they decide again."""
     policies = connection.execute("SELECT plugin_id, policy, version, actor, reason FROM policies").fetchall()
     forced = connection.execute("SELECT plugin_id, instance_id, state, actor, reason FROM forced").fetchall()
     circuits = connection.execute(
         "SELECT plugin_id, instance_id, incarnation, circuit, open_until FROM circuits ORDER BY number"
     ).fetchall()
     return Decisions(
-        tuple(
-            PolicyRecord(
-                plugin, policy_from_message(policy_pb2.PluginPolicy.FromString(content)), version, Author(actor, reason)
-            )
-            for plugin, content, version, actor, reason in policies
-        ),
-        tuple(
-            Forced(plugin, instance, _STATES[state], Author(actor, reason))
-            for plugin, instance, state, actor, reason in forced
-        ),
-        tuple(_circuit(*row) for row in circuits),
+        tuple(damages.sound(policies, _read("policy of plugin", _policy))),
+        tuple(damages.sound(forced, _read("forced circuit of plugin", _forced))),
+        tuple(damages.sound(circuits, _read("circuit of plugin", _circuit))),
     )
+
+
+def _read(what: str, read: Callable[..., Kept]) -> Callable[[Sequence[Any]], Kept]:
+    def row(values: Sequence[Any]) -> Kept:
+        try:
+            return read(*values)
+        except (DecodeError, KeyError, ValueError, TypeError) as error:
+            cause = f"no release has written it so: {error}"
+            raise DataCorrupted(f"{what} {values[0]!r}", cause, "decide it again") from error
+
+    return row
+
+
+def _policy(plugin_id: str, content: bytes, version: int, actor: str, reason: str) -> PolicyRecord:
+    policy = policy_from_message(policy_pb2.PluginPolicy.FromString(content))
+    return PolicyRecord(plugin_id, policy, version, Author(actor, reason))
+
+
+def _forced(plugin_id: str, instance_id: str, state: Any, actor: str, reason: str) -> Forced:
+    return Forced(plugin_id, instance_id, _STATES[state], Author(actor, reason))
 
 
 def _circuit(plugin_id: str, instance_id: str, incarnation: int, content: bytes, open_until: float) -> LastCircuit:

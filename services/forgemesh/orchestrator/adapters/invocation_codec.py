@@ -9,7 +9,7 @@ from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.faults.plugin import InputInvalid, OutputInvalid
 from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.payload import JSON, Payload
+from forgemesh.orchestrator.domain.payload import JSON, Payload, misread
 from forgemesh.orchestrator.ports import Answer, Invocation
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ def progress_of(progress: session_pb2.Progress) -> tuple[float, str, Payload | N
     fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
     details = None
     if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS:
-        details = payload_from_message(progress.details)
+        said = payload_from_message(progress.details)
+        details = said if not misread(said) else None  # the next attempt could not read it
     return fraction, progress.note[:MAX_NOTE], details
 
 
@@ -85,12 +86,18 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
 
 
 def answer_of(result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool) -> Answer:
-    """`whose` are plugin, operation and instance."""
+    """
+    What an instance answered, as far as others can read it: an output that says that it is JSON and is none becomes a
+    failure of an operation that did its work. `whose` are plugin, operation and instance.
+    """
     kind = result.WhichOneof("outcome")
-    if kind == "output":
-        return Answer(payload_from_message(result.output), None, session=session)
     if kind == "failure":
         return Answer(None, foreign_failure(result.failure), session=session)
     plugin_id, operation, instance_id = whose
     cause = f"the result of instance {instance_id!r} holds neither an output nor a failure"
-    return Answer(None, failure_of(OutputInvalid(plugin_id, operation, cause)), session=session)
+    if kind == "output":
+        output = payload_from_message(result.output)
+        cause = misread(output)
+        if not cause:
+            return Answer(output, None, session=session)
+    return Answer(None, failure_of(OutputInvalid(plugin_id, operation, cause, instance_id)), session=session)

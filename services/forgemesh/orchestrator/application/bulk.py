@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.faults import Fault, Violation
-from forgemesh.faults.service import InvalidRequest
+from forgemesh.faults.service import Internal, InvalidRequest
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, Store
+
+_log = logging.getLogger(__name__)
 
 MAX_EXECUTIONS = 1_000
 
@@ -41,6 +45,8 @@ class Bulk:
                 return await self._starts.start(make())
             except Fault as fault:
                 return failure_of(fault)
+            except Exception as error:  # noqa: BLE001 - a bug that one of them meets is not the others'
+                return failure_of(_incident(error))
 
         return list(await asyncio.gather(*(one(make) for make in asked)))
 
@@ -70,8 +76,16 @@ class Bulk:
                 return Controlled(execution_id, await do(execution_id, run_id))
             except Fault as fault:
                 return Controlled(execution_id, run_id, failure_of(fault))
+            except Exception as error:  # noqa: BLE001 - the same
+                return Controlled(execution_id, run_id, failure_of(_incident(error)))
 
         return list(await asyncio.gather(*(one(execution_id, run_id) for execution_id, run_id in chosen)))
+
+
+def _incident(error: Exception) -> Internal:
+    incident = secrets.token_hex(8)
+    _log.error("incident %s in one of many requests", incident, exc_info=error, extra={"incident": incident})
+    return Internal(incident)
 
 
 def _check_number(field: str, count: int) -> None:

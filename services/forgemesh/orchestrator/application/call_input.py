@@ -13,6 +13,7 @@ from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from forgemesh.language.json_value import misfit
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.orchestrator.domain.template import Fields, Items, Literal, Template
 
@@ -101,4 +102,4 @@ def _leaves(tree: object) -> Iterator[object]:
 
 def _told(error: ValidationError) -> str:
     place = "".join(f".{key}" if isinstance(key, str) else f"[{key}]" for key in error.absolute_path)
-    return f"input{place}: {error.message:.200}"
+    return f"input{place}: {misfit(error):.200}"

@@ -143,7 +143,7 @@ class Engine:
                 raise ShuttingDown("the orchestrator")
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now, self.timers.wall_ahead()))
+            events.extend(advance(state, now, self.timers.ahead))
             running.standing = standing_of(state)
             self._coming[running.name] = asyncio.get_running_loop().create_future()
             return new_execution(state, request, claims_of(state)), events
@@ -235,7 +235,7 @@ class Engine:
         state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now, self.timers.wall_ahead())])
+        self._commit(running, [*events, *advance(state, now, self.timers.ahead)])
         self.effects.children.settle_in(running, fresh=False)
         self.effects.taken_up(running, reopened)
 
@@ -288,7 +288,7 @@ class Engine:
         before = state.sequence
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now, self.timers.wall_ahead())
+            return events + advance(state, now, self.timers.ahead)
         except Exception:
             if state.sequence != before:
                 self._forsake(running)

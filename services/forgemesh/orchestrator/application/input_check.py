@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import ExecutionInputInvalid
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fields import suggestion
-from forgemesh.orchestrator.domain.payload import Payload, check_size
+from forgemesh.orchestrator.domain.payload import Payload, check_size, read_foreign
 
 
 def check_input(definition: Definition, payload: Payload) -> None:
     """Raises PayloadTooLarge or ExecutionInputInvalid, with everything that does not fit."""
     check_size(payload, "the execution's input")
-    if not payload.is_json:
-        if definition.input is not None:
-            message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
-            raise ExecutionInputInvalid(definition.name, [Violation("input", message)])
-        return
     try:
-        value = payload.value()
+        value = read_foreign(payload)
     except ValueError as error:
         raise ExecutionInputInvalid(definition.name, [Violation("input", str(error))]) from error
-    if definition.input is not None:
-        violations = list(_misfits(definition, value))
-        if violations:
-            raise ExecutionInputInvalid(definition.name, violations)
+    if definition.input is None:
+        return
+    if not payload.is_json:
+        message = f"the workflow declares its input, so it must be JSON and not {payload.media_type}"
+        raise ExecutionInputInvalid(definition.name, [Violation("input", message)])
+    violations = list(_misfits(definition, value))
+    if violations:
+        raise ExecutionInputInvalid(definition.name, violations)
 
 
 def _misfits(definition: Definition, value: object) -> list[Violation]:
@@ -37,7 +37,7 @@ def _misfits(definition: Definition, value: object) -> list[Violation]:
             if field.required:
                 found.append(Violation(f"input.{name}", f"is missing; it must be of type {field.type}"))
         elif not _fits(value[name], field.type):
-            found.append(Violation(f"input.{name}", f"must be of type {field.type}, not {value[name]!r:.60}"))
+            found.append(Violation(f"input.{name}", f"must be of type {field.type}, not {shown(value[name], 60)}"))
     unknown = [name for name in value if name not in declared]
     found += [Violation(f"input.{name}", f"is not declared{suggestion(name, declared)}") for name in unknown]
     return found

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from forgemesh.faults import Fault
+from forgemesh.faults import Code, Fault, code_of
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.running import Running
@@ -32,7 +32,8 @@ class Recovery:
         """
         Take up every open execution that does not run; raises the last error after having tried all of them.
 
-        All are read before the first one goes on, so that whoever does finds its family.
+        All are read before the first one goes on, so that whoever does finds its family. What is damaged stays
+        suspended, and is told once.
         """
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
@@ -45,8 +46,7 @@ class Recovery:
             try:
                 running = await self._read(row, spans_from)
             except Fault as fault:
-                _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
-                self._engine.suspended.add((row.namespace, row.execution_id))
+                self._leave(row, fault)
                 failure = fault
             except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
                 _log.exception("execution %s cannot be taken up; this is a bug", row.execution_id)
@@ -105,3 +105,9 @@ class Recovery:
             message = "execution %s goes on although %s, which had started it, does not wait for it: it is told to %s"
             _log.warning(message, child.name[1], parent.execution_id, on_close)
         return on_close
+
+    def _leave(self, row: ExecutionRow, fault: Fault) -> None:
+        name = (row.namespace, row.execution_id)
+        if code_of(fault) is Code.UNAVAILABLE or name not in self._engine.suspended:
+            _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
+        self._engine.suspended.add(name)

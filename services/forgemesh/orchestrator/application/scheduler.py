@@ -7,7 +7,7 @@ import asyncio
 from forgemesh.faults.schedule import ScheduleNotFound
 from forgemesh.orchestrator.application.schedule_keeper import ScheduleKeeper
 from forgemesh.orchestrator.domain.schedule import Schedule
-from forgemesh.orchestrator.schedule_ports import ScheduleStore, Starter, WallClock
+from forgemesh.orchestrator.schedule_ports import DamagedSchedule, ScheduleStore, Starter, WallClock
 
 
 class Scheduler:
@@ -18,6 +18,7 @@ class Scheduler:
         self._starter = starter
         self._clock = clock
         self._keepers: dict[tuple[str, str], ScheduleKeeper] = {}
+        self._damaged: dict[tuple[str, str], DamagedSchedule] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._changing = asyncio.Lock()
         starter.on_ended(self._ended)
@@ -26,6 +27,7 @@ class Scheduler:
         """Take up what is stored; before anything else."""
         for schedule in await self._store.load():
             self._keep(schedule)
+        self._damaged = {(one.namespace, one.schedule_id): one for one in self._store.damaged}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -39,8 +41,9 @@ class Scheduler:
             self._tasks = None
 
     async def create(self, schedule: Schedule) -> tuple[Schedule, bool]:
-        """The schedule as kept, and whether it is new."""
+        """The schedule as kept, and whether it is new; raises DataCorrupted if one of its name cannot be read."""
         async with self._changing:
+            self._check_sound(schedule.namespace, schedule.id)
             known = self._keepers.get((schedule.namespace, schedule.id))
             if known is not None:
                 return known.schedule, False
@@ -52,6 +55,11 @@ class Scheduler:
     async def delete(self, namespace: str, schedule_id: str) -> bool:
         """Whether it was there."""
         async with self._changing:
+            damaged = self._damaged.get((namespace, schedule_id))
+            if damaged is not None:
+                await self._store.delete(damaged.key)
+                del self._damaged[namespace, schedule_id]
+                return True
             keeper = self._keepers.get((namespace, schedule_id))
             if keeper is None:
                 return False
@@ -60,7 +68,8 @@ class Scheduler:
             return True
 
     def keeper(self, namespace: str, schedule_id: str) -> ScheduleKeeper:
-        """Raises ScheduleNotFound."""
+        """Raises ScheduleNotFound, or DataCorrupted if it cannot be read."""
+        self._check_sound(namespace, schedule_id)
         keeper = self._keepers.get((namespace, schedule_id))
         if keeper is None:
             raise ScheduleNotFound(schedule_id)
@@ -69,6 +78,16 @@ class Scheduler:
     def find(self, namespace: str, schedule_id: str) -> Schedule | None:
         keeper = self._keepers.get((namespace, schedule_id))
         return keeper.schedule if keeper is not None else None
+
+    def damaged(self, namespace: str) -> list[DamagedSchedule]:
+        """Those of a namespace that cannot be read, by id: nothing of them happens, and they can be deleted."""
+        found = [one for one in self._damaged.values() if one.namespace == namespace]
+        return sorted(found, key=lambda one: one.schedule_id)
+
+    def _check_sound(self, namespace: str, schedule_id: str) -> None:
+        damaged = self._damaged.get((namespace, schedule_id))
+        if damaged is not None:
+            raise damaged.fault
 
     def schedules(self, namespace: str) -> list[Schedule]:
         """Those of a namespace by id."""

@@ -106,6 +106,11 @@ class Schedules:
         opened = await self._starter.open_executions(schedule)
         return schedule, recent, [one.execution_id for one in opened]
 
+    def damaged(self, namespace: str) -> list[str]:
+        """What is to be said of each schedule of a namespace that cannot be read, in order of the ids."""
+        hint = "nothing of it happens; `forgemesh schedule delete {}` forgets it"
+        return [f"{one.fault.message}; {hint.format(one.schedule_id)}" for one in self._scheduler.damaged(namespace)]
+
     def known(self, namespace: str, workflow: str, *, paused_only: bool) -> list[Schedule]:
         """By id; of all workflows if none is named."""
         return [
@@ -131,7 +136,8 @@ class Schedules:
         """Start for each moment of a range of the past, both ends included, and what became of each."""
         _check_request_id(request_id)
         keeper = self._scheduler.keeper(namespace, schedule_id)
-        content = text_of("backfill", schedule_id, start_at, end_at, overlap.value)
+        # as texts: a time that nobody can mean may take more than 64 bits, and is refused below
+        content = text_of("backfill", schedule_id, str(start_at), str(end_at), overlap.value)
         earlier = await keeper.asked(request_id, content)
         if earlier:  # whatever has become of the timetable since
             return keeper.schedule, earlier

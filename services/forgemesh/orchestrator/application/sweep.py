@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.domain.liveness import is_stuck
@@ -29,13 +31,16 @@ class Sweep:
     saved: int = 0
     leaked: int = 0
     swept_at: int = 0
+    damaged: Callable[[], Sequence[str]] = tuple
+    """What is to be said of each record that was found damaged; lists leave these out."""
 
     async def run(self) -> None:
         """Look once; idempotent."""
         if self.engine.trouble:
             await self.store.drop_expired_results(self.clock())
             self.engine.write_went_well()
-        await self.recovery.run()
+        with contextlib.suppress(DataCorrupted):  # it is named; all that can go on does, and is looked after
+            await self.recovery.run()
         moved = self.engine.timers.look(self.engine.all_running())
         for running in self.engine.all_running():
             idle = running.written is None or running.written.done()

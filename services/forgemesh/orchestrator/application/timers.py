@@ -22,17 +22,18 @@ class Timers:
     One for each execution, on the loop's clock; `ring` is told whose time has come.
 
     `clock` is that of events, Unix nanoseconds, and `wall_ahead` by how many the wall clock is ahead of it: waits until
-    a moment go by the wall clock, everything else lasts as long as it lasts.
+    a moment go by the wall clock, everything else lasts as long as it lasts. `ahead` is what it was at the last look.
     """
 
     clock: Callable[[], int]
     wall_ahead: Callable[[], int]
     ring: Callable[[Running], None]
+    ahead: int = 0
     _seen: tuple[int, int] | None = None
 
     def set(self, running: Running) -> None:
         """Its state has changed."""
-        at = next_wake(running.state, self.wall_ahead() if running.state.moments else 0) or 0
+        at = next_wake(running.state, self.ahead) or 0
         if at == running.timer_at:
             return
         self.off(running)
@@ -54,9 +55,10 @@ class Timers:
         The loop's clock stands still while the machine sleeps, and follows no wall clock.
         """
         asleep, ahead = self.clock() - int(asyncio.get_running_loop().time() * 1e9), self.wall_ahead()
-        before, self._seen = self._seen, (asleep, ahead)
-        if before is None or max(abs(asleep - before[0]), abs(ahead - before[1])) < JUMP:
+        before = self._seen = self._seen or (asleep, 0)
+        if max(abs(asleep - before[0]), abs(ahead - before[1])) < JUMP:
             return False
+        self._seen, self.ahead = (asleep, ahead), ahead
         slept, put = (asleep - before[0]) / 1e9, (ahead - before[1]) / 1e9
         _log.warning("the machine slept for %.1f s, its wall clock was put by %.1f s: timers are set anew", slept, put)
         for running in everybody:

@@ -14,9 +14,9 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import PayloadTooLarge
 from forgemesh.orchestrator.application.identifiers import is_run_id
 from forgemesh.orchestrator.application.starts import Caller, StartRequest
-from forgemesh.orchestrator.codec.payloads import payload_from_message
+from forgemesh.orchestrator.codec.payloads import optional_payload, payload_from_message
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import EMPTY_OBJECT, NULL, Payload
+from forgemesh.orchestrator.domain.payload import EMPTY_OBJECT, NULL, Payload, misread
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, IdReuse
@@ -92,10 +92,21 @@ def _named(execution_id: str, run_id: str, field: str) -> tuple[str, str]:
     return bare, run
 
 
-def payload_of(message: Any, field: str, default: Payload | None) -> Payload | None:
-    """The payload in a field of the message; `default` if it is not set."""
+def payload_of(message: Any, field: str, default: Payload | None, *, place: str = "") -> Payload | None:
+    """
+    The payload in a field of the message; `default` if it is not set.
+
+    Raises InvalidRequest for one that says that it is JSON and is none; `place` is the field's name in the whole
+    request, if it has another one there.
+    """
+    if not message.HasField(field):
+        return default
     found: payload_pb2.Payload = getattr(message, field)
-    return payload_from_message(found) if message.HasField(field) else default
+    payload = payload_from_message(found)
+    cause = misread(payload)
+    if cause:
+        raise InvalidRequest([Violation(place or field, cause)])
+    return payload
 
 
 def start_of(request: pb.StartExecutionRequest, caller: Caller | None) -> StartRequest:
@@ -120,7 +131,7 @@ def start_of(request: pb.StartExecutionRequest, caller: Caller | None) -> StartR
         version=request.workflow_version,
         execution_id=request.execution_id,
         request_id=request.request_id,
-        input=payload_of(request, "input", None) or EMPTY_OBJECT,
+        input=optional_payload(request, "input") or EMPTY_OBJECT,  # the definition decides what it may be
         wait=max(0, request.wait_millis) / 1000,
         caller=caller,
         reuse=_REUSE[request.id_reuse_policy],
@@ -146,7 +157,12 @@ def fork_of(request: control_pb2.ForkExecutionRequest, caller: Caller | None) ->
 
 def signal_of(message: control_pb2.Signal, by: str) -> e.SignalReceived:
     """A signal without a payload brings null."""
-    return e.SignalReceived(message.name, payload_of(message, "payload", None) or NULL, message.signal_id, text_of(by))
+    return e.SignalReceived(
+        message.name,
+        payload_of(message, "payload", NULL, place="signal.payload") or NULL,
+        message.signal_id,
+        text_of(by),
+    )
 
 
 def pause_of(request: control_pb2.PauseExecutionRequest) -> e.PauseRequested:

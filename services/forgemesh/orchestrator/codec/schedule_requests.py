@@ -10,6 +10,7 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.application.starts import Caller
 from forgemesh.orchestrator.codec.requests import text_of
 from forgemesh.orchestrator.codec.schedules import OVERLAP, nanos, plan_from_message
+from forgemesh.orchestrator.domain.payload import misread
 from forgemesh.orchestrator.domain.schedule import Overlap, Pause, Plan
 
 
@@ -17,7 +18,9 @@ def plan_of(message: schedule_pb2.SchedulePlan) -> tuple[Plan, list[Violation]]:
     """The plan, and what in it is not of this release."""
     number = message.overlap_policy
     mistakes = [] if _known(number) else [Violation("plan.overlap_policy", _unknown(number))]
-    return plan_from_message(message), mistakes
+    plan = plan_from_message(message)
+    cause = misread(plan.target.input)
+    return plan, [*mistakes, Violation("plan.target.input", cause)] if cause else mistakes
 
 
 def overlap_of(number: int) -> Overlap | None:

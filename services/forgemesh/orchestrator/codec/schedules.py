@@ -117,6 +117,14 @@ def add_runs(message: pb.Schedule, schedule: Schedule, recent: Iterable[Run], op
     message.open_execution_ids.extend(open_executions)
 
 
+def shrink(message: pb.Schedule, most: int) -> None:
+    """Without its older decisions, its later starts and its open executions, as far as a message has no room."""
+    for field in ("open_execution_ids", "recent", "waiting"):
+        listed = getattr(message, field)
+        while message.ByteSize() > most and listed:
+            del listed[len(listed) // 2 :]
+
+
 def _pause_to_message(pause: Pause) -> pb.SchedulePause:
     return pb.SchedulePause(by=pause.by, reason=pause.reason, at=timestamp(pause.at))
 

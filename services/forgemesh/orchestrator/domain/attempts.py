@@ -188,7 +188,7 @@ def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:
     if step.path not in state.open_attempts:
         return e.StepFailed(step.path, failure)
     sent = step.status is not StepStatus.BLOCKED
-    failure = replace(failure, metadata={**failure.metadata, "sent": str(sent)})
+    failure = replace(failure, metadata={**failure.metadata, "sent": str(sent).lower()})
     fact = e.AttemptFailed(step.path, step.attempts, failure, None, fate_unknown=sent)
     if state.is_stopping(step.scope):
         return fact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.faults import Fault, workflow
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.attempts import child_id
 from forgemesh.orchestrator.domain.bindings import reader
@@ -101,7 +102,7 @@ def _begin_map(path: str, step: Map, read: Read) -> e.Fact:
     items = _input(path, step.over, read)
     value = _value_of("over", items)
     if not isinstance(value, list):
-        raise workflow.ExpressionError("over", f"it gives {value!r:.80}, and a map runs over a list")
+        raise workflow.ExpressionError("over", f"it gives {shown(value)}, and a map runs over a list")
     if len(value) > MAX_ITEMS:
         raise workflow.ExpressionError("over", f"the list has {len(value)} items, a map runs over at most {MAX_ITEMS}")
     if len(value) < step.join.quorum:  # before anything is called in vain
@@ -121,7 +122,7 @@ def _moment(value: Payload) -> int:
     found = moment(decoded)
     if found is None:
         raise workflow.ExpressionError(
-            "until", f"it gives {decoded!r:.80}, not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
+            "until", f"it gives {shown(decoded)}, not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
         )
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import semantic_version
 
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.definition import CacheRule, Call, Child, Common, Compensation, Target, Timeouts
 from forgemesh.orchestrator.domain.document_reading import Reading
 from forgemesh.orchestrator.domain.fields import Fields
@@ -151,7 +152,7 @@ def _reasons(retry: Fields) -> list[str]:
     reasons = retry.items("non_retryable")
     for index, reason in enumerate(reasons):
         if not isinstance(reason, str):
-            retry.mistakes.add((*retry.place, "non_retryable", index), f"{reason!r:.60} is not a text")
+            retry.mistakes.add((*retry.place, "non_retryable", index), f"{shown(reason, 60)} is not a text")
     return [str(reason) for reason in reasons]
 
 

@@ -45,6 +45,19 @@ class Failure:
             attached = [replace(one.pruned(0), message=one.message[:_BRIEF], metadata={}) for one in attached]
         return replace(self, causes=tuple(attached))
 
+    def brief(self, most: int) -> Failure:
+        """The same failure in about that many bytes, without what is attached to it: one of many in an answer."""
+        if not self.causes and self.length * 4 <= most:
+            return self
+        kept: dict[str, str] = {}
+        room = most // 2
+        for key, value in self.metadata.items():
+            room -= len(key.encode()) + len(value.encode())
+            if room >= 0:
+                kept[key] = value
+        message = self.message.encode()[: most // 2].decode(errors="ignore")
+        return replace(self, message=message, metadata=kept, causes=())
+
     def pruned(self, depth: int) -> Failure:
         """Without what is attached to it on deeper levels than that."""
         if not self.causes:

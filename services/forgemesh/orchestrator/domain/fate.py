@@ -27,7 +27,7 @@ def is_unknown(failure: Failure, dispatch: e.Dispatch | None, *, told: bool) -> 
     waited for the end, that the operation broke off, or that its result got lost.
     """
     if dispatch is None:
-        return failure.reason in _LOST_WITHOUT_DISPATCH and failure.metadata.get("sent") != "False"
+        return failure.reason in _LOST_WITHOUT_DISPATCH and _said(failure) != "false"
     return not told or (failure.reason in Fault.by_reason and failure.reason not in NOTHING_RAN)
 
 
@@ -39,11 +39,16 @@ def is_in_doubt(fact: e.AttemptFailed) -> bool:
     if reason == "IN_DOUBT":
         return True
     if reason in _LOST_WITHOUT_DISPATCH:
-        return fact.failure.metadata.get("sent") != "False"
+        return _said(fact.failure) != "false"
     if fact.dispatch is None:  # what was lost with the orchestrator while it was being stopped
-        return fact.failure.metadata.get("sent") == "True"
+        return _said(fact.failure) == "true"
     return reason in _SAID_BY_REASON and fact.dispatch.accepted
 
 
 _SAID_BY_REASON = frozenset({"HOST_LOST", "START_TO_CLOSE_TIMEOUT", "HEARTBEAT_TIMEOUT", "CANCELLED", "INTERRUPTED"})
 """Reasons that meant doubt, for a call that had been taken on, before events said it."""
+
+
+def _said(failure: Failure) -> str:
+    """Whether it had been sent: "true", "false" or nothing; earlier releases wrote "True" and "False"."""
+    return failure.metadata.get("sent", "").lower()

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from forgemesh.faults import Violation
+from forgemesh.language.json_value import shown
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -101,7 +102,7 @@ class Fields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            self.mistakes.add((*self.place, key), f"{value!r} is not a number between {low:g} and {high:g}")
+            self.mistakes.add((*self.place, key), f"{shown(value)} is not a number between {low:g} and {high:g}")
             return default
         return float(value)
 
@@ -113,7 +114,7 @@ class Fields:
         match = DURATION.fullmatch(value) if isinstance(value, str) and len(value) <= LONGEST_NUMBER else None
         seconds = Fraction(match[1]) * _SECONDS[match[2]] if match else Fraction(0)
         if not _NANOSECOND <= seconds <= _YEAR:
-            self.mistakes.add((*self.place, key), f"{value!r} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
+            self.mistakes.add((*self.place, key), f"{shown(value)} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
             return default
         return float(seconds)
 
@@ -128,7 +129,7 @@ class Fields:
     def choice(self, key: str, choices: Collection[str], default: str) -> str:
         value = self.text(key, default=default)
         if value not in choices:
-            self.mistakes.add((*self.place, key), f"{value!r} is none of {', '.join(choices)}")
+            self.mistakes.add((*self.place, key), f"{shown(value)} is none of {', '.join(choices)}")
             return default
         return value
 
@@ -145,7 +146,7 @@ class Fields:
                 self.mistakes.add((*self.place, key), f"{key} is missing")
             return None
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-            self.mistakes.add((*self.place, key), f"{key} must be {_NAMES[wanted]}, not {value!r:.60}")
+            self.mistakes.add((*self.place, key), f"{key} must be {_NAMES[wanted]}, not {shown(value, 60)}")
             return None
         return value
 

@@ -189,7 +189,7 @@ def _attempt_started(state: ExecutionState, fact: e.AttemptStarted, at: int) -> 
 
 def _begin_worker(state: ExecutionState, path: str, at: int) -> StepState:
     if path.endswith(COMPENSATION):
-        undone = state.undoable[-1]
+        undone = next(step for step in reversed(state.undoable) if step.path + COMPENSATION == path)
         step = StepState(path, undone.step, undone.scope, at, undone.index, compensates=undone)
         state.steps[path] = state.undoing = step
         return step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.definition import Join, Parallel, Sequence, Switch
 from forgemesh.orchestrator.domain.fields import LONGEST_NUMBER, Fields
 
@@ -49,7 +50,7 @@ def _tolerate(group: Fields) -> str:
     if isinstance(given, str) and len(given) <= LONGEST_NUMBER and SHARE.fullmatch(given):
         return given
     group.mistakes.add(
-        (*group.place, "tolerate"), f"{given!r:.60} is neither a number of branches nor a share such as 20%"
+        (*group.place, "tolerate"), f"{shown(given, 60)} is neither a number of branches nor a share such as 20%"
     )
     return "0"
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import msgspec
 
 from forgemesh.faults.workflow import PayloadTooLarge
+from forgemesh.language.json_value import NotJson, is_json, read_json
 from forgemesh.language.nesting import check_depth
 
 JSON = "application/json"
 MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of a step's input or of an output: what one message carries, with room for the rest of it."""
+MAX_MEDIA_TYPE = 200
+"""Characters of it."""
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -23,7 +26,7 @@ class Payload(msgspec.Struct, frozen=True):
 
     @property
     def is_json(self) -> bool:
-        return self.media_type in ("", JSON)
+        return self.media_type == JSON or is_json(self.media_type)
 
     @property
     def size(self) -> int:
@@ -37,9 +40,8 @@ class Payload(msgspec.Struct, frozen=True):
         if not self.is_json:
             raise ValueError(f"a payload of type {self.media_type} cannot be looked into")
         try:
-            check_depth(self.data)
-            return msgspec.json.decode(self.data) if self.data else None
-        except ValueError as error:
+            return read_json(self.data) if self.data else None
+        except NotJson as error:
             raise ValueError(f"not valid JSON: {error}") from error
 
     def raw(self) -> msgspec.Raw:
@@ -55,8 +57,37 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 def json_payload(value: object) -> Payload:
-    """`value` as JSON. Raises TypeError or ValueError for what JSON cannot say."""
-    return Payload(msgspec.json.encode(value))
+    """`value`, all of whose numbers are finite, as JSON. Raises TypeError or ValueError for what JSON cannot say."""
+    data = msgspec.json.encode(value)
+    check_depth(data)
+    return Payload(data)
+
+
+def read_foreign(payload: Payload) -> object:
+    """
+    The value of what says that it is JSON, None of anything else.
+
+    Raises ValueError if others could not read it, or could not tell what it says that it is.
+    """
+    media_type = payload.media_type
+    if media_type != JSON:
+        if len(media_type) > MAX_MEDIA_TYPE or not media_type.isprintable():
+            raise ValueError(f"its media type is no text of at most {MAX_MEDIA_TYPE} printable characters")
+        if not is_json(media_type):
+            return None
+    try:
+        return read_json(payload.data) if payload.data else None
+    except NotJson as error:
+        raise ValueError(f"it says that it is {media_type} and is not valid JSON: {error}") from error
+
+
+def misread(payload: Payload) -> str:
+    """Why others could not read it, see `read_foreign`; empty if they can."""
+    try:
+        read_foreign(payload)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def content_of_payload(payload: Payload) -> tuple[str, bytes, tuple[tuple[str, str], ...]]:

@@ -49,7 +49,7 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
     if step.compensates is not None:
         state.undoing = None
         if status is StepStatus.SUCCEEDED:
-            state.undoable.pop()
+            state.undoable.remove(step.compensates)
         return
     state.ended_steps += 1
     if status is StepStatus.SKIPPED or step.branches is not None or step.idle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence as Listed
 
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.call_fields import read_call, read_child
 from forgemesh.orchestrator.domain.definition import (
     OTHERWISE,
@@ -89,7 +90,7 @@ class StepReader:
                 where = (*place, index, "after", number)
                 if not isinstance(name, str) or name not in indexes:
                     known = ", ".join(indexes) or "none"
-                    self._mistakes.add(where, f"{name!r:.100} is no step of this sequence; it has: {known:.500}")
+                    self._mistakes.add(where, f"{shown(name, 100)} is no step of this sequence; it has: {known:.500}")
         if self._edges > MAX_EDGES:
             self._mistakes.add(place, f"there are more than {MAX_EDGES} entries in `after`")
             self._edges = 0
@@ -292,9 +293,8 @@ class StepReader:
         until = self._reading.optional_template(wait, "until", visible)
         never = isinstance(until, Items | Objects)
         if never or (isinstance(until, Literal) and moment(until.value) is None):
-            message = (
-                f"{wait.tree['until']!r:.60} is not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
-            )
+            said = shown(wait.tree["until"], 60)
+            message = f"{said} is not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
             self._mistakes.add((*wait.place, "until"), message)
         return until
 

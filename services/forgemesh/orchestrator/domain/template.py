@@ -8,12 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import msgspec
-
 from forgemesh.faults.workflow import ExpressionError
-from forgemesh.language.nesting import check_depth
+from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.domain.expression import Compiler, ExpressionMistake, Program
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.payload import Payload, json_payload
 from forgemesh.orchestrator.domain.reading import Read, Reference, Values, outermost
 
 _REFERENCE = re.compile(
@@ -154,9 +152,7 @@ def evaluate(template: Template, read: Read) -> Payload:
     try:
         if isinstance(template, Reference) and not template.keys:
             return read(template.variable)
-        data = msgspec.json.encode(_value(template, Values(read)))
-        check_depth(data)
-        return Payload(data)
+        return json_payload(_value(template, Values(read)))
     except (TypeError, ValueError) as error:
         raise ExpressionError("template", str(error)) from error
 
@@ -165,7 +161,7 @@ def evaluate_condition(condition: Computed, read: Read) -> bool:
     """Raises ExpressionError, also for a value that is neither true nor false."""
     value = _compute(condition, Values(read))
     if not isinstance(value, bool):
-        raise ExpressionError(condition.program.source, f"it gives {value!r:.80}, not true or false")
+        raise ExpressionError(condition.program.source, f"it gives {shown(value)}, not true or false")
     return value
 
 

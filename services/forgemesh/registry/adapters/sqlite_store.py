@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.registry.codec import instances, manifests
@@ -58,9 +59,10 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._damages = Damages()
 
     async def load(self) -> Stored:
-        return await self._database.read(_load)
+        return await self._database.read(lambda connection: _load(connection, self._damages))
 
     async def save(self, changes: Sequence[Change], rules: Rules | None = None) -> None:
         def work(connection: sqlite3.Connection) -> None:
@@ -79,11 +81,13 @@ class SqliteStore:
         return await self._database.write(_next_balancer_epoch)
 
 
-def _load(connection: sqlite3.Connection) -> Stored:
+def _load(connection: sqlite3.Connection, damages: Damages) -> Stored:
+    """Without what is damaged: an instance registers again, a manifest is published again."""
     epoch, revision = connection.execute("SELECT epoch, revision FROM history").fetchone()
     rules = _rules(connection)
-    registrations = [_registration(row, rules) for row in connection.execute("SELECT * FROM registrations")]
-    published = [_manifest(row) for row in connection.execute("SELECT * FROM manifests")]
+    stored = connection.execute("SELECT * FROM registrations")
+    registrations = damages.sound(stored, lambda row: _registration(row, rules))
+    published = damages.sound(connection.execute("SELECT * FROM manifests"), _manifest)
     return Stored(
         Instances(epoch, revision, {one.instance.instance_id: one for one in registrations}),
         Catalogue.of(published),

@@ -10,6 +10,7 @@ from dataclasses import replace
 import msgspec
 import semantic_version
 
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
@@ -25,6 +26,7 @@ class DefinitionRows(ABC):
 
     _database: Database
     _parse: Callable[[str, str], Definition]
+    damages: Damages
     _compiled: dict[tuple[str, str, str, str], Definition]
 
     @abstractmethod
@@ -64,8 +66,8 @@ class DefinitionRows(ABC):
 
     async def definitions(self, namespace: str, name: str) -> list[StoredDefinition]:
         """See ports.Store."""
-        rows = await self._definition_rows(namespace, name, "")
-        return [StoredDefinition(self._compile(row), row["created_at"]) for row in rows]
+        rows = await self._definition_rows(namespace, name, "", damages=self.damages)
+        return self.damages.sound(rows, lambda row: StoredDefinition(self._compile(row), row["created_at"]))
 
     async def definition_names(self, namespace: str) -> list[str]:
         """See ports.Store."""
@@ -76,8 +78,18 @@ class DefinitionRows(ABC):
 
         return await self._database.read(work)
 
-    async def _definition_rows(self, namespace: str, name: str, version: str) -> list[sqlite3.Row]:
-        """By name, highest version first; of those that differ in their build alone, the newest."""
+    async def _definition_rows(
+        self, namespace: str, name: str, version: str, damages: Damages | None = None
+    ) -> list[sqlite3.Row]:
+        """
+        By name, highest version first; of those that differ in their build alone, the newest.
+
+        Raises DataCorrupted for a damaged one, unless `damages` are told of it.
+        """
+
+        def sound(row: sqlite3.Row) -> sqlite3.Row:
+            check(row, _COLUMNS, "checksum", _record(row))
+            return row
 
         def work(connection: sqlite3.Connection) -> list[sqlite3.Row]:
             where, values = "namespace = ?", [namespace]
@@ -86,9 +98,7 @@ class DefinitionRows(ABC):
                     where, values = f"{where} AND {column} = ?", [*values, value]
             sql = f"SELECT * FROM definition WHERE {where}"  # noqa: S608
             rows = connection.execute(sql, values).fetchall()
-            for row in rows:
-                check(row, _COLUMNS, "checksum", _record(row))
-            return rows
+            return damages.sound(rows, sound) if damages is not None else [sound(row) for row in rows]
 
         rows = await self._database.read(work)
         rows.sort(key=lambda row: row["created_at"], reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Bulk
 from forgemesh.chassis.pages import key_before, token_after
 from forgemesh.faults import Violation
@@ -98,9 +99,17 @@ def from_row(row: sqlite3.Row) -> ExecutionRow:
 
 
 def page(
-    connection: sqlite3.Connection, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int
+    connection: sqlite3.Connection,
+    wanted: ExecutionFilter,
+    order: ExecutionOrder,
+    token: str,
+    limit: int,
+    damages: Damages | None = None,
 ) -> Page:
-    """One page of the executions that the filter fits; raises InvalidRequest for a token of another order."""
+    """
+    One page of the executions that the filter fits, those that are damaged apart; raises InvalidRequest for a token of
+    another order.
+    """
     clauses, values = _where(wanted)
     by_end = order in (ExecutionOrder.ENDED_ASCENDING, ExecutionOrder.ENDED_DESCENDING)
     descending = order in (ExecutionOrder.STARTED_DESCENDING, ExecutionOrder.ENDED_DESCENDING)
@@ -112,10 +121,11 @@ def page(
     direction = "DESC" if descending else "ASC"
     sort = f"{_END} {direction}, key {direction}" if by_end else f"key {direction}"
     sql = f"{ROW} WHERE {' AND '.join(clauses)} ORDER BY {sort} LIMIT ?"
-    rows = [from_row(row) for row in connection.execute(sql, (*values, limit + 1))]
+    rows = connection.execute(sql, (*values, limit + 1)).fetchall()
     more = len(rows) > limit
     rows = rows[:limit]
-    return Page(rows, token_after(order.value, str(rows[-1].ended_at or _NEVER), str(rows[-1].key)) if more else "")
+    token = token_after(order.value, str(rows[-1]["ended_at"] or _NEVER), str(rows[-1]["key"])) if more else ""
+    return Page((damages or Damages()).sound(rows, from_row), token)
 
 
 def _after(token: str, order: ExecutionOrder) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from google.protobuf.message import DecodeError
 
 from forgemesh.api.orchestrator.v1.schedule_pb2 import SchedulePlan
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import RequestIdReused
@@ -17,6 +18,7 @@ from forgemesh.orchestrator.adapters.store.schema import NEW_ANSWER, check, chec
 from forgemesh.orchestrator.codec.schedules import plan_from_message, plan_to_message
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally
+from forgemesh.orchestrator.schedule_ports import DamagedSchedule
 
 KEPT_RUNS = 1000
 """Decided runs of one schedule that are remembered."""
@@ -75,10 +77,17 @@ _FORGOTTEN_RUNS = (
 
 
 class SqliteScheduleStore:
-    """See schedule_ports.ScheduleStore. `fence` refuses writes once another process has taken the file over."""
+    """
+    See schedule_ports.ScheduleStore. `fence` refuses writes once another process has taken the file over, `damages`
+    is told what cannot be read.
+    """
 
-    def __init__(self, database: Database, fence: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(
+        self, database: Database, fence: Callable[[sqlite3.Connection], None], damages: Damages | None = None
+    ) -> None:
         self._database = database
+        self._damages = damages or Damages()
+        self.damaged: list[DamagedSchedule] = []
         self._fence = fence
 
     async def create(self, schedule: Schedule) -> Schedule:
@@ -111,18 +120,30 @@ class SqliteScheduleStore:
         await self._database.write(work, guard=self._fence)
 
     async def load(self) -> list[Schedule]:
-        def work(connection: sqlite3.Connection) -> list[Schedule]:
-            runs: dict[int, list[Run]] = {}
+        def work(connection: sqlite3.Connection) -> tuple[list[Schedule], list[DamagedSchedule]]:
+            runs: dict[int, list[sqlite3.Row]] = {}
             for row in connection.execute(f"SELECT * FROM schedule_run WHERE {_OPEN} ORDER BY key"):  # noqa: S608
-                runs.setdefault(row["schedule"], []).append(_run(row))
-            rows = connection.execute("SELECT * FROM schedule ORDER BY namespace, schedule_id")
-            return [_schedule(row, runs.get(row["key"], [])) for row in rows]
+                runs.setdefault(row["schedule"], []).append(row)
+            sound, damaged = list[Schedule](), list[DamagedSchedule]()
+            for row in connection.execute("SELECT * FROM schedule ORDER BY namespace, schedule_id"):
+                try:
+                    sound.append(_schedule(row, [_run(run) for run in runs.get(row["key"], [])]))
+                except DataCorrupted as fault:
+                    self._damages.note(fault)
+                    damaged.append(DamagedSchedule(row["key"], str(row["namespace"]), str(row["schedule_id"]), fault))
+            return sound, damaged
 
-        return await self._database.read(work)
+        schedules, self.damaged = await self._database.read(work)
+        return schedules
 
     async def recent(self, key: int, limit: int) -> list[Run]:
         clause = f"schedule = ? AND {_OVER} ORDER BY decided_at DESC, key DESC LIMIT ?"
-        return await self._runs(clause, (key, limit))
+
+        def work(connection: sqlite3.Connection) -> list[Run]:
+            rows = connection.execute(f"SELECT * FROM schedule_run WHERE {clause}", (key, limit))  # noqa: S608
+            return self._damages.sound(rows, _run)
+
+        return await self._database.read(work)
 
     async def asked(self, schedule: Schedule, request_id: str, content: str) -> list[Run]:
         def work(connection: sqlite3.Connection) -> None:
@@ -215,12 +236,17 @@ def _run_values(schedule: int, run: Run) -> tuple[object, ...]:
 def _run(row: sqlite3.Row) -> Run:
     record = f"run of schedule {row['schedule']}/{row['moment']}"
     check(row, _RUN, "checksum", record)
+    try:
+        occasion, state = Occasion(row["occasion"]), RunState(row["state"])
+        overlap = Overlap(row["overlap"]) if row["overlap"] else None
+    except ValueError as error:
+        raise DataCorrupted(record, str(error)) from error
     return Run(
         moment=row["moment"],
-        occasion=Occasion(row["occasion"]),
+        occasion=occasion,
         number=row["number"],
-        state=RunState(row["state"]),
-        overlap=Overlap(row["overlap"]) if row["overlap"] else None,
+        state=state,
+        overlap=overlap,
         reason=row["reason"],
         message=row["message"],
         decided_at=row["decided_at"],

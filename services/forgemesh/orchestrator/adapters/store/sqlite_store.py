@@ -8,6 +8,7 @@ from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forgemesh.chassis.channel import MEBIBYTE
+from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists
@@ -67,6 +68,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._position = position
         self._turn = 0
         self.epoch = epoch
+        self.damages = Damages()
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         renamed: int | None = None
@@ -94,6 +96,10 @@ class SqliteStore(DefinitionRows, KeptResults):
             if new.claims:
                 raise ClaimedBefore from None
             raise
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        return self.damages.messages
 
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         return await self._database.read(lambda connection: started_by(connection, namespace, request))
@@ -146,11 +152,20 @@ class SqliteStore(DefinitionRows, KeptResults):
 
     async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
         if not run_id:
-            rows = await self._rows(_BY_ID, (namespace, execution_id))
-        else:
-            rows = await self._rows("WHERE run_id = ? AND run_id <> '' AND namespace = ?", (run_id, namespace))
-            rows = [row for row in rows if execution_id in (row.execution_id, id_before_renaming(row.execution_id))]
-        return rows[0] if rows else None
+            return await self._row(_BY_ID, (namespace, execution_id))
+        row = await self._row("WHERE run_id = ? AND run_id <> '' AND namespace = ?", (run_id, namespace))
+        if row is None or execution_id not in (row.execution_id, id_before_renaming(row.execution_id)):
+            return None
+        return row
+
+    async def _row(self, clause: str, values: tuple[object, ...]) -> ExecutionRow | None:
+        """Raises DataCorrupted, where lists leave it out."""
+
+        def work(connection: sqlite3.Connection) -> ExecutionRow | None:
+            row = connection.execute(f"{ROW} {clause}", values).fetchone()
+            return from_row(row) if row is not None else None
+
+        return await self._database.read(work)
 
     async def find_run(self, run_id: str) -> ExecutionRow | None:
         rows = await self._rows("WHERE run_id = ? AND run_id <> ''", (run_id,))
@@ -166,7 +181,7 @@ class SqliteStore(DefinitionRows, KeptResults):
         return await self._database.read(work)
 
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
-        return await self._database.read(lambda connection: page(connection, wanted, order, token, limit))
+        return await self._database.read(lambda connection: page(connection, wanted, order, token, limit, self.damages))
 
     async def open_executions(self) -> list[ExecutionRow]:
         reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
@@ -202,7 +217,7 @@ class SqliteStore(DefinitionRows, KeptResults):
 
     async def _rows(self, clause: str, values: tuple[object, ...]) -> list[ExecutionRow]:
         def work(connection: sqlite3.Connection) -> list[ExecutionRow]:
-            return [from_row(row) for row in connection.execute(f"{ROW} {clause}", values)]
+            return self.damages.sound(connection.execute(f"{ROW} {clause}", values), from_row)
 
         return await self._database.read(work)
 

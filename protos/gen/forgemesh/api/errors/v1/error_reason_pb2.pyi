@@ -102,6 +102,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A payload is larger than the mesh carries."""
     ERROR_REASON_EXECUTION_SUSPENDED: _ErrorReason.ValueType  # 88
     """The execution is open and no orchestrator runs it at this moment; it will be taken up by itself."""
+    ERROR_REASON_PAYLOAD_UNREADABLE: _ErrorReason.ValueType  # 94
+    """What is kept says that it is JSON, and cannot be read as that."""
     ERROR_REASON_EXPRESSION_ERROR: _ErrorReason.ValueType  # 100
     """A template or a condition could not be evaluated."""
     ERROR_REASON_NO_CASE_MATCHED: _ErrorReason.ValueType  # 101
@@ -296,6 +298,8 @@ ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 87
 """A payload is larger than the mesh carries."""
 ERROR_REASON_EXECUTION_SUSPENDED: ErrorReason.ValueType  # 88
 """The execution is open and no orchestrator runs it at this moment; it will be taken up by itself."""
+ERROR_REASON_PAYLOAD_UNREADABLE: ErrorReason.ValueType  # 94
+"""What is kept says that it is JSON, and cannot be read as that."""
 ERROR_REASON_EXPRESSION_ERROR: ErrorReason.ValueType  # 100
 """A template or a condition could not be evaluated."""
 ERROR_REASON_NO_CASE_MATCHED: ErrorReason.ValueType  # 101

@@ -216,6 +216,7 @@ class Execution(_message.Message):
     SUSPENDED_REASON_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Where it lives."""
     execution_id: _builtins.str
@@ -247,6 +248,10 @@ class Execution(_message.Message):
     run_id: _builtins.str
     """Tells it from every other execution that has had, or will have, its id: a ULID in lower case, or 26 digits for an
     execution of a release that did not know runs.
+    """
+    left_out: _builtins.bool
+    """Whether input, output, failure, variables and steps were left out because an answer about many had no room for
+    them: ask for the execution by itself.
     """
     @_builtins.property
     def input(self) -> _payload_pb2.Payload:
@@ -327,10 +332,11 @@ class Execution(_message.Message):
         suspended_reason: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _payload_pb2.Payload] | None = ...,
         run_id: _builtins.str = ...,
+        left_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "ended_at", b"ended_at", "expected_end", b"expected_end", "failure", b"failure", "input", b"input", "origin", b"origin", "output", b"output", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "handed_over", b"handed_over", "input", b"input", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency_key", b"concurrency_key", "deadline", b"deadline", "ended_at", b"ended_at", "execution_id", b"execution_id", "expected_end", b"expected_end", "failure", b"failure", "handed_over", b"handed_over", "input", b"input", "left_out", b"left_out", "left_to_do", b"left_to_do", "namespace", b"namespace", "origin", b"origin", "output", b"output", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "started_at", b"started_at", "status", b"status", "steps", b"steps", "stopped_by", b"stopped_by", "stopped_reason", b"stopped_reason", "suspended_reason", b"suspended_reason", "trace_id", b"trace_id", "variables", b"variables", "workflow", b"workflow", "workflow_version", b"workflow_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -767,6 +767,7 @@ class GetOrchestratorResponse(_message.Message):
     LEAKED_SLOTS_FIELD_NUMBER: _builtins.int
     SWEPT_AT_FIELD_NUMBER: _builtins.int
     STARTED_AT_FIELD_NUMBER: _builtins.int
+    DAMAGED_FIELD_NUMBER: _builtins.int
     orchestrator_id: _builtins.str
     """Names the process, unique per start."""
     epoch: _builtins.int
@@ -789,6 +790,10 @@ class GetOrchestratorResponse(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """Since when it runs."""
 
+    @_builtins.property
+    def damaged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is to be said of each record of its database that it found damaged since then; all others are served."""
+
     def __init__(
         self,
         *,
@@ -801,10 +806,11 @@ class GetOrchestratorResponse(_message.Message):
         leaked_slots: _builtins.int = ...,
         swept_at: _timestamp_pb2.Timestamp | None = ...,
         started_at: _timestamp_pb2.Timestamp | None = ...,
+        damaged: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "swept_at", b"swept_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "leaked_slots", b"leaked_slots", "orchestrator_id", b"orchestrator_id", "running", b"running", "saved_by_sweep", b"saved_by_sweep", "started_at", b"started_at", "store_trouble", b"store_trouble", "suspended", b"suspended", "swept_at", b"swept_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damaged", b"damaged", "epoch", b"epoch", "leaked_slots", b"leaked_slots", "orchestrator_id", b"orchestrator_id", "running", b"running", "saved_by_sweep", b"saved_by_sweep", "started_at", b"started_at", "store_trouble", b"store_trouble", "suspended", b"suspended", "swept_at", b"swept_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,53 @@
+"""What became of many starts, as one answer: a handle of each, and as much more as a message has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
+from forgemesh.chassis.pages import MAX_BYTES, size_in_list
+from forgemesh.orchestrator.codec.payloads import failure_to_message
+from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.state import ExecutionState
+
+REFUSAL_BYTES = 2048
+"""Of why one of many was refused."""
+BRIEF_BYTES = 3072
+"""That one of many takes at most if all that may be left out is."""
+_HANDLE = frozenset({"namespace", "execution_id", "run_id", "workflow", "workflow_version", "trace_id"})
+_STANDING = frozenset({"status", "started_at", "ended_at", "sequence", "priority"})
+
+Outcome: TypeAlias = tuple[ExecutionState, bool] | Failure
+
+
+def started_to_messages(
+    outcomes: Sequence[Outcome], message: Callable[[ExecutionState], execution_pb2.Execution]
+) -> list[pb.StartExecutionsResult]:
+    """In order. What does not fit is left out and said to be: every execution comes back as a handle at least."""
+    results: list[pb.StartExecutionsResult] = []
+    room = MAX_BYTES - len(outcomes) * BRIEF_BYTES
+    for outcome in outcomes:
+        room += BRIEF_BYTES
+        result = _to_message(outcome, message)
+        if size_in_list(result) > room and not isinstance(outcome, Failure):
+            _leave_out(result.started.execution)
+        room -= size_in_list(result)
+        results.append(result)
+    return results
+
+
+def _to_message(
+    outcome: Outcome, message: Callable[[ExecutionState], execution_pb2.Execution]
+) -> pb.StartExecutionsResult:
+    if isinstance(outcome, Failure):
+        return pb.StartExecutionsResult(refused=failure_to_message(outcome.brief(REFUSAL_BYTES)))
+    started = pb.StartExecutionResponse(execution=message(outcome[0]), created=outcome[1])
+    return pb.StartExecutionsResult(started=started)
+
+
+def _leave_out(execution: execution_pb2.Execution) -> None:
+    for field in execution.DESCRIPTOR.fields:
+        if field.name not in _HANDLE | _STANDING:
+            execution.ClearField(field.name)  # type: ignore[arg-type]
+    execution.left_out = True

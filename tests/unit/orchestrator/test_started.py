@@ -1,0 +1,35 @@
+"""The answer to many starts."""
+
+from dataclasses import replace
+
+from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
+from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.orchestrator.codec.executions import execution_to_message
+from forgemesh.orchestrator.codec.started import started_to_messages
+from forgemesh.orchestrator.domain.payload import Payload
+from tests.unit.orchestrator.histories import History, broken
+from tests.unit.orchestrator.workflows import call, of_steps
+
+
+def ended(size: int) -> History:
+    history = History(of_steps(call("a"), output="${steps.a.output}"))
+    history.succeed("a", Payload(b'"' + b"x" * size + b'"'))
+    return history
+
+
+def test_every_start_comes_back_and_outputs_as_far_as_there_is_room() -> None:
+    states = [ended(1_500_000).state for _ in range(4)] + [ended(10).state]
+    results = started_to_messages([(state, True) for state in states], execution_to_message)
+
+    assert pb.StartExecutionsResponse(results=results).ByteSize() < SESSION_LIMIT
+    assert [result.started.execution.left_out for result in results] == [False, False, True, True, False]
+    assert all(result.started.execution.execution_id == "e-1" for result in results)
+    assert all(result.started.execution.status for result in results)
+
+
+def test_a_thousand_long_refusals_fit_into_one_answer() -> None:
+    long = replace(broken(), message="é" * 100_000, metadata={f"k{n}": "v" * 1000 for n in range(1000)})
+    results = started_to_messages([long] * 1000, execution_to_message)
+
+    assert pb.StartExecutionsResponse(results=results).ByteSize() < SESSION_LIMIT
+    assert all(result.refused.reason == "BROKEN" for result in results)
