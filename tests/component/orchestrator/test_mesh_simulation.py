@@ -18,6 +18,7 @@ FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 ENOUGH = 400
 """Seeds among which everything that can happen has happened."""
 
+
 def ended(seed: int) -> MeshWorld:
     """The mesh of a seed once everything in it has ended; no law was broken on the way."""
     world = MeshWorld(seed)

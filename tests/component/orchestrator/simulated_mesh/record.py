@@ -106,6 +106,9 @@ class Record:
             self.rooms.came(account, queued=fact.queued, known=0)
         elif isinstance(fact, e.ExecutionAdmitted):
             account.queued, account.holds = False, True
+        elif isinstance(fact, e.CancelRequested | e.StopRequested | e.CompensationStarted):
+            if not getattr(fact, "path", ""):  # it ends or undoes what it did, and takes nobody's place for that
+                account.holds = account.queued = False
         elif isinstance(fact, e.ExecutionSucceeded):
             account.output = fact.output.data
 
