@@ -135,7 +135,7 @@ class Places:
         if room is None or key is None:
             return
         self._give_way_again(running, room)
-        if not running.open or not running.state.queued:
+        if not running.open or not running.state.queued or is_ending(running.state):
             return
         if running.state.execution_id in room.holders:
             self._engine.turn(running, (e.ExecutionAdmitted(),))
@@ -194,12 +194,12 @@ class Places:
 
     def _first(self, key: RoomKey, room: Room) -> Running | None:
         """
-        Who waits the longest. One that has ended is passed over, and stays until that is durable: it would wait on if
-        the write failed. None also if the first is not in memory: it will come by itself.
+        Who waits the longest. One that ends or has ended is passed over, and stays until that is durable: it would wait
+        on if the write failed. None also if the first is not in memory: it will come by itself.
         """
         for execution_id in room.queue:
             running = self._engine.running(key[0], execution_id)
-            if running is None or running.open:
+            if running is None or (running.open and not is_ending(running.state)):
                 return running
         return None
 

@@ -173,7 +173,7 @@ def goes_by_the_clock_that_people_set(patch: pytest.MonkeyPatch) -> None:
 
 
 PLANTED: Mapping[Plant, Collection[str]] = {
-    admits_who_has_ended: {"no event after the end"},
+    admits_who_has_ended: {"no event after the end", "nothing raises but faults"},
     takes_a_missing_receipt_for_proof: {"what must not be repeated happens once", "every effect is undone or named"},
     takes_a_bare_status_for_a_refusal: {"what must not be repeated happens once"},
     counts_what_was_never_sent: {"what was never sent was never tried"},

@@ -132,10 +132,8 @@ class Record:
         match fact:
             case e.ExecutionStarted():
                 self._started(account, fact, position)
-            case e.ExecutionAdmitted():
-                self.rooms.admitted(account)
-            case e.ExecutionQueued():
-                self.rooms.waits(account)
+            case e.ExecutionAdmitted() | e.ExecutionQueued():
+                self.rooms.moved(account, admitted=isinstance(fact, e.ExecutionAdmitted))
             case e.StopRequested(path):
                 account.stopped_at[path] = position
             case e.CancelRequested(by):

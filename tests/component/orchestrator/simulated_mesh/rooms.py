@@ -24,15 +24,11 @@ class Rooms:
         account.queued, account.holds = queued, not queued
         self._newcomers.append(account)
 
-    def admitted(self, account: Account) -> None:
-        """It has its place."""
-        demand(account.queued, "admitted once", account.name)
-        account.queued, account.holds = False, True
+    def moved(self, account: Account, *, admitted: bool) -> None:
+        """It has its place, or, as an import, has found none."""
+        demand(account.queued or not admitted, "admitted once", account.name)
+        account.queued, account.holds = not admitted, admitted
         self._newcomers.append(account)
-
-    def waits(self, account: Account) -> None:
-        """An import has found no place."""
-        account.queued, account.holds = True, False
 
     def cancelled(self, account: Account) -> None:
         """By its key: somebody else wants the place."""

@@ -31,7 +31,7 @@ from forgemesh.orchestrator.adapters.store.schema import (
 from forgemesh.orchestrator.application.identifiers import id_before_renaming
 from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
 from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionStarted
+from forgemesh.orchestrator.domain.events import Event, ExecutionAdmitted, ExecutionQueued, ExecutionStarted
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import (
@@ -195,21 +195,24 @@ class SqliteStore(DefinitionRows, KeptResults):
         ]
 
     async def _is_granted(self, row: ExecutionRow) -> bool:
-        """Whether an open execution has its place; one that is paused may have none, its history says so."""
+        """
+        Whether an open execution has its place. One that is paused may have none, or may have given up what it had when
+        it was imported: its history says so, the last word of it.
+        """
         if row.status not in (Status.PAUSING, Status.PAUSED):
             return row.status is not Status.QUEUED
-        read = 0
+        read, granted = 0, False
         try:
             while events := await self.events(row.key, read + 1, PAGE):
                 read += len(events)
                 for event in events:
-                    if isinstance(event.fact, ExecutionStarted) and not event.fact.queued:
-                        return True
-                    if isinstance(event.fact, ExecutionAdmitted):
-                        return True
+                    if isinstance(event.fact, ExecutionStarted):
+                        granted = not event.fact.queued
+                    elif isinstance(event.fact, ExecutionAdmitted | ExecutionQueued):
+                        granted = isinstance(event.fact, ExecutionAdmitted)
         except DataCorrupted:  # it is named when it cannot be taken up
             return True
-        return False
+        return granted
 
     async def executions_after(self, position: int) -> list[ExecutionRow]:
         clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"

@@ -1,0 +1,70 @@
+"""An import that has found no place under its key, over a restart of the orchestrator."""
+
+from forgemesh.chassis.database import Database
+from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.state import Status
+from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
+from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
+from tests.component.orchestrator.test_family_fences import dies
+
+SOURCE = """
+name: keyed
+version: 1.0.0
+concurrency: {key: k, limit: 1}
+steps:
+  - {id: done, call: {plugin: p, operation: o}, compensate: {plugin: p, operation: o, input: {undo: true}}}
+  - {id: held, wait: {signal: go}}
+"""
+
+
+def served() -> ScriptedHosts:
+    hosts = ScriptedHosts()
+    hosts.show("p", endpoint("i-1"))
+    return hosts
+
+
+async def with_a_copy_that_waits(database: Database) -> Orchestrator:
+    """An execution holds the only place, and an import of it waits behind it."""
+    first = orchestrator_over(await store_over(database), served(), 1)
+    await first.start(SOURCE, execution_id="e")
+    await first.hosts.answer("done", {})
+    await first.until(lambda state: bool(state.waits))
+    data = b"".join([piece async for piece in first.offered.archives.export("default", "e")])
+    await first.offered.archives.take_over("default", "copy", data)
+    return first
+
+
+async def restarted(first: Orchestrator, database: Database) -> Orchestrator:
+    await dies(first, database)
+    second = orchestrator_over(await store_over(database), served(), 2)
+    second.engine.effects.places.load(await second.store.slots())
+    await second.recovery.run()
+    return second
+
+
+async def test_an_import_that_waits_for_a_place_and_is_paused_waits_on_after_a_restart(database: Database) -> None:
+    second = await restarted(await with_a_copy_that_waits(database), database)
+
+    copy = await second.executions.get("default", "copy")
+    granted = {row.execution_id: row.granted for row in await second.store.slots()}
+
+    assert copy.status is Status.PAUSED
+    assert copy.queued
+    assert granted == {"e": True, "copy": False}
+    assert not [event for event in await second.history("copy") if isinstance(event.fact, e.ExecutionAdmitted)]
+
+
+async def test_an_import_that_waited_and_undoes_what_it_did_is_taken_up_and_admitted_to_nothing(
+    database: Database,
+) -> None:
+    first = await with_a_copy_that_waits(database)
+    await first.offered.controls.cancel("default", "copy", "me", "")
+    await first.until(lambda state: state.compensating, "copy")
+    second = await restarted(first, database)
+
+    await second.hosts.answer("done:compensate", {}, attempt=2, execution_id="copy")
+    copy = await second.ended("copy")
+
+    assert copy.status is Status.COMPENSATED
+    assert second.engine.suspended == set()
+
