@@ -67,4 +67,3 @@ async def test_an_import_that_waited_and_undoes_what_it_did_is_taken_up_and_admi
 
     assert copy.status is Status.COMPENSATED
     assert second.engine.suspended == set()
-

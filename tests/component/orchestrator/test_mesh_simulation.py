@@ -13,7 +13,7 @@ from tests.component.orchestrator.simulated_mesh.laws import Broken
 from tests.component.orchestrator.simulated_mesh.planted import PLANTED, Plant
 from tests.component.orchestrator.simulated_mesh.world import MeshWorld
 
-SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "60"))
+SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "250"))
 FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 ENOUGH = 400
 """Seeds among which everything that can happen has happened."""
@@ -63,7 +63,8 @@ def told(world: MeshWorld) -> list[str]:
 def test_a_planted_mistake_is_caught_by_the_law_that_it_breaks(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    caught = next((seed for seed in range(ENOUGH) if broken_law(seed) in PLANTED[plant]), None)
+    first, laws = PLANTED[plant]
+    caught = next((seed for seed in range(first, first + ENOUGH) if broken_law(seed) in laws), None)
 
     assert caught is not None, f"not caught in {ENOUGH} meshes"
 
