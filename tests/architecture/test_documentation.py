@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from forgemesh.api.errors.v1.error_reason_pb2 import ErrorReason
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis import attributes
 from forgemesh.chassis.service import ServiceSettings
@@ -49,6 +50,8 @@ UNEXPLAINED = {"EXECUTION_NOT_FOUND", "INTERRUPTED", "PROCESS_FULL", "RETRY_BUDG
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CAPITALS = re.compile(r"(?<![\w./$-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+(?![\w(=])")
+"""Reasons, states and names of settings."""
 MADE = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
 
 
@@ -226,3 +229,18 @@ def is_legal(status: Status, action: Action) -> bool:
     except Fault:
         return False
     return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_reason_and_state_that_a_page_names_exists(page: Path) -> None:
+    sources = (path for path in tracked() if path.suffix in (".py", ".proto") and "tests" not in path.parts)
+    known = {word for path in sources for word in re.findall(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+", path.read_text("utf-8"))}
+    settings = {
+        f"FORGEMESH_{part}_{field.name.upper()}" for _, part, kind in SETTINGS for field in dataclasses.fields(kind)
+    }
+    examples = {
+        word for fenced in FENCED.finditer(page.read_text(encoding="utf-8")) for word in CAPITALS.findall(fenced[2])
+    }
+    reasons = {name.removeprefix("ERROR_REASON_") for name in ErrorReason.DESCRIPTOR.values_by_name}
+
+    assert set(CAPITALS.findall(prose(page))) <= known | settings | examples | reasons

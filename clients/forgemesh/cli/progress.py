@@ -211,6 +211,14 @@ class Progress:
     def _effect_taken(self, event: ExecutionEvent) -> Line:
         return Line("=", event.step_path, "", "its effect is this execution's from now on", "dim")
 
+    def _child_refused(self, event: ExecutionEvent) -> Line:
+        refused = event.child_command_refused
+        told = f"execution {refused.child_execution_id} refuses to {refused.command}: {short(refused.failure)}"
+        return Line("!", event.step_path, "", told, "yellow")
+
+    def _queued(self, event: ExecutionEvent) -> Line:
+        return Line("⏸", "", "", "gives up its place under its concurrency key: others held all of them", "yellow")
+
     def _step_failed(self, event: ExecutionEvent) -> Line | None:
         known = self._open.pop(event.step_path, None) is not None
         self.steps += known
@@ -255,6 +263,8 @@ TELLERS = {
     "group_succeeded": Progress._group_succeeded,
     "result_taken": Progress._result_taken,
     "effect_taken": Progress._effect_taken,
+    "child_command_refused": Progress._child_refused,
+    "execution_queued": Progress._queued,
     "step_failed": Progress._step_failed,
     "step_skipped": Progress._skipped,
     "step_cancelled": Progress._cancelled,

@@ -284,6 +284,16 @@ def test_variables_and_children_and_kept_results_are_told() -> None:
     ) == ["= sum sets a, b", "→ ship execution x1.ship", "✓ read 0.0 ms kept from before"]
 
 
+def test_a_child_that_refuses_a_command_and_a_place_that_is_given_up_are_told() -> None:
+    failure = Failure(reason="EXECUTION_STATE", message="it is undoing what it did")
+    refused = pb.ChildCommandRefused(child_execution_id="x1-ship", command="pause", failure=failure)
+
+    assert words(at(0, "ship", child_command_refused=refused), at(0, execution_queued=pb.ExecutionQueued())) == [
+        "! ship execution x1-ship refuses to pause: EXECUTION_STATE, it is undoing what it did",
+        "⏸ gives up its place under its concurrency key: others held all of them",
+    ]
+
+
 def test_every_kind_of_event_can_be_told() -> None:
     kinds = [field.name for field in pb.ExecutionEvent.DESCRIPTOR.oneofs_by_name["kind"].fields]
     progress = Progress()
