@@ -1,12 +1,15 @@
 """An import that has found no place under its key, over a restart of the orchestrator."""
 
 from forgemesh.chassis.database import Database
+from forgemesh.faults import Code
 from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.state import Status
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.test_family_fences import dies
 
+AWAY = Failure(Code.UNAVAILABLE, "AWAY", "comes back", retryable=True)
 SOURCE = """
 name: keyed
 version: 1.0.0
@@ -67,3 +70,13 @@ async def test_an_import_that_waited_and_undoes_what_it_did_is_taken_up_and_admi
 
     assert copy.status is Status.COMPENSATED
     assert second.engine.suspended == set()
+
+
+async def test_an_import_without_a_place_tries_again_to_undo_what_it_did(database: Database) -> None:
+    first = await with_a_copy_that_waits(database)
+    await first.offered.controls.cancel("default", "copy", "me", "")
+    (await first.hosts.call("done:compensate", execution_id="copy")).fail(AWAY)
+
+    await first.hosts.answer("done:compensate", {}, attempt=2, execution_id="copy")
+
+    assert (await first.ended("copy")).status is Status.COMPENSATED

@@ -178,7 +178,8 @@ def next_wake(state: ExecutionState, ahead: int = 0) -> int | None:
     """When `decide` has something to say although nothing happens, in Unix nanoseconds; see advance for `ahead`."""
     if state.ended is not None or state.started is None:
         return None
-    held = state.pause is not None or state.queued
+    queued = state.queued and state.stopping is None and not state.compensating  # what ends waits for no place
+    held = state.pause is not None or queued
     times = [state.wakes[0][0]] if state.wakes and not held else []
     if state.moments and not held:
         times.append(state.moments[0][0] - ahead)

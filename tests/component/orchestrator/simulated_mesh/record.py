@@ -57,7 +57,7 @@ class Record:
         self.by_id: dict[tuple[str, str], Account] = {}
         self.by_run: dict[str, Account] = {}
         self.rooms = Rooms()
-        self.first_signals: Counter[bytes] = Counter()
+        self.first_signals: dict[bytes, Account] = {}
         """What came with requests to start, by payload; each is another's."""
         self.undoing: dict[tuple[int, str], Account] = {}
         self.kinds: Counter[str] = Counter()
@@ -146,8 +146,8 @@ class Record:
                 account.output = output.data
                 demand("" not in account.stopped_at, "who is cancelled does not succeed", account.name)
             case e.SignalReceived(name, payload) if account.origin is None and name == FIRST_SIGNAL:
-                self.first_signals[payload.data] += 1
-                demand(self.first_signals[payload.data] == 1, "a request signals once", account.name, payload)
+                before = self.first_signals.setdefault(payload.data, account)
+                demand(before is account or before.deleted, "a request signals once", account.name, payload)
             case e.AttemptStarted():
                 self._attempt(account, fact, position)
             case _:
