@@ -21,7 +21,9 @@ class Account:
     ledger: FamilyLedger
     started: e.ExecutionStarted
     parent: Account | None = None
+    began_at: int = 0
     came_at: int = 0
+    """When it began and, for an import later than that, when it came here."""
     queued: bool = False
     holds: bool = False
     ended_at: int = 0

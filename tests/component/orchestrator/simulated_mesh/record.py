@@ -104,8 +104,9 @@ class Record:
         """What an import did elsewhere obeyed the laws there; here it only says where it stands."""
         if isinstance(fact, e.ExecutionStarted):
             self.rooms.came(account, queued=fact.queued, known=0)
-        elif isinstance(fact, e.ExecutionAdmitted):
-            account.queued, account.holds = False, True
+        elif isinstance(fact, e.ExecutionAdmitted | e.ExecutionQueued):
+            account.holds = isinstance(fact, e.ExecutionAdmitted)
+            account.queued = not account.holds
         elif isinstance(fact, e.CancelRequested | e.StopRequested | e.CompensationStarted):
             if not getattr(fact, "path", ""):  # it ends or undoes what it did, and takes nobody's place for that
                 account.holds = account.queued = False
@@ -120,7 +121,9 @@ class Record:
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
         came_at, started = event.at - self.moment.skew, event.fact
-        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, started, came_at=came_at)
+        account = Account(
+            key, namespace, execution_id, definition, row["run_id"], ledger, started, began_at=came_at, came_at=came_at
+        )
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))

@@ -32,7 +32,8 @@ class Rooms:
 
     def cancelled(self, account: Account) -> None:
         """By its key: somebody else wants the place."""
-        newer = [one.name for one in self._of(account) if one.came_at >= account.came_at and one is not account]
+        room = self._of(account)
+        newer = [one.name for one in room if one.began_at >= account.began_at and one is not account]
         demand(bool(newer), "a key cancels none but its own", account.name)
 
     def check(self) -> None:
