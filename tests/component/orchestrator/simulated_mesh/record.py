@@ -185,7 +185,7 @@ class Record:
     def _waited(self, account: Account, path: str) -> None:
         """Within one life of the orchestrator no clock that somebody sets shortens a wait."""
         step = account.definition.step_at(path)
-        life, since = account.waits[path]
+        life, since = account.waits.get(path, (-1, 0))  # an import has begun it elsewhere
         if life == self.moment.life and isinstance(step, Wait) and step.seconds is not None:
             took = self.moment.now - since + HASTE
             demand(took >= step.seconds * SECOND, "a wait takes its time", account.name, path, took)
