@@ -6,28 +6,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import grpc
-import msgspec
 import pytest
 
-from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.faults.workflow import OrchestratorLost
-from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
 from forgemesh.orchestrator.adapters.open_calls import OpenCalls
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application import engine
-from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
-from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, forking, scopes
+from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, scopes
 from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import Answer, ExecutionRow, KeptResult
+from forgemesh.orchestrator.ports import ExecutionRow, KeptResult
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -69,27 +64,11 @@ def keeps_outputs_for_every_namespace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(beginning, "cache_key", key)
 
 
-def keeps_outputs_of_plugins_that_are_gone(patch: pytest.MonkeyPatch) -> None:
-    def newest(self: Results, kept: Iterable[KeptResult], target: Target) -> KeptResult | None:
-        return next(iter(kept), None)
-
-    patch.setattr(Results, "_counting", newest)
-
-
 def takes_a_missing_receipt_for_proof(patch: pytest.MonkeyPatch) -> None:
     def unknown(failure: Failure, dispatch: e.Dispatch | None, *, told: bool) -> bool:
         return fate.is_unknown(failure, dispatch, told=told) and (dispatch is None or dispatch.accepted)
 
     patch.setattr(attempts, "is_unknown", unknown)
-
-
-def takes_a_bare_status_for_a_refusal(patch: pytest.MonkeyPatch) -> None:
-    refusal = LoneCalls._refusal
-
-    def refused(self: LoneCalls, error: grpc.aio.AioRpcError) -> Answer:
-        return msgspec.structs.replace(refusal(self, error), accepted=False, told=True)
-
-    patch.setattr(LoneCalls, "_refusal", refused)
 
 
 def counts_what_was_never_sent(patch: pytest.MonkeyPatch) -> None:
@@ -127,33 +106,11 @@ def takes_results_whose_effects_are_nobodys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Starts, "_facts", facts)
 
 
-def lets_a_fork_take_what_its_origin_keeps(patch: pytest.MonkeyPatch) -> None:
-    handed_over = forking._handed_over
-
-    def handed(state: ExecutionState, newest: ExecutionState, *rest: Any, **facts: Any) -> e.EffectTaken | None:
-        status, newest.status = newest.status, Status.FAILED
-        try:
-            return handed_over(state, newest, *rest, **facts)
-        finally:
-            newest.status = status
-
-    patch.setattr(forking, "_handed_over", handed)
-
-
 def takes_whoever_is_paused_for_a_holder(patch: pytest.MonkeyPatch) -> None:
     async def granted(self: SqliteStore, row: ExecutionRow) -> bool:
         return row.status is not Status.QUEUED
 
     patch.setattr(SqliteStore, "_is_granted", granted)
-
-
-def meets_whoever_has_the_name(patch: pytest.MonkeyPatch) -> None:
-    command = Controls._command
-
-    async def by_id(self: Controls, namespace: str, execution_id: str, run_id: str, ask: Any) -> Any:
-        return await command(self, namespace, execution_id, "", ask)
-
-    patch.setattr(Controls, "_command", by_id)
 
 
 def forgets_to_whom_it_pointed_a_request(patch: pytest.MonkeyPatch) -> None:
@@ -166,10 +123,6 @@ def forgets_to_whom_it_pointed_a_request(patch: pytest.MonkeyPatch) -> None:
         return await decided(self, request, hold)
 
     patch.setattr(Starts, "_decide", forgetful)
-
-
-def goes_by_the_clock_that_people_set(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SteadyClock, "now", lambda self: self._wall())
 
 
 PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
