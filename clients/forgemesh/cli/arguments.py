@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.cli.problem import usage
-from forgemesh.language.json_value import NotJson, quoted, read_document
+from forgemesh.language.json_value import NotJson, quoted, read_document, shown
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
@@ -53,16 +53,16 @@ def input_of(pairs: Sequence[str], file: str | None, option: str = "-i ") -> obj
 def _pair(pair: str, option: str) -> tuple[str, object]:
     key, equals, text = pair.partition("=")
     if not equals or not key.strip():
-        raise usage(f"{option}{quoted(pair)} is not key=value", hint=f"write it like {option}path=data.csv")
+        raise usage(f"{option}{shown(pair)} is not key=value", hint=f"write it like {option}path=data.csv")
     if not _is_text(pair):
-        raise usage(f"{option}{quoted(pair)} is no text: it is not UTF-8", hint="give it in a file, with --input")
+        raise usage(f"{option}{shown(pair)} is no text: it is not UTF-8", hint="give it in a file, with --input")
     if key != key.strip():
-        raise usage(f"{option}{quoted(pair)} has blanks around its key", hint=f"write it like {option}path=data.csv")
+        raise usage(f"{option}{shown(pair)} has blanks around its key", hint=f"write it like {option}path=data.csv")
     try:
         return key, _value(text)
     except NotJson as error:
         hint = f"to pass it as a text, write {option}{key}='{quoted(text)}'"
-        raise usage(f"{option}{quoted(pair)}: {error}", hint=hint) from error
+        raise usage(f"{option}{shown(pair)}: {error}", hint=hint) from error
 
 
 def _is_text(argument: str) -> bool:

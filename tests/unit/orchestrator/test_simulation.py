@@ -16,7 +16,7 @@ from tests.unit.orchestrator.planted_bugs import PLANTED
 from tests.unit.orchestrator.workflows import call, of_steps, parallel
 from tests.unit.orchestrator.world import World
 
-SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "2000"))
+SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
 FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 OF_MESHES = {"ChildCommandRefused", "ExecutionQueued"}
 """Facts that no execution makes alone; test_mesh_simulation.py requires them."""
