@@ -82,6 +82,26 @@ async def test_a_workflow_that_starts_itself_is_over_once_it_is_cancelled(
     assert orchestrator.engine.effects.children.families.members(root.run_id) == 0
 
 
+@pytest.mark.parametrize("moment", range(0, 60, 4))
+async def test_a_parent_that_got_its_place_ends_after_its_child_whenever_it_is_cancelled(
+    orchestrator: Orchestrator, moment: int
+) -> None:
+    calls_stop_when_told(orchestrator.hosts)
+    keyed = PARENT.replace("CLOSE", "cancel") + "\nconcurrency: {key: k}"
+    await registered(orchestrator, CHILD, keyed)
+    await orchestrator.start(keyed, execution_id="first")
+    await orchestrator.start(keyed)
+    await orchestrator.offered.controls.terminate("default", "first", "me", "")
+    await passes(moment)
+
+    await orchestrator.offered.controls.cancel("default", "e", "me", "")
+    rows = await all_over(orchestrator)
+
+    parent = next(row for row in rows if row.execution_id == "e")
+    assert parent.status is Status.CANCELLED
+    assert all(row.ended_at <= parent.ended_at for row in rows)
+
+
 async def test_a_workflow_that_starts_itself_ends_at_the_depth_of_families(orchestrator: Orchestrator) -> None:
     await orchestrator.start(ENDLESS.replace("CLOSE", "cancel"))
 

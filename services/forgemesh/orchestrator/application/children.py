@@ -98,7 +98,7 @@ class Children:
             try:
                 child = await self.nursery.start_child(running, step, wanted, permit)
             except Unwanted:
-                if running.state.is_stopping(step.scope):
+                if running.state.is_stopping(step.scope) and not self._is_coming(running, step):
                     self._fail(running, path, attempt, failure_of(workflow.Cancelled(path), step_path=path))
             except workflow.ExecutionExists as fault:
                 self._fail(running, path, attempt, self._taken(running, step, fault))
@@ -112,6 +112,12 @@ class Children:
                 if child is not None:
                     self._answer(running, path, attempt, child)
             return
+
+    def _is_coming(self, running: Running, step: StepState) -> bool:
+        """Another start of the same child is in the queue of writes, or was: its end answers the attempt."""
+        assert step.started is not None
+        name = (running.state.namespace, step.started.child_id)
+        return self.families.is_under_way(name) or self.families.child_at(running, step) is not None
 
     def _taken(self, running: Running, step: StepState, fault: workflow.ExecutionExists) -> Failure:
         """
