@@ -206,3 +206,15 @@ def test_a_map_that_was_taken_before_runs_again_if_its_list_may_be_another() -> 
     first = terminated(forked(terminated(origin)))
 
     assert results(taken(first, given={"items": ["b"]})) == ["k"]
+
+
+def test_what_is_skipped_because_of_what_is_before_it_is_skipped_again_and_only_once() -> None:
+    steps = (call("a", when="false"), call("b", trigger="any_succeeded"), call("c"))
+    origin = terminated(History(of_steps(*steps)))
+    assert origin.step("b").skipped == "UPSTREAM_SKIPPED"
+
+    fork = forked(origin)
+
+    assert [path for path, step in fork.state.steps.items() if step.taken] == ["a"]
+    assert fork.step("b").skipped == "UPSTREAM_SKIPPED"
+    assert fork.state.to_skip == {}

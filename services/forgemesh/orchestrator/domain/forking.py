@@ -26,7 +26,7 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, Scope, StepState, StepStatus
 from forgemesh.orchestrator.domain.step_content import content, same_condition, variables_in
 from forgemesh.orchestrator.domain.template import evaluate
-from forgemesh.orchestrator.domain.triggers import UPSTREAM_FAILED, is_taken_up
+from forgemesh.orchestrator.domain.triggers import UPSTREAM_FAILED, UPSTREAM_SKIPPED, is_taken_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class _Taking:
     def _holds(self, step: StepState, known: Sequence, wanted: Sequence, index: int) -> bool:
         if step.path in self.again or not self._is_same(step.step, wanted[index]) or not self._has_same_items(step):
             return False
-        if step.skipped == UPSTREAM_FAILED:  # it will be skipped again, by what is before it
+        if step.skipped in (UPSTREAM_FAILED, UPSTREAM_SKIPPED):  # it will be skipped again, by what is before it
             return True
         failed = step.status is StepStatus.FAILED
         taken_up = failed and is_taken_up(e.RULES, step.scope, step.index) and _can_be_taken_up(wanted, index)
