@@ -80,3 +80,24 @@ async def test_an_import_without_a_place_tries_again_to_undo_what_it_did(databas
     await first.hosts.answer("done:compensate", {}, attempt=2, execution_id="copy")
 
     assert (await first.ended("copy")).status is Status.COMPENSATED
+
+
+async def test_what_a_person_decides_about_an_import_in_the_queue_counts_once_it_has_its_place(
+    database: Database,
+) -> None:
+    group = "{id: g, parallel: {branches: {a: [{id: x, call: {plugin: p, operation: o}, on_exhausted: incident}]}}}"
+    source = f"name: keyed\nversion: 2.0.0\nconcurrency: {{key: k, limit: 1}}\nsteps: [{group}]"
+    first = orchestrator_over(await store_over(database), served(), 1)
+    await first.start(source, execution_id="e")
+    (await first.hosts.call("g/a/x", execution_id="e")).fail(Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work"))
+    await first.until(lambda state: bool(state.incidents))
+    data = b"".join([piece async for piece in first.offered.archives.export("default", "e")])
+    await first.offered.archives.take_over("default", "copy", data)
+    await first.offered.controls.resume("default", "copy", "", "me")
+
+    await first.offered.controls.resolve("default", "copy", "g/a/x", "fail", None, "me", "")
+    waiting = await first.executions.get("default", "copy")
+    await first.offered.controls.terminate("default", "e", "me", "")
+
+    assert waiting.status is Status.QUEUED
+    assert (await first.ended("copy")).status is Status.FAILED

@@ -77,10 +77,13 @@ def decide(state: ExecutionState, now: int, ahead: int = 0) -> Iterator[e.Fact]:
 
 
 def _is_held(state: ExecutionState) -> bool:
-    """Whether all its steps have ended, and something keeps it from its end: a pause, the queue, unset variables."""
-    if "" not in state.to_settle or state.stopping is not None:
+    """
+    Whether something keeps it from what follows from ended branches: the queue, in which an import may have some; and
+    once all its steps have ended, a pause or unset variables.
+    """
+    if state.stopping is not None:
         return False
-    return state.pause is not None or state.queued or not state.vars_set
+    return state.queued or ("" in state.to_settle and (state.pause is not None or not state.vars_set))
 
 
 def _is_late(state: ExecutionState, now: int) -> bool:
