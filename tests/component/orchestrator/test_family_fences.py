@@ -244,6 +244,8 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     if status is None:
         await hosts.answer("x", attempt=2)
     assert (await second.ended(child)).status is (status or Status.SUCCEEDED)
+    attempts = [event for event in await second.history(child) if isinstance(event.fact, e.AttemptStarted)]
+    assert len(attempts) == (1 if status is not None else 2)
 
 
 @pytest.mark.parametrize("moment", range(0, 60, 5))

@@ -235,8 +235,11 @@ class Engine:
         state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
-        self._commit(running, [*events, *advance(state, now, self.timers.ahead)])
-        self.effects.children.settle_in(running, fresh=False)
+        self._commit(running, events)
+        self.effects.children.settle_in(running, fresh=False)  # before anything new begins in it
+        following = advance(state, now, self.timers.ahead)
+        if following:
+            self._commit(running, following)
         self.effects.taken_up(running, reopened)
 
     async def load(
