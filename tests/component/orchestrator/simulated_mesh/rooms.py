@@ -55,8 +55,11 @@ class Rooms:
         return self._rooms.setdefault(name, [])
 
     def _check_order(self, account: Account, room: list[Account]) -> None:
-        """Whoever came earlier goes first, unless there is room for all; of those that came in one moment, any."""
-        ahead = [one for one in room if one.queued and not one.over and one.came_at < account.came_at]
+        """
+        Whoever came earlier goes first, unless there is room for all; of those that came in one moment, any. Who is
+        stopping waits for no place.
+        """
+        ahead = [one for one in room if _waits(one) and one.came_at < account.came_at]
         holders = [one for one in room if one.holds and not one.over and one is not account]
         fits = len(holders) + len(ahead) < _limit_of(account)
         demand(not ahead or fits, "the queue is kept", account.name, "passes", [one.name for one in ahead])
@@ -70,3 +73,7 @@ class Rooms:
 
 def _limit_of(account: Account) -> int:
     return account.definition.concurrency.limit if account.definition.concurrency is not None else 1
+
+
+def _waits(account: Account) -> bool:
+    return account.queued and not account.over and "" not in account.stopped_at
