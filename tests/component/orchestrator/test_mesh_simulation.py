@@ -13,7 +13,7 @@ from tests.component.orchestrator.simulated_mesh.laws import Broken
 from tests.component.orchestrator.simulated_mesh.planted import PLANTED, Plant
 from tests.component.orchestrator.simulated_mesh.world import MeshWorld
 
-SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "250"))
+SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
 FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 ENOUGH = 400
 """Seeds among which everything that can happen has happened."""
