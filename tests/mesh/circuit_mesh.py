@@ -35,6 +35,9 @@ ANYWHERE = "127.0.0.1:0"
 ONE_CALL, UNSAID = "one-call", "unsaid"
 """Workflows of one step each; nothing is said about whether that of the second may be repeated."""
 
+PATIENT_ADOPTION = 12
+"""Seconds that a balancer without a database waits for what its subscribers know, so that a slow machine's are heard."""
+
 WORKFLOW = """
 name: {name}
 version: 1.0.0
@@ -99,7 +102,7 @@ class CircuitMesh:
         """Each time at the same address, with the same database if it has one."""
         settings = {"LISTEN": f"127.0.0.1:{self._port}", "REGISTRY": self.registry.address, "HEARTBEAT": "0.25"}
         if not self.kept:
-            settings["DATABASE"] = ""
+            settings |= {"DATABASE": "", "ADOPTION": str(PATIENT_ADOPTION)}
         counted = {"COUNTED_CALLS": str(self.directory / "balancer-calls")}
         self.balancer = await self.start_service("balancer", "bench.counting_balancer", counted, **settings)
 

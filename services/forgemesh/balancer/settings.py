@@ -18,7 +18,8 @@ class BalancerSettings(ServiceSettings):
     serves if `trust_without_health` says so. Changes of `coalesce` seconds go out together; subscribers hear a
     heartbeat every `heartbeat` seconds. `first_checks` seconds after the first sync with the registry the feed opens,
     even if an instance has not answered yet, and, if it has no `database` but is not the first balancer of the mesh,
-    not before `adoption` seconds, so that subscribers can tell it what they know of circuits.
+    not before `adoption` seconds, so that subscribers, who try again within three, can tell it what they know of
+    circuits.
     """
 
     listen: str = "127.0.0.1:7403"
@@ -34,7 +35,7 @@ class BalancerSettings(ServiceSettings):
     coalesce: float = 0.02
     heartbeat: float = 1.0
     first_checks: float = 1.0
-    adoption: float = 2.0
+    adoption: float = 4.0
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)

@@ -5,35 +5,19 @@ import asyncio
 import pytest
 
 from forgemesh.chassis.database import Database
-from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.orchestrator.application.starts import StartRequest
 from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.explain import Explanation
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, IdReuse
+from forgemesh.orchestrator.ports import ExecutionRow, IdReuse
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
+from tests.component.orchestrator.parents import CALL, CHILD, PARENT, members, passes, registered
 
-CALL = "call: {plugin: p, operation: o}"
-CHILD = f"name: child\nsteps: [{{id: x, {CALL}}}]\noutput: '${{steps.x.output}}'"
-PARENT = "name: parent\nsteps: [{id: c, workflow: {name: child}, on_close: CLOSE}]\noutput: '${steps.c.output}'"
 ENDLESS = "name: endless\nsteps: [{id: again, workflow: {name: endless}, on_close: CLOSE}]"
-
-
-async def registered(orchestrator: Orchestrator, *sources: str) -> None:
-    for source in sources:
-        await orchestrator.definitions.register("default", source)
-
-
-async def members(orchestrator: Orchestrator) -> list[ExecutionRow]:
-    page = await orchestrator.store.executions(
-        ExecutionFilter(namespace="default"), ExecutionOrder.STARTED_ASCENDING, "", 500
-    )
-    return page.rows
 
 
 async def all_over(orchestrator: Orchestrator) -> list[ExecutionRow]:
@@ -58,11 +42,6 @@ async def dies(orchestrator: Orchestrator, database: Database) -> None:
         orchestrator.engine._drop(running)
     await database.write(lambda connection: None)
     await database.write(lambda connection: None)
-
-
-async def passes(moments: int) -> None:
-    for _ in range(moments):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("moment", range(0, 90, 6))
@@ -246,161 +225,6 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     assert (await second.ended(child)).status is (status or Status.SUCCEEDED)
     attempts = [event for event in await second.history(child) if isinstance(event.fact, e.AttemptStarted)]
     assert len(attempts) == (1 if status is not None else 2)
-
-
-@pytest.mark.parametrize("moment", range(0, 60, 5))
-async def test_a_pause_holds_the_child_whenever_it_comes(orchestrator: Orchestrator, moment: int) -> None:
-    await registered(orchestrator, CHILD)
-    await orchestrator.start(PARENT.replace("CLOSE", "cancel"))
-    await passes(moment)
-    await orchestrator.offered.controls.pause("default", "e", e.PauseRequested(interrupt=False))
-    called = len(orchestrator.hosts.calls)
-    await passes(60)
-
-    assert len(orchestrator.hosts.calls) == called
-    for row in await members(orchestrator):
-        await orchestrator.until(lambda state: state.pause is not None, row.execution_id)
-    await orchestrator.offered.controls.resume("default", "e", "", "me")
-    await orchestrator.hosts.until(lambda: bool(orchestrator.hosts.calls))
-    orchestrator.hosts.calls[-1].succeed()
-    assert (await orchestrator.ended()).status is Status.SUCCEEDED
-
-
-async def child_of(orchestrator: Orchestrator, execution_id: str = "e") -> str:
-    """The id of the only child, once it is there."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            rows = [row for row in await members(orchestrator) if row.parent_id == execution_id]
-            if rows and orchestrator.engine.running("default", rows[0].execution_id) is not None:
-                return rows[0].execution_id
-
-
-KEYED = f"name: child\nconcurrency: {{key: one}}\nsteps: [{{id: x, {CALL}}}]"
-
-
-async def test_a_queued_child_is_paused_with_its_parent(orchestrator: Orchestrator) -> None:
-    keyed = KEYED.replace("key: one", "key: \"${'one'}\"")
-    await orchestrator.start(keyed, execution_id="holder")
-    await orchestrator.start(PARENT.replace("CLOSE", "cancel"))
-    child = await child_of(orchestrator)
-    await orchestrator.offered.controls.pause("default", "e", e.PauseRequested("me"))
-    await orchestrator.hosts.answer("x", execution_id="holder")
-    await orchestrator.ended("holder")
-
-    paused = await orchestrator.until(lambda state: not state.queued, child)
-    assert paused.status is Status.PAUSED
-    await orchestrator.offered.controls.resume("default", "e", "", "me")
-    await orchestrator.hosts.answer("x", execution_id=child)
-    assert (await orchestrator.ended()).status is Status.SUCCEEDED
-
-
-async def test_a_parent_that_goes_on_leaves_a_child_that_somebody_has_paused(orchestrator: Orchestrator) -> None:
-    await registered(orchestrator, CHILD)
-    await orchestrator.start(PARENT.replace("CLOSE", "cancel"))
-    child = await child_of(orchestrator)
-    controls = orchestrator.offered.controls
-    await controls.pause("default", "e", e.PauseRequested("parent's"))
-    await controls.pause("default", child, e.PauseRequested("child's"))
-    await controls.resume("default", "e", "", "me")
-
-    state = await orchestrator.executions.get("default", child)
-    assert state.pause is not None
-    assert (state.pause.by, state.inherited_pause) == ("child's", None)
-    await controls.resume("default", child, "", "me")
-    await orchestrator.hosts.call("x")
-    orchestrator.hosts.calls[-1].succeed()
-    assert (await orchestrator.ended()).status is Status.SUCCEEDED
-
-
-UNDONE = f"""
-name: child
-steps:
-  - {{id: x, {CALL}, compensate: {{plugin: p, operation: o, retry: {{max_attempts: 1}}}}}}
-  - {{id: y, {CALL}, retry: {{max_attempts: 1}}}}
-"""
-BROKEN = Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work")
-
-
-async def undoing(orchestrator: Orchestrator) -> str:
-    """A parent whose child is undoing what it did; the child's id."""
-    await registered(orchestrator, UNDONE)
-    await orchestrator.start(PARENT.replace("CLOSE", "cancel").replace("output: '${steps.c.output}'", ""))
-    child = (await orchestrator.hosts.call("x")).invocation.execution_id
-    await orchestrator.hosts.answer("x")
-    (await orchestrator.hosts.call("y")).fail(BROKEN)
-    await orchestrator.hosts.call("x:compensate")
-    return child
-
-
-@pytest.mark.parametrize("command", ["cancel", "pause"])
-async def test_what_a_child_refuses_is_an_event_of_its_parent(orchestrator: Orchestrator, command: str) -> None:
-    child = await undoing(orchestrator)
-    controls = orchestrator.offered.controls
-    if command == "cancel":
-        await controls.cancel("default", "e", "me", "")
-    else:
-        await controls.pause("default", "e", e.PauseRequested("me"))
-    state = await orchestrator.until(lambda state: state.sequence > 3)
-    await orchestrator.hosts.answer("x:compensate")
-    if command == "pause":
-        await controls.resume("default", "e", "", "me")
-    ended = await orchestrator.ended()
-
-    assert not state.status.final
-    refused = [event.fact for event in await orchestrator.history() if isinstance(event.fact, e.ChildCommandRefused)]
-    assert [(fact.path, fact.child_id, fact.command) for fact in refused] == [("c", child, command)]
-    assert refused[0].failure.reason == "EXECUTION_STATE"
-    assert ended.ended_at >= (await orchestrator.ended(child)).ended_at
-
-
-@pytest.mark.parametrize("cancelled", [False, True])
-async def test_what_a_child_could_not_undo_is_left_to_do_in_its_parent(
-    orchestrator: Orchestrator, cancelled: bool
-) -> None:
-    await undoing(orchestrator)
-    if cancelled:
-        await orchestrator.offered.controls.cancel("default", "e", "me", "")
-    (await orchestrator.hosts.call("x:compensate")).fail(BROKEN)
-
-    state = await orchestrator.ended()
-    row = await orchestrator.executions.row("default", "e")
-    assert (state.status, row.status) == (Status.COMPENSATION_FAILED, Status.COMPENSATION_FAILED)
-    assert state.left_to_do == ("c",)
-    assert state.failure is not None
-    told = [state.failure.reason, *(cause.reason for cause in state.failure.causes)]
-    assert "CHILD_FAILED" in told
-
-
-async def test_a_child_that_could_not_undo_all_is_not_started_a_second_time(orchestrator: Orchestrator) -> None:
-    await registered(orchestrator, UNDONE)
-    await orchestrator.start("name: p\nsteps: [{id: c, workflow: {name: child}, retry: {max_attempts: 3}}]")
-    await orchestrator.hosts.answer("x")
-    (await orchestrator.hosts.call("y")).fail(BROKEN)
-    (await orchestrator.hosts.call("x:compensate")).fail(BROKEN)
-
-    assert (await orchestrator.ended()).steps["c"].attempts == 1
-
-
-async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestrator: Orchestrator) -> None:
-    keyed = KEYED.replace("key: one", "key: \"${'one'}\"")
-    await orchestrator.start(keyed, execution_id="holder")
-    await orchestrator.start(PARENT.replace("CLOSE", "cancel"))
-    child = await child_of(orchestrator)
-
-    def told(explanation: Explanation) -> str:
-        return explanation.hindrances[-1].message
-
-    queued = await orchestrator.executions.explain("default", "e")
-    assert "waits for a place under its concurrency key" in told(queued)
-    assert "'holder' holds its place" in (await orchestrator.executions.explain("default", child)).summary
-    await orchestrator.offered.controls.pause("default", child, e.PauseRequested("me"))
-    assert "is paused" in told(await orchestrator.executions.explain("default", "e"))
-    lost = orchestrator.engine.running("default", child)
-    assert lost is not None
-    orchestrator.engine._drop(lost)
-    assert "is not there yet" in told(await orchestrator.executions.explain("default", "e"))
-    orchestrator.engine.suspended.add(("default", child))
-    assert "is suspended" in told(await orchestrator.executions.explain("default", "e"))
 
 
 async def test_an_id_is_free_again_although_a_child_of_its_first_execution_is_open(orchestrator: Orchestrator) -> None:

@@ -225,7 +225,7 @@ class People:
             execution_id, run_id = self._named(account)
             met = await offered.controls.delete(account.namespace, execution_id, run_id=run_id)
             if met:
-                self._met(run_id, met).deleted = True
+                demand(self._met(run_id, met).deleted, "what is answered is durable", execution_id, met)
 
     async def _stop_many(self, offered: UseCases) -> None:
         chosen = [self._named(account) for account in self.record.open_ones() if account.namespace == "default"]

@@ -77,7 +77,16 @@ class Record:
             self.position = row["position"]
             self.events.append((row["execution"], event))
             self._enter(row["execution"], event, row["position"])
+        self._see_deletions()
         self.rooms.check()
+
+    def _see_deletions(self) -> None:
+        """Also those whose answer nobody got, because the orchestrator died behind them."""
+        there = {row["key"] for row in self._disk.execute("SELECT key FROM execution").fetchall()}
+        for key in self.accounts.keys() - there:
+            account = self.accounts[key]
+            demand(account.over, "only what has ended is deleted", account.name)
+            account.deleted = True
 
     def _enter(self, key: int, event: e.Event, position: int) -> None:
         self.kinds[type(event.fact).__name__] += 1
