@@ -36,7 +36,7 @@ ONE_CALL, UNSAID = "one-call", "unsaid"
 """Workflows of one step each; nothing is said about whether that of the second may be repeated."""
 
 PATIENT_ADOPTION = 12
-"""Seconds that a balancer without a database waits for what its subscribers know, so that a slow machine's are heard."""
+"""Seconds that a balancer without a database waits for what its subscribers know, so that slow ones are heard."""
 
 WORKFLOW = """
 name: {name}

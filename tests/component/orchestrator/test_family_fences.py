@@ -1,6 +1,7 @@
 """Whatever is done to a parent, and whenever, reaches its whole family, and nothing is started behind it."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from forgemesh.orchestrator.domain import control, events as e
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import ExecutionRow, IdReuse
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
@@ -199,6 +201,33 @@ async def test_a_terminated_family_stays_ended_when_the_orchestrator_dies_at_tha
     root = next(row for row in rows if row.execution_id == "e")
     assert len(rows) == 3
     assert all(row.started_at <= root.ended_at for row in rows)
+
+
+@pytest.mark.parametrize("on_close", ["cancel", "terminate"])
+async def test_who_is_terminated_by_a_parent_that_was_taken_up_before_it_ends_its_own_children(
+    database: Database, hosts: ScriptedHosts, on_close: str
+) -> None:
+    """A wait that was over meanwhile ends the branch that waits for the middle one, which is not taken up yet."""
+    calls_stop_when_told(hosts)
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    middle = f"name: middle\nsteps: [{{id: c, workflow: {{name: child}}, on_close: {on_close}}}]"
+    await registered(first, CHILD, middle)
+    await first.start(
+        "name: root\nsteps: [{id: g, parallel: {join: any, branches: {"
+        "m: [{id: m, workflow: {name: middle}, on_close: terminate}], "
+        "w: [{id: w, wait: {for: 1h}}]}}}]"
+    )
+    child = (await hosts.call("x")).invocation.execution_id
+    await dies(first, database)
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    second.engine.clock = lambda: time.time_ns() + 2 * 3600 * SECOND
+    await second.recovery.run()
+
+    rows = {row.execution_id: row for row in await all_over(second)}
+    assert rows["e"].status is Status.SUCCEEDED
+    assert rows[child].status is (Status.CANCELLED if on_close == "cancel" else Status.TERMINATED)
+    attempts = [event.fact for event in await second.history(child) if isinstance(event.fact, e.AttemptStarted)]
+    assert [fact.attempt for fact in attempts] == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """What is done to a parent is done to its child, and how the child stands is seen in its parent."""
 
+import asyncio
+
 import pytest
 
+from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
+from forgemesh.orchestrator.application import recovery
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.explain import Explanation
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.state import Status
-from tests.component.orchestrator.orchestrators import Orchestrator
+from tests.component.orchestrator.hosts import ScriptedHosts
+from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.parents import CALL, CHILD, PARENT, child_of, members, passes, registered
 
 KEYED = f"name: child\nconcurrency: {{key: one}}\nsteps: [{{id: x, {CALL}}}]"
@@ -45,6 +50,32 @@ async def test_a_queued_child_is_paused_with_its_parent(orchestrator: Orchestrat
     await orchestrator.offered.controls.resume("default", "e", "", "me")
     await orchestrator.hosts.answer("x", execution_id=child)
     assert (await orchestrator.ended()).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_command_between_the_taking_up_of_a_parent_and_of_its_child_reaches_the_child(
+    database: Database, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    monkeypatch.setattr(recovery, "AT_ONCE", 1)
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await registered(first, CHILD)
+    await first.start(PARENT.replace("CLOSE", "cancel"))
+    child = (await hosts.call("x")).invocation.execution_id
+    if paused:
+        await first.offered.controls.pause("default", "e", e.PauseRequested("me", interrupt=True))
+        await first.until(lambda state: state.pause is not None, child)
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    recovering = asyncio.create_task(second.recovery.run())
+    while second.engine.running("default", "e") is None:
+        await asyncio.sleep(0)
+    assert second.engine.running("default", child) is None
+    if paused:
+        await second.offered.controls.resume("default", "e", "", "me")
+    else:
+        await second.offered.controls.pause("default", "e", e.PauseRequested("me"))
+    await recovering
+
+    assert ((await second.executions.get("default", child)).pause is None) == paused
 
 
 async def test_a_parent_that_goes_on_leaves_a_child_that_somebody_has_paused(orchestrator: Orchestrator) -> None:

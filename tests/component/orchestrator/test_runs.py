@@ -11,14 +11,15 @@ import pytest
 from forgemesh.api.orchestrator.v1 import control_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.database import Database
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.client import Client, ExecutionFilter, ExecutionHandle, Pause, Resume, Terminate
 from forgemesh.faults.control import ExecutionState as Impossible, ExecutionSuperseded
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
-from tests.component.orchestrator.hosts import PATIENCE
-from tests.component.orchestrator.orchestrators import Orchestrator
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
+from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
 SOURCE = """
 name: w
@@ -332,3 +333,23 @@ async def test_spans_that_are_sent_again_keep_their_names_once_the_id_was_given_
 
     _, trace = await orchestrator.engine.load(row, stored.definition, spans_from=1)
     assert trace.execution_id == "x"
+
+
+async def test_what_is_written_after_a_deletion_and_a_restart_has_no_place_of_what_was_deleted(
+    database: Database, hosts: ScriptedHosts
+) -> None:
+    """Not even if it was the newest: positions say which spans were sent, keys what a page goes on behind."""
+    first = orchestrator_over(await store_over(database), hosts, 1)
+    await first.start(SOURCE)
+    await hosts.answer("a")
+    await first.ended()
+    gone = await first.executions.row("default", "e")
+    last = len(await first.history())
+    await first.store.mark_spans_sent(last)
+    await first.offered.controls.delete("default", "e")
+    second = orchestrator_over(await store_over(database), hosts, 2)
+    await second.start(SOURCE)
+
+    assert (await second.executions.row("default", "e")).key > gone.key
+    assert [row.execution_id for row in await second.store.executions_after(last)] == ["e"]
+    assert await second.store.last_before((await second.executions.row("default", "e")).key, last) == 0

@@ -228,7 +228,10 @@ class Children:
         parent: Running | None = None,
         step: StepState | None = None,
     ) -> None:
-        """Ask a child to end as its parent's step says."""
+        """Ask a child to end as its parent's step says; one that is about to be taken up hears it then."""
+        if self._is_arriving(child):
+            child.orphaned = on_close
+            return
         by, reason = f"execution {by}", "the execution that waited for it has stopped"
         if on_close == "terminate":
             self._ask(parent, step, child, "terminate", lambda state: control.terminate(state, by, reason))
@@ -244,6 +247,8 @@ class Children:
         ask: Callable[[ExecutionState], Sequence[e.Fact]],
     ) -> None:
         """What the child refuses stands in its parent's history, if that is open; a child that has ended is past it."""
+        if self._is_arriving(child):
+            self._engine.go_on(child)
         if not child.open:
             return
         try:
@@ -255,6 +260,10 @@ class Children:
             return
         if facts:
             self._engine.turn(child, facts)
+
+    def _is_arriving(self, child: Running) -> bool:
+        """Whether it was found after a crash, and its parent was taken up before it."""
+        return self._engine.running(*child.name) is not child
 
     def settle_in(self, child: Running, *, fresh: bool) -> None:
         """

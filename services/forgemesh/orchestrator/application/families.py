@@ -96,10 +96,10 @@ class Families:
         return [(step, self.child_at(running, step)) for step in steps]
 
     def child_at(self, running: Running, step: StepState) -> Running | None:
-        """The child of the step's newest attempt, if it is open and in memory."""
+        """The child of the step's newest attempt, if it is open and in memory or about to be taken up."""
         if step.started is None or not step.started.child_id:
             return None
-        child = self._engine.running(running.state.namespace, step.started.child_id)
+        child = self._engine.known(running.state.namespace, step.started.child_id)
         return child if child is not None and child.open and _may_be_parent(running, child) else None
 
     def is_suspended(self, child: Running) -> bool:

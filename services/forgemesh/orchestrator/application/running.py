@@ -47,7 +47,7 @@ class Running:
     heir: bool = False
     """It was imported, and the run that its history began as is not here: that one's children are its own."""
     orphaned: str = ""
-    """What becomes of it, if its parent has ended and it may not have been told."""
+    """What becomes of it, if its parent has ended or stopped and it may not have been told."""
     cut: list[StepState] = field(default_factory=list)
     """Steps whose attempts were open when it was terminated."""
     _change: asyncio.Event | None = None

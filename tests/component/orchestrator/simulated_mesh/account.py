@@ -23,7 +23,7 @@ class Account:
     parent: Account | None = None
     began_at: int = 0
     came_at: int = 0
-    """When it began and, for an import later than that, when it came here."""
+    """When it began, and when it or, of an import, the first event of its own became durable here."""
     queued: bool = False
     holds: bool = False
     ended_at: int = 0

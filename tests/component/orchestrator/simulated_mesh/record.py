@@ -101,15 +101,15 @@ class Record:
         except AssertionError as error:
             raise Broken("a history makes sense", f"{account.name}: {error!r} at {event}") from error
         if event.sequence <= account.brought:
-            self._remember(account, event.fact)
+            self._remember(account, event.fact, position)
         else:
             if event.sequence == account.brought + 1:
-                account.came_at = event.at - self.moment.skew
+                account.came_at = self.moment.now
             self._about(account, event.fact, position)
         if account.over:
             self._ended(account, event.fact, position)
 
-    def _remember(self, account: Account, fact: e.Fact) -> None:
+    def _remember(self, account: Account, fact: e.Fact, position: int) -> None:
         """What an import did elsewhere obeyed the laws there; here it only says where it stands."""
         if isinstance(fact, e.ExecutionStarted):
             self.rooms.came(account, queued=fact.queued, known=0)
@@ -119,6 +119,7 @@ class Record:
         elif isinstance(fact, e.CancelRequested | e.StopRequested | e.CompensationStarted):
             if not getattr(fact, "path", ""):  # it ends or undoes what it did, and takes nobody's place for that
                 account.holds = account.queued = False
+                account.stopped_at.setdefault("", position)
         elif isinstance(fact, e.ExecutionSucceeded):
             account.output = fact.output.data
 
@@ -129,10 +130,8 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        came_at, started = event.at - self.moment.skew, event.fact
-        account = Account(
-            key, namespace, execution_id, definition, row["run_id"], ledger, started, began_at=came_at, came_at=came_at
-        )
+        began_at, started = event.at - self.moment.skew, event.fact
+        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, started, began_at=began_at)
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))

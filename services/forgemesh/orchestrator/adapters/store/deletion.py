@@ -15,6 +15,26 @@ _EXPIRED = (
     "SELECT 1 FROM execution AS parent WHERE parent.run_id = execution.parent_run AND parent.run_id <> ''"
     " AND parent.ended_at = 0)) ORDER BY ended_at, key LIMIT ?"
 )
+_LAST = (
+    "SELECT max(coalesce((SELECT max({column}) FROM {table}), 0),"
+    " coalesce((SELECT position FROM progress WHERE name = '{table}'), 0))"
+)
+_LAST_KEY, _LAST_POSITION = (
+    _LAST.format(column=column, table=table) for table, column in (("execution", "key"), ("event", "position"))
+)
+
+
+def last_given(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The highest key of an execution and position of an event that ever were, deleted ones included."""
+    key, position = connection.execute(f"SELECT ({_LAST_KEY}), ({_LAST_POSITION})").fetchone()
+    return key, position
+
+
+def _keep_last_given(connection: sqlite3.Connection) -> None:
+    """What has been given is not given again, although nothing that has it is left."""
+    key, position = last_given(connection)
+    sql = "INSERT OR REPLACE INTO progress VALUES ('execution', ?), ('event', ?)"
+    connection.execute(sql, (key, position))
 
 
 def delete(connection: sqlite3.Connection, key: int) -> None:
@@ -23,6 +43,7 @@ def delete(connection: sqlite3.Connection, key: int) -> None:
 
     What it has claimed of its origin stays claimed: nobody knows any more whether it was undone.
     """
+    _keep_last_given(connection)
     connection.execute(
         "DELETE FROM blob WHERE hash IN (SELECT hash FROM blob_use WHERE execution = ?)"
         " AND NOT EXISTS (SELECT 1 FROM blob_use WHERE blob_use.hash = blob.hash AND execution <> ?)",

@@ -14,7 +14,7 @@ from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.adapters.store.answers import answer_row, started_by
 from forgemesh.orchestrator.adapters.store.definition_rows import DefinitionRows
-from forgemesh.orchestrator.adapters.store.deletion import delete, expired, rename
+from forgemesh.orchestrator.adapters.store.deletion import delete, expired, last_given, rename
 from forgemesh.orchestrator.adapters.store.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.adapters.store.kept_results import KeptResults
 from forgemesh.orchestrator.adapters.store.schema import (
@@ -292,9 +292,8 @@ async def open_store(database: Database, parse: Callable[[str, str], Definition]
 
     def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
         connection.execute("UPDATE owner SET epoch = epoch + 1")
-        sql = "SELECT epoch, (SELECT max(key) FROM execution), (SELECT max(position) FROM event) FROM owner"
-        epoch, key, position = connection.execute(sql).fetchone()
-        return epoch, key or 0, position or 0
+        epoch = connection.execute("SELECT epoch FROM owner").fetchone()["epoch"]
+        return epoch, *last_given(connection)
 
     epoch, key, position = await database.write(work)
     return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
