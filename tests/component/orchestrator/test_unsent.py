@@ -11,7 +11,7 @@ from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepStatus
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, order
+from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore, failing_store
@@ -291,10 +291,27 @@ async def test_those_on_record_as_blocked_leave_in_their_order_and_only_as_many_
     assert hosts.calls == []
     while held := log.held.copy():
         log.held.clear()
-        for key, attempt in held:
-            dispatcher.released(key, attempt)
+        for order_key, attempt in held:
+            dispatcher.released(order_key, attempt)
         for _ in range(5):
             await asyncio.sleep(0)
 
     assert [call.path for call in hosts.calls] == names
     assert sum(line.endswith("unblocked") for line in log.lines) == len(names)
+
+
+@pytest.mark.parametrize("end", ["cancel", "forget"])
+async def test_who_is_taken_back_while_it_is_about_to_leave_holds_up_nobody_behind_it(end: str) -> None:
+    hosts, log = nobody(), Log()
+    dispatcher = dispatcher_over(hosts, log)
+    log.held = []
+    for path in "abc":
+        dispatcher.send(order(path))
+    hosts.show("p", endpoint("i-1"))
+    await log.until("a unblocked")
+
+    log.held = None
+    getattr(dispatcher, end)(key("a"))
+
+    await hosts.call("c")
+    assert [call.path for call in hosts.calls] == ["b", "c"]

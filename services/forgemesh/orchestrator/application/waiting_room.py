@@ -106,6 +106,8 @@ class WaitingRoom:
         lane.queue.remove(errand.order.key)
         if not lane.queue:
             self._empty(lane)
+        elif errand.lifts:  # it was about to leave, and those behind it waited for that
+            self._stir([lane])
 
     def changed(self, concerns: Callable[[Route], bool]) -> None:
         """Something has changed for the routes that it concerns."""
