@@ -23,7 +23,7 @@ def is_too_deep(data: bytes, limit: int = MAX_DEPTH) -> bool:
 
     Of a text that is not valid, what a parser reads before it finds that out is not deeper than this says.
     """
-    if data.count(b"[") + data.count(b"{") <= limit:
+    if len(data) <= limit or data.count(b"[") + data.count(b"{") <= limit:
         return False
     bare = b"".join((_ESCAPE.sub(b"", data) if b"\\" in data else data).split(b'"')[::2])
     return max(accumulate(array("b", bare.translate(_STEPS, _OTHERS))), default=0) > limit

@@ -14,7 +14,7 @@ from forgemesh.orchestrator.domain.fold import AfterEnd
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Standing
 from forgemesh.orchestrator.replay import Tape
-from tests.component.orchestrator.hosts import ScriptedHosts
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore, failing_store
 
@@ -298,3 +298,20 @@ async def test_a_timeout_runs_in_the_queue_and_stands_still_in_a_pause_that_hold
     resumed = await orchestrator.offered.controls.resume("default", "c", "", "me")
     assert resumed.deadline > held.deadline
     assert await ends(orchestrator, "c") == {"c": Status.TIMED_OUT}
+
+
+@pytest.mark.parametrize("imported", [False, True])
+async def test_a_place_of_what_is_being_written_is_not_said_to_leak(orchestrator: Orchestrator, imported: bool) -> None:
+    await waiting(orchestrator, "a")
+    archives, places = orchestrator.offered.archives, orchestrator.engine.effects.places
+    data = b"".join([piece async for piece in archives.export("default", "a")])
+    await terminate(orchestrator, "a")
+    coming = asyncio.create_task(archives.take_over("default", "b", data) if imported else waiting(orchestrator, "b"))
+    async with asyncio.timeout(PATIENCE):
+        while not orchestrator.engine.is_coming("default", "b"):
+            await asyncio.sleep(0)
+
+    assert orchestrator.engine.running("default", "b") is None
+    assert places.leaked() == 0
+    await coming
+    assert [row.execution_id for row in await orchestrator.store.slots()] == ["b"]

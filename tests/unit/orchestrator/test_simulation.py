@@ -67,7 +67,7 @@ def assert_spans_are_whole(world: World) -> None:
     tries = {key for key in known if key[0] == "attempt"}
 
     assert world.trace.started is not None
-    assert len(keys) == len(known) == len({span_id(world.trace.started, "e-1", key) for key in known})
+    assert len(keys) == len(known) == len({span_id(world.trace.owner, key) for key in known})
     assert tries == {
         ("attempt", path, str(number))
         for path, count in world.ledger.attempts.items()

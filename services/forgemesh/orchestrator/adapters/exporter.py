@@ -67,17 +67,16 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
     """The span as OTLP has it on the wire."""
     started = trace.started
     assert started is not None
-    execution_id = trace.execution_id
     return encoded_span(
         started.trace_id,
-        span_id(started, execution_id, facts.key),
-        started.parent_span_id if facts.parent is None else span_id(started, execution_id, facts.parent),
+        span_id(trace.owner, facts.key),
+        started.parent_span_id if facts.parent is None else span_id(trace.owner, facts.parent),
         facts.name,
         _KINDS.get(facts.key[0], INTERNAL) if facts.left else INTERNAL,
         facts.start,
         max(facts.start, facts.end),
-        _attributes(execution_id, started, facts),
-        _rest(execution_id, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
+        _attributes(trace.execution_id, started, facts),
+        _rest(trace.owner, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
     )
 
 
@@ -130,13 +129,13 @@ def _besides(where: e.Dispatch) -> bytes:
     return trial + hedged
 
 
-def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> Span:
+def _rest(owner: str, started: e.ExecutionStarted, facts: SpanFacts) -> Span:
     """What few spans have."""
     span = Span()
     if facts.failure is not None:
         span.status.CopyFrom(Status(code=ERROR, message=facts.failure.message[:512]))
     for link in facts.links:
-        linked = _linked(link, execution_id, started)
+        linked = _linked(link, owner, started)
         if linked is not None:
             set_attributes(span.links.add(trace_id=linked[0], span_id=linked[1]), {names.LINK_TYPE: link.kind})
     if facts.key == (RUN,):
@@ -145,10 +144,10 @@ def _rest(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> S
     return span
 
 
-def _linked(link: Link, execution_id: str, started: e.ExecutionStarted) -> tuple[bytes, bytes] | None:
+def _linked(link: Link, owner: str, started: e.ExecutionStarted) -> tuple[bytes, bytes] | None:
     """Trace and span; None if what came from elsewhere is no traceparent."""
     if not link.traceparent:
-        return started.trace_id, span_id(started, execution_id, link.key)
+        return started.trace_id, span_id(owner, link.key)
     found = _TRACEPARENT.fullmatch(link.traceparent)
     return (bytes.fromhex(found[1]), bytes.fromhex(found[2])) if found is not None else None
 

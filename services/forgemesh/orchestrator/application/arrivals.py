@@ -48,6 +48,7 @@ class Arrivals:
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
             if self._engine.stopping:
                 raise ShuttingDown("the orchestrator")
+            self._engine.comes(running)
             events.extend([record(state, fact, self._engine.clock()) for fact in self._arrival(running)])
             running.standing = standing_of(state)
             new = new_execution(state, request)
@@ -69,6 +70,7 @@ class Arrivals:
 
     def _adopted(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
         """An import is durable: from here on it is what a process finds that takes up after a crash."""
+        self._engine.came(running)
         if not self._engine.may_enter(running, written):
             if running.open:
                 self._engine.effects.places.withdraw(running.state)

@@ -22,7 +22,7 @@ from forgemesh.orchestrator.domain.family import kin_of
 from forgemesh.orchestrator.domain.forking import merge_patch
 from forgemesh.orchestrator.domain.payload import Payload, content_of_payload, json_payload
 from forgemesh.orchestrator.domain.state import ExecutionState
-from forgemesh.orchestrator.domain.trace import RUN, span_id
+from forgemesh.orchestrator.domain.trace import RUN, span_id, span_owner
 from forgemesh.orchestrator.ports import ClaimedBefore, ExecutionRow, Store
 
 
@@ -166,7 +166,7 @@ class Controls:
         _check_rerun(state, rerun)
         started = state.started
         assert started is not None
-        kin = kin_of(state, None)
+        kin, owner = kin_of(state, None), span_owner(started, id_before_renaming(row.execution_id))
         fork = StartRequest(
             namespace=request.namespace,
             workflow=row.workflow,
@@ -184,7 +184,7 @@ class Controls:
                 root_run=kin.root,
                 generation=kin.generation,
             ),
-            linked_span=f"{state.trace_id}-{span_id(started, id_before_renaming(row.execution_id), (RUN,)).hex()}",
+            linked_span=f"{state.trace_id}-{span_id(owner, (RUN,)).hex()}",
             asked=asked,
             check=self._forks.check_of(row),
         )

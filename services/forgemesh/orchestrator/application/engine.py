@@ -110,6 +110,10 @@ class Engine:
         name = (namespace, execution_id)
         return self._running.get(name) or self._arriving.get(name)
 
+    def is_coming(self, namespace: str, execution_id: str) -> bool:
+        """Whether the first write of an execution of that id is under way."""
+        return (namespace, execution_id) in self._coming
+
     @property
     def count(self) -> int:
         """How many executions are open and in memory."""
@@ -145,7 +149,7 @@ class Engine:
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now, self.timers.ahead))
             running.standing = standing_of(state)
-            self._coming[running.name] = asyncio.get_running_loop().create_future()
+            self.comes(running)
             return new_execution(state, request, claims_of(state)), events
 
         written = partial(self._created, running, events, settled)
@@ -164,9 +168,7 @@ class Engine:
         written: Future[Created],
     ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
-        coming = self._coming.pop(running.name, None)
-        if coming is not None:
-            coming.set_result(None)
+        self.came(running)
         settled(written)
         self.effects.children.families.written(*running.name)
         if not self.may_enter(running, written):
@@ -179,6 +181,16 @@ class Engine:
         self.timers.set(running)
         if running.state.queued:
             self.effects.places.arrived(running)
+
+    def comes(self, running: Running) -> None:
+        """The first write of an execution goes into the queue."""
+        self._coming[running.name] = asyncio.get_running_loop().create_future()
+
+    def came(self, running: Running) -> None:
+        """It was written, or was not."""
+        coming = self._coming.pop(running.name, None)
+        if coming is not None:
+            coming.set_result(None)
 
     def may_enter(self, running: Running, written: Future[Created]) -> bool:
         """Whether it was written; what is written while this process goes is taken up by the next one."""

@@ -166,9 +166,10 @@ class Places:
         return list(room.queue).index(state.execution_id) + len(room.holders)
 
     def leaked(self) -> int:
-        """Places of executions that are not open here; must be 0 once all were taken up."""
+        """Places of executions that are neither open here nor being written; must be 0 once all were taken up."""
         return sum(
             self._engine.running(namespace, execution_id) is None
+            and not self._engine.is_coming(namespace, execution_id)
             for (namespace, _, _), room in self._rooms.items()
             for execution_id in room.holders
         )

@@ -101,9 +101,12 @@ def _go_on(state: ExecutionState, now: int, ahead: int) -> Iterator[e.Fact]:
         yield e.StepSkipped(path, skip_reason(state, scope, index))
     for path, (scope, index) in state.to_begin.items():
         yield begin(state, path, scope, index, now)
-    yield from _signals(state)
-    yield from _due(state, now, ahead)
-    yield from _fill_places(state, now)
+    if state.signals:
+        yield from _signals(state)
+    if state.wakes or state.moments:
+        yield from _due(state, now, ahead)
+    if state.ready:
+        yield from _fill_places(state, now)
 
 
 def _fill_places(state: ExecutionState, now: int) -> Iterator[e.Fact]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -368,14 +369,12 @@ class Definition:
 
 
 COMPENSATION = ":compensate"
+_INDEX = re.compile(r"(?<![^/])[0-9][^/]*")
 
 
 def declared(path: str) -> str:
     """An execution's step path without the indexes of iterations and the mark of a compensation."""
-    path = path.removesuffix(COMPENSATION)
-    if not any(part[:1].isdigit() for part in path.split("/")):
-        return path
-    return "/".join("*" if part[0].isdigit() else part for part in path.split("/"))
+    return _INDEX.sub("*", path.removesuffix(COMPENSATION))
 
 
 def _walk(prefix: str, steps: Sequence) -> Iterator[tuple[str, Step]]:

@@ -11,9 +11,14 @@ from forgemesh.orchestrator.domain.definition import Definition, Group, Map, Par
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
 
+_ENDS = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED", "TIMED_OUT", "COMPENSATED", "COMPENSATION_FAILED"})
+_STEP_ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"})
+
 
 class Status(Enum):
-    """Where an execution stands."""
+    """Where an execution stands; `final`: it has ended."""
+
+    final: bool
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -29,27 +34,14 @@ class Status(Enum):
     COMPENSATED = "COMPENSATED"
     COMPENSATION_FAILED = "COMPENSATION_FAILED"
 
-    @property
-    def final(self) -> bool:
-        """Whether it has ended."""
-        return self in _ENDS
-
-
-_ENDS = frozenset(
-    {
-        Status.SUCCEEDED,
-        Status.FAILED,
-        Status.CANCELLED,
-        Status.TERMINATED,
-        Status.TIMED_OUT,
-        Status.COMPENSATED,
-        Status.COMPENSATION_FAILED,
-    }
-)
+    def __init__(self, name: str) -> None:
+        self.final = name in _ENDS
 
 
 class StepStatus(Enum):
-    """Where a step stands."""
+    """Where a step stands; `final`: it has ended."""
+
+    final: bool
 
     RUNNING = "RUNNING"
     BLOCKED = "BLOCKED"
@@ -61,13 +53,8 @@ class StepStatus(Enum):
     SKIPPED = "SKIPPED"
     CANCELLED = "CANCELLED"
 
-    @property
-    def final(self) -> bool:
-        """Whether it has ended."""
-        return self in _FINAL
-
-
-_FINAL = frozenset({StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
+    def __init__(self, name: str) -> None:
+        self.final = name in _STEP_ENDS
 
 
 @dataclass(slots=True, eq=False)

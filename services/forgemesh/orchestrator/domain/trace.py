@@ -20,21 +20,22 @@ WAIT, PAUSE, INCIDENT, COMPENSATE = "wait", "pause", "incident", "compensate"
 
 
 @lru_cache(maxsize=8192)
-def _span_id(execution: str, key: tuple[str, ...]) -> bytes:
-    return hashlib.blake2b("\x1f".join((execution, *key)).encode(), digest_size=8).digest()
+def span_id(owner: str, key: tuple[str, ...]) -> bytes:
+    """Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id; `owner` is that one."""
+    return hashlib.blake2b("\x1f".join((owner, *key)).encode(), digest_size=8).digest()
 
 
-def span_id(started: e.ExecutionStarted, execution_id: str, key: tuple[str, ...]) -> bytes:
+def span_owner(started: e.ExecutionStarted, execution_id: str) -> str:
     """
-    Derived (BLAKE2b), so that any orchestrator gives a span of an execution the same id. The run is part of it, since
-    executions of one trace may have the same id one after the other; old histories have none.
+    The execution to which spans belong. Its run is part of it, since executions of one trace may have the same id one
+    after the other; old histories have none.
     """
-    return _span_id(f"{execution_id}@{started.run_id}" if started.run_id else execution_id, key)
+    return f"{execution_id}@{started.run_id}" if started.run_id else execution_id
 
 
 def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attempt: int) -> str:
     """Of an attempt's span (W3C), for the plugin that runs it."""
-    own = span_id(started, execution_id, (ATTEMPT, path, str(attempt)))
+    own = span_id(span_owner(started, execution_id), (ATTEMPT, path, str(attempt)))
     return f"00-{started.trace_id.hex()}-{own.hex()}-{started.sampled:02x}"
 
 
@@ -111,6 +112,7 @@ class ExecutionTrace:
     execution_id: str
     definition: Definition
     started: e.ExecutionStarted | None = None
+    owner: str = ""
     started_at: int = 0
     last_at: int = 0
     sequence: int = 0
@@ -127,6 +129,7 @@ class ExecutionTrace:
 
     def _execution_started(self, fact: e.ExecutionStarted, at: int) -> list[SpanFacts]:
         self.started, self.started_at = fact, at
+        self.owner = span_owner(fact, self.execution_id)
         return [SpanFacts(key=(START,), parent=(RUN,), name=f"start {fact.workflow}", start=at, end=at)]
 
     def _attempt_started(self, fact: e.AttemptStarted, at: int) -> list[SpanFacts]:
