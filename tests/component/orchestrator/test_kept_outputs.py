@@ -11,6 +11,7 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.ports import KeptResult
 from forgemesh.routing.endpoint import Endpoint
 from tests.component.orchestrator.dispatching import provider
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
@@ -204,3 +205,34 @@ async def test_an_edited_input_neither_takes_nor_leaves_a_kept_output(orchestrat
     await must_call(orchestrator, EDITED, "third", {"n": 2})
 
     assert len(orchestrator.hosts.calls) == 4
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel"])
+async def test_what_is_decided_while_a_kept_output_is_looked_up_keeps_the_call_from_leaving(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    shown(orchestrator, endpoint("i-1"))
+    read, asked, told = orchestrator.store.cached, asyncio.Event(), asyncio.Event()
+
+    async def cached_later(key: bytes, now: int) -> list[KeptResult]:
+        asked.set()
+        await told.wait()
+        return await read(key, now)
+
+    monkeypatch.setattr(orchestrator.store, "cached", cached_later)
+    await orchestrator.start(CACHED)
+    await asked.wait()
+    controls = orchestrator.offered.controls
+    if command == "pause":
+        await controls.pause("default", "e", e.PauseRequested("me"))
+    else:
+        await controls.cancel("default", "e", "me", "")
+    told.set()
+
+    state = await orchestrator.until(lambda state: state.status in (Status.PAUSED, Status.CANCELLED))
+    assert orchestrator.hosts.calls == []
+    if command == "pause":
+        assert state.pause is not None
+        await controls.resume("default", "e", "", "me")
+        await orchestrator.hosts.answer("x", attempt=2)
+        assert (await orchestrator.ended()).status is Status.SUCCEEDED

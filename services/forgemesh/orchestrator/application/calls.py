@@ -68,9 +68,12 @@ class Calls:
         self._results.look_up(fact.cache_key, order.target, partial(self._looked_up, running, order))
 
     def _looked_up(self, running: Running, order: Order, kept: tuple[e.Dispatch, Answer] | None) -> None:
+        """It was neither called nor waiting meanwhile, so that nobody could take it back."""
         if self._engine.running(*running.name) is not running or not _is_open(running.state, order):
             return
-        if kept is None:
+        if is_held(running.state, running.state.open_attempts[order.path]):
+            self.turn_back(running, order.path)
+        elif kept is None:
             self._dispatcher.send(order)
         else:
             order.dispatch = kept[0]
@@ -189,6 +192,11 @@ class Calls:
             if details is None and before is not None:
                 details = before.details
             running.said[order.path] = Said(fraction, note, details)
+
+
+def is_held(state: ExecutionState, step: StepState) -> bool:
+    """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
+    return step.compensates is None and (state.pause is not None or state.queued or state.is_stopping(step.scope))
 
 
 def _key(running: Running, path: str) -> OrderKey:

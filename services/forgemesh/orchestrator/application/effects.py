@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forgemesh.orchestrator.application.calls import Calls
+from forgemesh.orchestrator.application.calls import Calls, is_held
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.running import Running
@@ -44,7 +44,7 @@ class Effects:
             return
         if fact.child_id:
             self.children.start(running, fact.path)
-        elif _is_held(running, step):
+        elif is_held(running.state, step):
             self.calls.turn_back(running, fact.path)
         else:
             self.calls.start(running, fact)
@@ -66,7 +66,7 @@ class Effects:
                 continue
             if isinstance(step.step, Child):
                 self.children.start(running, path)
-            elif _is_held(running, step):
+            elif is_held(running.state, step):
                 self.calls.turn_back(running, path)
             else:
                 self.calls.take_up(running, step)
@@ -94,9 +94,3 @@ class Effects:
     async def stop(self, grace: float) -> None:
         """Begin nothing more."""
         await self.calls.stop(grace)
-
-
-def _is_held(running: Running, step: StepState) -> bool:
-    """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
-    state = running.state
-    return step.compensates is None and (state.pause is not None or state.queued or state.is_stopping(step.scope))

@@ -21,9 +21,8 @@ class Account:
     ledger: FamilyLedger
     started: e.ExecutionStarted
     parent: Account | None = None
-    began_at: int = 0
     came_at: int = 0
-    """When it began, and when it or, of an import, the first event of its own became durable here."""
+    """When its first event became durable; of an import, the first one of its own."""
     queued: bool = False
     holds: bool = False
     ended_at: int = 0

@@ -30,11 +30,10 @@ HASTE = 50_000_000
 
 @dataclass(frozen=True)
 class Moment:
-    """When a transaction was committed: in which life, at which true time, and by how much that life's clock is off."""
+    """When a transaction was committed: in which life, and at which true time."""
 
     life: int = 0
     now: int = 0
-    skew: int = 0
 
 
 class Record:
@@ -130,8 +129,7 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        began_at, started = event.at - self.moment.skew, event.fact
-        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, started, began_at=began_at)
+        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, event.fact)
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))

@@ -161,7 +161,7 @@ class MeshWorld:
 
     def _committed(self) -> None:
         if self.life is not None:
-            self.record.moment = Moment(self.deaths, self.calendar.now, self.life.clock.now() - self.calendar.now)
+            self.record.moment = Moment(self.deaths, self.calendar.now)
         self.record.look()
 
     def _moment(self) -> None:
