@@ -18,6 +18,7 @@ _STEP_ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"})
 class Status(Enum):
     """Where an execution stands; `final`: it has ended."""
 
+    _value_: str
     final: bool
 
     QUEUED = "QUEUED"
@@ -41,6 +42,7 @@ class Status(Enum):
 class StepStatus(Enum):
     """Where a step stands; `final`: it has ended."""
 
+    _value_: str
     final: bool
 
     RUNNING = "RUNNING"

@@ -21,8 +21,9 @@ class Account:
     ledger: FamilyLedger
     started: e.ExecutionStarted
     parent: Account | None = None
+    began_at: int = 0
     came_at: int = 0
-    """When its first event became durable; of an import, the first one of its own."""
+    """When its first event became durable, and when the first that an import does not share with its origin."""
     queued: bool = False
     holds: bool = False
     ended_at: int = 0

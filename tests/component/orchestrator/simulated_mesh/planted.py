@@ -11,17 +11,22 @@ import pytest
 from forgemesh.faults.workflow import OrchestratorLost
 from forgemesh.orchestrator.adapters.open_calls import OpenCalls
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.application import engine
+from forgemesh.orchestrator.application import calls, engine
+from forgemesh.orchestrator.application.arrivals import Arrivals
+from forgemesh.orchestrator.application.children import Children
+from forgemesh.orchestrator.application.errand import Errand
+from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
+from forgemesh.orchestrator.application.waiting_room import WaitingRoom
 from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, scopes
 from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.ports import ExecutionRow, KeptResult
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -125,6 +130,37 @@ def forgets_to_whom_it_pointed_a_request(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Starts, "_decide", forgetful)
 
 
+def tells_no_child_that_its_parent_has_ended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Children, "_cut", lambda self, running: None)
+    patch.setattr(Children, "settle_in", lambda self, child, *, fresh: None)
+
+
+def lets_imports_in_by_a_door_of_their_own(patch: pytest.MonkeyPatch) -> None:
+    """What comes from another mesh has the place that it had there."""
+    patch.setattr(Arrivals, "_arrival", lambda self, running: iter(()))
+
+
+def tells_only_children_that_are_taken_up(patch: pytest.MonkeyPatch) -> None:
+    def child_at(self: Families, running: Running, step: StepState) -> Running | None:
+        assert step.started is not None
+        return self._engine.running(running.state.namespace, step.started.child_id)
+
+    patch.setattr(Families, "child_at", child_at)
+
+
+def lets_those_wait_who_are_behind_one_that_was_taken_back(patch: pytest.MonkeyPatch) -> None:
+    def leave(self: WaitingRoom, errand: Errand) -> None:
+        errand.lane.queue.remove(errand.order.key)
+        if not errand.lane.queue:
+            self._empty(errand.lane)
+
+    patch.setattr(WaitingRoom, "leave", leave)
+
+
+def sends_what_was_looked_up_whatever_was_decided_meanwhile(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(calls, "is_held", lambda state, step: False)
+
+
 PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     admits_who_has_ended: (0, {"no event after the end", "nothing raises but faults"}),
     takes_a_missing_receipt_for_proof: (
@@ -138,5 +174,16 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     keeps_outputs_for_every_namespace: (0, {"kept outputs stay in their namespace"}),
     takes_whoever_is_paused_for_a_holder: (0, {"no more holders than places", "the queue is kept"}),
     forgets_to_whom_it_pointed_a_request: (0, {"a request signals once", "a request has one answer"}),
+    tells_no_child_that_its_parent_has_ended: (30, {"no step begins behind an ended ancestor"}),
+    lets_imports_in_by_a_door_of_their_own: (24, {"no more holders than places", "the queue is kept"}),
+    tells_only_children_that_are_taken_up: (
+        1878,
+        {"no step begins behind an ended ancestor", "no call behind an ended ancestor"},
+    ),
+    lets_those_wait_who_are_behind_one_that_was_taken_back: (3944, {"every execution ends"}),
+    sends_what_was_looked_up_whatever_was_decided_meanwhile: (
+        6409,
+        {"no call behind an ended ancestor", "no call after the end"},
+    ),
 }
 """A seed before which it does not show, and the laws of which it breaks one."""

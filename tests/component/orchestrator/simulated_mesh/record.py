@@ -129,7 +129,11 @@ class Record:
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
         ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
-        account = Account(key, namespace, execution_id, definition, row["run_id"], ledger, event.fact)
+        begun_as = self.by_run.get(event.fact.run_id)
+        began_at = begun_as.began_at if begun_as is not None else self.moment.now
+        account = Account(
+            key, namespace, execution_id, definition, row["run_id"], ledger, event.fact, began_at=began_at
+        )
         self.accounts[key] = account
         account.brought = self.importing.get((namespace, execution_id), 0)
         before = self.by_id.get((namespace, execution_id))

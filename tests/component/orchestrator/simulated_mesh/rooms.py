@@ -31,9 +31,9 @@ class Rooms:
         self._newcomers.append(account)
 
     def cancelled(self, account: Account) -> None:
-        """By its key: somebody else wants the place who came later; an import is no newer than those that run."""
+        """By its key: somebody else wants the place who began later; an import began where it comes from."""
         room = self._of(account)
-        newer = [one.name for one in room if one.came_at >= account.came_at and not one.brought and one is not account]
+        newer = [one.name for one in room if one.began_at >= account.began_at and one is not account]
         demand(bool(newer), "a key cancels none but its own", account.name)
 
     def check(self) -> None:
