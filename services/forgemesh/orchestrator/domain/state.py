@@ -11,15 +11,13 @@ from forgemesh.orchestrator.domain.definition import Definition, Group, Map, Par
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
 
-_ENDS = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED", "TIMED_OUT", "COMPENSATED", "COMPENSATION_FAILED"})
-_STEP_ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"})
+_ENDS = {"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED", "TIMED_OUT", "COMPENSATED", "COMPENSATION_FAILED"}
+_ENDS_OF_STEPS = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"}
+"""By value: the hash of a member is worked out in Python each time."""
 
 
 class Status(Enum):
-    """Where an execution stands; `final`: it has ended."""
-
-    _value_: str
-    final: bool
+    """Where an execution stands."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -35,15 +33,14 @@ class Status(Enum):
     COMPENSATED = "COMPENSATED"
     COMPENSATION_FAILED = "COMPENSATION_FAILED"
 
-    def __init__(self, name: str) -> None:
-        self.final = name in _ENDS
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self._value_ in _ENDS
 
 
 class StepStatus(Enum):
-    """Where a step stands; `final`: it has ended."""
-
-    _value_: str
-    final: bool
+    """Where a step stands."""
 
     RUNNING = "RUNNING"
     BLOCKED = "BLOCKED"
@@ -55,8 +52,10 @@ class StepStatus(Enum):
     SKIPPED = "SKIPPED"
     CANCELLED = "CANCELLED"
 
-    def __init__(self, name: str) -> None:
-        self.final = name in _STEP_ENDS
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self._value_ in _ENDS_OF_STEPS
 
 
 @dataclass(slots=True, eq=False)
