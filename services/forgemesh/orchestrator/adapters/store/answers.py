@@ -1,4 +1,4 @@
-"""Recordeds that request ids have got: found, recorded, forgotten."""
+"""Answers that request ids have got: found, recorded, forgotten."""
 
 from __future__ import annotations
 
