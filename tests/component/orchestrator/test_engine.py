@@ -12,7 +12,7 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status, StepStatus
-from forgemesh.orchestrator.domain.trace import span_id
+from forgemesh.orchestrator.domain.trace import span_id, span_owner
 from forgemesh.orchestrator.ports import IdReuse
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
@@ -70,7 +70,7 @@ async def test_an_invocation_says_what_a_plugin_needs_to_know(orchestrator: Orch
 
     assert started.started is not None
     run_id = started.started.run_id
-    own = span_id(started.started, "e", ("attempt", "a", "1"))
+    own = span_id(span_owner(started.started, "e"), ("attempt", "a", "1"))
     assert invocation.traceparent == f"00-{started.started.trace_id.hex()}-{own.hex()}-01"
     assert invocation.idempotency_key == f"default/e@{run_id}/a"
     assert (invocation.attempt, invocation.operation) == (1, "o")

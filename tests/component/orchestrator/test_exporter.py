@@ -5,7 +5,7 @@ from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id
+from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id, span_owner
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch
 
@@ -40,7 +40,7 @@ async def test_spans_say_what_happened_and_hang_together() -> None:
     started = history.state.started
 
     assert started is not None
-    group = span_id(started, "e-1", ("group", "g"))
+    group = span_id(span_owner(started, "e-1"), ("group", "g"))
     assert list(spans) == [
         "start",
         "group/s",
