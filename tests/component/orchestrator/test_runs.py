@@ -221,10 +221,10 @@ async def test_a_filter_tells_which_run_it_met(mesh: Client, orchestrator: Orche
 
 async def test_children_are_listed_by_the_run_of_their_parent(mesh: Client, orchestrator: Orchestrator) -> None:
     await mesh.register("name: p\nsteps: [{id: c, workflow: {name: w}, on_close: terminate}]")
-    parents = []
-    for _ in range(2):
+    parents: list[ExecutionHandle] = []
+    while len(parents) < 2:
         parents.append(await mesh.start("p", execution_id="parent", id_reuse="allow_duplicate"))
-        await orchestrator.hosts.call("a")
+        await orchestrator.hosts.until(lambda: len(orchestrator.hosts.calls) == len(parents))
         await parents[-1].terminate()
         async with asyncio.timeout(PATIENCE):
             children = await mesh.list_executions(ExecutionFilter(parent_execution_id="parent"))
