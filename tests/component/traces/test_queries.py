@@ -189,8 +189,9 @@ async def test_a_negative_page_size_is_refused(store: TraceStore) -> None:
     assert isinstance(from_rpc_error(refused.value), InvalidRequest)
 
 
-def test_no_query_reads_through_a_whole_table(tmp_path: Path) -> None:
+def test_no_query_reads_through_a_whole_table(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     connection = sqlite3.connect(tmp_path / "plan.db")
+    request.addfinalizer(connection.close)
     connection.executescript(sqlite.MIGRATIONS[0])
     queries = {
         sqlite._SPANS: (b"", 0, b""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable
@@ -25,10 +26,10 @@ PATH = Path("orchestrator.db")
 @cache
 def blank_disk() -> bytes:
     """A database as it is before anything was written."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    for script in MIGRATIONS:
-        connection.executescript(f"BEGIN;{script};COMMIT;")
-    return connection.serialize()
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for script in MIGRATIONS:
+            connection.executescript(f"BEGIN;{script};COMMIT;")
+        return connection.serialize()
 
 
 def disk_of(content: bytes) -> sqlite3.Connection:

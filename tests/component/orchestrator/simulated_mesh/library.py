@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import sqlite3
@@ -100,11 +101,11 @@ def library(number: int) -> tuple[str, ...]:
 @cache
 def shelved(number: int) -> bytes:
     """A database in which every workflow of one library is registered, in two namespaces."""
-    disk = disk_of(blank_disk())
     loop = LifeLoop(0)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(_register(disk, loop, library(number)))
-    return disk.serialize()
+    with contextlib.closing(disk_of(blank_disk())) as disk:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(_register(disk, loop, library(number)))
+        return disk.serialize()
 
 
 async def _register(disk: sqlite3.Connection, loop: LifeLoop, sources: tuple[str, ...]) -> None:

@@ -70,10 +70,10 @@ class MeshWorld:
         """To the end of every execution."""
         with listening(), _entropy(self.seed, self.wall_clock), mock.patch.object(session, "connect", self._connect):
             self._plan()
-            while not self.over:
-                self._live()
-                self.calendar.pass_time(self.draw.random() * 3)
-        self.disk.close()
+            with contextlib.closing(self.disk):
+                while not self.over:
+                    self._live()
+                    self.calendar.pass_time(self.draw.random() * 3)
 
     def _connect(self, address: str, **_: object) -> Channel:
         return Channel(self.plugins, address)
