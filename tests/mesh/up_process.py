@@ -114,7 +114,13 @@ class Workplace:
         )
 
     def left_behind(self) -> list[str]:
-        """The processes that were started from here, by any of our descendants, and run still."""
+        """The processes that were started from here, by any of our descendants, and do not come to an end."""
+        deadline = time.monotonic() + STOP_DEADLINE
+        while (found := self._running()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _running(self) -> list[str]:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
