@@ -48,12 +48,12 @@ class Arrivals:
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
             if self._engine.stopping:
                 raise ShuttingDown("the orchestrator")
-            self._engine.comes(running)
             events.extend([record(state, fact, self._engine.clock()) for fact in self._arrival(running)])
             running.standing = standing_of(state)
             new = new_execution(state, request)
             if not running.heir:  # a copy of what is here, or was: it is nobody's child
                 new = replace(new, parent_run="")
+            self._engine.comes(running)
             return replace(new, schedule_incarnation=""), events
 
         await self._store.create(Wanted(*running.name, request), begin, partial(self._adopted, running, events))
