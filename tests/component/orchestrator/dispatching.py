@@ -131,4 +131,4 @@ def to_interface(path: str, version_range: str = "", **terms: Any) -> Order:
 
 
 def key(path: str, execution_id: str = "e") -> OrderKey:
-    return "default", execution_id, path, ""
+    return "default", execution_id, "", path

@@ -7,6 +7,7 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
+from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
@@ -275,6 +276,35 @@ steps:
 
     assert (await orchestrator.ended()).status is Status.SUCCEEDED
     assert [call.invocation.attempt for call in full.calls if call.path == "g/a/x"] == [1]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_call_of_an_attempt_whose_end_could_not_be_written_is_made_once(
+    database: Database, waits: bool
+) -> None:
+    """What memory knew of the end is void, and with it every call that it had, also of attempts that it had ended."""
+    store, hosts = await failing_store(database), ScriptedHosts()
+    hosts.show("p", endpoint("i-1"))
+    (link,) = hosts.links("p").values()
+    link.has_room = not waits
+    orchestrator = orchestrator_over(store, hosts, 1)
+    await orchestrator.start(source(f"idempotent: {str(not waits).lower()}"))
+    if not waits:
+        await hosts.call("a")
+
+    store.failures = 1
+    with pytest.raises(StoreUnavailable):
+        await orchestrator.offered.controls.terminate("default", "e", "", "")
+    await orchestrator.suspended.wait()
+    link.has_room = True
+    hosts.tell("p")
+    assert [call.cancelled for call in hosts.calls] == ([] if waits else [True])
+
+    await orchestrator.recovery.run()
+    (await hosts.call("a", attempt=1 if waits else 2)).succeed()
+
+    assert (await orchestrator.ended()).status is Status.SUCCEEDED
+    assert [call.invocation.attempt for call in hosts.calls] == ([1] if waits else [1, 2])
 
 
 async def test_those_on_record_as_blocked_leave_in_their_order_and_only_as_many_as_there_is_room_for() -> None:

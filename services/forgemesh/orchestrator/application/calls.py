@@ -9,7 +9,15 @@ import msgspec
 
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Lacking, Order, OrderKey, Running as Underway, Waiting, Wanted
+from forgemesh.orchestrator.application.order import (
+    Lacking,
+    Order,
+    OrderKey,
+    RunKey,
+    Running as Underway,
+    Waiting,
+    Wanted,
+)
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
@@ -57,10 +65,7 @@ class Calls:
         await self._dispatcher.stop(grace)
 
     def start(self, running: Running, fact: e.AttemptStarted) -> None:
-        """An attempt is on record and may leave; or its result is there already; or it was ended before it could."""
-        step = running.state.open_attempts.get(fact.path)
-        if step is None or step.attempts != fact.attempt:
-            return
+        """An open attempt is on record and may leave; or its result is there already."""
         order = _order(running.state, fact)
         if not fact.cache_key:
             self._dispatcher.send(order)
@@ -90,9 +95,7 @@ class Calls:
 
     def unsent(self, running: Running) -> dict[str, int]:
         """Attempts by step path that wait here and have not been sent."""
-        steps, run = running.state.open_attempts, _run_of(running.state)
-        keys = self._dispatcher.unsent(*running.name)
-        return {path: steps[path].attempts for _, _, path, whose in keys if path in steps and whose == run}
+        return {order.path: order.attempt for order in self._dispatcher.unsent(_run(running))}
 
     def take_back(self, running: Running, path: str) -> None:
         """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
@@ -107,11 +110,9 @@ class Calls:
 
     def withhold(self, running: Running) -> None:
         """A pause has begun: what has not left yet does not leave any more."""
-        for key in self._dispatcher.unsent(*running.name):
-            if key[3] != _run_of(running.state):
-                continue
-            self._dispatcher.forget(key)
-            self.turn_back(running, key[2])
+        for order in self._dispatcher.unsent(_run(running)):
+            self._dispatcher.forget(order.key)
+            self.turn_back(running, order.path)
 
     def turn_back(self, running: Running, path: str) -> None:
         """An attempt has not left and does not leave any more."""
@@ -122,6 +123,10 @@ class Calls:
     def forget(self, running: Running, path: str) -> None:
         """The attempt's end was decided without it."""
         self._dispatcher.forget(_key(running, path))
+
+    def forget_all(self, running: Running) -> None:
+        """The execution has ended, or what memory knows of it is void."""
+        self._dispatcher.forget_all(_run(running))
 
     def explain(self, running: Running) -> dict[str, Hindrance]:
         """What the dispatcher knows of the execution's open calls, by step path."""
@@ -200,7 +205,11 @@ def is_held(state: ExecutionState, step: StepState) -> bool:
 
 
 def _key(running: Running, path: str) -> OrderKey:
-    return (*running.name, path, _run_of(running.state))
+    return (*_run(running), path)
+
+
+def _run(running: Running) -> RunKey:
+    return (*running.name, _run_of(running.state))
 
 
 def _run_of(state: ExecutionState) -> str:

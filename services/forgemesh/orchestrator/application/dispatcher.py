@@ -20,6 +20,7 @@ from forgemesh.orchestrator.application.order import (
     Listener,
     Order,
     OrderKey,
+    RunKey,
     Running,
     Stopping,
     Waiting,
@@ -38,6 +39,7 @@ CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
 LEAVING = Leaving()
 STOPPING = Stopping()
+_NONE: dict[OrderKey, Errand] = {}
 
 
 class Dispatcher:
@@ -64,8 +66,7 @@ class Dispatcher:
         self._crowded = Crowded(max_in_flight)
         self._limit = max_in_flight
         self._in_flight = 0
-        self._active: dict[OrderKey, Errand] = {}
-        self._unsent: dict[tuple[str, str], dict[OrderKey, None]] = {}
+        self._active: dict[RunKey, dict[OrderKey, Errand]] = {}
         self._account = account
         self._lanes = Lanes(hosts, account, providers)
         self._deadlines = Deadlines()
@@ -108,7 +109,7 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._stopped.wait()
-        for errand in list(self._active.values()):
+        for errand in [errand for of_one in self._active.values() for errand in of_one.values()]:
             if errand.link is None:
                 self._keep(errand)
             elif not errand.cancelling and errand.second is None and not errand.link.has_left(errand.call):
@@ -127,12 +128,12 @@ class Dispatcher:
         if self._stopped is not None:
             self._keep(errand)
             return
-        self._active[order.key] = errand
+        self._active.setdefault(order.key[:3], {})[order.key] = errand
         self._go(errand)
 
     def released(self, key: OrderKey, attempt: int) -> None:
         """That an order is not blocked any more is on record."""
-        errand = self._active.get(key)
+        errand = self._find(key)
         if errand is None or errand.order.attempt != attempt or not errand.lifts:
             return
         errand.lifts -= 1
@@ -154,7 +155,7 @@ class Dispatcher:
 
     def cancel(self, key: OrderKey) -> None:
         """Take an order back: a waiting one ends now, a running one within the grace."""
-        errand = self._active.get(key)
+        errand = self._find(key)
         if errand is None or errand.cancelling:
             return
         if errand.link is None:
@@ -163,27 +164,34 @@ class Dispatcher:
         errand.cancelling = True
         self._hedging.call_off(errand)
         errand.link.cancel(errand.call)
-        if self._active.get(key) is errand:
+        if self._find(key) is errand:
             self._set_alarm(errand, CANCEL_GRACE, self._give_up)
 
     def forget(self, key: OrderKey) -> None:
         """Take an order back and tell nobody what becomes of it."""
-        errand = self._active.get(key)
-        if errand is None:
-            return
+        errand = self._find(key)
+        if errand is not None:
+            self._forget(errand)
+
+    def forget_all(self, run: RunKey) -> None:
+        """Take back all that an execution has ordered, and tell nobody what becomes of it."""
+        for errand in list(self._active.get(run, _NONE).values()):
+            self._forget(errand)
+
+    def _forget(self, errand: Errand) -> None:
         if errand.departure is not None:
             self._account.taken_back(errand.departure)
         self._close(errand)
         if errand.link is not None:
             errand.link.cancel(errand.call)
 
-    def unsent(self, namespace: str, execution_id: str) -> list[OrderKey]:
+    def unsent(self, run: RunKey) -> list[Order]:
         """The orders of an execution that still wait, in the order in which they came."""
-        return list(self._unsent.get((namespace, execution_id), ()))
+        return [errand.order for errand in self._active.get(run, _NONE).values() if errand.link is None]
 
     def explain(self, key: OrderKey) -> Waiting | Running | None:
         """How it stands with an order; None if it has ended, or never was."""
-        errand = self._active.get(key)
+        errand = self._find(key)
         if errand is None:
             return None
         dispatch = errand.order.dispatch
@@ -201,7 +209,7 @@ class Dispatcher:
     def finish(self, errand: Errand, answer: Answer) -> None:
         """See errand.Owner; what comes after the end changes nothing."""
         order = errand.order
-        if self._active.get(order.key) is not errand:
+        if self._find(order.key) is not errand:
             return
         if errand.second is not None and self._hedging.goes_on(errand, answer):
             return
@@ -231,7 +239,7 @@ class Dispatcher:
 
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
-        if self._active.get(errand.order.key) is errand:
+        if self._find(errand.order.key) is errand:
             errand.silent_since = asyncio.get_running_loop().time()
             errand.heard_at, errand.fraction, errand.note = self._clock(), fraction, note
             self._listener.progressed(errand.order, fraction, note, details)
@@ -241,7 +249,6 @@ class Dispatcher:
 
     def _wait(self, errand: Errand, lack: Lacking | None) -> None:
         order = errand.order
-        self._unsent.setdefault(order.key[:2], {})[order.key] = None
         if order.timeouts.schedule_to_start is not None:
             waited = (self._clock() - errand.since) / 1e9
             self._set_alarm(errand, max(0.0, order.timeouts.schedule_to_start - waited), self._start_too_late)
@@ -264,7 +271,6 @@ class Dispatcher:
         if order.retry:
             pool.retries += 1
             errand.retries_of = pool
-        self._unlist(order)
         at = self._clock()
         order.dispatch = dispatch_of(order, picked, pool.plugin_id, at)
         invocation = invocation_of(order, at, picked.permit)
@@ -288,12 +294,15 @@ class Dispatcher:
 
     def _close(self, errand: Errand) -> None:
         """The errand is over, wherever it stands."""
-        del self._active[errand.order.key]
+        key = errand.order.key
+        of_one = self._active[key[:3]]
+        del of_one[key]
+        if not of_one:
+            del self._active[key[:3]]
         self._set_alarm(errand, 0.0, None)
         if errand.link is not None:
             self._leave_host(errand)
         else:
-            self._unlist(errand.order)
             self._room.leave(errand)
 
     def _leave_host(self, errand: Errand) -> None:
@@ -307,14 +316,8 @@ class Dispatcher:
             pool.retries -= 1
             self._stir(pool.plugin_id)
 
-    def _unlist(self, order: Order) -> None:
-        if not self._unsent:
-            return
-        listed = self._unsent.get(order.key[:2])
-        if listed is not None:
-            listed.pop(order.key, None)
-            if not listed:
-                del self._unsent[order.key[:2]]
+    def _find(self, key: OrderKey) -> Errand | None:
+        return self._active.get(key[:3], _NONE).get(key)
 
     def _watch(self, errand: Errand) -> None:
         """The errand starts to run."""
@@ -352,7 +355,7 @@ class Dispatcher:
         self._hedging.call_off(errand)
         if not link.has_left(call):
             link.cancel(call)  # its time has not begun: it is answered on the spot, and goes elsewhere
-        if self._active.get(errand.order.key) is errand and errand.departure is departure:
+        if self._find(errand.order.key) is errand and errand.departure is departure:
             self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
             link.cancel(call)
 

@@ -11,7 +11,7 @@ from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Child
-from forgemesh.orchestrator.domain.state import ExecutionState, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState
 
 
 @dataclass(slots=True)
@@ -73,17 +73,11 @@ class Effects:
 
     def dropped(self, running: Running) -> None:
         """An execution left the memory and will be taken up again."""
-        for path in running.state.open_attempts:
-            self.calls.forget(running, path)
-
-    def cut(self, running: Running, steps: Iterable[StepState]) -> None:
-        """An execution was terminated while these steps had open attempts."""
-        for step in steps:
-            if not isinstance(step.step, Child):
-                self.calls.forget(running, step.path)
+        self.calls.forget_all(running)
 
     def ended(self, running: Running) -> None:
-        """An execution has ended."""
+        """An execution has ended, maybe with calls under way."""
+        self.calls.forget_all(running)
         self.places.withdraw(running.state)
         self.children.ended(running)
 

@@ -358,7 +358,6 @@ class Engine:
         self._leave(running)
         running.ended = True
         running.left.set()
-        self.effects.cut(running, running.cut)
         self.effects.ended(running)
         self.on_ended(running.state)
 

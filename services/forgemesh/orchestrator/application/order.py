@@ -16,7 +16,10 @@ from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.pick import NoPick
 
+RunKey: TypeAlias = tuple[str, str, str]
+"""Namespace, execution id, run id."""
 OrderKey: TypeAlias = tuple[str, str, str, str]
+"""The same, and the step's path."""
 """
 Namespace, execution id, step path, run id: an order of an execution that has ended may still be taken back when another
 execution has got its id.
@@ -60,7 +63,7 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     """Derived."""
 
     def __post_init__(self) -> None:
-        self.key = (self.namespace, self.execution_id, self.path, self.run_id)
+        self.key = (self.namespace, self.execution_id, self.run_id, self.path)
 
 
 class Wanted(NamedTuple):

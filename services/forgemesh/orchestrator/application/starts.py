@@ -294,7 +294,8 @@ class Starts:
         self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: Entry
     ) -> list[e.Fact]:
         """The first facts of a new execution."""
-        started = _started(definition, request, self._engine.clock(), key, queued=entry.queued)
+        run_id = new_run_id() if request.execution_id else execution_id  # an id made here never was anybody else's
+        started = _started(definition, request, run_id, self._engine.clock(), key, queued=entry.queued)
         facts: list[e.Fact] = [started, *request.facts]
         if entry.refused:
             limit = definition.concurrency.limit if definition.concurrency is not None else 0
@@ -317,7 +318,9 @@ class Starts:
         return running.state if running.ended else None
 
 
-def _started(definition: Definition, request: StartRequest, now: int, key: str, *, queued: bool) -> e.ExecutionStarted:
+def _started(
+    definition: Definition, request: StartRequest, run_id: str, now: int, key: str, *, queued: bool
+) -> e.ExecutionStarted:
     """A sampled caller's trace is adopted; otherwise a trace is minted, and linked to an unsampled caller's."""
     caller = request.caller
     adopted = caller is not None and caller.sampled
@@ -338,7 +341,7 @@ def _started(definition: Definition, request: StartRequest, now: int, key: str, 
         concurrency_key=key,
         queued=queued,
         origin=request.origin,
-        run_id=new_run_id(),
+        run_id=run_id,
     )
 
 

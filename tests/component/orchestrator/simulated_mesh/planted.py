@@ -14,6 +14,7 @@ from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application import calls, engine
 from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.children import Children
+from forgemesh.orchestrator.application.effects import Effects
 from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
@@ -157,6 +158,14 @@ def lets_those_wait_who_are_behind_one_that_was_taken_back(patch: pytest.MonkeyP
     patch.setattr(WaitingRoom, "leave", leave)
 
 
+def drops_only_calls_that_are_open_in_memory(patch: pytest.MonkeyPatch) -> None:
+    def dropped(self: Effects, running: Running) -> None:
+        for path in running.state.open_attempts:
+            self.calls.forget(running, path)
+
+    patch.setattr(Effects, "dropped", dropped)
+
+
 def sends_what_was_looked_up_whatever_was_decided_meanwhile(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(calls, "is_held", lambda state, step: False)
 
@@ -181,6 +190,7 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
         {"no step begins behind an ended ancestor", "no call behind an ended ancestor"},
     ),
     lets_those_wait_who_are_behind_one_that_was_taken_back: (3944, {"every execution ends"}),
+    drops_only_calls_that_are_open_in_memory: (0, {"no call leaks", "every execution ends"}),
     sends_what_was_looked_up_whatever_was_decided_meanwhile: (
         6409,
         {"no call behind an ended ancestor", "no call after the end"},

@@ -213,6 +213,8 @@ class MeshWorld:
         demand(sweep.saved == 0, "nothing has to be saved", sweep.saved)
         demand(self.leaked == 0, "no place leaks", self.leaked)
         demand(life.engine.count == 0, "nothing is open for nothing", life.engine.count)
+        under_way = life.engine.effects.calls._dispatcher.in_flight
+        demand(under_way == 0, "no call leaks", under_way)
         self.record.check_rows()
         life.stop.set()
 
