@@ -190,7 +190,7 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
         {"no step begins behind an ended ancestor", "no call behind an ended ancestor"},
     ),
     lets_those_wait_who_are_behind_one_that_was_taken_back: (3944, {"every execution ends"}),
-    drops_only_calls_that_are_open_in_memory: (0, {"no call leaks", "every execution ends"}),
+    drops_only_calls_that_are_open_in_memory: (17194, {"no call leaks", "every execution ends"}),
     sends_what_was_looked_up_whatever_was_decided_meanwhile: (
         6409,
         {"no call behind an ended ancestor", "no call after the end"},
