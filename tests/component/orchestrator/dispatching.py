@@ -111,9 +111,7 @@ def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Pro
 
 def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> Order:
     known: dict[str, Any] = {
-        "namespace": "default",
-        "execution_id": "e",
-        "path": path,
+        "key": key(path, facts.pop("execution_id", "e"), facts.pop("namespace", "default")),
         "attempt": 1,
         "target": Target(plugin_id=plugin_id, version_range=version_range, operation="o"),
         "timeouts": Timeouts(),
@@ -130,5 +128,5 @@ def to_interface(path: str, version_range: str = "", **terms: Any) -> Order:
     return order(path, target=target, **facts)
 
 
-def key(path: str, execution_id: str = "e") -> OrderKey:
-    return "default", execution_id, "", path
+def key(path: str, execution_id: str = "e", namespace: str = "default") -> OrderKey:
+    return (namespace, execution_id, ""), path

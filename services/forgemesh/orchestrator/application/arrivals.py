@@ -50,7 +50,7 @@ class Arrivals:
                 raise ShuttingDown("the orchestrator")
             events.extend([record(state, fact, self._engine.clock()) for fact in self._arrival(running)])
             running.standing = standing_of(state)
-            new = new_execution(state, request)
+            new = new_execution(running, request)
             if not running.heir:  # a copy of what is here, or was: it is nobody's child
                 new = replace(new, parent_run="")
             self._engine.comes(running)

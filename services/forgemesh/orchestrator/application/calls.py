@@ -13,7 +13,6 @@ from forgemesh.orchestrator.application.order import (
     Lacking,
     Order,
     OrderKey,
-    RunKey,
     Running as Underway,
     Waiting,
     Wanted,
@@ -64,13 +63,13 @@ class Calls:
         """Begin nothing more; return once calls under way have ended, or after `grace` seconds."""
         await self._dispatcher.stop(grace)
 
-    def start(self, running: Running, fact: e.AttemptStarted) -> None:
+    def start(self, running: Running, step: StepState) -> None:
         """An open attempt is on record and may leave; or its result is there already."""
-        order = _order(running.state, fact)
-        if not fact.cache_key:
+        order, cache_key = _order(running, step), _begun(step).cache_key
+        if not cache_key:
             self._dispatcher.send(order)
             return
-        self._results.look_up(fact.cache_key, order.target, partial(self._looked_up, running, order))
+        self._results.look_up(cache_key, order.target, partial(self._looked_up, running, order))
 
     def _looked_up(self, running: Running, order: Order, kept: tuple[e.Dispatch, Answer] | None) -> None:
         """It was neither called nor waiting meanwhile, so that nobody could take it back."""
@@ -86,8 +85,7 @@ class Calls:
 
     def take_up(self, running: Running, step: StepState) -> None:
         """An attempt that was open when the execution was left is known not to have been sent: it goes on as it was."""
-        assert step.started is not None
-        self._dispatcher.send(_order(running.state, step.started))
+        self._dispatcher.send(_order(running, step))
 
     def released(self, running: Running, fact: e.StepUnblocked) -> None:
         """It is on record that an attempt is not blocked any more: its call may leave."""
@@ -95,7 +93,7 @@ class Calls:
 
     def unsent(self, running: Running) -> dict[str, int]:
         """Attempts by step path that wait here and have not been sent."""
-        return {order.path: order.attempt for order in self._dispatcher.unsent(_run(running))}
+        return {order.path: order.attempt for order in self._dispatcher.unsent(running.run)}
 
     def take_back(self, running: Running, path: str) -> None:
         """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
@@ -110,7 +108,7 @@ class Calls:
 
     def withhold(self, running: Running) -> None:
         """A pause has begun: what has not left yet does not leave any more."""
-        for order in self._dispatcher.unsent(_run(running)):
+        for order in self._dispatcher.unsent(running.run):
             self._dispatcher.forget(order.key)
             self.turn_back(running, order.path)
 
@@ -126,7 +124,7 @@ class Calls:
 
     def forget_all(self, running: Running) -> None:
         """The execution has ended, or what memory knows of it is void."""
-        self._dispatcher.forget_all(_run(running))
+        self._dispatcher.forget_all(running.run)
 
     def explain(self, running: Running) -> dict[str, Hindrance]:
         """What the dispatcher knows of the execution's open calls, by step path."""
@@ -144,24 +142,25 @@ class Calls:
         running = self._running(order)
         if running is None:
             return
-        said = running.said.pop(order.path, None)
+        path = order.path
+        said = running.said.pop(path, None)
         where = _where(order.dispatch, answer) if order.dispatch is not None and answer.sent else None
         if answer.failure is None and answer.output is not None:
-            fact = succeeded(running.state, order.path, order.attempt, answer.output, where)
+            fact = succeeded(running.state, path, order.attempt, answer.output, where)
             self._keep(running.state, order, answer, where)
         else:
             assert answer.failure is not None
             now, draw = self._engine.clock(), self._engine.draw()
             details = said.details if said is not None else None
             failure, told = answer.failure, answer.told
-            fact = failed(running.state, order.path, order.attempt, failure, where, now, draw, details, told=told)
+            fact = failed(running.state, path, order.attempt, failure, where, now, draw, details, told=told)
         if fact is not None:
             self._engine.turn(running, (fact,))
 
     def _running(self, order: Order) -> Running | None:
         """The execution that gave the order, if it is open; never another one that has got its id."""
-        running = self._engine.running(order.namespace, order.execution_id)
-        return running if running is not None and _run_of(running.state) == order.run_id else None
+        running = self._engine.running(*order.run[:2])
+        return running if running is not None and running.run == order.run else None
 
     def _keep(self, state: ExecutionState, order: Order, answer: Answer, where: e.Dispatch | None) -> None:
         step = state.steps.get(order.path)
@@ -205,33 +204,29 @@ def is_held(state: ExecutionState, step: StepState) -> bool:
 
 
 def _key(running: Running, path: str) -> OrderKey:
-    return (*_run(running), path)
+    return running.run, path
 
 
-def _run(running: Running) -> RunKey:
-    return (*running.name, _run_of(running.state))
+def _begun(step: StepState) -> e.AttemptStarted:
+    assert step.started is not None
+    return step.started
 
 
-def _run_of(state: ExecutionState) -> str:
-    return state.started.run_id if state.started is not None else ""
-
-
-def _order(state: ExecutionState, fact: e.AttemptStarted) -> Order:
-    step, started = state.steps[fact.path], state.started
+def _order(running: Running, step: StepState) -> Order:
+    """For the newest attempt of a step."""
+    state, fact = running.state, _begun(step)
+    started = state.started
     assert isinstance(step.step, Call)
     assert step.input is not None
     assert started is not None
     compensating = step.compensates is not None
     return Order(
-        namespace=state.namespace,
-        execution_id=state.execution_id,
-        path=fact.path,
+        key=_key(running, fact.path),
         attempt=fact.attempt,
         target=target_of(step),
         timeouts=timeouts_of(state, step),
         input=step.input,
         traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
-        run_id=started.run_id,
         deadline=0 if compensating else state.deadline,
         close_at=step.close_at,
         tried=frozenset(step.tried) if step.tried else _NONE,

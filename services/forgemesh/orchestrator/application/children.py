@@ -151,6 +151,8 @@ class Children:
 
     def follow(self, running: Running, events: Iterable[e.Event]) -> None:
         """A turn of an execution is in the queue of writes: what it means for its children goes there behind it."""
+        if not running.state.definition.has_children:
+            return
         for event in events:
             if type(event.fact) in _PASSED_ON:
                 self._to_pass_on.append((running, event.fact))

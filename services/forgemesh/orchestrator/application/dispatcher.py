@@ -128,7 +128,7 @@ class Dispatcher:
         if self._stopped is not None:
             self._keep(errand)
             return
-        self._active.setdefault(order.key[:3], {})[order.key] = errand
+        self._active.setdefault(order.key[0], {})[order.key] = errand
         self._go(errand)
 
     def released(self, key: OrderKey, attempt: int) -> None:
@@ -164,7 +164,7 @@ class Dispatcher:
         errand.cancelling = True
         self._hedging.call_off(errand)
         errand.link.cancel(errand.call)
-        if self._find(key) is errand:
+        if not errand.over:
             self._set_alarm(errand, CANCEL_GRACE, self._give_up)
 
     def forget(self, key: OrderKey) -> None:
@@ -209,7 +209,7 @@ class Dispatcher:
     def finish(self, errand: Errand, answer: Answer) -> None:
         """See errand.Owner; what comes after the end changes nothing."""
         order = errand.order
-        if self._find(order.key) is not errand:
+        if errand.over:
             return
         if errand.second is not None and self._hedging.goes_on(errand, answer):
             return
@@ -239,7 +239,7 @@ class Dispatcher:
 
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
-        if self._find(errand.order.key) is errand:
+        if not errand.over:
             errand.silent_since = asyncio.get_running_loop().time()
             errand.heard_at, errand.fraction, errand.note = self._clock(), fraction, note
             self._listener.progressed(errand.order, fraction, note, details)
@@ -294,11 +294,12 @@ class Dispatcher:
 
     def _close(self, errand: Errand) -> None:
         """The errand is over, wherever it stands."""
+        errand.over = True
         key = errand.order.key
-        of_one = self._active[key[:3]]
+        of_one = self._active[key[0]]
         del of_one[key]
         if not of_one:
-            del self._active[key[:3]]
+            del self._active[key[0]]
         self._set_alarm(errand, 0.0, None)
         if errand.link is not None:
             self._leave_host(errand)
@@ -317,7 +318,7 @@ class Dispatcher:
             self._stir(pool.plugin_id)
 
     def _find(self, key: OrderKey) -> Errand | None:
-        return self._active.get(key[:3], _NONE).get(key)
+        return self._active.get(key[0], _NONE).get(key)
 
     def _watch(self, errand: Errand) -> None:
         """The errand starts to run."""
@@ -355,7 +356,7 @@ class Dispatcher:
         self._hedging.call_off(errand)
         if not link.has_left(call):
             link.cancel(call)  # its time has not begun: it is answered on the spot, and goes elsewhere
-        if self._find(errand.order.key) is errand and errand.departure is departure:
+        if not errand.over and errand.departure is departure:
             self.finish(errand, Answer(None, failure_of(fault, retryable=True)))
             link.cancel(call)
 

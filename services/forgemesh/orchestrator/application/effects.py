@@ -47,7 +47,7 @@ class Effects:
         elif is_held(running.state, step):
             self.calls.turn_back(running, fact.path)
         else:
-            self.calls.start(running, fact)
+            self.calls.start(running, step)
 
     def _pause(self, running: Running, fact: e.PauseRequested) -> None:
         self.calls.withhold(running)

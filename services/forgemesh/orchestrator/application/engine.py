@@ -148,9 +148,9 @@ class Engine:
             facts, now = first(), self.clock()
             events.extend([record(state, fact, now) for fact in facts])
             events.extend(advance(state, now, self.timers.ahead))
-            running.standing = standing_of(state)
+            running.begun()
             self.comes(running)
-            return new_execution(state, request, claims_of(state)), events
+            return new_execution(running, request, claims_of(state)), events
 
         written = partial(self._created, running, events, settled)
         created = await self._store.create(Wanted(state.namespace, execution_id, request), begin, written)

@@ -36,7 +36,8 @@ class Errand(msgspec.Struct, eq=False):
     over and that is not on record yet, and until it is, the call does not leave. `alarm` is for the next of its
     deadlines, `close_at` the end of its start_to_close and `silent_since` its last sign of life (on the loop's clock).
     `departure` is how the call is counted, `retries_of` the pool among whose retries it is; `second` is the same call
-    under way once more, `hedge_alarm` tells when that may be made. See ports.Caller for the rest.
+    under way once more, `hedge_alarm` tells when that may be made. `over`: nobody looks after it
+    any more. See ports.Caller for the rest.
     """
 
     order: Order
@@ -58,6 +59,7 @@ class Errand(msgspec.Struct, eq=False):
     fraction: float = 0.0
     note: str = ""
     cancelling: bool = False
+    over: bool = False
 
     def answered(self, answer: Answer) -> None:
         self.owner.finish(self, answer)

@@ -45,8 +45,8 @@ class Families:
         """An execution is in memory now."""
         if self._runs.get(running.state.run_id) is running:
             return
-        running.parent_run = running.parent_run or origin_of(running.state).parent_run
-        running.kin = kin_of(running.state, self._kin_of_parent(running.state))
+        if running.state.started is not None and running.state.started.origin is not None:
+            running.kin = kin_of(running.state, self._kin_of_parent(running.state))
         self._runs[running.state.run_id] = running
         if running.heir:
             self._runs.setdefault(begun_as(running.state), running)

@@ -17,9 +17,9 @@ from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.pick import NoPick
 
 RunKey: TypeAlias = tuple[str, str, str]
-"""Namespace, execution id, run id."""
-OrderKey: TypeAlias = tuple[str, str, str, str]
-"""The same, and the step's path."""
+"""Namespace, execution id, and the run id that the first event names."""
+OrderKey: TypeAlias = tuple[RunKey, str]
+"""Of which execution, and the step's path."""
 """
 Namespace, execution id, step path, run id: an order of an execution that has ended may still be taken back when another
 execution has got its id.
@@ -34,20 +34,16 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
     and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
     `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
-    not for what happened to its instance; `run_id` is the execution's, as far as its first event names one. Of an
-    attempt that was taken up again, `since` is when it began (Unix nanoseconds) and `blocked` why it waits by what is
-    on record.
+    not for what happened to its instance. Of an attempt that was taken up again, `since` is when it began (Unix
+    nanoseconds) and `blocked` why it waits by what is on record.
     """
 
-    namespace: str
-    execution_id: str
-    path: str
+    key: OrderKey
     attempt: int
     target: Target
     timeouts: Timeouts
     input: Payload
     traceparent: str
-    run_id: str = ""
     deadline: int = 0
     close_at: int = 0
     tried: frozenset[str] = frozenset()
@@ -59,11 +55,16 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     since: int = 0
     blocked: str = ""
     dispatch: Dispatch | None = None
-    key: OrderKey = ("", "", "", "")
-    """Derived."""
 
-    def __post_init__(self) -> None:
-        self.key = (self.namespace, self.execution_id, self.run_id, self.path)
+    @property
+    def run(self) -> RunKey:
+        """Whose it is."""
+        return self.key[0]
+
+    @property
+    def path(self) -> str:
+        """Of the step."""
+        return self.key[1]
 
 
 class Wanted(NamedTuple):

@@ -50,6 +50,7 @@ def _end(order: Order) -> int:
 
 def invocation_of(order: Order, now: int, permit: Permit | None) -> Invocation:
     """The call that leaves at `now` (Unix nanoseconds)."""
+    (namespace, execution_id, run_id), path = order.key
     remaining = order.timeouts.start_to_close
     end = _end(order)
     if end:
@@ -57,15 +58,15 @@ def invocation_of(order: Order, now: int, permit: Permit | None) -> Invocation:
     return Invocation(
         operation=order.target.operation,
         input=order.input,
-        namespace=order.namespace,
-        execution_id=order.execution_id,
-        step_path=order.path,
+        namespace=namespace,
+        execution_id=execution_id,
+        step_path=path,
         attempt=order.attempt,
         traceparent=order.traceparent,
         remaining=remaining,
         details=order.details,
         permit=permit,
-        run_id=order.run_id,
+        run_id=run_id,
     )
 
 
@@ -92,7 +93,7 @@ def _ended_around(order: Order) -> Failure:
     seconds = order.timeouts.schedule_to_close
     if order.close_at and seconds is not None and order.close_at == _end(order):
         return failure_of(ScheduleToCloseTimeout(order.path, seconds), step_path=order.path)
-    message = f"the time of execution {order.execution_id!r} was over while an attempt at {order.path!r} ran"
+    message = f"the time of execution {order.run[1]!r} was over while an attempt at {order.path!r} ran"
     return Failure(
         Code.DEADLINE_EXCEEDED, "EXECUTION_TIMEOUT", message, {"step_path": order.path}, step_path=order.path
     )

@@ -41,6 +41,8 @@ class Running:
     written: Future[int] | None = None
     standing: Standing = field(init=False)
     said: dict[str, Said] = field(default_factory=dict)
+    run: tuple[str, str, str] = field(init=False)
+    """Namespace, execution id, and the run id that the first event names."""
     kin: Kin = field(init=False)
     parent_run: str = field(init=False)
     """The run that started it, also where an older release did not write that into its history."""
@@ -53,9 +55,17 @@ class Running:
     _change: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
-        self.standing = standing_of(self.state)
-        self.kin = Kin(self.state.run_id)
-        self.parent_run = origin_of(self.state).parent_run
+        if self.state.started is not None:
+            self.begun()
+
+    def begun(self) -> None:
+        """The first facts are folded: what follows from them is worked out."""
+        state = self.state
+        assert state.started is not None
+        self.run = (state.namespace, state.execution_id, state.started.run_id)
+        self.standing = standing_of(state)
+        self.kin = Kin(state.run_id)
+        self.parent_run = origin_of(state).parent_run
 
     @property
     def name(self) -> tuple[str, str]:
@@ -90,8 +100,9 @@ def standing_of(state: ExecutionState) -> Standing:
     return Standing(state.status, state.ended_at, len(state.incidents))
 
 
-def new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
+def new_execution(running: Running, request: Request, claims: tuple[Claim, ...] = ()) -> NewExecution:
     """What the store is to write of an execution that begins."""
+    state = running.state
     started = state.started
     assert started is not None
     origin = started.origin or e.Origin()
@@ -102,7 +113,7 @@ def new_execution(state: ExecutionState, request: Request, claims: tuple[Claim, 
         workflow_version=started.workflow_version,
         started_at=state.started_at,
         trace_id=started.trace_id.hex(),
-        standing=standing_of(state),
+        standing=running.standing,
         priority=started.priority,
         concurrency_key=started.concurrency_key,
         parent_id=origin.parent_id,

@@ -84,7 +84,7 @@ class WaitingRoom:
     def enter(self, errand: Errand, lack: Lacking | None) -> None:
         """Wait; `lack` is None for an order that has to queue behind others."""
         lane, order = errand.lane, errand.order
-        flow = (order.namespace, order.execution_id)
+        flow = order.run[:2]
         lane.queue.push(order.key, errand, flow=flow, priority=order.priority, now=errand.since / 1e9)
         if lack is not None:
             self._lanes[lane] = None

@@ -363,6 +363,11 @@ class Definition:
         """By declared path."""
         return dict(self.walk())
 
+    @cached_property
+    def has_children(self) -> bool:
+        """Whether any step starts a workflow."""
+        return any(isinstance(step, Child) for step in self.by_path.values())
+
     def step_at(self, path: str) -> Step:
         """The step of a path as it is in an execution; raises KeyError."""
         return self.by_path[declared(path)]
