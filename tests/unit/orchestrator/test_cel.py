@@ -238,6 +238,9 @@ def test_a_value_that_does_not_fit_into_memory_is_an_evaluation_error() -> None:
         def eval(self, data: object) -> object:
             raise MemoryError("std::bad_alloc")
 
+        def serialize(self) -> bytes:
+            return b""
+
     with pytest.raises(ExpressionError, match="does not fit into memory"):
         CelProgram("input + input", Exhausted()).evaluate({})
 

@@ -9,12 +9,16 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+import msgspec
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_encoders, ext_math, ext_optional, ext_strings
 
 from forgemesh.faults.workflow import ExpressionError
 from forgemesh.language.nesting import MAX_DEPTH
-from forgemesh.orchestrator.domain.expression import ExpressionMistake
+from forgemesh.orchestrator.adapters.cel_cost import MAX_MADE, cost_at, cost_of
+from forgemesh.orchestrator.adapters.cel_syntax import tree_of
+from forgemesh.orchestrator.domain.expression import MAX_COST, Allowance, ExpressionMistake
+from forgemesh.orchestrator.domain.reading import MAX_LOOKED_INTO
 from forgemesh.orchestrator.domain.template import without_strings
 
 MAX_SOURCE = 4096
@@ -27,6 +31,11 @@ MAX_GROWING = 3
 MAX_GROWING_SOURCE = 512
 """Bytes of an expression with more than one of them: each names its value as often as there is room."""
 LISTED = 16
+
+TRIVIAL = 1_000.0
+"""Microseconds that are not worth counting."""
+_SIZES = [MAX_LOOKED_INTO >> bits for bits in range(10, -1, -2)]
+"""Bytes of what is read, for each of which it is worked out beforehand what an expression costs, whatever it reads."""
 
 _POSITION = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _NOISE = re.compile(r"^(?:INVALID_ARGUMENT: ERROR: |<input>:-1:-1: |[A-Z_]+: )+| \(in container ''\)| \[[A-Z_]+\]$")
@@ -41,8 +50,10 @@ _SHRINKING = re.compile(
 """A replacement of one plain text by another."""
 _SPLIT = re.compile(r"\.\s*split\s*\(")
 _VARIABLE = re.compile(r"(?<![\w.])vars\b(?:\s*\.\s*(\w+))?")
+_EVERYWHERE = ("input", "execution", "steps", "vars")
 _SOMETIMES = frozenset({"item", "index", "error"})
 """Names that are seen only in some places."""
+_ROOTS = (*_EVERYWHERE, *_SOMETIMES)
 _WHERE = {
     "item": "`item` is the item of a map, and can be used in the steps of one",
     "index": "`index` is the index in a map, and can be used in the steps of one",
@@ -60,12 +71,15 @@ class CelProgram:
         self._quadratic = bool(_QUADRATIC.search(source))
         self._multiplies = _replaces_by_more(source) > 0
         self._longest_text = MAX_SPLIT if self._multiplies or _SPLIT.search(source) else math.inf
+        self.tree = tree_of(expression.serialize())
+        self._bounds = [(size, cost.time) for size in _SIZES if (cost := cost_at(self.tree, _ROOTS, size)).fits]
+        self._trivial = bool(self._bounds) and self._bounds[-1][0] == _SIZES[-1] and self._bounds[-1][1] <= TRIVIAL
 
     @property
     def source(self) -> str:
         return self._source
 
-    def evaluate(self, bindings: Mapping[str, object]) -> object:
+    def evaluate(self, bindings: Mapping[str, object], allowance: Allowance | None = None) -> object:
         """See Program; an evaluation error comes back from CEL as a value and is raised here."""
         try:
             if self._quadratic and any(_is_long(value, self._longest_text) for value in bindings.values()):
@@ -78,7 +92,10 @@ class CelProgram:
                     self._source,
                     f"a `replace` that may lengthen its text works on texts of at most {MAX_SPLIT} characters",
                 )
-            value = self._expression.eval(data=_nested(bindings))
+            nested = _nested(bindings)
+            if not self._trivial:
+                self._spend(nested, allowance or Allowance())
+            value = self._expression.eval(data=nested)
             if value.type() == cel.Type.ERROR:
                 raise ExpressionError(self._source, _clean(str(value.value())))
             return _json(value.plain_value(), MAX_DEPTH)
@@ -86,6 +103,17 @@ class CelProgram:
             raise ExpressionError(self._source, "its value does not fit into memory") from error
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise ExpressionError(self._source, _clean(str(error))) from error
+
+    def _spend(self, bindings: Mapping[str, object], allowance: Allowance) -> None:
+        size = len(msgspec.json.encode(bindings))
+        bound = next((time for most, time in self._bounds if size <= most), math.inf)
+        if bound > min(MAX_COST, allowance.time):
+            cost = cost_of(self.tree, bindings)
+            bound = cost.time
+            if cost.most > MAX_MADE:
+                cause = f"it may make a value of {cost.most:.0f} bytes, at most {MAX_MADE} are allowed"
+                raise ExpressionError(self._source, f"{cause}; let a plugin do this")
+        allowance.spend_time(self._source, bound)
 
 
 class CelCompiler:
@@ -155,7 +183,7 @@ def _environment(names: frozenset[str]) -> Any:
         ext_bindings.ExtBindings(),
         ext_encoders.ExtEncoders(),
     ]
-    variables = dict.fromkeys(("input", "execution", "steps", "vars", *names), cel.Type.DYN)
+    variables = dict.fromkeys((*_EVERYWHERE, *names), cel.Type.DYN)
     return cel.NewEnv(variables=variables, extensions=extensions)
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
+
+from forgemesh.faults.workflow import ExpressionError, PayloadTooLarge
+from forgemesh.orchestrator.domain.payload import MAX_INPUT
+
+MAX_COST = 250_000.0
+"""Microseconds of a slow machine, near enough, that one expression may take; it holds the interpreter meanwhile."""
+MAX_TOGETHER = 4 * MAX_COST
+"""The same of all expressions of one template."""
 
 
 class ExpressionMistake(Exception):
@@ -21,14 +30,42 @@ class ExpressionMistake(Exception):
         return sum(len(line) + 1 for line in lines) + self.column - 1
 
 
+@dataclass(slots=True)
+class Allowance:
+    """What is left to one evaluation of a template: `time` as in MAX_COST, and `size`, the bytes that it may give."""
+
+    time: float = MAX_TOGETHER
+    size: int = MAX_INPUT
+
+    def spend_time(self, source: str, time: float) -> None:
+        """Before anything is done: what has begun cannot be stopped. Raises ExpressionError."""
+        most = min(MAX_COST, self.time)
+        if time > most:
+            raise ExpressionError(
+                source,
+                f"it may take {time / MAX_COST:.3g} times as long as an expression may, on values of this size"
+                f"{', with those before it' if time <= MAX_COST else ''}; let a plugin do this",
+            )
+        self.time -= time
+
+    def spend_size(self, size: int) -> None:
+        """Before anything is copied. Raises PayloadTooLarge."""
+        self.size -= size
+        if self.size < 0:
+            raise PayloadTooLarge("what a template puts together", MAX_INPUT - self.size, MAX_INPUT)
+
+
 class Program(Protocol):
     """A compiled expression."""
 
     @property
     def source(self) -> str: ...
 
-    def evaluate(self, bindings: Mapping[str, object]) -> object:
-        """Its value over `bindings` (variable name to JSON-like value); raises faults.workflow.ExpressionError."""
+    def evaluate(self, bindings: Mapping[str, object], allowance: Allowance | None = None) -> object:
+        """
+        Its value over `bindings` (variable name to JSON-like value), at the cost of what is allowed; raises
+        faults.workflow.ExpressionError.
+        """
 
 
 class Compiler(Protocol):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from forgemesh.faults.workflow import ExpressionError
+from forgemesh.orchestrator.domain.expression import Allowance
 from forgemesh.orchestrator.domain.payload import Payload
 
 MAX_LOOKED_INTO = 256 * 1024
@@ -18,6 +19,7 @@ Read: TypeAlias = Callable[[str], Payload]
 """The payload bound to a variable, e.g. "input" or "steps.validate.output"."""
 
 _ABSENT = object()
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,20 @@ class Values:
 
     def __init__(self, read: Read) -> None:
         self._read = read
+        self.allowance = Allowance()
         self._decoded: dict[str, object] = {}
 
     def passed_on(self, reference: Reference) -> object:
-        """What the path leads to; a whole JSON payload as its bytes. Raises ExpressionError."""
+        """What the path leads to; a whole JSON payload as its bytes. Raises ExpressionError and PayloadTooLarge."""
         if reference.keys:
-            return self.at(reference)
+            return self.put(self.at(reference))
         payload = self._read(reference.variable)
         if not payload.is_json:
             raise ExpressionError(
                 reference.source,
                 f"a payload of type {payload.media_type} can only be passed on whole, as the only input",
             )
+        self.allowance.spend_size(payload.size)
         try:
             return payload.raw()
         except ValueError as error:
@@ -71,6 +75,14 @@ class Values:
             if not isinstance(value, dict) or key not in value:
                 raise ExpressionError(reference.source, f"there is no {key!r} in it{_known_keys(value)}")
             value = value[key]
+        return value
+
+    def put(self, value: _Value) -> _Value:
+        """It goes into what the evaluation gives. Raises PayloadTooLarge."""
+        if isinstance(value, str):
+            self.allowance.spend_size(len(value))
+        elif isinstance(value, list | dict):
+            self.allowance.spend_size(len(msgspec.json.encode(value)))
         return value
 
     def bindings(self, references: Iterable[Reference]) -> dict[str, object]:

@@ -148,7 +148,10 @@ def compile_expression(source: str, compiler: Compiler, variables: Collection[st
 
 
 def evaluate(template: Template, read: Read) -> Payload:
-    """The template's value; a bare reference to a whole payload passes it on untouched. Raises ExpressionError."""
+    """
+    The template's value; a bare reference to a whole payload passes it on untouched. Raises ExpressionError and
+    PayloadTooLarge.
+    """
     try:
         if isinstance(template, Reference) and not template.keys:
             return read(template.variable)
@@ -224,13 +227,13 @@ def _value(template: Template, values: Values) -> object:
         case Reference():
             return values.passed_on(template)
         case Computed():
-            return _compute(template, values)
+            return values.put(_compute(template, values))
         case Fields(fields):
             return {key: _value(value, values) for key, value in fields}
         case Items(items):
             return [_value(item, values) for item in items]
         case Text(parts):
-            return "".join(_text(part, values) for part in parts)
+            return "".join([values.put(_text(part, values)) for part in parts])
 
 
 def _text(part: str | Reference | Computed, values: Values) -> str:
@@ -247,4 +250,4 @@ def _text(part: str | Reference | Computed, values: Values) -> str:
 
 def _compute(computed: Computed, values: Values) -> object:
     bindings: Mapping[str, object] = values.bindings(computed.reads)
-    return computed.program.evaluate(bindings)
+    return computed.program.evaluate(bindings, values.allowance)
