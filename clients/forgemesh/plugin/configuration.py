@@ -65,9 +65,9 @@ def configuration_of(wanted: Any, note: Callable[[str], None]) -> Configuration 
 
 def violations_of(schema: str, value: Any) -> list[str]:
     """Everything in which `value` does not fit a JSON Schema, in order of its place."""
-    import jsonschema  # noqa: PLC0415 - most plugins have no configuration, and it loads slowly
+    from forgemesh.language.json_schema import validator_of  # noqa: PLC0415 - few need it, and it loads slowly
 
-    validator = jsonschema.Draft202012Validator(json.loads(schema))
+    validator = validator_of(json.loads(schema))
     found = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
     return [f"{error.json_path}: {misfit(error)}" for error in found]
 

@@ -12,7 +12,6 @@ import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.language.json_value import misfit
-from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.plugin.declaration import PluginDeclaration
 from forgemesh.plugin.definition import check_plugin
 from forgemesh.plugin.dependency import OnLoss, Requires, requirements
@@ -177,10 +176,11 @@ def _schema(given: Any, what: str, note: Note) -> str:
         return ""
     import jsonschema  # noqa: PLC0415 - loads slowly, and hosts of Python plugins do not need it
 
+    from forgemesh.language.schema_patterns import read_schema, unreadable_pattern  # noqa: PLC0415 - the same
+
     try:
         text = given if isinstance(given, str) else json.dumps(given)
-        check_depth(text, MAX_CHECKED)
-        schema = json.loads(text)
+        schema = read_schema(text)
         jsonschema.Draft202012Validator.check_schema(schema)
     except (TypeError, ValueError) as error:
         note(f"{what} is no JSON: {error}")
@@ -188,6 +188,9 @@ def _schema(given: Any, what: str, note: Note) -> str:
     except jsonschema.SchemaError as error:
         note(f"{what} is no JSON Schema: {error.json_path}: {misfit(error)}")
         return ""
+    cause = unreadable_pattern(schema)
+    if cause:
+        note(f"{what}: {cause}")
     return json.dumps(schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

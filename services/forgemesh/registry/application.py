@@ -108,6 +108,10 @@ class Registry:
         self._closed = True
         self._tell_watchers()
 
+    def has(self, manifest: Manifest) -> bool:
+        """Whether just this is published already."""
+        return self._catalogue.manifests.get(manifest.key) == manifest
+
     async def publish(self, manifest: Manifest) -> bool:
         """Whether the manifest was new; raises ManifestConflict."""
 

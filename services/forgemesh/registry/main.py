@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
@@ -17,10 +18,13 @@ from forgemesh.chassis.tasks import beside
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.application import Registry
+from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
 from forgemesh.registry.news import News
-from forgemesh.registry.ports import Clock
+from forgemesh.registry.ports import Clock, Stored
 from forgemesh.registry.servicer import SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -29,6 +33,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
     async with open_database(settings.database, MIGRATIONS) as database:
         store = SqliteStore(database)
         stored = await store.load()
+        _name_unreadable_patterns(stored)
         news = News(
             clock,
             epoch=secrets.randbits(48) + 1,
@@ -47,6 +52,15 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             finally:
                 registry.close()
                 news.close()
+
+
+def _name_unreadable_patterns(stored: Stored) -> None:
+    """They were published before such patterns were refused: their plugins go on serving, and are named."""
+    for manifest in stored.catalogue.manifests.values():
+        for place, cause in unreadable_patterns(to_message(manifest)):
+            _log.warning(
+                "%s: %s: %s; it goes on serving, and nothing is checked by this pattern", manifest, place, cause
+            )
 
 
 async def run(settings: RegistrySettings, stop: asyncio.Event) -> None:

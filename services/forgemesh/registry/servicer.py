@@ -30,6 +30,8 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
         manifest = requests.manifest(request.manifest)
+        if not self._registry.has(manifest):
+            requests.check_schemas(request.manifest)
         created = await self._registry.publish(manifest)
         if created:
             _log.info("plugin %s %s is published", manifest.plugin_id, manifest.version)

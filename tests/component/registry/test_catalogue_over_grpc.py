@@ -3,10 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
+import pytest
+
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
+from forgemesh.chassis.database import open_database
+from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.registry import ManifestConflict
 from forgemesh.faults.service import InvalidRequest
+from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
+from forgemesh.registry.codec import manifests
 from tests.component.registry.registries import listed, refusing, registration, registry_at
 from tests.manual_clock import ManualClock
 
@@ -40,6 +47,43 @@ async def test_the_catalogue_outlives_the_process(database: Path, clock: ManualC
         assert list(response.manifests) == [manifest("1.0.0")]
         with refusing(ManifestConflict):
             await publish(registry, manifest("1.0.0", description="Another one."))
+
+
+async def test_a_pattern_that_could_be_searched_for_ever_is_refused_with_its_place(
+    registry: RegistryServiceAsyncStub,
+) -> None:
+    made = manifest("1.0.0")
+    made.config_schema = '{"properties": {"a": {"pattern": "(?=x)y"}}}'
+    made.operations[0].output_schema = '{"pattern": "(?!x)y"}'
+
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await publish(registry, made)
+
+    fault = from_rpc_error(refused.value)
+    assert isinstance(fault, InvalidRequest)
+    assert [violation.field for violation in fault.violations] == [
+        "manifest.config_schema",
+        "manifest.operations[0].output_schema",
+    ]
+    assert "$.properties.a.pattern: the pattern '(?=x)y' cannot be read" in fault.violations[0].message
+
+
+async def test_a_manifest_that_was_published_before_goes_on_serving_and_is_named(
+    database: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = manifest("1.0.0")
+    made.operations[0].input_schema = '{"pattern": "(?=x)y"}'
+    made.config_schema = "{"
+    async with open_database(database, MIGRATIONS) as opened:
+        store = SqliteStore(opened)
+        await store.load()
+        await store.publish(manifests.from_message(made))
+
+    async with registry_at(database, clock) as registry:
+        assert not await publish(registry, made)
+        assert list((await registry.ListPlugins(pb.ListPluginsRequest())).manifests) == [made]
+
+    assert "weather.stats 1.0.0: operations[0].input_schema: $.pattern: the pattern '(?=x)y'" in caplog.text
 
 
 async def test_the_catalogue_is_paged_by_plugin_and_precedence(registry: RegistryServiceAsyncStub) -> None:

@@ -11,6 +11,7 @@ import jsonschema.exceptions
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
+from forgemesh.language.json_schema import validator_of
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
@@ -104,7 +105,7 @@ def check(name: str, config: str, schema: str) -> None:
 
 
 def _errors(schema: str, value: Any) -> list[jsonschema.exceptions.ValidationError]:
-    return list(jsonschema.Draft202012Validator(json.loads(schema)).iter_errors(value))
+    return list(validator_of(json.loads(schema)).iter_errors(value))
 
 
 def _place(path: Any) -> str:

@@ -10,9 +10,9 @@ import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
-from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from forgemesh.language.json_schema import validator_of
 from forgemesh.language.json_value import misfit
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.orchestrator.domain.template import Fields, Items, Literal, Template
@@ -83,7 +83,7 @@ def _validator(schema: str) -> Validator | None:
         Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(tree), None
     ):
         return None
-    return Draft202012Validator(tree, registry=Registry())
+    return validator_of(tree)
 
 
 def _counts(error: ValidationError) -> bool:

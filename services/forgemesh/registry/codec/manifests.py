@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from forgemesh.api.plugin.v1 import manifest_pb2 as pb
+from forgemesh.language.schema_patterns import read_schema, unreadable_pattern
 from forgemesh.registry.domain.manifest import Dependency, Manifest, Provided, Requirement
 
 
@@ -26,6 +30,18 @@ def from_message(message: pb.Manifest) -> Manifest:
         operations=tuple(one.name for one in message.operations),
         metadata=tuple(sorted(message.metadata.items())),
     )
+
+
+def unreadable_patterns(message: pb.Manifest) -> Iterator[tuple[str, str]]:
+    """Where a schema has a pattern that RE2 cannot read, and why."""
+    schemas = [("config_schema", message.config_schema)]
+    for index, one in enumerate(message.operations):
+        schemas += [(f"operations[{index}].{side}", getattr(one, side)) for side in ("input_schema", "output_schema")]
+    for place, text in schemas:
+        with contextlib.suppress(ValueError):  # what is no schema checks nothing
+            cause = unreadable_pattern(read_schema(text or "{}"))
+            if cause:
+                yield place, cause
 
 
 def to_message(manifest: Manifest) -> pb.Manifest:

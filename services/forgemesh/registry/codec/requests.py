@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import re
 from collections import Counter
 
@@ -14,7 +13,8 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb, resolution_pb2
 from forgemesh.chassis.pages import key_before
 from forgemesh.chassis.violations import Violations
-from forgemesh.language.nesting import MAX_CHECKED, check_depth
+from forgemesh.language.nesting import MAX_CHECKED
+from forgemesh.language.schema_patterns import read_schema
 from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
@@ -67,6 +67,15 @@ def claim(request: pb.RenewLeaseRequest | pb.DeregisterInstanceRequest) -> Claim
     _check_token(found, request.owner_token)
     found.refuse()
     return Claim(request.instance_id, request.incarnation, _digest(request.owner_token))
+
+
+def check_schemas(message: manifest_pb2.Manifest) -> None:
+    """Of a manifest that is not published yet; raises InvalidRequest for patterns that could be searched for ever."""
+    found = Violations()
+    found.unless(_is_schema(message.config_schema), "manifest.config_schema", _SCHEMA)
+    for place, cause in manifests.unreadable_patterns(message):
+        found.unless(False, f"manifest.{place}", cause)
+    found.refuse()
 
 
 def manifest(message: manifest_pb2.Manifest) -> Manifest:
@@ -258,13 +267,11 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_schema(text: str) -> bool:
-    if not text:
-        return True
     try:
-        check_depth(text, MAX_CHECKED)
-        return isinstance(json.loads(text), dict | bool)
+        read_schema(text or "{}")
     except ValueError:
         return False
+    return True
 
 
 def _digest(token: str) -> bytes:
