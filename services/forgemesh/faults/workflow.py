@@ -122,12 +122,12 @@ class ExecutionSuspended(Fault):
     code = Code.UNAVAILABLE
     reason = "EXECUTION_SUSPENDED"
 
-    def __init__(self, execution_id: str) -> None:
-        super().__init__(
-            f"execution {execution_id!r} waits for its orchestrator to take it up again; it goes on by itself",
-            {"execution_id": execution_id},
-            retry_after=0.5,
-        )
+    def __init__(self, execution_id: str, set_aside: str = "") -> None:
+        message = f"execution {execution_id!r} waits for its orchestrator to take it up again; it goes on by itself"
+        if set_aside:
+            see = f"end it by `forgemesh execution terminate {execution_id}`"
+            message = f"execution {execution_id!r} is set aside: {set_aside}; {see}"
+        super().__init__(message, {"execution_id": execution_id}, retry_after=None if set_aside else 0.5)
 
 
 class ExpressionError(Fault):

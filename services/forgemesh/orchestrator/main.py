@@ -31,6 +31,7 @@ from forgemesh.orchestrator.adapters.hosts import open_hosts
 from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
 from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
+from forgemesh.orchestrator.adapters.turn_file import turns_beside
 from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.definitions import Definitions
@@ -85,6 +86,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             max_in_flight=settings.max_in_flight,
             family=FamilyLimits(settings.max_family_depth, settings.max_family_members),
             wall_ahead=steady.wall_ahead,
+            turns=stack.enter_context(turns_beside(settings.database)),
         )
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())

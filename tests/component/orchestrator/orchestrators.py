@@ -20,6 +20,7 @@ from forgemesh.orchestrator.application.executions import Executions
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.recovery import Recovery
 from forgemesh.orchestrator.application.starts import StartRequest
+from forgemesh.orchestrator.application.turns import Turns
 from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
 from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
@@ -131,6 +132,7 @@ def orchestrator_over(
     epoch: int,
     wall_ahead: Callable[[], int] = lambda: 0,
     family: FamilyLimits | None = None,
+    turns: Turns | None = None,
 ) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
     account.begins()
@@ -147,6 +149,7 @@ def orchestrator_over(
         epoch=epoch,
         family=family,
         wall_ahead=wall_ahead,
+        turns=turns,
     )
     engine.on_suspended = suspended.set
     definitions = Definitions(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from asyncio import Future
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from forgemesh.faults import Fault
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.orchestrator.application.identifiers import new_run_id
 from forgemesh.orchestrator.application.running import Running, new_execution, standing_of
@@ -32,6 +34,8 @@ class Arrivals:
     def __init__(self, engine: Engine, store: Store) -> None:
         self._engine = engine
         self._store = store
+        self.taking_up = asyncio.Lock()
+        """Held while executions that nobody runs are read, until they go on."""
 
     async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
         """
@@ -102,6 +106,29 @@ class Arrivals:
         running.parent_run = running.parent_run or row.parent_run
         running.heir = await self._is_heir(state)
         return running
+
+    async def end(
+        self, row: ExecutionRow, definition: Definition, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> bool:
+        """
+        Whether what `ask` gives has ended an execution that nobody runs: nothing else is decided in it. Raises what
+        `ask` raises.
+        """
+        async with self.taking_up:
+            running = await self.find_open(row, definition, 1 << 62)
+            if running is None:
+                return False
+            name = running.name
+            try:
+                facts = ask(running.state)
+            except Fault:
+                self._engine.suspended.add(name)
+                raise
+            self._engine.enter(running)
+            self._engine.turn(running, facts)
+        await running.durable()
+        self._engine.turns.set_aside.pop(name, None)
+        return True
 
     async def _is_heir(self, state: ExecutionState) -> bool:
         return state.imported and await self._store.find_run(begun_as(state)) is None

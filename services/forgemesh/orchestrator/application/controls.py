@@ -90,7 +90,9 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.terminate(state, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, ask)
+        met = await self._end_suspended(namespace, execution_id, run_id, ask)
+        if not met:
+            _, met = await self._command(namespace, execution_id, run_id, ask)
         return await self._executions.get(namespace, execution_id, met)
 
     async def signal(
@@ -223,6 +225,18 @@ class Controls:
             await self._at(row, checkpoint_id)
             raise CheckpointSuperseded(row.execution_id, checkpoint_id, newest.id if newest is not None else "")
 
+    async def _end_suspended(
+        self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> str:
+        """The run of an execution that nobody runs and that has ended by it; nothing for any other one."""
+        if self._engine.running(namespace, execution_id, run_id) is not None:
+            return ""
+        state = await self._executions.get(namespace, execution_id, run_id)
+        if state.ended is not None:
+            return ""
+        row = await self._executions.row(namespace, execution_id, state.run_id)
+        return state.run_id if await self._engine.arrivals.end(row, state.definition, ask) else ""
+
     async def _command(
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
     ) -> tuple[list[e.Event], str]:
@@ -236,7 +250,7 @@ class Controls:
             return await self._engine.command(running, ask), running.state.run_id
         state = await self._executions.get(namespace, execution_id, run_id)
         if state.ended is None:
-            raise ExecutionSuspended(execution_id)
+            raise ExecutionSuspended(execution_id, self._engine.turns.set_aside.get((namespace, execution_id), ""))
         ask(state)
         return [], state.run_id
 

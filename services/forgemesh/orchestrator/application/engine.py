@@ -23,6 +23,7 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
 from forgemesh.orchestrator.application.timers import Timers
+from forgemesh.orchestrator.application.turns import Turns
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
@@ -73,11 +74,13 @@ class Engine:
         max_in_flight: int = 0,
         wall_ahead: Callable[[], int] = lambda: 0,
         family: FamilyLimits | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._store = store
         self._spans = spans
         self.clock = clock
         self.timers = Timers(clock, wall_ahead, self.wake)
+        self.turns = turns or Turns()
         self.draw = draw
         self.orchestrator_id = orchestrator_id
         self.epoch = epoch
@@ -175,7 +178,7 @@ class Engine:
             return
         created = written.result()
         running.key = created.key
-        self._enter(running)
+        self.enter(running)
         self.effects.children.settle_in(running, fresh=True)
         self._act(running, events, created.position)
         self.timers.set(running)
@@ -197,7 +200,8 @@ class Engine:
         failed = written.cancelled() or written.exception() is not None
         return not failed and not self._gone and running.name not in self._running
 
-    def _enter(self, running: Running) -> None:
+    def enter(self, running: Running) -> None:
+        """It is in memory from now on."""
         self._running[running.name] = running
         self.effects.children.families.joined(running)
 
@@ -243,13 +247,14 @@ class Engine:
         self._arriving.pop(running.name, None)
         if running.name in self._running:
             return
-        self._enter(running)
+        self.enter(running)
         state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
         self.effects.children.settle_in(running, fresh=False)  # before anything new begins in it
-        following = advance(state, now, self.timers.ahead)
+        with self.turns.turn(running.key):
+            following = advance(state, now, self.timers.ahead)
         if following:
             self._commit(running, following)
         self.effects.taken_up(running, reopened)
@@ -301,6 +306,7 @@ class Engine:
         """If that fails on the way, what memory knows is void: the execution is taken up from the store."""
         now, state = self.clock(), running.state
         before = state.sequence
+        self.turns.enter(running.key)
         try:
             events = [record(state, fact, now) for fact in facts]
             return events + advance(state, now, self.timers.ahead)
@@ -308,6 +314,8 @@ class Engine:
             if state.sequence != before:
                 self._forsake(running)
             raise
+        finally:
+            self.turns.leave(running.key)
 
     def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
         state = running.state

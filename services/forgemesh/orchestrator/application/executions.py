@@ -80,7 +80,14 @@ class Executions:
 
     def suspended(self, state: ExecutionState) -> str:
         """Why nobody runs an open execution at this moment."""
-        return self._engine.trouble or "its orchestrator has not taken it up yet"
+        set_aside = self._engine.turns.set_aside.get((state.namespace, state.execution_id), "")
+        return set_aside or self._engine.trouble or "its orchestrator has not taken it up yet"
+
+    def _suspension(self, state: ExecutionState) -> str:
+        """The same, with what ends it."""
+        if (state.namespace, state.execution_id) in self._engine.turns.set_aside:
+            return f"{self.suspended(state)}; end it by `forgemesh execution terminate {state.execution_id}`"
+        return f"{self.suspended(state)}; it goes on by itself"
 
     async def row(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
         """
@@ -128,7 +135,7 @@ class Executions:
         running = self._engine.running(namespace, execution_id, run_id)
         if running is None:
             state = await self.get(namespace, execution_id, run_id)
-            reason = "" if state.status.final else self.suspended(state)
+            reason = "" if state.status.final else self._suspension(state)
             return explain(state, self._clock(), {}, reason, 0)
         effects = self._engine.effects
         ahead, holders = effects.places.ahead_of(running.state), effects.places.holders_of(running.state)

@@ -10,11 +10,13 @@ from forgemesh.faults import Code, Fault, code_of
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.running import Running
+from forgemesh.orchestrator.application.turns import ALLOWED
 from forgemesh.orchestrator.domain.family import on_close_of, origin_of
 from forgemesh.orchestrator.ports import ExecutionRow, Store
 
 _log = logging.getLogger(__name__)
 
+SET_ASIDE = f"{ALLOWED} orchestrators in a row ended, or had to be ended, while they worked on it"
 AT_ONCE = 100
 """Executions that go on before the loop turns to others."""
 
@@ -35,6 +37,10 @@ class Recovery:
         All are read before the first one goes on, so that whoever does finds its family. What is damaged stays
         suspended, and is told once.
         """
+        async with self._engine.arrivals.taking_up:
+            await self._run()
+
+    async def _run(self) -> None:
         sent = await self._store.spans_sent()
         again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
         self._spans_sent_again = True
@@ -42,6 +48,8 @@ class Recovery:
         found: list[Running] = []
         open_rows = {row.key: row for row in await self._store.open_executions()}
         for key, row in (again | open_rows).items():
+            if self._is_set_aside(row):
+                continue
             spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
             try:
                 running = await self._read(row, spans_from)
@@ -58,6 +66,17 @@ class Recovery:
         failure = await self._go_on(found) or failure
         if failure is not None:
             raise failure
+
+    def _is_set_aside(self, row: ExecutionRow) -> bool:
+        """It keeps orchestrators from serving: it is not taken up again, and told once."""
+        if row.status.final or not self._engine.turns.is_set_aside(row.key):
+            return False
+        name = (row.namespace, row.execution_id)
+        if name not in self._engine.turns.set_aside:
+            _log.error("execution %s is set aside: %s", row.execution_id, SET_ASIDE)
+        self._engine.suspended.add(name)
+        self._engine.turns.set_aside[name] = SET_ASIDE
+        return True
 
     async def _read(self, row: ExecutionRow, spans_from: int) -> Running | None:
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)

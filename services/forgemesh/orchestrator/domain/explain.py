@@ -73,7 +73,7 @@ _RANK = {
 
 def _of_the_whole(state: ExecutionState, suspended: str, ahead: int, holders: Sequence[str]) -> Iterator[Hindrance]:
     if suspended:
-        yield Hindrance(reason="SUSPENDED", message=f"{suspended}; it goes on by itself", since=state.last_at)
+        yield Hindrance(reason="SUSPENDED", message=suspended, since=state.last_at)
     if state.queued:
         key = state.started.concurrency_key if state.started is not None else ""
         who = "1 execution is" if ahead == 1 else f"{ahead} executions are"

@@ -1,0 +1,35 @@
+"""The slots of Turns in a file beside the database, mapped into memory: written to at the cost of an assignment."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from forgemesh.orchestrator.application.turns import LENGTH, Turns
+
+_log = logging.getLogger(__name__)
+_BYTES = 8 * LENGTH
+
+
+@contextlib.contextmanager
+def turns_beside(database: Path) -> Iterator[Turns]:
+    """What is written survives the end of the process, and need not survive that of the machine."""
+    path = database.with_name(f"{database.name}-turn")
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        _log.warning("%s cannot be used: %s; an execution that hangs an orchestrator is not set aside", path, error)
+        yield Turns()
+        return
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, file)
+        if os.fstat(file).st_size != _BYTES:
+            os.ftruncate(file, 0)
+            os.ftruncate(file, _BYTES)
+        mapped = stack.enter_context(mmap.mmap(file, _BYTES))
+        view = stack.enter_context(memoryview(mapped))
+        yield Turns(stack.enter_context(view.cast("Q")))
