@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from forgemesh.orchestrator.adapters.turn_file import turns_beside
-from forgemesh.orchestrator.application.turns import ALLOWED, LENGTH, REMEMBERED, Turns
+from forgemesh.orchestrator.application.turns import ALLOWED, LENGTH, LONGEST, REMEMBERED, Turns
 
 
 def next_process(slots: list[int]) -> Turns:
@@ -20,8 +20,8 @@ def test_a_turn_that_ends_clears_what_was_counted() -> None:
     slots = [0] * LENGTH
     for _ in range(2 * ALLOWED):
         turns = next_process(slots)
-        with turns.turn(7):
-            pass
+        turns.enter(7)
+        turns.leave(7)
         turns.enter(7)
 
     assert not next_process(slots).is_set_aside(7)
@@ -37,15 +37,12 @@ def test_a_process_that_ends_between_turns_blames_nobody() -> None:
     assert slots == [0] * LENGTH
 
 
-def test_a_turn_that_raises_has_ended() -> None:
-    slots = [0] * LENGTH
-    try:
-        with Turns(slots).turn(7):
-            raise RuntimeError
-    except RuntimeError:
-        pass
+def test_a_turn_is_long_once_the_others_have_waited_for_long_enough() -> None:
+    moments = iter([10.0, 10.0 + LONGEST, 10.0 + LONGEST + 0.01])
+    turns = Turns(clock=lambda: next(moments))
+    turns.enter(7)
 
-    assert slots[0] == 0
+    assert [turns.is_long(), turns.is_long()] == [False, True]
 
 
 def test_of_too_many_the_newest_are_remembered() -> None:

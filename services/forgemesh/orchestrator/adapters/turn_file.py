@@ -6,6 +6,7 @@ import contextlib
 import logging
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def turns_beside(database: Path) -> Iterator[Turns]:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         _log.warning("%s cannot be used: %s; an execution that hangs an orchestrator is not set aside", path, error)
-        yield Turns()
+        yield Turns(clock=time.monotonic)
         return
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, file)
@@ -32,4 +33,4 @@ def turns_beside(database: Path) -> Iterator[Turns]:
             os.ftruncate(file, _BYTES)
         mapped = stack.enter_context(mmap.mmap(file, _BYTES))
         view = stack.enter_context(memoryview(mapped))
-        yield Turns(stack.enter_context(view.cast("Q")))
+        yield Turns(stack.enter_context(view.cast("Q")), time.monotonic)

@@ -148,9 +148,10 @@ class Engine:
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
             if self.stopping:
                 raise ShuttingDown("the orchestrator")
+            self.turns.enter(0)
             facts, now = first(), self.clock()
-            events.extend([record(state, fact, now) for fact in facts])
-            events.extend(advance(state, now, self.timers.ahead))
+            decided = [record(state, fact, now) for fact in facts]
+            events.extend(decided + advance(state, now, self.timers.ahead, self.turns.is_long))
             running.begun()
             self.comes(running)
             return new_execution(running, request, claims_of(state)), events
@@ -253,8 +254,7 @@ class Engine:
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
         self.effects.children.settle_in(running, fresh=False)  # before anything new begins in it
-        with self.turns.turn(running.key):
-            following = advance(state, now, self.timers.ahead)
+        following = self._decide(running)
         if following:
             self._commit(running, following)
         self.effects.taken_up(running, reopened)
@@ -309,7 +309,7 @@ class Engine:
         self.turns.enter(running.key)
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now, self.timers.ahead)
+            return events + advance(state, now, self.timers.ahead, self.turns.is_long)
         except Exception:
             if state.sequence != before:
                 self._forsake(running)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from forgemesh.faults import control as control_faults, workflow
@@ -21,15 +21,24 @@ from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepS
 from forgemesh.orchestrator.domain.triggers import skip_reason
 
 
-def advance(state: ExecutionState, now: int, ahead: int = 0) -> list[e.Event]:
+def advance(
+    state: ExecutionState, now: int, ahead: int = 0, enough: Callable[[], bool] = lambda: False
+) -> list[e.Event]:
     """
-    Decide and fold until nothing is left to decide at `now` (Unix nanoseconds); the events in order.
+    Decide and fold until nothing is left to decide at `now` (Unix nanoseconds), or until that is `enough` for one turn:
+    then the state is `unfinished`. The events in order.
 
     `ahead` is by how many nanoseconds the wall clock is ahead of `now`, which runs evenly and need not agree with it.
     """
     events: list[e.Event] = []
-    while state.ended is None:
-        facts = tuple(decide(state, now, ahead))
+    state.unfinished = False
+    while state.ended is None and not state.unfinished:
+        facts: list[e.Fact] = []
+        for fact in decide(state, now, ahead):
+            facts.append(fact)
+            if len(facts) > 1 and enough():
+                state.unfinished = True
+                break
         if not facts:
             break
         events += [record(state, fact, now) for fact in facts]
@@ -184,6 +193,8 @@ def next_wake(state: ExecutionState, ahead: int = 0) -> int | None:
     """When `decide` has something to say although nothing happens, in Unix nanoseconds; see advance for `ahead`."""
     if state.ended is not None or state.started is None:
         return None
+    if state.unfinished:
+        return state.last_at
     queued = state.queued and state.stopping is None and not state.compensating  # what ends waits for no place
     held = state.pause is not None or queued
     times = [state.wakes[0][0]] if state.wakes and not held else []

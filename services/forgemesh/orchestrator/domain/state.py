@@ -271,6 +271,8 @@ class ExecutionState:
     """The compensation that runs."""
     ended_steps: int = 0
     run_id: str = ""
+    unfinished: bool = False
+    """There is more to decide at once than was enough for one turn."""
     remember: bool = False
     """Keep ended iterations of maps: whoever looks back needs them."""
 
