@@ -129,12 +129,18 @@ class Attachment:
             heard = await self._heard.get()
             if isinstance(heard, SupervisorRefused):
                 return
-            match heard.WhichOneof("kind"):
-                case "configure":
-                    result = await plugin.configure(heard.configure.config, heard.configure.revision)
-                    self._line.say(pb.AttachRequest(configured=result))
-                case "save_state":
-                    self._line.say(pb.AttachRequest(state=await plugin.save_state()))
+            try:
+                await self._obey(plugin, heard)
+            except Exception:  # noqa: BLE001 - one order that cannot be followed is no reason to hear no other
+                _log.exception("cannot do what the supervisor asks: %s", heard.WhichOneof("kind"))
+
+    async def _obey(self, plugin: Configurable, asked: pb.AttachResponse) -> None:
+        match asked.WhichOneof("kind"):
+            case "configure":
+                result = await plugin.configure(asked.configure.config, asked.configure.revision)
+                self._line.say(pb.AttachRequest(configured=result))
+            case "save_state":
+                self._line.say(pb.AttachRequest(state=await plugin.save_state()))
 
     async def close(self) -> None:
         """Hang up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from forgemesh.api.errors.v1 import failure_pb2
@@ -11,6 +12,8 @@ from forgemesh.faults.workflow import PayloadTooLarge
 from forgemesh.plugin import OperationError, Payload
 
 MAX_TEXT = 1024
+LONGEST = 366 * 24 * 3600.0
+"""Seconds after which a retry may be wished for at most."""
 MAX_OUTPUT = SESSION_LIMIT - 64 * 1024
 """Bytes; leaves room for what surrounds a payload in a message."""
 
@@ -34,10 +37,10 @@ def declared_failure(error: OperationError, step_path: str) -> failure_pb2.Failu
     """What the author's code said."""
     return failure_pb2.Failure(
         code=int(error.code),
-        reason=cut(error.reason),
-        message=cut(error.message),
-        metadata={cut(key): cut(value) for key, value in error.metadata.items()},
-        retryable=error.retryable,
+        reason=cut(str(error.reason)),
+        message=cut(str(error.message)),
+        metadata={cut(str(key)): cut(str(value)) for key, value in error.metadata.items()},
+        retryable=bool(error.retryable),
         step_path=step_path,
         retry_after_millis=_millis(error.retry_after),
     )
@@ -57,5 +60,8 @@ def cut(text: str) -> str:
     return encoded.decode() if len(encoded) <= MAX_TEXT else encoded[: MAX_TEXT - 3].decode(errors="ignore") + "…"
 
 
-def _millis(seconds: float | None) -> int:
-    return 0 if seconds is None else max(1, round(seconds * 1000))
+def _millis(seconds: object) -> int:
+    """What was said in seconds; 0, nothing, for what is no length of time. Nobody has to wait longer than LONGEST."""
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds) or seconds < 0:
+        return 0
+    return max(1, round(min(seconds, LONGEST) * 1000))

@@ -17,8 +17,11 @@ from forgemesh.faults.workflow import Cancelled
 from forgemesh.plugin import Context, OperationCancelled, OperationError, Payload
 from forgemesh.plugin.payload import JSON
 from forgemesh.plugin.violation import Misfit
+from forgemesh.plugin_host.authors_code import said_of
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
+from forgemesh.plugin_host.forks import Origin
+from forgemesh.plugin_host.scope import is_cancellation
 
 
 class Execution:
@@ -33,18 +36,16 @@ class Execution:
         self._out_of_memory = out_of_memory
         self._log = logging.getLogger(plugin_id)
         self._loop = asyncio.get_running_loop()
+        self._origin = Origin()
 
     async def run(self, call: Call) -> Outcome:
         """Run an asynchronous operation; only a cancellation of the task itself comes out of it."""
         self._enter(call)
         try:
-            value = await call.operation.method(**self._arguments(call))
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            value = await self._origin.awaited(call.operation.method(**self._arguments(call)))
+        except BaseException as error:
+            if is_cancellation(error):
                 raise
-            return self._failed(call, error)
-        except BaseException as error:  # noqa: BLE001 - the author's code may raise anything
             return self._failed(call, error)
         return self._output(call, value)
 
@@ -54,7 +55,9 @@ class Execution:
         try:
             value = call.operation.method(**self._arguments(call))
         except BaseException as error:  # noqa: BLE001 - the author's code may raise anything
+            self._origin.end_copy(error)
             return self._failed(call, error)
+        self._origin.end_copy()
         return self._output(call, value)
 
     def _enter(self, call: Call) -> None:
@@ -109,8 +112,8 @@ class Execution:
             payload = definition.write(value)
         except MemoryError as error:
             return self._failed(call, error)
-        except Exception as error:  # noqa: BLE001 - it reads attributes of the author's classes
-            said = str(error) if isinstance(error, Misfit) else f"{type(error).__name__}: {error}"
+        except BaseException as error:  # noqa: BLE001 - it reads attributes of the author's classes
+            said = str(error) if isinstance(error, Misfit) else said_of(error)
             fault = OutputInvalid(self._plugin_id, definition.name, cut(said))
             self._log.error("%s", fault.message, exc_info=error)
             return failure_of(fault, step_path, retryable=False)
@@ -122,7 +125,7 @@ class Execution:
             self._out_of_memory(f"{self._plugin_id}/{call.operation.definition.name} was refused more")
         try:
             return self._failure(call, error)
-        except Exception:  # noqa: BLE001 - it calls and reads what the author wrote
+        except BaseException:  # noqa: BLE001 - it calls and reads what the author wrote
             name, said = call.operation.definition.name, type(error).__name__
             self._log.error("%s/%s raised %s, which cannot be reported as it is", self._plugin_id, name, said)
             fault = PluginException(self._plugin_id, name, cut(said))
@@ -138,8 +141,7 @@ class Execution:
             return failure_of(Cancelled(step_path), step_path, retryable=False)
         self._log.error("%s/%s raised %s", self._plugin_id, name, type(error).__name__, exc_info=error)
         call.span.record_exception(error)
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return failure_of(PluginException(self._plugin_id, name, cut(said)), step_path, retryable=True)
+        return failure_of(PluginException(self._plugin_id, name, cut(said_of(error))), step_path, retryable=True)
 
 
 def _details(invocation: invocation_pb2.Invocation) -> Payload | None:

@@ -49,6 +49,11 @@ class Host:
     sessions: Sessions
     load: LoadMeter
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where it listens."""
+        return frozenset(int(at.rpartition(":")[2]) for at in (self.server.address, self.server.health_address))
+
     async def drain(self, delay: float, grace: float) -> bool:
         """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
         await asyncio.sleep(delay)

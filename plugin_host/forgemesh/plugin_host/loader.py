@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from forgemesh.plugin import (
     PluginImportError,
     manifest_of,
 )
+from forgemesh.plugin_host.authors_code import AuthorsCodeEnded, authors_code, called, said_of
 from forgemesh.plugin_host.scope import EndedEarly, interrupted_by
 from forgemesh.plugin_host.start_failure import PluginNotLoaded, StartFailed
 from forgemesh.plugin_host.state import restored_arguments, saved_state
@@ -76,7 +76,7 @@ class Plugin:
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
                 await _call_if_there(self._made, "configure", wanted)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s refuses configuration %d", self.definition.plugin_id, revision)
             result.refusal = said_of(error)
             await self._roll_back()
@@ -92,8 +92,9 @@ class Plugin:
             return state
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
-                state.payload.CopyFrom(saved_state(await _called(hook)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+                with authors_code():
+                    state.payload.CopyFrom(saved_state(await called(hook)))
+        except Exception as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s cannot save its state", self.definition.plugin_id)
             state.failure = said_of(error)
         return state
@@ -102,7 +103,7 @@ class Plugin:
         try:
             async with asyncio.timeout(LONGEST_CHANGE):
                 await _call_if_there(self._made, "configure", self._config)
-        except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
+        except Exception:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s does not take its old configuration back either", self.definition.plugin_id)
 
 
@@ -130,12 +131,13 @@ async def started(
         raise StartFailed(host_pb2.HOST_PHASE_CONFIG, f"cannot configure plugin {plugin_id}: {error}") from error
     try:
         async with asyncio.timeout(timeout or None) as patience, interrupted_by(stop or asyncio.Event()):
-            made = definition.make(config)
+            with authors_code():
+                made = definition.make(config)
             await _call_if_there(made, "start")
             await _restore(made, beginning.state)
     except EndedEarly:
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         late = isinstance(error, TimeoutError) and patience.expired()
         said = f"it has not started within {timeout:g} s" if late else f"it does not start: {said_of(error)}"
         _log.exception("plugin %s does not start", plugin_id)
@@ -149,23 +151,25 @@ async def started(
 def load_definition(load: str, directories: Sequence[str]) -> PluginDefinition:
     """Import and check the plugin, without making it; `directories` come first on sys.path. Raises PluginNotLoaded."""
     try:
-        return sdk.load_definition(load, directories)
+        with authors_code():
+            return sdk.load_definition(load, directories)
     except PluginImportError as error:
         if error.__cause__ is not None:
             _log.error("%s cannot be imported", load, exc_info=error.__cause__)
         raise PluginNotLoaded(load, str(error), error=error.__cause__) from error
-    except PluginDefinitionError as error:
+    except (PluginDefinitionError, AuthorsCodeEnded) as error:
         raise PluginNotLoaded(load, str(error)) from error
-
-
-def said_of(error: BaseException) -> str:
-    """What an exception says, with its name."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _read_config(definition: PluginDefinition, text: str) -> Any:
     if definition.configuration is not None:
-        return definition.configuration.read(text)
+        try:
+            with authors_code():
+                return definition.configuration.read(text)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError([said_of(error)]) from error
     if text and text.strip() != "{}":
         raise ConfigurationError([_TAKES_NONE])
     return None
@@ -174,7 +178,9 @@ def _read_config(definition: PluginDefinition, text: str) -> Any:
 async def _restore(made: object, state: attach_pb2.SavedState | None) -> None:
     hook = _hook(made, "restore_state")
     if hook is not None and state is not None and state.HasField("payload"):
-        await _called(hook, *restored_arguments(hook, state))
+        with authors_code():
+            arguments = restored_arguments(hook, state)
+        await called(hook, *arguments)
 
 
 async def _stop(made: object, plugin_id: str) -> None:
@@ -182,19 +188,14 @@ async def _stop(made: object, plugin_id: str) -> None:
     try:
         async with asyncio.timeout(LONGEST_CHANGE):
             await _call_if_there(made, "stop")
-    except (Exception, SystemExit):  # noqa: BLE001 - the author's code may raise anything
+    except Exception:  # noqa: BLE001 - the author's code may raise anything
         _log.exception("plugin %s failed while stopping", plugin_id)
 
 
 async def _call_if_there(made: object, name: str, *arguments: Any) -> None:
     hook = _hook(made, name)
     if hook is not None:
-        await _called(hook, *arguments)
-
-
-async def _called(hook: Callable[..., Any], *arguments: Any) -> Any:
-    result = hook(*arguments)
-    return await result if inspect.isawaitable(result) else result
+        await called(hook, *arguments)
 
 
 def _hook(made: object, name: str) -> Callable[..., Any] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; its handlers crash the copies of a server
+
 import asyncio
 import contextlib
 import faulthandler
-import os
 import sys
 from collections.abc import Callable
 
@@ -20,6 +23,7 @@ from forgemesh.plugin import PluginDefinition, manifest_of
 from forgemesh.plugin_host.attachment import Attachment
 from forgemesh.plugin_host.config_file import read_config
 from forgemesh.plugin_host.drafting import drafted
+from forgemesh.plugin_host.forks import CopiesKeepNothing, Origin
 from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
@@ -51,24 +55,26 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
     bound_process(settings.memory_bytes, settings.open_files)
+    copies = CopiesKeepNothing()
+    asyncio.get_running_loop().set_default_executor(Origin().executor())
     with contextlib.suppress(EndedEarly):  # it was stopped while it started
-        await (_run_attached(settings, stop) if settings.supervisor else _run_alone(settings, stop))
+        await (_run_attached if settings.supervisor else _run_alone)(settings, stop, copies)
 
 
-async def _run_alone(settings: HostSettings, stop: Stop) -> None:
+async def _run_alone(settings: HostSettings, stop: Stop, copies: CopiesKeepNothing) -> None:
     definition = await drafted(load_definition(settings.load, settings.directories), settings)
     config = read_config(settings.config) if settings.config else ""
-    await serve(definition, Beginning(config=config), settings, stop)
+    await serve(definition, Beginning(config=config), settings, stop, copies)
 
 
-async def _run_attached(settings: HostSettings, stop: Stop) -> None:
+async def _run_attached(settings: HostSettings, stop: Stop, copies: CopiesKeepNothing) -> None:
     attachment = Attachment(settings, _ending(stop))
     try:
         definition = await drafted(load_definition(settings.load, settings.directories), settings)
         async with interrupted_by(stop):
             await attachment.introduce(manifest_of(definition))
             initialize = await attachment.initialize()
-        await serve(definition, _beginning(initialize), settings, stop, attachment)
+        await serve(definition, _beginning(initialize), settings, stop, copies, attachment)
     except (CannotStart, PortInUse, Fault, OSError) as error:
         await attachment.fail(phase_of(error), str(error))
         raise
@@ -81,6 +87,7 @@ async def serve(
     beginning: Beginning,
     settings: HostSettings,
     stop: Stop,
+    copies: CopiesKeepNothing,
     attachment: Attachment | None = None,
 ) -> None:
     """Start in reading order, stop in reverse."""
@@ -101,6 +108,7 @@ async def serve(
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):
+            copies.ports = host.ports
             try:
                 if await _registered(registration, settings, stop, attached=attachment is not None):
                     _tell_ready(host, plugin, identity, settings, attachment)

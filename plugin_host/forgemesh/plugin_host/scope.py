@@ -1,4 +1,4 @@
-"""Blocks of work: one that fails as its first task failed, one that ends early."""
+"""Blocks of work: one that fails as its first task failed, one that ends early; and what a cancellation is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ async def task_scope() -> AsyncIterator[asyncio.TaskGroup]:
             yield tasks
     except ExceptionGroup as group:
         raise group.exceptions[0] from group
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether the current task is cancelled by this error; the author's code may raise CancelledError as well."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class EndedEarly(Exception):

@@ -18,14 +18,15 @@ from forgemesh.chassis.telemetry import (
     SERVER,
     SpanSink,
     TraceParent,
-    encodable,
     new_span_id,
     new_trace_id,
     parse_traceparent,
     set_attributes,
+    text_of,
 )
 from forgemesh.faults import Code
 from forgemesh.plugin import PluginDefinition
+from forgemesh.plugin_host.observation import observing
 
 _MOST_CHILDREN = 1000
 _MOST_EVENTS = 128
@@ -82,14 +83,18 @@ class CallSpan(trace.Span):
     def set_attribute(self, key: str, value: Any) -> None:
         self.set_attributes({key: value})
 
+    @observing
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self.extra = {**(self.extra or {}), **attributes}
 
+    @observing
     def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
         self.events = self.events or []
         if len(self.events) < _MOST_EVENTS:
-            self.events.append((name, timestamp or time.time_ns(), attributes or {}))
+            moment = min(max(int(timestamp or time.time_ns()), 0), _LATEST)
+            self.events.append((name, moment, dict(attributes or {})))
 
+    @observing
     def record_exception(
         self,
         exception: BaseException,
@@ -128,6 +133,7 @@ class CallSpans:
             return CallSpan(new_trace_id(), b"", True)
         return CallSpan(parent.trace_id, parent.span_id, parent.sampled)
 
+    @observing
     def end(
         self,
         call: CallSpan,
@@ -190,7 +196,7 @@ def _add_what_the_author_said(span: Span, call: CallSpan) -> None:
     if call.extra:
         set_attributes(span, call.extra)
     for name, moment, facts in call.events or ():
-        event = span.events.add(name=encodable(str(name)), time_unix_nano=min(max(moment, 0), _LATEST))
+        event = span.events.add(name=text_of(name), time_unix_nano=moment)
         set_attributes(event, facts)
 
 
@@ -205,6 +211,6 @@ def _add_failure(span: Span, failure: failure_pb2.Failure) -> None:
 def _exception(error: BaseException) -> dict[str, str]:
     return {
         attributes.EXCEPTION_TYPE: type(error).__qualname__,
-        attributes.EXCEPTION_MESSAGE: str(error),
+        attributes.EXCEPTION_MESSAGE: text_of(error),
         attributes.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(error)),
     }

@@ -115,8 +115,8 @@ def attribute(key: str, value: object) -> KeyValue:
 def _fill(pair: KeyValue, key: str, value: object) -> None:
     try:
         _put(pair, key, value)
-    except (TypeError, ValueError):  # a lone surrogate, an integer beyond 64 bits, a key that is no text
-        _put(pair, encodable(str(key)), encodable(str(value)))
+    except BaseException:  # noqa: BLE001 - a lone surrogate, an integer beyond 64 bits, a value that cannot be shown
+        _put(pair, text_of(key), text_of(value))
 
 
 def _put(pair: KeyValue, key: str, value: object) -> None:
@@ -131,6 +131,14 @@ def _put(pair: KeyValue, key: str, value: object) -> None:
         pair.value.double_value = value
     else:
         pair.value.string_value = str(value)[:MAX_TEXT]
+
+
+def text_of(value: object) -> str:
+    """Any value as text that UTF-8 knows; one that cannot be shown by the name of its type."""
+    try:
+        return encodable(str(value))
+    except BaseException:  # noqa: BLE001 - telemetry never fails what it observes
+        return f"<{type(value).__name__}>"
 
 
 def encodable(text: str) -> str:

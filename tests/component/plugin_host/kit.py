@@ -162,6 +162,21 @@ class Kit:
         raise ValueError("no file 'caf\udce9.csv'")
 
     @operation
+    async def traces_nonsense(self) -> str:
+        """What no span can hold, in every place that takes something from the author."""
+        nonsense: Any = Unspeakable()
+        span = trace.get_current_span()
+        span.set_attribute("shown", nonsense)
+        span.set_attributes(nonsense)
+        span.add_event("of nothing", attributes=nonsense)
+        span.add_event("at no time", timestamp=nonsense)
+        span.add_event(nonsense, {"shown": nonsense})
+        span.record_exception(nonsense)
+        with self.tracer.start_as_current_span("caf\udce9"), self.tracer.start_as_current_span("below"):
+            pass
+        return "done"
+
+    @operation
     async def raises_what_cannot_be_shown(self) -> None:
         raise Unspeakable
 
@@ -171,7 +186,7 @@ class Kit:
 
     @operation
     async def declares_nonsense(self) -> None:
-        raise OperationError("LATER", "not now", retry_after=float("inf"))
+        raise OperationError("LATER", "not now", retryable=True, retry_after=float("inf"))
 
     @operation
     async def interrupts(self) -> None:

@@ -81,7 +81,7 @@ async def test_describe_gives_the_manifest(served: Served) -> None:
         ("raises_what_utf8_does_not_know", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
         ("raises_what_cannot_be_shown", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
         ("raises_what_cannot_be_shown_in_thread", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
-        ("declares_nonsense", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
+        ("declares_nonsense", {}, Code.FAILED_PRECONDITION, "LATER", True),
         ("interrupts", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
         ("exits", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),
         ("cancels_itself", {}, Code.UNKNOWN, "PLUGIN_EXCEPTION", True),

@@ -129,6 +129,22 @@ async def test_what_no_span_can_hold_is_made_to_fit(traced: Served, collector: C
     assert attributes_of(span.events[1])["exception.message"] == "no file 'caf?.csv'"
 
 
+async def test_telemetry_does_not_fail_the_work_that_it_observes(
+    traced: Served, collector: Collector, sink: SpanSink
+) -> None:
+    traced.kit.tracer = tracer_provider(sink, asyncio.get_running_loop()).get_tracer("author")
+    result = await invoke(traced, "traces_nonsense", traceparent=SAMPLED)
+    spans = {span.name: span for span in await collector.until(lambda spans: len(spans) == 3)}
+
+    assert json.loads(result.output.data) == "done"
+    execute, outer, below = spans["execute test.kit/traces_nonsense"], spans["caf?"], spans["below"]
+    assert attributes_of(execute)["shown"] == "<Unspeakable>"
+    assert [event.name for event in execute.events] == ["<Unspeakable>", "exception"]
+    assert attributes_of(execute.events[1])["exception.message"] == "<Unspeakable>"
+    assert (outer.parent_span_id, below.parent_span_id) == (execute.span_id, outer.span_id)
+    assert outer.start_time_unix_nano <= below.start_time_unix_nano <= outer.end_time_unix_nano
+
+
 async def test_a_call_that_was_taken_back_is_no_error(traced: Served, collector: Collector) -> None:
     async with session(traced) as caller:
         await caller.send(invocation("hold", traceparent=SAMPLED))

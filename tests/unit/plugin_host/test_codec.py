@@ -1,10 +1,13 @@
+import math
+from typing import Any
+
 import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import InstanceFull
 from forgemesh.plugin import OperationError, Payload
-from forgemesh.plugin_host.codec import MAX_OUTPUT, MAX_TEXT, cut, declared_failure, failure_of, fitting
+from forgemesh.plugin_host.codec import LONGEST, MAX_OUTPUT, MAX_TEXT, cut, declared_failure, failure_of, fitting
 
 
 @given(st.text(st.characters(), max_size=3000))
@@ -34,6 +37,25 @@ def test_nothing_an_author_says_breaks_the_message() -> None:
 
     assert failure.reason == "?"
     assert dict(failure.metadata) == {"?": "?"}
+
+
+@pytest.mark.parametrize(
+    ("said", "millis"),
+    [
+        (None, 0),
+        (1.5, 1500),
+        (0, 1),
+        (-1, 0),
+        (math.inf, 0),
+        (math.nan, 0),
+        ("5s", 0),
+        (1e300, round(LONGEST * 1000)),
+    ],
+)
+def test_a_wish_for_no_length_of_time_costs_the_wish_and_not_the_reason(said: Any, millis: int) -> None:
+    failure = declared_failure(OperationError("LATER", "not now", retry_after=said), "")
+
+    assert (failure.reason, failure.message, failure.retry_after_millis) == ("LATER", "not now", millis)
 
 
 def test_an_output_beyond_what_a_message_carries_is_a_failure() -> None:
