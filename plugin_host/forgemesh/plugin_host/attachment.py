@@ -59,6 +59,8 @@ class Attachment:
         self._manifest: manifest_pb2.Manifest | None = None
         self._ready: Callable[[], pb.HostReady] | None = None
         self._degraded = pb.HostCondition()
+        self._troubles: dict[str, str] = {}
+        self._telling = threading.Lock()
         self._closed = threading.Event()
         self._failed = False
         self._opened = False
@@ -93,14 +95,14 @@ class Attachment:
         self._line.say(pb.AttachRequest(ready=ready()))
         threading.Thread(target=self._tell_load, args=(load,), name="load-teller", daemon=True).start()
 
-    def condition(self, lag: float, place: str = "") -> None:
-        """The event loop has not turned for `lag` seconds, or turns again if that is 0; from any thread."""
-        reason = f"the event loop has not turned for {lag:.1f} s" if lag else ""
-        if lag and place:
-            reason += f", it stands at {place}"
-        self._degraded = pb.HostCondition(degraded=lag > 0, reason=reason)
-        if self._ready is not None:
-            self._line.say(pb.AttachRequest(condition=self._degraded))
+    def condition(self, source: str, trouble: str) -> None:
+        """What of this `source` keeps the host from keeping up, or an empty text once nothing does; from any thread."""
+        with self._telling:
+            self._troubles[source] = trouble
+            reason = "; ".join(filter(None, self._troubles.values()))
+            self._degraded = pb.HostCondition(degraded=bool(reason), reason=cut(reason))
+            if self._ready is not None:
+                self._line.say(pb.AttachRequest(condition=self._degraded))
 
     async def fail(self, phase: Phase, reason: str) -> None:
         """Say that this host cannot go on; once, and as good as that is possible."""

@@ -50,6 +50,7 @@ class Call:
         "span",
         "started",
         "task",
+        "thread",
         "timer",
         "wall",
     )
@@ -77,6 +78,7 @@ class Call:
         self.ending: failure_pb2.Failure | None = None
         self.context: Context | None = None
         self.task: asyncio.Task[None] | None = None
+        self.thread = 0
         self.timer: asyncio.TimerHandle | None = None
 
     @property

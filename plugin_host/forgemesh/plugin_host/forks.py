@@ -48,7 +48,7 @@ class Origin:
 
     async def awaited(self, awaitable: Awaitable[T]) -> T:
         """What `await` gives; a copy ends instead of giving the event loop, which it shares, a turn."""
-        result: T = await _Steps(awaitable, self)
+        result: T = await Steps(awaitable, self)
         return result
 
     def executor(self) -> ThreadPoolExecutor:
@@ -88,19 +88,20 @@ class CopiesKeepNothing:
             _close_sockets(self.ports)
 
 
-class _Steps:
+class Steps:
     """Looks after each step of an awaitable whether this is still the process in which it began."""
 
-    __slots__ = ("_inner", "_origin")
+    __slots__ = ("_inner", "_origin", "awaitable")
 
     def __init__(self, awaitable: Awaitable[Any], origin: Origin) -> None:
+        self.awaitable = awaitable
         self._inner: Any = awaitable.__await__()
         self._origin = origin
 
-    def __await__(self) -> _Steps:
+    def __await__(self) -> Steps:
         return self
 
-    def __iter__(self) -> _Steps:
+    def __iter__(self) -> Steps:
         return self
 
     def __next__(self) -> Any:

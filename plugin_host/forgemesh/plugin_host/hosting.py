@@ -20,12 +20,14 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.health import Beside
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
+from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.load import LoadMeter
 from forgemesh.plugin_host.load_service import STREAMS, LoadService
 from forgemesh.plugin_host.loader import Plugin
 from forgemesh.plugin_host.registration import Registration
+from forgemesh.plugin_host.rotation import Rotation
 from forgemesh.plugin_host.runner import Runner
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.servicer import PluginServicer
@@ -40,6 +42,21 @@ LAST_RESPONSES = 0.5
 """Seconds that the answers of finished calls have to leave the process."""
 
 
+def _nothing(said: str) -> None:
+    """Nobody but the log hears it."""
+
+
+class GivenUp(asyncio.Event):
+    """Set when the host is of no use any more; `reason` says why."""
+
+    reason = ""
+
+    def give_up(self, reason: str) -> None:
+        """It is of no use."""
+        self.reason = reason
+        self.set()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Host:
     """A plugin that is served."""
@@ -48,6 +65,8 @@ class Host:
     runner: Runner
     sessions: Sessions
     load: LoadMeter
+    rotation: Rotation
+    given_up: GivenUp
 
     @property
     def ports(self) -> frozenset[int]:
@@ -75,16 +94,27 @@ async def hosting(
     settings: HostSettings,
     on_stall: Callable[[float], None] | None = None,
     out_of_memory: Callable[[str], None] = _log.error,
+    on_lost: Callable[[str], None] = _nothing,
 ) -> AsyncIterator[Host]:
     """
     Serve the plugin, ready for calls, until the block ends; registered or not.
 
     `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again;
-    `out_of_memory`, in whatever thread, that an operation was refused memory.
+    `out_of_memory`, in whatever thread, that an operation was refused memory; `on_lost`, which places are held by
+    operations whose calls are over, and an empty text when none is.
     """
     async with task_scope() as tasks:
         spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
-        runner = Runner(plugin, identity, spans, tasks, queue_limit=settings.queue_limit, out_of_memory=out_of_memory)
+        runner = Runner(
+            plugin,
+            identity,
+            spans,
+            tasks,
+            queue_limit=settings.queue_limit,
+            out_of_memory=out_of_memory,
+            stuck=settings.stuck,
+            stuck_restart=settings.stuck_restart,
+        )
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
         servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)
@@ -98,9 +128,21 @@ async def hosting(
             beside_health=Beside((loads.in_threads(),), STREAMS),
         ) as server:
             load.lag = server.health.lag
-            await server.health.ready()
-            yield Host(server, runner, sessions, load)
+            host = Host(server, runner, sessions, load, Rotation(server.health), GivenUp())
+            runner.lost.on_change = partial(_rotate, host, on_lost)
+            runner.lost.on_end = host.given_up.give_up
+            await host.rotation.say()
+            async with beside(host.rotation.run()):
+                yield host
         runner.close()
+
+
+def _rotate(host: Host, on_lost: Callable[[str], None], said: str, everything: bool) -> None:
+    """Without a place left no calls are to come here, and those that wait are better off elsewhere."""
+    on_lost(said)
+    (host.rotation.leave if everything else host.rotation.enter)("no place is left")
+    if everything:
+        host.runner.refuse_waiting()
 
 
 def _add(servicer: PluginServicer, loads: LoadService, server: grpc.aio.Server) -> None:

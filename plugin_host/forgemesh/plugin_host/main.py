@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.chassis.health import PortInUse
@@ -97,14 +98,15 @@ async def serve(
     memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
     memory.start(_bounded(definition, settings))
     asyncio.get_running_loop().set_exception_handler(memory.note_exception)
-    on_stall = StallReporter(attachment.condition if attachment else _say_no_place)
+    condition = attachment.condition if attachment else _say_no_condition
+    on_stall, on_lost = StallReporter(partial(condition, "stall")), partial(condition, "lost places")
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
         started(definition, beginning, timeout=settings.start_timeout, stop=stop) as plugin,
     ):
         trace_authors_code(sink)
         async with (
-            hosting(plugin, identity, sink, settings, on_stall, memory.used_up) as host,
+            hosting(plugin, identity, sink, settings, on_stall, memory.used_up, on_lost) as host,
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):
@@ -113,7 +115,7 @@ async def serve(
                 if await _registered(registration, settings, stop, attached=attachment is not None):
                     _tell_ready(host, plugin, identity, settings, attachment)
                 obeying = tasks.create_task(attachment.obey(plugin)) if attachment is not None else None
-                await stop.wait()
+                await first_of(stop, host.given_up)
                 if obeying is not None:
                     obeying.cancel()
                 await _end(host, registration, settings, stop)
@@ -138,12 +140,16 @@ def _say_nothing(reason: str) -> None:
     """Nobody but the log hears it."""
 
 
-def _say_no_place(lag: float, place: str) -> None:
+def _say_no_condition(source: str, trouble: str) -> None:
     """Nobody but the log hears it."""
 
 
 async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
-    await host.server.health.not_ready()
+    host.rotation.leave("it drains")
+    await host.rotation.say()
+    if host.given_up.is_set() and not stop.is_set():
+        end_within(LAST_RESORT, EXIT_CANNOT_START)
+        raise StartFailed(host_pb2.HOST_PHASE_SERVING, host.given_up.reason)
     if registration is not None:
         await registration.announce_drain()
     grace = ORPHAN_GRACE if stop.orphaned else settings.grace

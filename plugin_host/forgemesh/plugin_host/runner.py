@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 
+from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.faults import Code, Fault
 from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, PermitRefused, QueueTooLong
@@ -21,12 +24,14 @@ from forgemesh.plugin_host.domain.tally import Tally
 from forgemesh.plugin_host.execution import Execution
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Operation, Plugin
+from forgemesh.plugin_host.lost_places import LostPlaces
 from forgemesh.plugin_host.spans import CallSpans
 from forgemesh.plugin_host.threads import WorkerThreads
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_TIMEOUT = 60.0
 _OUR_FAULT = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS))
+STUCK = 5.0
 LAST_WORDS = 0.5
 """Seconds that an operation has to end by itself when its call is taken back or its time is over."""
 
@@ -35,7 +40,8 @@ class Runner:
     """
     The calls of one host.
 
-    Must be made and used on the event loop; `tasks` owns what runs. `tally` tells how the last ones went.
+    Must be made and used on the event loop; `tasks` owns what runs. `tally` tells how the last ones went, `lost` which
+    places are held by operations that go on `stuck` seconds after their calls were answered.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class Runner:
         *,
         queue_limit: int,
         out_of_memory: Callable[[str], None],
+        stuck: float = STUCK,
+        stuck_restart: float = 0.0,
     ) -> None:
         self._plugin = plugin
         self._identity = identity
@@ -62,6 +70,7 @@ class Runner:
         self._draining = False
         self._drained = asyncio.Event()
         self.tally = Tally()
+        self.lost = LostPlaces(self._admission.concurrency, after=stuck, patience=stuck_restart)
 
     @property
     def capacity(self) -> int:
@@ -105,6 +114,8 @@ class Runner:
         if trial:
             self._refuse_used(invocation)
         seconds = _seconds(invocation, operation, time_left)
+        if self.lost.all:
+            raise QueueTooLong(self._identity.instance_id, math.inf, seconds)
         verdict = self._admission.arrive(credited=credited, seconds=seconds)
         if verdict is Verdict.REFUSE:
             raise InstanceFull(self._identity.instance_id, self._admission.running)
@@ -150,8 +161,20 @@ class Runner:
         incarnation = invocation.incarnation or self._identity.incarnation
         return permit.permit_id, incarnation, permit.generation, time.monotonic()
 
+    def refuse_waiting(self) -> None:
+        """None of those that wait will get a place."""
+        for call in list(self._waiting):
+            self._end_early(call, QueueTooLong(self._identity.instance_id, math.inf, call.seconds), retryable=True)
+
     def _expire(self, call: Call) -> None:
-        self._end_early(call, StartToCloseTimeout(call.invocation.step_path, call.seconds), retryable=True)
+        self._end_early(call, self._lateness(call), retryable=True)
+
+    def _lateness(self, call: Call) -> Fault:
+        """The operation has taken too long, or those before it have."""
+        if call.started:
+            return StartToCloseTimeout(call.invocation.step_path, call.seconds)
+        wait = max(self._admission.expected_wait, call.seconds)
+        return QueueTooLong(self._identity.instance_id, wait, call.seconds)
 
     def _end_early(self, call: Call, fault: Fault, *, retryable: bool) -> None:
         """Tell the operation, and answer when it has ended or has used up its last words."""
@@ -164,7 +187,7 @@ class Runner:
             self._finish(call, failure)
             return
         _cancel_timer(call)
-        call.timer = self._loop.call_later(LAST_WORDS, self._answer, call, failure)
+        call.timer = self._loop.call_later(LAST_WORDS, self._leave, call, failure)
         if call.context is not None:
             call.context.cancel()
         if call.task is not None and call.begun:
@@ -191,7 +214,13 @@ class Runner:
             raise
         self._end(call, outcome)
 
+    def _leave(self, call: Call, failure: failure_pb2.Failure) -> None:
+        """The call is over, and its operation goes on."""
+        self._answer(call, failure)
+        self.lost.expect(call)
+
     def _run_in_thread(self, call: Call) -> None:
+        call.thread = threading.get_ident()
         outcome = self._execution.run_in_thread(call)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._end, call, outcome)
@@ -205,6 +234,8 @@ class Runner:
     def _finish(self, call: Call, outcome: Outcome) -> None:
         call.ended = True
         self._answer(call, outcome)
+        _cancel_timer(call)
+        self.lost.found(call)
         call.receiver.released(call)
         call.context = call.task = call.timer = None  # they refer to the call
         if self._draining and self._admission.idle:

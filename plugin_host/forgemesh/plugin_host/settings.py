@@ -24,7 +24,9 @@ class HostSettings(ServiceSettings):
     `reattach` the host outlives its supervisor and looks for a new one for `reattach_seconds`, at the address in
     `supervisor_file` if that is set. `start_timeout` bounds the plugin's start and the registration each; 0 does not.
 
-    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long. With
+    An event loop that has not turned for `stall` makes the host not ready; a debugger wants that to be long. The place
+    of an operation that goes on for `stuck` after its call was answered is lost: the host is degraded, with no place
+    left it is not ready, and if that lasts for `stuck_restart` it ends, to be started anew; with 0 it does not. With
     `drafts` a plugin whose version is published with another content is served under a build of that version.
     `memory_bytes` and `open_files` bound the process; 0 leaves it to the plugin's own limits.
     """
@@ -49,6 +51,8 @@ class HostSettings(ServiceSettings):
     config: str = ""
     start_timeout: float = 0.0
     stall: float = 1.0
+    stuck: float = 5.0
+    stuck_restart: float = 60.0
     drafts: bool = False
     memory_bytes: int = 0
     open_files: int = 0
@@ -70,6 +74,8 @@ class HostSettings(ServiceSettings):
             ("reattach_seconds", self.reattach_seconds, 0),
             ("start_timeout", self.start_timeout, 0),
             ("stall", self.stall, 0.1),
+            ("stuck", self.stuck, 0),
+            ("stuck_restart", self.stuck_restart, 0),
         ):
             if not least <= length <= 86_400:
                 raise ValueError(f"{name} = {length:g} is not between {least:g} and 86400 seconds")

@@ -12,22 +12,24 @@ from types import FrameType
 
 class StallReporter:
     """
-    Dumps the stacks of all threads to standard error once for each stall, and tells `report` how long and where.
+    Dumps the stacks of all threads to standard error once for each stall, and tells `report` how long it lasts and
+    where the loop stands; an empty text when it turns again.
 
     To be made on the event loop's thread, and told from another.
     """
 
-    def __init__(self, report: Callable[[float, str], None]) -> None:
+    def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._loop_thread = threading.get_ident()
 
     def __call__(self, lag: float) -> None:
         """The loop has not turned for `lag` seconds; 0 when it turns again."""
-        place = ""
+        said = ""
         if lag:
             place = where(sys._current_frames().get(self._loop_thread))
             faulthandler.dump_traceback(file=2, all_threads=True)
-        self._report(lag, place)
+            said = f"the event loop has not turned for {lag:.1f} s" + (f", it stands at {place}" if place else "")
+        self._report(said)
 
 
 def where(frame: FrameType | None) -> str:

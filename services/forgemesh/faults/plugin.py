@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from forgemesh.faults.fault import Code, Fault
 
@@ -104,11 +105,14 @@ class QueueTooLong(Fault):
     reason = "QUEUE_TOO_LONG"
 
     def __init__(self, instance_id: str, wait: float, left: float) -> None:
+        """`wait` may be infinite: none of those that are before the call seems to come to an end."""
+        ends = isfinite(wait)
+        when = f"in about {wait:.3g} s" if ends else "at no time that anybody knows"
         super().__init__(
-            f"instance {instance_id!r} would come to the call in about {wait:.3g} s, its caller waits {left:.3g} s; "
+            f"instance {instance_id!r} would come to the call {when}, its caller waits {left:.3g} s; "
             "try another one, or later",
             {"instance_id": instance_id, "wait": f"{wait:.3g}", "left": f"{left:.3g}"},
-            retry_after=wait,
+            retry_after=wait if ends else None,
         )
 
 

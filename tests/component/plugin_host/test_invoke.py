@@ -251,10 +251,10 @@ async def test_waiting_for_a_place_is_told_apart_from_running(served: Served) ->
     timed_out = await invoke(served, "dawdles")
     served.kit.open.set()
 
-    assert timed_out.failure.reason == "START_TO_CLOSE_TIMEOUT"
+    assert timed_out.failure.reason == "QUEUE_TOO_LONG", "it was not too slow itself"
     assert timed_out.queued_micros >= 50_000
     assert timed_out.ran_micros == 0
-    assert (await waiting).queued_micros >= 50_000
+    assert (await waiting).queued_micros > 0
     assert all(result.queued_micros < timed_out.queued_micros for result in await asyncio.gather(*held))
 
 
