@@ -51,6 +51,8 @@ async def test_a_host_whose_threads_never_come_back_is_degraded_by_name_and_repl
     place = f"2 of 2 places are held by operations whose calls are over: sticks at sticky.py:{line} in sticks (2)"
     told = [(host_pb2.HostState.Name(step.state), step.reason) for step in after.history]
     assert reasons == ["START_TO_CLOSE_TIMEOUT"] * 2
-    assert f"sticks at sticky.py:{line} in sticks" in next(reason for state, reason in told if state == "HOST_STATE_DEGRADED")
+    assert f"sticks at sticky.py:{line} in sticks" in next(
+        reason for state, reason in told if state == "HOST_STATE_DEGRADED"
+    )
     assert ("HOST_STATE_BACKOFF", f"{place}; none has come back for 1 s") in told
     assert found["sticky-1"].restarts == 1

@@ -55,3 +55,10 @@ def test_idle_is_who_was_asked_nothing_for_long() -> None:
 
     assert not idle.over(10.0, now=14.9)
     assert idle.over(10.0, now=15.0)
+
+
+@given(st.floats(0, 1e300), st.floats(5e-324, 10), st.integers(0, 10))
+def test_the_bounds_hold_for_any_load(utilization: float, target: float, current: int) -> None:
+    rule = ScaleRule(least=1, most=10, target=target)
+
+    assert 1 <= Scale().desired(rule, current, utilization, now=0.0)[1] <= 10

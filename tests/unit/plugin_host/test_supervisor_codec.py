@@ -1,10 +1,18 @@
 import itertools
+import math
 
 import pytest
 
-from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import host_pb2
-from forgemesh.plugin_host.supervisor.codec import event_message, host_message, manifest_mistake, needs_of, offer_of
+from forgemesh.plugin_host.supervisor.codec import (
+    event_message,
+    host_message,
+    load_of,
+    manifest_mistake,
+    needs_of,
+    offer_of,
+)
 from forgemesh.plugin_host.supervisor.domain.ending import ending_of
 from forgemesh.plugin_host.supervisor.domain.happening import Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import Host, State
@@ -137,3 +145,19 @@ def test_others_hear_of_a_crash_loop_and_of_its_reset() -> None:
     assert loop is not None
     assert again is not None
     assert (loop.kind, again.kind) == (Kind.CRASH_LOOP, Kind.RESET)
+
+
+@pytest.mark.parametrize("said", [math.nan, math.inf, -math.inf, -0.5, 1e300])
+def test_a_load_that_is_no_share_is_not_known(said: float) -> None:
+    report = load_pb2.LoadReport(application_utilization=said, named_metrics={"in_flight": 0})
+
+    assert load_of(report).utilization is None
+    assert load_of(load_pb2.LoadReport(application_utilization=1.25)).utilization == 1.25
+
+
+@pytest.mark.parametrize(
+    ("said", "busy"), [(0.0, False), (-1.0, False), (2.0, True), (math.nan, True), (math.inf, True)]
+)
+def test_a_host_that_does_not_say_in_numbers_that_it_is_idle_may_be_busy(said: float, busy: bool) -> None:
+    assert load_of(load_pb2.LoadReport(named_metrics={"in_flight": said})).busy is busy
+    assert load_of(load_pb2.LoadReport(rps_fractional=said)).busy is busy

@@ -12,8 +12,11 @@ from forgemesh.api.supervisor.v1 import host_pb2
 from forgemesh.plugin_host.supervisor.domain.happening import Happening
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State, Transition
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer, OnLoss
+from forgemesh.plugin_host.supervisor.domain.scale import Load
 from forgemesh.routing.version_range import InvalidRange, VersionRange
 
+MOST_UTILIZATION = 1e6
+"""A host that says that it is busier than this says nothing."""
 _STATES = {
     State.STARTING: host_pb2.HOST_STATE_STARTING,
     State.HANDSHAKING: host_pb2.HOST_STATE_HANDSHAKING,
@@ -108,10 +111,14 @@ def event_message(happening: Happening, source: str) -> event_pb2.Event:
     )
 
 
-def busy(load: load_pb2.LoadReport) -> bool:
-    """Whether calls run, wait or have ended lately."""
-    facts = load.named_metrics
-    return bool(facts.get("in_flight", 0) or facts.get("queued", 0) or load.rps_fractional)
+def load_of(report: load_pb2.LoadReport) -> Load:
+    """What a host reports, as far as it makes sense; one that says in no number how busy it is may well be busy."""
+    said = report.application_utilization
+    facts = report.named_metrics
+    asked = (facts.get("in_flight", 0.0), facts.get("queued", 0.0), report.rps_fractional)
+    return Load(
+        utilization=said if 0 <= said <= MOST_UTILIZATION else None, busy=any(not number <= 0 for number in asked)
+    )
 
 
 def timestamp(seconds: float) -> Timestamp | None:

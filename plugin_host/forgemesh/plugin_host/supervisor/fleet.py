@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.chassis.containment import contained
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
@@ -118,7 +119,8 @@ class Fleet:
         self._closing = True
         self._around.orphaned = orphaned
         for _, keeper in list(self._by_id.values()):
-            keeper.retire(_STOPPING)
+            with contained(f"the stop of {keeper.instance_id}"):
+                keeper.retire(_STOPPING)
         for _, follower in self._followers:
             follower.end()
         self._decided.set()
@@ -273,21 +275,32 @@ class Fleet:
 
     def _apply(self, decision: Decision) -> None:
         for instance_id in decision.start:
-            group, keeper = self._by_id[instance_id]
-            keeper.initialize(group.config, group.revision)
+            with self._of(instance_id) as (group, keeper):
+                keeper.initialize(group.config, group.revision)
         for instance_id, needs in decision.waiting.items():
-            self._by_id[instance_id][1].waits(tuple(sorted(n.name for n in needs)), self._waits_for(instance_id, needs))
-            for need in needs:
-                self._wake(need)
+            with self._of(instance_id) as (_, keeper):
+                keeper.waits(tuple(sorted(need.name for need in needs)), self._waits_for(instance_id, needs))
+                for need in needs:
+                    self._wake(need)
         for instance_id, missing in decision.lacking.items():
-            self._by_id[instance_id][1].lacks(missing)
+            with self._of(instance_id) as (_, keeper):
+                keeper.lacks(missing)
         for instance_id, missing in decision.stop.items():
-            names = ", ".join(missing)
-            self._by_id[instance_id][1].stop(f"{names} is lost; it starts again when that is back", lost=missing)
+            with self._of(instance_id) as (_, keeper):
+                keeper.stop(f"{', '.join(missing)} is lost; it starts again when that is back", lost=missing)
         for instance_id in decision.resume:
-            self._by_id[instance_id][1].start()
+            with self._of(instance_id) as (_, keeper):
+                keeper.start()
         for group in self.groups.values():
-            self._rest(group)
+            with contained(group.name):
+                self._rest(group)
+
+    @contextlib.contextmanager
+    def _of(self, instance_id: str) -> Iterator[tuple[Group, Keeper]]:
+        """One host of many: what fails for it fails for no other."""
+        found = self._by_id[instance_id]
+        with contained(instance_id):
+            yield found
 
     def _waits_for(self, instance_id: str, needs: Sequence[Need]) -> str:
         circle = self.decision.circles.get(instance_id)
@@ -327,12 +340,16 @@ class Fleet:
             group.learn(keeper.life)
         if State.CRASH_LOOP in (before.state, keeper.host.state) and before.state is not keeper.host.state:
             self.mesh.stand_in(keeper, group.manifest)
+        with contained(f"the news of {keeper.instance_id}"):  # they are no reason to look after it no more
+            self._report(keeper, before)
+        self.nudge()
+
+    def _report(self, keeper: Keeper, before: Host) -> None:
         happening = happening_of(before, keeper.host)
         if happening is not None:
             if happening.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
                 happening = replace(happening, facts={**happening.facts, "output": _last_lines(keeper)})
             self.mesh.report(happening)
-        self.nudge()
 
 
 def _last_lines(keeper: Keeper) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupported
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.codec import manifest_mistake, needs_of, offer_of, phase_of
+from forgemesh.plugin_host.supervisor.codec import load_of, manifest_mistake, needs_of, offer_of, phase_of
 from forgemesh.plugin_host.supervisor.domain.host import Phase
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
+from forgemesh.plugin_host.supervisor.domain.scale import Load
+
+_log = logging.getLogger(__name__)
 
 PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
 ANSWER_DEADLINE = 10.0
@@ -58,7 +62,7 @@ class Life:
         self.announced = ""
         self.ready = pb.HostReady()
         self.trouble: Trouble | None = None
-        self.load: load_pb2.LoadReport | None = None
+        self.load: Load | None = None
         self.leaving = False
         self.silence = 0
         self.beginning: Beginning | None = None
@@ -163,7 +167,7 @@ class Life:
                 self.leaving = True
                 self.fail(phase_of(request.failed.phase), request.failed.reason)
             case "load":
-                self.load = request.load
+                self._measured(request.load)
             case "condition":
                 self._on_condition(request.condition.reason if request.condition.degraded else "")
             case "configured" if self._configured is not None and not self._configured.done():
@@ -175,6 +179,17 @@ class Life:
         """The stream is over; the process itself may open another."""
         if self._attachment is attachment:
             self._attachment = None
+
+    def _measured(self, report: load_pb2.LoadReport) -> None:
+        """A host whose numbers are none is named, once for as long as that lasts."""
+        before, self.load = self.load, load_of(report)
+        if self.load.utilization is None and (before is None or before.utilization is not None):
+            said = report.application_utilization
+            _log.warning(
+                "%s says that it is busy to %r, which is no share: its load does not count; mend its load report",
+                self._instance_id,
+                said,
+            )
 
     def _serve(self, ready: pb.HostReady) -> None:
         if self.manifest is None:

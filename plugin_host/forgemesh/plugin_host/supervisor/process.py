@@ -95,7 +95,7 @@ class HostProcess:
             if most and self.ending is None:
                 try:
                     resource.prlimit(self.pid, kind, (most, most))
-                except (OSError, ValueError) as error:
+                except (OSError, ValueError, OverflowError) as error:
                     _log.warning("process %d runs without one of its limits: %s", self.pid, error)
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ import grpc
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.chassis.containment import contained
 from forgemesh.chassis.resumable import follow
 from forgemesh.faults import Fault
 from forgemesh.faults.registry import RevisionCompacted
@@ -199,7 +200,9 @@ class RegistryLink:
             self._position = step.position
             if step.event.kind == event_pb2.EVENT_KIND_WANTED:
                 facts = step.event.facts
-                self.on_wanted(step.event.plugin_id, facts.get("interface_name") or facts.get("interface", ""))
+                interface = facts.get("interface_name") or facts.get("interface", "")
+                with contained(f"the wish for {step.event.plugin_id or interface}"):
+                    self.on_wanted(step.event.plugin_id, interface)
 
     async def _say(self) -> None:
         """Manifests first: an event may be about one."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from forgemesh.chassis.containment import contained
 from forgemesh.faults.supervisor import ScaleOutOfBounds
-from forgemesh.plugin_host.supervisor.codec import busy
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.domain.host import Phase
 from forgemesh.plugin_host.supervisor.domain.loading import losers
@@ -15,6 +15,7 @@ from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.news import tell
 
 TICK = 1.0
+RETRY_AFTER_FAILURE = 60.0
 
 
 class Scaler:
@@ -28,6 +29,7 @@ class Scaler:
     def __init__(self, fleet: Fleet, *, silence: int) -> None:
         self._fleet = fleet
         self._silence = silence
+        self._passed_over: dict[str, float] = {}
 
     async def scale(self, name: str, count: int) -> int:
         """How many there were before; raises PluginNotConfigured and ScaleOutOfBounds."""
@@ -41,22 +43,32 @@ class Scaler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(TICK)
-            for group in self._fleet.groups.values():
+            self.look()
+
+    def look(self) -> None:
+        """Do for each plugin what follows from how busy it is; one for which that fails holds up no other."""
+        now = asyncio.get_running_loop().time()
+        for group in list(self._fleet.groups.values()):
+            if now < self._passed_over.get(group.name, now):
+                continue
+            self._passed_over[group.name] = now + RETRY_AFTER_FAILURE
+            with contained(f"the number of instances of {group.name}"):
                 self._listen(group)
                 if not group.changing.locked():
-                    self._follow_load(group, loop.time())
-                    self._stop_idle(group, loop.time())
+                    self._follow_load(group, now)
+                    self._stop_idle(group, now)
+                del self._passed_over[group.name]
 
     def wanted(self, plugin_id: str, interface_name: str) -> None:
         """Somebody waits for a plugin or an interface: start what provides it and does not run."""
-        for group in self._fleet.groups.values():
+        for group in list(self._fleet.groups.values()):
             if not group.sleeping or group.offer is None:
                 continue
             if group.offer.plugin_id == plugin_id or interface_name in (name for name, _ in group.offer.interfaces):
-                self._fleet.switch_on(group)
+                with contained(f"the start of {group.name}, for which somebody waits"):
+                    self._fleet.switch_on(group)
 
     def _listen(self, group: Group) -> None:
         """A host that is stopped (SIGSTOP) or hangs says nothing; one whose event loop is blocked does."""
@@ -71,9 +83,10 @@ class Scaler:
     def _follow_load(self, group: Group, now: float) -> None:
         rule = group.plan.scale
         loads = [keeper.life.load for keeper in group.serving if keeper.life is not None and keeper.life.load]
-        if rule is None or not group.on or len(loads) < group.count:
+        said = [load.utilization for load in loads if load.utilization is not None]
+        if rule is None or not group.on or len(said) < group.count:
             return
-        utilization = sum(load.application_utilization for load in loads) / len(loads) if loads else 0.0
+        utilization = sum(said) / len(said) if said else 0.0
         group.scale, wanted = group.scale.desired(rule, group.count, utilization, now)
         if wanted != group.count:
             self._resize(group, wanted, f"its hosts are busy to {utilization:.0%}")
@@ -83,7 +96,7 @@ class Scaler:
         if after is None or not group.on or not group.serving:
             return
         loads = [keeper.life.load for keeper in group.serving if keeper.life is not None]
-        asked = any(load is not None and busy(load) for load in loads) or len(group.serving) < len(group.staying)
+        asked = any(load is not None and load.busy for load in loads) or len(group.serving) < len(group.staying)
         idleness = Idleness(group.busy_at).seen(busy=asked, now=now)
         group.busy_at = idleness.since
         if not idleness.over(after, now):

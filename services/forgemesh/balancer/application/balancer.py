@@ -21,6 +21,7 @@ from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChan
 from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import HealthChecks, LoadReports
+from forgemesh.chassis.containment import contained
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
@@ -241,7 +242,8 @@ class Balancer:
         while True:
             await asyncio.sleep(LOAD_PERIOD)
             for plugin_id in self.busyness.news():
-                self.feed.publish_loads(plugin_id)
+                with contained(f"the load of {plugin_id}"):
+                    self.feed.publish_loads(plugin_id)
 
     def _recruit(self, fleet: Fleet) -> None:
         """The registry told what there is: check and guard exactly that."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.fleet import Fleet, Standing
 from forgemesh.balancer.ports import HealthChecks
+from forgemesh.chassis.containment import contained
 from forgemesh.routing.circuit import Circuit
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CallFailure, CountKey
@@ -165,9 +167,10 @@ class Circuits:
         """Do what is due; returns the moment when something is due next, None if nothing is."""
         now = self._clock()
         for guarded in list(self._restless.values()):
-            self._put(guarded, guarded.circuit.expire(now, self._draw()))
-            if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
-                self._ask(guarded)
+            with contained(f"the circuit of {guarded.place[0]}", failed=partial(_pass_over, guarded, now)):
+                self._put(guarded, guarded.circuit.expire(now, self._draw()))
+                if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
+                    self._ask(guarded)
         moments = [
             max(moment, guarded.asked_until)
             for guarded in self._restless.values()
@@ -222,3 +225,8 @@ def _order(state: CircuitState, author: Author) -> str:
 
 def _named(author: Author) -> str:
     return f"{author.actor}: {author.reason}" if author.reason else author.actor
+
+
+def _pass_over(guarded: Guarded, now: float) -> None:
+    """Looked at again at once, it would fail again."""
+    guarded.asked_until = now + ANSWER_DEADLINE

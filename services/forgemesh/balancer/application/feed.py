@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from forgemesh.balancer.application.subscription import Loads, Subscription
 from forgemesh.balancer.domain.caller import Caller
 from forgemesh.balancer.domain.fleet import Fleet
+from forgemesh.chassis.containment import contained
 from forgemesh.routing.snapshot import Snapshot
 
 
@@ -58,9 +59,10 @@ class Feed:
         for plugin_id, revision in fleet.revisions.items():
             published = self._published.get(plugin_id)
             if published is None or published.revision.revision != revision:
-                snapshot = self._published[plugin_id] = fleet.snapshot(plugin_id)
-                for subscription in self._subscriptions:
-                    subscription.offer(snapshot)
+                with contained(f"the snapshot of {plugin_id}"):
+                    snapshot = self._published[plugin_id] = fleet.snapshot(plugin_id)
+                    for subscription in self._subscriptions:
+                        subscription.offer(snapshot)
 
     def publish_loads(self, plugin_id: str) -> None:
         """Tell everybody how busy a plugin's instances are."""

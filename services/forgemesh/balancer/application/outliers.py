@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from forgemesh.balancer.domain.fleet import Fleet
+from forgemesh.chassis.containment import contained
 from forgemesh.routing.outcome import CallCounts, CountKey
 from forgemesh.routing.outlier import Ejections, Identity, OutlierRule, Tally
 
@@ -71,18 +72,21 @@ class Outliers:
         now = self._clock()
         for plugin_id, rule in self._rules().items():
             comparison = self._plugins[plugin_id]
-            if now < comparison.sweep_at:
-                continue
-            comparison.sweep_at = now + rule.interval
-            members = [one.member for one in self._fleet().standings.values() if one.member.plugin_id == plugin_id]
-            calls, comparison.calls = comparison.calls, {}
-            tallies = {
-                identity: calls.get(identity, Tally())
-                for identity in (Identity(member.instance_id, member.incarnation) for member in members)
-            }
-            comparison.ejections = comparison.ejections.sweep(rule, tallies, now)
-            self.on_out(plugin_id, {one.instance_id: _reason(one, tallies) for one in comparison.ejections.out})
+            if now >= comparison.sweep_at:
+                comparison.sweep_at = now + rule.interval
+                with contained(f"the comparison of the instances of {plugin_id}"):
+                    self._compare(plugin_id, rule, comparison, now)
         return min((comparison.sweep_at for comparison in self._plugins.values()), default=None)
+
+    def _compare(self, plugin_id: str, rule: OutlierRule, comparison: _Comparison, now: float) -> None:
+        members = [one.member for one in self._fleet().standings.values() if one.member.plugin_id == plugin_id]
+        calls, comparison.calls = comparison.calls, {}
+        tallies = {
+            identity: calls.get(identity, Tally())
+            for identity in (Identity(member.instance_id, member.incarnation) for member in members)
+        }
+        comparison.ejections = comparison.ejections.sweep(rule, tallies, now)
+        self.on_out(plugin_id, {one.instance_id: _reason(one, tallies) for one in comparison.ejections.out})
 
 
 def _reason(identity: Identity, tallies: Mapping[Identity, Tally]) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+_LARGEST = 1e300
+"""A ratio beyond which numbers end; no instance at all times this is still none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleRule:
@@ -24,6 +27,17 @@ class ScaleRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """
+    What a host says of itself: calls that run or wait by calls that may run, None if what it said is no such number;
+    and whether calls run, wait or have ended lately.
+    """
+
+    utilization: float | None
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Scale:
     """What would have been right lately: (time, number), the oldest first."""
 
@@ -31,9 +45,9 @@ class Scale:
 
     def desired(self, rule: ScaleRule, current: int, utilization: float, now: float) -> tuple[Scale, int]:
         """The next value, and how many instances there should be; `utilization` is the mean over the `current` ones."""
-        ratio = utilization / rule.target
-        wish = current if abs(ratio - 1) <= rule.tolerance else math.ceil(current * ratio - 1e-9)
-        wish = min(rule.most, max(rule.least, wish))
+        ratio = min(utilization / rule.target, _LARGEST)
+        exact = float(current) if abs(ratio - 1) <= rule.tolerance else current * ratio - 1e-9
+        wish = max(rule.least, math.ceil(min(exact, rule.most)))
         oldest = now - max(rule.up_after, rule.down_after)
         wishes = (*(one for one in self.wishes if one[0] >= oldest), (now, wish))
         following = replace(self, wishes=wishes)

@@ -1,0 +1,55 @@
+"""A supervisor's looks at its plugins, one of which cannot be looked at."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forgemesh.plugin_host.supervisor.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+from forgemesh.plugin_host.supervisor.fleet import Fleet
+from forgemesh.plugin_host.supervisor.guardian import guarding
+from forgemesh.plugin_host.supervisor.keeper import Surroundings
+from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.registry_link import NoRegistry
+from forgemesh.plugin_host.supervisor.scaler import Scaler
+from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.survivors import Survivors
+from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+
+
+@pytest.fixture
+def around(tmp_path: Path) -> Iterator[Surroundings]:
+    settings = SupervisorSettings(log_directory=tmp_path)
+    with guarding() as guardian:
+        yield Surroundings(
+            settings=settings,
+            key=b"",
+            pipe=0,
+            slots=asyncio.Semaphore(1),
+            upkeep=ForeignUpkeep(""),
+            survivors=Survivors(tmp_path / "state", tmp_path / "address"),
+            cgroups=Cgroups(None),
+            guardian=guardian,
+        )
+
+
+def plan(name: str, target: float) -> PluginPlan:
+    return PluginPlan(name=name, load="m:P", instances=0, scale=ScaleRule(least=0, most=3, target=target))
+
+
+async def test_a_plugin_that_cannot_be_scaled_keeps_no_other_from_it(
+    around: Surroundings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No section of forgemesh.toml says such a target."""
+    async with asyncio.TaskGroup() as tasks:
+        fleet = Fleet([plan("broken", 0.0), plan("sound", 0.5)], around, NoRegistry(), tasks, list)
+        for group in fleet.groups.values():
+            group.on = True
+        scaler = Scaler(fleet, silence=0)
+        scaler.look()
+        scaler.look()
+
+    assert fleet.groups["sound"].scale.wishes
+    assert caplog.text.count("the number of instances of broken is passed over") == 1
