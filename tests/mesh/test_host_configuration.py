@@ -90,6 +90,27 @@ async def test_a_configuration_reaches_the_running_plugin_or_leaves_it_as_it_was
     assert "hunter2" not in output
 
 
+@pytest.mark.parametrize("raised", ["asyncio.CancelledError", "SystemExit(0)", "KeyboardInterrupt"])
+async def test_a_host_hears_on_after_a_hook_that_raised_no_exception(
+    tmp_path: Path, supervisor: Supervising, raised: str
+) -> None:
+    source = "import asyncio\n" + PLUGIN.replace('ValueError("there is no till for XXX")', raised).replace(
+        'return {"count": self.count}', f"raise {raised}"
+    )
+    async with host(tmp_path, supervisor.address, source):
+        await supervisor.initialize()
+        await supervisor.heard("ready")
+        await supervisor.say(configure=pb.Configure(config='{"currency": "XXX"}', revision=2))
+        refused = await supervisor.heard("configured", partial(is_about, 2))
+        await supervisor.say(save_state=pb.SaveState())
+        state = await supervisor.heard("state")
+        await supervisor.say(configure=pb.Configure(config='{"currency": "USD"}', revision=3))
+        accepted = await supervisor.heard("configured", partial(is_about, 3))
+
+    said = raised.removeprefix("asyncio.").replace("(0)", ": 0")
+    assert (refused.refusal, state.failure, accepted.refusal) == (said, said, "")
+
+
 async def test_a_configuration_that_does_not_fit_fails_in_config(tmp_path: Path, supervisor: Supervising) -> None:
     async with host(tmp_path, supervisor.address, PLUGIN):
         await supervisor.initialize(config={"currency": 7, "password": "hunter2"})

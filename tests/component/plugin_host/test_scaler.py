@@ -53,3 +53,15 @@ async def test_a_plugin_that_cannot_be_scaled_keeps_no_other_from_it(
 
     assert fleet.groups["sound"].scale.wishes
     assert caplog.text.count("the number of instances of broken is passed over") == 1
+
+
+async def test_a_plugin_that_takes_long_to_start_is_not_idle_before_it_serves(around: Surroundings) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        lazy = PluginPlan(name="lazy", load="m:P", instances=0, lazy=True, idle_stop=1.0)
+        fleet = Fleet([lazy], around, NoRegistry(), tasks, list)
+        group = fleet.groups["lazy"]
+        group.on = True
+        before = asyncio.get_running_loop().time()
+        Scaler(fleet, silence=0).look()
+
+    assert group.busy_at >= before

@@ -93,7 +93,10 @@ class Scaler:
 
     def _stop_idle(self, group: Group, now: float) -> None:
         after = group.plan.idle_stop
-        if after is None or not group.on or not group.serving:
+        if after is None or not group.on:
+            return
+        if not group.serving:  # it is idle from when it serves, however long its start takes
+            group.busy_at = now
             return
         loads = [keeper.life.load for keeper in group.serving if keeper.life is not None]
         asked = any(load is not None and load.busy for load in loads) or len(group.serving) < len(group.staying)
