@@ -105,7 +105,7 @@ def make_report(mesh: Mesh, source: Path, execution_id: str) -> bool:
         return False
     result = json.loads(ran.stdout)
     print(f"\nThe report: {_short(Path(result['path']))}")
-    print("The result: " + json.dumps(result, indent=2, ensure_ascii=False))
+    print("The result: " + json.dumps(result, indent=2))
     print(f"\n$ forgemesh trace show {execution_id}", flush=True)
     mesh.command("trace", "show", execution_id, show=True)
     return True

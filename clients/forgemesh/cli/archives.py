@@ -30,12 +30,15 @@ async def export(
     force
         Write over a file that is there.
     """
+    if file == _STANDARD and line.terminal.is_seen():
+        raise usage(
+            "an archive is no text, and stdout is a terminal",
+            hint=f"write it to a file: forgemesh execution export {execution}       or send it on: ... - | COMMAND",
+        )
     async with Client.connect(line.address) as mesh:
         found = await find_execution(mesh, execution, line.namespace)
         if file == _STANDARD:
-            async for piece in found.archive():
-                sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+            await line.terminal.raw(found.archive())
             return
         path = _target(file or f"{found.id}.execution", force=force)
         try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.chassis.foreign_text import printable
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.live import follow_events, follow_progress
 from forgemesh.cli.problem import Problem
-from forgemesh.cli.table import printable
 from forgemesh.client import ExecutionFailed, ExecutionHandle
 from forgemesh.client.payload import decoded
 from forgemesh.faults.workflow import PayloadUnreadable
@@ -37,7 +37,7 @@ async def attend(
     except TimeoutError as error:
         raise _still_running(execution.id, wait or 0.0) from error
     except asyncio.CancelledError:
-        terminal.talk(f"\ndetached: execution {execution.id} goes on; forgemesh execution watch {execution.id}")
+        terminal.talk("", f"detached: execution {execution.id} goes on; forgemesh execution watch {execution.id}")
         raise
     except ExecutionFailed as failed:
         terminal.talk(f"✗ {progress.summary()}")
@@ -57,9 +57,9 @@ def show_result(result: Any, terminal: Terminal) -> None:
         terminal.message(result)
         return
     text = msgspec.json.encode(result)
-    if terminal.out.isatty():
+    if terminal.is_seen():
         text = msgspec.json.format(text, indent=2)
-    terminal.data(text.decode())
+    terminal.encoded(text.decode())
 
 
 def show_output(payload: Payload, terminal: Terminal) -> None:
@@ -67,7 +67,7 @@ def show_output(payload: Payload, terminal: Terminal) -> None:
     try:
         show_result(decoded(payload), terminal)
     except PayloadUnreadable as fault:
-        terminal.talk(printable(fault.message))
+        terminal.talk(fault.message)
         show_bytes(payload, terminal)
 
 

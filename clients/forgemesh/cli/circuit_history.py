@@ -9,7 +9,7 @@ from forgemesh.cli.balancer import Target, balancer_of, target_of
 from forgemesh.cli.circuits import state_of
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.moment import moment
-from forgemesh.cli.table import Table, printable, word
+from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_values
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def history(target: str = "", /, *, follow: Annotated[bool, switch()] = Fa
                 if terminal.json:
                     terminal.message(event)
                 else:
-                    terminal.data("  ".join(printable(cell) for cell in _cells(event) if cell))
+                    terminal.data("  ".join(cell for cell in _cells(event) if cell))
             return
     if terminal.json:
         terminal.value(as_values({"events": found}))

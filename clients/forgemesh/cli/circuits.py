@@ -9,7 +9,7 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import CircuitState
 from forgemesh.cli.balancer import Target, balancer_of, target_of
 from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.moment import length
-from forgemesh.cli.table import Table, joined, printable, word
+from forgemesh.cli.table import Table, joined, word
 from forgemesh.cli.terminal import Terminal, as_values
 from forgemesh.client.balancer import CircuitOrder
 from forgemesh.faults import Code
@@ -203,7 +203,7 @@ def _page(one: InstanceCircuit, terminal: Terminal) -> None:
     }
     for label, text in lines.items():
         if text:
-            terminal.data(f"{label:<{_LABEL}}{printable(text)}")
+            terminal.data(f"{label:<{_LABEL}}{text}")
 
 
 def _failure(failure: CallFailure) -> str:

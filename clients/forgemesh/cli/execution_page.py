@@ -16,7 +16,7 @@ from forgemesh.cli.executions import note, took
 from forgemesh.cli.moment import ahead, moment
 from forgemesh.cli.progress import cut, duration, short
 from forgemesh.cli.selection import find_execution
-from forgemesh.cli.table import Table, joined, printable, word
+from forgemesh.cli.table import Table, joined, word
 from forgemesh.cli.trace_tree import glyphs_for
 from forgemesh.client import Client, Status
 from forgemesh.client.payload import decoded
@@ -44,15 +44,14 @@ async def show(execution: str, /, *, line: Given) -> None:
     if line.terminal.json:
         line.terminal.message(found)
         return
-    for name, value in facts(found, time.time_ns(), line.terminal.out.encoding):
-        line.terminal.data(f"{name:<{_LABEL}} {printable(value)}")
+    for name, value in facts(found, time.time_ns(), line.terminal.encoding):
+        line.terminal.data(f"{name:<{_LABEL}} {value}")
     line.terminal.data("")
     line.terminal.table(steps(found, time.time_ns()))
     if Status.of(found) is Status.SUCCEEDED:
         line.terminal.data("")
         show_output(found.output, line.terminal)
-    for command in next_commands(found):
-        line.terminal.talk(printable(command))
+    line.terminal.talk(*next_commands(found))
 
 
 def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Iterator[tuple[str, str]]:

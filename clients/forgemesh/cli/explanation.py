@@ -11,7 +11,7 @@ from forgemesh.cli.command_line import Given
 from forgemesh.cli.moment import ago, ahead
 from forgemesh.cli.progress import cut
 from forgemesh.cli.selection import find_execution
-from forgemesh.cli.table import Table, printable
+from forgemesh.cli.table import Table
 from forgemesh.client import Client
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def explain(execution: str, /, *, line: Given) -> None:
     if line.terminal.json:
         line.terminal.message(answer)
         return
-    line.terminal.data(printable(answer.summary))
+    line.terminal.data(answer.summary)
     if answer.hindrances:
         line.terminal.data("")
         line.terminal.table(hindrances(answer, found.id, time.time_ns()))

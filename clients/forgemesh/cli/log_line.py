@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from forgemesh.cli.table import printable
+from forgemesh.chassis.foreign_text import printable
 from forgemesh.language.nesting import check_depth
 
 _LOOKED_AT = ("at", "level", "service", "logger", "message", "exception")

@@ -12,7 +12,6 @@ import io
 import itertools
 import logging
 import sys
-import traceback
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -20,7 +19,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from forgemesh.cli.command_line import CommandLine, switch
 from forgemesh.cli.exits import MEANINGS, ExitCode
 from forgemesh.cli.problem import Problem, problem_of, usage
-from forgemesh.cli.terminal import Terminal
+from forgemesh.cli.terminal import LogHandler, Terminal
 from forgemesh.faults import Fault
 
 _HELP = """A mesh of plugin processes and durable workflows.
@@ -116,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     terminal, verbose = Terminal(sys.stdout, sys.stderr, _wants_json(given), sys.stdin), _wants_traceback(given)
-    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, handlers=[LogHandler(terminal)])
     try:
         return int(_app(terminal, given).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)
     except KeyboardInterrupt:
@@ -126,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the seam between commands and people
         if verbose:
-            traceback.print_exception(error)
+            terminal.traceback(error)
         problem = _problem(error)
         terminal.problem(problem)
         return problem.exit_code

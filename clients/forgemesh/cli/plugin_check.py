@@ -17,7 +17,6 @@ from forgemesh.cli.neighbours import address_of, published
 from forgemesh.cli.plugin_inspection import Inspection, inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem, usage
-from forgemesh.cli.table import printable
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
 from forgemesh.faults import Fault
@@ -135,15 +134,15 @@ def _row(one: Inspection, compared: dict[str, list[Difference] | None] | None) -
 
 
 def _show(found: Sequence[Inspection], compared: dict[str, list[Difference] | None] | None, line: CommandLine) -> None:
-    pages = ["\n".join(map(printable, manifest_page(one.manifest))) for one in found if one.manifest is not None]
-    if pages:
-        line.terminal.data("\n\n".join(pages))
+    pages = [manifest_page(one.manifest) for one in found if one.manifest is not None]
+    for number, page in enumerate(pages):
+        line.terminal.data(*([""] if number else []), *page)
     if compared is None and pages:
-        line.terminal.talk("\nno mesh runs here, so nothing was compared with what is published")
+        line.terminal.talk("", "no mesh runs here, so nothing was compared with what is published")
     for plugin_id, changed in (compared or {}).items():
         if not changed:
             word = "is published as it is" if changed is not None else "is not published yet in this version"
-            line.terminal.talk(f"\n{plugin_id} {word}")
+            line.terminal.talk("", f"{plugin_id} {word}")
 
 
 def refuse_invalid(found: Sequence[Inspection]) -> None:

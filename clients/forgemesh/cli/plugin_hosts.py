@@ -51,7 +51,7 @@ async def hosts(*names: str, history: Annotated[bool, switch()] = False, line: G
         )
     line.terminal.table(table)
     for host in found if history else ():
-        line.terminal.data(f"\n{host.instance_id}")
+        line.terminal.data("", host.instance_id)
         line.terminal.table(_history(host))
     for advice in _advice(found):
         line.terminal.talk(advice)

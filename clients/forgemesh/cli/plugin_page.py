@@ -11,7 +11,7 @@ from forgemesh.cli.manifest_page import manifest_page
 from forgemesh.cli.neighbours import address_of, never_published, published, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import Problem
-from forgemesh.cli.table import Table, printable, word
+from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
 
@@ -49,9 +49,9 @@ async def describe(plugin: str, /, *, line: Given) -> None:
         rows = [as_value(one) for one in endpoints]
         line.terminal.value({"manifest": as_value(manifest), "versions": versions, "instances": rows})
         return
-    line.terminal.data("\n".join(map(printable, manifest_page(manifest))) + "\n")
+    line.terminal.data(*manifest_page(manifest), "")
     if len(versions) > 1:
-        line.terminal.data(f"versions: {', '.join(versions)}\n")
+        line.terminal.data(f"versions: {', '.join(versions)}", "")
     if not endpoints:
         line.terminal.talk(f"no instance serves it; start one: forgemesh plugin serve module:Class ({plugin_id})")
         return

@@ -174,9 +174,7 @@ async def _show(output: asyncio.StreamReader, line: CommandLine) -> None:
             text = await output.readexactly(overrun.consumed)
         if not text:
             return
-        for one in readable(text.decode(errors="replace").rstrip("\n")):
-            line.terminal.err.write(one + "\n")
-        line.terminal.err.flush()
+        line.terminal.report(*readable(text.decode(errors="replace").rstrip("\n")))
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from forgemesh.chassis.foreign_text import printable
 from forgemesh.cli.exits import BY_CODE, BY_REASON, ExitCode
-from forgemesh.cli.table import printable
 from forgemesh.faults import Fault, code_of, reason_of
 
 
@@ -35,11 +35,14 @@ class Problem(Exception):
         self.details = tuple(details)
         self.hint = hint
 
-    def as_text(self) -> str:
+    def as_lines(self) -> list[str]:
         """The lines for people."""
         indented = [line for text in (*self.details, self.hint) for line in text.splitlines()]
-        lines = [f"error: {self.message}", *(f"  {line}" for line in indented)]
-        return "".join(printable(line) + "\n" for line in lines)
+        return [printable(line) for line in (f"error: {self.message}", *(f"  {line}" for line in indented))]
+
+    def as_text(self) -> str:
+        """The lines for people as one text."""
+        return "".join(line + "\n" for line in self.as_lines())
 
     def as_value(self) -> dict[str, str]:
         """What programs read."""

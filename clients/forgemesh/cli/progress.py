@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forgemesh.cli.table import joined, printable, word
+from forgemesh.chassis.foreign_text import printable
+from forgemesh.cli.table import joined, word
 from forgemesh.faults.workflow import Cancelled
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ import sys
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem, usage
-from forgemesh.cli.table import printable
 
 
 def replay(file: str, /, *, to: int | None = None, line: Given) -> None:
@@ -27,11 +26,12 @@ def replay(file: str, /, *, to: int | None = None, line: Given) -> None:
     command = [sys.executable, "-m", "forgemesh.orchestrator.replay"]
     command += ["--to", str(to)] if to is not None else []
     command += ["--json"] if line.terminal.json else []
+    say = line.terminal.encoded if line.terminal.json else line.terminal.data
     with subprocess.Popen([*command, "--", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as player:
         assert player.stdout is not None
         assert player.stderr is not None
         for text in player.stdout:
-            line.terminal.data(printable(text.rstrip("\n")) if not line.terminal.json else text.rstrip("\n"))
+            say(text.rstrip("\n"))
         said = player.stderr.read().strip()
     if player.returncode:
         raise _problem(said, player.returncode)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.plan_options import UNPLANNED, OverlapOption, PlanOptions, moment_of, overlap_of
-from forgemesh.cli.table import Table, printable
+from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import Terminal, as_values
 from forgemesh.client import Client, Schedule, SchedulePlan, ScheduleRun
 from forgemesh.client.schedule import Interval, ScheduleMoment
@@ -91,7 +91,7 @@ async def list_(
         line.terminal.value(as_values({"schedules": [schedule.message for schedule in found]}) | {"damaged": damaged})
         return
     for said in damaged:
-        line.terminal.talk(printable(said))
+        line.terminal.talk(said)
     if not found:
         line.terminal.talk("no schedules; create one with: forgemesh schedule create ID WORKFLOW --cron '0 2 * * *'")
         return
@@ -128,7 +128,7 @@ async def show(schedule: str, /, *, line: Given) -> None:
         line.terminal.message(found.message)
         return
     for name, value in _facts(found):
-        line.terminal.data(f"{name:<{_LABEL}} {printable(value)}")
+        line.terminal.data(f"{name:<{_LABEL}} {value}")
     if found.waiting or found.recent:
         line.terminal.data("")
         line.terminal.table(_runs((*reversed(found.waiting), *found.recent)))

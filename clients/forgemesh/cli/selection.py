@@ -177,8 +177,8 @@ def _confirm(found: Sequence[Execution], verb: str, line: CommandLine) -> None:
     for execution in found[:_SHOWN_MATCHES]:
         table.add(execution.execution_id, execution.workflow, Status.of(execution))
     more = len(found) - _SHOWN_MATCHES
-    line.terminal.talk("\n".join((*table.lines(), *([f"... and {more} more"] if more > 0 else []))))
-    if not line.terminal.ask(f"{what}? [y/N] "):
+    line.terminal.talk(*table.lines(), *([f"... and {more} more"] if more > 0 else []))
+    if not line.terminal.ask(f"{what}? [y/N]"):
         raise Problem(
             ExitCode.REFUSED, "nothing was done: it was not confirmed", reason="NOT_CONFIRMED", code="CANCELLED"
         )

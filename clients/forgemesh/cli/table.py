@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from forgemesh.chassis.foreign_text import printable
+
 _GOOD = "green"
 _BAD = "red"
 _BUSY = "yellow"
@@ -77,7 +79,7 @@ class Table:
 def write_table(table: Table, stream: TextIO) -> None:
     """Plain off a terminal, so that other programs can read it; in colour and fitted to the width on one."""
     if not stream.isatty():
-        stream.write("\n".join(table.lines()) + "\n")
+        stream.write("".join(printable(line) + "\n" for line in table.lines()))
         return
     from rich.console import Console  # noqa: PLC0415 - takes 70 ms, wanted on a terminal only
     from rich.table import Table as RichTable  # noqa: PLC0415
@@ -87,13 +89,8 @@ def write_table(table: Table, stream: TextIO) -> None:
     for heading in table.headings:
         drawn.add_column(heading, overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
     Console(file=stream, highlight=False).print(drawn)
-
-
-def printable(text: str) -> str:
-    """The text without anything that could move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def word(name: str, prefix: str) -> str:

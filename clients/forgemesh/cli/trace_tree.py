@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from forgemesh.api.traces.v1.span_pb2 import SPAN_STATUS_ERROR
 from forgemesh.chassis.attributes import ERROR_TYPE, LINK_TYPE, STEP_ATTEMPT
+from forgemesh.chassis.foreign_text import printable
 from forgemesh.cli.progress import counted, duration
-from forgemesh.cli.table import printable
 
 if TYPE_CHECKING:
     from forgemesh.api.traces.v1.span_pb2 import Span, SpanLink
@@ -238,22 +238,22 @@ class _Paper:
         assert row.span is not None
         span = row.span
         attempt = span.attributes.get(STEP_ATTEMPT, "1")
-        texts = [row.tree + printable(span.name) + (f" #{attempt}" if attempt != "1" else "")]
+        texts = [row.tree + span.name + (f" #{attempt}" if attempt != "1" else "")]
         if span.status == SPAN_STATUS_ERROR:
             reason = span.attributes.get(ERROR_TYPE) or span.status_message or "failed"
-            texts.append(f"{self._glyphs.failed} {_cut(printable(reason), _LONGEST_REASON, self._glyphs)}")
+            texts.append(f"{self._glyphs.failed} {_cut(reason, _LONGEST_REASON, self._glyphs)}")
         texts += [f"{self._glyphs.link} {self._link(link, span.name)}" for link in span.links[:_MOST_LINKS]]
-        return _GAP.join(texts)
+        return printable(_GAP.join(texts))
 
     def _link(self, link: SpanLink, own_name: str) -> str:
         """What it is to us and which one: its name if that is not our own, its attempt, or the trace that it is in."""
-        kind = printable(link.attributes.get(LINK_TYPE, "")).replace("_", " ") or "see"
+        kind = link.attributes.get(LINK_TYPE, "").replace("_", " ") or "see"
         number = self._forest.numbers.get(link.span_id)
         if number is None:
             return f"{kind} in trace {link.trace_id[:8]}"
         target = self._forest.spans[number]
         attempt = target.attributes.get(STEP_ATTEMPT, "")
-        name = "" if target.name == own_name else printable(target.name)
+        name = "" if target.name == own_name else target.name
         return " ".join(word for word in (kind, name, attempt and f"#{attempt}") if word)
 
     def _drawn(self, span: Span, role: str) -> str:

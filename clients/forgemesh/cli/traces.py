@@ -21,7 +21,7 @@ from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.progress import counted
 from forgemesh.cli.selection import find_execution
 from forgemesh.cli.table import joined
-from forgemesh.cli.trace_tree import glyphs_for, plain, summary, trace_lines
+from forgemesh.cli.trace_tree import glyphs_for, summary, trace_lines
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer
 from forgemesh.faults.tracing import TraceNotFound
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from forgemesh.cli.terminal import Terminal
 
 _WIDTH = 120
-_COLOURS = {"where": "36", "time": "2", "bar": "34", "error": "31", "aside": "2"}
 _ARRIVAL = 2.0
 _PERIOD = 0.1
 _TRACE = re.compile(r"[0-9a-fA-F]{32}")
@@ -67,25 +66,18 @@ async def show(
 
 
 def _draw(trace: GetTraceResponse, minimum: int, terminal: Terminal) -> None:
-    coloured = terminal.is_coloured()
     lines = trace_lines(
         trace.spans,
-        width=shutil.get_terminal_size((_WIDTH, 0)).columns if terminal.out.isatty() else _WIDTH,
+        width=shutil.get_terminal_size((_WIDTH, 0)).columns if terminal.is_seen() else _WIDTH,
         minimum=minimum,
-        glyphs=glyphs_for(terminal.out.encoding),
-        style=_coloured if coloured else plain,
+        glyphs=glyphs_for(terminal.encoding),
+        style=terminal.dress,
     )
-    for line in lines:
-        terminal.data(line)
+    terminal.drawn(lines)
     facts = summary(trace.spans)
     terminal.talk(joined((f"trace {trace.trace_id}", counted(facts.spans, "span"), ", ".join(facts.services))))
     if facts.orphans:
         terminal.talk(f"warning: the parents of {counted(len(facts.orphans), 'span')} are not stored (yet)")
-
-
-def _coloured(text: str, role: str) -> str:
-    number = _COLOURS.get(role)
-    return f"\x1b[{number}m{text}\x1b[0m" if number else text
 
 
 async def _whole(ask: Callable[[GetTraceRequest], Awaitable[GetTraceResponse]], trace_id: str) -> GetTraceResponse:

@@ -28,7 +28,7 @@ from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
 from forgemesh.cli.mesh.reloading import Reloading
 from forgemesh.cli.problem import usage
-from forgemesh.cli.table import Table, printable, word
+from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import Terminal
 from forgemesh.client.mesh_file import DATA_DIRECTORY, FILE_NAME, MeshFacts, ServiceFacts
 
@@ -123,7 +123,7 @@ class _Mesh:
         self.publish(processes)
         missing = [instance.host for instance in instances if not instance.is_ready]
         for host in missing:
-            self.terminal.talk(_excuse(host, self.directory))
+            self.terminal.talk(*_excuse(host, self.directory))
         states = {
             "ready": [one.host.instance_id for one in instances if one.is_ready],
             "not_ready": [host.instance_id for host in missing],
@@ -177,7 +177,7 @@ class _Mesh:
                 host.instance_id, host.pid or "", word(HostState.Name(host.state), "HOST_STATE_"), instance.address
             )
         self.terminal.table(table)
-        self.terminal.talk("\nNext, in another terminal:")
+        self.terminal.talk("", "Next, in another terminal:")
         if self.directory.path != Path(DATA_DIRECTORY):
             self.terminal.talk(f"  export FORGEMESH_ADDRESS={processes['orchestrator'].address}")
         self.terminal.talk("  forgemesh run FILE -i key=value     run a workflow")
@@ -226,12 +226,12 @@ def _living() -> Iterator[_Alive]:
         os.close(alive.end)
 
 
-def _excuse(host: Host, directory: DataDirectory) -> str:
+def _excuse(host: Host, directory: DataDirectory) -> list[str]:
     state = word(HostState.Name(host.state), "HOST_STATE_")
     why = f": {host.reason}" if host.reason else ""
     log = directory.log(host.instance_id)
-    said = "".join(f"\n  | {printable(line)}" for line in last_lines(log, _LAST_LINES))
-    return f"warning: {host.instance_id} is not ready ({state}){why}{said}\n  its whole log: {log}"
+    said = [f"  | {line}" for line in last_lines(log, _LAST_LINES)]
+    return [f"warning: {host.instance_id} is not ready ({state}){why}", *said, f"  its whole log: {log}"]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from forgemesh.cli.arguments import definition_file
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.moment import moment
-from forgemesh.cli.table import Table, printable
+from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_values
 from forgemesh.client import Client
 
@@ -53,7 +53,7 @@ async def validate(file: str, /, *, line: Given) -> None:
         return
     line.terminal.data(f"{_title(answer.definition)} is valid")
     for warning in answer.warnings:
-        line.terminal.talk(f"warning: {printable(warning)}")
+        line.terminal.talk(f"warning: {warning}")
     if answer.registered:
         line.terminal.talk("the same content is registered already")
     else:
@@ -100,7 +100,10 @@ async def show(name: str, /, *, workflow_version: str | None = None, line: Given
         line.terminal.message(found)
         return
     line.terminal.talk(f"{_title(found)}, registered {moment(found.created_at)}, content {found.content_hash[:12]}")
-    line.terminal.data(found.source.rstrip("\n"))
+    lines = found.source.rstrip("\n").split("\n")
+    line.terminal.data(*lines)
+    if not all(map(str.isprintable, lines)):
+        line.terminal.talk("what no terminal should get is left blank; exactly as it is: the same command with -o json")
 
 
 def _title(definition: Definition) -> str:

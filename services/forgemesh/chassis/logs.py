@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 
+from forgemesh.chassis.foreign_text import printable_json
+
 _work: ContextVar[Mapping[str, str]] = ContextVar("forgemesh_work", default={})  # noqa: B039 - never changed in place
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -31,7 +33,7 @@ def adopt(ids: Mapping[str, str]) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One record, one line of JSON; extras of the record become keys."""
+    """One record, one line of JSON that a terminal may get; extras of the record become keys."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return printable_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
 def configure_logs(service: str, level: str = "INFO") -> None:

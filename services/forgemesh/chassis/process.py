@@ -15,6 +15,7 @@ from typing import Any
 
 import uvloop
 
+from forgemesh.chassis.foreign_text import printable
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.settings import SettingsError
 from forgemesh.faults import Fault
@@ -54,7 +55,7 @@ def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
     try:
         uvloop.run(_supervised(run))
     except (CannotStart, PortInUse, Fault, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(error)
         raise SystemExit(getattr(error, "exit_code", EXIT_CANNOT_START)) from error
 
 
@@ -64,8 +65,13 @@ def refusing_bad_settings() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(error)
         raise SystemExit(EXIT_SETTINGS) from error
+
+
+def _say(error: Exception) -> None:
+    """Why the process does not start, on as many lines as that has."""
+    sys.stderr.write("".join(printable(line) + "\n" for line in f"error: {error}".splitlines()))
 
 
 async def _supervised(run: Callable[[Stop], Awaitable[None]]) -> None:

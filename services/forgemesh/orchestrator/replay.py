@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from forgemesh.chassis.foreign_text import printable, printable_json
 from forgemesh.faults import Fault
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.adapters.definition_text import read_definition
@@ -39,17 +40,18 @@ class Moment:
     open: dict[str, str]
     ended: dict[str, int]
 
-    def as_json(self) -> dict[str, object]:
-        """For programs; `offset` in seconds since the execution's start."""
-        return asdict(self)
+    def as_json(self) -> str:
+        """A line of JSON for programs; `offset` in seconds since the execution's start."""
+        return printable_json(json.dumps(asdict(self), ensure_ascii=False))
 
     def as_text(self) -> str:
-        """For people."""
+        """Two lines for people."""
         place = f"{self.step_path}: " if self.step_path else ""
         going = [f"{path} {status}" for path, status in self.open.items()]
         over = [f"{number} {status}" for status, number in self.ended.items()]
         after = "; ".join(filter(None, (self.status, ", ".join(going), ", ".join(over))))
-        return f"{self.sequence:>5} {self.offset:>+12.3f} s  {place}{self.what}\n{'':>22}= {after}"
+        lines = (f"{self.sequence:>5} {self.offset:>+12.3f} s  {place}{self.what}", f"{'':>22}= {after}")
+        return "\n".join(map(printable, lines))
 
 
 class Tape:
@@ -141,10 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tape = Tape(given.file.read_bytes())
         for moment in tape.moments(given.to):
-            _say(json.dumps(moment.as_json(), ensure_ascii=False) if given.json else moment.as_text())
+            _say(moment.as_json() if given.json else moment.as_text())
         tape.check(given.to)
     except (Fault, OSError) as error:
-        sys.stderr.write(f"error: {given.file}: {_cause(error)}\n")
+        sys.stderr.write(printable(f"error: {given.file}: {_cause(error)}") + "\n")
         return 2
     if not given.json:
         _say(f"{min(given.to, len(tape.events))} of {len(tape.events)} events; folded twice, they give the same state")

@@ -16,7 +16,7 @@ from forgemesh.cli.selection import Filters, Selection
 from forgemesh.client import Status
 from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.workflow import ExecutionNotFound, PayloadUnreadable
-from tests.component.cli.typed import Typed
+from tests.component.cli.typed import Screen, Typed
 from tests.component.client.script import RUNNING, SUCCEEDED, Script
 
 EVERYTHING = Selection(everything=True)
@@ -334,3 +334,14 @@ async def test_a_command_says_which_run_it_met(typed: Typed, script: Script) -> 
     await execution_control.delete(selection=CONFIRMED, line=typed.line(json=True))
 
     assert typed.value == {"results": [{"execution_id": "x1", "run_id": RUN_ID}]}
+
+
+async def test_an_archive_is_not_written_to_a_screen(typed: Typed) -> None:
+    typed.out = Screen()
+
+    with pytest.raises(Problem) as refused:
+        await archives.export("x1", "-", line=typed.line())
+
+    assert refused.value.exit_code == ExitCode.USAGE
+    assert "forgemesh execution export x1" in refused.value.hint
+    assert typed.out.getvalue() == ""

@@ -5,7 +5,7 @@ import pytest
 
 from forgemesh.cli.main import main as forgemesh
 from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.replay import Tape, main
+from forgemesh.orchestrator.replay import Moment, Tape, main
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator
 
@@ -113,3 +113,15 @@ async def test_a_step_that_has_ended_is_not_open_any_more(file: Path) -> None:
     tape = Tape(file.read_bytes())
 
     assert [len(moment.open) for moment in tape.moments(3)] == [0, 1, 0]
+
+
+def test_what_others_wrote_makes_neither_lines_nor_sequences_of_its_own() -> None:
+    evil = "x\x1b[2J\x9b\u202e\nforged"
+    moment = Moment(
+        sequence=1, offset=0.5, step_path=evil, kind=evil, what=evil, status=evil, open={evil: evil}, ended={evil: 1}
+    )
+
+    assert len(moment.as_text().split("\n")) == 2
+    assert moment.as_text().replace("\n", "").isprintable()
+    assert moment.as_json().isprintable()
+    assert json.loads(moment.as_json())["open"] == {evil: evil}

@@ -113,3 +113,11 @@ def test_an_exception_is_told_with_its_traceback(lines: Lines) -> None:
     assert len(lines.written[-1].splitlines()) == 1
     assert lines.last()["exception"].startswith("Traceback")
     assert lines.last()["exception"].endswith("ValueError: worn out")
+
+
+def test_a_record_obeys_nothing_that_others_wrote_and_keeps_all_of_it(lines: Lines) -> None:
+    evil = "\x9b2J\u202e\x7f\x1b]0;x\x07"
+    log.warning("it said %s", evil, extra={"what": evil})
+
+    assert lines.written[-1].isprintable()
+    assert lines.last()["what"] == evil

@@ -22,14 +22,14 @@ class Keeper:
     """
     The processes of one mesh.
 
-    `alive` is the end of a pipe that they inherit, `say` tells people, `changed` gets all processes when one was
+    `alive` is the end of a pipe that they inherit, `say` tells people lines, `changed` gets all processes when one was
     replaced after the start.
     """
 
     plan: Plan
     directory: DataDirectory
     alive: int
-    say: Callable[[str], None]
+    say: Callable[..., None]
     changed: Callable[[Processes], None]
     running: dict[str, Running] = field(default_factory=dict)
     _complete: bool = False
@@ -90,7 +90,7 @@ class Keeper:
             try:
                 await self._launch(service, (old.address, old.health_address))
             except DidNotStart as problem:
-                self.say(problem.as_text().rstrip())
+                self.say(*problem.as_lines())
             else:
                 return failures
 

@@ -32,12 +32,12 @@ class Reloading:
     """
     All plugins of a project, each watched by itself, and its configuration.
 
-    `supervisor` tells where the supervisor listens, `say` tells people.
+    `supervisor` tells where the supervisor listens, `say` tells people lines.
     """
 
     config: Path
     supervisor: Callable[[], str]
-    say: Callable[[str], None]
+    say: Callable[..., None]
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -61,9 +61,8 @@ class Reloading:
             try:
                 now = _plugins(read_tables(self.config))
             except Problem as problem:
-                self.say(
-                    f"{self.config.name} changed and cannot be read; what runs goes on\n{_indented(problem.as_text())}"
-                )
+                what = f"{self.config.name} changed and cannot be read; what runs goes on"
+                self.say(what, *_indented(problem.as_lines()))
                 continue
             sections = {one.name: one for one in sections_of(self.config, {"plugins": now})}
             for name in (name for name in tables if name not in now):
@@ -86,7 +85,7 @@ class Reloading:
 class Watched:
     """One plugin and the files that it was imported from."""
 
-    def __init__(self, section: PluginSection, supervisor: Callable[[], str], say: Callable[[str], None]) -> None:
+    def __init__(self, section: PluginSection, supervisor: Callable[[], str], say: Callable[..., None]) -> None:
         self._section = section
         self._supervisor = supervisor
         self._say = say
@@ -109,7 +108,7 @@ class Watched:
             self._say(f"{self._section.name}: {', '.join(sorted(file.name for file in changed))} changed")
             inspection = await self.look()
             if inspection.mistakes:
-                self._say(_broken(inspection))
+                self._say(*_broken(inspection))
                 continue
             await self.reload()
 
@@ -121,7 +120,7 @@ class Watched:
                 method = SupervisorServiceStub(channel).LoadPlugins
                 answer = await peer.call(method, LoadPluginsRequest(names=[name]), deadline=PATIENCE)
         except Fault as fault:
-            self._say(f"{name}: not started\n{_indented(problem_of(fault).as_text())}")
+            self._say(f"{name}: not started", *_indented(problem_of(fault).as_lines()))
         else:
             versions = [one.version for one in answer.plugins if one.name == name]
             self._say(f"{name}: started, {', '.join(versions)}")
@@ -136,11 +135,11 @@ class Watched:
         except ReloadFailed as failed:
             said = failed.metadata
             self._say(
-                f"{self._section.name}: the new one does not come up, phase {said['phase']}: {said['cause']}\n"
-                f"  the old one goes on; its log: forgemesh plugin logs {self._section.name}"
+                f"{self._section.name}: the new one does not come up, phase {said['phase']}: {said['cause']}",
+                f"  the old one goes on; its log: forgemesh plugin logs {self._section.name}",
             )
         except Fault as fault:
-            self._say(f"{self._section.name}: not replaced\n{_indented(problem_of(fault).as_text())}")
+            self._say(f"{self._section.name}: not replaced", *_indented(problem_of(fault).as_lines()))
         else:
             version = answer.to_version
             change = version if answer.from_version == version else f"{answer.from_version} -> {version}"
@@ -187,12 +186,11 @@ def _guessed(section: PluginSection, *, broken: bool) -> Iterable[Path]:
             yield from folder.glob("*.py")
 
 
-def _broken(inspection: Inspection) -> str:
-    lines = [*inspection.mistakes, *(f"| {text}" for text in inspection.written)]
-    return f"{inspection.section.name}: not replaced, it cannot be served; the old one goes on\n" + _indented(
-        "\n".join(lines)
-    )
+def _broken(inspection: Inspection) -> list[str]:
+    lines = [line for mistake in inspection.mistakes for line in mistake.splitlines()]
+    lines += [f"| {text}" for text in inspection.written]
+    return [f"{inspection.section.name}: not replaced, it cannot be served; the old one goes on", *_indented(lines)]
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.rstrip().splitlines())
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
