@@ -52,6 +52,7 @@ _REMEDIES = {
     "SUSPENDED": "forgemesh status",
 }
 _PEOPLE = frozenset({"INCIDENT", "IN_DOUBT", "PAUSED"})
+_BY_ITSELF = "it goes on by itself"
 _COMMAND = re.compile(r"`(forgemesh [^`]+)`")
 
 
@@ -92,8 +93,8 @@ def hindrances(answer: ExplainExecutionResponse, execution_id: str, now: int) ->
 
 
 def _why(hindrance: Hindrance) -> str:
-    """The reason and its cause, without the advice."""
-    causes = [part for part in hindrance.message.split("; ") if not _COMMAND.search(part)]
+    """The reason and its cause, without the advice and without what stands under GOES ON."""
+    causes = [part for part in hindrance.message.split("; ") if part != _BY_ITSELF and not _COMMAND.search(part)]
     where = f" on {hindrance.instance_id}" if hindrance.instance_id else ""
     words = _WORDS.get(hindrance.reason, hindrance.reason.lower().replace("_", " "))
     return ": ".join(part for part in (words + where, cut("; ".join(causes))) if part)

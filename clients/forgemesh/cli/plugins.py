@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.neighbours import address_of, catalogue, hosts, snapshots
-from forgemesh.cli.plugin_state import hosts_of, plugin_state
+from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
@@ -92,7 +92,7 @@ def _row(
     manifest: Manifest, instances: Sequence[Instance], states: Sequence[PluginSnapshot], running: Sequence[Host]
 ) -> dict[str, Any]:
     """A plugin version with its instances; an instance that the balancer has not seen yet is UNSPECIFIED."""
-    health = {endpoint.instance_id: endpoint.health for state in states for endpoint in state.endpoints}
+    endpoints = {endpoint.instance_id: endpoint for state in states for endpoint in state.endpoints}
     own = [
         instance
         for instance in instances
@@ -101,11 +101,11 @@ def _row(
     serving = [
         {
             **as_value(instance),
-            "health": Health.Name(health.get(instance.instance_id, Health.HEALTH_UNSPECIFIED)).removeprefix("HEALTH_"),
+            "health": Health.Name(health_of(instance, endpoints)).removeprefix("HEALTH_"),
         }
         for instance in own
     ]
     state, reason = plugin_state(own, hosts_of(manifest.plugin_id, manifest.version, running))
-    if state == "ok" and not own:
-        state = "not served"
+    if state == OK:
+        state, reason = serving_state(own, endpoints)
     return {"manifest": as_value(manifest), "instances": serving, "state": state, "reason": reason}

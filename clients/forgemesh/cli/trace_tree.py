@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from forgemesh.api.traces.v1.span_pb2 import SPAN_STATUS_ERROR
-from forgemesh.chassis.attributes import ERROR_TYPE, LINK_TYPE, STEP_ATTEMPT
+from forgemesh.chassis.attributes import ERROR_TYPE, LINK_TYPE, STEP_ATTEMPT, STEP_PATH
 from forgemesh.chassis.foreign_text import printable
 from forgemesh.cli.progress import counted, duration
 
@@ -238,7 +238,7 @@ class _Paper:
         assert row.span is not None
         span = row.span
         attempt = span.attributes.get(STEP_ATTEMPT, "1")
-        texts = [row.tree + span.name + (f" #{attempt}" if attempt != "1" else "")]
+        texts = [row.tree + span.name + iteration_of(span) + (f" #{attempt}" if attempt != "1" else "")]
         if span.status == SPAN_STATUS_ERROR:
             reason = span.attributes.get(ERROR_TYPE) or span.status_message or "failed"
             texts.append(f"{self._glyphs.failed} {_cut(reason, _LONGEST_REASON, self._glyphs)}")
@@ -262,6 +262,12 @@ class _Paper:
         end = -((self._begin - span.end_unix_nano) * self._bar // self._length)
         glyph = {"blocked": self._glyphs.waiting, "recover": self._glyphs.mending}.get(span.name, self._glyphs.working)
         return " " * begin + self._style(glyph * (max(end, begin + 1) - begin), role)
+
+
+def iteration_of(span: Span) -> str:
+    """Which iterations of maps it belongs to, the outermost first: " [2]", or " [2][0]"; empty if to none."""
+    indexes = [part for part in span.attributes.get(STEP_PATH, "").split("/") if part.isdecimal()]
+    return f" [{']['.join(indexes)}]" if indexes else ""
 
 
 def _length(span: Span) -> int:

@@ -14,13 +14,13 @@ from cyclopts import Parameter
 
 from forgemesh.api.traces.v1.trace_service_pb2 import GetTraceRequest, GetTraceResponse
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
-from forgemesh.chassis.attributes import STEP_PATH
 from forgemesh.cli.arguments import seconds
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.progress import counted
 from forgemesh.cli.selection import find_execution
 from forgemesh.cli.table import joined
+from forgemesh.cli.trace_arrival import expected, missing
 from forgemesh.cli.trace_tree import glyphs_for, summary, trace_lines
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from forgemesh.cli.terminal import Terminal
 
 _WIDTH = 120
-_ARRIVAL = 2.0
+_ARRIVAL = 3.0
+"""Seconds that spans may take from the end of an execution until they are stored."""
 _PERIOD = 0.1
+_FRESH = 10.0
+"""Seconds after which what most traces have, and this one has not, is not expected any more."""
 _TRACE = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -63,6 +66,7 @@ async def show(
         line.terminal.message(trace)
         return
     _draw(trace, int(shortest * 1e9), line.terminal)
+    line.terminal.talk(*_gaps(trace, found))
 
 
 def _draw(trace: GetTraceResponse, minimum: int, terminal: Terminal) -> None:
@@ -76,8 +80,6 @@ def _draw(trace: GetTraceResponse, minimum: int, terminal: Terminal) -> None:
     terminal.drawn(lines)
     facts = summary(trace.spans)
     terminal.talk(joined((f"trace {trace.trace_id}", counted(facts.spans, "span"), ", ".join(facts.services))))
-    if facts.orphans:
-        terminal.talk(f"warning: the parents of {counted(len(facts.orphans), 'span')} are not stored (yet)")
 
 
 async def _whole(ask: Callable[[GetTraceRequest], Awaitable[GetTraceResponse]], trace_id: str) -> GetTraceResponse:
@@ -112,11 +114,19 @@ def _end(execution: Execution) -> int:
 
 
 def _is_whole(trace: GetTraceResponse, execution: Execution | None) -> bool:
-    """Whether every parent is there, and a span of every step that was tried; what goes on is as whole as it can be."""
+    """Whether nothing is missing that is known or likely to come; what goes on is as whole as it can be."""
     if execution is None:  # the plugin's span of a call comes after its caller's
         return len(trace.spans) > 1 and not summary(trace.spans).orphans
     if not execution.HasField("ended_at"):
         return True
-    tried = {step.step_path for step in execution.steps if step.attempts}
-    traced = {span.attributes.get(STEP_PATH, "") for span in trace.spans}
-    return tried <= traced and not summary(trace.spans).orphans
+    return not missing(trace.spans, execution) and not expected(trace.spans, execution)
+
+
+def _gaps(trace: GetTraceResponse, execution: Execution | None) -> list[str]:
+    """Why more may come, and what."""
+    gaps = missing(trace.spans, execution)
+    if execution is not None and not execution.HasField("ended_at"):
+        return ["the execution goes on: what has not ended has no span yet"]
+    if execution is not None and time.time() - _end(execution) / 1e9 < _FRESH:
+        gaps += expected(trace.spans, execution)
+    return [f"warning: this is not complete: {', '.join(gaps)} may still come; try again in a moment"] if gaps else []

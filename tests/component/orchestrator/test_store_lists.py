@@ -98,6 +98,16 @@ async def test_lists_are_ordered_as_asked_for_with_what_is_open_as_the_last_to_e
     assert await ids(store, ExecutionOrder.ENDED_DESCENDING) == ["e-4", "e-2", "e-0", "e-1", "e-3"]
 
 
+@pytest.mark.parametrize("end", ["\U0010ffff", "\U0010ffff\U0010ffff", "\ud7ff", "\x7f", "~"])
+async def test_a_beginning_may_end_in_any_character(store: SqliteStore, end: str) -> None:
+    names = [end, f"{end}z", f"y{end}", f"y{end}\U0010ffff", "y", "z"]
+    for number, name in enumerate(names):
+        await store.create(*asked(new(name, started_at=number), FIRST), nobody)
+
+    assert sorted(await ids(store, id_prefix=end)) == sorted(one for one in names if one.startswith(end))
+    assert sorted(await ids(store, id_prefix=f"y{end}")) == sorted([f"y{end}", f"y{end}\U0010ffff"])
+
+
 async def test_lists_hold_only_what_the_whole_filter_fits(store: SqliteStore) -> None:
     await five_executions(store)
     await store.create(

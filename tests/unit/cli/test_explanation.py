@@ -45,6 +45,13 @@ def test_the_advice_of_the_mesh_is_the_command_and_not_the_cause() -> None:
     )
 
 
+def test_that_something_goes_on_by_itself_is_said_once() -> None:
+    told = row(reason="SUSPENDED", message="the disk is full; free space on its disk; it goes on by itself")
+
+    assert told[1] == "suspended: the disk is full; free space on its disk"
+    assert told[3] == "by itself"
+
+
 def test_a_pause_says_who_asked_for_it() -> None:
     told = row(reason="PAUSED", message="paused by ana: bank down; let it go on with `forgemesh execution resume x1`")
 

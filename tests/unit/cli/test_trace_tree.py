@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.api.traces.v1.span_pb2 import SPAN_STATUS_ERROR, SPAN_STATUS_UNSPECIFIED, Span, SpanLink
-from forgemesh.chassis.attributes import ERROR_TYPE, LINK_TYPE, STEP_ATTEMPT
+from forgemesh.chassis.attributes import ERROR_TYPE, LINK_TYPE, STEP_ATTEMPT, STEP_PATH
 from forgemesh.cli.trace_tree import ASCII, BOXES, glyphs_for, summary, trace_lines
 
 MS = 1_000_000
@@ -75,6 +75,30 @@ def test_a_trace_is_a_tree_with_the_place_the_length_and_the_time_of_each_span()
         "└ fetch #2  ↩ previous attempt #1  etl.steps-1         400 ms                    ██████████████████",
         "  └ execute etl.steps/fetch        etl.steps-1         200 ms                        ██████████",
     ]
+
+
+def test_iterations_of_a_map_are_told_apart() -> None:
+    spans = [span(1, 0, "each", 0, 9), span(2, 1, "resize", 1, 2, attempt=1), span(3, 1, "resize", 2, 3, attempt=2)]
+    spans += [span(4, 1, "blocked", 3, 4), span(5, 1, "inner", 4, 5)]
+    for one, path in zip(
+        spans, ("each", "each/0/resize", "each/12/resize", "each/3/x", "each/1/in/7/inner"), strict=True
+    ):
+        one.attributes[STEP_PATH] = path
+
+    assert labels(*spans) == [
+        "each",
+        "├ resize [0]",
+        "├ resize [12] #2",
+        "├ blocked [3]",
+        "└ inner [1][7]",
+    ]
+
+
+def test_what_foreign_services_call_themselves_is_not_obeyed() -> None:
+    evil = "x\x1b]0;t\x07\x9b2J\u202e"
+    lines = drawn(span(1, 0, evil, 0, 1, service=evil, instance=evil, error=evil), width=200)
+
+    assert all(line.isprintable() for line in lines)
 
 
 def test_children_stand_in_order_of_their_start() -> None:

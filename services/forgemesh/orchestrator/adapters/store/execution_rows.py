@@ -26,6 +26,8 @@ ROW = (
     f" {', '.join(IDENTITY[1:])}, identity_checksum,"
     " (SELECT max(sequence) FROM event WHERE execution = key) AS sequence FROM execution"
 )
+_LAST, _BEFORE_SURROGATES, _AFTER_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
+"""No character follows on the first; between the others is none that a text may have."""
 _NEVER = 1 << 62
 """Stands for the end of what is open."""
 _END = f"CASE ended_at WHEN 0 THEN {_NEVER} ELSE ended_at END"
@@ -146,7 +148,9 @@ def _where(wanted: ExecutionFilter) -> tuple[list[str], list[object]]:
         names = tuple(status.value for status in wanted.statuses)
         found.append((f"status IN ({', '.join('?' * len(names))})", names))
     if wanted.id_prefix:
-        found.append(("execution_id >= ? AND execution_id < ?", (wanted.id_prefix, _beyond(wanted.id_prefix))))
+        found.append(("execution_id >= ?", (wanted.id_prefix,)))
+        beyond = _beyond(wanted.id_prefix)
+        found += [("execution_id < ?", (beyond,))] if beyond else []
     for clause, value in (
         ("workflow_version = ?", wanted.workflow_version),
         ("started_at >= ?", wanted.started_from),
@@ -168,5 +172,9 @@ def _where(wanted: ExecutionFilter) -> tuple[list[str], list[object]]:
 
 
 def _beyond(prefix: str) -> str:
-    """The first text after all that begin so."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    """The first text after all that begin so; empty if there is none."""
+    kept = prefix.rstrip(_LAST)
+    if not kept:
+        return ""
+    following = _AFTER_SURROGATES if kept[-1] == _BEFORE_SURROGATES else chr(ord(kept[-1]) + 1)
+    return kept[:-1] + following
