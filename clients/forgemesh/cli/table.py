@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from forgemesh.chassis.foreign_text import printable
 
+_GAP = 2
+_SENTENCE = 24
+"""What is at most so long and has spaces is a moment or a state, and stays on one line."""
 _GOOD = "green"
 _BAD = "red"
 _BUSY = "yellow"
@@ -77,20 +80,59 @@ class Table:
 
 
 def write_table(table: Table, stream: TextIO) -> None:
-    """Plain off a terminal, so that other programs can read it; in colour and fitted to the width on one."""
+    """
+    Plain off a terminal, so that other programs can read it; in colour and fitted to the width on one.
+
+    Only sentences are fitted, between words: ids stay whole, so that they can be copied. Where that does not fit, each
+    row is one line, longer than the screen.
+    """
     if not stream.isatty():
         stream.write("".join(printable(line) + "\n" for line in table.lines()))
         return
-    from rich.console import Console  # noqa: PLC0415 - takes 70 ms, wanted on a terminal only
+    from rich.cells import cell_len  # noqa: PLC0415 - takes 70 ms, wanted on a terminal only
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in table.headings:
-        drawn.add_column(heading, overflow="fold")
+    console = Console(file=stream, highlight=False)
+    columns = _columns(table, cell_len)
+    widths = fitted(columns, console.width - _GAP * (len(columns) - 1))
+    if widths is None:
+        for row in (table.headings, *table.rows):
+            line = Text(style="bold" if row is table.headings else "")
+            for cell, (width, _) in zip(row, columns, strict=True):
+                line.append(printable(cell), style=STYLES.get(cell, "")).append(" " * (width + _GAP - cell_len(cell)))
+            line.rstrip()
+            console.print(line, soft_wrap=True)
+        return
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for heading, column_width in zip(table.headings, widths, strict=True):
+        drawn.add_column(heading, width=column_width, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
-    Console(file=stream, highlight=False).print(drawn)
+    console.print(drawn)
+
+
+def fitted(columns: Sequence[tuple[int, int]], room: int) -> list[int] | None:
+    """Widths that fit into `room` cells, if there are; of each column how wide it would be, and must be at least."""
+    if sum(least for _, least in columns) > room:
+        return None
+    widths = [max(least, min(width, room)) for width, least in columns]
+    while sum(widths) > room:
+        able = [place for place, (_, least) in enumerate(columns) if widths[place] > least]
+        widths[max(able, key=lambda place: widths[place])] -= 1
+    return widths
+
+
+def _columns(table: Table, width_of: Callable[[str], int]) -> list[tuple[int, int]]:
+    """What `fitted` wants: a column with sentences may be as narrow as its longest word, others keep their width."""
+    found: list[tuple[int, int]] = []
+    for heading, *cells in zip(table.headings, *table.rows, strict=True):
+        widest = max(map(width_of, (heading, *cells)))
+        words = [word for cell in (heading, *cells) for word in cell.split()]
+        sentences = any(" " in cell and width_of(cell) > _SENTENCE for cell in cells)
+        found.append((widest, max(map(width_of, words), default=0) if sentences else widest))
+    return found
 
 
 def word(name: str, prefix: str) -> str:

@@ -1,8 +1,11 @@
+import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.plugin_host.supervisor import output
+from forgemesh.plugin_host.supervisor.log_excerpt import excerpt
 from forgemesh.plugin_host.supervisor.output import CONTINUED, LONGEST_LINE, Follower, Line, OutputLog
 
 
@@ -133,3 +136,36 @@ def test_a_last_line_that_is_nested_without_end_is_shown_as_it_is(tmp_path: Path
     log = logged(tmp_path / "stats-1.log", b"[" * 5_000 + b"\n")
 
     assert log.last_line.startswith("[[[[")
+
+
+@pytest.mark.parametrize("size", [1_100, 20_000, 100_000])
+def test_of_a_long_record_a_record_is_remembered_with_the_line_that_matters(tmp_path: Path, size: int) -> None:
+    exception = "Traceback ...\n" + "  frame\n" * (size // 8) + "ValueError: the last word"
+    record = {"level": "ERROR", "message": "it broke " * 200, "size": 7, "big": "b" * 500, "exception": exception}
+    line = json.dumps(record).encode() + b"\n"
+    log = logged(tmp_path / "stats-1.log", *(line[begin : begin + 65_536] for begin in range(0, len(line), 65_536)))
+
+    (kept,) = log.tail(10)
+    told = json.loads(kept.text)
+    assert told["level"] == "ERROR"
+    assert told["size"] == 7
+    assert told["message"].startswith("it broke it broke")
+    assert told["message"].endswith("…")
+    assert told["exception"].endswith("\nValueError: the last word")
+    assert (tmp_path / "stats-1.log").read_bytes().replace(CONTINUED, b"") == line
+
+
+@given(st.dictionaries(st.text(max_size=200), st.text() | st.integers() | st.lists(st.text())), st.text())
+def test_an_excerpt_is_small_and_printable_as_json(values: dict[str, object], message: str) -> None:
+    line = json.dumps(values | {"message": message * 500, "more": [0] * 2_000}).encode()
+
+    text = excerpt(line)
+
+    assert text is not None
+    assert len(text) < 4_096
+    assert isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize("line", [b"{" + b"x" * 5_000, b'{"message": 7}', b"[" * 5_000, b"plain", b'{"a": ' * 3_000])
+def test_what_is_no_record_has_no_excerpt(line: bytes) -> None:
+    assert excerpt(line) is None

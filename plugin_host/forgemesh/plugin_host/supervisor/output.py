@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forgemesh.language.nesting import check_depth
+from forgemesh.plugin_host.supervisor.log_excerpt import excerpt
 
 LONGEST_LINE = 16 * 1024
+LONGEST_RECORD = 128 * 1024
+"""Bytes of a log record whose end is waited for; what is longer is no record, but pieces."""
 LARGEST_FILE = 10 * 1024 * 1024
 CONTINUED = "…\n".encode()
 REMEMBERED = 1000
 LONGEST_REMEMBERED = 1024
-"""Bytes of a line that are remembered; the file holds all of it."""
+"""Bytes of a line that are remembered, unless it is a log record; the file holds all of it."""
 FOLLOWED = 1000
 _LONGEST_REASON = 500
 _NO_DISK = (OSError, ValueError)  # the latter once the file could not be opened again
@@ -72,7 +75,8 @@ class OutputLog:
     """
     The log file of one instance over its restarts.
 
-    A line longer than LONGEST_LINE is split, each piece but the last ends in "…". A file that has grown to
+    A line longer than LONGEST_LINE is split, each piece but the last ends in "…". Of a long log record an excerpt is
+    remembered that is a record too. A file that has grown to
     LARGEST_FILE becomes `<name>.1` in place of the one before. A disk that takes nothing more costs the log, not the
     host.
     """
@@ -114,7 +118,7 @@ class OutputLog:
         *lines, rest = self._line.split(b"\n")
         for line in lines:
             self._write_line(bytes(line))
-        while len(rest) > LONGEST_LINE:
+        while len(rest) > (LONGEST_RECORD if rest.startswith(b"{") else LONGEST_LINE):
             self._write_piece(bytes(rest[:LONGEST_LINE]))
             del rest[:LONGEST_LINE]
         self._line = rest
@@ -146,14 +150,17 @@ class OutputLog:
     def _write_line(self, line: bytes) -> None:
         if line.strip():
             self._last = line
+        record = excerpt(line) if len(line) > LONGEST_REMEMBERED else None
         while len(line) > LONGEST_LINE:
-            self._write_piece(line[:LONGEST_LINE])
+            self._write_piece(line[:LONGEST_LINE], remembered=record is None)
             line = line[LONGEST_LINE:]
         self._write(line + b"\n")
-        self._remember(_cut(line))
+        self._remember(_cut(line) if record is None else record)
 
-    def _write_piece(self, piece: bytes) -> None:
+    def _write_piece(self, piece: bytes, *, remembered: bool = True) -> None:
         self._write(piece + CONTINUED)
+        if not remembered:
+            return
         self._remember(_cut(piece) if len(piece) > LONGEST_REMEMBERED else piece.decode(errors="replace") + "…")
 
     def _remember(self, text: str) -> None:
