@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,12 +13,13 @@ from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step, StepSta
 from forgemesh.cli.attendance import escaped, show_output
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.executions import note, took
+from forgemesh.cli.iteration_steps import LONGEST_HISTORY, MOST_STEPS, chosen, has_iterations, iteration_steps
 from forgemesh.cli.moment import ahead, moment
 from forgemesh.cli.progress import cut, duration, short
 from forgemesh.cli.selection import find_execution
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.cli.trace_tree import glyphs_for
-from forgemesh.client import Client, Status
+from forgemesh.client import Client, ExecutionHandle, Status
 from forgemesh.client.payload import decoded
 from forgemesh.faults.workflow import PayloadUnreadable
 
@@ -40,18 +41,31 @@ async def show(execution: str, /, *, line: Given) -> None:
         Its id, a unique beginning of it, ID@RUN, or @last.
     """
     async with Client.connect(line.address) as mesh:
-        found = await (await find_execution(mesh, execution, line.namespace)).describe()
+        handle = await find_execution(mesh, execution, line.namespace)
+        found = await handle.describe()
+        inside = [] if line.terminal.json else await _inside(handle, found)
     if line.terminal.json:
         line.terminal.message(found)
         return
     for name, value in facts(found, time.time_ns(), line.terminal.encoding):
         line.terminal.data(f"{name:<{_LABEL}} {value}")
     line.terminal.data("")
-    line.terminal.table(steps(found, time.time_ns()))
+    line.terminal.table(steps(found, time.time_ns(), chosen(inside)))
+    if len(inside) > MOST_STEPS or _is_too_long(found):
+        line.terminal.talk(f"not all steps of iterations are listed: forgemesh execution watch {found.execution_id}")
     if Status.of(found) is Status.SUCCEEDED:
         line.terminal.data("")
         show_output(found.output, line.terminal)
     line.terminal.talk(*next_commands(found))
+
+
+async def _inside(handle: ExecutionHandle, execution: Execution) -> list[Step]:
+    wanted = has_iterations(execution) and not _is_too_long(execution)
+    return await iteration_steps(handle, execution) if wanted else []
+
+
+def _is_too_long(execution: Execution) -> bool:
+    return has_iterations(execution) and execution.sequence > LONGEST_HISTORY
 
 
 def facts(execution: Execution, now: int, encoding: str | None = "utf-8") -> Iterator[tuple[str, str]]:
@@ -114,10 +128,10 @@ def _of_run(execution_id: str, run_id: str) -> str:
     return f"{execution_id}@{run_id}" if run_id else execution_id
 
 
-def steps(execution: Execution, now: int) -> Table:
-    """A row for each step."""
+def steps(execution: Execution, now: int, inside: Sequence[Step] = ()) -> Table:
+    """A row for each step; those `inside` iterations stand after their map."""
     table = Table(("STEP", "KIND", "STATUS", "ATTEMPTS", "INSTANCE", "TOOK", "WHY"))
-    for step in execution.steps:
+    for step in _in_order(execution.steps, inside):
         length = step.ended_at.ToNanoseconds() - step.began_at.ToNanoseconds() if step.HasField("ended_at") else None
         table.add(
             step.step_path,
@@ -129,6 +143,16 @@ def steps(execution: Execution, now: int) -> Table:
             why(step, now),
         )
     return table
+
+
+def _in_order(listed: Iterable[Step], inside: Sequence[Step]) -> Iterator[Step]:
+    left = list(inside)
+    for step in listed:
+        yield step
+        below = [one for one in left if step.kind == "map" and one.step_path.startswith(f"{step.step_path}/")]
+        left = [one for one in left if one not in below]
+        yield from below
+    yield from left
 
 
 def why(step: Step, now: int) -> str:
