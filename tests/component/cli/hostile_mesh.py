@@ -22,7 +22,7 @@ from forgemesh.api.orchestrator.v1.event_pb2 import ExecutionEvent
 from forgemesh.api.orchestrator.v1.execution_pb2 import ExecutionStatus, StepStatus
 from forgemesh.api.supervisor.v1.host_pb2 import HostState
 from forgemesh.chassis.status import to_status
-from forgemesh.faults import Code, Fault, Violation
+from forgemesh.faults import Code, ForeignFault, Violation
 
 SIGN = "HOSTILE"
 FORGED = "forged line"
@@ -34,15 +34,11 @@ _DEEPEST = 7
 _SECONDS = 1_700_000_000
 
 
-class Refusal(Fault):
+def refusal(*, violations: bool) -> ForeignFault:
     """A refusal that is hostile in all its parts."""
-
-    code = Code.FAILED_PRECONDITION
-    reason = "HOSTILE_REFUSAL"
-
-    def __init__(self, *, violations: bool) -> None:
-        super().__init__(f"{EVIL}; {EVIL}; {EVIL}", {"cause": EVIL})
-        self.violations = (Violation(EVIL, EVIL),) if violations else ()
+    found = (Violation(EVIL, EVIL),) if violations else ()
+    code, message = Code.FAILED_PRECONDITION, f"{EVIL}; {EVIL}; {EVIL}"
+    return ForeignFault(code, EVIL, message, {"cause": EVIL}, violations=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ class _Answers:
 
     def _refuse(self, context: Any, *, violations: bool) -> None:
         if self.mood.refuses:
-            context.abort_with_status(rpc_status.to_status(to_status(Refusal(violations=violations))))
+            context.abort_with_status(rpc_status.to_status(to_status(refusal(violations=violations))))
 
     def _history(self, answer: Any) -> Any:
         """One event of each kind, as if all of that could happen to one execution."""
