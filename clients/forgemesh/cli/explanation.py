@@ -110,13 +110,18 @@ def _goes_on(hindrance: Hindrance, paused: bool, now: int) -> str:
         return "once it is resumed"
     if hindrance.reason == "CIRCUIT_OPEN":
         return "once a circuit lets it"
-    return "when you say so" if hindrance.reason in _PEOPLE else "by itself"
+    return "when you say so" if hindrance.reason in _PEOPLE or _set_aside(hindrance) else "by itself"
+
+
+def _set_aside(hindrance: Hindrance) -> bool:
+    """Whether it is suspended for good: then the mesh advises a command."""
+    return hindrance.reason == "SUSPENDED" and _COMMAND.search(hindrance.message) is not None
 
 
 def _remedy(hindrance: Hindrance, execution_id: str) -> str:
     """The command to type; the mesh's own advice where there is no better one."""
     remedy = _REMEDIES.get(hindrance.reason, "")
-    if remedy:
+    if remedy and not _set_aside(hindrance):
         return remedy.format(execution=execution_id, step=hindrance.step_path)
     advised = _COMMAND.search(hindrance.message)
     return advised[1] if advised else "nothing"

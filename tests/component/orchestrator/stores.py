@@ -73,7 +73,7 @@ class FailingStore(SqliteStore):
             return super().append(key, events, standing)
         self.failures -= 1
         failed: Future[int] = asyncio.get_running_loop().create_future()
-        fault = StoreUnavailable("orchestrator.db", "disk full")
+        fault = StoreUnavailable("orchestrator.db", "disk full", "free space on its disk; it goes on by itself")
         asyncio.get_running_loop().call_soon(failed.set_exception, fault)
         return failed
 

@@ -52,6 +52,13 @@ def test_that_something_goes_on_by_itself_is_said_once() -> None:
     assert told[3] == "by itself"
 
 
+def test_what_is_set_aside_goes_on_only_when_somebody_says_so() -> None:
+    told = row(reason="SUSPENDED", message="it has kept o-1 from serving; end it by `forgemesh execution terminate x1`")
+
+    assert told[1] == "suspended: it has kept o-1 from serving"
+    assert told[3:] == ("when you say so", "forgemesh execution terminate x1")
+
+
 def test_a_pause_says_who_asked_for_it() -> None:
     told = row(reason="PAUSED", message="paused by ana: bank down; let it go on with `forgemesh execution resume x1`")
 

@@ -87,7 +87,8 @@ class Executions:
         """The same, with what ends it."""
         if (state.namespace, state.execution_id) in self._engine.turns.set_aside:
             return f"{self.suspended(state)}; end it by `forgemesh execution terminate {state.execution_id}`"
-        return f"{self.suspended(state)}; it goes on by itself"
+        cause, end = self.suspended(state), "; it goes on by itself"
+        return cause if cause.endswith(end) else cause + end
 
     async def row(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
         """
