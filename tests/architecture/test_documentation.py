@@ -9,6 +9,7 @@ import pytest
 
 from forgemesh.api.errors.v1.error_reason_pb2 import ErrorReason
 from forgemesh.balancer.settings import BalancerSettings
+from forgemesh.bounds import BOUNDS
 from forgemesh.chassis import attributes
 from forgemesh.chassis.service import ServiceSettings
 from forgemesh.cli.exits import ExitCode
@@ -120,6 +121,15 @@ def test_every_attribute_of_spans_is_described() -> None:
 
     assert names
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_the_table_of_limits_in_number_is_the_one_that_counts() -> None:
+    section = OPERATIONS.read_text(encoding="utf-8").partition("## Limits in number\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d,]+) \|$", section, re.MULTILINE)
+    short = {re.sub(r"^(forgemesh\.api|opentelemetry\.proto)\.", "", name): bound for name, bound in BOUNDS.items()}
+
+    assert {name: int(bound.replace(",", "")) for name, bound in rows} == short
+    assert len(rows) == len(short)
 
 
 def test_every_exit_code_stands_in_the_readme() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -61,9 +62,9 @@ class OrchestratorServicer(OrchestratorServiceServicer):
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> pb.GetDefinitionResponse:
         stored = await self._definitions.find(requests.namespace_of(request), request.name, request.version)
+        workflow = await asyncio.to_thread(workflow_to_message, stored.definition.source)  # a large one takes a while
         return pb.GetDefinitionResponse(
-            definition=definition_to_message(stored.definition, stored.created_at, source=True),
-            workflow=workflow_to_message(stored.definition.source),
+            definition=definition_to_message(stored.definition, stored.created_at, source=True), workflow=workflow
         )
 
     async def ListDefinitions(self, request: pb.ListDefinitionsRequest, context: Any) -> pb.ListDefinitionsResponse:

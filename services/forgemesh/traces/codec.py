@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from forgemesh.api.traces.v1 import span_pb2, trace_service_pb2
 from forgemesh.chassis.attributes import EXECUTION_ID, SERVICE_INSTANCE_ID, SERVICE_NAME
+from forgemesh.chassis.counting import excess_of
 from forgemesh.chassis.pages import key_before, token_after
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
@@ -50,7 +51,11 @@ def deliveries_of(request: ExportTraceServiceRequest) -> tuple[list[Delivery], E
 
 def _span(message: trace_pb2.Span) -> Span | str:
     """The span, or what is wrong with it."""
-    span = _stored_span(message, message.SerializeToString())
+    body = message.SerializeToString()
+    excess = excess_of(message, len(body))
+    if excess is not None:
+        return f"it has more than {excess.bound:,} of {excess.field}"
+    span = _stored_span(message, body)
     if len(span.trace_id) != TRACE_ID_BYTES or span.trace_id == _NO_TRACE:
         return f"the trace id is not {TRACE_ID_BYTES} bytes, or zero"
     if len(span.span_id) != SPAN_ID_BYTES or span.span_id == _NO_SPAN:

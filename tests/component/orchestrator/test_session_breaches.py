@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from forgemesh.api.errors.v1 import failure_pb2
+from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.orchestrator.adapters.protocol_check import MAX_CREDITS
 from forgemesh.orchestrator.adapters.session import MAX_INLINE
@@ -79,6 +81,9 @@ def of_attempt(attempt: int) -> invocation_pb2.InvocationResult:
         ({"progress": [session_pb2.Progress(call_id=7)]}, "progress for call 7, which was not sent"),
         ({"hello": session_pb2.ServerHello(protocol=1)}, "it greets a second time"),
         ({"credits": MAX_CREDITS}, "credits"),
+        ({"accepted": [1] * 65_537}, "accepted: there are 65,537 of them in one message, at most 65,536 are taken"),
+        ({"progress": [session_pb2.Progress(call_id=1)] * 65_537}, "progress: there are 65,537 of them"),
+        ({"results": [invocation_pb2.InvocationResult()] * 65_537}, "results: there are 65,537 of them"),
     ],
 )
 async def test_what_the_protocol_does_not_allow_ends_the_session(
@@ -217,3 +222,59 @@ async def test_many_large_words_for_the_next_attempt_do_not_make_a_frame_too_lar
 
     assert len(plugin.sessions) == 1
     assert max(frame.ByteSize() for frame in session.frames) < 2 << 20
+
+
+def laden(call_id: int, field: str) -> invocation_pb2.InvocationResult:
+    """A result with 10,001 entries in one field, one more than is taken."""
+    result = invocation_pb2.InvocationResult(call_id=call_id, attempt=1)
+    facts = {str(number): "" for number in range(10_001)}
+    match field:
+        case "output.metadata":
+            result.output.data = b"1"
+            result.output.metadata.update(facts)
+        case "failure.metadata":
+            result.failure.metadata.update(facts)
+        case _:
+            result.failure.causes.extend([failure_pb2.Failure()] * 10_001)
+    return result
+
+
+@pytest.mark.parametrize("field", ["output.metadata", "failure.metadata", "failure.causes"])
+async def test_a_result_that_holds_too_much_fails_alone_and_by_name(
+    plugin: ScriptedPlugin, link: Link, field: str
+) -> None:
+    await sent(plugin, link)
+    session = await sent(plugin, link, 2)
+
+    session.say(results=[laden(1, field), output(2)])
+
+    answer = await link.answer(1)
+    assert answer.failure is not None
+    assert answer.failure.reason == "OUTPUT_INVALID"
+    assert f"{field}: there are 10,001 of them in one message, at most 10,000 are taken" in answer.failure.message
+    assert (await link.answer(2)).output == Payload(b"1")
+    assert link.breaches == []
+
+
+async def test_causes_that_nobody_keeps_are_not_built(plugin: ScriptedPlugin, link: Link) -> None:
+    session = await sent(plugin, link)
+    result = laden(1, "failure.causes")
+    del result.failure.causes[0]
+
+    session.say(results=[result])
+
+    answer = await link.answer(1)
+    assert answer.failure is not None
+    assert (answer.failure.reason, answer.failure.causes) == ("UNKNOWN", ())
+
+
+async def test_what_a_call_says_for_its_next_attempt_is_not_kept_if_it_holds_too_much(
+    plugin: ScriptedPlugin, link: Link
+) -> None:
+    session = await sent(plugin, link)
+    details = payload_pb2.Payload(data=b"1", metadata={str(number): "" for number in range(10_001)})
+
+    session.say(progress=[session_pb2.Progress(call_id=1, fraction=0.5, details=details)], results=[output(1)])
+
+    await link.answer(1)
+    assert link.progress == [(1, 0.5, "", None)]

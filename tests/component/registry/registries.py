@@ -91,7 +91,7 @@ async def watching(
 
 @contextlib.contextmanager
 def refusing(fault: type[Fault]) -> Any:
-    """The block's RPC is refused with this fault."""
+    """The block's RPC is refused with this fault; yields what is known of it afterwards."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        yield
+        yield refused
     assert isinstance(from_rpc_error(refused.value), fault)

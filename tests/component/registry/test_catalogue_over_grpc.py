@@ -156,3 +156,30 @@ async def test_the_digest_outlives_the_process_and_differs_with_the_manifest(
                 found.setdefault(description, []).extend(one.manifest_digest for one in instances)
 
     assert found["One."][0] == found["One."][1] != found["Another."][0] == found["Another."][1]
+
+
+async def test_a_manifest_has_at_most_a_thousand_operations_and_one_more_is_refused_by_name(
+    registry: RegistryServiceAsyncStub,
+) -> None:
+    made = manifest("1.0.0")
+    for number in range(999):
+        made.operations.add(name=f"o{number}")
+    assert await publish(registry, made)
+    made.version = "1.1.0"
+    made.operations.add(name="one_more")
+
+    with refusing(InvalidRequest) as refused:
+        await publish(registry, made)
+
+    assert "manifest.operations: there are 1,001 of them in one message, at most 1,000 are taken" in str(refused.value)
+
+
+async def test_names_that_stand_twice_in_a_manifest_are_each_named(registry: RegistryServiceAsyncStub) -> None:
+    made = manifest("1.0.0")
+    made.operations.add(name="temperature")
+
+    with refusing(InvalidRequest) as refused:
+        await publish(registry, made)
+
+    for index in range(2):
+        assert f"manifest.operations[{index}].name: 'temperature' must occur once" in str(refused.value)

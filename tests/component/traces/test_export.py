@@ -27,6 +27,19 @@ async def test_a_malformed_span_does_not_fail_its_batch(store: TraceStore) -> No
     assert len((await store.get(trace_id=otlp.trace_id(1).hex())).spans) == 2
 
 
+async def test_a_span_that_holds_too_much_of_something_does_not_fail_its_batch(store: TraceStore) -> None:
+    laden, full = otlp.span(1, 2), otlp.span(1, 4)
+    for span, count in ((laden, 501), (full, 500)):
+        for number in range(count - len(span.attributes)):
+            span.attributes.add(key=str(number))
+
+    answer = await store.export(otlp.span(1, 1), laden, otlp.span(1, 3), full)
+
+    assert answer.partial_success.rejected_spans == 1
+    assert "more than 500 of opentelemetry.proto.trace.v1.Span.attributes" in answer.partial_success.error_message
+    assert len((await store.get(trace_id=otlp.trace_id(1).hex())).spans) == 3
+
+
 async def test_a_batch_of_malformed_spans_alone_is_answered_too(store: TraceStore) -> None:
     malformed = otlp.span(1, 2)
     malformed.trace_id = b""
@@ -106,8 +119,14 @@ async def test_a_batch_beyond_that_is_refused(store: TraceStore) -> None:
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_batch_of_more_traces_than_a_statement_has_variables_is_taken(store: TraceStore) -> None:
-    await store.export(*(otlp.span(trace, 1) for trace in range(1, 35_001)))
+async def test_a_batch_of_as_many_traces_as_there_may_be_spans_is_taken_and_one_more_is_refused(
+    store: TraceStore,
+) -> None:
+    await store.export(*(otlp.span(trace, 1) for trace in range(1, 10_001)))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await store.export(*(otlp.span(trace, 1) for trace in range(1, 10_002)))
 
-    trace = await store.get(trace_id=otlp.trace_id(35_000).hex())
+    trace = await store.get(trace_id=otlp.trace_id(10_000).hex())
     assert len(trace.spans) == 1
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "scope_spans[0].spans: there are 10,001 of them" in (refused.value.details() or "")

@@ -15,7 +15,6 @@ from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRan
 
 LONGEST_KEY = 512
 LONGEST_MESSAGE = 1000
-MOST_EXCLUDED = 1000
 _LONGEST_MILLIS = round(LONGEST_LEASE * 1000)
 
 
@@ -27,7 +26,6 @@ def wish(request: pb.PickRequest) -> Wish:
     _check_range(found, request.version_range)
     for field, most in (("operation", LONGEST_NAME), ("affinity", LONGEST_KEY), ("caller_id", LONGEST_KEY)):
         found.unless(len(getattr(request, field)) <= most, field, f"must have at most {most} characters")
-    found.unless(len(request.exclude) <= MOST_EXCLUDED, "exclude", f"must be at most {MOST_EXCLUDED}")
     rule = f"must be from 0 (60,000) to {_LONGEST_MILLIS:,}"
     found.unless(0 <= request.lease_millis <= _LONGEST_MILLIS, "lease_millis", rule)
     found.refuse()

@@ -13,7 +13,6 @@ from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.outlier import OutlierRule
 from forgemesh.routing.policy import PluginPolicy
 
-MOST_OPERATIONS = 1000
 LONGEST_NAME = 128
 _OPERATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DAY = 86_400.0
@@ -106,8 +105,6 @@ def mistakes_of(policy: PluginPolicy) -> Iterator[Violation]:
         yield from _outliers(policy.outliers)
     yield from _numbers("policy.slow_start", policy.slow_start, SLOW_START)
     yield from _numbers("policy.retry_budget", policy.retry_budget, RETRY_BUDGET)
-    if len(policy.operations) > MOST_OPERATIONS:
-        yield Violation("policy.operations", f"must be at most {MOST_OPERATIONS}")
     for name, own in policy.operations.items():
         at = f"policy.operations[{name[:LONGEST_NAME]}]"
         if len(name) > LONGEST_NAME or _OPERATION.fullmatch(name) is None:

@@ -6,6 +6,7 @@ import logging
 
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
+from forgemesh.chassis.counting import excess_of
 from forgemesh.faults.plugin import InputInvalid, OutputInvalid
 from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
@@ -31,8 +32,8 @@ def size_of(invocation: Invocation) -> int:
 def progress_of(progress: session_pb2.Progress) -> tuple[float, str, Payload | None]:
     """What a call says of itself, within bounds."""
     fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
-    details = None
-    if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS:
+    details, size = None, progress.ByteSize()
+    if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS and not excess_of(progress, size):
         said = payload_from_message(progress.details)
         details = said if not misread(said) else None  # the next attempt could not read it
     return fraction, progress.note[:MAX_NOTE], details
@@ -87,15 +88,18 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
 
 def answer_of(result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool) -> Answer:
     """
-    What an instance answered, as far as others can read it: an output that says that it is JSON and is none becomes a
-    failure of an operation that did its work. `whose` are plugin, operation and instance.
+    What an instance answered, as far as others can read it: an output that says that it is JSON and is none, and what
+    holds more than is taken, becomes a failure of an operation that did its work. `whose` are plugin, operation and
+    instance.
     """
-    kind = result.WhichOneof("outcome")
-    if kind == "failure":
+    kind, excess = result.WhichOneof("outcome"), excess_of(result, result.ByteSize())
+    if kind == "failure" and excess is None:
         return Answer(None, foreign_failure(result.failure), session=session)
     plugin_id, operation, instance_id = whose
     cause = f"the result of instance {instance_id!r} holds neither an output nor a failure"
-    if kind == "output":
+    if excess is not None:
+        cause = f"{excess.place}: {excess}"
+    elif kind == "output":
         output = payload_from_message(result.output)
         cause = misread(output)
         if not cause:

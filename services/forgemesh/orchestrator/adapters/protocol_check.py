@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
+from forgemesh.chassis.counting import excess_of
 from forgemesh.orchestrator.ports import Invocation
 from forgemesh.routing.endpoint import Endpoint
 
@@ -29,6 +30,17 @@ def check_greeting(message: object, endpoint: Endpoint) -> session_pb2.SessionRe
     if message.accepted or message.results or message.progress:
         raise ProtocolBreach("it answers calls before any was sent")
     return message
+
+
+def check_numbers(frame: session_pb2.SessionResponse) -> None:
+    """
+    A message tells of no more calls than one may; raises ProtocolBreach.
+
+    A result that holds too much is no breach: it is a fault of its operation alone.
+    """
+    excess = excess_of(frame)
+    if excess is not None:
+        raise ProtocolBreach(f"{excess.place}: {excess}")
 
 
 def check_attempt(result: invocation_pb2.InvocationResult, invocation: Invocation) -> None:

@@ -23,6 +23,7 @@ from forgemesh.orchestrator.adapters.protocol_check import (
     ProtocolBreach,
     check_attempt,
     check_greeting,
+    check_numbers,
 )
 from forgemesh.orchestrator.adapters.reach import Reach
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
@@ -264,6 +265,7 @@ class SessionLink:
     def _take(self, frame: session_pb2.SessionResponse) -> None:
         if frame.HasField("hello"):
             raise ProtocolBreach("it greets a second time")
+        check_numbers(frame)
         for call_id in frame.accepted:
             if (call := self._calls.sent(call_id, "a receipt")) is not None:
                 call.accepted = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -79,7 +80,7 @@ class Archives:
 
     async def take_over(self, namespace: str, execution_id: str, data: bytes) -> ExecutionState:
         """Keep an exported execution; one that has not ended arrives paused. Raises ExecutionExists."""
-        archive = self._packing.unpack(data)
+        archive = await asyncio.to_thread(self._packing.unpack, data)  # a large one takes a while
         name = execution_id or archive.execution_id
         check_ids(namespace=namespace, execution_id=name)
         if await self._store.find(namespace, name) is not None:

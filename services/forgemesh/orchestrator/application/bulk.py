@@ -18,6 +18,7 @@ from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, Store
 _log = logging.getLogger(__name__)
 
 MAX_EXECUTIONS = 1_000
+"""That a filter chooses at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ class Bulk:
         self._starts = starts
 
     async def start(self, asked: Sequence[Callable[[], StartRequest]]) -> list[tuple[ExecutionState, bool] | Failure]:
-        """What became of each; raises InvalidRequest if they are too many. `asked` may refuse, too."""
-        _check_number("requests", len(asked))
+        """What became of each. `asked` may refuse, too."""
 
         async def one(make: Callable[[], StartRequest]) -> tuple[ExecutionState, bool] | Failure:
             try:
@@ -58,7 +58,6 @@ class Bulk:
 
         A filter means the executions that it fits now, and none that gets one of their ids meanwhile.
         """
-        _check_number("execution_ids", len(ids))
         if ids:
             return list(dict.fromkeys(ids)), False
         if wanted is None:
@@ -86,8 +85,3 @@ def _incident(error: Exception) -> Internal:
     incident = secrets.token_hex(8)
     _log.error("incident %s in one of many requests", incident, exc_info=error, extra={"incident": incident})
     return Internal(incident)
-
-
-def _check_number(field: str, count: int) -> None:
-    if count > MAX_EXECUTIONS:
-        raise InvalidRequest([Violation(field, f"there are {count}, at most {MAX_EXECUTIONS} go together")])

@@ -7,6 +7,7 @@ import hashlib
 from google.protobuf.message import DecodeError
 
 from forgemesh.api.orchestrator.v1 import control_pb2
+from forgemesh.chassis.counting import excess_of
 from forgemesh.faults.control import ArchiveUnreadable
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.application.archives import Archive
@@ -40,13 +41,16 @@ class ArchivePacking:
             message = control_pb2.ExecutionArchive.FromString(data)
         except DecodeError as error:
             raise DataCorrupted(_RECORD, f"it cannot be decoded: {error}", _REMEDY) from error
+        excess = excess_of(message, len(data))
+        if excess is not None:
+            raise DataCorrupted(_RECORD, f"{excess.place}: {excess}", _REMEDY)
         if message.format_version > FORMAT:
             raise ArchiveUnreadable(message.format_version, FORMAT)
         digest = message.digest
         message.digest = b""
         if not message.events or digest != _digest(message):
             raise DataCorrupted(_RECORD, "its content does not fit its digest", _REMEDY)
-        records = [(f"{_RECORD}, event {number}", body) for number, body in enumerate(message.events, start=1)]
+        records = ((f"{_RECORD}, event {number}", body) for number, body in enumerate(message.events, start=1))
         return Archive(
             namespace=message.namespace,
             execution_id=message.execution_id,

@@ -51,6 +51,11 @@ def failure_to_message(failure: Failure, depth: int = 0) -> failure_pb2.Failure:
 
 
 def failure_from_message(message: failure_pb2.Failure) -> Failure:
+    return replace(_bare(message), causes=tuple([failure_from_message(cause) for cause in message.causes]))
+
+
+def _bare(message: failure_pb2.Failure) -> Failure:
+    """Without its causes."""
     code = Code(message.code) if message.code in Code._value2member_map_ else Code.UNKNOWN
     if code is Code.OK:
         code = Code.UNKNOWN
@@ -62,20 +67,18 @@ def failure_from_message(message: failure_pb2.Failure) -> Failure:
         message.retryable,
         message.step_path,
         min(max(0, message.retry_after_millis) / 1000, LONGEST_WISH),
-        tuple([failure_from_message(cause) for cause in message.causes]),
     )
 
 
 def foreign_failure(message: failure_pb2.Failure) -> Failure:
     """What a plugin said, within bounds: it is kept once more for every group around the step."""
-    failure = failure_from_message(message)
+    failure = _bare(message)
     return replace(
         failure,
         reason=failure.reason[:MAX_REASON],
         message=failure.message[:MAX_TEXT],
         metadata={k[:MAX_REASON]: failure.metadata[k][:MAX_TEXT] for k in sorted(failure.metadata)[:MAX_FACTS]},
         step_path=failure.step_path[:MAX_PATH],
-        causes=(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence as Listed
 
 from forgemesh.language.json_value import shown
@@ -173,7 +174,7 @@ class StepReader:
         if not cases:
             self._mistakes.add(place, "a switch needs at least one case")
         names = [branch.name for branch in branches]
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in sorted(name for name, count in Counter(names).items() if count > 1):
             self._mistakes.add(place, f"two cases have the name {name!r}")
         if OTHERWISE in names[:-1]:
             self._mistakes.add(place, "`otherwise` must be the last case")

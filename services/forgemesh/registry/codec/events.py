@@ -8,7 +8,6 @@ from forgemesh.registry.codec import instances
 from forgemesh.registry.domain.event import Event, Kind, Reported
 from forgemesh.registry.news import Told
 
-MOST = 500
 LONGEST = 64 * 1024
 _KINDS = {kind: pb.EventKind.Value(f"EVENT_KIND_{kind.name}") for kind in Kind}
 
@@ -19,7 +18,6 @@ def reported(request: service_pb.ReportEventsRequest) -> list[Reported]:
     named = 0 < len(request.reporter_id) <= 256
     found.unless(named, "reporter_id", "must be 1 to 256 characters, made up at the start of the process")
     found.unless(request.first > 0, "first", "must be the number of the first event, counted from 1")
-    found.unless(len(request.events) <= MOST, "events", f"must be at most {MOST}; report the rest in another request")
     for index, event in enumerate(request.events):
         kind = event.kind in pb.EventKind.values() and event.kind != pb.EVENT_KIND_UNSPECIFIED
         found.unless(kind, f"events[{index}].kind", "must be one of EventKind")

@@ -39,7 +39,7 @@ _SAID_BY_INSTANCES = frozenset(
 LONGEST_NAME = 128
 LONGEST_TOKEN = 256
 LONGEST_VALUE = 512
-MOST_LABELS = 64
+MOST_CONDITIONS = 64
 MOST_WEIGHT = 10_000
 
 _NAME_RULE = f"must be a dotted lower-case name of at most {LONGEST_NAME} characters, e.g. weather.stats"
@@ -126,7 +126,8 @@ def search(request: pb.FindProvidersRequest) -> None:
     _check_target(found, request.requirement, "requirement")
     conditions = [(f"must[{index}]", one) for index, one in enumerate(request.must)]
     conditions += [(f"prefer[{index}].condition", one.condition) for index, one in enumerate(request.prefer)]
-    found.unless(len(conditions) <= MOST_LABELS, "must", f"must be, with prefer, at most {MOST_LABELS} conditions")
+    few = len(conditions) <= MOST_CONDITIONS
+    found.unless(few, "must", f"must be, with prefer, at most {MOST_CONDITIONS} conditions")
     for at, condition in conditions:
         said = bool(condition.label.key or condition.operation or condition.zone)
         found.unless(said, at, "must name a label, an operation or a zone")
@@ -172,7 +173,6 @@ def _check_instance(found: Violations, instance: instance_pb2.Instance) -> None:
     found.unless(_is_address(health), "instance.health_address", _ADDRESS_RULE)
     found.unless(instance.weight <= MOST_WEIGHT, "instance.weight", f"must be at most {MOST_WEIGHT}")
     found.unless(len(instance.zone) <= LONGEST_NAME, "instance.zone", f"must have at most {LONGEST_NAME} characters")
-    found.unless(len(instance.labels) <= MOST_LABELS, "instance.labels", f"must be at most {MOST_LABELS}")
     for key, value in instance.labels.items():
         short = 0 < len(key) <= LONGEST_NAME and len(value) <= LONGEST_VALUE
         rule = f"a key has 1 to {LONGEST_NAME} characters, a value at most {LONGEST_VALUE}"
@@ -225,12 +225,12 @@ def _check_range(found: Violations, version_range: str, at: str) -> None:
 
 
 def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None:
-    names = [operation.name for operation in message.operations]
+    names = Counter(operation.name for operation in message.operations)
     found.unless(bool(names), "manifest.operations", "must not be empty")
     for index, operation in enumerate(message.operations):
         at = f"manifest.operations[{index}]"
         found.unless(_fits(_OPERATION, operation.name), f"{at}.name", "must be an identifier")
-        found.unless(names.count(operation.name) == 1, f"{at}.name", f"{operation.name!r} must occur once")
+        found.unless(names[operation.name] == 1, f"{at}.name", f"{operation.name!r} must occur once")
         known = operation.idempotency in manifest_pb2.Idempotency.values()
         found.unless(known, f"{at}.idempotency", "must be IDEMPOTENT, NOT_IDEMPOTENT or unset")
         for side in ("input_schema", "output_schema"):
