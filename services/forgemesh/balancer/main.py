@@ -36,6 +36,7 @@ from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.waking_clock import waking_clock
 
 LOAD_PERIOD = 1.0
 """Seconds between reports of load that are asked of an instance."""
@@ -54,29 +55,33 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         trusting=settings.trust_without_health,
     )
     async with (
+        waking_clock() as waking,
         _decisions(settings.database) as store,
         connect(settings.registry) as channel,
-        HealthChecks(rule) as checks,
-        LoadReports(LOAD_PERIOD) as reports,
+        HealthChecks(rule, waking) as checks,
+        LoadReports(LOAD_PERIOD, waking) as reports,
     ):
-        events = Events(time.time, time.monotonic, heartbeat=settings.heartbeat)
+        clock = waking.now
+        events = Events(time.time, clock, heartbeat=settings.heartbeat)
         times = Times(
             coalesce=settings.coalesce,
             heartbeat=settings.heartbeat,
             first_checks=settings.first_checks,
             adoption=0.0 if settings.database else settings.adoption,
         )
-        balancer = Balancer(checks, reports, events, time.monotonic, draw=random.random, new_id=_new_id, times=times)
+        balancer = Balancer(checks, reports, events, clock, draw=random.random, new_id=_new_id, times=times)
         decisions = await store.load()
-        recall(balancer, decisions, wall=time.time(), now=time.monotonic())
-        keep_circuits(balancer, store, time.time, time.monotonic)
+        recall(balancer, decisions, wall=time.time(), now=clock())
+        keep_circuits(balancer, store, time.time, clock)
         policies = Policies(store, events, decisions.policies)
         policies.on_change = balancer.ruled
-        picks = Picks(balancer, time.monotonic, draw=random.random, new_id=_new_id)
+        picks = Picks(balancer, clock, draw=random.random, new_id=_new_id)
         operators = Operators(balancer, store, decisions.forced)
-        watch = RegistryWatch(channel, balancer, balancer_id=socket.gethostname(), silence=settings.registry_silence)
+        watch = RegistryWatch(
+            channel, balancer, waking, balancer_id=socket.gethostname(), silence=settings.registry_silence
+        )
         reporting = _reporting(balancer, watch)
-        servicer = BalancerServicer(balancer, picks, operators, policies, time.monotonic)
+        servicer = BalancerServicer(balancer, picks, operators, policies, clock)
         add = partial(add_BalancerServiceServicer_to_server, servicer)
         async with (
             serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE], add) as server,

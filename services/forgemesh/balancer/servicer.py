@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from forgemesh.balancer.codec.events import LONGEST_NAME
 from forgemesh.chassis.pages import fitting, key_before, size_of, token_after
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.violations import Violations
+from forgemesh.chassis.waking_clock import patience
 from forgemesh.feed.snapshots import revision_from_message, snapshot_to_message
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ async def _hello(requests: AsyncIterator[pb.SubscribeRequest]) -> pb.SubscriberH
     """The first message; raises InvalidRequest if it is late, none or another."""
     first = pb.SubscribeRequest()
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
-        async with asyncio.timeout(HELLO_DEADLINE):
+        async with patience(HELLO_DEADLINE):
             first = await anext(requests)
     found = Violations()
     for field in ("subscriber_id", "boot_id"):

@@ -12,6 +12,7 @@ import grpc
 
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.waking_clock import WakingClock, patience
 from forgemesh.faults import Fault
 
 T = TypeVar("T")
@@ -29,11 +30,13 @@ async def follow(
     silence: float,
     on_break: Callable[[], None] = lambda: None,
     on_refusal: Callable[[Fault], None] = lambda fault: None,
+    clock: WakingClock | None = None,
 ) -> AsyncGenerator[T, None]:
     """
     Yield what `open_stream()` yields, opening it again after a break; it reads its own resume point each time.
 
-    A stream that stays silent for `silence` seconds counts as broken (its server sends heartbeats more often).
+    A stream that stays silent for `silence` seconds counts as broken (its server sends heartbeats more often); the time
+    for which this process stood still is none of it. `clock` is that of the process, if it has one.
     `on_refusal` is told the fault with which the server ended the stream, before that is opened again.
     Back-off is full jitter from 0.1 to 2 s and starts over once a message has come.
     """
@@ -43,7 +46,7 @@ async def follow(
         messages = aiter(stream)
         try:
             while True:
-                async with asyncio.timeout(silence):
+                async with patience(silence, clock):
                     message = await anext(messages)
                 failures = 0
                 yield message

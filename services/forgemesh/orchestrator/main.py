@@ -23,6 +23,7 @@ from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.telemetry import exporting_spans
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
 from forgemesh.orchestrator.adapters.definition_text import read_definition
 from forgemesh.orchestrator.adapters.exporter import SpanExporter
@@ -67,7 +68,8 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
         store = await open_store(database, read_definition)
         hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
-        account = CallAccount(draw=random.random)
+        waking = await stack.enter_async_context(waking_clock())
+        account = CallAccount(draw=random.random, awake=waking.now)
         hosts.on_breach = account.breached
         await stack.enter_async_context(beside(Feed(settings.balancer, orchestrator_id, hosts, account).run()))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)

@@ -15,6 +15,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.application import Registry
@@ -65,7 +66,7 @@ def _name_unreadable_patterns(stored: Stored) -> None:
 
 async def run(settings: RegistrySettings, stop: asyncio.Event) -> None:
     """Serve until stopped."""
-    async with running(settings, SystemClock()) as server:
+    async with waking_clock() as waking, running(settings, SystemClock(waking)) as server:
         tell_ready(address=server.address, health_address=server.health_address)
         await stop.wait()
 

@@ -19,6 +19,7 @@ from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health import Health
 from forgemesh.chassis.server import Serving
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.main import running as registry_running
 from forgemesh.registry.settings import RegistrySettings
@@ -38,7 +39,7 @@ async def registry_at(database: Path, listen: str = ANYWHERE, **others: Any) -> 
     settings = RegistrySettings(
         listen=listen, health_listen=ANYWHERE, database=database, bookmark=0.1, grace=0.5, **others
     )
-    async with registry_running(settings, SystemClock()) as server:
+    async with waking_clock() as waking, registry_running(settings, SystemClock(waking)) as server:
         yield server
 
 

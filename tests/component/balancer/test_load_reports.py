@@ -10,6 +10,7 @@ import grpc
 
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.balancer.adapters.load_reports import METHOD, LoadReports
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.routing.load_weight import LoadReport
 from tests.component.balancer.meshes import ANYWHERE, DEADLINE
 from tests.component.plugin_host.hosts import host_at, invocation, session
@@ -74,9 +75,15 @@ async def at(instance: Instance) -> AsyncIterator[str]:
         await asyncio.to_thread(server.stop(0).wait)
 
 
+@contextlib.asynccontextmanager
+async def listening() -> AsyncIterator[LoadReports]:
+    async with waking_clock() as clock, LoadReports(1.0, clock) as reports:
+        yield reports
+
+
 async def test_a_real_host_tells_its_utilization_by_calls_and_by_processor_time() -> None:
     heard = Heard()
-    async with host_at() as host, session(host) as caller, LoadReports(1.0) as reports:
+    async with host_at() as host, session(host) as caller, listening() as reports:
         held = await caller.send(invocation("hold"))
         await caller.until(lambda frame: held[-1] in frame.accepted)
         reports.follow([member("a", 7, health_address=host.host.server.health_address)], heard)
@@ -89,7 +96,7 @@ async def test_a_real_host_tells_its_utilization_by_calls_and_by_processor_time(
 async def test_an_instance_that_serves_no_reports_is_asked_once_in_each_of_its_incarnations() -> None:
     silent, talking = Instance(), Instance(load_pb2.LoadReport(rps_fractional=3.0))
     heard = Heard()
-    async with at(silent) as address, at(talking) as other, LoadReports(1.0) as reports:
+    async with at(silent) as address, at(talking) as other, listening() as reports:
         one, sibling = member("a", 1, health_address=address), member("b", 1, health_address=other)
         reports.follow([one, sibling], heard)
         await silent.until_asked(1)
@@ -109,7 +116,7 @@ async def test_what_is_said_is_passed_on_as_it_is() -> None:
         rps_fractional=12.0, eps=-1.0, application_utilization=float("nan"), cpu_utilization=1e300
     )
     heard = Heard()
-    async with at(Instance(said)) as address, LoadReports(1.0) as reports:
+    async with at(Instance(said)) as address, listening() as reports:
         reports.follow([member("a", health_address=address)], heard)
         _, _, facts = await heard.until(lambda one: True)
 
@@ -120,7 +127,7 @@ async def test_what_is_said_is_passed_on_as_it_is() -> None:
 async def test_who_is_followed_no_more_is_heard_no_more() -> None:
     talking = Instance(load_pb2.LoadReport())
     heard = Heard()
-    async with at(talking) as address, LoadReports(1.0) as reports:
+    async with at(talking) as address, listening() as reports:
         reports.follow([member("a", 1, health_address=address)], heard)
         await heard.until(lambda one: one[1] == 1)
         reports.follow([member("a", 2, health_address=address)], heard)

@@ -314,6 +314,19 @@ async def test_an_instance_that_is_gone_leaves_no_calls_behind(tmp_path: Path) -
     assert left == 0
 
 
+def block(seconds: float) -> None:
+    """Nothing turns in this process meanwhile, the balancer included."""
+    time.sleep(seconds)
+
+
+async def test_a_balancer_that_stood_still_does_not_hold_that_against_who_settles_in_time(tmp_path: Path) -> None:
+    async with mesh(tmp_path, "a") as (balancer, _):
+        pick = await picked(balancer, lease_millis=1_000)
+        block(2.0)
+
+        assert await settled(balancer, pick)
+
+
 async def test_a_pick_that_asks_for_what_cannot_be_is_refused_with_every_mistake(tmp_path: Path) -> None:
     async with mesh(tmp_path, "a") as (balancer, _):
         fault = await refusal(

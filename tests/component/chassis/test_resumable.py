@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -196,3 +197,24 @@ async def test_a_fault_of_the_server_reaches_the_reader_as_its_class() -> None:
             await anext(messages)
 
     assert [type(fault) for fault in refusals] == [RevisionCompacted]
+
+
+async def test_a_message_that_came_while_this_process_stood_still_is_no_silence() -> None:
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+
+    class Late(Stream):
+        async def __aiter__(self) -> AsyncIterator[int]:
+            await came.wait()
+            yield 1
+
+    source = Source(Late())
+    loop.call_soon(block, 1.5)
+    loop.call_later(1.0, came.set)
+
+    assert await followed(source, silence=0.5) == [1, 99]
+    assert len(source.opened) == 2
+
+
+def block(seconds: float) -> None:
+    """Nothing turns in this process meanwhile."""
+    time.sleep(seconds)

@@ -133,7 +133,7 @@ class Silence:
 
     def __init__(self, hosts: FeedHosts) -> None:
         self.clock, self.hosts = ManualClock(), hosts
-        self.account = CallAccount(clock=self.clock.monotonic)
+        self.account = CallAccount(clock=self.clock.monotonic, awake=self.clock.monotonic)
         self.feed = Feed("127.0.0.1:1", "o-1", hosts, self.account)
 
     def show(self, **facts: object) -> None:
@@ -197,3 +197,15 @@ async def test_what_was_amended_in_a_silence_gives_way_to_the_same_revision_from
 
     assert silence.hosts.snapshot("p") == snapshot
     await asyncio.sleep(0)
+
+
+async def test_the_time_for_which_this_process_stood_still_is_no_silence_of_the_balancer(silence: Silence) -> None:
+    silence.account.awake = lambda: 1_000.0
+    silence.show()
+    silence.account.hinted("p", {"i-1": RemoteLoad(5, silence.clock.now)})
+
+    silence.clock.now += 1e6
+    silence.feed.look()
+
+    assert not silence.feed.stale
+    assert silence.account.loads("p")

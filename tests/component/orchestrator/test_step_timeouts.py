@@ -7,6 +7,7 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import StartToCloseTimeout
 from forgemesh.orchestrator.application import dispatcher as module
+from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Running, Waiting
 from forgemesh.orchestrator.domain.definition import Timeouts
@@ -239,3 +240,16 @@ async def test_a_stop_waits_for_what_is_under_way_and_sends_nothing_more(
 
     assert [call.path for call in hosts.calls] == ["a"]
     assert list(log.answers) == ["a"]
+
+
+async def test_the_time_for_which_this_process_stood_still_is_no_silence_of_the_plugin(
+    hosts: ScriptedHosts, log: Log
+) -> None:
+    deaf = CallAccount(awake=lambda: 7.0)
+    dispatcher = dispatcher_over(hosts, log, account=deaf)
+    hosts.show("p", endpoint("i-1"))
+    dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.3)))
+
+    await log.until("a answered")
+
+    assert log.reason("a") == "START_TO_CLOSE_TIMEOUT"

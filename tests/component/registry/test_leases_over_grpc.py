@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.chassis.channel import connect
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.faults.registry import InstanceOwnedByOther, LeaseNotFound, StaleIncarnation
+from forgemesh.registry.adapters.clock import SystemClock
+from forgemesh.registry.main import running
 from tests.component.registry.registries import (
     goodbye,
     listed,
@@ -15,6 +23,7 @@ from tests.component.registry.registries import (
     registration,
     registry_at,
     renewal,
+    settings_of,
     watching,
 )
 from tests.manual_clock import ManualClock
@@ -156,3 +165,39 @@ async def test_balancer_epochs_grow_over_restarts(database: Path, clock: ManualC
                 epochs.append((await registry.AcquireBalancerEpoch(request)).epoch)
 
     assert epochs == sorted(set(epochs))
+
+
+def block(seconds: float) -> None:
+    """Nothing turns in this process meanwhile, the registry included."""
+    time.sleep(seconds)
+
+
+@contextlib.asynccontextmanager
+async def registry_in_real_time(database: Path) -> AsyncIterator[RegistryServiceAsyncStub]:
+    async with (
+        waking_clock() as waking,
+        running(settings_of(database), SystemClock(waking)) as server,
+        connect(server.address) as channel,
+    ):
+        yield RegistryServiceStub(channel)
+
+
+async def test_a_registry_that_stood_still_does_not_hold_that_against_those_who_renew(database: Path) -> None:
+    async with registry_in_real_time(database) as registry:
+        registered = await registry.RegisterInstance(registration(ttl=1))
+        block(2.0)
+
+        renewed = await registry.RenewLease(renewal(registered))
+
+        assert renewed.ttl.seconds == 1
+        assert await listed(registry) == ["stats-1"]
+
+
+async def test_who_falls_silent_is_gone_also_after_the_registry_stood_still(database: Path) -> None:
+    async with registry_in_real_time(database) as registry, watching(registry) as steps:
+        await anext(steps)
+        registered = await registry.RegisterInstance(registration(ttl=1))
+        assert (await anext(steps)).changed == registered.instance
+        block(2.0)
+
+        assert (await anext(steps)).gone.reason == pb.GONE_REASON_EXPIRED

@@ -16,6 +16,7 @@ from forgemesh.balancer.domain.probe import Probe, Verdict
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health import READINESS
 from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.waking_clock import WakingClock
 from forgemesh.routing.endpoint import Health
 
 HASTE = (0.8, 0.9)
@@ -57,11 +58,13 @@ class HealthCheck:
     Checks the instance at `address` (host:port) while it runs and reports each new verdict.
 
     An answer counts at once. So does a refused or broken connection: the process is gone. A time-out counts when it
-    repeats: a stopped process keeps its connections. While the Watch speaks, a Check that was on its way at the same
-    time is a sign of life only: its answer may be the older one.
+    repeats: a stopped process keeps its connections. One during which this process stood still does not count. While
+    the Watch speaks, a Check that was on its way at the same time is a sign of life only: its answer may be the older
+    one.
     """
 
-    def __init__(self, address: str, rule: CheckRule, report: Callable[[Verdict], None]) -> None:
+    def __init__(self, address: str, rule: CheckRule, report: Callable[[Verdict], None], clock: WakingClock) -> None:
+        self._clock = clock
         self._address = address
         self._rule = rule
         self._report = report
@@ -99,12 +102,14 @@ class HealthCheck:
 
     async def _check(self, stub: Any) -> bool:
         """Whether it answered in time that it serves."""
-        told = self._told
+        told, stalls = self._told, self._clock.stalls
         request = health_pb2.HealthCheckRequest(service=READINESS)
         try:
             response = await stub.Check(request, timeout=self._rule.deadline)
         except grpc.aio.AioRpcError as error:
-            self._conclude(self._after_error(error))
+            probe = self._after_error(error)
+            if probe.misses <= self._probe.misses or not self._clock.has_stood_since(stalls):
+                self._conclude(probe)
             return False
         answered_by_watch = told != self._told
         verdict = _VERDICTS.get(response.status, _SENSELESS)

@@ -15,6 +15,7 @@ from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import Report
+from forgemesh.chassis.waking_clock import WakingClock
 from forgemesh.routing.endpoint import Health
 
 _log = logging.getLogger(__name__)
@@ -25,8 +26,9 @@ RETRY_PAUSE = 1.0
 class HealthChecks:
     """Checks run inside the `async with` block; each ends with its incarnation."""
 
-    def __init__(self, rule: CheckRule) -> None:
+    def __init__(self, rule: CheckRule, clock: WakingClock) -> None:
         self._rule = rule
+        self._clock = clock
         self._tasks = Followers("check")
         self._checks: dict[Place, HealthCheck] = {}
 
@@ -56,7 +58,7 @@ class HealthChecks:
         place = member.instance_id, member.incarnation
         tell = partial(report, *place)
         while True:
-            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell)
+            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell, self._clock)
             try:
                 await check.run()
             except asyncio.CancelledError:

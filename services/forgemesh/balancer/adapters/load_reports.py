@@ -18,6 +18,7 @@ from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.ports import HeardLoad
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.resumable import follow
+from forgemesh.chassis.waking_clock import WakingClock
 from forgemesh.faults import Code, Fault, code_of
 from forgemesh.routing.load_weight import LoadReport
 
@@ -37,7 +38,8 @@ class LoadReports:
     before its next incarnation.
     """
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, clock: WakingClock) -> None:
+        self._clock = clock
         self._request = load_pb2.LoadReportRequest(report_interval=Duration())
         self._request.report_interval.FromMilliseconds(round(period * 1000))
         self._tasks = Followers("load")
@@ -79,6 +81,7 @@ class LoadReports:
                 f"the load of {member.instance_id}",
                 lambda: method(self._request),
                 silence=SILENCE,
+                clock=self._clock,
                 on_refusal=_heed,
             )
             async with contextlib.aclosing(stream) as reports:

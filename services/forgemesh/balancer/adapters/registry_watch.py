@@ -17,6 +17,7 @@ from forgemesh.balancer.codec import feed as codec
 from forgemesh.balancer.domain.fleet import Standing
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.waking_clock import WakingClock
 from forgemesh.faults import Fault
 from forgemesh.faults.registry import RevisionCompacted
 
@@ -35,9 +36,12 @@ class RegistryWatch:
     message counts as a break; `on_open` is told before each new watch, behind which there may be another registry.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, balancer: Balancer, *, balancer_id: str, silence: float) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, balancer: Balancer, clock: WakingClock, *, balancer_id: str, silence: float
+    ) -> None:
         self._stub = RegistryServiceStub(channel)
         self._balancer = balancer
+        self._clock = clock
         self._balancer_id = balancer_id
         self._silence = silence
         self._seen: instance_pb2.Revision | None = None
@@ -46,7 +50,13 @@ class RegistryWatch:
     async def run(self) -> None:
         """Until cancelled."""
         self._balancer.begin(await self._acquire_epoch())
-        stream = follow("the watch of the registry", self._open, silence=self._silence, on_refusal=self._refused)
+        stream = follow(
+            "the watch of the registry",
+            self._open,
+            silence=self._silence,
+            on_refusal=self._refused,
+            clock=self._clock,
+        )
         async with contextlib.aclosing(stream) as messages:
             async for message in messages:
                 self._tell(message)

@@ -22,6 +22,7 @@ from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import HealthChecks, LoadReports
 from forgemesh.chassis.containment import contained
+from forgemesh.chassis.waking_clock import patience
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
@@ -213,9 +214,11 @@ class Balancer:
         await self._synced.wait()
         adopted = self._clock() + (self._times.adoption if self.epoch > FIRST_EPOCH else 0.0)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._times.first_checks):
+            async with patience(self._times.first_checks):
                 await self._checked.wait()
-        await asyncio.sleep(max(0.0, adopted - self._clock()))
+        with contextlib.suppress(TimeoutError):
+            async with patience(adopted - self._clock()):
+                await asyncio.Event().wait()
         self.circuits.synced()
         self._publish()
         self.warm.set()

@@ -58,7 +58,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._urgent = False
         self._static = StaticTrials(caller_id, account, hosts.snapshots, hosts.amend)
-        self._heard_at = account.clock()
+        self._heard_at = account.awake()
         self._warned = False
         self.refused = 0
         account.on_urgent = self._hurry
@@ -66,7 +66,7 @@ class Feed:
     @property
     def stale(self) -> bool:
         """Whether the balancer has been silent for so long that what is known may be wrong."""
-        return self._account.clock() - self._heard_at > STALE
+        return self._account.awake() - self._heard_at > STALE
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
@@ -88,7 +88,7 @@ class Feed:
 
     def look(self) -> None:
         """How old is what is known?"""
-        age = self._account.clock() - self._heard_at
+        age = self._account.awake() - self._heard_at
         if age > LOADS_LAST:
             self._account.forget_loads()
         if not self.stale:
@@ -103,7 +103,7 @@ class Feed:
         self._static.look()
 
     def _heard(self) -> None:
-        self._heard_at = self._account.clock()
+        self._heard_at = self._account.awake()
         if self._warned:
             self._warned = False
             self._static.end()

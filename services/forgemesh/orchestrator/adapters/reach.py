@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 
+from forgemesh.chassis.waking_clock import patience
+
 GRACE = 1.0
 """Seconds for a watch to hear that its channel is closed; a millisecond is usual."""
 _DOWN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
@@ -61,10 +63,10 @@ class Reach:
                     self._on_change()
                 await self._channel.wait_for_state_change(state)
 
-    async def stood(self, patience: float) -> bool:
-        """Wait until it stands; False once it cannot be had, or after `patience` seconds."""
+    async def stood(self, seconds: float) -> bool:
+        """Wait until it stands; False once it cannot be had, or after so long."""
         try:
-            async with asyncio.timeout(patience):
+            async with patience(seconds):
                 while not self.stands:
                     if self.lost:
                         return False

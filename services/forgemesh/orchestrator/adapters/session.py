@@ -14,6 +14,7 @@ import grpc
 from forgemesh.api.plugin.v1 import plugin_service_pb2_grpc, session_pb2
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
+from forgemesh.chassis.waking_clock import patience
 from forgemesh.orchestrator.adapters.invocation_codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
 from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
 from forgemesh.orchestrator.adapters.open_calls import Call, OpenCalls
@@ -249,7 +250,7 @@ class SessionLink:
             caller_id=self._caller_id,
             incarnation=self._endpoint.incarnation,
         )
-        async with asyncio.timeout(HELLO_DEADLINE):
+        async with patience(HELLO_DEADLINE):
             await stream.write(session_pb2.SessionRequest(hello=hello))
             first = await stream.read()
         if first is grpc.aio.EOF:

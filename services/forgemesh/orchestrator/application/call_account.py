@@ -61,12 +61,14 @@ class CallAccount:
     """
     Every call is counted from the moment in which its instance is picked to its end, whatever that is.
 
-    `clock` is monotonic seconds, `draw` gives numbers in [0, 1). `demands` says how many calls wait, by plugin.
+    `clock` is monotonic seconds, `awake` those of them in which this process could hear a call, `draw` gives numbers in
+    [0, 1). `demands` says how many calls wait, by plugin.
     `on_urgent` is told when the balancer has to hear something now, `on_change` the plugin for which something is
     different about where its calls may go.
     """
 
     clock: Callable[[], float] = time.monotonic
+    awake: Callable[[], float] = lambda: asyncio.get_running_loop().time()
     draw: Callable[[], float] = lambda: 0.5
     demands: Callable[[], Mapping[str, int]] = dict
     on_urgent: Callable[[], None] = lambda: None

@@ -240,7 +240,7 @@ class Dispatcher:
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
         if not errand.over:
-            errand.silent_since = asyncio.get_running_loop().time()
+            errand.silent_since = self._account.awake()
             errand.heard_at, errand.fraction, errand.note = self._clock(), fraction, note
             self._listener.progressed(errand.order, fraction, note, details)
 
@@ -326,8 +326,8 @@ class Dispatcher:
         if timeouts.heartbeat is None or timeouts.heartbeat >= timeouts.start_to_close:
             self._set_alarm(errand, timeouts.start_to_close, self._close_too_late)
             return
-        now = errand.silent_since = asyncio.get_running_loop().time()
-        errand.close_at = now + timeouts.start_to_close
+        errand.silent_since = self._account.awake()
+        errand.close_at = asyncio.get_running_loop().time() + timeouts.start_to_close
         self._set_alarm(errand, timeouts.heartbeat, self._listen)
 
     def _listen(self, errand: Errand) -> None:
@@ -335,8 +335,8 @@ class Dispatcher:
         assert errand.link is not None
         heartbeat = errand.order.timeouts.heartbeat
         assert heartbeat is not None
-        now = asyncio.get_running_loop().time()
-        left, silence = errand.close_at - now, now - errand.silent_since
+        left = errand.close_at - asyncio.get_running_loop().time()
+        silence = self._account.awake() - errand.silent_since
         if left < 1 / TICKS:
             self._close_too_late(errand)
         elif not errand.link.hears_progress(errand.call):

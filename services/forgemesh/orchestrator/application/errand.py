@@ -34,10 +34,10 @@ class Errand(msgspec.Struct, eq=False):
 
     `blocked` is why it waits as far as that was told ("" is nothing); `lifts` counts how often it was told that this is
     over and that is not on record yet, and until it is, the call does not leave. `alarm` is for the next of its
-    deadlines, `close_at` the end of its start_to_close and `silent_since` its last sign of life (on the loop's clock).
-    `departure` is how the call is counted, `retries_of` the pool among whose retries it is; `second` is the same call
-    under way once more, `hedge_alarm` tells when that may be made. `over`: nobody looks after it
-    any more. See ports.Caller for the rest.
+    deadlines, `close_at` the end of its start_to_close (on the loop's clock), `silent_since` its last sign of life (on
+    that of CallAccount.awake). `departure` is how the call is counted, `retries_of` the pool among whose retries it is;
+    `second` is the same call under way once more, `hedge_alarm` tells when that may be made. `over`: nobody looks after
+    it any more. See ports.Caller for the rest.
     """
 
     order: Order
