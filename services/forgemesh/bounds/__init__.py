@@ -31,7 +31,7 @@ PER_MESSAGE: Mapping[str, Mapping[str, int]] = {
         "idempotence": 10_000,
         "published": 10_000,
     },
-    "forgemesh.api.orchestrator.v1.Timetable": {"crons": 16, "intervals": 16},
+    "forgemesh.api.orchestrator.v1.Timetable": {"crons": 100, "intervals": 100},
     "forgemesh.api.orchestrator.v1.Workflow": {"steps": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Case": {"steps": 1_000, "otherwise": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Branch": {"steps": 1_000},
