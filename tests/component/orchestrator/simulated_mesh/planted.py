@@ -14,9 +14,7 @@ from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application import calls, engine
 from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.children import Children
-from forgemesh.orchestrator.application.effects import Effects
 from forgemesh.orchestrator.application.errand import Errand
-from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
@@ -27,7 +25,7 @@ from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
+from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.ports import ExecutionRow, KeptResult
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -141,14 +139,6 @@ def lets_imports_in_by_a_door_of_their_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Arrivals, "_arrival", lambda self, running: iter(()))
 
 
-def tells_only_children_that_are_taken_up(patch: pytest.MonkeyPatch) -> None:
-    def child_at(self: Families, running: Running, step: StepState) -> Running | None:
-        assert step.started is not None
-        return self._engine.running(running.state.namespace, step.started.child_id)
-
-    patch.setattr(Families, "child_at", child_at)
-
-
 def lets_those_wait_who_are_behind_one_that_was_taken_back(patch: pytest.MonkeyPatch) -> None:
     def leave(self: WaitingRoom, errand: Errand) -> None:
         errand.lane.queue.remove(errand.order.key)
@@ -156,14 +146,6 @@ def lets_those_wait_who_are_behind_one_that_was_taken_back(patch: pytest.MonkeyP
             self._empty(errand.lane)
 
     patch.setattr(WaitingRoom, "leave", leave)
-
-
-def drops_only_calls_that_are_open_in_memory(patch: pytest.MonkeyPatch) -> None:
-    def dropped(self: Effects, running: Running) -> None:
-        for path in running.state.open_attempts:
-            self.calls.forget(running, path)
-
-    patch.setattr(Effects, "dropped", dropped)
 
 
 def sends_what_was_looked_up_whatever_was_decided_meanwhile(patch: pytest.MonkeyPatch) -> None:
@@ -185,12 +167,7 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     forgets_to_whom_it_pointed_a_request: (0, {"a request signals once", "a request has one answer"}),
     tells_no_child_that_its_parent_has_ended: (30, {"no step begins behind an ended ancestor"}),
     lets_imports_in_by_a_door_of_their_own: (24, {"no more holders than places", "the queue is kept"}),
-    tells_only_children_that_are_taken_up: (
-        1878,
-        {"no step begins behind an ended ancestor", "no call behind an ended ancestor"},
-    ),
     lets_those_wait_who_are_behind_one_that_was_taken_back: (3944, {"every execution ends"}),
-    drops_only_calls_that_are_open_in_memory: (17194, {"no call leaks", "every execution ends"}),
     sends_what_was_looked_up_whatever_was_decided_meanwhile: (
         6409,
         {"no call behind an ended ancestor", "no call after the end"},
