@@ -83,3 +83,16 @@ def test_a_folder_that_takes_no_file_costs_only_this(tmp_path: Path) -> None:
     with turns_beside(tmp_path / "gone" / "orchestrator.db") as turns:
         turns.enter(1)
         turns.leave(1)
+
+
+def test_the_file_goes_when_there_is_nothing_to_keep(tmp_path: Path) -> None:
+    file = tmp_path / "orchestrator.db-turn"
+    with turns_beside(tmp_path / "orchestrator.db") as turns:
+        assert file.exists()
+        turns.enter(7)
+        turns.leave(7)
+    assert not file.exists()
+
+    with turns_beside(tmp_path / "orchestrator.db") as turns:
+        turns.enter(7)
+    assert file.exists()

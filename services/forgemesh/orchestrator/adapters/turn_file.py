@@ -18,7 +18,10 @@ _BYTES = 8 * LENGTH
 
 @contextlib.contextmanager
 def turns_beside(database: Path) -> Iterator[Turns]:
-    """What is written survives the end of the process, and need not survive that of the machine."""
+    """
+    What is written survives the end of the process, and need not survive that of the machine. The file goes with a
+    process that ends in good order, unless something is held against an execution.
+    """
     path = database.with_name(f"{database.name}-turn")
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -33,4 +36,7 @@ def turns_beside(database: Path) -> Iterator[Turns]:
             os.ftruncate(file, _BYTES)
         mapped = stack.enter_context(mmap.mmap(file, _BYTES))
         view = stack.enter_context(memoryview(mapped))
-        yield Turns(stack.enter_context(view.cast("Q")), time.monotonic)
+        slots = stack.enter_context(view.cast("Q"))
+        yield Turns(slots, time.monotonic)
+        if not any(slots):  # it ended in good order, and nothing is held against anybody
+            path.unlink(missing_ok=True)
