@@ -64,6 +64,11 @@ BOMBS: dict[str, tuple[str, object]] = {
         "input.l.all(a, input.l.all(b, input.l.all(c, input.l.all(d, a + b + c + d >= 0))))",
         {"l": list(range(60))},
     ),
+    "the greatest is looked for for each item": (
+        "input.l.exists(x, math.greatest(input.m) == x)",
+        {"l": [-1] * 8_000, "m": NUMBERS},
+    ),
+    "the same by least": ("input.l.all(x, math.least(input.m) != x)", {"l": [-1] * 8_000, "m": NUMBERS}),
     "a large value is kept for each item": ("input.l.map(x, input.s).size()", {"l": [0] * 500, "s": TEXT}),
 }
 
@@ -94,6 +99,7 @@ def test_what_may_take_too_long_or_make_too_much_is_refused_before_it_begins(nam
         ("input.s.contains('needle') || input.s.endsWith('a')", {"s": TEXT}),
         ("input.s.matches('^[a-z0-9._%+-]+@[a-z0-9.-]+[.][a-z]{2,}$')", {"s": "somebody@example.org"}),
         ("input.s.split(',').map(x, x.trim())", {"s": "a, b, c"}),
+        ("math.greatest(input.l) > 2 && math.least(input.n, 3) == 3", {"l": list(range(1_000)), "n": 4}),
         ("input.l.join(', ')", {"l": ["a" * 20] * 1_000}),
         ("input.m == input.n", {"m": list(range(10_000)), "n": list(range(10_000))}),
         ("'%s has %d of %s'.format([input.a, input.n, input.b])", {"a": "x" * 100, "n": 3, "b": "y"}),

@@ -220,6 +220,20 @@ def _match(reader: _Reader, operands: list[Extent]) -> Extent:
     return SMALL
 
 
+def _extreme(reader: _Reader, operands: list[Extent]) -> Extent:
+    """Of several numbers, or of a list of them."""
+    for one in operands:
+        if one.parts > 1:
+            reader.touch(one)
+            reader.spend(SEEK * one.parts)
+    return SMALL
+
+
+def _moment(reader: _Reader, operands: list[Extent]) -> Extent:
+    reader.spend(BYTE * operands[0].bytes)
+    return SMALL
+
+
 def _size(reader: _Reader, operands: list[Extent]) -> Extent:
     reader.spend(COPY * operands[0].bytes)
     return SMALL
@@ -286,6 +300,9 @@ _FUNCTIONS: Mapping[str, Callable[[_Reader, list[Extent]], Extent]] = {
     "endsWith": _compare,
     "matches": _match,
     "size": _size,
+    "math.@max": _extreme,
+    "math.@min": _extreme,
+    "timestamp": _moment,
     "split": _split,
     "replace": _replace,
     "join": _join,
@@ -299,6 +316,6 @@ _FUNCTIONS: Mapping[str, Callable[[_Reader, list[Extent]], Extent]] = {
 }
 _SCALAR = frozenset(
     {"!_", "-_", "_&&_", "_||_", "_-_", "_*_", "_/_", "_%_", "@not_strictly_false", "hasValue", "optional.none", "int"}
-    | {"uint", "double", "bool", "type", "timestamp", "duration", "math.@max", "math.@min"}
+    | {"uint", "double", "bool", "type", "duration"}
 )
 """They give a scalar, and cost nothing to speak of."""

@@ -98,7 +98,7 @@ class Engine:
         self._coming: dict[tuple[str, str], Future[None]] = {}
         """Of executions whose first write is under way."""
         self.suspended: set[tuple[str, str]] = set()
-        self._unsent: dict[tuple[str, str], dict[str, int]] = {}
+        self._unsent: dict[tuple[str, str, str], dict[str, int]] = {}
         """Of suspended executions, the attempts that had not been sent."""
         self.stopping = self._gone = False
         self.started_at = clock()
@@ -249,7 +249,7 @@ class Engine:
         if running.name in self._running:
             return
         self.enter(running)
-        state, now, unsent = running.state, self.clock(), self._unsent.pop(running.name, NOTHING)
+        state, now, unsent = running.state, self.clock(), self._unsent.pop(running.run, NOTHING)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
@@ -388,7 +388,7 @@ class Engine:
         self._forsake(running)
 
     def _forsake(self, running: Running) -> None:
-        self._unsent[running.name] = self.effects.calls.unsent(running)
+        self._unsent[running.run] = self.effects.calls.unsent(running)
         self.suspended.add(running.name)
         self._drop(running)
         self.on_suspended()
