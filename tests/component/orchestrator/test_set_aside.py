@@ -32,11 +32,18 @@ async def hung(orchestrator: Orchestrator, slots: list[int], execution_id: str =
 
 
 async def set_aside(database: Database, hosts: ScriptedHosts) -> Orchestrator:
-    """ "e" runs, and two processes do not come back from it, before it ever had a turn that ended."""
+    """
+    "e" runs, and two processes do not come back from it.
+
+    The first is at rest before the second comes: stores over one database share transactions, and processes do not.
+    """
+    hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
     orchestrator = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
     await orchestrator.start(ONE)
     await orchestrator.start(ONE, execution_id="innocent")
+    await hosts.call("a", execution_id="e")
+    await hosts.call("a", execution_id="innocent")
     key = (await orchestrator.executions.row("default", "e")).key
     for _ in range(ALLOWED):
         slots[0] = key
@@ -93,6 +100,7 @@ async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHost
     slots = [0] * LENGTH
     first = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
     await first.start(ONE)
+    await hosts.call("a")
     for number in range(2, 8):
         slots = await hung(first, slots)
         first = await successor(database, hosts, number, slots)
@@ -101,21 +109,24 @@ async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHost
 
 
 async def test_a_suspended_parent_is_ended_with_its_children(database: Database, hosts: ScriptedHosts) -> None:
+    hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
     first = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
     await first.definitions.register("default", ONE)
     await first.start(PARENT)
-    child = (await first.until(lambda state: "child" in state.open_attempts)).open_attempts["child"].started
-    assert child is not None
+    child = (await hosts.call("a")).invocation.execution_id
     key = (await first.executions.row("default", "e")).key
     for _ in range(ALLOWED):
         slots[0] = key
         Turns(slots)
     second = await successor(database, hosts, 2, slots)
+    call = await hosts.call("a", 2)
 
     await second.offered.controls.terminate("default", "e", "me", "")
 
-    assert (await second.ended(child.child_id)).status is Status.CANCELLED
+    await hosts.until(lambda: call.cancelled)
+    call.succeed()
+    assert (await second.ended(child)).status is Status.CANCELLED
 
 
 async def test_a_termination_that_is_refused_leaves_it_as_it_was(database: Database, hosts: ScriptedHosts) -> None:
