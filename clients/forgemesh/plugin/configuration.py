@@ -13,6 +13,9 @@ from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin.violation import violation_of
 
+CHECKED = 2_000_000
+"""Work that a configuration is checked with, in units of about a microsecond."""
+
 
 class ConfigurationError(Exception):
     """A configuration does not fit; `violations` names every place with what is wrong there."""
@@ -65,10 +68,14 @@ def configuration_of(wanted: Any, note: Callable[[str], None]) -> Configuration 
 
 def violations_of(schema: str, value: Any) -> list[str]:
     """Everything in which `value` does not fit a JSON Schema, in order of its place."""
-    from forgemesh.language.json_schema import validator_of  # noqa: PLC0415 - few need it, and it loads slowly
+    from forgemesh.language import json_schema  # noqa: PLC0415 - few need it, and it loads slowly
 
-    validator = validator_of(json.loads(schema))
-    found = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
+    try:
+        validator = json_schema.validator_of(json.loads(schema))
+        errors = json_schema.errors_of(validator, value, json_schema.Allowance(CHECKED))
+    except (json_schema.SchemaTooCostly, json_schema.SchemaUnusable) as error:
+        return [f"$: the schema does not serve: {error}"]
+    found = sorted(errors, key=lambda error: [str(step) for step in error.absolute_path])
     return [f"{error.json_path}: {misfit(error)}" for error in found]
 
 

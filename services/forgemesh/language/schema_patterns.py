@@ -17,12 +17,12 @@ import re2
 from forgemesh.language.json_value import Place, path_of
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 
-MAX_MEMORY = 1 << 20
+MAX_MEMORY = 1 << 18
 """Bytes that RE2 may take for one pattern."""
 
-_DATA = frozenset({"const", "default", "enum", "examples"})
+DATA = frozenset({"const", "default", "enum", "examples"})
 """Keywords whose values are no schemas."""
-_NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
+NAMED = frozenset({"properties", "$defs", "definitions", "dependentSchemas"})
 """Keywords that hold schemas under names of the author's."""
 
 
@@ -60,7 +60,7 @@ def patterns_in(schema: object, place: Place = ()) -> Iterator[tuple[Place, str]
             yield from patterns_in(inner, (*place, index))
     elif isinstance(schema, dict):
         for key, inner in schema.items():
-            if key not in _DATA:
+            if key not in DATA:
                 yield from _patterns_under(key, inner, (*place, key))
 
 
@@ -71,14 +71,14 @@ def _patterns_under(key: str, inner: object, place: Place) -> Iterator[tuple[Pla
         for pattern, below in inner.items():
             yield (*place, pattern), pattern
             yield from patterns_in(below, (*place, pattern))
-    elif key in _NAMED and isinstance(inner, dict):
+    elif key in NAMED and isinstance(inner, dict):
         for name, below in inner.items():
             yield from patterns_in(below, (*place, name))
     else:
         yield from patterns_in(inner, place)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def compiled(pattern: str) -> Any:
     """The pattern as RE2 has it. Raises PatternUnreadable."""
     options = re2.Options()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
@@ -31,7 +32,7 @@ class RegistryServicer(RegistryServiceServicer):
     async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
         manifest = requests.manifest(request.manifest)
         if not self._registry.has(manifest):
-            requests.check_schemas(request.manifest)
+            await asyncio.to_thread(requests.check_schemas, request.manifest)  # a thousand patterns take a while
         created = await self._registry.publish(manifest)
         if created:
             _log.info("plugin %s %s is published", manifest.plugin_id, manifest.version)

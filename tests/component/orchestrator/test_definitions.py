@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -103,6 +104,18 @@ async def test_an_input_that_no_version_in_range_takes_is_refused(definitions: M
         f"c: {at}'o' does not take this: input: 'else' is a required property",
         f"d:compensate: {at}'o' does not take this: input: 'new' is a required property",
     ]
+
+
+async def test_a_schema_that_asks_for_too_much_work_is_left_unchecked_and_named(
+    definitions: Make, catalogue: AnyPlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    chain = {f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}] * 2} for number in range(40)}
+    endless = OperationFacts(input_schema=json.dumps({"$defs": {**chain, "d40": {}}, "$ref": "#/$defs/d0"}))
+    catalogue.known["p"] = {"1.0.0": {"o": endless}}
+
+    await definitions(definition(call("a", plugin_id="p"))).register("default", "w")
+
+    assert "a of w: whether 'o' takes its input is not checked: that takes too much work" in caplog.text
 
 
 async def test_what_calls_do_not_say_about_idempotence_is_taken_from_the_manifests(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from forgemesh.faults.registry import ManifestConflict
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.codec import manifests
+from forgemesh.registry.codec.requests import MOST_PATTERNS
 from tests.component.registry.registries import listed, refusing, registration, registry_at
 from tests.manual_clock import ManualClock
 
@@ -47,6 +49,27 @@ async def test_the_catalogue_outlives_the_process(database: Path, clock: ManualC
         assert list(response.manifests) == [manifest("1.0.0")]
         with refusing(ManifestConflict):
             await publish(registry, manifest("1.0.0", description="Another one."))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_manifest_has_at_most_a_thousand_different_patterns(
+    registry: RegistryServiceAsyncStub, more: int
+) -> None:
+    made = manifest("1.0.0")
+    half = MOST_PATTERNS // 2
+    made.config_schema = json.dumps({"allOf": [{"pattern": f"a{number}"} for number in range(half)] * 2})
+    others = {f"b{number}": True for number in range(half + more)}
+    made.operations[0].input_schema = json.dumps({"patternProperties": others})
+
+    if not more:
+        assert await publish(registry, made)
+        return
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await publish(registry, made)
+    fault = from_rpc_error(refused.value)
+    assert isinstance(fault, InvalidRequest)
+    assert fault.violations[0].field == "manifest"
+    assert "more than 1000 different patterns" in fault.violations[0].message
 
 
 async def test_a_pattern_that_could_be_searched_for_ever_is_refused_with_its_place(

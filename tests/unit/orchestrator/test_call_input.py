@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from forgemesh.language.json_schema import Allowance
 from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.application.call_input import input_mistakes
+from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
 from forgemesh.orchestrator.domain.template import TemplateCompiler
 
 SCHEMA: dict[str, Any] = {
@@ -26,7 +27,8 @@ SCHEMA: dict[str, Any] = {
 
 def mistakes(given: object, schema: object = SCHEMA) -> list[str]:
     template = TemplateCompiler(CelCompiler(), ("input",)).compile(given)
-    return input_mistakes(template, schema if isinstance(schema, str) else json.dumps(schema))
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    return input_mistakes(known_of(template), text, Allowance(100_000))
 
 
 def test_what_is_computed_may_be_anything() -> None:

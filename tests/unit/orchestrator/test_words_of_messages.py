@@ -10,8 +10,9 @@ import pytest
 
 from forgemesh.faults import workflow
 from forgemesh.faults.workflow import DefinitionInvalid, ExecutionInputInvalid
+from forgemesh.language.json_schema import Allowance
 from forgemesh.language.json_value import shown
-from forgemesh.orchestrator.application.call_input import input_mistakes
+from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
 from forgemesh.orchestrator.application.input_check import check_input
 from forgemesh.orchestrator.codec.yaml_source import read_document
 from forgemesh.orchestrator.domain.payload import json_payload
@@ -71,7 +72,8 @@ def test_an_input_with_an_odd_value_is_refused_in_words_of_json(odd: Any, kind: 
 def test_what_cannot_fit_a_schema_is_told_in_words_of_json(odd: Any, schema: dict[str, Any]) -> None:
     whole = json.dumps({"type": "object", "properties": {"v": schema}})
 
-    assert [said for said in input_mistakes(Literal({"v": odd}), whole) if PYTHON.search(said)] == []
+    known = known_of(Literal({"v": odd}))
+    assert [said for said in input_mistakes(known, whole, Allowance(10_000)) if PYTHON.search(said)] == []
 
 
 @pytest.mark.parametrize("field", ["when", "over", "until", "affinity"])

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from forgemesh.faults.supervisor import ConfigInvalid
@@ -19,3 +21,11 @@ def test_what_is_held_to_a_schema_may_be_fifty_deep() -> None:
 def test_a_schema_that_refers_to_itself_without_end_fits_nothing() -> None:
     with pytest.raises(ConfigInvalid, match="without end"):
         check("shop", "{}", '{"$ref": "#"}')
+
+
+def test_a_schema_that_asks_for_too_much_work_is_told() -> None:
+    chain = {f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}] * 2} for number in range(40)}
+    schema = {"$defs": {**chain, "d40": {}}, "$ref": "#/$defs/d0"}
+
+    with pytest.raises(ConfigInvalid, match="takes too much work to check this"):
+        check("shop", "{}", json.dumps(schema))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
-import jsonschema.exceptions
+from jsonschema.exceptions import ValidationError
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
-from forgemesh.language.json_schema import validator_of
+from forgemesh.language.json_schema import Allowance, SchemaTooCostly, SchemaUnusable, errors_of, validator_of
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
@@ -20,6 +20,9 @@ from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.news import tell
 from forgemesh.plugin_host.supervisor.reloader import Reloader
+
+CHECKED = 2_000_000
+"""Work that a configuration is checked with; a slow machine does it in some seconds, beside everything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Reconfigurer:
         """Raises PluginNotConfigured, ConfigInvalid, ConfigRejected, and ReloadFailed if it took new processes."""
         group = self._fleet.group(name)
         async with group.changing:
-            check(name, config, group.manifest.config_schema if group.manifest else "")
+            await asyncio.to_thread(check, name, config, group.manifest.config_schema if group.manifest else "")
             if dry_run:
                 return Configured(revision=group.revision, reloaded=False)
             return await self._apply(group, config)
@@ -97,15 +100,18 @@ def check(name: str, config: str, schema: str) -> None:
         raise ConfigInvalid(name, [Violation("config", "the plugin takes no configuration")])
     try:
         errors = sorted(_errors(schema, value), key=lambda error: list(map(str, error.absolute_path)))
-    except RecursionError as error:  # at whatever depth: there is no end to it
-        raise ConfigInvalid(name, [Violation("config", "the plugin's schema refers to itself without end")]) from error
+    except SchemaUnusable as error:
+        raise ConfigInvalid(name, [Violation("config", f"the plugin's schema is of no use: {error}")]) from error
+    except SchemaTooCostly as error:
+        cause = "the plugin's schema takes too much work to check this; a simpler schema or a smaller value does not"
+        raise ConfigInvalid(name, [Violation("config", cause)]) from error
     violations = [Violation(_place(error.absolute_path), misfit(error)) for error in errors]
     if violations:
         raise ConfigInvalid(name, violations)
 
 
-def _errors(schema: str, value: Any) -> list[jsonschema.exceptions.ValidationError]:
-    return list(validator_of(json.loads(schema)).iter_errors(value))
+def _errors(schema: str, value: Any) -> list[ValidationError]:
+    return errors_of(validator_of(json.loads(schema)), value, Allowance(CHECKED))
 
 
 def _place(path: Any) -> str:

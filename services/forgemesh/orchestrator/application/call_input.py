@@ -7,18 +7,18 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
-from referencing.exceptions import Unresolvable
 
-from forgemesh.language.json_schema import validator_of
+from forgemesh.language.json_schema import Allowance, SchemaUnusable, errors_of, is_schema, validator_of
 from forgemesh.language.json_value import misfit
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.orchestrator.domain.template import Fields, Items, Literal, Template
 
 LISTED = 10
 """Mistakes that are told of one call."""
+READ_AT_ONCE = 4
+"""Bytes of a schema that are read for one unit of the allowance."""
 
 
 class _Unknown:
@@ -30,19 +30,42 @@ _BY_KEYS = frozenset({"required", "additionalProperties", "minProperties", "maxP
 """Rules that need only the names of the fields, and those are known."""
 
 
-def input_mistakes(template: Template, schema: str) -> list[str]:
-    """
-    What cannot fit, whatever is computed: fields that are missing or unknown, and values that stand there.
-
-    Nothing for a schema (JSON Schema 2020-12) that is empty, cannot be read, or needs another document.
-    """
-    validator = _validator(schema)
+def known_of(template: Template) -> object:
+    """What is passed, as far as that stands there; nothing of it if it is nested deeper than a check goes."""
     known = _known(template)
-    if validator is None or _depth(known) > MAX_CHECKED:
+    return known if _depth(known) <= MAX_CHECKED else _UNKNOWN
+
+
+def _known(template: Template) -> Any:
+    match template:
+        case Literal(value):
+            return value
+        case Fields(fields):
+            return {key: _known(value) for key, value in fields}
+        case Items(items):
+            return [_known(item) for item in items]
+    return _UNKNOWN
+
+
+def input_mistakes(known: object, schema: str, allowance: Allowance) -> list[str]:
+    """
+    What cannot fit of what is `known_of` a template, whatever is computed: fields that are missing or unknown, and
+    values that stand there.
+
+    Nothing for a schema (JSON Schema 2020-12) that is empty, cannot be read, or needs another document. Raises
+    SchemaTooCostly.
+    """
+    if not schema:
+        return []
+    allowance.spend(len(schema) // READ_AT_ONCE)
+    validator = _validator(schema)
+    if validator is None:
         return []
     try:
-        found = [error for error in validator.iter_errors(known) if _counts(error)]
-    except (Unresolvable, RecursionError):  # it refers to what is elsewhere, or without an end to itself
+        found = [error for error in errors_of(validator, known, allowance) if _counts(error)]
+        if found and not is_schema(validator.schema, allowance):
+            return []
+    except SchemaUnusable:
         return []
     return sorted({_told(error) for error in found})[:LISTED]
 
@@ -61,29 +84,14 @@ def _inside(value: object) -> Iterable[Any]:
     return ()
 
 
-def _known(template: Template) -> Any:
-    match template:
-        case Literal(value):
-            return value
-        case Fields(fields):
-            return {key: _known(value) for key, value in fields}
-        case Items(items):
-            return [_known(item) for item in items]
-    return _UNKNOWN
-
-
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Validator | None:
     try:
         check_depth(schema, MAX_CHECKED)
-        tree = msgspec.json.decode(schema) if schema else None
+        tree = msgspec.json.decode(schema)
+        return validator_of(tree) if isinstance(tree, dict) else None
     except ValueError:
         return None
-    if not isinstance(tree, dict) or next(
-        Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(tree), None
-    ):
-        return None
-    return validator_of(tree)
 
 
 def _counts(error: ValidationError) -> bool:

@@ -86,4 +86,4 @@ class Definitions:
         check_ids(namespace=namespace)
         definition = await asyncio.to_thread(self._parse, namespace, source)  # a large one takes a while
         published = await Publication.read(definition, self._catalogue)
-        return published.checked(), published.warnings(self._hosts)
+        return await asyncio.to_thread(published.checked), published.warnings(self._hosts)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.application.call_input import input_mistakes
+from forgemesh.language.json_schema import Allowance, SchemaTooCostly
+from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
 from forgemesh.orchestrator.domain.definition import COMPENSATION, UNSAID, Call, Compensation, Definition, Target
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits, fulfils
 from forgemesh.orchestrator.ports import Catalogue, Hosts
 
+_log = logging.getLogger(__name__)
+
 Versions: TypeAlias = Mapping[str, Mapping[str, OperationFacts]]
 """Operations by plugin version."""
+
+CHECKED = 2_000_000
+"""Work that a definition's inputs are held against schemas with: some seconds of a slow machine, in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,11 @@ class Publication:
     def checked(self) -> Definition:
         """The definition with what the registry says about what it calls; raises DefinitionInvalid with every lack."""
         violations: list[Violation] = []
+        allowance = Allowance(CHECKED)
         for path, call, called in _called(self.definition):
             target = called.target
             lack = self._plugin_lack(target) if target.plugin_id else self._interface_lack(target)
-            lacks = [lack] if lack else self._misfits(called)
+            lacks = [lack] if lack else self._misfits(called, path, allowance)
             violations += (Violation(path, f"{call.where}{lack}") for lack in lacks)
         if violations:
             raise DefinitionInvalid(self.definition.name, violations)
@@ -87,13 +95,19 @@ class Publication:
             if fits(version, target.version_range) and target.operation in operations
         ]
 
-    def _misfits(self, called: Call | Compensation) -> list[str]:
+    def _misfits(self, called: Call | Compensation, path: str, allowance: Allowance) -> list[str]:
         """What is wrong with the input if no version takes it, as the last one tells it."""
         mistakes: list[str] = []
-        for schema in dict.fromkeys(facts.input_schema for facts in self._facts(called.target)):
-            mistakes = input_mistakes(called.input, schema)
-            if not mistakes:
-                break
+        known = known_of(called.input)
+        try:
+            for schema in dict.fromkeys(facts.input_schema for facts in self._facts(called.target)):
+                mistakes = input_mistakes(known, schema, allowance)
+                if not mistakes:
+                    break
+        except SchemaTooCostly:
+            message = "%s of %s: whether %r takes its input is not checked: that takes too much work"
+            _log.warning(message, path, self.definition.name, called.target.operation)
+            return []
         return [f"{called.target.operation!r} does not take this: {mistake}" for mistake in mistakes]
 
     def _is_registered(self, target: Target, hosts: Hosts) -> bool:

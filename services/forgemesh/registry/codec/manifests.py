@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from forgemesh.api.plugin.v1 import manifest_pb2 as pb
-from forgemesh.language.schema_patterns import read_schema, unreadable_pattern
+from forgemesh.language.schema_patterns import patterns_in, read_schema, unreadable_pattern
 from forgemesh.registry.domain.manifest import Dependency, Manifest, Provided, Requirement
 
 
@@ -34,14 +35,27 @@ def from_message(message: pb.Manifest) -> Manifest:
 
 def unreadable_patterns(message: pb.Manifest) -> Iterator[tuple[str, str]]:
     """Where a schema has a pattern that RE2 cannot read, and why."""
-    schemas = [("config_schema", message.config_schema)]
+    for place, schema in _schemas(message):
+        cause = unreadable_pattern(schema)
+        if cause:
+            yield place, cause
+
+
+def patterns_of(message: pb.Manifest) -> Iterator[str]:
+    """All patterns in all schemas."""
+    for _, schema in _schemas(message):
+        for _, pattern in patterns_in(schema):
+            yield pattern
+
+
+def _schemas(message: pb.Manifest) -> Iterator[tuple[str, Any]]:
+    """With their places; what is no schema checks nothing."""
+    texts = [("config_schema", message.config_schema)]
     for index, one in enumerate(message.operations):
-        schemas += [(f"operations[{index}].{side}", getattr(one, side)) for side in ("input_schema", "output_schema")]
-    for place, text in schemas:
-        with contextlib.suppress(ValueError):  # what is no schema checks nothing
-            cause = unreadable_pattern(read_schema(text or "{}"))
-            if cause:
-                yield place, cause
+        texts += [(f"operations[{index}].{side}", getattr(one, side)) for side in ("input_schema", "output_schema")]
+    for place, text in texts:
+        with contextlib.suppress(ValueError):
+            yield place, read_schema(text or "{}")
 
 
 def to_message(manifest: Manifest) -> pb.Manifest:

@@ -40,6 +40,7 @@ LONGEST_NAME = 128
 LONGEST_TOKEN = 256
 LONGEST_VALUE = 512
 MOST_CONDITIONS = 64
+MOST_PATTERNS = 1000
 MOST_WEIGHT = 10_000
 
 _NAME_RULE = f"must be a dotted lower-case name of at most {LONGEST_NAME} characters, e.g. weather.stats"
@@ -73,6 +74,9 @@ def check_schemas(message: manifest_pb2.Manifest) -> None:
     """Of a manifest that is not published yet; raises InvalidRequest for patterns that could be searched for ever."""
     found = Violations()
     found.unless(_is_schema(message.config_schema), "manifest.config_schema", _SCHEMA)
+    few = len(set(manifests.patterns_of(message))) <= MOST_PATTERNS
+    found.unless(few, "manifest", f"must not have more than {MOST_PATTERNS} different patterns in its schemas")
+    found.refuse()
     for place, cause in manifests.unreadable_patterns(message):
         found.unless(False, f"manifest.{place}", cause)
     found.refuse()
