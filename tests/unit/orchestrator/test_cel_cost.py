@@ -1,7 +1,9 @@
 """What an expression may take is known before it begins: nothing that has begun can be stopped."""
 
 import json
+import sys
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -9,7 +11,7 @@ from forgemesh.faults.workflow import ExpressionError, PayloadTooLarge
 from forgemesh.orchestrator.adapters.cel import CelCompiler
 from forgemesh.orchestrator.adapters.cel_cost import Cost, cost_at, cost_of
 from forgemesh.orchestrator.adapters.cel_syntax import tree_of
-from forgemesh.orchestrator.domain.expression import MAX_COST, MAX_TOGETHER, Allowance
+from forgemesh.orchestrator.domain.expression import MAX_COST, MAX_TOGETHER, Allowance, ExpressionMistake
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.template import TemplateCompiler, evaluate
 
@@ -126,6 +128,38 @@ def test_a_larger_value_costs_no_less() -> None:
         bounds = [cost_at(tree, ("input",), 4**size).time for size in range(4, 10)]
 
         assert bounds == sorted(bounds)
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions are called meanwhile."""
+    calls = 0
+
+    def seen(frame: object, event: str, given: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("macro", ["exists", "all", "exists_one"])
+def test_a_loop_in_a_loop_is_not_read_again_for_each_of_those_around_it(macro: str) -> None:
+    def steps(depth: int) -> int:
+        tree = CelCompiler().compile(f"[1].{macro}(x, " * depth + "true" + ")" * depth, VARIABLES).tree
+        return calls_of(lambda: cost_at(tree, ("input",), 1_000))
+
+    short, middle, long = steps(5), steps(10), steps(20)
+    assert middle < 5 * short
+    assert long < 5 * middle
+
+
+def test_loops_that_are_nested_too_deep_are_a_mistake() -> None:
+    with pytest.raises(ExpressionMistake, match="nested too deep"):
+        CelCompiler().compile("[1].exists(x, " * 30 + "true" + ")" * 30, VARIABLES)
 
 
 def test_every_kind_of_node_is_read() -> None:

@@ -87,6 +87,8 @@ class _Reader:
     most: float = 0.0
     often: float = 1.0
     """How often what is visited is evaluated: the product of the turns of the loops around it."""
+    trial: bool = False
+    """Only what a turn makes is asked for: loops inside are visited once, and not twice for each loop around them."""
     touched: set[int] = field(default_factory=set)
 
     def spend(self, time: float) -> None:
@@ -150,20 +152,22 @@ class _Reader:
         inside = {**scope, loop.iter_var: each, loop.accu_var: first}
         if loop.iter_var2:
             inside[loop.iter_var2] = each
-        trial = _Reader(self.exact, often=0.0)
-        once = trial.visit(loop.loop_step, inside)
+        once = _Reader(self.exact, often=0.0, trial=True).visit(loop.loop_step, inside)
         grown = Extent(
             first.parts + turns * max(0.0, once.parts - first.parts),
             first.bytes + turns * max(0.0, once.bytes - first.bytes),
             made=(turns * length(once), once.made[1]) if once.made is not None else None,
         )
-        inside[loop.accu_var] = grown
+        if not self.trial:
+            self._turn(loop, {**inside, loop.accu_var: grown}, turns)
+        return self.visit(loop.result, {**scope, loop.accu_var: self.made(grown)})
+
+    def _turn(self, loop: Any, inside: Mapping[str, Extent], turns: float) -> None:
         around, self.often = self.often, self.often * turns
         self.spend(TURN)
         self.visit(loop.loop_condition, inside)
         self.visit(loop.loop_step, inside)
         self.often = around
-        return self.visit(loop.result, {**scope, loop.accu_var: self.made(grown)})
 
 
 def _kind(node: Any) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from forgemesh.orchestrator.domain.expression import ExpressionMistake
 
 _TYPES = {
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
@@ -65,5 +68,9 @@ _Packed = _message_class()
 
 
 def tree_of(serialized: bytes) -> Any:
-    """The root of the tree, an Expr."""
-    return _Packed.FromString(serialized).value.expr
+    """The root of the tree, an Expr; raises ExpressionMistake for what is nested deeper than a message may be."""
+    try:
+        return _Packed.FromString(serialized).value.expr
+    except DecodeError as error:
+        message = "its loops are nested too deep; give them to several steps, or let a plugin do this"
+        raise ExpressionMistake(message) from error
