@@ -60,7 +60,7 @@ async def unload(
     cascade
         Stop what needs it first.
     timeout
-        How long to wait, 2m if not given.
+        How long to wait, 2m if not given; the supervisor goes on.
     """
     wait = seconds(timeout, "--timeout") or PATIENCE
     async with supervisor_of(line) as supervisor:
@@ -75,22 +75,26 @@ async def unload(
     line.terminal.talk(f"start again with: forgemesh plugin load {again}")
 
 
-async def reload(name: str, /, *, timeout: str | None = None, line: Given) -> None:
+async def reload(
+    name: str, /, *, force: Annotated[bool, switch()] = False, timeout: str | None = None, line: Given
+) -> None:
     """
     Replace the processes of a plugin by new ones, without a gap: each serves before its old one drains.
 
-    Exits with 4 if a new one does not come up, and names the phase; the old ones go on then.
+    Exits with 4 if a new one does not come up, or an old one cannot save its state; the old ones go on then.
 
     Parameters
     ----------
     name
         Its section in forgemesh.toml.
+    force
+        Go on without the state of a process that cannot save it.
     timeout
         How long to wait, 2m if not given; the supervisor goes on.
     """
     wait = seconds(timeout, "--timeout") or PATIENCE
     async with supervisor_of(line) as supervisor:
-        request = pb.ReloadPluginRequest(name=await supervisor.section(name))
+        request = pb.ReloadPluginRequest(name=await supervisor.section(name), force=force)
         answer = await supervisor.call(supervisor.stub.ReloadPlugin, request, wait)
     if line.terminal.json:
         line.terminal.message(answer)
@@ -149,6 +153,8 @@ async def configure(
     *pairs: str,
     file: Annotated[str | None, Parameter(name="--input")] = None,
     dry_run: Annotated[bool, switch()] = False,
+    force: Annotated[bool, switch()] = False,
+    timeout: str | None = None,
     line: Given,
 ) -> None:
     """
@@ -168,11 +174,18 @@ async def configure(
         The configuration: JSON itself, a JSON or TOML file, or - for stdin.
     dry_run
         Only check it against the schema.
+    force
+        If its processes are replaced for it, go on without the state of one that cannot save it.
+    timeout
+        How long to wait, 2m if not given; the supervisor goes on.
     """
     config = _configuration(pairs, file)
+    wait = seconds(timeout, "--timeout") or PATIENCE
     async with supervisor_of(line) as supervisor:
-        request = pb.ConfigurePluginRequest(name=await supervisor.section(name), config=config, dry_run=dry_run)
-        answer = await supervisor.call(supervisor.stub.ConfigurePlugin, request)
+        request = pb.ConfigurePluginRequest(
+            name=await supervisor.section(name), config=config, dry_run=dry_run, force=force
+        )
+        answer = await supervisor.call(supervisor.stub.ConfigurePlugin, request, wait)
     if line.terminal.json:
         line.terminal.message(answer)
     elif dry_run:

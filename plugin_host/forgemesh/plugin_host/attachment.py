@@ -7,9 +7,13 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb, host_pb2
@@ -18,6 +22,7 @@ from forgemesh.faults import Fault
 from forgemesh.faults.supervisor import HostProtocolUnsupported
 from forgemesh.plugin_host.codec import cut
 from forgemesh.plugin_host.line import Line
+from forgemesh.plugin_host.loader import LONGEST_CHANGE
 from forgemesh.plugin_host.orphan import keep_output_open
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.start_failure import Phase, SupervisorRefused
@@ -34,14 +39,27 @@ SDK = f"forgemesh-python/{VERSION}"
 class Configurable(Protocol):
     """A started plugin, as far as its supervisor changes it or asks it."""
 
-    async def configure(self, config: str, revision: int) -> pb.ConfigureResult:
+    async def configure(self, config: str, revision: int, within: float) -> pb.ConfigureResult:
         """Take another configuration on, or say why not."""
 
-    async def save_state(self) -> pb.SavedState:
+    async def save_state(self, within: float) -> pb.SavedState:
         """What a successor begins with."""
 
 
-Heard: TypeAlias = pb.AttachResponse | SupervisorRefused
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the supervisor says, and when that came (seconds, monotonic): a busy event loop hears of it later."""
+
+    said: pb.AttachResponse
+    at: float
+
+    def left(self, within: Duration) -> float:
+        """Seconds that are left of the time that it gives."""
+        whole = within.ToMicroseconds() / 1e6 or LONGEST_CHANGE
+        return whole - (time.monotonic() - self.at)
+
+
+Heard: TypeAlias = Order | SupervisorRefused
 
 
 class Attachment:
@@ -134,15 +152,19 @@ class Attachment:
             try:
                 await self._obey(plugin, heard)
             except Exception:  # noqa: BLE001 - one order that cannot be followed is no reason to hear no other
-                _log.exception("cannot do what the supervisor asks: %s", heard.WhichOneof("kind"))
+                _log.exception("cannot do what the supervisor asks: %s", heard.said.WhichOneof("kind"))
 
-    async def _obey(self, plugin: Configurable, asked: pb.AttachResponse) -> None:
-        match asked.WhichOneof("kind"):
+    async def _obey(self, plugin: Configurable, order: Order) -> None:
+        match order.said.WhichOneof("kind"):
             case "configure":
-                result = await plugin.configure(asked.configure.config, asked.configure.revision)
+                asked = order.said.configure
+                result = await plugin.configure(asked.config, asked.revision, order.left(asked.within))
+                result.request = asked.request
                 self._line.say(pb.AttachRequest(configured=result))
             case "save_state":
-                self._line.say(pb.AttachRequest(state=await plugin.save_state()))
+                state = await plugin.save_state(order.left(order.said.save_state.within))
+                state.request = order.said.save_state.request
+                self._line.say(pb.AttachRequest(state=state))
 
     async def close(self) -> None:
         """Hang up."""
@@ -153,12 +175,12 @@ class Attachment:
     async def _next(self, kind: str) -> pb.AttachResponse:
         """The next message, which has to be of this kind."""
         heard = await self._heard.get()
-        while not isinstance(heard, SupervisorRefused) and heard.WhichOneof("kind") != kind:
-            _log.debug("the supervisor says %s, waiting for %s", heard.WhichOneof("kind"), kind)
+        while not isinstance(heard, SupervisorRefused) and heard.said.WhichOneof("kind") != kind:
+            _log.debug("the supervisor says %s, waiting for %s", heard.said.WhichOneof("kind"), kind)
             heard = await self._heard.get()
         if isinstance(heard, SupervisorRefused):
             raise heard
-        return heard
+        return heard.said
 
     def _address(self) -> str:
         """Of the supervisor that is there now: one that was started anew may listen elsewhere."""
@@ -186,7 +208,7 @@ class Attachment:
     def _hear(self, response: pb.AttachResponse) -> None:
         if response.WhichOneof("kind") == "welcome" and self._degraded.degraded:  # this one does not know it yet
             self._line.say(pb.AttachRequest(condition=self._degraded))
-        self._tell_loop(response)
+        self._tell_loop(Order(response, time.monotonic()))
 
     def _lose(self, reason: str, fault: Fault | None) -> None:
         version = isinstance(fault, HostProtocolUnsupported)

@@ -21,6 +21,7 @@ from forgemesh.plugin import (
     manifest_of,
 )
 from forgemesh.plugin_host.authors_code import AuthorsCodeEnded, authors_code, called, said_of
+from forgemesh.plugin_host.hook_time import TookTooLong, at_most
 from forgemesh.plugin_host.scope import EndedEarly, interrupted_by
 from forgemesh.plugin_host.start_failure import PluginNotLoaded, StartFailed
 from forgemesh.plugin_host.state import restored_arguments, saved_state
@@ -28,8 +29,9 @@ from forgemesh.plugin_host.state import restored_arguments, saved_state
 _log = logging.getLogger(__name__)
 
 LONGEST_CHANGE = 30.0
-"""Seconds that a plugin has to take a configuration on, to save its state, or to stop."""
+"""Seconds that a plugin has to stop, and, unless its supervisor says otherwise, to be configured or save its state."""
 _TAKES_NONE = "the plugin takes no configuration"
+_HEARD_TOO_LATE = "it heard of it too late: the process was busy with something else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +54,24 @@ class Beginning:
 class Plugin:
     """A plugin that can be called."""
 
-    def __init__(self, definition: PluginDefinition, made: Any, config: Any) -> None:
+    def __init__(self, definition: PluginDefinition, made: Any, config: Any, config_revision: int = 0) -> None:
         self.definition = definition
         self.manifest: manifest_pb2.Manifest = manifest_of(definition)
         self.operations: Mapping[str, Operation] = {
             name: Operation(operation, getattr(made, operation.attribute))
             for name, operation in definition.operations.items()
         }
+        self.config_revision = config_revision
         self._made = made
         self._config = config
 
-    async def configure(self, config: str, revision: int) -> attach_pb2.ConfigureResult:
-        """Take another configuration on; one that the plugin refuses is undone by giving it the one before again."""
+    async def configure(self, config: str, revision: int, within: float = LONGEST_CHANGE) -> attach_pb2.ConfigureResult:
+        """
+        Take another configuration on, within `within` seconds.
+
+        One that the plugin refuses, or takes longer for, is undone by giving it the one before again, for which it has
+        as long; one that it does not take back either leaves it `unsettled`.
+        """
         result = attach_pb2.ConfigureResult(revision=revision)
         try:
             wanted = _read_config(self.definition, config)
@@ -73,38 +81,47 @@ class Plugin:
         if _hook(self._made, "configure") is None:
             result.needs_restart = True
             return result
+        if within <= 0:
+            result.refusal = _HEARD_TOO_LATE
+            return result
         try:
-            async with asyncio.timeout(LONGEST_CHANGE):
+            async with at_most(within):
                 await _call_if_there(self._made, "configure", wanted)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s refuses configuration %d", self.definition.plugin_id, revision)
-            result.refusal = said_of(error)
-            await self._roll_back()
+            result.refusal = _cause(error)
+            result.unsettled = not await self._rolled_back(within)
             return result
-        self._config = wanted
+        self._config, self.config_revision = wanted, revision
         return result
 
-    async def save_state(self) -> attach_pb2.SavedState:
-        """What a successor begins with."""
+    async def save_state(self, within: float = LONGEST_CHANGE) -> attach_pb2.SavedState:
+        """What a successor begins with; one that takes more than `within` seconds is a failure, and no state."""
         hook = _hook(self._made, "save_state")
         state = attach_pb2.SavedState(plugin_version=self.definition.version)
         if hook is None:
             return state
+        if within <= 0:
+            state.failure = _HEARD_TOO_LATE
+            return state
         try:
-            async with asyncio.timeout(LONGEST_CHANGE):
+            async with at_most(within):
                 with authors_code():
-                    state.payload.CopyFrom(saved_state(await called(hook)))
+                    saved = saved_state(await called(hook))
+            state.payload.CopyFrom(saved)
         except Exception as error:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s cannot save its state", self.definition.plugin_id)
-            state.failure = said_of(error)
+            state.failure = _cause(error)
         return state
 
-    async def _roll_back(self) -> None:
+    async def _rolled_back(self, within: float) -> bool:
         try:
-            async with asyncio.timeout(LONGEST_CHANGE):
+            async with at_most(within):
                 await _call_if_there(self._made, "configure", self._config)
         except Exception:  # noqa: BLE001 - the author's code may raise anything
             _log.exception("plugin %s does not take its old configuration back either", self.definition.plugin_id)
+            return False
+        return True
 
 
 _NOTHING = Beginning()
@@ -143,7 +160,7 @@ async def started(
         _log.exception("plugin %s does not start", plugin_id)
         raise PluginNotLoaded(plugin_id, said, host_pb2.HOST_PHASE_INIT, error=error) from error
     try:
-        yield Plugin(definition, made, config)
+        yield Plugin(definition, made, config, beginning.config_revision)
     finally:
         await _stop(made, plugin_id)
 
@@ -159,6 +176,11 @@ def load_definition(load: str, directories: Sequence[str]) -> PluginDefinition:
         raise PluginNotLoaded(load, str(error), error=error.__cause__) from error
     except (PluginDefinitionError, AuthorsCodeEnded) as error:
         raise PluginNotLoaded(load, str(error)) from error
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong in a hook, for people."""
+    return str(error) if isinstance(error, TookTooLong) else said_of(error)
 
 
 def _read_config(definition: PluginDefinition, text: str) -> Any:

@@ -182,7 +182,10 @@ def _tell_ready(
     if attachment is not None:
         attachment.ready(
             lambda: attach_pb2.HostReady(
-                address=address, health_address=health_address, incarnation=identity.incarnation
+                address=address,
+                health_address=health_address,
+                incarnation=identity.incarnation,
+                config_revision=plugin.config_revision,
             ),
             host.load.report,
         )

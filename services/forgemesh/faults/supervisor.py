@@ -84,10 +84,11 @@ class ReloadFailed(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "RELOAD_FAILED"
 
-    def __init__(self, name: str, phase: str, cause: str) -> None:
+    def __init__(self, name: str, phase: str, cause: str, *, what: str = "", remains: str = "") -> None:
+        what = what or f"the new process of plugin {name!r} does not come up"
+        remains = remains or "the old one goes on"
         super().__init__(
-            f"the new process of plugin {name!r} does not come up, phase {phase}: {cause}; the old one goes on; its "
-            f"log: forgemesh plugin logs {name}",
+            f"{what}, phase {phase}: {cause}; {remains}; its log: forgemesh plugin logs {name}",
             {"name": name, "phase": phase, "cause": cause},
         )
 

@@ -91,16 +91,17 @@ class Fleet:
         """Whether there is such a host."""
         return instance_id in self._by_id
 
-    def begin(self) -> None:
+    def begin(self, stays: Callable[[Group, str], bool] = lambda group, instance_id: True) -> None:
         """
         Start every plugin; of one that starts when it is called, only to see what it is.
 
-        Processes that an earlier supervisor has left take their places again, or are ended.
+        Processes that an earlier supervisor has left take their places again if that instance `stays`, or are ended.
         """
         homeless = []
         for survivor in self._around.survivors.left():
             group = self.groups.get(survivor.name)
-            if group is not None and group.plan.reattach and len(group.keepers) < group.count:
+            fits = group is not None and group.plan.reattach and len(group.keepers) < group.count
+            if group is not None and fits and stays(group, survivor.instance_id):
                 self.add(group, survivor=survivor).start()
                 group.on = True
             else:
@@ -125,9 +126,9 @@ class Fleet:
             follower.end()
         self._decided.set()
 
-    def reread(self) -> None:
+    def reread(self, holder: Group | None = None) -> None:
         """
-        Take in what forgemesh.toml says now.
+        Take in what forgemesh.toml says now, also for the plugin that the caller is changing (`holder`).
 
         A section that is new can be loaded, one that has changed counts for hosts that are added from now on, and one
         that is gone is left alone. Raises InvalidRequest with all mistakes in the file; nothing changes then.
@@ -138,7 +139,8 @@ class Fleet:
             raise InvalidRequest([Violation("forgemesh.toml", mistake) for mistake in invalid.mistakes]) from invalid
         for plan in plans:
             if plan.name in self.groups:
-                self.groups[plan.name].replan(plan)
+                group = self.groups[plan.name]
+                group.replan(plan, now=group is holder)
             else:
                 self.groups[plan.name] = Group(plan)
 

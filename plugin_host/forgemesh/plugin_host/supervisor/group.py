@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import dataclass
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin_host.supervisor.domain.change import Configuration
 from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
 from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
 from forgemesh.plugin_host.supervisor.domain.scale import Scale
@@ -20,6 +22,19 @@ _STANDINGS = {
     State.READY: Standing.SERVING,
     State.DEGRADED: Standing.SERVING,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a plugin is and how it is to run, as it was at one moment."""
+
+    plan: PluginPlan
+    on: bool
+    count: int
+    manifest: manifest_pb2.Manifest | None
+    offer: Offer | None
+    needs: tuple[Need, ...]
+    configuration: Configuration
 
 
 class Group:
@@ -43,6 +58,7 @@ class Group:
         self.scale = Scale()
         self.busy_at = 0.0
         self.changing = asyncio.Lock()
+        self._newest: PluginPlan | None = None
 
     @property
     def name(self) -> str:
@@ -65,8 +81,39 @@ class Group:
         """Its hosts that take calls."""
         return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
 
-    def replan(self, plan: PluginPlan) -> None:
-        """Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise."""
+    @property
+    def configuration(self) -> Configuration:
+        """The one that counts."""
+        return Configuration(text=self.config, revision=self.revision, section=self.plan.config)
+
+    @property
+    def known(self) -> Known:
+        """As it is now."""
+        return Known(self.plan, self.on, self.count, self.manifest, self.offer, self.needs, self.configuration)
+
+    def restore(self, known: Known) -> None:
+        """As it was then."""
+        self.plan, self.on, self.count = known.plan, known.on, known.count
+        self.manifest, self.offer, self.needs = known.manifest, known.offer, known.needs
+        self.config, self.revision = known.configuration.text, known.configuration.revision
+
+    def catch_up(self) -> None:
+        """Take in what its section has said while something was changing."""
+        newest, self._newest = self._newest, None
+        if newest is not None:
+            self._replan(newest)
+
+    def replan(self, plan: PluginPlan, *, now: bool) -> None:
+        """
+        Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise.
+
+        While something is changing, that counts at its end, or `now`.
+        """
+        self._newest = plan
+        if now or not self.changing.locked():
+            self.catch_up()
+
+    def _replan(self, plan: PluginPlan) -> None:
         before, self.plan = self.plan, plan
         if plan.instances != before.instances:
             self.count = plan.instances

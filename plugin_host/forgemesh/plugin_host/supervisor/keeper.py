@@ -73,8 +73,8 @@ class Keeper:
 
     `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
     `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
-    earlier supervisor has left, if there is one. `state` is what a predecessor left for it. `lost` names what it was
-    stopped for, if it is to come back with that.
+    earlier supervisor has left, if there is one. `state` is what a predecessor left for it, kept until it serves.
+    `lost` names what it was stopped for, if it is to come back with that.
     """
 
     def __init__(
@@ -154,7 +154,6 @@ class Keeper:
         if self.life is not None and self.host.state is State.HANDSHAKING and not self.life.serving.is_set():
             self._become(self.host.initializing(revision, self._around.clock()))
             self.life.initialize(Beginning(config, revision, self.state))
-            self.state = None
 
     def attach(self, hello: pb.AttachHello) -> Attachment:
         """Its process calls back, or calls again; raises HandshakeRefused and HostProtocolUnsupported."""
@@ -235,8 +234,10 @@ class Keeper:
                 token = survivor.token if survivor else secrets.token_hex(16)
                 life = Life(self.instance_id, token, self._keeps_up)
                 process = await stack.enter_async_context(self._process(life, log, survivor))
+                life.found_again = survivor is not None
                 self.life = life
                 stack.callback(self._bury)
+                stack.callback(life.questions.end, "its process ended")
                 log.forget()
                 log.note(f"process {process.pid} {'found again' if survivor else 'started'}")
                 self._running = process
@@ -288,7 +289,9 @@ class Keeper:
                 if not any(event.is_set() for event in (life.serving, *over)) and self._around.registry_is_there():
                     life.fail(Phase.HEALTH, f"it did not serve within {self.plan.start_timeout:g} s")
             if life.serving.is_set() and not life.broken.is_set() and not process.exited.is_set():
-                self._become(self.host.ready(self._around.clock()))
+                self.state = None
+                revision = life.ready.config_revision or self.host.config_revision
+                self._become(self.host.configured(revision).ready(self._around.clock()))
                 _log.info("%s serves at %s", self.instance_id, life.ready.address)
             await first_of(*over)
         finally:

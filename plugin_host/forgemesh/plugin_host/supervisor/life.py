@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from google.protobuf.duration_pb2 import Duration
+
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupported
@@ -16,12 +18,12 @@ from forgemesh.plugin_host.supervisor.codec import load_of, manifest_mistake, ne
 from forgemesh.plugin_host.supervisor.domain.host import Phase
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
 from forgemesh.plugin_host.supervisor.domain.scale import Load
+from forgemesh.plugin_host.supervisor.questions import Questions, Unanswered
 
 _log = logging.getLogger(__name__)
 
 PROTOCOL_MIN, PROTOCOL_MAX = 1, 1
-ANSWER_DEADLINE = 10.0
-"""Seconds that a host has to take on a configuration, or to save its state."""
+_CUT_OFF = "its line to the supervisor is broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Beginning:
 class Life:
     """
     `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
-    that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.
+    that the host itself has said that it cannot go on, and ends; `found_again`, that another supervisor has started it.
+    `silence` counts looks at it since it said something.
 
     `on_condition` is told that the host does not keep up, or does again (with an empty text).
     """
@@ -64,6 +67,7 @@ class Life:
         self.trouble: Trouble | None = None
         self.load: Load | None = None
         self.leaving = False
+        self.found_again = False
         self.silence = 0
         self.beginning: Beginning | None = None
         self._instance_id = instance_id
@@ -71,8 +75,7 @@ class Life:
         self._pid = 0
         self._attachment: Attachment | None = None
         self._initialized = False
-        self._configured: asyncio.Future[pb.ConfigureResult] | None = None
-        self._saved: asyncio.Future[pb.SavedState] | None = None
+        self.questions = Questions(instance_id)
 
     @property
     def attached(self) -> bool:
@@ -132,30 +135,37 @@ class Life:
             self.trouble = Trouble(phase, reason)
         self.broken.set()
 
-    async def configure(self, config: str, revision: int) -> pb.ConfigureResult:
-        """What the plugin says to another configuration; a host that does not answer refuses."""
-        if self._attachment is None:
+    async def configure(self, config: str, revision: int, within: float) -> pb.ConfigureResult:
+        """What the plugin says to another configuration, which it has `within` seconds for; raises Unanswered."""
+        if self.announced:
             return pb.ConfigureResult(revision=revision, needs_restart=True)
-        self._configured = asyncio.get_running_loop().create_future()
-        self._attachment.say(pb.AttachResponse(configure=pb.Configure(config=config, revision=revision)))
-        try:
-            async with asyncio.timeout(ANSWER_DEADLINE):
-                return await self._configured
-        except TimeoutError:
-            return pb.ConfigureResult(revision=revision, refusal=f"it did not answer within {ANSWER_DEADLINE:g} s")
 
-    async def save_state(self) -> pb.SavedState | None:
-        """What the plugin leaves for its successor; None if it leaves nothing, or does not answer in time."""
+        def say(number: int) -> None:
+            asked = pb.Configure(config=config, revision=revision, within=_duration(within), request=number)
+            self._say(pb.AttachResponse(configure=asked))
+
+        answer: pb.ConfigureResult = await self.questions.ask("configure", say, 2 * within)
+        return answer
+
+    async def save_state(self, within: float) -> pb.SavedState:
+        """
+        What the plugin leaves for its successor; without payload and failure there is nothing to leave.
+
+        It has `within` seconds for it; raises Unanswered.
+        """
+        if self.announced:
+            return pb.SavedState()
+
+        def say(number: int) -> None:
+            self._say(pb.AttachResponse(save_state=pb.SaveState(within=_duration(within), request=number)))
+
+        answer: pb.SavedState = await self.questions.ask("save_state", say, within)
+        return answer
+
+    def _say(self, response: pb.AttachResponse) -> None:
         if self._attachment is None:
-            return None
-        self._saved = asyncio.get_running_loop().create_future()
-        self._attachment.say(pb.AttachResponse(save_state=pb.SaveState()))
-        try:
-            async with asyncio.timeout(ANSWER_DEADLINE):
-                saved = await self._saved
-        except TimeoutError:
-            return None
-        return saved if saved.HasField("payload") else None
+            raise Unanswered(_CUT_OFF)
+        self._attachment.say(response)
 
     def heard(self, request: pb.AttachRequest) -> None:
         """The host says something."""
@@ -170,10 +180,10 @@ class Life:
                 self._measured(request.load)
             case "condition":
                 self._on_condition(request.condition.reason if request.condition.degraded else "")
-            case "configured" if self._configured is not None and not self._configured.done():
-                self._configured.set_result(request.configured)
-            case "state" if self._saved is not None and not self._saved.done():
-                self._saved.set_result(request.state)
+            case "configured":
+                self.questions.answered("configure", request.configured.request, request.configured)
+            case "state":
+                self.questions.answered("save_state", request.state.request, request.state)
 
     def detached(self, attachment: Attachment) -> None:
         """The stream is over; the process itself may open another."""
@@ -209,3 +219,9 @@ class Life:
                     )
                 )
             )
+
+
+def _duration(seconds: float) -> Duration:
+    found = Duration()
+    found.FromMicroseconds(round(seconds * 1e6))
+    return found

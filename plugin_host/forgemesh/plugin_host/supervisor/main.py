@@ -20,9 +20,11 @@ from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
+from forgemesh.plugin_host.supervisor.changes import Changes
 from forgemesh.plugin_host.supervisor.config import read_configuration
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
+from forgemesh.plugin_host.supervisor.journal import Journal
 from forgemesh.plugin_host.supervisor.keeper import Surroundings
 from forgemesh.plugin_host.supervisor.loader import Loader
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make
@@ -31,6 +33,7 @@ from forgemesh.plugin_host.supervisor.process import parent_pipe
 from forgemesh.plugin_host.supervisor.reconfigurer import Reconfigurer
 from forgemesh.plugin_host.supervisor.registry_link import NoRegistry, RegistryLink
 from forgemesh.plugin_host.supervisor.reloader import Reloader
+from forgemesh.plugin_host.supervisor.resumption import Resumption
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
@@ -60,7 +63,9 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
-            office = open_office(fleet, settings)
+            journal = Journal(settings.journal)
+            office = open_office(fleet, settings, Changes(hosts), journal)
+            resumption = Resumption(fleet, journal, office.reconfigurer, hosts)
             mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
             around.registry_is_there = lambda: mesh.there
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
@@ -69,7 +74,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
                 async with beside(mesh.run(), office.scaler.run()):
-                    fleet.begin()
+                    resumption.begin()
                     await stop.wait()
                     await server.health.not_ready()
                     fleet.close(orphaned=stop.orphaned)
@@ -87,14 +92,15 @@ def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
     return found
 
 
-def open_office(fleet: Fleet, settings: SupervisorSettings) -> Office:
+def open_office(fleet: Fleet, settings: SupervisorSettings, changes: Changes, journal: Journal) -> Office:
     """Who answers for what."""
-    reloader = Reloader(fleet)
+    reloader = Reloader(fleet, changes, journal)
     return Office(
         fleet=fleet,
+        changes=changes,
         loader=Loader(fleet),
         reloader=reloader,
-        reconfigurer=Reconfigurer(fleet, reloader),
+        reconfigurer=Reconfigurer(fleet, changes, journal, reloader),
         scaler=Scaler(fleet, silence=settings.silence),
     )
 

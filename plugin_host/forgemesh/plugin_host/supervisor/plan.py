@@ -10,6 +10,7 @@ from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
 from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
 
 START_TIMEOUT = 30.0
+CHANGE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class PluginPlan:
     config: str = ""
     limits: Limits = field(default_factory=Limits)
     start_timeout: float = START_TIMEOUT
+    change_timeout: float = CHANGE_TIMEOUT
     grace: float | None = None
     restart: RestartRule = field(default_factory=RestartRule)
     lazy: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
@@ -14,10 +15,13 @@ from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFai
 from forgemesh.language.json_schema import Allowance, SchemaTooCostly, SchemaUnusable, errors_of, validator_of
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
+from forgemesh.plugin_host.supervisor.changes import Changes
+from forgemesh.plugin_host.supervisor.domain.change import Change, Configuration, Stage
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.group import Group
-from forgemesh.plugin_host.supervisor.keeper import Keeper
+from forgemesh.plugin_host.supervisor.inquiry import Inquiry
+from forgemesh.plugin_host.supervisor.journal import Journal
 from forgemesh.plugin_host.supervisor.news import tell
 from forgemesh.plugin_host.supervisor.reloader import Reloader
 
@@ -36,58 +40,63 @@ class Configured:
 class Reconfigurer:
     """Configures plugins of a fleet, each one at a time."""
 
-    def __init__(self, fleet: Fleet, reloader: Reloader) -> None:
+    def __init__(self, fleet: Fleet, changes: Changes, journal: Journal, reloader: Reloader) -> None:
         self._fleet = fleet
+        self._changes = changes
+        self._journal = journal
         self._reloader = reloader
 
-    async def configure(self, name: str, config: str, *, dry_run: bool) -> Configured:
-        """Raises PluginNotConfigured, ConfigInvalid, ConfigRejected, and ReloadFailed if it took new processes."""
+    async def configure(self, name: str, config: str, *, dry_run: bool, force: bool) -> Configured:
+        """
+        Raises PluginNotConfigured, ConfigInvalid, ConfigRejected, and ReloadFailed if it took new processes.
+
+        Goes on if it is cancelled. With `force`, processes are replaced also without a state that cannot be saved.
+        """
         group = self._fleet.group(name)
-        async with group.changing:
-            await asyncio.to_thread(check, name, config, group.manifest.config_schema if group.manifest else "")
-            if dry_run:
-                return Configured(revision=group.revision, reloaded=False)
-            return await self._apply(group, config)
+        if dry_run:
+            await _check(group, config)
+            return Configured(revision=group.revision, reloaded=False)
+        return await self._changes.of(group, partial(self._configure, group, config, force=force))
 
-    async def _apply(self, group: Group, config: str) -> Configured:
-        before, revision = group.config, group.revision + 1
-        reloaded = False
+    async def settle(self, group: Group) -> None:
+        """Tell the hosts that an earlier supervisor has left which configuration counts; whoever does not say so."""
+
+        async def tell_all() -> None:
+            inquiry = Inquiry(self._fleet, group, group.configuration)
+            for keeper in await inquiry.running():
+                if not group.revision or keeper.host.config_revision != group.revision:
+                    await inquiry.insist(keeper)
+
+        await self._changes.of(group, tell_all)
+
+    async def _configure(self, group: Group, config: str, *, force: bool) -> Configured:
+        await _check(group, config)
+        before = group.known
+        wanted = Configuration(text=config, revision=group.revision + 1, section=group.plan.config)
+        self._journal.note(
+            Change(name=group.name, stage=Stage.TRYING, before=before.configuration, after=wanted, old=None)
+        )
+        inquiry = Inquiry(self._fleet, group, wanted)
         try:
-            if await self._told(group, config, revision):
-                group.config, group.revision = config, revision
-                reloaded = True
-                await self._reloader.replace(group)
-        except ReloadFailed:
-            group.config = before
+            reload = await inquiry.told()
+            group.config, group.revision = wanted.text, wanted.revision
+            if reload:
+                await self._reloader.replace(group, before, force=force)
+        except (ConfigRejected, ReloadFailed) as refused:
+            await inquiry.undo()
+            if isinstance(refused, ConfigRejected):
+                tell(self._fleet, group, Kind.CONFIG_REJECTED, refused.message)
+            self._journal.settle(group.name, group.configuration)
             raise
-        except ConfigRejected as rejected:
-            tell(self._fleet, group, Kind.CONFIG_REJECTED, rejected.message)
-            raise
-        group.config, group.revision = config, revision
-        tell(self._fleet, group, Kind.CONFIGURED, f"{group.name}: configuration {revision}", {"to": str(revision)})
-        return Configured(revision=revision, reloaded=reloaded)
+        self._journal.settle(group.name, group.configuration)
+        text = f"{group.name}: configuration {wanted.revision}"
+        tell(self._fleet, group, Kind.CONFIGURED, text, {"to": str(wanted.revision)})
+        return Configured(revision=wanted.revision, reloaded=reload)
 
-    async def _told(self, group: Group, config: str, revision: int) -> bool:
-        """Tell all hosts that serve; whether one of them takes it on only at its start."""
-        done: list[Keeper] = []
-        for keeper in group.serving:
-            if keeper.life is None:
-                continue
-            result = await keeper.life.configure(config, revision)
-            if result.refusal:
-                await self._undo(group, done)
-                raise ConfigRejected(group.name, keeper.instance_id, result.refusal)
-            done.append(keeper)
-            if result.needs_restart:
-                return True
-            keeper.configured(revision)
-        return False
 
-    async def _undo(self, group: Group, done: list[Keeper]) -> None:
-        for keeper in done:
-            if keeper.life is not None:
-                await keeper.life.configure(group.config, group.revision)
-                keeper.configured(group.revision)
+async def _check(group: Group, config: str) -> None:
+    schema = group.manifest.config_schema if group.manifest else ""
+    await asyncio.to_thread(check, group.name, config, schema)
 
 
 def check(name: str, config: str, schema: str) -> None:

@@ -16,7 +16,7 @@ from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
 from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
 from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
-from forgemesh.plugin_host.supervisor.plan import START_TIMEOUT, Limits, PluginPlan
+from forgemesh.plugin_host.supervisor.plan import CHANGE_TIMEOUT, START_TIMEOUT, Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.size import bytes_of
 
 MOST_INSTANCES = 1000
@@ -61,6 +61,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     max_instances: _Count | None = None
     scale: _Scale | None = None
     start_timeout: _Duration = START_TIMEOUT
+    change_timeout: _Duration = CHANGE_TIMEOUT
     grace: _Duration | None = None
     restart: Literal["always", "on-failure", "never"] = "always"
     crash_budget: _Budget = _Budget()
@@ -132,6 +133,7 @@ def plan_of(
             open_files=limits.open_files or 0,
         ),
         start_timeout=seconds_of(section.start_timeout),
+        change_timeout=seconds_of(section.change_timeout),
         grace=seconds_of(section.grace) if section.grace is not None else None,
         restart=replace(
             rule,
@@ -242,6 +244,7 @@ def _unreadable(section: Section) -> Iterator[str]:
     """Lengths of time and amounts of memory that cannot be read."""
     durations: dict[str, _Duration | None] = {
         "start_timeout": section.start_timeout,
+        "change_timeout": section.change_timeout,
         "grace": section.grace,
         "idle_stop": section.idle_stop,
         "crash_budget.within": section.crash_budget.within,

@@ -19,6 +19,7 @@ from forgemesh.chassis.violations import Violations
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import HandshakeRefused
+from forgemesh.plugin_host.supervisor.changes import Changes
 from forgemesh.plugin_host.supervisor.codec import host_message, timestamp
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.keeper import Keeper
@@ -38,6 +39,7 @@ class Office:
     """Everything that can be asked of a supervisor."""
 
     fleet: Fleet
+    changes: Changes
     loader: Loader
     reloader: Reloader
     reconfigurer: Reconfigurer
@@ -74,21 +76,25 @@ class SupervisorServicer(SupervisorServiceServicer):
         return pb.AnnounceResponse()
 
     async def LoadPlugins(self, request: pb.LoadPluginsRequest, context: Any) -> pb.LoadPluginsResponse:
-        loaded = await self._office.loader.load(list(request.names))
+        names = list(request.names)
+        loaded = await self._office.changes.own(lambda: self._office.loader.load(names))
         return pb.LoadPluginsResponse(plugins=[_loaded(one) for one in loaded])
 
     async def UnloadPlugin(self, request: pb.UnloadPluginRequest, context: Any) -> pb.UnloadPluginResponse:
-        stopped = await self._office.loader.unload(request.name, cascade=request.cascade)
+        name, cascade = request.name, request.cascade
+        stopped = await self._office.changes.own(lambda: self._office.loader.unload(name, cascade=cascade))
         return pb.UnloadPluginResponse(stopped=stopped)
 
     async def ReloadPlugin(self, request: pb.ReloadPluginRequest, context: Any) -> pb.ReloadPluginResponse:
-        reloaded = await self._office.reloader.reload(request.name)
+        reloaded = await self._office.reloader.reload(request.name, force=request.force)
         return pb.ReloadPluginResponse(
             from_version=reloaded.from_version, to_version=reloaded.to_version, instance_ids=reloaded.instance_ids
         )
 
     async def ConfigurePlugin(self, request: pb.ConfigurePluginRequest, context: Any) -> pb.ConfigurePluginResponse:
-        configured = await self._office.reconfigurer.configure(request.name, request.config, dry_run=request.dry_run)
+        configured = await self._office.reconfigurer.configure(
+            request.name, request.config, dry_run=request.dry_run, force=request.force
+        )
         return pb.ConfigurePluginResponse(revision=configured.revision, reloaded=configured.reloaded)
 
     async def ScalePlugin(self, request: pb.ScalePluginRequest, context: Any) -> pb.ScalePluginResponse:

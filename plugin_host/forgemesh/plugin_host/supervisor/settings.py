@@ -58,3 +58,8 @@ class SupervisorSettings(ServiceSettings):
     def address_file(self) -> Path:
         """Where a supervisor says where it listens."""
         return self.state.with_suffix(".address")
+
+    @property
+    def journal(self) -> Path:
+        """Where it is noted what is being changed."""
+        return self.state.with_suffix(".changes")

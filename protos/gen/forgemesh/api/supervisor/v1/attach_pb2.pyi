@@ -8,6 +8,7 @@ from forgemesh.api.plugin.v1 import load_pb2 as _load_pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
 from forgemesh.api.supervisor.v1 import host_pb2 as _host_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 import builtins as _builtins
 import sys
@@ -243,22 +244,26 @@ class HostReady(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     HEALTH_ADDRESS_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    CONFIG_REVISION_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """host:port of PluginService."""
     health_address: _builtins.str
     """host:port of grpc.health.v1."""
     incarnation: _builtins.int
     """Its registration; zero if it leaves that to its supervisor."""
+    config_revision: _builtins.int
+    """The configuration that it runs with; zero if it does not say."""
     def __init__(
         self,
         *,
         address: _builtins.str = ...,
         health_address: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        config_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "health_address", b"health_address", "incarnation", b"incarnation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "config_revision", b"config_revision", "health_address", b"health_address", "incarnation", b"incarnation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,19 +329,31 @@ class Configure(_message.Message):
 
     CONFIG_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    WITHIN_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     config: _builtins.str
     """As JSON text."""
     revision: _builtins.int
     """Counts the configurations of the plugin."""
+    request: _builtins.int
+    """The answer repeats it."""
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """How long the plugin has to take it on, from when this comes. One that needs longer refuses, and has as long again to
+        take the one before back; then the answer comes. Unset means 30 s.
+        """
+
     def __init__(
         self,
         *,
         config: _builtins.str = ...,
         revision: _builtins.int = ...,
+        within: _duration_pb2.Duration | None = ...,
+        request: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "request", b"request", "revision", b"revision", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,22 +368,30 @@ class ConfigureResult(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     NEEDS_RESTART_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Which one."""
     refusal: _builtins.str
     """Empty if it is taken on; else why not, and the one before it counts."""
     needs_restart: _builtins.bool
     """True if the plugin takes on a configuration only at its start."""
+    request: _builtins.int
+    """The `request` that this answers; zero from a host that answers in the order in which it is asked."""
+    unsettled: _builtins.bool
+    """True if it is refused and the plugin does not take the one before back either: nobody knows what it runs with."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         refusal: _builtins.str = ...,
         needs_restart: _builtins.bool = ...,
+        request: _builtins.int = ...,
+        unsettled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs_restart", b"needs_restart", "refusal", b"refusal", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needs_restart", b"needs_restart", "refusal", b"refusal", "request", b"request", "revision", b"revision", "unsettled", b"unsettled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,12 +403,23 @@ class SaveState(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    WITHIN_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    """The answer repeats it."""
+    @_builtins.property
+    def within(self) -> _duration_pb2.Duration:
+        """How long the plugin has, from when this comes; it answers with a `failure` if it needs longer. Unset means 30 s."""
+
     def __init__(
         self,
+        *,
+        within: _duration_pb2.Duration | None = ...,
+        request: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["within", b"within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "within", b"within"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,10 +434,13 @@ class SavedState(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     PLUGIN_VERSION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
     plugin_version: _builtins.str
     """The version of the plugin that wrote it."""
     failure: _builtins.str
     """Why there is none although the plugin has a way to save it, for people."""
+    request: _builtins.int
+    """The `request` that this answers; zero from a host that answers in the order in which it is asked."""
     @_builtins.property
     def payload(self) -> _payload_pb2.Payload:
         """The state; unset if it has none. At most 3 MiB."""
@@ -412,10 +451,11 @@ class SavedState(_message.Message):
         payload: _payload_pb2.Payload | None = ...,
         plugin_version: _builtins.str = ...,
         failure: _builtins.str = ...,
+        request: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "payload", b"payload", "plugin_version", b"plugin_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "payload", b"payload", "plugin_version", b"plugin_version", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

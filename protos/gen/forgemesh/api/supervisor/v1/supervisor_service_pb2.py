@@ -28,7 +28,7 @@ from forgemesh.api.supervisor.v1 import host_pb2 as forgemesh_dot_api_dot_superv
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4forgemesh/api/supervisor/v1/supervisor_service.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a(forgemesh/api/supervisor/v1/attach.proto\x1a&forgemesh/api/supervisor/v1/host.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10ListHostsRequest\"E\n\x11ListHostsResponse\x12\x30\n\x05hosts\x18\x01 \x03(\x0b\x32!.forgemesh.api.supervisor.v1.Host\"{\n\x0f\x41nnounceRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"\x12\n\x10\x41nnounceResponse\"#\n\x12LoadPluginsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"Q\n\x13LoadPluginsResponse\x12:\n\x07plugins\x18\x01 \x03(\x0b\x32).forgemesh.api.supervisor.v1.LoadedPlugin\"q\n\x0cLoadedPlugin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07started\x18\x04 \x01(\x08\x12\r\n\x05level\x18\x05 \x01(\r\x12\x0f\n\x07missing\x18\x06 \x03(\t\"4\n\x13UnloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61scade\x18\x02 \x01(\x08\"\'\n\x14UnloadPluginResponse\x12\x0f\n\x07stopped\x18\x01 \x03(\t\"#\n\x13ReloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x14ReloadPluginResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\t\x12\x12\n\nto_version\x18\x02 \x01(\t\x12\x14\n\x0cinstance_ids\x18\x03 \x03(\t\"G\n\x16\x43onfigurePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"=\n\x17\x43onfigurePluginResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08reloaded\x18\x02 \x01(\x08\"5\n\x12ScalePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\r\"%\n\x13ScalePluginResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\r\"5\n\x10ResetHostRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\")\n\x11ResetHostResponse\x12\x14\n\x0cinstance_ids\x18\x01 \x03(\t\"S\n\x0fTailLogsRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"n\n\x10TailLogsResponse\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04line\x18\x03 \x01(\t\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x32\xa5\t\n\x11SupervisorService\x12o\n\tListHosts\x12-.forgemesh.api.supervisor.v1.ListHostsRequest\x1a..forgemesh.api.supervisor.v1.ListHostsResponse\"\x03\x90\x02\x01\x12j\n\x06\x41ttach\x12*.forgemesh.api.supervisor.v1.AttachRequest\x1a+.forgemesh.api.supervisor.v1.AttachResponse\"\x03\x90\x02\x00(\x01\x30\x01\x12l\n\x08\x41nnounce\x12,.forgemesh.api.supervisor.v1.AnnounceRequest\x1a-.forgemesh.api.supervisor.v1.AnnounceResponse\"\x03\x90\x02\x02\x12u\n\x0bLoadPlugins\x12/.forgemesh.api.supervisor.v1.LoadPluginsRequest\x1a\x30.forgemesh.api.supervisor.v1.LoadPluginsResponse\"\x03\x90\x02\x02\x12x\n\x0cUnloadPlugin\x12\x30.forgemesh.api.supervisor.v1.UnloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.UnloadPluginResponse\"\x03\x90\x02\x02\x12x\n\x0cReloadPlugin\x12\x30.forgemesh.api.supervisor.v1.ReloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.ReloadPluginResponse\"\x03\x90\x02\x00\x12\x81\x01\n\x0f\x43onfigurePlugin\x12\x33.forgemesh.api.supervisor.v1.ConfigurePluginRequest\x1a\x34.forgemesh.api.supervisor.v1.ConfigurePluginResponse\"\x03\x90\x02\x02\x12u\n\x0bScalePlugin\x12/.forgemesh.api.supervisor.v1.ScalePluginRequest\x1a\x30.forgemesh.api.supervisor.v1.ScalePluginResponse\"\x03\x90\x02\x02\x12o\n\tResetHost\x12-.forgemesh.api.supervisor.v1.ResetHostRequest\x1a..forgemesh.api.supervisor.v1.ResetHostResponse\"\x03\x90\x02\x02\x12n\n\x08TailLogs\x12,.forgemesh.api.supervisor.v1.TailLogsRequest\x1a-.forgemesh.api.supervisor.v1.TailLogsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4forgemesh/api/supervisor/v1/supervisor_service.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a(forgemesh/api/supervisor/v1/attach.proto\x1a&forgemesh/api/supervisor/v1/host.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10ListHostsRequest\"E\n\x11ListHostsResponse\x12\x30\n\x05hosts\x18\x01 \x03(\x0b\x32!.forgemesh.api.supervisor.v1.Host\"{\n\x0f\x41nnounceRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x33\n\x08manifest\x18\x04 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\"\x12\n\x10\x41nnounceResponse\"#\n\x12LoadPluginsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"Q\n\x13LoadPluginsResponse\x12:\n\x07plugins\x18\x01 \x03(\x0b\x32).forgemesh.api.supervisor.v1.LoadedPlugin\"q\n\x0cLoadedPlugin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07started\x18\x04 \x01(\x08\x12\r\n\x05level\x18\x05 \x01(\r\x12\x0f\n\x07missing\x18\x06 \x03(\t\"4\n\x13UnloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61scade\x18\x02 \x01(\x08\"\'\n\x14UnloadPluginResponse\x12\x0f\n\x07stopped\x18\x01 \x03(\t\"2\n\x13ReloadPluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"V\n\x14ReloadPluginResponse\x12\x14\n\x0c\x66rom_version\x18\x01 \x01(\t\x12\x12\n\nto_version\x18\x02 \x01(\t\x12\x14\n\x0cinstance_ids\x18\x03 \x03(\t\"V\n\x16\x43onfigurePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"=\n\x17\x43onfigurePluginResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08reloaded\x18\x02 \x01(\x08\"5\n\x12ScalePluginRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tinstances\x18\x02 \x01(\r\"%\n\x13ScalePluginResponse\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\r\"5\n\x10ResetHostRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\")\n\x11ResetHostResponse\x12\x14\n\x0cinstance_ids\x18\x01 \x03(\t\"S\n\x0fTailLogsRequest\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\"n\n\x10TailLogsResponse\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04line\x18\x03 \x01(\t\x12\x0f\n\x07\x64ropped\x18\x04 \x01(\x04\x32\xa5\t\n\x11SupervisorService\x12o\n\tListHosts\x12-.forgemesh.api.supervisor.v1.ListHostsRequest\x1a..forgemesh.api.supervisor.v1.ListHostsResponse\"\x03\x90\x02\x01\x12j\n\x06\x41ttach\x12*.forgemesh.api.supervisor.v1.AttachRequest\x1a+.forgemesh.api.supervisor.v1.AttachResponse\"\x03\x90\x02\x00(\x01\x30\x01\x12l\n\x08\x41nnounce\x12,.forgemesh.api.supervisor.v1.AnnounceRequest\x1a-.forgemesh.api.supervisor.v1.AnnounceResponse\"\x03\x90\x02\x02\x12u\n\x0bLoadPlugins\x12/.forgemesh.api.supervisor.v1.LoadPluginsRequest\x1a\x30.forgemesh.api.supervisor.v1.LoadPluginsResponse\"\x03\x90\x02\x02\x12x\n\x0cUnloadPlugin\x12\x30.forgemesh.api.supervisor.v1.UnloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.UnloadPluginResponse\"\x03\x90\x02\x02\x12x\n\x0cReloadPlugin\x12\x30.forgemesh.api.supervisor.v1.ReloadPluginRequest\x1a\x31.forgemesh.api.supervisor.v1.ReloadPluginResponse\"\x03\x90\x02\x00\x12\x81\x01\n\x0f\x43onfigurePlugin\x12\x33.forgemesh.api.supervisor.v1.ConfigurePluginRequest\x1a\x34.forgemesh.api.supervisor.v1.ConfigurePluginResponse\"\x03\x90\x02\x02\x12u\n\x0bScalePlugin\x12/.forgemesh.api.supervisor.v1.ScalePluginRequest\x1a\x30.forgemesh.api.supervisor.v1.ScalePluginResponse\"\x03\x90\x02\x02\x12o\n\tResetHost\x12-.forgemesh.api.supervisor.v1.ResetHostRequest\x1a..forgemesh.api.supervisor.v1.ResetHostResponse\"\x03\x90\x02\x02\x12n\n\x08TailLogs\x12,.forgemesh.api.supervisor.v1.TailLogsRequest\x1a-.forgemesh.api.supervisor.v1.TailLogsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -74,25 +74,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADPLUGINRESPONSE']._serialized_start=765
   _globals['_UNLOADPLUGINRESPONSE']._serialized_end=804
   _globals['_RELOADPLUGINREQUEST']._serialized_start=806
-  _globals['_RELOADPLUGINREQUEST']._serialized_end=841
-  _globals['_RELOADPLUGINRESPONSE']._serialized_start=843
-  _globals['_RELOADPLUGINRESPONSE']._serialized_end=929
-  _globals['_CONFIGUREPLUGINREQUEST']._serialized_start=931
-  _globals['_CONFIGUREPLUGINREQUEST']._serialized_end=1002
-  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_start=1004
-  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_end=1065
-  _globals['_SCALEPLUGINREQUEST']._serialized_start=1067
-  _globals['_SCALEPLUGINREQUEST']._serialized_end=1120
-  _globals['_SCALEPLUGINRESPONSE']._serialized_start=1122
-  _globals['_SCALEPLUGINRESPONSE']._serialized_end=1159
-  _globals['_RESETHOSTREQUEST']._serialized_start=1161
-  _globals['_RESETHOSTREQUEST']._serialized_end=1214
-  _globals['_RESETHOSTRESPONSE']._serialized_start=1216
-  _globals['_RESETHOSTRESPONSE']._serialized_end=1257
-  _globals['_TAILLOGSREQUEST']._serialized_start=1259
-  _globals['_TAILLOGSREQUEST']._serialized_end=1342
-  _globals['_TAILLOGSRESPONSE']._serialized_start=1344
-  _globals['_TAILLOGSRESPONSE']._serialized_end=1454
-  _globals['_SUPERVISORSERVICE']._serialized_start=1457
-  _globals['_SUPERVISORSERVICE']._serialized_end=2646
+  _globals['_RELOADPLUGINREQUEST']._serialized_end=856
+  _globals['_RELOADPLUGINRESPONSE']._serialized_start=858
+  _globals['_RELOADPLUGINRESPONSE']._serialized_end=944
+  _globals['_CONFIGUREPLUGINREQUEST']._serialized_start=946
+  _globals['_CONFIGUREPLUGINREQUEST']._serialized_end=1032
+  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_start=1034
+  _globals['_CONFIGUREPLUGINRESPONSE']._serialized_end=1095
+  _globals['_SCALEPLUGINREQUEST']._serialized_start=1097
+  _globals['_SCALEPLUGINREQUEST']._serialized_end=1150
+  _globals['_SCALEPLUGINRESPONSE']._serialized_start=1152
+  _globals['_SCALEPLUGINRESPONSE']._serialized_end=1189
+  _globals['_RESETHOSTREQUEST']._serialized_start=1191
+  _globals['_RESETHOSTREQUEST']._serialized_end=1244
+  _globals['_RESETHOSTRESPONSE']._serialized_start=1246
+  _globals['_RESETHOSTRESPONSE']._serialized_end=1287
+  _globals['_TAILLOGSREQUEST']._serialized_start=1289
+  _globals['_TAILLOGSREQUEST']._serialized_end=1372
+  _globals['_TAILLOGSRESPONSE']._serialized_start=1374
+  _globals['_TAILLOGSRESPONSE']._serialized_end=1484
+  _globals['_SUPERVISORSERVICE']._serialized_start=1487
+  _globals['_SUPERVISORSERVICE']._serialized_end=2676
 # @@protoc_insertion_point(module_scope)

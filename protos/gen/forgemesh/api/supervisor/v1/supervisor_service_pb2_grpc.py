@@ -133,7 +133,8 @@ class SupervisorServiceServicer(object):
 
     def ReloadPlugin(self, request, context):
         """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
-        one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+        one drains. If a new one fails, or an old one cannot save its state, the old ones go on, and RELOAD_FAILED names the
+        phase. Once it has begun it goes on to its end, whatever becomes of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,7 +142,8 @@ class SupervisorServiceServicer(object):
 
     def ConfigurePlugin(self, request, context):
         """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
-        not fit its schema, CONFIG_REJECTED says why the plugin refused.
+        not fit its schema, CONFIG_REJECTED says why the plugin refused. Once it has begun it goes on to its end, whatever
+        becomes of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

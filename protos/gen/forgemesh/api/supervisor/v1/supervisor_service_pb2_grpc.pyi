@@ -54,11 +54,13 @@ class SupervisorServiceStub:
     """
     ReloadPlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ReloadPluginRequest, _supervisor_service_pb2.ReloadPluginResponse]
     """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
-    one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+    one drains. If a new one fails, or an old one cannot save its state, the old ones go on, and RELOAD_FAILED names the
+    phase. Once it has begun it goes on to its end, whatever becomes of the call.
     """
     ConfigurePlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ConfigurePluginRequest, _supervisor_service_pb2.ConfigurePluginResponse]
     """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
-    not fit its schema, CONFIG_REJECTED says why the plugin refused.
+    not fit its schema, CONFIG_REJECTED says why the plugin refused. Once it has begun it goes on to its end, whatever
+    becomes of the call.
     """
     ScalePlugin: _grpc.UnaryUnaryMultiCallable[_supervisor_service_pb2.ScalePluginRequest, _supervisor_service_pb2.ScalePluginResponse]
     """Says how many processes are to serve a plugin, within its bounds."""
@@ -92,11 +94,13 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     """
     ReloadPlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ReloadPluginRequest, _supervisor_service_pb2.ReloadPluginResponse]  # type: ignore[assignment]
     """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
-    one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+    one drains. If a new one fails, or an old one cannot save its state, the old ones go on, and RELOAD_FAILED names the
+    phase. Once it has begun it goes on to its end, whatever becomes of the call.
     """
     ConfigurePlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ConfigurePluginRequest, _supervisor_service_pb2.ConfigurePluginResponse]  # type: ignore[assignment]
     """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
-    not fit its schema, CONFIG_REJECTED says why the plugin refused.
+    not fit its schema, CONFIG_REJECTED says why the plugin refused. Once it has begun it goes on to its end, whatever
+    becomes of the call.
     """
     ScalePlugin: _aio.UnaryUnaryMultiCallable[_supervisor_service_pb2.ScalePluginRequest, _supervisor_service_pb2.ScalePluginResponse]  # type: ignore[assignment]
     """Says how many processes are to serve a plugin, within its bounds."""
@@ -163,7 +167,8 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_service_pb2.ReloadPluginResponse, _abc.Awaitable[_supervisor_service_pb2.ReloadPluginResponse]]:
         """Replaces the processes of a plugin by new ones, one after the other, without a gap: a new one serves before its old
-        one drains. If a new one fails, the old ones go on, and RELOAD_FAILED names the phase.
+        one drains. If a new one fails, or an old one cannot save its state, the old ones go on, and RELOAD_FAILED names the
+        phase. Once it has begun it goes on to its end, whatever becomes of the call.
         """
 
     @_abc_1.abstractmethod
@@ -173,7 +178,8 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_service_pb2.ConfigurePluginResponse, _abc.Awaitable[_supervisor_service_pb2.ConfigurePluginResponse]]:
         """Gives a plugin another configuration without a restart, on all its hosts or on none. CONFIG_INVALID lists what does
-        not fit its schema, CONFIG_REJECTED says why the plugin refused.
+        not fit its schema, CONFIG_REJECTED says why the plugin refused. Once it has begun it goes on to its end, whatever
+        becomes of the call.
         """
 
     @_abc_1.abstractmethod
