@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from tests.mesh.attached_host import HOST, call, host
-from tests.mesh.processes import start_service
+from tests.mesh.processes import eventually, start_service
 from tests.mesh.supervising import Supervising, supervising
 
 pytestmark = pytest.mark.mesh
@@ -109,6 +111,38 @@ async def test_a_host_hears_on_after_a_hook_that_raised_no_exception(
 
     said = raised.removeprefix("asyncio.").replace("(0)", ": 0")
     assert (refused.refusal, state.failure, accepted.refusal) == (said, said, "")
+
+
+async def test_a_host_that_was_busy_for_all_the_time_that_it_had_does_not_begin_and_says_which_question_that_was(
+    tmp_path: Path, supervisor: Supervising
+) -> None:
+    busy, gate = tmp_path / "busy", tmp_path / "gate"
+    gate.touch()
+    blocking = (
+        f'__import__("pathlib").Path({str(busy)!r}).touch(); '
+        f'[__import__("time").sleep(0.01) for _ in iter(__import__("pathlib").Path({str(gate)!r}).exists, False)]'
+    )
+    source = PLUGIN.replace('raise ValueError("there is no till for XXX")', blocking)
+    moment = Duration(nanos=1_000_000)
+    async with host(tmp_path, supervisor.address, source):
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+        await supervisor.say(configure=pb.Configure(config='{"currency": "XXX"}', revision=2, request=7))
+        await eventually(partial(asyncio.to_thread, busy.exists))
+        await supervisor.say(configure=pb.Configure(config='{"currency": "USD"}', revision=3, within=moment, request=8))
+        await supervisor.say(save_state=pb.SaveState(within=moment, request=9))
+        await supervisor.heard("load", lambda load: True)
+        gate.unlink()
+        accepted = await supervisor.heard("configured", partial(is_about, 2))
+        late = await supervisor.heard("configured", partial(is_about, 3))
+        state = await supervisor.heard("state")
+        told = await call(address, "tells")
+
+    assert (accepted.request, accepted.refusal) == (7, "")
+    assert (late.request, state.request) == (8, 9)
+    assert late.refusal == state.failure == "it heard of it too late: the process was busy with something else"
+    assert not state.HasField("payload")
+    assert told["currency"] == "XXX"
 
 
 async def test_a_configuration_that_does_not_fit_fails_in_config(tmp_path: Path, supervisor: Supervising) -> None:

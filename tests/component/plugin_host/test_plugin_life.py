@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -122,6 +123,55 @@ async def test_a_configuration_that_the_plugin_refuses_is_rolled_back(caplog: py
     assert result.refusal == "ValueError: 13 brings bad luck"
     assert made.seen == [1, 2, 13, 2]
     assert "refuses configuration 3" in caplog.text
+
+
+@pytest.mark.parametrize("late", ["waits", "blocks", "goes on"])
+async def test_a_configuration_that_takes_too_long_is_refused_and_rolled_back(late: str) -> None:
+    seen: list[int] = []
+
+    @plugin("test.slow", version="1.0.0", config=Size)
+    class Slow:
+        def __init__(self, config: Size) -> None: ...
+
+        async def configure(self, config: Size) -> None:
+            seen.append(config.size)
+            if config.size == 1:
+                return
+            if late == "blocks":
+                time.sleep(0.1)
+            else:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    if late == "waits":
+                        raise
+
+        @operation
+        def look(self) -> None: ...
+
+    async with started(define(Slow)) as slow:
+        result = await slow.configure('{"size": 2}', 2, 0.05)
+
+    assert "0.05 s" in result.refusal
+    assert not result.unsettled
+    assert (seen, slow.config_revision) == ([2, 1], 0)
+
+
+async def test_a_plugin_that_takes_neither_configuration_is_unsettled() -> None:
+    @plugin("test.neither", version="1.0.0", config=Size)
+    class Neither:
+        def __init__(self, config: Size) -> None: ...
+
+        async def configure(self, config: Size) -> None:
+            raise ValueError(f"not {config.size}")
+
+        @operation
+        def look(self) -> None: ...
+
+    async with started(define(Neither)) as neither:
+        result = await neither.configure('{"size": 2}', 2)
+
+    assert (result.refusal, result.unsettled) == ("ValueError: not 2", True)
 
 
 async def test_a_configuration_that_does_not_fit_does_not_reach_the_plugin() -> None:

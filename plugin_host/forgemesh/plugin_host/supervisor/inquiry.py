@@ -108,13 +108,11 @@ async def _asked(keeper: Keeper, wanted: Configuration) -> attach_pb2.ConfigureR
 
 def _starts(keeper: Keeper) -> bool:
     """Whether it is about to serve with a configuration that it has already."""
-    life = keeper.life
-    if life is None:
-        return False
-    if keeper.host.state is State.STARTING:
-        return life.found_again
-    begun = life.go.is_set() or life.serving.is_set()
-    return begun and keeper.host.state in (State.HANDSHAKING, State.INITIALIZING)
+    state, life = keeper.host.state, keeper.life
+    if keeper.survivor is not None and state in (State.STOPPED, State.STARTING):
+        return keeper.wanted  # it serves, and has not called this supervisor yet
+    begun = life is not None and (life.go.is_set() or life.serving.is_set())
+    return begun and state in (State.HANDSHAKING, State.INITIALIZING)
 
 
 def _renew(keeper: Keeper, why: str) -> None:

@@ -73,8 +73,8 @@ class Keeper:
 
     `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
     `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
-    earlier supervisor has left, if there is one. `state` is what a predecessor left for it, kept until it serves.
-    `lost` names what it was stopped for, if it is to come back with that.
+    earlier supervisor has left, if there is one, until that ends. `state` is what a predecessor left for it, until it
+    serves. `lost` names what it was stopped for, if it is to come back with that.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Keeper:
         self.wanted = False
         self.held = False
         self.state: pb.SavedState | None = None
-        self._survivor = survivor
+        self.survivor = survivor
         self._running: HostProcess | None = None
         self._around = around
         self._on_change = on_change
@@ -230,11 +230,11 @@ class Keeper:
             async with self._around.slots:
                 if not self.wanted:
                     return
-                survivor, self._survivor = self._survivor, None
+                survivor = self.survivor
+                stack.callback(setattr, self, "survivor", None)
                 token = survivor.token if survivor else secrets.token_hex(16)
                 life = Life(self.instance_id, token, self._keeps_up)
                 process = await stack.enter_async_context(self._process(life, log, survivor))
-                life.found_again = survivor is not None
                 self.life = life
                 stack.callback(self._bury)
                 stack.callback(life.questions.end, "its process ended")

@@ -46,8 +46,7 @@ class Beginning:
 class Life:
     """
     `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
-    that the host itself has said that it cannot go on, and ends; `found_again`, that another supervisor has started it.
-    `silence` counts looks at it since it said something.
+    that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.
 
     `on_condition` is told that the host does not keep up, or does again (with an empty text).
     """
@@ -67,7 +66,6 @@ class Life:
         self.trouble: Trouble | None = None
         self.load: Load | None = None
         self.leaving = False
-        self.found_again = False
         self.silence = 0
         self.beginning: Beginning | None = None
         self._instance_id = instance_id
