@@ -16,7 +16,7 @@ from forgemesh.faults.supervisor import ConfigRejected, ReloadFailed
 from tests.component.plugin_host.registry import serving_registry
 from tests.mesh.gates import at, close, gated
 from tests.mesh.processes import Service, alive, kill
-from tests.mesh.supervised import Supervised, running_registry, state_of, supervised
+from tests.mesh.supervised import Supervised, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
 
@@ -253,6 +253,7 @@ async def test_a_sleeping_plugin_whose_reload_failed_is_started_by_a_call_and_by
         )
         async with supervised(tmp_path, mute.address, gated(tmp_path, *keys)) as mesh:
             await mute.until(lambda: mute.published == ["test.gated"])
+            await mesh.in_state(gated_1="STOPPED")
             gated(tmp_path, version="2.0.0", replacing=BROKEN)
             fault = await mesh.fails("ReloadPlugin", RELOAD)
             asleep = await mesh.in_state(gated_1="STOPPED")
@@ -268,6 +269,7 @@ async def test_a_sleeping_plugin_whose_reload_failed_is_started_by_a_call_and_by
 
     assert isinstance(fault, ReloadFailed)
     assert isinstance(again, ReloadFailed)
+    assert "no dictionary; it stands as it did before" in fault.message
     assert list(asleep) == list(called) == ["gated-1"]
     assert called["gated-1"].plugin_version == "3.0.0"
     assert [one.started for one in loaded.plugins] == [True]
@@ -285,4 +287,25 @@ async def test_an_exclusive_plugin_keeps_its_state_over_a_reload_that_fails(tmp_
         counted = await mesh.call("gated-1", "add")
 
     assert isinstance(fault, ReloadFailed)
+    assert "it is started again as it was" in fault.message
     assert counted == 2
+
+
+async def test_a_reload_that_waits_for_what_does_not_come_is_given_up(tmp_path: Path, registry: Service) -> None:
+    gate = close(tmp_path, "start", "gated-1")
+    keys = ('start_timeout = "5s"',)
+    provider = gated(tmp_path, 'start_timeout = "10m"')
+    (tmp_path / "user.py").write_text(plugin_source("test.user"))
+    async with supervised(tmp_path, registry.address, provider + section("user", tmp_path, *keys)) as mesh:
+        before = await mesh.in_state(user_1="READY", gated_1="INITIALIZING")
+        (tmp_path / "user.py").write_text(plugin_source("test.user", version="1.1.0", requires='["test.gated"]'))
+        fault = await mesh.fails("ReloadPlugin", pb.ReloadPluginRequest(name="user"))
+        after = await mesh.hosts()
+        gate.unlink()
+        await mesh.in_state(gated_1="READY")
+        answer = await mesh.ask("ReloadPlugin", pb.ReloadPluginRequest(name="user"))
+
+    assert isinstance(fault, ReloadFailed)
+    assert fault.metadata["cause"] == "it does not serve after 15 s: waits for plugin test.gated"
+    assert after["user-1"].pid == before["user-1"].pid
+    assert list(answer.instance_ids) == ["user-2"]

@@ -134,6 +134,9 @@ class Watched:
                 answer = await peer.call(method, ReloadPluginRequest(name=self._section.name), deadline=PATIENCE)
         except ReloadFailed as failed:
             said = failed.metadata
+            if said["phase"] == "SERVING":  # something served, and has ended or cannot hand over what it has
+                self._say(f"{self._section.name}: not replaced", *_indented(problem_of(failed).as_lines()))
+                return
             self._say(
                 f"{self._section.name}: the new one does not come up, phase {said['phase']}: {said['cause']}",
                 f"  the old one goes on; its log: forgemesh plugin logs {self._section.name}",

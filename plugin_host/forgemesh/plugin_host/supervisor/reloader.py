@@ -184,7 +184,7 @@ class Reloader:
             hopeless = self._fleet.decision.hopeless.get(keeper.instance_id)
             if hopeless and keeper.host.state is State.HANDSHAKING:
                 cause = f"it needs {', '.join(need.text for need in hopeless)}, and nothing provides that"
-                raise ReloadFailed(group.name, Phase.INIT.value, cause)
+                raise ReloadFailed(group.name, Phase.INIT.value, cause, remains=_remains(group))
             return keeper.host.state in SERVING
 
         async with _in_time(group, keeper):
@@ -201,17 +201,28 @@ async def _in_time(group: Group, keeper: Keeper) -> AsyncIterator[None]:
     except TimeoutError as error:
         waits = f": {keeper.host.reason}" if keeper.host.reason else ""
         cause = f"it does not serve after {patience:g} s{waits}"
-        raise ReloadFailed(group.name, keeper.host.failing_phase.value, cause) from error
+        phase = keeper.host.failing_phase.value
+        raise ReloadFailed(group.name, phase, cause, remains=_remains(group)) from error
 
 
 def _refuse_failed(group: Group, keeper: Keeper, remains: str = "") -> None:
     """Raise ReloadFailed if it has ended, also if it was started again since."""
     host = keeper.host
     if host.state in (State.BACKOFF, State.CRASH_LOOP) or host.restarts or (not keeper.wanted and not keeper.lost):
-        ended = "; it is exclusive, so its old process had ended before" if group.plan.exclusive else ""
-        remains = remains or ("it is started again as it was" if ended else "")
+        alone = group.plan.exclusive and group.staying[0] is keeper
+        ended = "; it is exclusive, so its old process had ended before" if alone else ""
         reason = host.reason or next((step.reason for step in reversed(host.history) if step.phase is not None), "")
-        raise ReloadFailed(group.name, (host.phase or Phase.SERVING).value, f"{reason}{ended}", remains=remains)
+        raise ReloadFailed(
+            group.name, (host.phase or Phase.SERVING).value, f"{reason}{ended}", remains=remains or _remains(group)
+        )
+
+
+def _remains(group: Group) -> str:
+    """What becomes of a plugin whose reload has failed before anything was replaced."""
+    oldest = group.staying[0]
+    if group.plan.exclusive and not oldest.held and oldest.wanted:
+        return "it is started again as it was"
+    return "the old one goes on" if oldest.host.state in SERVING else "it stands as it did before"
 
 
 def _judge(group: Group, new: Sequence[Keeper], remains: str = "") -> None:
