@@ -119,8 +119,8 @@ class Context:
 
 def _written(details: Any) -> Payload:
     payload = written(details)
-    if len(payload.data) > MOST_DETAILS:
-        raise ValueError(f"the details of progress have {len(payload.data)} bytes, at most {MOST_DETAILS} are kept")
+    if payload.size > MOST_DETAILS:
+        raise ValueError(f"the details of progress have {payload.size} bytes, at most {MOST_DETAILS} are kept")
     return payload
 
 

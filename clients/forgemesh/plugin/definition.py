@@ -65,7 +65,7 @@ class OperationDefinition:
         does not know.
         """
         if isinstance(value, Payload):
-            return _checked(value)
+            return checked_payload(value)
         read = self.output.decode if self.output is not None else read_json
         try:
             return Payload(write_json(value, read), JSON)
@@ -295,10 +295,3 @@ def _described(description: str | None, documented: object) -> str:
     if text is None and documented is not None:
         text = vars(documented).get("__doc__", documented.__doc__)
     return " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
-
-
-def _checked(payload: Payload) -> Payload:
-    if not isinstance(payload.data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"the data of a Payload is bytes, not {type(payload.data).__name__}")
-    metadata = {str(key): str(value) for key, value in payload.metadata.items()}
-    return checked_payload(Payload(bytes(payload.data), str(payload.media_type), metadata))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT
@@ -12,8 +13,14 @@ from forgemesh.faults.workflow import PayloadTooLarge
 from forgemesh.plugin import OperationError, Payload
 
 MAX_TEXT = 1024
+MAX_FACTS = 256 * 1024
+"""Bytes of what a failure says besides its reason and its message."""
+LEFT_OUT = "left_out"
+"""Under this key a failure says what it had to leave out."""
 LONGEST = 366 * 24 * 3600.0
 """Seconds after which a retry may be wished for at most."""
+_FACT = 16
+"""Bytes of a fact in a message besides its words, at most."""
 MAX_OUTPUT = SESSION_LIMIT - 64 * 1024
 """Bytes; leaves room for what surrounds a payload in a message."""
 
@@ -26,7 +33,7 @@ def failure_of(fault: Fault, step_path: str, *, retryable: bool) -> failure_pb2.
         code=int(code_of(fault)),
         reason=reason_of(fault),
         message=cut(fault.message),
-        metadata={cut(key): cut(value) for key, value in fault.metadata.items()},
+        metadata=_facts(fault.metadata),
         retryable=retryable,
         step_path=step_path,
         retry_after_millis=_millis(fault.retry_after),
@@ -39,7 +46,7 @@ def declared_failure(error: OperationError, step_path: str) -> failure_pb2.Failu
         code=int(error.code),
         reason=cut(str(error.reason)),
         message=cut(str(error.message)),
-        metadata={cut(str(key)): cut(str(value)) for key, value in error.metadata.items()},
+        metadata=_facts(error.metadata),
         retryable=bool(error.retryable),
         step_path=step_path,
         retry_after_millis=_millis(error.retry_after),
@@ -48,10 +55,24 @@ def declared_failure(error: OperationError, step_path: str) -> failure_pb2.Failu
 
 def fitting(payload: Payload, operation: str, step_path: str) -> Outcome:
     """The payload, or the failure that it is larger than a message may be."""
-    size = len(payload.data)
+    size = payload.size
     if size <= MAX_OUTPUT:
         return payload
     return failure_of(PayloadTooLarge(f"the output of {operation}", size, MAX_OUTPUT), step_path, retryable=False)
+
+
+def _facts(metadata: Mapping[Any, Any]) -> dict[str, str]:
+    """As many as a failure may say; what had to be left out is said instead."""
+    kept: dict[str, str] = {}
+    size = 0
+    for said, value in metadata.items():
+        key, text = cut(str(said)), cut(str(value))
+        size += len(key.encode()) + len(text.encode()) + _FACT
+        if size > MAX_FACTS:
+            kept[LEFT_OUT] = f"{len(metadata) - len(kept)} of {len(metadata)} facts, beyond {MAX_FACTS} bytes"
+            break
+        kept[key] = text
+    return kept
 
 
 def cut(text: str) -> str:

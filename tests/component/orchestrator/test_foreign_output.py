@@ -6,7 +6,7 @@ import pytest
 
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
-from forgemesh.orchestrator.adapters.session import MAX_INLINE
+from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
 from forgemesh.orchestrator.domain.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 

@@ -222,7 +222,8 @@ def test_what_a_plugin_says_about_its_failure_is_kept_within_bounds() -> None:
 
     failure = foreign_failure(message)
 
-    assert len(failure.metadata) == MAX_FACTS
+    assert len(failure.metadata) == MAX_FACTS + 1
+    assert failure.metadata["left_out"].endswith(f"facts, at most {MAX_FACTS} are kept")
     assert failure_to_message(failure).ByteSize() < 200_000
 
 

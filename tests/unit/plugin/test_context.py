@@ -60,6 +60,34 @@ async def test_details_are_written_as_json_and_have_a_limit() -> None:
     assert told == [Payload(b'{"row":1152921504606846976}'), Payload(b"\x00", "application/octet-stream")]
 
 
+@pytest.mark.parametrize(
+    "details",
+    [
+        Payload(b"1", metadata={"rows": "x" * 65536}),
+        Payload(b"", "x/" + "y" * 65536),
+        Payload(b"", "x/y", {str(number): "" for number in range(5000)}),
+    ],
+)
+def test_what_goes_with_details_counts_to_their_limit(details: Payload) -> None:
+    with pytest.raises(ValueError, match="at most 65536 are kept"):
+        Context().report(0.5, details=details)
+
+
+@pytest.mark.parametrize("details", [Payload(5), Payload(b"", "x/y", {"\udcff": "1"})])  # type: ignore[arg-type]
+def test_details_that_cannot_travel_are_refused_where_they_are_said(details: Payload) -> None:
+    with pytest.raises(ValueError, match="Payload"):
+        Context().report(0.5, details=details)
+
+
+def test_details_travel_as_bytes_and_texts() -> None:
+    told: list[Payload | None] = []
+    ctx = Context(report=lambda fraction, note, details: told.append(details))
+
+    ctx.report(0.5, details=Payload(bytearray(b"1"), "x/y", {"rows": 7}))  # type: ignore[arg-type,dict-item]
+
+    assert told == [Payload(b"1", "x/y", {"rows": "7"})]
+
+
 def test_what_an_earlier_attempt_said_is_read() -> None:
     opaque = Payload(b"\x00", "application/octet-stream")
 

@@ -98,8 +98,18 @@ def test_a_payload_parameter_gets_the_input_unread() -> None:
 
 
 def test_a_payload_must_hold_bytes() -> None:
-    with pytest.raises(TypeError, match="bytes, not int"):
+    with pytest.raises(Misfit, match="bytes, not int"):
         OPERATIONS["whole"].write(Payload(5))  # type: ignore[arg-type]
+
+
+def test_what_goes_with_a_payload_must_be_text_that_utf8_knows() -> None:
+    for payload in (
+        Payload(b"", "caf\udce9/x"),
+        Payload(b"", "x/y", {"\udcff": "1"}),
+        Payload(b"", "x/y", {"1": "\udcff"}),
+    ):
+        with pytest.raises(Misfit, match="UTF-8 does not know"):
+            OPERATIONS["whole"].write(payload)
 
 
 @given(st.integers())

@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 
 SURROUNDINGS = 512
 """Bytes of an invocation besides what is of any length, near enough."""
+MAX_INLINE = 256 * 1024
+"""Bytes of input above which a call goes by Invoke, so that it does not hold up the session."""
 MAX_NOTE = 1024
 """Characters of what a plugin says about its progress."""
 MAX_DETAILS = 64 * 1024
@@ -24,18 +26,28 @@ MAX_DETAILS = 64 * 1024
 
 
 def size_of(invocation: Invocation) -> int:
-    """Bytes in a message, near enough."""
+    """Bytes in a message, near enough: all that is of any length counts."""
     details = invocation.details.size if invocation.details is not None else 0
-    return invocation.input.size + details + 2 * len(invocation.step_path) + SURROUNDINGS
+    path = invocation.step_path
+    paths = 2 * (len(path) if path.isascii() else len(path.encode()))
+    return invocation.input.size + details + paths + SURROUNDINGS
+
+
+def goes_alone(invocation: Invocation) -> bool:
+    """Whether it goes by Invoke, so that it does not hold up the session, nor what is on it."""
+    return invocation.input.size > MAX_INLINE or (
+        invocation.details is not None and invocation.details.size > MAX_DETAILS
+    )
 
 
 def progress_of(progress: session_pb2.Progress) -> tuple[float, str, Payload | None]:
     """What a call says of itself, within bounds."""
     fraction = min(1.0, max(0.0, progress.fraction))  # NaN is 0
     details, size = None, progress.ByteSize()
-    if progress.HasField("details") and len(progress.details.data) <= MAX_DETAILS and not excess_of(progress, size):
+    if progress.HasField("details") and not excess_of(progress, size):
         said = payload_from_message(progress.details)
-        details = said if not misread(said) else None  # the next attempt could not read it
+        # the next attempt could not read it, or it is too large to go with every one
+        details = said if said.size <= MAX_DETAILS and not misread(said) else None
     return fraction, progress.note[:MAX_NOTE], details
 
 

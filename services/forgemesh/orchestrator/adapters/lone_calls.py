@@ -11,8 +11,8 @@ from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault, code_of
-from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.adapters.invocation_codec import SURROUNDINGS, answer_of, size_of, write_invocation
+from forgemesh.faults.workflow import HostLost, PayloadTooLarge
+from forgemesh.orchestrator.adapters.invocation_codec import answer_of, size_of, write_invocation
 from forgemesh.orchestrator.adapters.protocol_check import fits_alone
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.fate import NOTHING_RAN
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceAsyncStub
 
 UNARY_SLACK = 1.0
+_ROOMY = SESSION_LIMIT - 256 * 1024
+"""Bytes up to which a call fits into a message whatever is around it."""
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a call gets whose server is cut off or stops, without a word of the server's own."""
 
@@ -43,8 +45,9 @@ class LoneCalls:
         """What becomes of the call; whoever does not wait for that has to take it as lost."""
         request = plugin_service_pb2.InvokeRequest()
         write_invocation(request.invocation, invocation, call_id, self._endpoint.incarnation)
-        if size_of(invocation) > SESSION_LIMIT - SURROUNDINGS:
-            request.invocation.ClearField("heartbeat_details")
+        if size_of(invocation) > _ROOMY and (size := _size(request)) > SESSION_LIMIT:
+            fault = PayloadTooLarge(f"a call of {self._plugin_id}/{invocation.operation}", size, SESSION_LIMIT)
+            return Answer(None, failure_of(fault), accepted=False, session=False)
         try:
             response = await self._stub.Invoke(request, timeout=invocation.remaining + UNARY_SLACK)
         except grpc.aio.AioRpcError as error:
@@ -72,3 +75,10 @@ class LoneCalls:
         retryable = fault.reason in FAILOVER or code_of(fault) in RETRYABLE
         refused = not isinstance(fault, ForeignFault) and fault.reason in NOTHING_RAN
         return Answer(None, failure_of(fault, retryable=retryable), not refused, session=False, told=refused)
+
+
+def _size(request: plugin_service_pb2.InvokeRequest) -> int:
+    """Bytes; what an earlier attempt said stays behind where there is no room for it."""
+    if request.ByteSize() > SESSION_LIMIT:
+        request.invocation.ClearField("heartbeat_details")
+    return request.ByteSize()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled, HostLost
-from forgemesh.orchestrator.adapters.invocation_codec import size_of
+from forgemesh.orchestrator.adapters.invocation_codec import goes_alone, size_of
 from forgemesh.orchestrator.adapters.protocol_check import ProtocolBreach
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
@@ -19,11 +19,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Call:
-    """`sent`: it has left; `accepted`: its host said that it took it on; `unary`: it goes alone, by this task."""
+    """
+    `alone`: it may not go by a session; `sent`: it has left; `accepted`: its host said that it took it on; `unary`: it
+    goes alone, by this task.
+    """
 
     invocation: Invocation
     caller: Caller
     size: int
+    alone: bool
     sent: bool = False
     accepted: bool = False
     cancelled: bool = False
@@ -64,7 +68,7 @@ class OpenCalls:
     def open(self, invocation: Invocation, caller: Caller) -> tuple[int, Call]:
         """One more."""
         self._next += 1
-        call = self._calls[self._next] = Call(invocation, caller, size_of(invocation))
+        call = self._calls[self._next] = Call(invocation, caller, size_of(invocation), goes_alone(invocation))
         return self._next, call
 
     def sent(self, call_id: int, what: str) -> Call | None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MAX_INLINE = 256 * 1024
-"""Bytes of input above which a call goes by Invoke, so that it does not hold up the session."""
 MAX_FRAME = MEBIBYTE
 HELLO_DEADLINE = 5.0
 FIRST_BACKOFF = 0.1
@@ -105,7 +103,7 @@ class SessionLink:
     def invoke(self, invocation: Invocation, caller: Caller) -> int:
         """See ports.HostLink."""
         call_id, call = self._calls.open(invocation, caller)
-        if self._by_unary or invocation.input.size > MAX_INLINE:
+        if self._by_unary or call.alone:
             self._send_alone(call_id, call)
         else:
             self._queue.append(call_id)

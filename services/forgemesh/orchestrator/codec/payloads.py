@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from forgemesh.orchestrator.domain.retry import LONGEST_WISH, SECOND
 MAX_TEXT = 4096
 MAX_REASON = 200
 MAX_FACTS = 32
+LEFT_OUT = "left_out"
+"""Under this key a failure says what it had to leave out."""
 MAX_PATH = 10_000
 
 
@@ -77,9 +80,20 @@ def foreign_failure(message: failure_pb2.Failure) -> Failure:
         failure,
         reason=failure.reason[:MAX_REASON],
         message=failure.message[:MAX_TEXT],
-        metadata={k[:MAX_REASON]: failure.metadata[k][:MAX_TEXT] for k in sorted(failure.metadata)[:MAX_FACTS]},
+        metadata=_facts(failure.metadata),
         step_path=failure.step_path[:MAX_PATH],
     )
+
+
+def _facts(metadata: Mapping[str, str]) -> dict[str, str]:
+    """As many as are kept, and how many are not."""
+    names = sorted(metadata)
+    kept = {name[:MAX_REASON]: metadata[name][:MAX_TEXT] for name in names[:MAX_FACTS]}
+    if len(names) > MAX_FACTS:
+        left_out = f"{len(names) - MAX_FACTS} of {len(names)} facts, at most {MAX_FACTS} are kept"
+        said = [metadata[LEFT_OUT][:MAX_TEXT]] if LEFT_OUT in metadata else []
+        kept[LEFT_OUT] = "; ".join((*said, left_out))
+    return kept
 
 
 def timestamp(unix_nano: int) -> Timestamp | None:

@@ -13,6 +13,8 @@ from forgemesh.language.nesting import check_depth
 JSON = "application/json"
 MAX_INPUT = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of a step's input or of an output: what one message carries, with room for the rest of it."""
+_FACT = 16
+"""Bytes that a fact of the metadata takes in a message besides its words, at most."""
 MAX_MEDIA_TYPE = 200
 """Characters of it."""
 
@@ -30,10 +32,11 @@ class Payload(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in a message, near enough: what comes with the data counts too."""
+        """Bytes that it takes in a message, its media type apart: what comes with the data counts too."""
         if not self.metadata:
             return len(self.data)
-        return len(self.data) + sum(len(key.encode()) + len(value.encode()) for key, value in self.metadata.items())
+        facts = sum(len(key.encode()) + len(value.encode()) + _FACT for key, value in self.metadata.items())
+        return len(self.data) + facts
 
     def value(self) -> object:
         """The decoded JSON; integers of any size stay exact. Raises ValueError for anything that is not JSON."""
