@@ -13,14 +13,24 @@ from forgemesh.orchestrator.application import hedging
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain.definition import Timeouts
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.policy import OperationPolicy, PluginPolicy
 from forgemesh.routing.retry_budget import RetryBudget
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import (
+    Log,
+    ScriptedCatalogue,
+    dispatcher_over,
+    key,
+    order,
+    provider,
+    to_interface,
+)
 from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint
 
 SOON = OperationPolicy(hedge_after=0.02)
@@ -44,7 +54,14 @@ class Orders(Log):
 class Scene:
     def __init__(self) -> None:
         self.hosts, self.log, self.account = ScriptedHosts(), Orders(), CallAccount()
-        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, account=self.account)
+        self.catalogue = ScriptedCatalogue()
+        self.providers = Providers(self.catalogue)
+        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, account=self.account)
+        self.says("1.0.0", True)
+
+    def says(self, version: str, idempotent: bool | None, plugin_id: str = "p") -> None:
+        """The manifest of a version says this of its operation."""
+        self.providers.manifests.learn(plugin_id, version, {"o": OperationFacts(idempotent)})
 
     def show(self, *endpoints: Endpoint, operation: OperationPolicy = SOON, budget: RetryBudget | None = None) -> None:
         policy = PluginPolicy(operations={"o": operation}, retry_budget=budget or RetryBudget())
@@ -197,7 +214,7 @@ async def test_cancelling_waits_for_the_first_call_alone(scene: Scene) -> None:
 
 async def test_both_calls_end_with_the_attempts_time(scene: Scene) -> None:
     scene.show()
-    scene.dispatcher.send(order("a", idempotent=True, timeouts=Timeouts(start_to_close=0.1)))
+    scene.dispatcher.send(order("a", idempotent=True, timeouts=Timeouts(start_to_close=0.1), timed=True))
     calls = await scene.calls(2)
 
     await scene.log.until("a answered")
@@ -207,15 +224,101 @@ async def test_both_calls_end_with_the_attempts_time(scene: Scene) -> None:
     assert scene.dispatcher.in_flight == 0
 
 
-@pytest.mark.parametrize("facts", [{"idempotent": None}, {"idempotent": False}, {"idempotent": True, "affinity": "k"}])
+@pytest.mark.parametrize(
+    ("said", "facts"),
+    [
+        (None, {"idempotent": None}),
+        (False, {"idempotent": False}),
+        (True, {"idempotent": False, "vouched": True}),
+        (False, {"idempotent": True, "vouched": True}),
+        (True, {"idempotent": True, "affinity": "k"}),
+    ],
+)
 async def test_a_call_that_may_not_be_repeated_or_is_bound_to_an_instance_is_made_once(
-    scene: Scene, facts: dict[str, Any]
+    scene: Scene, said: bool | None, facts: dict[str, Any]
 ) -> None:
+    scene.says("1.0.0", said)
     scene.show()
 
     scene.dispatcher.send(order("a", **facts))
 
     await scene.alone()
+
+
+async def test_the_manifest_of_the_version_that_is_called_decides_and_not_what_was_registered(scene: Scene) -> None:
+    scene.says("1.1.0", False)
+    scene.show(endpoint("new-1", plugin_version="1.1.0"), endpoint("new-2", plugin_version="1.1.0"))
+    scene.dispatcher.send(order("registered-as-safe", idempotent=True))
+    await scene.alone()
+    scene.hosts.calls.pop().succeed()
+
+    scene.show(endpoint("i-1"), endpoint("i-2"))
+    scene.dispatcher.send(order("registered-as-unsaid", idempotent=None))
+
+    await scene.calls(2)
+
+
+async def test_a_version_whose_manifest_is_not_known_is_not_called_twice(scene: Scene) -> None:
+    scene.show(endpoint("new-1", plugin_version="1.2.0"), endpoint("new-2", plugin_version="1.2.0"))
+
+    scene.dispatcher.send(order("a", idempotent=True))
+
+    await scene.alone()
+
+
+@pytest.mark.parametrize(("other", "said"), [("1.1.0", False), ("1.1.0", None), ("2.0.0", True), ("1.2.0", "unknown")])
+async def test_the_second_call_goes_to_no_version_that_does_not_share_the_guarantee(
+    scene: Scene, other: str, said: bool | str | None
+) -> None:
+    if not isinstance(said, str):
+        scene.says(other, said)
+    scene.show(endpoint("old"))
+    scene.dispatcher.send(order("a", idempotent=True))
+    scene.show(endpoint("old"), endpoint("new", plugin_version=other))
+
+    await scene.alone()
+
+
+async def test_the_second_call_may_go_to_another_version_of_the_same_line(scene: Scene) -> None:
+    scene.says("1.1.0", True)
+    scene.show(endpoint("old"), endpoint("new", plugin_version="1.1.0"))
+
+    first, second = await scene.twice()
+
+    assert {first.instance_id, second.instance_id} == {"old", "new"}
+
+
+async def test_the_second_call_stays_in_the_range_that_the_step_wants(scene: Scene) -> None:
+    scene.says("1.1.0", True)
+    scene.show(endpoint("old"), endpoint("new", plugin_version="1.1.0"))
+
+    scene.dispatcher.send(order("a", "1.0.0", idempotent=True))
+
+    await scene.alone()
+
+
+async def test_the_second_call_does_not_cross_to_another_plugin_of_the_interface(scene: Scene) -> None:
+    both = [provider(plugin_id, operations={"o": OperationFacts(True)}) for plugin_id in ("p", "q")]
+    scene.catalogue.provided["shape"] = both
+    policy = PluginPolicy(operations={"o": SOON})
+    for plugin_id in ("p", "q"):
+        scene.hosts.show(plugin_id, endpoint(f"{plugin_id}-1"), policy=policy)
+    looking = asyncio.create_task(scene.providers.run())
+    scene.dispatcher.send(to_interface("a", idempotent=True))
+    await scene.calls(1)
+
+    await scene.alone()
+    looking.cancel()
+
+
+async def test_the_timeout_is_that_of_the_version_that_is_called_unless_the_step_says_it(scene: Scene) -> None:
+    scene.providers.manifests.learn("p", "1.0.0", {"o": OperationFacts(timeout=7.0)})
+    scene.show()
+
+    scene.dispatcher.send(order("theirs", timeouts=Timeouts(start_to_close=5.0)))
+    scene.dispatcher.send(order("own", timeouts=Timeouts(start_to_close=5.0), timed=True))
+
+    assert [call.invocation.remaining for call in scene.hosts.calls] == [7.0, 5.0]
 
 
 async def test_there_is_no_second_call_without_a_second_instance_or_budget_or_if_the_policy_says_never(

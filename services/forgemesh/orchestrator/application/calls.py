@@ -21,7 +21,16 @@ from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, Said
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.attempts import failed, is_idempotent, succeeded, target_of, timeouts_of
+from forgemesh.orchestrator.domain.attempts import (
+    doubts_of,
+    failed,
+    is_idempotent,
+    is_timed,
+    is_vouched,
+    succeeded,
+    target_of,
+    timeouts_of,
+)
 from forgemesh.orchestrator.domain.control import unsent
 from forgemesh.orchestrator.domain.definition import Call, Child
 from forgemesh.orchestrator.domain.ending import open_below
@@ -153,7 +162,9 @@ class Calls:
             now, draw = self._engine.clock(), self._engine.draw()
             details = said.details if said is not None else None
             failure, told = answer.failure, answer.told
-            fact = failed(running.state, path, order.attempt, failure, where, now, draw, details, told=told)
+            fact = failed(
+                running.state, path, order.attempt, failure, where, now, draw, details, told=told, said=order.said
+            )
         if fact is not None:
             self._engine.turn(running, (fact,))
 
@@ -237,6 +248,9 @@ def _order(running: Running, step: StepState) -> Order:
         retry=step.failure is not None and step.failure.reason not in UNCOUNTED,
         since=step.attempted_at,
         blocked=step.blocked.reason if step.blocked is not None else "",
+        vouched=is_vouched(step),
+        timed=is_timed(step),
+        doubts=doubts_of(step),
     )
 
 

@@ -69,8 +69,8 @@ class Dispatcher:
         self._active: dict[RunKey, dict[OrderKey, Errand]] = {}
         self._account = account
         self._lanes = Lanes(hosts, account, providers)
-        self._deadlines = Deadlines()
-        self._hedging = Hedging(account, self._deadlines, clock, lambda: self._crowd() is not None, self._stir)
+        self._manifests, self._hosts, self._deadlines = providers.manifests, hosts, Deadlines()
+        self._hedging = Hedging(account, self._manifests, self._deadlines, clock, self._crowd, self._stir)
         self._room = WaitingRoom(
             self._depart,
             self._lift,
@@ -86,6 +86,7 @@ class Dispatcher:
         account.demands, account.on_change = self._room.demands, self._instances_changed
         hosts.on_change(self._instances_changed)
         providers.on_change(self._providers_changed)
+        self._manifests.on_change(self._stir)
 
     @property
     def in_flight(self) -> int:
@@ -226,6 +227,7 @@ class Dispatcher:
             self._look_whether_idle()
             return
         if answer.failure is not None:
+            self._manifests.settle_late(order)
             answer = named(errand, answer, answer.failure)
         self._listener.answered(order, answer)
         self._look_whether_idle()
@@ -262,6 +264,8 @@ class Dispatcher:
         if isinstance(found, NoPick):
             return found
         pool, picked = found
+        if self._manifests.settle(order, pool.plugin_id, picked.endpoint.plugin_version) and picked.permit is not None:
+            return self._depart(errand)  # it must not be repeated: a trial call only if there is no other way
         held_back = pool.holds_back() if order.retry else None
         if held_back is not None:
             return held_back
@@ -284,7 +288,7 @@ class Dispatcher:
         errand.call = link.invoke(invocation, errand)
         pool.sent(picked.endpoint.instance_id, link)
         if order.idempotent:
-            self._hedging.watch(errand, pool, invocation)
+            self._hedging.watch(errand, pool, picked.endpoint.plugin_version, invocation)
         return None
 
     def _refuse(self, errand: Errand, lack: Lacking) -> None:
@@ -382,6 +386,7 @@ class Dispatcher:
             self._stopped.set()
 
     def _instances_changed(self, plugin_id: str) -> None:
+        self._manifests.shown(self._hosts.snapshot(plugin_id))
         self._lanes.changed(plugin_id)
         self._stir(plugin_id)
 

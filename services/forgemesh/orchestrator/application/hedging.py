@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from forgemesh.orchestrator.application.call_account import CallAccount, Departure
 from forgemesh.orchestrator.application.deadlines import Deadlines
+from forgemesh.orchestrator.application.manifests import Manifests
 from forgemesh.orchestrator.application.passage import dispatch_of, invocation_of
 from forgemesh.orchestrator.application.pool import Pool
 from forgemesh.orchestrator.domain.events import Dispatch
+from forgemesh.orchestrator.domain.guarantee import line_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, HostLink, Invocation
 from forgemesh.routing.latencies import Latencies
@@ -50,22 +53,26 @@ class Second(msgspec.Struct, eq=False):
 
 class Hedging:
     """
-    Only for calls that are safe to repeat, and that lead to no particular instance by affinity or permit; never to the
-    instance that has the call, never beyond the plugin's retry budget, and for SHARE of all calls at most.
+    Only for calls that are safe to repeat, as the manifests of both versions say it that are called, and that lead to
+    no particular instance by affinity or permit. The second call goes to the same plugin, whose versions of one line
+    know one another's keys; never to the instance that has the call, never beyond the plugin's retry budget, and for
+    SHARE of all calls at most.
 
-    `clock` gives Unix nanoseconds; `full` says whether this process has no room for one more call; `on_end` is told
+    `clock` gives Unix nanoseconds; `full` says why this process has no room for one more call; `on_end` is told
     the plugin of which a second call has ended. Durable state knows only the call that counted.
     """
 
     def __init__(
         self,
         account: CallAccount,
+        manifests: Manifests,
         deadlines: Deadlines,
         clock: Callable[[], int],
-        full: Callable[[], bool],
+        full: Callable[[], object],
         on_end: Callable[[str], None],
     ) -> None:
         self._account = account
+        self._manifests = manifests
         self._deadlines = deadlines
         self._clock = clock
         self._full = full
@@ -74,13 +81,13 @@ class Hedging:
         self._saved = 1.0
         self.in_flight = 0
 
-    def watch(self, errand: Errand, pool: Pool, invocation: Invocation) -> None:
-        """A call that is safe to repeat has left."""
+    def watch(self, errand: Errand, pool: Pool, version: str, invocation: Invocation) -> None:
+        """A call that is safe to repeat has left for an instance of this version."""
         if invocation.permit is not None or errand.order.affinity:
             return
         after = self._after(pool, invocation.operation)
-        if 0 < after < invocation.remaining:
-            errand.hedge_alarm = self._deadlines.set(after, self._late, errand)
+        if 0 < after < invocation.remaining and self._manifests.may_hedge(errand.order, pool.plugin_id, version):
+            errand.hedge_alarm = self._deadlines.set(after, partial(self._late, pool, version), errand)
 
     def saw(self, departure: Departure, operation: str) -> None:
         """Such a call was answered well."""
@@ -146,17 +153,25 @@ class Hedging:
         seen = self._seen.get((pool.plugin_id, operation))
         return max(LEAST, seen.percentile_95()) if seen is not None and seen.count >= KNOWN else 0.0
 
-    def _late(self, errand: Errand) -> None:
+    def _late(self, pool: Pool, version: str, errand: Errand) -> None:
         errand.hedge_alarm = None
         if errand.cancelling or errand.departure is None or self._saved < 1 or self._full():
             return
         first, order = errand.departure.entry.key.instance_id, errand.order
         elsewhere = msgspec.structs.replace(order, tried=order.tried | {first})
-        found = errand.lane.route.find(elsewhere, self._account.clock())
-        if isinstance(found, NoPick) or found[1].permit is not None or found[1].endpoint.instance_id == first:
+        found = pool.pick(
+            elsewhere, partial(self._suits, errand, pool.plugin_id, line_of(version)), self._account.clock()
+        )
+        if isinstance(found, NoPick) or found.permit is not None or found.endpoint.instance_id == first:
             return
-        if found[0].holds_back() is None:
-            self._call(errand, *found)
+        if pool.holds_back() is None:
+            self._call(errand, pool, found)
+
+    def _suits(self, errand: Errand, plugin_id: str, line: str, version: str) -> bool:
+        """Whether the second call of the errand may go to this version."""
+        if line_of(version) != line or not errand.lane.route.wants(plugin_id, version):
+            return False
+        return self._manifests.may_hedge(errand.order, plugin_id, version)
 
     def _call(self, errand: Errand, pool: Pool, picked: Picked) -> None:
         order, at, now = errand.order, self._clock(), self._account.clock()

@@ -36,6 +36,8 @@ class Lanes:
         key = _key(order.target)
         if order.retry:
             key = ("retry", *key)
+        if order.doubts:  # it may go to fewer instances than others
+            key = ("doubt", order.doubts, *key)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = self._new(order.target)
@@ -55,7 +57,7 @@ class Lanes:
 
     def _route(self, target: Target) -> Route:
         if target.plugin_id:
-            return PluginRoute(self._pool(target.plugin_id), target.version_range)
+            return PluginRoute(self._pool(target.plugin_id), target.version_range, self._providers.manifests)
         return InterfaceRoute(target, self._providers, self._pool)
 
     def _pool(self, plugin_id: str) -> Pool:

@@ -12,7 +12,9 @@ from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ProcessFull, RetryBudgetSpent
 from forgemesh.orchestrator.domain.definition import Target, Timeouts
 from forgemesh.orchestrator.domain.events import Dispatch
+from forgemesh.orchestrator.domain.guarantee import Doubt
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.pick import NoPick
 
@@ -28,14 +30,17 @@ execution has got its id.
 
 class Order(msgspec.Struct, kw_only=True, eq=False):
     """
-    One attempt to be carried out; only `dispatch` changes, when it leaves for an instance.
+    One attempt to be carried out; when it leaves for an instance, `dispatch` changes, and so do `idempotent` and
+    `timeouts`, to what the manifest of that version says (`said`, None: not known), unless the step says so itself
+    (`vouched`, `timed`).
 
     `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
     and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
     `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
     not for what happened to its instance. Of an attempt that was taken up again, `since` is when it began (Unix
-    nanoseconds) and `blocked` why it waits by what is on record.
+    nanoseconds) and `blocked` why it waits by what is on record. `doubts` are where earlier attempts may have had their
+    effect, as far as that matters for where it may go.
     """
 
     key: OrderKey
@@ -55,6 +60,10 @@ class Order(msgspec.Struct, kw_only=True, eq=False):
     since: int = 0
     blocked: str = ""
     dispatch: Dispatch | None = None
+    vouched: bool = False
+    timed: bool = False
+    doubts: frozenset[Doubt] = frozenset()
+    said: OperationFacts | None = None
 
     @property
     def run(self) -> RunKey:

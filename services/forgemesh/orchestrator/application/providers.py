@@ -7,7 +7,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
+from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
+from forgemesh.orchestrator.application.manifests import Manifests
 from forgemesh.orchestrator.domain.provider import Provider
 from forgemesh.orchestrator.ports import Catalogue
 
@@ -22,7 +24,7 @@ class Providers:
     What is known of every interface that was ever asked for. Nobody waits for the registry: what it says counts from
     the moment in which it has said it, and as long as it says nothing, what it said last.
 
-    `version` changes whenever something that is known does.
+    `version` changes whenever something that is known does; `manifests` is what plugin versions say of themselves.
     """
 
     def __init__(self, catalogue: Catalogue, *, period: float = PERIOD) -> None:
@@ -31,6 +33,7 @@ class Providers:
         self._known: dict[str, Sequence[Provider] | None] = {}
         self._asked = asyncio.Event()
         self._listeners: list[Callable[[str], None]] = []
+        self.manifests = Manifests(catalogue)
         self.version = 0
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -47,10 +50,11 @@ class Providers:
         self._asked.set()
 
     async def run(self) -> None:
-        """Look up until cancelled, one round after the other."""
-        while True:
-            await self._pause()
-            await self._look_up()
+        """Look up until cancelled, one round after the other, and manifests as they are wanted."""
+        async with beside(self.manifests.run()):
+            while True:
+                await self._pause()
+                await self._look_up()
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -67,6 +71,8 @@ class Providers:
         for interface, providers in found.items():
             if providers != self._known[interface]:
                 self._known[interface] = providers
+                for one in providers:
+                    self.manifests.learn(one.plugin_id, one.plugin_version, one.operations)
                 self.version += 1
                 for listener in self._listeners:
                     listener(interface)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+from forgemesh.orchestrator.application.manifests import Manifests
 from forgemesh.orchestrator.application.order import Order, Wanted
 from forgemesh.orchestrator.application.pool import Pool
 from forgemesh.orchestrator.application.providers import Providers
@@ -27,6 +29,9 @@ class Route(Protocol):
     def find(self, order: Order, now: float) -> Found | NoPick:
         """`now` is monotonic seconds."""
 
+    def wants(self, plugin_id: str, version: str) -> bool:
+        """Whether it leads to instances of this plugin in this version."""
+
     def may_try(self, now: float) -> bool:
         """Whether a trial call may be made for this target."""
 
@@ -46,18 +51,25 @@ class Route(Protocol):
 class PluginRoute:
     """To one plugin in a range of versions."""
 
-    __slots__ = ("_pool", "_wanted", "plugin_id")
+    __slots__ = ("_manifests", "_pool", "_wanted", "plugin_id")
 
     settled = True
 
-    def __init__(self, pool: Pool, version_range: str) -> None:
+    def __init__(self, pool: Pool, version_range: str, manifests: Manifests) -> None:
         self.plugin_id = pool.plugin_id
         self._pool = pool
+        self._manifests = manifests
         self._wanted = wanted_by(version_range)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
-        picked = self._pool.pick(order, self._wanted, now)
-        return picked if isinstance(picked, NoPick) else (self._pool, picked)
+        wanted = repeatable(order, self.plugin_id, self._wanted, self._manifests) if order.doubts else self._wanted
+        picked = self._pool.pick(order, wanted, now)
+        if isinstance(picked, NoPick):
+            return told_apart(picked, order) if order.doubts else picked
+        return self._pool, picked
+
+    def wants(self, plugin_id: str, version: str) -> bool:
+        return plugin_id == self.plugin_id and self._wanted(version)
 
     def may_try(self, now: float) -> bool:
         return self._pool.may_try(self._wanted, now)
@@ -97,6 +109,9 @@ class InterfaceRoute:
     def settled(self) -> bool:
         return self._providers.of(self.interface) is not None
 
+    def wants(self, plugin_id: str, version: str) -> bool:
+        return any(one.plugin_id == plugin_id and version in one.versions for tier in self._tiers for one in tier)
+
     def may_try(self, now: float) -> bool:
         choices = [choice for tier in self._tiers for choice in tier]
         return any(self._pool(one.plugin_id).may_try(one.versions.__contains__, now) for one in choices)
@@ -125,14 +140,20 @@ class InterfaceRoute:
         again: Found | None = None
         for choice in self._choices(order.affinity):
             pool = self._pool(choice.plugin_id)
-            picked = pool.pick(order, choice.versions.__contains__, now, last_resort=last_resort)
+            wanted: Callable[[str], bool] = choice.versions.__contains__
+            if order.doubts:
+                wanted = repeatable(order, choice.plugin_id, wanted, self._providers.manifests)
+            picked = pool.pick(order, wanted, now, last_resort=last_resort)
             if isinstance(picked, NoPick):
                 lacks.append(picked)
             elif order.affinity or picked.endpoint.instance_id not in order.tried:
                 return pool, picked
             else:
                 again = again or (pool, picked)
-        return again or summed(self._name, lacks)
+        if again is not None:
+            return again
+        lack = summed(self._name, lacks)
+        return told_apart(lack, order) if order.doubts else lack
 
     def _rank(self) -> None:
         self._seen = self._providers.version
@@ -152,6 +173,21 @@ class InterfaceRoute:
 
 def _is_forced(endpoint: Endpoint) -> bool:
     return endpoint.circuit.state is CircuitState.FORCED_OPEN
+
+
+def repeatable(
+    order: Order, plugin_id: str, wanted: Callable[[str], bool], manifests: Manifests
+) -> Callable[[str], bool]:
+    """Those of the wanted versions of a plugin that may repeat what earlier attempts may have done."""
+    return lambda version: wanted(version) and manifests.may_repeat(order, plugin_id, version)
+
+
+def told_apart(lack: NoPick, order: Order) -> NoPick:
+    """The same for an order that may not go to every instance of its target, by a name that says so."""
+    if lack.reason is not Lack.NOT_REGISTERED:
+        return lack
+    where = ", ".join(f"{plugin_id} {version}" for plugin_id, version in sorted(order.doubts))
+    return replace(lack, plugin=f"{lack.plugin}, as an earlier attempt may have had its effect on {where}")
 
 
 def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:

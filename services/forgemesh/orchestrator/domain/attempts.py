@@ -20,7 +20,9 @@ from forgemesh.orchestrator.domain.definition import (
 )
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fate import is_unknown
+from forgemesh.orchestrator.domain.guarantee import Doubt
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
+from forgemesh.orchestrator.domain.provider import OperationFacts
 from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 
@@ -45,12 +47,41 @@ def timeouts_of(state: ExecutionState, step: StepState) -> Timeouts:
         timeouts, path = step.step.compensate.timeouts, path + COMPENSATION
     if timeouts.start_to_close:
         return timeouts
-    return _lasting(timeouts, state.definition.published.get(path, UNSAID).timeout or START_TO_CLOSE)
+    return lasting(timeouts, state.definition.published.get(path, UNSAID).timeout or START_TO_CLOSE)
 
 
 @lru_cache(maxsize=1024)
-def _lasting(timeouts: Timeouts, start_to_close: float) -> Timeouts:
+def lasting(timeouts: Timeouts, start_to_close: float) -> Timeouts:
+    """The timeouts with this one (seconds) in place of theirs."""
     return replace(timeouts, start_to_close=start_to_close)
+
+
+def is_timed(step: StepState) -> bool:
+    """Whether the step itself says how long a call may take."""
+    assert isinstance(step.step, Call)
+    if step.compensates is not None and step.step.compensate is not None:
+        return bool(step.step.compensate.timeouts.start_to_close)
+    return bool(step.step.timeouts.start_to_close)
+
+
+def is_vouched(step: StepState) -> bool:
+    """Whether the step itself says if a call is safe to repeat; of a compensation only its operation says it."""
+    return step.compensates is None and isinstance(step.step, Call) and step.step.idempotent is not None
+
+
+def doubts_of(step: StepState) -> frozenset[Doubt]:
+    """
+    Where attempts at a call may have had their effect, so that it matters where it is repeated: not if the step says
+    that it may be repeated, or is to be repeated all the same.
+    """
+    assert isinstance(step.step, Call)
+    if not step.doubts or is_vouched(step) or step.step.in_doubt == "retry":
+        return _NOWHERE
+    named = target_of(step).plugin_id
+    return frozenset(Doubt(doubt.plugin_id or named, doubt.version) for doubt in step.doubts)
+
+
+_NOWHERE: frozenset[Doubt] = frozenset()
 
 
 def _retry_of(step: StepState) -> RetryRule:
@@ -105,12 +136,14 @@ def failed(
     details: Payload | None = None,
     *,
     told: bool = True,
+    said: OperationFacts | None = None,
 ) -> e.Fact | None:
     """
     What a failed attempt means; None if that attempt is not open any more.
 
     `draw` in [0, 1) spreads the next one, `details` are what this one last said of itself, and `told` is whether the
-    plugin itself says that it failed (see fate.py).
+    plugin itself says that it failed (see fate.py). `said` is what the manifest of the version that was called says; if
+    that is not known, what was published when the definition was registered counts.
     """
     if not _is_open(state, path, attempt):
         return None
@@ -124,7 +157,7 @@ def failed(
         fact = _with(fact, failure=failure, next_at=max(now, 1))
     else:
         fact = _followed(state, step, fact, now, draw)
-    return _doubted(state, step, fact)
+    return _doubted(state, step, fact, said)
 
 
 def _stopped(fact: e.AttemptFailed) -> e.AttemptFailed:
@@ -155,7 +188,9 @@ def _exhausted(step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
     return fact
 
 
-def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e.AttemptFailed:
+def _doubted(
+    state: ExecutionState, step: StepState, fact: e.AttemptFailed, said: OperationFacts | None = None
+) -> e.AttemptFailed:
     """
     A call that must not be repeated blindly is not, while it may have had its effect.
 
@@ -164,20 +199,26 @@ def _doubted(state: ExecutionState, step: StepState, fact: e.AttemptFailed) -> e
     call = step.step
     if not fact.fate_unknown or not isinstance(call, Call):
         return fact
-    if is_idempotent(state, step, call) is not False or call.in_doubt == "retry":
+    if is_idempotent(state, step, call, said) is not False or call.in_doubt == "retry":
         return fact
     failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
     incident = "IN_DOUBT" if call.in_doubt == "manual" and step.compensates is None else ""
     return _with(fact, failure=failure.with_causes((fact.failure,)), next_at=0, incident=incident)
 
 
-def is_idempotent(state: ExecutionState, step: StepState, call: Call) -> bool | None:
-    """Whether the call, or the compensation of it, is safe to repeat; None if nobody says."""
-    if step.compensates is not None:
-        return state.definition.published.get(declared(step.path) + COMPENSATION, UNSAID).idempotent
-    if call.idempotent is not None:
+def is_idempotent(
+    state: ExecutionState, step: StepState, call: Call, said: OperationFacts | None = None
+) -> bool | None:
+    """
+    Whether the call, or the compensation of it, is safe to repeat; None if nobody says. `said` is what the manifest of
+    the version that was called says, None if that is not known.
+    """
+    if is_vouched(step):
         return call.idempotent
-    return state.definition.published.get(declared(step.path), UNSAID).idempotent
+    if said is not None:
+        return said.idempotent
+    path = declared(step.path) + (COMPENSATION if step.compensates is not None else "")
+    return state.definition.published.get(path, UNSAID).idempotent
 
 
 def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:

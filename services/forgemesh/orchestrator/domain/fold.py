@@ -13,6 +13,7 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition, Wait
 from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
+from forgemesh.orchestrator.domain.guarantee import doubts_after
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
 from forgemesh.orchestrator.domain.scopes import (
@@ -213,6 +214,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.lost += fact.failure.reason in FAILOVER
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= is_in_doubt(fact)
+    step.doubts = doubts_after(step.doubts, fact)
     step.details = fact.details or step.details
     if fact.failure.reason == ChildFailed.reason and fact.failure.metadata.get("status") == _NOT_UNDONE:
         state.left_by_children[fact.path] = fact.failure
@@ -259,7 +261,7 @@ def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int)
     if fact.action != "fail":  # somebody has seen to it
         state.left_by_children.pop(fact.path, None)
     if fact.action == "retry":
-        step.spent, step.close_at, step.tried = step.attempts - step.lost, 0, ()
+        step.spent, step.close_at, step.tried, step.doubts = step.attempts - step.lost, 0, (), ()
         step.status = StepStatus.WAITING
         if fact.payload is not None:
             step.input = fact.payload

@@ -9,6 +9,7 @@ from enum import Enum
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Group, Map, Parallel, Sequence, Step
 from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.domain.guarantee import Doubt
 from forgemesh.orchestrator.domain.payload import NULL, Payload, json_payload
 
 _ENDS = {"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED", "TIMED_OUT", "COMPENSATED", "COMPENSATION_FAILED"}
@@ -172,6 +173,8 @@ class StepState:
     """In a fork, the iterations of the origin that those of a map stand for."""
     compensates: StepState | None = None
     """The step whose effect this one undoes."""
+    doubts: tuple[Doubt, ...] = ()
+    """Where attempts may have taken effect that did not end well, since it began anew."""
     doubtful: bool = False
     """An attempt that did not end well may have taken effect all the same."""
 
