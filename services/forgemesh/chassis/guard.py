@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from forgemesh.chassis.callers import Callers
 from forgemesh.chassis.counting import refuse_excess
 from forgemesh.chassis.status import rpc_status_of
 from forgemesh.faults import Fault, Violation
@@ -27,23 +28,26 @@ class GuardedServer:
 
     A Fault becomes its status. Anything else is a bug: the peer sees INTERNAL with an incident id, the log the rest.
     What holds more than is taken (see counting) is refused before the handler sees it, in the middle of a stream too.
+    `callers` gets to know which connections have calls under way.
     Handlers are wrapped once per method, which costs nothing per call; a grpc.aio interceptor costs 60 us.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, callers: Callers | None = None) -> None:
         self._server = server
+        self._callers = Callers() if callers is None else callers
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """What generated code calls."""
-        self._server.add_generic_rpc_handlers(tuple(_Guarded(handler) for handler in handlers))
+        self._server.add_generic_rpc_handlers(tuple(_Guarded(handler, self._callers) for handler in handlers))
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """What generated code calls as well; the generic handlers say the same."""
 
 
 class _Guarded(grpc.GenericRpcHandler):
-    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+    def __init__(self, inner: grpc.GenericRpcHandler, callers: Callers) -> None:
         self._inner = inner
+        self._callers = callers
         self._wrapped: dict[str, Any] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -53,11 +57,11 @@ class _Guarded(grpc.GenericRpcHandler):
             handler: Any = self._inner.service(handler_call_details)
             if handler is None:
                 return None
-            wrapped = self._wrapped[method] = _wrap(handler, method)
+            wrapped = self._wrapped[method] = _wrap(handler, method, self._callers)
         return wrapped
 
 
-def _wrap(handler: Any, method: str) -> Any:
+def _wrap(handler: Any, method: str, callers: Callers) -> Any:
     """The handler, guarded; requests are read and counted by the guard, so that one that cannot be is refused."""
     read = handler.request_deserializer
     if read is not None:
@@ -69,12 +73,12 @@ def _wrap(handler: Any, method: str) -> Any:
         stream = handler.stream_stream or handler.unary_stream
         # a handler that writes to the context itself is a coroutine; one that yields is not
         guard = _guard_unary if inspect.iscoroutinefunction(stream) else _guard_stream
-        inner: Any = guard(stream, method, read)
+        inner: Any = guard(stream, method, read, callers)
     else:
         make = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        inner = _guard_unary(handler.stream_unary or handler.unary_unary, method, read)
+        inner = _guard_unary(handler.stream_unary or handler.unary_unary, method, read, callers)
     return make(inner, None, handler.response_serializer)
 
 
@@ -93,10 +97,11 @@ def _read(request: Any, read: Any) -> Any:
     return message
 
 
-def _guard_unary(inner: Any, method: str, read: Any) -> Any:
+def _guard_unary(inner: Any, method: str, read: Any, callers: Callers) -> Any:
     async def run(request: Any, context: Any) -> Any:
         try:
-            return await inner(read(request) if read else request, context)
+            with callers.calling(context.peer()):
+                return await inner(read(request) if read else request, context)
         except grpc.aio.AbortError:
             raise
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the seam
@@ -105,11 +110,12 @@ def _guard_unary(inner: Any, method: str, read: Any) -> Any:
     return run
 
 
-def _guard_stream(inner: Any, method: str, read: Any) -> Any:
+def _guard_stream(inner: Any, method: str, read: Any, callers: Callers) -> Any:
     async def run(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in inner(read(request) if read else request, context):
-                yield response
+            with callers.calling(context.peer()):
+                async for response in inner(read(request) if read else request, context):
+                    yield response
         except grpc.aio.AbortError:
             raise
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the seam

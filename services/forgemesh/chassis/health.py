@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from forgemesh.chassis.callers import Callers
+from forgemesh.chassis.descriptors import descriptor_limit, health_share
 from forgemesh.chassis.health_board import WATCHES, HealthBoard
 
 _log = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ LIVENESS, READINESS, STARTUP, OVERALL = "liveness", "readiness", "startup", ""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _BEAT = 0.25
+LARGEST_REQUEST = 64 * 1024
+"""Bytes of what is asked on the port of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Health:
         """Seconds that the event loop is behind; from any thread."""
         return max(0.0, time.monotonic() - self._beat - _BEAT)
 
+    @property
+    def watchers(self) -> Callers:
+        """Who is told on the port of its own whenever something changes."""
+        return self._in_thread.watchers
+
     async def start(self) -> None:
         """Alive, not started, not ready."""
         await self._set((LIVENESS,), True)
@@ -86,7 +95,7 @@ class Health:
     async def serving(self, listen: str, beside: Beside = ALONE) -> AsyncIterator[str]:
         """Serve health on `listen`; yields the bound address."""
         pool = ThreadPoolExecutor(WATCHES + 2 + beside.threads, thread_name_prefix="health-rpc")
-        server = grpc.server(pool, handlers=list(beside.handlers), options=[("grpc.so_reuseport", 0)])
+        server = grpc.server(pool, handlers=list(beside.handlers), options=_options())
         health_pb2_grpc.add_HealthServicer_to_server(self._in_thread, server)
         address = bind(server, listen)
         server.start()
@@ -118,6 +127,22 @@ class Health:
                 if self._on_stall is not None:
                     self._on_stall(lag if stalled else 0.0)
             self._in_thread.set(LIVENESS, _NOT_SERVING if lag > 10 * self._stall else _SERVING)
+
+
+def _options() -> list[tuple[str, int]]:
+    """Of the port of its own: callers are answered and gone, so that a connection that is not used is soon closed."""
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", LARGEST_REQUEST),
+        ("grpc.max_metadata_size", 8192),
+        ("grpc.absolute_max_metadata_size", 16384),
+        ("grpc.max_concurrent_streams", 100),
+        ("grpc.http.overload_protection", 0),
+        ("grpc.max_allowed_incoming_connections", health_share(descriptor_limit())),
+        ("grpc.max_connection_idle_ms", 30_000),
+        ("grpc.http2.settings_timeout", 5000),
+        ("grpc.server_handshake_timeout_ms", 5000),
+    ]
 
 
 class PortInUse(Exception):

@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2
 
+from forgemesh.chassis.callers import Callers
+
 WATCHES = 16
 """How many Watch calls are served at a time; each takes a thread of the server."""
 
@@ -28,6 +30,7 @@ class HealthBoard:
         self._statuses: dict[str, int] = {}
         self._changed = threading.Condition()
         self._watches = 0
+        self.watchers = Callers()
         self._final = False
 
     def set(self, name: str, status: int) -> None:
@@ -64,7 +67,8 @@ class HealthBoard:
         if full:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES} watches are served; use Check")
         try:
-            yield from self._changes(request.service, context)
+            with self.watchers.calling(context.peer()):
+                yield from self._changes(request.service, context)
         finally:
             with self._changed:
                 self._watches -= 1

@@ -14,7 +14,10 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from forgemesh.chassis.callers import Callers
 from forgemesh.chassis.channel import LARGEST
+from forgemesh.chassis.descriptors import callers_share, descriptor_limit, health_share
+from forgemesh.chassis.doorkeeper import Door, Doorkeeper
 from forgemesh.chassis.guard import GuardedServer
 from forgemesh.chassis.health import ALONE, Beside, Health, bind
 
@@ -74,16 +77,23 @@ async def serving(
     """
     checks = Health(services, stall=stall, on_stall=on_stall)
     server = grpc.aio.server(options=server_options(listen))
-    add(cast(grpc.aio.Server, GuardedServer(server)))
-    health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, server)
+    callers = Callers()
+    guarded = cast(grpc.aio.Server, GuardedServer(server, callers))
+    add(guarded)
+    health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, guarded)
     if listen.reflection:
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
     await checks.start()
     async with checks.serving(listen.health_address, beside_health) as health_address:
         address = bind(server, listen.address)  # the last thing that can fail: grpc.aio frees ports only by stopping
         await server.start()
+        doors = Doorkeeper(
+            Door(_port(address), callers_share(descriptor_limit()) // 2, callers.busy),
+            Door(_port(health_address), health_share(descriptor_limit()) // 2, checks.watchers.busy),
+        )
         try:
-            yield Serving(address, health_address, checks)
+            with doors.watching():
+                yield Serving(address, health_address, checks)
         finally:
             await checks.not_ready()
             await asyncio.sleep(listen.drain_delay)  # routers need a moment to notice
@@ -100,7 +110,8 @@ def server_options(listen: Listen) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", 8192),
         ("grpc.absolute_max_metadata_size", 16384),
         ("grpc.max_concurrent_streams", 1000),
-        ("grpc.max_allowed_incoming_connections", 1000),
+        ("grpc.http.overload_protection", 0),  # it refuses streams of callers who keep to the limit
+        ("grpc.max_allowed_incoming_connections", callers_share(descriptor_limit())),
         ("grpc.keepalive_time_ms", 5000),
         ("grpc.keepalive_timeout_ms", 2000),
         ("grpc.http2.ping_timeout_ms", 2000),
@@ -117,6 +128,10 @@ def server_options(listen: Listen) -> list[tuple[str, int]]:
             ("grpc.max_connection_age_grace_ms", 30000),
         ]
     return options
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _refuse_open_listener(name: str, address: str, insecure: bool) -> None:

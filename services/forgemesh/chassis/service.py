@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
+from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.chassis.logs import configure_logs
 from forgemesh.chassis.process import Stop, refusing_bad_settings, run_until_stopped
 from forgemesh.chassis.server import CONTROL_LIMIT, Listen
@@ -79,4 +80,5 @@ def service_main(
     if given.reflection:
         settings = replace(settings, reflection=True)
     configure_logs(f"forgemesh-{section}", settings.log_level)
+    raise_descriptor_limit()
     run_until_stopped(lambda stop: run(settings, stop))

@@ -166,3 +166,14 @@ def test_grpc_knows_every_option_by_its_name() -> None:
 
     assert len(names) > 20
     assert [name for name in names if f"{name}\0".encode() not in core] == []
+
+
+async def test_more_calls_at_once_than_a_connection_carries_wait_and_none_is_refused() -> None:
+    async def act(request: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0)
+        return request
+
+    async with running(act) as mill:
+        answers = await asyncio.gather(*(mill.call("UnaryUnary") for _ in range(3000)))
+
+    assert answers == [[b"grain"]] * 3000

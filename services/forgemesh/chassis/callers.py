@@ -1,0 +1,68 @@
+"""Who is calling: the connections that have calls under way, by the address at their other end."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+UNKNOWN = "unknown"
+
+
+class Callers:
+    """How many calls each connection has under way; any thread may say and ask."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
+        self._changing = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @contextmanager
+    def calling(self, peer: str) -> Iterator[None]:
+        """While the block runs, `peer` (as gRPC names it) has one call more under way."""
+        calls = self._calls
+        with self._changing:
+            calls[peer] = calls.get(peer, 0) + 1
+        try:
+            yield
+        finally:
+            with self._changing:
+                left = calls[peer] - 1
+                if left:
+                    calls[peer] = left
+                else:
+                    del calls[peer]
+
+    def busy(self) -> frozenset[tuple[str, int]]:
+        """Host and port at the other end of each connection that has calls under way."""
+        with self._changing:
+            peers = tuple(self._calls)
+        return frozenset(place_of(peer) for peer in peers)
+
+
+def place_of(peer: str) -> tuple[str, int]:
+    """Host and port of a peer as gRPC names it, such as `ipv4:10.0.0.7:40112`; what has no address is one host."""
+    kind, _, rest = peer.partition(":")
+    host, _, port = unquote(rest).rpartition(":")
+    if kind not in ("ipv4", "ipv6") or not port.isdigit():
+        return kind or UNKNOWN, 0
+    return plain_host(host.strip("[]")), int(port)
+
+
+def host_of(peer: str) -> str:
+    """The host of a peer as gRPC names it."""
+    return place_of(peer)[0]
+
+
+def plain_host(host: str) -> str:
+    """A host's address in one spelling: IPv4 that came over IPv6 is IPv4."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

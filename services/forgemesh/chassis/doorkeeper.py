@@ -1,0 +1,162 @@
+"""Keeps room for those who call: connections that nobody uses are closed when there are too many of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from forgemesh.chassis.callers import plain_host
+
+_log = logging.getLogger(__name__)
+
+_DESCRIPTORS = Path("/proc/self/fd")
+_PERIOD = 0.05
+"""Seconds between two looks; one costs some 20 us while few files are open."""
+_SHARE = 0.05
+"""Of a processor's time that this may take, where many are open."""
+_TCP_INFO_SIZE = 104
+_LAST_DATA_RECEIVED = 52
+"""Where `struct tcp_info` of Linux has the milliseconds since the other end last sent something."""
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port, above how many connections the unused ones are closed, and those in use: host and port of each."""
+
+    port: int
+    most: int
+    busy: Callable[[], frozenset[tuple[str, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    descriptor: int
+    place: tuple[str, int]
+    quiet: int
+
+
+class Doorkeeper:
+    """
+    Looks at the connections to each door in a thread of its own.
+
+    gRPC closes what exceeds its limit of connections, whoever it is, so that those who came first and say nothing keep
+    out everybody else. This closes, long before that limit, connections without a call: of the host that has most of
+    them, and those first that have been quiet for longest. A channel whose connection is closed opens another one with
+    its next call. Nothing is done where the system does not show a process its descriptors.
+    """
+
+    def __init__(self, *doors: Door) -> None:
+        self._doors = doors
+        self._closed = threading.Event()
+        self._said = 0
+        self.turned_out = 0
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Keep the doors while the block runs."""
+        thread = threading.Thread(target=self._run, name="doorkeeper", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._closed.set()
+
+    def _run(self) -> None:
+        pause = _PERIOD
+        while not self._closed.wait(pause):
+            began = time.thread_time()
+            try:
+                self.look()
+            except OSError as error:
+                _log.warning("cannot look at the connections: %s", error)
+            pause = max(_PERIOD, (time.thread_time() - began) / _SHARE)
+
+    def look(self) -> None:
+        """Close what is too many."""
+        if not _DESCRIPTORS.is_dir():
+            return
+        descriptors = [int(entry.name) for entry in os.scandir(_DESCRIPTORS)]
+        if len(descriptors) <= min(door.most for door in self._doors):
+            return
+        found = _connections(descriptors, frozenset(door.port for door in self._doors))
+        self._tell(sum(self._close(door, found.get(door.port, [])) for door in self._doors))
+
+    def _close(self, door: Door, connections: list[_Connection]) -> int:
+        if len(connections) <= door.most:
+            return 0
+        busy = door.busy()
+        unused = [one for one in connections if one.place not in busy]
+        chosen = _too_many(unused, min(len(unused), len(connections) - door.most))
+        return sum(_turn_out(one) for one in chosen)
+
+    def _tell(self, closed: int) -> None:
+        self.turned_out += closed
+        if closed and not self._said:
+            _log.warning("too many connections without a call: those that were quiet for longest are closed")
+        elif not closed and self._said:
+            _log.warning("%d connections without a call were closed", self._said)
+            self._said = 0
+        self._said += closed
+
+
+def _connections(descriptors: list[int], ports: frozenset[int]) -> dict[int, list[_Connection]]:
+    """Those whose end here is one of the ports, by that port."""
+    found: dict[int, list[_Connection]] = {}
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError), _duplicate(descriptor) as one:
+            here = one.getsockname()
+            if one.family not in _INTERNET or here[1] not in ports:
+                continue
+            there = one.getpeername()
+            info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+            quiet = int.from_bytes(info[_LAST_DATA_RECEIVED : _LAST_DATA_RECEIVED + 4], sys.byteorder)
+            found.setdefault(here[1], []).append(_Connection(descriptor, (plain_host(there[0]), there[1]), quiet))
+    return found
+
+
+def _too_many(unused: list[_Connection], number: int) -> list[_Connection]:
+    """`number` of them: of the host that has most, the longest quiet first."""
+    held = Counter(one.place[0] for one in unused)
+    chosen: list[_Connection] = []
+    by_quiet = sorted(unused, key=lambda one: one.quiet, reverse=True)
+    while len(chosen) < number:
+        host, count = held.most_common(1)[0]
+        fair = held.most_common(2)[-1][1] if len(held) > 1 else 0
+        take = min(number - len(chosen), max(1, count - fair))
+        mine = [one for one in by_quiet if one.place[0] == host][:take]
+        chosen += mine
+        gone = set(mine)
+        by_quiet = [one for one in by_quiet if one not in gone]
+        held[host] -= len(mine)
+    return chosen
+
+
+def _turn_out(connection: _Connection) -> bool:
+    """Close it, unless its descriptor is something else by now."""
+    with contextlib.suppress(OSError), _duplicate(connection.descriptor) as one:
+        there = one.getpeername()
+        if (plain_host(there[0]), there[1]) == connection.place:
+            one.shutdown(socket.SHUT_RDWR)
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _duplicate(descriptor: int) -> Iterator[socket.socket]:
+    """The same socket under a descriptor of our own, so that nobody else's is closed; OSError if it is none."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    with socket.socket(fileno=os.dup(descriptor)) as one:
+        yield one
