@@ -43,6 +43,8 @@ async def registry(directory: Path) -> AsyncIterator[str]:
         "FORGEMESH_REGISTRY_HEALTH_LISTEN": "127.0.0.1:0",
         "FORGEMESH_REGISTRY_DATABASE": str(directory / "registry.db"),
         "FORGEMESH_REGISTRY_LEASE": "600",
+        "FORGEMESH_REGISTRY_MAX_INSTANCES_PER_PEER": "2000",
+        "FORGEMESH_REGISTRY_MAX_INSTANCES_PER_PLUGIN": "2000",
         "FORGEMESH_READY_FD": str(writing),
     }
     with (directory / "registry.log").open("wb") as log:

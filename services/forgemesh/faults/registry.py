@@ -37,6 +37,19 @@ class StaleIncarnation(Fault):
         )
 
 
+class TooManyInstances(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_INSTANCES"
+
+    def __init__(self, holder: str, limit: int, setting: str) -> None:
+        super().__init__(
+            f"{holder} has {limit} instances registered, and that is as many as there may be; stop some of them, see"
+            f" `forgemesh plugin hosts`, or raise {setting} under [registry]",
+            {"holder": holder, "limit": str(limit), "setting": setting},
+            retry_after=5.0,
+        )
+
+
 class PluginNotFound(Fault):
     code = Code.NOT_FOUND
     reason = "PLUGIN_NOT_FOUND"

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
 from forgemesh.registry.availability import Availability, Verdict
+from forgemesh.registry.domain.census import Census, InstanceLimits
 from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone, GoneReason
 from forgemesh.registry.domain.event import Kind
 from forgemesh.registry.domain.instance import Claim, Instance, Registration, Revision, State
@@ -63,7 +64,15 @@ class Registry:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, stored: Stored, news: News, *, bookmark: float, remembered: int
+        self,
+        store: Store,
+        clock: Clock,
+        stored: Stored,
+        news: News,
+        limits: InstanceLimits,
+        *,
+        bookmark: float,
+        remembered: int,
     ) -> None:
         self._news = news
         self._availability = Availability(news)
@@ -79,6 +88,7 @@ class Registry:
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
         self._leases = Leases()
+        self._census = Census(limits, self._instances.registrations)
         for registration in self._instances.registrations.values():
             self._start_lease(registration)
         self._waiting: deque[tuple[Callable[[], Awaitable[object]], asyncio.Future[object]]] = deque()
@@ -170,10 +180,12 @@ class Registry:
         """What operators have said about versions."""
         return self._rules
 
-    async def register(self, wanted: Instance, owner: bytes, ttl: float) -> tuple[Registration, Revision]:
-        """A new incarnation with a new lease; raises InstanceOwnedByOther."""
+    async def register(self, wanted: Instance, owner: bytes, ttl: float, peer: str) -> tuple[Registration, Revision]:
+        """A new incarnation with a new lease, for the host `peer`; raises TooManyInstances, InstanceOwnedByOther."""
+        self._census.admit(wanted, peer)
 
         async def work() -> tuple[Registration, Revision]:
+            self._census.admit(wanted, peer)
             alive = self._leases.holds(wanted.instance_id, self._clock.monotonic())
             key = (wanted.plugin_id, wanted.plugin_version)
             manifest = self._catalogue.manifests.get(key)
@@ -187,6 +199,7 @@ class Registry:
                 manifest_digest=manifest.digest if manifest is not None else "",
             )
             await self._commit([change])
+            self._census.came(wanted, peer)
             self._start_lease(change.registration)
             return change.registration, self._instances.position
 
@@ -204,11 +217,12 @@ class Registry:
         )
         return known.search(search, self._turn), self._instances.position
 
-    def renew(self, claim: Claim, load: Load | None = None) -> float:
+    def renew(self, claim: Claim, load: Load | None, peer: str) -> float:
         """For how many seconds the lease is valid now; raises LeaseNotFound, StaleIncarnation, InstanceOwnedByOther."""
         alive = self._leases.holds(claim.instance_id, self._clock.monotonic())
         registration = self._instances.renewable(claim, alive=alive)
         self._start_lease(registration)
+        self._census.seen(claim.instance_id, peer)
         if load is not None:
             self._loads[claim.instance_id, claim.incarnation] = load
         if registration.suspect:
@@ -333,6 +347,7 @@ class Registry:
             self._log.append(change)
             if isinstance(change, Gone):
                 self._leases.drop(change.instance_id)
+                self._census.gone(change.instance_id)
                 self._availability.forget(change.instance_id)
                 self._loads.pop((change.instance_id, change.incarnation), None)
         self._tell_watchers()

@@ -11,6 +11,7 @@ from functools import partial
 
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from forgemesh.chassis.database import open_database
+from forgemesh.chassis.descriptors import descriptor_limit, instances_share
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
@@ -20,6 +21,7 @@ from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.application import Registry
 from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
+from forgemesh.registry.domain.census import InstanceLimits
 from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Stored
 from forgemesh.registry.servicer import SERVICE, RegistryServicer
@@ -42,7 +44,13 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             remembered=settings.remembered_changes,
         )
         registry = Registry(
-            store, clock, stored, news, bookmark=settings.bookmark, remembered=settings.remembered_changes
+            store,
+            clock,
+            stored,
+            news,
+            _limits(settings),
+            bookmark=settings.bookmark,
+            remembered=settings.remembered_changes,
         )
         servicer = RegistryServicer(registry, news, default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
@@ -53,6 +61,21 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             finally:
                 registry.close()
                 news.close()
+
+
+def _limits(settings: RegistrySettings) -> InstanceLimits:
+    """As set, and no more than a balancer or an orchestrator with as many descriptors as this process can reach."""
+    in_all = min(settings.max_instances, instances_share(descriptor_limit()))
+    if in_all < settings.max_instances:
+        _log.warning(
+            "at most %d instances may register, not %d: of %d open files (ulimit -n) no more are left for them",
+            in_all,
+            settings.max_instances,
+            descriptor_limit(),
+        )
+    return InstanceLimits(
+        in_all=in_all, per_peer=settings.max_instances_per_peer, per_plugin=settings.max_instances_per_plugin
+    )
 
 
 def _name_unreadable_patterns(stored: Stored) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
+from forgemesh.chassis.callers import host_of
 from forgemesh.chassis.pages import fitting, size_of, token_after
 from forgemesh.registry.application import Registry
 from forgemesh.registry.availability import Verdict
@@ -51,7 +52,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
         instance, owner, ttl = requests.registration(request, default_ttl=self._default_ttl)
-        registration, revision = await self._registry.register(instance, owner, ttl)
+        registration, revision = await self._registry.register(instance, owner, ttl, host_of(context.peer()))
         _log.info("instance %s of %s is registered at %s", instance.instance_id, instance.plugin_id, instance.address)
         response = pb.RegisterInstanceResponse(
             instance=instances.to_message(registration), revision=instances.to_revision(revision)
@@ -61,7 +62,7 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def RenewLease(self, request: pb.RenewLeaseRequest, context: Any) -> pb.RenewLeaseResponse:
         response = pb.RenewLeaseResponse()
-        response.ttl.FromMicroseconds(round(self._renewed(request) * 1e6))
+        response.ttl.FromMicroseconds(round(self._renewed(request, host_of(context.peer())) * 1e6))
         return response
 
     async def DeregisterInstance(
@@ -143,6 +144,6 @@ class RegistryServicer(RegistryServiceServicer):
             async for told in steps:
                 yield events.told_to_message(told)
 
-    def _renewed(self, request: pb.RenewLeaseRequest) -> float:
+    def _renewed(self, request: pb.RenewLeaseRequest, peer: str) -> float:
         load = providers.to_load(request.load) if request.HasField("load") else None
-        return self._registry.renew(requests.claim(request), load)
+        return self._registry.renew(requests.claim(request), load, peer)

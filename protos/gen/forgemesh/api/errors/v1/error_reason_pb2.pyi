@@ -58,6 +58,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No plugin that provides this interface has ever been published."""
     ERROR_REASON_NO_PROVIDER_AVAILABLE: _ErrorReason.ValueType  # 30
     """Nothing that provides it is available at this moment."""
+    ERROR_REASON_TOO_MANY_INSTANCES: _ErrorReason.ValueType  # 38
+    """As many instances are registered as may be: in all, by this host, or of this plugin."""
     ERROR_REASON_BALANCER_WARMING: _ErrorReason.ValueType  # 40
     """The balancer has not finished its first sync."""
     ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 60
@@ -254,6 +256,8 @@ ERROR_REASON_INTERFACE_NOT_FOUND: ErrorReason.ValueType  # 29
 """No plugin that provides this interface has ever been published."""
 ERROR_REASON_NO_PROVIDER_AVAILABLE: ErrorReason.ValueType  # 30
 """Nothing that provides it is available at this moment."""
+ERROR_REASON_TOO_MANY_INSTANCES: ErrorReason.ValueType  # 38
+"""As many instances are registered as may be: in all, by this host, or of this plugin."""
 ERROR_REASON_BALANCER_WARMING: ErrorReason.ValueType  # 40
 """The balancer has not finished its first sync."""
 ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 60
