@@ -6,9 +6,18 @@ import ipaddress
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import unquote
 
 UNKNOWN = "unknown"
+
+
+_caller: ContextVar[str] = ContextVar("forgemesh_caller", default="")
+
+
+def caller() -> str:
+    """Whose call this is, as gRPC names it; empty for what a process does by itself."""
+    return _caller.get()
 
 
 class Callers:
@@ -25,6 +34,7 @@ class Callers:
     def calling(self, peer: str) -> Iterator[None]:
         """While the block runs, `peer` (as gRPC names it) has one call more under way."""
         calls = self._calls
+        _caller.set(peer)  # the context of a call is its own
         with self._changing:
             calls[peer] = calls.get(peer, 0) + 1
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from forgemesh.chassis.callers import caller
+from forgemesh.chassis.turnstile import Turnstile
 from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
@@ -19,6 +21,8 @@ from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
 
 WATCH_PAGE = 200
+READING = 8
+"""Watches that read at a time; the others wait for their caller's turn, and whoever reads once waits for these only."""
 NEVER = 1 << 62
 """A sequence number that no event reaches."""
 
@@ -50,6 +54,7 @@ class Executions:
         self._definitions = definitions
         self._clock = clock
         self._checksum = checksum
+        self._reading = Turnstile(READING)
 
     async def get(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionState:
         """As far as it is durable; raises what `row` raises."""
@@ -112,12 +117,14 @@ class Executions:
         self, namespace: str, execution_id: str, from_sequence: int, run_id: str = ""
     ) -> AsyncIterator[list[e.Event]]:
         """Durable events from `from_sequence` on, as they come; ends after the last one of the run."""
-        row = await self.row(namespace, execution_id, run_id)
+        async with self._reading.passing(caller()):
+            row = await self.row(namespace, execution_id, run_id)
         following = min(max(1, from_sequence), NEVER)
         while True:
             running = self._engine.running(namespace, execution_id, row.run_id)
             changed = running.change() if running is not None else None
-            events = await self._store.events(row.key, following, WATCH_PAGE)
+            async with self._reading.passing(caller()):
+                events = await self._store.events(row.key, following, WATCH_PAGE)
             if events:
                 over = _end_in(events)
                 yield events[:over]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from forgemesh.chassis.callers import caller
+from forgemesh.chassis.turnstile import Turnstile
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
@@ -38,6 +40,8 @@ from forgemesh.orchestrator.domain.template import evaluate
 from forgemesh.orchestrator.ports import Created, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
+TOGETHER = 32
+"""Starts that go to the store at a time, and share its commits; the others wait for their caller's turn."""
 MAKES_ROOM = "another one was started under its id"
 
 
@@ -123,6 +127,7 @@ class Starts:
         self._definitions = definitions
         self._executions = executions
         self.under_way = RequestsUnderWay()
+        self.turnstile = Turnstile(TOGETHER)
         engine.effects.children.nursery = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
@@ -288,7 +293,8 @@ class Starts:
             else:
                 places.give_way(definition, entry, f"execution {execution_id} took its place")
 
-        return await self._engine.start(definition, execution_id, first, asked, settled)
+        async with self.turnstile.passing(caller()):
+            return await self._engine.start(definition, execution_id, first, asked, settled)
 
     def _facts(
         self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: Entry

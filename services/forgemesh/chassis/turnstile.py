@@ -1,0 +1,83 @@
+"""Callers take turns before what all of them need, so that a crowd holds nobody back but itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+NEWCOMERS = 3
+"""As many callers who had nothing waiting go before one who has had a turn already."""
+
+
+class Turnstile:
+    """
+    Lets `width` through at a time; who waits is served by caller, in turn, and each caller first come, first served.
+
+    The order is that of fq_codel (RFC 8290, section 4.2) with packets of equal length: a caller who had nothing
+    waiting goes before those who have been waiting for more than a turn, so that one call now and then waits for what
+    is under way, and not for a round of everybody. Those who wait are served all the same, however many newcomers there
+    are. Where there is room nobody waits.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._room = width
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._new: deque[str] = deque()
+        self._old: deque[str] = deque()
+        self._streak = 0
+
+    @asynccontextmanager
+    async def passing(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn, and keep it while the block runs."""
+        if self._room and not self._waiting:
+            self._room -= 1
+        else:
+            await self._turn(caller)
+        try:
+            yield
+        finally:
+            self._room += 1
+            self._let_in()
+
+    def waiting(self, caller: str) -> int:
+        """How many of this caller wait."""
+        return len(self._waiting.get(caller, ()))
+
+    async def _turn(self, caller: str) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line = self._waiting.get(caller)
+        if line is None:
+            line = self._waiting[caller] = deque()
+            self._new.append(caller)
+        line.append(turn)
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the turn came in the same moment: it is somebody else's now
+                self._room += 1
+                self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._room and self._waiting:
+            turn = self._next()
+            if turn is not None and not turn.done():
+                self._room -= 1
+                turn.set_result(None)
+
+    def _next(self) -> asyncio.Future[None] | None:
+        newcomer = bool(self._new) and (self._streak < NEWCOMERS or not self._old)
+        self._streak = self._streak + 1 if newcomer else 0
+        caller = (self._new if newcomer else self._old).popleft()
+        line = self._waiting[caller]
+        while line and line[0].done():  # who gave up meanwhile has no turn
+            line.popleft()
+        turn = line.popleft() if line else None
+        if line:
+            self._old.append(caller)
+        else:
+            del self._waiting[caller]
+        return turn

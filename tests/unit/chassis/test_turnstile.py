@@ -1,0 +1,175 @@
+"""A crowd waits in a line of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given, strategies as st
+
+from forgemesh.chassis.turnstile import NEWCOMERS, Turnstile
+
+
+class Passage:
+    """A turnstile, and who has passed it in which order; each passage is over when the test says so."""
+
+    def __init__(self, width: int) -> None:
+        self.turnstile = Turnstile(width)
+        self.passed: list[str] = []
+        self.inside: list[asyncio.Event] = []
+        self.most = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, *callers: str) -> None:
+        for caller in callers:
+            self.tasks.append(asyncio.create_task(self._pass(caller)))
+        await settled()
+
+    async def go(self, number: int = 1) -> None:
+        for _ in range(number):
+            self.inside.pop(0).set()
+            await settled()
+
+    async def empty(self) -> None:
+        while self.inside:
+            await self.go()
+
+    async def _pass(self, caller: str) -> None:
+        async with self.turnstile.passing(caller):
+            over = asyncio.Event()
+            self.inside.append(over)
+            self.most = max(self.most, len(self.inside))
+            self.passed.append(caller)
+            await over.wait()
+
+
+async def settled() -> None:
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def passage() -> AsyncIterator[Passage]:
+    one = Passage(1)
+    yield one
+    for task in one.tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_where_there_is_room_nobody_waits() -> None:
+    wide = Passage(3)
+
+    await wide.come("a", "a", "b")
+
+    assert wide.passed == ["a", "a", "b"]
+    await wide.empty()
+
+
+async def test_one_call_now_and_then_waits_for_what_is_under_way_and_not_for_a_crowd(passage: Passage) -> None:
+    await passage.come(*["crowd"] * 100)
+    await passage.go(10)
+
+    await passage.come("other")
+    await passage.go()
+
+    assert passage.passed[-1] == "other"
+
+
+async def test_one_call_now_and_then_is_next_however_many_connections_a_crowd_has(passage: Passage) -> None:
+    crowd = [f"crowd-{number}" for number in range(50)]
+    await passage.come(*crowd * 10)
+    await passage.go(120)
+
+    for _ in range(5):
+        await passage.come("other")
+        await passage.go()
+        assert passage.passed[-1] == "other"
+        await passage.go(2)
+
+
+async def test_callers_who_all_have_much_to_do_take_turns(passage: Passage) -> None:
+    await passage.come("x", *["a"] * 10, *["b"] * 10)
+    await passage.go(20)
+
+    assert max(abs(passage.passed[:n].count("a") - passage.passed[:n].count("b")) for n in range(20)) <= 2
+
+
+async def test_the_calls_of_one_caller_keep_their_order(passage: Passage) -> None:
+    done: list[int] = []
+
+    async def one(number: int) -> None:
+        async with passage.turnstile.passing("a"):
+            done.append(number)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(one(number) for number in range(20)))
+
+    assert done == list(range(20))
+
+
+async def test_endless_newcomers_do_not_starve_who_has_had_a_turn(passage: Passage) -> None:
+    await passage.come("x", "patient", "patient", "patient")
+    await passage.go()
+    for number in range(12):
+        await passage.come(f"new-{number}", f"newer-{number}")
+        await passage.go()
+
+    assert passage.passed[: 2 + 2 * (NEWCOMERS + 1)].count("patient") == 3
+
+
+async def test_who_gives_up_leaves_the_turn_to_the_next(passage: Passage) -> None:
+    await passage.come("x", "a", "b")
+
+    passage.tasks[1].cancel()
+    await settled()
+    await passage.go()
+
+    assert passage.passed == ["x", "b"]
+
+
+async def test_who_gives_up_in_the_moment_of_the_turn_leaves_it_to_the_next(passage: Passage) -> None:
+    await passage.come("x", "a", "b")
+
+    passage.inside.pop(0).set()
+    await asyncio.sleep(0)  # the first one leaves now, and the second one is let in
+    passage.tasks[1].cancel()
+    await settled()
+
+    assert "b" in passage.passed or passage.passed == ["x", "a"]
+    await passage.empty()
+    assert passage.passed[-1] == "b"
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["come", "go", "give up"]), st.integers(0, 5)), max_size=60),
+)
+async def test_nobody_is_forgotten_and_never_are_more_inside_than_the_width(
+    width: int, steps: list[tuple[str, int]]
+) -> None:
+    passage, expected = Passage(width), 0
+    for step, number in steps:
+        if step == "come":
+            await passage.come(f"caller-{number}")
+        elif step == "go" and passage.inside:
+            await passage.go()
+        elif step == "give up" and passage.tasks:
+            passage.tasks[number % len(passage.tasks)].cancel()
+            await settled()
+            passage.inside = [event for event in passage.inside if not event.is_set()]
+    gone = {task for task in passage.tasks if task.cancelled()}
+    while any(not task.done() for task in passage.tasks):
+        for event in passage.inside:
+            event.set()
+        passage.inside = []
+        await settled()
+        expected += 1
+        assert expected < 100
+
+    assert all(task.done() for task in passage.tasks)
+    assert not any(passage.turnstile.waiting(f"caller-{number}") for number in range(6))
+    assert len(gone) <= len(passage.tasks)
