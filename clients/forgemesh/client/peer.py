@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.client.lanes import Lanes
 from forgemesh.faults import Code, Fault, ForeignFault
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import PayloadTooLarge
@@ -46,8 +47,8 @@ class Peer:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel to it; nothing is sent before the first call."""
-        async with connect(self.address) as channel:
+        """A channel to it that takes any number of calls; nothing is sent before the first one."""
+        async with Lanes(self.address) as channel:
             yield channel
 
     async def call(
