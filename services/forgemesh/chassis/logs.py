@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 
 from forgemesh.chassis.foreign_text import printable_json
+from forgemesh.chassis.log_output import LogOutput
 
 _work: ContextVar[Mapping[str, str]] = ContextVar("forgemesh_work", default={})  # noqa: B039 - never changed in place
 
@@ -55,8 +56,10 @@ class JsonFormatter(logging.Formatter):
         return printable_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
-def configure_logs(service: str, level: str = "INFO") -> None:
-    """Send all records of this process to stderr as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(service))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+def configure_logs(service: str, level: str = "INFO") -> LogOutput:
+    """Send all records of this process to stderr as JSON lines, and look after them while it lives."""
+    output = LogOutput(sys.stderr)
+    output.setFormatter(JsonFormatter(service))
+    logging.basicConfig(level=level.upper(), handlers=[output], force=True)
+    output.keep()
+    return output

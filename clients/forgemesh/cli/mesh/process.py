@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.chassis.log_output import LOG_FILE
 from forgemesh.chassis.process import EXIT_SETTINGS, PARENT_FD, READY_FD
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.mesh.plan import Service
@@ -97,7 +98,7 @@ async def _spawn(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**environment, PARENT_FD: str(alive), READY_FD: str(told)},
+            env={**environment, PARENT_FD: str(alive), READY_FD: str(told), LOG_FILE: str(log)},
             pass_fds=(alive, told),
             start_new_session=True,
         )
