@@ -93,6 +93,10 @@ chaos-circuits: .venv/.dev ## Half-open instances and 1,000 waiting steps (20 ti
 	@FORGEMESH_DOWN_SECONDS=20 $(BIN)/pytest -s tests/mesh/test_circuit_life.py $(ARGS)
 	@FORGEMESH_CHAOS_SECONDS=600 $(BIN)/pytest -s tests/mesh/test_circuit_chaos.py $(ARGS)
 
+.PHONY: abuse
+abuse: .venv/.dev ## Let crowds at a mesh: idle connections, registrations, starts, watches, each in its full number
+	@FORGEMESH_ABUSE=1 $(BIN)/pytest -s tests/mesh/test_abuse.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos
 	@$(BIN)/ruff check .

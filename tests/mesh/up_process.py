@@ -175,11 +175,17 @@ def going_up(
     *options: str,
     settings: Mapping[str, str] | None = None,
     inherit: tuple[int, ...] = (),
+    open_files: int | None = None,
 ) -> Iterator[Up]:
-    """`forgemesh up --any-port` once it is ready; stopped at the end if it still runs."""
+    """
+    `forgemesh up --any-port` once it is ready; stopped at the end if it still runs.
+
+    With `open_files`, that is the limit of each of its processes, soft and hard.
+    """
+    bounded = () if open_files is None else ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files))
     ready, tells = os.pipe()
     process = subprocess.Popen(
-        [*FORGEMESH, "up", "--any-port", *options],
+        [*bounded, *FORGEMESH, "up", "--any-port", *options],
         cwd=place.folder,
         env=place.environment | {"FORGEMESH_READY_FD": str(tells)} | dict(settings or {}),
         pass_fds=(tells, *inherit),

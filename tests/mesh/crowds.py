@@ -1,0 +1,247 @@
+"""Crowds that come to a mesh, and what others notice of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
+from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
+from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as registry_pb
+from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.chassis.channel import connect
+from forgemesh.chassis.status import from_rpc_error
+from forgemesh.client import Client
+from forgemesh.faults import reason_of
+from tests.component.chassis.crowd import idle_connections
+from tests.mesh.up_process import Up
+
+DEADLINE = 240.0
+SECRET = "the crowd's secret"
+NAME = Payload(data=b'{"name": "crowd"}', media_type="application/json")
+
+Crowd = Callable[[Up], Awaitable[Counter[str]]]
+"""Comes, does what it came for, goes; how many of it met with what."""
+
+
+@dataclass
+class Noticed:
+    """What others noticed: seconds of each of their starts, and of each Check by service and port."""
+
+    starts: list[float] = field(default_factory=list)
+    checks: dict[str, list[float]] = field(default_factory=dict)
+
+    def start(self, share: float) -> float:
+        """A quantile of the starts."""
+        return quantile(self.starts, share)
+
+    def slowest_check(self) -> tuple[float, str]:
+        """The slowest one and where it was."""
+        return max((max(times), where) for where, times in self.checks.items())
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+@contextlib.asynccontextmanager
+async def others(mesh: Up) -> AsyncIterator[Noticed]:
+    """Somebody starts an execution now and then, somebody else checks the health of every service."""
+    noticed = Noticed()
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client.connect(mesh.address))
+        tasks = [asyncio.create_task(_start(client, noticed))]
+        for name, facts in mesh.facts()["services"].items():
+            for port in ("address", "health_address"):
+                times = noticed.checks[f"{name} {port}"] = []
+                channel = await stack.enter_async_context(connect(facts[port], keepalive=False))
+                tasks.append(asyncio.create_task(_check(channel, times)))
+        try:
+            yield noticed
+        finally:
+            for task in tasks:
+                if task.done():
+                    task.result()
+                task.cancel()
+
+
+async def _start(client: Client, noticed: Noticed) -> None:
+    while True:
+        began = time.monotonic()
+        await client.start("hello", {"name": "you"})
+        noticed.starts.append(time.monotonic() - began)
+        await asyncio.sleep(0.005)
+
+
+async def _check(channel: grpc.aio.Channel, times: list[float]) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    while True:
+        began = time.monotonic()
+        await stub.Check(health_pb2.HealthCheckRequest(service="liveness"), timeout=DEADLINE, wait_for_ready=True)
+        times.append(time.monotonic() - began)
+        await asyncio.sleep(0.05)
+
+
+async def quiet(mesh: Up, starts: int) -> Noticed:
+    """What others notice when nobody else is there."""
+    async with others(mesh) as noticed:
+        while len(noticed.starts) < starts:
+            await asyncio.sleep(0.02)
+    return noticed
+
+
+def idling(number: int, service: str) -> Crowd:
+    """Connections without a call, to both ports of a service; it stays until others have started something."""
+
+    async def come(mesh: Up) -> Counter[str]:
+        facts = mesh.facts()["services"][service]
+        async with (
+            idle_connections(facts["address"], number),
+            idle_connections(facts["health_address"], number),
+            Client.connect(mesh.address) as client,
+        ):
+            for _ in range(20):
+                await client.start("hello", {"name": "you"})
+        return Counter(came=2 * number)
+
+    return come
+
+
+def registering(number: int) -> Crowd:
+    """Instances of a plugin that is nowhere, each with another id; those that were taken say goodbye."""
+
+    async def come(mesh: Up) -> Counter[str]:
+        met: Counter[str] = Counter()
+        async with connect(mesh.facts()["services"]["registry"]["address"]) as channel:
+            stub = RegistryServiceStub(channel)
+            taken: list[instance_pb2.Instance] = []
+
+            async def register(name: str) -> None:
+                instance = instance_pb2.Instance(
+                    instance_id=name, plugin_id="crowd.plugin", plugin_version="1.0.0", address="127.0.0.1:9"
+                )
+                request = registry_pb.RegisterInstanceRequest(instance=instance, owner_token=SECRET)
+                with counted(met, "taken"):
+                    taken.append((await stub.RegisterInstance(request, timeout=DEADLINE)).instance)
+
+            await asyncio.gather(*(register(f"crowd-{n}") for n in range(number)))
+            for one in taken:
+                await stub.DeregisterInstance(
+                    registry_pb.DeregisterInstanceRequest(
+                        instance_id=one.instance_id, incarnation=one.incarnation, owner_token=SECRET
+                    ),
+                    timeout=DEADLINE,
+                )
+        return met
+
+    return come
+
+
+def starting(number: int, channels: int) -> Crowd:
+    """Starts, all at once, by a client without any library of ours."""
+
+    async def come(mesh: Up) -> Counter[str]:
+        met: Counter[str] = Counter()
+        async with contextlib.AsyncExitStack() as stack:
+            stubs = [
+                OrchestratorServiceStub(await stack.enter_async_context(connect(mesh.address))) for _ in range(channels)
+            ]
+
+            async def start(n: int) -> None:
+                with counted(met, "started"):
+                    await stubs[n % channels].StartExecution(
+                        pb.StartExecutionRequest(workflow="hello", input=NAME), timeout=DEADLINE
+                    )
+
+            await asyncio.gather(*(start(n) for n in range(number)))
+        return met
+
+    return come
+
+
+def watching(number: int) -> Crowd:
+    """Watches of one execution by the Python client, which stay open while it starts others."""
+
+    async def come(mesh: Up) -> Counter[str]:
+        met: Counter[str] = Counter()
+        async with Client.connect(mesh.address) as client:
+            waiting = await client.start("linger", {"seconds": 30})
+
+            async def watch() -> None:
+                async with contextlib.aclosing(waiting.watch()) as events:
+                    async for _ in events:
+                        break
+                    met["seen"] += 1
+                    async for _ in events:
+                        if met["seen"] == number:
+                            break
+
+            watches = [asyncio.create_task(watch()) for _ in range(number)]
+            async with asyncio.timeout(DEADLINE):
+                while met["seen"] < number:
+                    await asyncio.sleep(0.02)
+                for _ in range(20):
+                    await client.start("hello", {"name": "you"})
+            await waiting.terminate()
+            await asyncio.gather(*watches)
+        return met
+
+    return come
+
+
+@contextlib.contextmanager
+def counted(met: Counter[str], done: str) -> Iterator[None]:
+    """Count the block as done, or as what it was refused with."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        met[reason_of(from_rpc_error(error))] += 1
+    else:
+        met[done] += 1
+
+
+def resident(pids: dict[str, int]) -> dict[str, int]:
+    """Bytes of memory that each process has."""
+    return {
+        name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+        for name, pid in pids.items()
+        if name not in ("up", "greeter-1")
+    }
+
+
+def log_bytes(mesh: Up) -> int:
+    return sum(path.stat().st_size for path in (mesh.place.data / "logs").iterdir())
+
+
+def exceptions(mesh: Up) -> list[str]:
+    """The records with a traceback, and tracebacks that are no records."""
+    lines = [line for path in (mesh.place.data / "logs").iterdir() for line in path.read_text().splitlines()]
+    return [line for line in lines if "Traceback" in line]
+
+
+async def settled(mesh: Up) -> None:
+    """Every execution has ended, and nothing had to be saved by a sweep."""
+    async with asyncio.timeout(DEADLINE), Client.connect(mesh.address) as client:
+        while (state := await client.orchestrator()).running:
+            await asyncio.sleep(0.05)
+    assert (state.suspended, state.saved_by_sweep, state.leaked_slots) == (0, 0, 0)
+
+
+def standing(mesh: Up) -> list[tuple[str, ...]]:
+    """What `status` says of every service and instance, without numbers that change."""
+    result = mesh.place.forgemesh("status", "-o", "json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    said = json.loads(result.stdout)
+    services = [(row["service"], str(row["pid"]), row["health"]) for row in said["services"]]
+    return services + [(row["instance"], str(row["pid"])) for row in said["instances"]]
