@@ -226,6 +226,18 @@ async def test_a_trial_that_fails_opens_the_circuit_again(tmp_path: Path) -> Non
     assert after.opened == 2
 
 
+async def test_a_silent_trial_keeps_its_permit_as_long_as_the_policy_says_whatever_lease_it_asked_for(
+    tmp_path: Path,
+) -> None:
+    async with mesh(tmp_path, "a", policy=PluginPolicy(circuit=BRIEF)) as (balancer, _):
+        await half_open(balancer)
+        silent = await picked(balancer, trial=True, lease_millis=600_000)
+        (held,) = circuit(balancer).trials.out
+
+    assert held.permit_id == silent.permit_id
+    assert held.until <= time.monotonic() + BRIEF.permit_lease
+
+
 async def test_a_trial_that_says_nothing_gives_its_permit_to_the_next(tmp_path: Path) -> None:
     async with mesh(tmp_path, "a", policy=PluginPolicy(circuit=BRIEF)) as (balancer, _):
         await half_open(balancer)

@@ -79,7 +79,7 @@ class Picks:
             raise picked.fault()
         self._turns[wish.plugin_id, policy] = picked.cursor
         judgements = judge(snapshot, local, **terms) if wish.explain else ()
-        permit_id = self._permit(picked.endpoint, wish.lease) if picked.permit is not None else ""
+        permit_id = self._permit(picked.endpoint) if picked.permit is not None else ""
         pick_id = self._begin(wish, picked.endpoint, permit_id)
         return Choice(pick_id, picked.endpoint, picked.policy, permit_id, judgements)
 
@@ -144,15 +144,12 @@ class Picks:
             loads={place[0]: RemoteLoad(weight=balancer.busyness.weight(place)) for place in places},
         )
 
-    def _permit(self, endpoint: Endpoint, lease: float | None) -> str:
-        """Take a permit; for longer than its rule says only if the caller said that its call takes longer."""
+    def _permit(self, endpoint: Endpoint) -> str:
+        """Take a permit, for as long as its rule says: whoever asks is not seen to live while the call goes on."""
         guarded = self._balancer.circuits.of((endpoint.instance_id, endpoint.incarnation))
         assert guarded is not None
         self._caller.heard_at = self._clock()
-        permit_id = self._balancer.permits.take(guarded, self._caller).permit_id
-        if lease is not None:
-            self._balancer.permits.settled(PermitOutcome(permit_id, PermitUse.STARTED, remaining=lease))
-        return permit_id
+        return self._balancer.permits.take(guarded, self._caller).permit_id
 
     def _begin(self, wish: Wish, endpoint: Endpoint, permit_id: str) -> str:
         place = endpoint.instance_id, endpoint.incarnation

@@ -383,7 +383,9 @@ class PickRequest(_message.Message):
     caller_id: _builtins.str
     """Who asks, for people."""
     lease_millis: _builtins.int
-    """For how long the pick counts if nobody settles it, in milliseconds. Zero means 60,000; at most 3,600,000."""
+    """For how long the pick counts if nobody settles it, in milliseconds. Zero means 60,000; at most 3,600,000. The permit
+    of a trial counts for as long as the policy says, whatever this is.
+    """
     explain: _builtins.bool
     """Whether the answer is to say how every instance was judged."""
     trial: _builtins.bool
