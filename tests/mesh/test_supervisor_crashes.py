@@ -67,6 +67,18 @@ async def test_a_plugin_that_does_not_come_up_says_where_and_why_and_harms_nobod
     assert hosts["good-1"].restarts == 0
 
 
+async def test_a_plugin_is_found_in_a_folder_whose_name_holds_what_separates_folders(
+    tmp_path: Path, registry: Service
+) -> None:
+    folder = tmp_path / "at:noon"
+    folder.mkdir()
+    async with supervised(tmp_path, registry.address, write(folder, "timed", BUDGET, 'path = "at:noon"')) as mesh:
+        await mesh.in_state(timed_1="READY")
+        answer = await mesh.call("timed-1", "ping")
+
+    assert answer == "1.0.0"
+
+
 async def test_a_program_that_is_not_there_fails_in_spawn(tmp_path: Path, registry: Service) -> None:
     configuration = f'[plugins.broken]\ncommand = ["./nowhere"]\n{BUDGET}\n'
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -96,7 +108,7 @@ async def test_a_plugin_that_is_not_to_be_restarted_stays_down(tmp_path: Path, r
         kill((await mesh.in_state(once_1="READY"))["once-1"].pid)
         host = (await mesh.in_state(once_1="STOPPED"))["once-1"]
 
-    assert host.reason.startswith("killed by signal 9; last line: ")
+    assert host.reason.startswith("killed by signal 9; last words: ")
     assert not host.HasField("next_start_at")
 
 

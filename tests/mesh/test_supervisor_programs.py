@@ -111,6 +111,6 @@ async def test_a_program_that_leaks_ends_alone_and_is_named(tmp_path: Path, regi
         hosts = await mesh.in_state(foreign_1="CRASH_LOOP", ground_1="READY")
 
     assert "OOM, exit code 1, used up to 2" in hosts["foreign-1"].reason
-    assert "of 256 MiB; last line: MemoryError" in hosts["foreign-1"].reason
+    assert "of 256 MiB; last words: MemoryError" in hosts["foreign-1"].reason
     assert 200 << 20 < hosts["foreign-1"].memory_peak_bytes <= 256 << 20
     assert hosts["ground-1"].restarts == 0

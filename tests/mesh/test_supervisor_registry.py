@@ -50,7 +50,7 @@ async def test_a_crash_loop_is_seen_in_the_registry_and_ends_with_a_reset(tmp_pa
         again = (await mesh.in_state(frail_1="READY"))["frail-1"]
         serving = (await mesh.instances())["frail-1"]
 
-    assert looping.reason.startswith("2 crashes, the last one: killed by signal 9; last line: ")
+    assert looping.reason.startswith("2 crashes, the last one: killed by signal 9; last words: ")
     assert looping.recent_crashes == 2
     assert standing_in.state_reason == looping.reason
     assert (standing_in.plugin_id, standing_in.plugin_version) == ("test.frail", "1.0.0")

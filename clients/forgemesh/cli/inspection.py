@@ -20,6 +20,7 @@ import forgemesh
 from forgemesh.plugin import DeclaredPlugin, PluginDefinitionError, PluginImportError, load_definition, manifest_of
 from forgemesh.plugin.declaration import plugin_declaration
 from forgemesh.plugin.discovery import ENTRY
+from forgemesh.plugin.search_path import folders_of
 
 REPORT_FD = "FORGEMESH_INSPECTION_FD"
 """Names the inherited pipe; standard output is left to the plugin."""
@@ -114,8 +115,7 @@ _FOREIGN = _foreign()
 def main() -> None:
     """Load, report, end at once: threads that the plugin has started hold nothing up."""
     fd = int(os.environ.pop(REPORT_FD))
-    folders = os.environ.get("FORGEMESH_HOST_PATH", "").split(os.pathsep)
-    said = report(sys.argv[1], [folder for folder in folders if folder])
+    said = report(sys.argv[1], folders_of(os.environ.get("FORGEMESH_HOST_PATH", "")))
     with os.fdopen(fd, "w") as pipe:
         pipe.write(json.dumps(said) + "\n")
     sys.stdout.flush()

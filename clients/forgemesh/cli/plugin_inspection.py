@@ -20,6 +20,7 @@ from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.process import ended
 from forgemesh.cli.plugin_sections import PluginSection
 from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
+from forgemesh.plugin.search_path import search_path
 
 PATIENCE = 30.0
 _SHOWN = 6
@@ -91,7 +92,7 @@ async def _spawn(
             env={
                 **environment,
                 REPORT_FD: str(told),
-                "FORGEMESH_HOST_PATH": os.pathsep.join(map(str, section.folders)),
+                "FORGEMESH_HOST_PATH": search_path(section.folders),
                 "PYTHONUNBUFFERED": "1",
             },
             pass_fds=(told,),

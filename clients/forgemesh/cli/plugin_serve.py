@@ -24,6 +24,7 @@ from forgemesh.cli.plugin_inspection import inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.client import Client
+from forgemesh.plugin.search_path import search_path
 
 _LONGEST_LINE = 1 << 20
 _DEBUGGING = {"FORGEMESH_HOST_STALL": "86400", "FORGEMESH_HOST_LEASE_TTL": "600"}
@@ -127,7 +128,7 @@ async def _spawn(
             **os.environ,
             **settings,
             "FORGEMESH_HOST_LOAD": section.load,
-            "FORGEMESH_HOST_PATH": os.pathsep.join(map(str, section.folders)),
+            "FORGEMESH_HOST_PATH": search_path(section.folders),
             "FORGEMESH_HOST_NAME": section.name,
             "PYTHONUNBUFFERED": "1",
             READY_FD: str(told),

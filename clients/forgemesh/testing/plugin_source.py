@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from forgemesh.plugin import DeclaredPlugin
+from forgemesh.plugin.search_path import search_path
 
 Folders: TypeAlias = str | Path | Sequence[str | Path]
 
@@ -24,8 +24,8 @@ class PluginSource:
 
     @property
     def path(self) -> str:
-        """The folders as PYTHONPATH has them."""
-        return os.pathsep.join(map(str, self.folders))
+        """The folders in one text."""
+        return search_path(self.folders)
 
 
 def source_of(plugin: object, path: Folders | None = None) -> PluginSource:

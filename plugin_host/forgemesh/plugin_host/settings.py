@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from forgemesh.chassis.service import ServiceSettings
+from forgemesh.plugin.search_path import folders_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,8 @@ class HostSettings(ServiceSettings):
     What to load, who to be, whom to tell; times are seconds.
 
     `load` is "module:Class" (or the variable that functions are collected in), or "entry:NAME"; `path` holds the
-    directories to look in first, as in PYTHONPATH. Without `instance_id` one is made up from the plugin's id.
+    directories to look in first, as in PYTHONPATH or as a JSON list. Without `instance_id` one is made up from the
+    plugin's id.
     `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
     means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
     over the registration of its predecessor.
@@ -86,4 +87,4 @@ class HostSettings(ServiceSettings):
     @property
     def directories(self) -> list[str]:
         """Where to look for the plugin before anywhere else."""
-        return [directory for directory in self.path.split(os.pathsep) if directory]
+        return folders_of(self.path)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forgemesh.plugin.search_path import search_path
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 
@@ -53,7 +53,7 @@ def host_environment(
     if plan.load:
         identity |= {
             "FORGEMESH_HOST_LOAD": plan.load,
-            "FORGEMESH_HOST_PATH": os.pathsep.join(plan.directories),
+            "FORGEMESH_HOST_PATH": search_path(plan.directories),
             "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
             "PYTHONUNBUFFERED": "1",
         }

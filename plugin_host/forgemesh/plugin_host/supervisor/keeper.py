@@ -389,4 +389,5 @@ class Keeper:
 
 
 def _reason(ending: Ending, log: OutputLog) -> str:
-    return f"{ending.text}; last line: {log.last_line}" if log.last_line else ending.text
+    said = log.last_words
+    return f"{ending.text}; last words: {said}" if said else ending.text

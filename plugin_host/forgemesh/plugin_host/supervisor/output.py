@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from forgemesh.language.nesting import check_depth
+from forgemesh.plugin_host.supervisor.domain.last_words import last_words
 from forgemesh.plugin_host.supervisor.log_excerpt import excerpt
 
 LONGEST_LINE = 16 * 1024
@@ -23,7 +22,8 @@ REMEMBERED = 1000
 LONGEST_REMEMBERED = 1024
 """Bytes of a line that are remembered, unless it is a log record; the file holds all of it."""
 FOLLOWED = 1000
-_LONGEST_REASON = 500
+_OWN = "supervisor: "
+"""How lines of the supervisor's own begin."""
 _NO_DISK = (OSError, ValueError)  # the latter once the file could not be opened again
 
 
@@ -87,18 +87,15 @@ class OutputLog:
         self._clock = clock
         self._file = path.open("ab")
         self._line = bytearray()
-        self._last = b""
+        self._said = 0
         self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
         self._followers: set[Follower] = set()
 
     @property
-    def last_line(self) -> str:
-        """The last line that is not empty, for people: of a log record only what it says."""
-        text = self._last.decode(errors="replace").strip()
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            check_depth(text)
-            text = str(json.loads(text)["message"])
-        return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+    def last_words(self) -> str:
+        """What the newest process has said that tells why it ended, for people."""
+        said = list(self._remembered)[-self._said :] if self._said else []
+        return last_words([line.text for line in said if not line.text.startswith(_OWN)])
 
     def tail(self, count: int) -> list[Line]:
         """The last lines that are remembered."""
@@ -125,12 +122,12 @@ class OutputLog:
         self._flush()
 
     def forget(self) -> None:
-        """A new process writes from here on: the last line is no longer its own."""
-        self._last = b""
+        """A new process writes from here on: the lines before are no longer its own."""
+        self._said = 0
 
     def note(self, text: str) -> None:
-        """A line of the supervisor's own; does not count as the host's last one."""
-        line = f"supervisor: {text}"
+        """A line of the supervisor's own; does not count as one of the host's."""
+        line = f"{_OWN}{text}"
         self._write(f"{line}\n".encode())
         self._remember(line)
         self._flush()
@@ -148,8 +145,6 @@ class OutputLog:
             self._file.close()
 
     def _write_line(self, line: bytes) -> None:
-        if line.strip():
-            self._last = line
         record = excerpt(line) if len(line) > LONGEST_REMEMBERED else None
         while len(line) > LONGEST_LINE:
             self._write_piece(line[:LONGEST_LINE], remembered=record is None)
@@ -166,6 +161,7 @@ class OutputLog:
     def _remember(self, text: str) -> None:
         line = Line(self._source, self._clock(), text)
         self._remembered.append(line)
+        self._said += 1
         for follower in self._followers:
             follower.tell(line)
 
