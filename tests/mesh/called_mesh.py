@@ -80,14 +80,10 @@ class Callers:
 
 
 @contextlib.asynccontextmanager
-async def called_mesh(
-    directory: Path, *keys: str, rate: float, attempts: int
-) -> AsyncIterator[tuple[Supervised, Callers]]:
-    """
-    Everything but traces; the callers have begun, and have all been answered when this ends.
-
-    `keys` are those of the plugin's section.
-    """
+async def orchestrated(
+    directory: Path, configuration: str
+) -> AsyncIterator[tuple[Supervised, OrchestratorServiceAsyncStub]]:
+    """Everything but traces, with these plugins."""
     async with contextlib.AsyncExitStack() as stack:
         registry = await stack.enter_async_context(running_registry(directory))
 
@@ -98,12 +94,23 @@ async def called_mesh(
             return (await stack.enter_async_context(started)).address
 
         balancer = await service("balancer")
+        mesh = await stack.enter_async_context(supervised(directory, registry.address, configuration))
         database = str(directory / "orchestrator.db")
-        mesh = await stack.enter_async_context(supervised(directory, registry.address, write_echo(directory, *keys)))
-        await mesh.in_state(echo_1="READY")
         orchestrator = await service("orchestrator", BALANCER=balancer, DATABASE=database, TRACES="")
-        channel = await stack.enter_async_context(connect(orchestrator))
-        stub: OrchestratorServiceAsyncStub = OrchestratorServiceStub(channel)
+        yield mesh, OrchestratorServiceStub(await stack.enter_async_context(connect(orchestrator)))
+
+
+@contextlib.asynccontextmanager
+async def called_mesh(
+    directory: Path, *keys: str, rate: float, attempts: int
+) -> AsyncIterator[tuple[Supervised, Callers]]:
+    """
+    Everything but traces; the callers have begun, and have all been answered when this ends.
+
+    `keys` are those of the plugin's section.
+    """
+    async with orchestrated(directory, write_echo(directory, *keys)) as (mesh, stub):
+        await mesh.in_state(echo_1="READY")
         source = WORKFLOW % attempts
         await stub.RegisterDefinition(orchestrator_pb.RegisterDefinitionRequest(source=source), timeout=DEADLINE)
         callers = Callers(stub, rate)

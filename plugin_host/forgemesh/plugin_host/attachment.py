@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -26,6 +26,7 @@ from forgemesh.plugin_host.loader import LONGEST_CHANGE
 from forgemesh.plugin_host.orphan import keep_output_open
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.start_failure import Phase, SupervisorRefused
+from forgemesh.plugin_host.suspects import Suspects
 
 _log = logging.getLogger(__name__)
 
@@ -60,16 +61,19 @@ class Order:
 
 
 Heard: TypeAlias = Order | SupervisorRefused
+T = TypeVar("T")
 
 
 class Attachment:
     """
     One host's place at its supervisor: introduced, initialised, ready, and from then on at its service.
 
-    `on_lost` is told, from a thread, that the supervisor is gone for good while the host serves.
+    `suspects` are kept as the supervisor tells them. `on_lost` is told, from a thread, that the supervisor is gone for
+    good while the host serves.
     """
 
     def __init__(self, settings: HostSettings, on_lost: Callable[[str], None]) -> None:
+        self.suspects = Suspects()
         self._settings = settings
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -206,6 +210,9 @@ class Attachment:
         return hello
 
     def _hear(self, response: pb.AttachResponse) -> None:
+        if response.WhichOneof("kind") == "suspects":  # not in turn: an order before may take long
+            self._call_on_loop(self.suspects.told, response.suspects)
+            return
         if response.WhichOneof("kind") == "welcome" and self._degraded.degraded:  # this one does not know it yet
             self._line.say(pb.AttachRequest(condition=self._degraded))
         self._tell_loop(Order(response, time.monotonic()))
@@ -219,8 +226,11 @@ class Attachment:
         self._tell_loop(refused)
 
     def _tell_loop(self, heard: Heard) -> None:
+        self._call_on_loop(self._heard.put_nowait, heard)
+
+    def _call_on_loop(self, told: Callable[[T], None], what: T) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._heard.put_nowait, heard)
+            self._loop.call_soon_threadsafe(told, what)
         except RuntimeError:  # the loop is closed: this process ends
             _log.debug("nobody listens to the supervisor any more")
 

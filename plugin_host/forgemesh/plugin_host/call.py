@@ -17,6 +17,9 @@ from forgemesh.plugin_host.spans import CallSpan
 class Receiver(Protocol):
     """Who is told what becomes of a call."""
 
+    def begun(self, call: Call) -> None:
+        """The operation begins to run; told once, at most."""
+
     def answered(self, call: Call) -> None:
         """The outcome is known; told once."""
 
@@ -40,6 +43,7 @@ class Call:
         "arrived",
         "begun",
         "context",
+        "digest",
         "ended",
         "ending",
         "finished",
@@ -68,6 +72,7 @@ class Call:
         self.receiver = receiver
         self.span = span
         self.seconds = seconds
+        self.digest = b""
         self.wall = time.time_ns()
         self.arrived = time.monotonic_ns()
         self.started = 0

@@ -28,12 +28,14 @@ from forgemesh.plugin_host.load_service import STREAMS, LoadService
 from forgemesh.plugin_host.loader import Plugin
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.rotation import Rotation
-from forgemesh.plugin_host.runner import Runner
+from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY, Runner
+from forgemesh.plugin_host.running_calls import RunningCalls
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.servicer import PluginServicer
 from forgemesh.plugin_host.session import Sessions
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.spans import CallSpans
+from forgemesh.plugin_host.suspects import Suspects
 
 _log = logging.getLogger(__name__)
 
@@ -95,13 +97,14 @@ async def hosting(
     on_stall: Callable[[float], None] | None = None,
     out_of_memory: Callable[[str], None] = _log.error,
     on_lost: Callable[[str], None] = _nothing,
+    suspects: Suspects | None = None,
 ) -> AsyncIterator[Host]:
     """
     Serve the plugin, ready for calls, until the block ends; registered or not.
 
     `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again;
     `out_of_memory`, in whatever thread, that an operation was refused memory; `on_lost`, which places are held by
-    operations whose calls are over, and an empty text when none is.
+    operations whose calls are over, and an empty text when none is. Of the `suspects` one at a time runs, alone.
     """
     async with task_scope() as tasks:
         spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
@@ -114,6 +117,8 @@ async def hosting(
             out_of_memory=out_of_memory,
             stuck=settings.stuck,
             stuck_restart=settings.stuck_restart,
+            record=_record(plugin, settings),
+            suspects=suspects,
         )
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
@@ -143,6 +148,17 @@ def _rotate(host: Host, on_lost: Callable[[str], None], said: str, everything: b
     (host.rotation.leave if everything else host.rotation.enter)("no place is left")
     if everything:
         host.runner.refuse_waiting()
+
+
+def _record(plugin: Plugin, settings: HostSettings) -> RunningCalls | None:
+    """Where the supervisor looks for what ran when this process ended; without one, or without that file, nowhere."""
+    if not settings.running_calls:
+        return None
+    try:
+        return RunningCalls(settings.running_calls, plugin.definition.max_concurrency or DEFAULT_CONCURRENCY)
+    except OSError as error:
+        _log.warning("nobody will know which calls ran if this process crashes: %s", error)
+        return None
 
 
 def _add(servicer: PluginServicer, loads: LoadService, server: grpc.aio.Server) -> None:

@@ -99,6 +99,7 @@ async def serve(
     memory.start(_bounded(definition, settings))
     asyncio.get_running_loop().set_exception_handler(memory.note_exception)
     condition = attachment.condition if attachment else _say_no_condition
+    suspects = attachment.suspects if attachment else None
     on_stall, on_lost = StallReporter(partial(condition, "stall")), partial(condition, "lost places")
     async with (
         exporting_spans(plugin_id, identity.instance_id, settings.traces, version=version) as sink,
@@ -106,7 +107,7 @@ async def serve(
     ):
         trace_authors_code(sink)
         async with (
-            hosting(plugin, identity, sink, settings, on_stall, memory.used_up, on_lost) as host,
+            hosting(plugin, identity, sink, settings, on_stall, memory.used_up, on_lost, suspects) as host,
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):

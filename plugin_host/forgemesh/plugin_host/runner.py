@@ -14,7 +14,15 @@ from contextvars import copy_context
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.faults import Code, Fault
-from forgemesh.faults.plugin import InstanceDraining, InstanceFull, OperationNotFound, PermitRefused, QueueTooLong
+from forgemesh.faults.plugin import (
+    InstanceDraining,
+    InstanceFull,
+    InstanceReserved,
+    OperationNotFound,
+    PermitRefused,
+    Poison,
+    QueueTooLong,
+)
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.call import Call, Receiver
 from forgemesh.plugin_host.codec import Outcome, cut, failure_of
@@ -25,7 +33,9 @@ from forgemesh.plugin_host.execution import Execution
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Operation, Plugin
 from forgemesh.plugin_host.lost_places import LostPlaces
+from forgemesh.plugin_host.running_calls import RunningCalls, digest_of
 from forgemesh.plugin_host.spans import CallSpans
+from forgemesh.plugin_host.suspects import Suspects
 from forgemesh.plugin_host.threads import WorkerThreads
 
 DEFAULT_CONCURRENCY = 16
@@ -41,7 +51,8 @@ class Runner:
     The calls of one host.
 
     Must be made and used on the event loop; `tasks` owns what runs. `tally` tells how the last ones went, `lost` which
-    places are held by operations that go on `stuck` seconds after their calls were answered.
+    places are held by operations that go on `stuck` seconds after their calls were answered. What runs is written down
+    in `record`; of the `suspects` one at a time runs, and nothing beside it.
     """
 
     def __init__(
@@ -55,6 +66,8 @@ class Runner:
         out_of_memory: Callable[[str], None],
         stuck: float = STUCK,
         stuck_restart: float = 0.0,
+        record: RunningCalls | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
         self._plugin = plugin
         self._identity = identity
@@ -65,6 +78,10 @@ class Runner:
         self._execution = Execution(plugin.definition.plugin_id, out_of_memory)
         self._threads = WorkerThreads(self._admission.concurrency)
         self._waiting: deque[Call] = deque()
+        self._record = record
+        self._suspects = suspects if suspects is not None else Suspects()
+        self._lone: Call | None = None
+        """A suspect that runs alone, or waits until it can."""
         self._loop = asyncio.get_running_loop()
         self._blank = copy_context()
         self._draining = False
@@ -103,8 +120,9 @@ class Runner:
         """
         Take a call on; `receiver` is told its answer later, never from within.
 
-        Raises InstanceDraining, WrongIncarnation, OperationNotFound, PermitRefused, InstanceFull or QueueTooLong
-        instead. `time_left` (seconds) is what the transport allows, over and above what the invocation says.
+        Raises InstanceDraining, WrongIncarnation, OperationNotFound, PermitRefused, Poison, InstanceReserved,
+        InstanceFull or QueueTooLong instead. `time_left` (seconds) is what the transport allows, over and above what
+        the invocation says.
         """
         if self._draining:
             raise InstanceDraining(self._identity.instance_id)
@@ -116,18 +134,19 @@ class Runner:
         seconds = _seconds(invocation, operation, time_left)
         if self.lost.all:
             raise QueueTooLong(self._identity.instance_id, math.inf, seconds)
-        verdict = self._admission.arrive(credited=credited, seconds=seconds)
-        if verdict is Verdict.REFUSE:
-            raise InstanceFull(self._identity.instance_id, self._admission.running)
-        if verdict is Verdict.TOO_LATE:
-            raise QueueTooLong(self._identity.instance_id, self._admission.expected_wait, seconds)
+        digest = digest_of(invocation) if self._record is not None or self._suspects else b""
+        lone = self._is_lone(invocation, digest)
+        verdict = self._admit(seconds, credited=credited, lone=lone)
         if trial:  # not before: a permit whose call was refused is still good
             self._permits.use(*self._permit(invocation))
         call = Call(invocation, operation, receiver, self._spans.begin(invocation.traceparent), seconds)
+        call.digest = digest
         call.timer = self._loop.call_later(seconds, self._expire, call)
+        if lone:
+            self._lone = call
         if verdict is Verdict.RUN:
             self._start(call)
-        else:
+        elif not lone:
             self._waiting.append(call)
         return call
 
@@ -152,6 +171,27 @@ class Runner:
             raise OperationNotFound(self._plugin.definition.plugin_id, name, list(self._plugin.operations))
         return operation
 
+    def _is_lone(self, invocation: invocation_pb2.Invocation, digest: bytes) -> bool:
+        """Whether the call is to run alone; raises Poison if it is not to run, InstanceReserved if another one is."""
+        suspect = self._suspects.get(digest)
+        if suspect is not None and suspect.poison:
+            plugin_id = self._plugin.definition.plugin_id
+            raise Poison(plugin_id, invocation.operation, suspect.crashes, cut(suspect.last_words))
+        if self._lone is not None:
+            raise InstanceReserved(self._identity.instance_id)
+        return suspect is not None and suspect.alone
+
+    def _admit(self, seconds: float, *, credited: bool, lone: bool) -> Verdict:
+        """Run or wait; raises InstanceFull and QueueTooLong. What is to run alone waits apart from the others."""
+        if lone and not self._admission.idle:
+            return Verdict.WAIT
+        verdict = self._admission.arrive(credited=credited, seconds=seconds)
+        if verdict is Verdict.REFUSE:
+            raise InstanceFull(self._identity.instance_id, self._admission.running)
+        if verdict is Verdict.TOO_LATE:
+            raise QueueTooLong(self._identity.instance_id, self._admission.expected_wait, seconds)
+        return verdict
+
     def _refuse_used(self, invocation: invocation_pb2.Invocation) -> None:
         if why := self._permits.refusal(*self._permit(invocation)):
             raise PermitRefused(self._identity.instance_id, cut(invocation.permit.permit_id), why)
@@ -163,7 +203,8 @@ class Runner:
 
     def refuse_waiting(self) -> None:
         """None of those that wait will get a place."""
-        for call in list(self._waiting):
+        lone = [self._lone] if self._lone is not None and not self._lone.started else []
+        for call in [*self._waiting, *lone]:
             self._end_early(call, QueueTooLong(self._identity.instance_id, math.inf, call.seconds), retryable=True)
 
     def _expire(self, call: Call) -> None:
@@ -182,8 +223,11 @@ class Runner:
             return
         failure = call.ending = failure_of(fault, call.invocation.step_path, retryable=retryable)
         if not call.started:
-            self._admission.abandon()
-            self._waiting.remove(call)
+            if call is self._lone:
+                self._lone = None
+            else:
+                self._admission.abandon()
+                self._waiting.remove(call)
             self._finish(call, failure)
             return
         _cancel_timer(call)
@@ -195,6 +239,9 @@ class Runner:
 
     def _start(self, call: Call) -> None:
         call.started = time.monotonic_ns()
+        if self._record is not None:
+            self._record.begin(id(call), call.digest)
+        call.receiver.begun(call)
         context = self._blank.copy()
         if call.operation.definition.asynchronous:
             call.task = self._tasks.create_task(self._run(call), context=context)
@@ -215,7 +262,9 @@ class Runner:
         self._end(call, outcome)
 
     def _leave(self, call: Call, failure: failure_pb2.Failure) -> None:
-        """The call is over, and its operation goes on."""
+        """The call is over, and its operation goes on: others have to live with that."""
+        if call is self._lone:
+            self._lone = None
         self._answer(call, failure)
         self.lost.expect(call)
 
@@ -227,8 +276,15 @@ class Runner:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         """The operation no longer runs: its place goes to the next."""
+        if self._record is not None:
+            self._record.end(id(call))
+        if call is self._lone:
+            self._lone = None
         if self._admission.leave((time.monotonic_ns() - call.started) / 1e9):
             self._start(self._waiting.popleft())
+        elif self._lone is not None and self._admission.idle:
+            self._admission.arrive(credited=True)
+            self._start(self._lone)
         self._finish(call, call.ending or outcome)
 
     def _finish(self, call: Call, outcome: Outcome) -> None:

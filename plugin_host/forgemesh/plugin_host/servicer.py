@@ -71,6 +71,7 @@ class PluginServicer(PluginServiceServicer):
             protocol=_negotiated(first.hello),
             instance_id=self._identity.instance_id,
             incarnation=self._identity.incarnation,
+            tells_begun=True,
         )
         session = Session(self._runner, self._sessions, self._identity.instance_id)
         await session.run(hello, requests, first, context.write)
@@ -81,6 +82,9 @@ class _Answer:
 
     def __init__(self) -> None:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begun(self, call: Call) -> None:
+        """A unary call has no place for it."""
 
     def answered(self, call: Call) -> None:
         if not self.future.done():

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.faults import Fault, Violation
-from forgemesh.faults.plugin import InstanceFull, OperationNotFound
+from forgemesh.faults.plugin import InstanceFull, OperationNotFound, Poison
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.plugin import Payload
 from forgemesh.plugin_host.call import Call
@@ -107,6 +107,10 @@ class Session:
             for call in list(self._calls.values()):
                 self._runner.cancel(call)
 
+    def begun(self, call: Call) -> None:
+        self._outgoing.accept(call.invocation.call_id)
+        self._soon()
+
     def answered(self, call: Call) -> None:
         self._outgoing.answer(call)
 
@@ -133,15 +137,17 @@ class Session:
     async def _read(
         self, requests: AsyncIterator[session_pb2.SessionRequest], first: session_pb2.SessionRequest
     ) -> None:
-        loop = asyncio.get_running_loop()
         self._receive(first)
         async for request in requests:
             if request.HasField("hello"):
                 raise InvalidRequest([Violation("hello", "is the first message of a session, and only that")])
             self._receive(request)
-            loop.call_soon(self._woken.set)  # not at once: short calls may be answered before their receipt is said
         self._half_closed = True
         self._woken.set()
+
+    def _soon(self) -> None:
+        """Not at once: short calls may be answered before it is said that they have begun."""
+        asyncio.get_running_loop().call_soon(self._woken.set)
 
     def _receive(self, request: session_pb2.SessionRequest) -> None:
         for invocation in request.invocations:
@@ -162,14 +168,12 @@ class Session:
             self._calls[call_id] = self._runner.take(invocation, self, credited=True)
         except Fault as fault:
             self._refuse(invocation, fault)
-        else:
-            self._outgoing.accept(call_id)
 
     def _refuse(self, invocation: invocation_pb2.Invocation, fault: Fault) -> None:
         """The credit that the call came with is spent and comes back, unless it had none."""
         if not isinstance(fault, InstanceFull):
             self.finished += 1
-        retryable = not isinstance(fault, OperationNotFound)
+        retryable = not isinstance(fault, OperationNotFound | Poison)
         self._outgoing.refuse(invocation, failure_of(fault, invocation.step_path, retryable=retryable))
 
     async def _write(self, write: Write) -> None:

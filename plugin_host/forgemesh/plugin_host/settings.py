@@ -29,6 +29,7 @@ class HostSettings(ServiceSettings):
     of an operation that goes on for `stuck` after its call was answered is lost: the host is degraded, with no place
     left it is not ready, and if that lasts for `stuck_restart` it ends, to be started anew; with 0 it does not. With
     `drafts` a plugin whose version is published with another content is served under a build of that version.
+    In the file `running_calls` the host writes down which calls run, for whoever looks at it after a crash.
     `memory_bytes` and `open_files` bound the process; 0 leaves it to the plugin's own limits.
     """
 
@@ -55,6 +56,7 @@ class HostSettings(ServiceSettings):
     stuck: float = 5.0
     stuck_restart: float = 60.0
     drafts: bool = False
+    running_calls: str = ""
     memory_bytes: int = 0
     open_files: int = 0
 

@@ -67,6 +67,34 @@ class OutputInvalid(Fault):
         )
 
 
+class Poison(Fault):
+    """`last_words` are those of the last process that the call ended."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "POISON"
+
+    def __init__(self, plugin_id: str, operation: str, crashes: int, last_words: str) -> None:
+        times = "once" if crashes == 1 else f"{crashes} times"
+        super().__init__(
+            f"this call of {plugin_id}/{operation} ended its process {times} and is not run again: {last_words};"
+            " mend the plugin or the input; after `forgemesh plugin reload` it may be tried again",
+            {"plugin_id": plugin_id, "operation": operation, "crashes": str(crashes), "last_words": last_words},
+        )
+
+
+class InstanceReserved(Fault):
+    code = Code.UNAVAILABLE
+    reason = "INSTANCE_RESERVED"
+
+    def __init__(self, instance_id: str) -> None:
+        super().__init__(
+            f"instance {instance_id!r} runs one call alone, because processes ended while that ran; try another one,"
+            " or this one again in a moment",
+            {"instance_id": instance_id},
+            retry_after=0.1,
+        )
+
+
 class InstanceDraining(Fault):
     code = Code.UNAVAILABLE
     reason = "INSTANCE_DRAINING"

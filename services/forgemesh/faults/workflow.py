@@ -231,14 +231,19 @@ class ExecutionTimeout(Fault):
 
 
 class HostLost(Fault):
+    """`begun`: whether the instance has said that the call runs; None where instances do not say that."""
+
     code = Code.UNAVAILABLE
     reason = "HOST_LOST"
 
-    def __init__(self, instance_id: str, *, accepted: bool) -> None:
+    def __init__(self, instance_id: str, *, accepted: bool, begun: bool | None = None) -> None:
         state = "while it had the call" if accepted else "before it said whether it took the call"
+        if begun is False:
+            state = "before it said that the call had begun"
         super().__init__(
             f"instance {instance_id!r} was lost {state}",
-            {"instance_id": instance_id, "accepted": str(accepted).lower()},
+            {"instance_id": instance_id, "accepted": str(accepted).lower()}
+            | ({} if begun is None else {"begun": str(begun).lower()}),
         )
 
 

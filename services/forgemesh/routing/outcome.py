@@ -11,9 +11,11 @@ from forgemesh.faults import Code
 from forgemesh.faults.plugin import (
     InputInvalid,
     InstanceDraining,
+    InstanceReserved,
     OperationNotFound,
     PermitRefused,
     PluginCrashLoop,
+    Poison,
     ProtocolUnsupported,
     WrongIncarnation,
 )
@@ -26,6 +28,7 @@ _NOTHING_RAN = frozenset(
     fault.reason
     for fault in (
         *(InstanceDraining, WrongIncarnation, PermitRefused, OperationNotFound, InputInvalid, ProtocolUnsupported),
+        *(InstanceReserved, Poison),
         *(NotRegistered, NoneHealthy, CircuitOpen, AllFull, PluginCrashLoop, BalancerWarming),
     )
 ) | {"ORCHESTRATOR_LOST"}

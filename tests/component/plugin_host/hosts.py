@@ -22,6 +22,7 @@ from forgemesh.plugin_host.hosting import Host, hosting
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.loader import Plugin, started
 from forgemesh.plugin_host.settings import HostSettings
+from forgemesh.plugin_host.suspects import Suspects
 from tests.component.plugin_host.kit import Kit
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ def settings_of(**others: Any) -> HostSettings:
 
 
 @contextlib.asynccontextmanager
-async def host_at(sink: SpanSink | None = None, **others: Any) -> AsyncIterator[Served]:
+async def host_at(
+    sink: SpanSink | None = None, *, suspects: Suspects | None = None, **others: Any
+) -> AsyncIterator[Served]:
     """A host of the test plugin, and a stub for it."""
     identity = Identity("kit-1")
     async with (
         started(define(Kit)) as plugin,
-        hosting(plugin, identity, sink or SpanSink(Resource(), []), settings_of(**others)) as host,
+        hosting(plugin, identity, sink or SpanSink(Resource(), []), settings_of(**others), suspects=suspects) as host,
         connect(host.server.address) as channel,
     ):
         kit = plugin.operations["echo"].method.__self__  # type: ignore[attr-defined]

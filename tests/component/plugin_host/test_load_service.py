@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.chassis.channel import connect
 from forgemesh.plugin_host.load_service import LONGEST, SHORTEST, STREAMS, LoadService, _pause
-from tests.component.plugin_host.hosts import DEADLINE, Served, host_at, invocation, session
+from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invocation, session
 
 METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 
@@ -38,8 +38,8 @@ def reports(channel: grpc.aio.Channel, seconds: float = 1.0) -> Any:
 @pytest.mark.parametrize("port", ["address", "health_address"])
 async def test_both_ports_tell_how_busy_the_host_is_again_and_again(served: Served, port: str) -> None:
     async with session(served) as caller, connect(getattr(served.host.server, port), keepalive=False) as channel:
-        held = await caller.send(*[invocation("hold") for _ in range(3)])
-        await caller.until(lambda frame: held[-1] in frame.accepted)
+        await caller.send(*[invocation("hold") for _ in range(3)])
+        await eventually(lambda: served.host.runner.waiting == 1)
         stream = reports(channel)
         first = await stream.read()
         told = await stream.read()

@@ -9,7 +9,7 @@ from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import InstanceFull, PermitRefused
-from tests.component.plugin_host.hosts import Caller, Served, host_at, invocation, invoke, session
+from tests.component.plugin_host.hosts import Caller, Served, eventually, host_at, invocation, invoke, session
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def test_calls_without_a_permit_need_none(served: Served) -> None:
 async def test_a_permit_whose_call_was_refused_for_want_of_room_is_still_good(served: Served) -> None:
     async with session(served) as caller:
         held = await caller.send(*[invocation("hold") for _ in range(served.host.runner.capacity)])
-        await caller.until(lambda frame: held[-1] in frame.accepted)
+        await eventually(lambda: served.host.runner.running + served.host.runner.waiting == len(held))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await invoke(served, "counts", permit=trial("p").permit)
         served.kit.open.set()

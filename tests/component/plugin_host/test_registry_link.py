@@ -15,6 +15,7 @@ from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.ending import ending_of
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
@@ -176,7 +177,7 @@ def keeper_in(directory: Path) -> Keeper:
         guardian=Guardian(),
     )
     plan = PluginPlan(name="stock", load="stock:Stock", restart=RestartRule(crashes=1))
-    return Keeper(plan, "stock-1", around, lambda keeper, before: None)
+    return Keeper(plan, "stock-1", around, Blame(3, 600.0), lambda keeper, before: None)
 
 
 async def test_an_instance_in_a_crash_loop_stays_registered_with_the_reason_until_it_is_reset(

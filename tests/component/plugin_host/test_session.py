@@ -26,7 +26,7 @@ async def test_the_first_message_introduces_the_host_and_grants_credits(served: 
     async with session(served, incarnation=7) as caller:
         first = caller.frames[0]
 
-    assert first.hello == session_pb2.ServerHello(protocol=1, instance_id="kit-1", incarnation=7)
+    assert first.hello == session_pb2.ServerHello(protocol=1, instance_id="kit-1", incarnation=7, tells_begun=True)
     assert first.credits == POOL
 
 
@@ -77,16 +77,16 @@ async def test_short_calls_that_came_together_are_answered_together(served: Serv
     assert answers[0].credits == 2
 
 
-async def test_a_call_that_takes_time_is_accepted_first(served: Served) -> None:
+async def test_a_call_that_takes_time_is_said_to_have_begun_first_and_one_that_waits_is_not(served: Served) -> None:
     async with session(served) as caller:
-        ids = await caller.send(*[invocation("hold") for _ in range(3)])
-        accepted = await caller.read()
+        first, second, _ = await caller.send(*[invocation("hold") for _ in range(3)])
+        begun = await caller.read()
         served.kit.open.set()
         await caller.results(3)
 
-    assert accepted is not None
-    assert list(accepted.accepted) == ids
-    assert not accepted.results
+    assert begun is not None
+    assert list(begun.accepted) == [first, second]
+    assert not begun.results
 
 
 async def test_credits_come_back_as_calls_finish(served: Served) -> None:

@@ -34,6 +34,8 @@ def test_of_the_meshs_own_reasons_only_a_short_list_says_that_nothing_ran() -> N
         "INSTANCE_FULL",
         "QUEUE_TOO_LONG",
         "INPUT_INVALID",
+        "INSTANCE_RESERVED",
+        "POISON",
     }
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.faults import Code
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.retry import FAILOVER, LONGEST_WISH, PERMIT_REFUSED, RetryRule
+from forgemesh.faults.workflow import HostLost
+from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.domain.retry import FAILOVER, LONGEST_WISH, UNMADE, RetryRule
 
 AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
 ALMOST_ONE = 1 - 2**-53
@@ -63,7 +64,7 @@ def test_the_failing_side_may_ask_for_a_longer_wait_within_reason() -> None:
     assert rule.delay(replace(AWAY, retry_after=1e30), 1, 0, 0.5) == LONGEST_WISH
 
 
-@pytest.mark.parametrize("reason", sorted(FAILOVER - {PERMIT_REFUSED}))
+@pytest.mark.parametrize("reason", sorted(FAILOVER - UNMADE))
 def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count(reason: str) -> None:
     lost = replace(AWAY, reason=reason)
     rule = RetryRule(max_attempts=2)
@@ -74,13 +75,23 @@ def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count(reason: s
     assert rule.delay(AWAY, 1, 2, 0.5) == 0.1
 
 
-def test_a_trial_call_that_was_refused_is_made_up_for_as_long_as_it_takes_and_ever_more_slowly() -> None:
-    refused = replace(AWAY, reason=PERMIT_REFUSED)
+@pytest.mark.parametrize("reason", sorted(UNMADE))
+def test_a_call_that_was_put_off_is_made_up_for_as_long_as_it_takes_and_ever_more_slowly(reason: str) -> None:
+    refused = replace(AWAY, reason=reason)
     rule = RetryRule(max_attempts=2, max_interval=5.0)
 
     waits = [rule.delay(refused, 0, lost, ALMOST_ONE) for lost in (1, 2, 3, 50)]
 
     assert waits == pytest.approx([0.0, 0.2, 0.4, 5.0])
+
+
+def test_a_call_that_waited_where_its_instance_was_lost_is_made_as_long_as_it_takes() -> None:
+    waited = failure_of(HostLost("i", accepted=False, begun=False), retryable=True)
+    perhaps = failure_of(HostLost("i", accepted=False), retryable=True)
+    rule = RetryRule(max_attempts=2)
+
+    assert rule.delay(waited, 0, 50, ALMOST_ONE) == pytest.approx(10.0)
+    assert rule.delay(perhaps, 0, 3, ALMOST_ONE) is None
 
 
 def test_a_lost_try_of_a_call_that_must_not_be_repeated_is_not_made_up_for() -> None:

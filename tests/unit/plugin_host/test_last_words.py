@@ -10,11 +10,11 @@ Fatal Python error: Segmentation fault
 
 Thread 0x00007f612623d6c0 (most recent call first):
   File "/usr/lib/python3.11/threading.py", line 324 in wait
-  File "/work/stats.py", line 4 in idle
+  File "/plugins/stats.py", line 4 in idle
 
 Current thread 0x00007f6128e12b80 (most recent call first):
   File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
-  File "/work/stats.py", line 12 in temperature
+  File "/plugins/stats.py", line 12 in temperature
   File "/usr/lib/python3.11/threading.py", line 982 in run
 
 Extension modules: grpc._cython.cygrpc, msgspec._core (total: 2)"""
@@ -30,9 +30,7 @@ def test_of_a_crash_in_a_library_they_are_the_fault_and_whose_code_had_called_it
 
 
 def test_a_crash_in_the_authors_own_code_is_named_once() -> None:
-    dump = (
-        'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/work/a.py", line 1 in f'
-    )
+    dump = 'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/plugins/a.py", line 1 in f'
 
     assert last_words(dump.splitlines()) == "Fatal Python error: Aborted, at a.py:1 in f"
 

@@ -8,7 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.registry.v1 import event_pb2
-from forgemesh.api.supervisor.v1 import host_pb2
+from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
+from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.happening import Happening
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State, Transition
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer, OnLoss
@@ -34,6 +35,22 @@ _PHASES: Mapping[Phase, host_pb2.HostPhase.ValueType] = {
 }
 _PHASES_BACK = {number: phase for phase, number in _PHASES.items()}
 _LOSSES = {manifest_pb2.ON_LOSS_IGNORE: OnLoss.IGNORE, manifest_pb2.ON_LOSS_STOP: OnLoss.STOP}
+
+
+def suspects_message(blame: Blame, at: float) -> attach_pb2.Suspects:
+    """Which calls a process is to be careful with, at a moment in seconds."""
+    return attach_pb2.Suspects(
+        suspects=[
+            attach_pb2.Suspect(
+                key=suspect.key,
+                crashes=suspect.crashes,
+                alone=blame.is_alone(suspect),
+                poison=blame.is_poison(suspect),
+                last_words=suspect.last_words if blame.is_poison(suspect) else "",
+            )
+            for suspect in blame.suspects(at)
+        ]
+    )
 
 
 def host_message(host: Host) -> host_pb2.Host:

@@ -25,13 +25,14 @@ class Credentials:
     Who a process is, and where it calls back.
 
     `token` is good for one process. A host that gets the `owner_token` of its predecessor takes over its registration
-    at once.
+    at once. In `running_calls` it writes down what runs.
     """
 
     instance_id: str
     token: str
     owner_token: str
     supervisor: str
+    running_calls: str = ""
 
 
 def host_environment(
@@ -57,6 +58,8 @@ def host_environment(
             "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
             "PYTHONUNBUFFERED": "1",
         }
+    if plan.load and credentials.running_calls:
+        identity["FORGEMESH_HOST_RUNNING_CALLS"] = credentials.running_calls
     limits = plan.limits
     if plan.load and limits.memory:
         identity["FORGEMESH_HOST_MEMORY_BYTES"] = str(limits.memory)

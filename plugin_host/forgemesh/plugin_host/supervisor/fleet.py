@@ -165,12 +165,14 @@ class Fleet:
         """A process calls back; raises HandshakeRefused and HostProtocolUnsupported."""
         if hello.instance_id not in self._by_id:
             raise HandshakeRefused(hello.instance_id, "this supervisor has no such host")
-        return self.keeper(hello.instance_id).attach(hello)
+        attachment = self.keeper(hello.instance_id).attach(hello)
+        self.group_of(hello.instance_id).tell_suspects(self._around.clock())
+        return attachment
 
     def add(self, group: Group, *, held: bool = False, survivor: Survivor | None = None) -> Keeper:
         """Another host; `held` until somebody lets it go on. A `survivor` keeps its instance id."""
         instance_id = survivor.instance_id if survivor else group.free_id()
-        keeper = Keeper(group.plan, instance_id, self._around, self._changed, survivor)
+        keeper = Keeper(group.plan, instance_id, self._around, group.blame, self._changed, survivor)
         keeper.held = held
         if self._closing:
             keeper.retire(_STOPPING)
@@ -340,6 +342,8 @@ class Fleet:
         group = self._by_id[keeper.instance_id][0]
         if keeper.host.state is State.HANDSHAKING and before.state is State.STARTING and keeper.life is not None:
             group.learn(keeper.life)
+        if before.state in RUNNING and keeper.host.state not in RUNNING:
+            group.tell_suspects(self._around.clock())
         if State.CRASH_LOOP in (before.state, keeper.host.state) and before.state is not keeper.host.state:
             self.mesh.stand_in(keeper, group.manifest)
         with contained(f"the news of {keeper.instance_id}"):  # they are no reason to look after it no more

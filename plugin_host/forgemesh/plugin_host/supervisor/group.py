@@ -7,6 +7,8 @@ import itertools
 from dataclasses import dataclass
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.plugin_host.supervisor.codec import suspects_message
+from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.change import Configuration
 from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
 from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
@@ -42,7 +44,8 @@ class Group:
     The hosts of one plugin.
 
     `on` says whether it is to run, `count` how many hosts it has then; `manifest` is what it last said that it is.
-    `changing` is held by whoever replaces hosts or their configuration.
+    `changing` is held by whoever replaces hosts or their configuration. `blame` is what crashes of its processes say of
+    the calls that ran in them.
     """
 
     def __init__(self, plan: PluginPlan) -> None:
@@ -59,6 +62,7 @@ class Group:
         self.busy_at = 0.0
         self.changing = asyncio.Lock()
         self._newest: PluginPlan | None = None
+        self.blame = Blame(plan.restart.poison_after, plan.restart.within)
 
     @property
     def name(self) -> str:
@@ -124,6 +128,13 @@ class Group:
     def learn(self, life: Life) -> None:
         """One of its hosts has said what it is."""
         self.manifest, self.offer, self.needs = life.manifest, life.offer, life.needs
+
+    def tell_suspects(self, at: float) -> None:
+        """Each of its processes is to know which calls may end it, at a moment in seconds."""
+        message = suspects_message(self.blame, at)
+        for keeper in self.keepers:
+            if keeper.life is not None:
+                keeper.life.suspect(message)
 
     def free_id(self) -> str:
         """The lowest number that no host has; one that ends may still be registered."""

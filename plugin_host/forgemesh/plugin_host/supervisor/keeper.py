@@ -19,10 +19,12 @@ from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
 from forgemesh.plugin_host.supervisor.guardian import Guardian
+from forgemesh.plugin_host.supervisor.inquest import Inquest, reason_of
 from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
@@ -73,8 +75,9 @@ class Keeper:
 
     `host` tells where it stands; `on_change` is told each change, with what was before. It waits in HANDSHAKING until
     `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
-    earlier supervisor has left, if there is one, until that ends. `state` is what a predecessor left for it, until it
-    serves. `lost` names what it was stopped for, if it is to come back with that.
+    earlier supervisor has left, if there is one, until that ends. What ran when a process crashed goes into the `blame`
+    of its plugin. `state` is what a predecessor left for it, until it serves. `lost` names what it was stopped for, if
+    it is to come back with that.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Keeper:
         plan: PluginPlan,
         instance_id: str,
         around: Surroundings,
+        blame: Blame,
         on_change: Callable[[Keeper, Host], None],
         survivor: Survivor | None = None,
     ) -> None:
@@ -93,6 +97,7 @@ class Keeper:
         self.wanted = False
         self.held = False
         self.state: pb.SavedState | None = None
+        self._inquest = Inquest(blame, around.settings.log_directory / f"{instance_id}.calls")
         self.survivor = survivor
         self._running: HostProcess | None = None
         self._around = around
@@ -140,6 +145,7 @@ class Keeper:
         """Forget its crashes, and start it again if it stands still for them; False if it is taken out of use."""
         if self.host.state is State.DISABLED:
             return False
+        self._inquest.forgive()
         if self.host.state is State.CRASH_LOOP:
             self._become(self.host.reset("it was reset", self._around.clock()))
         else:
@@ -264,7 +270,9 @@ class Keeper:
             token=life.token,
             owner_token=self.owner_token,
             supervisor=around.address,
+            running_calls=str(self._inquest.file),
         )
+        self._inquest.close()
         return spawned(
             command_of(plan.load, plan.command, plan.python),
             host_environment(plan, around.settings, os.environ, credentials),
@@ -314,7 +322,7 @@ class Keeper:
         if trouble is not None and not ending.out_of_memory:
             self._failed(trouble.reason, ending, trouble.phase)
         else:
-            self._failed(_reason(ending, log), ending, trouble.phase if trouble else None)
+            self._failed(reason_of(ending, log), ending, trouble.phase if trouble else None)
 
     async def _end(self, process: HostProcess, log: OutputLog) -> None:
         served = self.host.state in SERVING
@@ -356,6 +364,7 @@ class Keeper:
 
     def _bury(self) -> None:
         self.life = self._running = None
+        self._inquest.close()
         self._around.survivors.forget(self.instance_id)
         if self.plan.reattach:
             self._fifo.unlink(missing_ok=True)
@@ -371,9 +380,11 @@ class Keeper:
     def _failed(self, reason: str, ending: Ending, phase: Phase | None) -> None:
         if not self.wanted and self.host.state not in RUNNING:
             return
+        now = self._around.clock()
+        counts = self._inquest.crashed(reason, now)
         _log.warning("%s ended: %s", self.instance_id, reason)
         self.life = None
-        self._become(self.host.failed(reason, ending, self._around.clock(), random.random(), phase=phase))
+        self._become(self.host.failed(reason, ending, now, random.random(), phase=phase, counts=counts))
         if self.host.state is State.STOPPED:
             self.wanted = False
         elif not self.wanted:
@@ -386,8 +397,3 @@ class Keeper:
     def _adopt(self, host: Host) -> None:
         if host != self.host:
             self._become(host)
-
-
-def _reason(ending: Ending, log: OutputLog) -> str:
-    said = log.last_words
-    return f"{ending.text}; last words: {said}" if said else ending.text

@@ -74,6 +74,7 @@ class Life:
         self._attachment: Attachment | None = None
         self._initialized = False
         self.questions = Questions(instance_id)
+        self._suspects = pb.Suspects()
 
     @property
     def attached(self) -> bool:
@@ -126,6 +127,12 @@ class Life:
         if self._attachment is not None:
             self._initialize(self._attachment)
         self.go.set()
+
+    def suspect(self, suspects: pb.Suspects) -> None:
+        """Tell the host which calls ran when processes ended, unless it knows."""
+        if self._attachment is not None and suspects != self._suspects:
+            self._suspects = suspects
+            self._attachment.say(pb.AttachResponse(suspects=suspects))
 
     def fail(self, phase: Phase, reason: str) -> None:
         """This life cannot go on; what was said first counts."""

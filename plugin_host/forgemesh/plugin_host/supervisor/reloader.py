@@ -98,6 +98,7 @@ class Reloader:
             to_version=group.manifest.version if group.manifest is not None else "",
             instance_ids=tuple(keeper.instance_id for keeper in new),
         )
+        group.blame.forgive()
         facts = {"from": reloaded.from_version, "to": reloaded.to_version}
         tell(self._fleet, group, Kind.RELOADED, f"{group.name}: {', '.join(reloaded.instance_ids)} took over", facts)
         return reloaded

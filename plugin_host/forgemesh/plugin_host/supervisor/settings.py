@@ -17,7 +17,8 @@ class SupervisorSettings(ServiceSettings):
     `plugins` is the file with the [plugins.*] tables, `owner_key` a file with a secret that is made at the first start:
     who has it may take over the registrations of these hosts. `grace` (seconds) is what a host has to end in good
     order before its process group is killed; `parallel_starts` is how many may be starting at a time. A plugin has
-    `crash_budget` crashes within `crash_window` (seconds) unless its section says otherwise. `state` is a file that
+    `crash_budget` crashes within `crash_window` (seconds) unless its section says otherwise, and a call that
+    has ended `poison_after` of its processes is not run again; 0 is never. `state` is a file that
     says which processes a successor may find again, and `reattach_seconds` for how long they wait for one. A host that
     is silent for `silence` seconds is ended; with 0 none is, so that a debugger may stop it.
     """
@@ -34,6 +35,7 @@ class SupervisorSettings(ServiceSettings):
     parallel_starts: int = 3
     crash_budget: int = 5
     crash_window: float = 600.0
+    poison_after: int = 3
     reattach_seconds: float = 60.0
     silence: int = 30
 
@@ -43,6 +45,7 @@ class SupervisorSettings(ServiceSettings):
             ("parallel_starts", 1),
             ("crash_budget", 1),
             ("crash_window", 1),
+            ("poison_after", 0),
             ("reattach_seconds", 1),
             ("silence", 0),
         ):
@@ -52,7 +55,7 @@ class SupervisorSettings(ServiceSettings):
     @property
     def restart(self) -> RestartRule:
         """The rule for plugins that have none of their own."""
-        return RestartRule(crashes=self.crash_budget, within=self.crash_window)
+        return RestartRule(crashes=self.crash_budget, within=self.crash_window, poison_after=self.poison_after)
 
     @property
     def address_file(self) -> Path:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import ItemsView
 from dataclasses import dataclass
 
+from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled, HostLost
 from forgemesh.orchestrator.adapters.invocation_codec import goes_alone, size_of
@@ -49,6 +50,7 @@ class OpenCalls:
         self._next = 0
         self._before = 0
         """Calls up to this one are of earlier sessions."""
+        self._tells_begun = False
         self.newest_sent = 0
 
     def __len__(self) -> int:
@@ -83,6 +85,11 @@ class OpenCalls:
             raise ProtocolBreach(f"{what} for call {call_id}, which was not sent on this session")
         return None
 
+    def greeted(self, greeting: session_pb2.SessionResponse) -> int:
+        """A session begins; how many credits come with it."""
+        self._tells_begun = greeting.hello.tells_begun
+        return greeting.credits
+
     def end_session(self) -> list[int]:
         """The calls that were on it, or waited for it."""
         self._before = self._next
@@ -90,7 +97,8 @@ class OpenCalls:
 
     def lost(self, call: Call) -> Answer:
         """What becomes of a call whose end nobody will tell."""
-        fault: Fault = HostLost(self._instance_id, accepted=call.accepted)
+        begun = call.accepted if self._tells_begun or not call.sent else None
+        fault: Fault = HostLost(self._instance_id, accepted=call.accepted, begun=begun)
         if call.cancelled:
             fault = Cancelled(call.invocation.step_path)
         failure = failure_of(fault, retryable=not call.cancelled)

@@ -23,7 +23,7 @@ from forgemesh.orchestrator.domain.fate import is_unknown
 from forgemesh.orchestrator.domain.guarantee import Doubt
 from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule
+from forgemesh.orchestrator.domain.retry import FAILOVER, SECOND, RetryRule, was_put_off
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
 
 MAX_ID = 200
@@ -171,7 +171,8 @@ def _followed(state: ExecutionState, step: StepState, fact: e.AttemptFailed, now
     """The same fact with when the next attempt is due, if there is to be one."""
     lost = step.lost + (fact.failure.reason in FAILOVER)
     counted = step.attempts - lost - step.spent
-    delay = _retry_of(step).delay(fact.failure, counted, lost, draw)
+    gone = lost if was_put_off(fact.failure) else lost - step.unmade
+    delay = _retry_of(step).delay(fact.failure, counted, gone, draw)
     if delay is None:
         return _exhausted(step, fact)
     next_at = max(now, 1) + int(delay * SECOND)

@@ -10,7 +10,7 @@ NOTHING_RAN = frozenset(
     fault.reason
     for fault in (
         *(plugin.InstanceDraining, plugin.WrongIncarnation, plugin.PermitRefused, plugin.OperationNotFound),
-        *(plugin.InstanceFull, plugin.QueueTooLong, plugin.InputInvalid),
+        *(plugin.InstanceFull, plugin.QueueTooLong, plugin.InputInvalid, plugin.InstanceReserved, plugin.Poison),
     )
 )
 """Refusals by which a host says, as the protocol defines it, that the operation did not begin. Nothing else says so."""

@@ -15,7 +15,7 @@ from forgemesh.orchestrator.domain.fate import is_in_doubt
 from forgemesh.orchestrator.domain.fork_names import iterations_in
 from forgemesh.orchestrator.domain.guarantee import doubts_after
 from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND
+from forgemesh.orchestrator.domain.retry import FAILOVER, INTERRUPTED, SECOND, was_put_off
 from forgemesh.orchestrator.domain.scopes import (
     begin_step,
     end_step,
@@ -212,6 +212,7 @@ def _attempt_failed(state: ExecutionState, fact: e.AttemptFailed, at: int) -> No
     step.dispatch, step.failure = fact.dispatch, fact.failure
     step.tried = _tried(step, fact.dispatch)
     step.lost += fact.failure.reason in FAILOVER
+    step.unmade += was_put_off(fact.failure)
     step.spent += fact.failure.reason == INTERRUPTED
     step.doubtful |= is_in_doubt(fact)
     step.doubts = doubts_after(step.doubts, fact)

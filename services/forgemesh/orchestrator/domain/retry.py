@@ -14,7 +14,10 @@ RETRYABLE = frozenset(
 )
 PERMIT_REFUSED = "PERMIT_REFUSED"
 """A trial call that was not made: its step waits on behind the circuit, however often that happens."""
-FAILOVER = frozenset({"HOST_LOST", "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION", PERMIT_REFUSED})
+HOST_LOST = "HOST_LOST"
+UNMADE = frozenset({PERMIT_REFUSED, "INSTANCE_RESERVED"})
+"""Reasons for which a sound instance did not make the call, and will when it may: that takes as long as it takes."""
+FAILOVER = frozenset({HOST_LOST, "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"}) | UNMADE
 """Reasons that say something about where the call ran and nothing about the call."""
 INTERRUPTED = "INTERRUPTED"
 """An attempt that a pause took back: it never counts."""
@@ -24,13 +27,18 @@ LONGEST_WISH = 86_400.0
 """Seconds that a failing side may ask us to wait."""
 
 
+def was_put_off(failure: Failure) -> bool:
+    """Whether the call was put off, or waited where its instance was lost: it cannot have been the cause of that."""
+    return failure.reason in UNMADE or (failure.reason == HOST_LOST and failure.metadata.get("begun") == "false")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRule:
     """
     Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter"); times in seconds.
 
     `max_attempts` counts all tries. A try that was lost with its host or orchestrator does not count, up to as many
-    times again: it says nothing about the call. Nor does a trial call that its instance refused, however often.
+    times again: it says nothing about the call. Nor does one that was put off, however often.
     """
 
     max_attempts: int = 3
@@ -43,12 +51,13 @@ class RetryRule:
         """
         Seconds until the next try, or None if there is none.
 
-        `counted` and `lost` are the tries so far, this one included; `draw` is a random number in [0, 1).
+        `counted` and `lost` are the tries so far, this one included, those that were put off only if this one was;
+        `draw` is a random number in [0, 1).
         """
         if failure.reason in self.non_retryable or not failure.retryable:
             return None
         if failure.reason in FAILOVER:
-            if lost > self.max_attempts and failure.reason != PERMIT_REFUSED:
+            if lost > self.max_attempts and not was_put_off(failure):
                 return None
             return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
         if counted >= self.max_attempts:

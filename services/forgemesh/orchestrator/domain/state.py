@@ -123,7 +123,8 @@ class StepState:
     """
     A step that has begun; times in Unix nanoseconds, 0 for not yet.
 
-    `lost` counts attempts that say nothing about the call, `spent` those before the count began anew.
+    `lost` counts attempts that say nothing about the call, `unmade` those of them that were put off, and `spent` those
+    before the count began anew.
     """
 
     path: str
@@ -135,6 +136,7 @@ class StepState:
     ended_at: int = 0
     attempts: int = 0
     lost: int = 0
+    unmade: int = 0
     spent: int = 0
     attempted_at: int = 0
     """When the newest attempt began."""

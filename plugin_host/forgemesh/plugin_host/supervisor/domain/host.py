@@ -167,16 +167,26 @@ class Host:
         """It has taken on another configuration."""
         return replace(self, config_revision=revision)
 
-    def failed(self, reason: str, ending: Ending, now: float, jitter: float, *, phase: Phase | None = None) -> Host:
+    def failed(
+        self,
+        reason: str,
+        ending: Ending,
+        now: float,
+        jitter: float,
+        *,
+        phase: Phase | None = None,
+        counts: bool = True,
+    ) -> Host:
         """
-        It ended by itself, or did not start.
+        It ended by itself, or did not start; `counts` says whether that speaks against the plugin.
 
         By its rule the next start comes after a pause with full jitter (`jitter` in [0, 1)), or not at all.
         """
         phase = phase or self.failing_phase
         again = self.rule.again(ending.exit_code)
-        crashes = (*self.rule.recent(self.crashes, self.ready_at, now), now) if again else self.crashes
-        loop = again and len(crashes) >= self.rule.crashes
+        recent = self.rule.recent(self.crashes, self.ready_at, now)
+        crashes = (*recent, now) if again and counts else recent if again else self.crashes
+        loop = again and counts and len(crashes) >= self.rule.crashes
         state = State.CRASH_LOOP if loop else State.BACKOFF if again else State.STOPPED
         if loop:
             reason = f"{len(crashes)} crashes, the last one: {reason}" if len(crashes) > 1 else f"1 crash: {reason}"

@@ -21,13 +21,14 @@ class RestartRule:
 
     The `crashes`-th crash within `within` is the last one: a person has to look at it. A process that was healthy for
     `forgiven_after` has no past. The pause before a start is drawn between zero and a bound that doubles with each
-    crash, from `first_pause` to `longest_pause`.
+    crash, from `first_pause` to `longest_pause`. A call that ends `poison_after` processes is not run again (0: it is).
     """
 
     policy: RestartPolicy = RestartPolicy.ALWAYS
     crashes: int = 5
     within: float = 600.0
     forgiven_after: float = 300.0
+    poison_after: int = 3
     first_pause: float = 0.2
     longest_pause: float = 10.0
 

@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The permit of a trial call was used before, or belongs to another generation of the circuit."""
     ERROR_REASON_PROTOCOL_BROKEN: _ErrorReason.ValueType  # 71
     """An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
+    ERROR_REASON_POISON: _ErrorReason.ValueType  # 72
+    """Each time that the call ran its process ended; it is not run again."""
+    ERROR_REASON_INSTANCE_RESERVED: _ErrorReason.ValueType  # 73
+    """The instance runs one call alone, to see whether that ends its process; others go elsewhere, or wait."""
     ERROR_REASON_DEFINITION_NOT_FOUND: _ErrorReason.ValueType  # 80
     """No definition of this name and version."""
     ERROR_REASON_DEFINITION_INVALID: _ErrorReason.ValueType  # 81
@@ -284,6 +288,10 @@ ERROR_REASON_PERMIT_REFUSED: ErrorReason.ValueType  # 70
 """The permit of a trial call was used before, or belongs to another generation of the circuit."""
 ERROR_REASON_PROTOCOL_BROKEN: ErrorReason.ValueType  # 71
 """An instance said something that the session protocol does not allow, such as a result for a call that was not sent."""
+ERROR_REASON_POISON: ErrorReason.ValueType  # 72
+"""Each time that the call ran its process ended; it is not run again."""
+ERROR_REASON_INSTANCE_RESERVED: ErrorReason.ValueType  # 73
+"""The instance runs one call alone, to see whether that ends its process; others go elsewhere, or wait."""
 ERROR_REASON_DEFINITION_NOT_FOUND: ErrorReason.ValueType  # 80
 """No definition of this name and version."""
 ERROR_REASON_DEFINITION_INVALID: ErrorReason.ValueType  # 81

@@ -76,8 +76,8 @@ class SessionResponse(_message.Message):
 
     @_builtins.property
     def accepted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Calls that the host has taken on since its last message and not yet answered. A call whose result is already
-        in the same message is not listed.
+        """Calls that the host has taken on since its last message and not yet answered; of a host that says so in its hello,
+        calls that have begun to run. A call whose result is already in the same message is not listed.
         """
 
     @_builtins.property
@@ -153,22 +153,28 @@ class ServerHello(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    TELLS_BEGUN_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """The session protocol that both will use."""
     instance_id: _builtins.str
     """The instance that answers."""
     incarnation: _builtins.int
     """Its incarnation."""
+    tells_begun: _builtins.bool
+    """Whether `accepted` names a call only once it has begun to run: then one that is not named there when the session
+    breaks was not the cause of that.
+    """
     def __init__(
         self,
         *,
         protocol: _builtins.int = ...,
         instance_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        tells_begun: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "protocol", b"protocol", "tells_begun", b"tells_begun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

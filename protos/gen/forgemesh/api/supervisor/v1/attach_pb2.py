@@ -29,7 +29,7 @@ from forgemesh.api.supervisor.v1 import host_pb2 as forgemesh_dot_api_dot_superv
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/supervisor/v1/attach.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a\"forgemesh/api/plugin/v1/load.proto\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a&forgemesh/api/supervisor/v1/host.proto\x1a\x1egoogle/protobuf/duration.proto\"\xba\x03\n\rAttachRequest\x12\x39\n\x05hello\x18\x01 \x01(\x0b\x32(.forgemesh.api.supervisor.v1.AttachHelloH\x00\x12\x37\n\x05ready\x18\x02 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.HostReadyH\x00\x12\x39\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.HostFailedH\x00\x12\x33\n\x04load\x18\x04 \x01(\x0b\x32#.forgemesh.api.plugin.v1.LoadReportH\x00\x12?\n\tcondition\x18\x05 \x01(\x0b\x32*.forgemesh.api.supervisor.v1.HostConditionH\x00\x12\x42\n\nconfigured\x18\x06 \x01(\x0b\x32,.forgemesh.api.supervisor.v1.ConfigureResultH\x00\x12\x38\n\x05state\x18\x07 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.SavedStateH\x00\x42\x06\n\x04kind\"\x91\x02\n\x0e\x41ttachResponse\x12=\n\x07welcome\x18\x01 \x01(\x0b\x32*.forgemesh.api.supervisor.v1.AttachWelcomeH\x00\x12=\n\ninitialize\x18\x02 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.InitializeH\x00\x12;\n\tconfigure\x18\x03 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.ConfigureH\x00\x12<\n\nsave_state\x18\x04 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.SaveStateH\x00\x42\x06\n\x04kind\"\xe3\x01\n\x0b\x41ttachHello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x05 \x01(\r\x12\x0b\n\x03sdk\x18\x06 \x01(\t\x12\x33\n\x08manifest\x18\x07 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x35\n\x05ready\x18\x08 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.HostReady\"!\n\rAttachWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\"m\n\nInitialize\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t\x12\x17\n\x0f\x63onfig_revision\x18\x02 \x01(\x04\x12\x36\n\x05state\x18\x03 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.SavedState\"b\n\tHostReady\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x16\n\x0ehealth_address\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onfig_revision\x18\x04 \x01(\x04\"S\n\nHostFailed\x12\x35\n\x05phase\x18\x01 \x01(\x0e\x32&.forgemesh.api.supervisor.v1.HostPhase\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\rHostCondition\x12\x10\n\x08\x64\x65graded\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"i\n\tConfigure\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07request\x18\x04 \x01(\x04\"o\n\x0f\x43onfigureResult\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x15\n\rneeds_restart\x18\x03 \x01(\x08\x12\x0f\n\x07request\x18\x04 \x01(\x04\x12\x11\n\tunsettled\x18\x05 \x01(\x08\"G\n\tSaveState\x12)\n\x06within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07request\x18\x02 \x01(\x04\"z\n\nSavedState\x12\x32\n\x07payload\x18\x01 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x16\n\x0eplugin_version\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x0f\n\x07request\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(forgemesh/api/supervisor/v1/attach.proto\x12\x1b\x66orgemesh.api.supervisor.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a\"forgemesh/api/plugin/v1/load.proto\x1a&forgemesh/api/plugin/v1/manifest.proto\x1a&forgemesh/api/supervisor/v1/host.proto\x1a\x1egoogle/protobuf/duration.proto\"\xba\x03\n\rAttachRequest\x12\x39\n\x05hello\x18\x01 \x01(\x0b\x32(.forgemesh.api.supervisor.v1.AttachHelloH\x00\x12\x37\n\x05ready\x18\x02 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.HostReadyH\x00\x12\x39\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.HostFailedH\x00\x12\x33\n\x04load\x18\x04 \x01(\x0b\x32#.forgemesh.api.plugin.v1.LoadReportH\x00\x12?\n\tcondition\x18\x05 \x01(\x0b\x32*.forgemesh.api.supervisor.v1.HostConditionH\x00\x12\x42\n\nconfigured\x18\x06 \x01(\x0b\x32,.forgemesh.api.supervisor.v1.ConfigureResultH\x00\x12\x38\n\x05state\x18\x07 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.SavedStateH\x00\x42\x06\n\x04kind\"\xcc\x02\n\x0e\x41ttachResponse\x12=\n\x07welcome\x18\x01 \x01(\x0b\x32*.forgemesh.api.supervisor.v1.AttachWelcomeH\x00\x12=\n\ninitialize\x18\x02 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.InitializeH\x00\x12;\n\tconfigure\x18\x03 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.ConfigureH\x00\x12<\n\nsave_state\x18\x04 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.SaveStateH\x00\x12\x39\n\x08suspects\x18\x05 \x01(\x0b\x32%.forgemesh.api.supervisor.v1.SuspectsH\x00\x42\x06\n\x04kind\"\xe3\x01\n\x0b\x41ttachHello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x14\n\x0cprotocol_min\x18\x04 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x05 \x01(\r\x12\x0b\n\x03sdk\x18\x06 \x01(\t\x12\x33\n\x08manifest\x18\x07 \x01(\x0b\x32!.forgemesh.api.plugin.v1.Manifest\x12\x35\n\x05ready\x18\x08 \x01(\x0b\x32&.forgemesh.api.supervisor.v1.HostReady\"!\n\rAttachWelcome\x12\x10\n\x08protocol\x18\x01 \x01(\r\"m\n\nInitialize\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t\x12\x17\n\x0f\x63onfig_revision\x18\x02 \x01(\x04\x12\x36\n\x05state\x18\x03 \x01(\x0b\x32\'.forgemesh.api.supervisor.v1.SavedState\"b\n\tHostReady\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x16\n\x0ehealth_address\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onfig_revision\x18\x04 \x01(\x04\"S\n\nHostFailed\x12\x35\n\x05phase\x18\x01 \x01(\x0e\x32&.forgemesh.api.supervisor.v1.HostPhase\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\rHostCondition\x12\x10\n\x08\x64\x65graded\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"i\n\tConfigure\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07request\x18\x04 \x01(\x04\"o\n\x0f\x43onfigureResult\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x15\n\rneeds_restart\x18\x03 \x01(\x08\x12\x0f\n\x07request\x18\x04 \x01(\x04\x12\x11\n\tunsettled\x18\x05 \x01(\x08\"G\n\tSaveState\x12)\n\x06within\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07request\x18\x02 \x01(\x04\"B\n\x08Suspects\x12\x36\n\x08suspects\x18\x01 \x03(\x0b\x32$.forgemesh.api.supervisor.v1.Suspect\"Z\n\x07Suspect\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63rashes\x18\x02 \x01(\r\x12\r\n\x05\x61lone\x18\x03 \x01(\x08\x12\x0e\n\x06poison\x18\x04 \x01(\x08\x12\x12\n\nlast_words\x18\x05 \x01(\t\"z\n\nSavedState\x12\x32\n\x07payload\x18\x01 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\x12\x16\n\x0eplugin_version\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x0f\n\x07request\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,25 +39,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHREQUEST']._serialized_start=262
   _globals['_ATTACHREQUEST']._serialized_end=704
   _globals['_ATTACHRESPONSE']._serialized_start=707
-  _globals['_ATTACHRESPONSE']._serialized_end=980
-  _globals['_ATTACHHELLO']._serialized_start=983
-  _globals['_ATTACHHELLO']._serialized_end=1210
-  _globals['_ATTACHWELCOME']._serialized_start=1212
-  _globals['_ATTACHWELCOME']._serialized_end=1245
-  _globals['_INITIALIZE']._serialized_start=1247
-  _globals['_INITIALIZE']._serialized_end=1356
-  _globals['_HOSTREADY']._serialized_start=1358
-  _globals['_HOSTREADY']._serialized_end=1456
-  _globals['_HOSTFAILED']._serialized_start=1458
-  _globals['_HOSTFAILED']._serialized_end=1541
-  _globals['_HOSTCONDITION']._serialized_start=1543
-  _globals['_HOSTCONDITION']._serialized_end=1592
-  _globals['_CONFIGURE']._serialized_start=1594
-  _globals['_CONFIGURE']._serialized_end=1699
-  _globals['_CONFIGURERESULT']._serialized_start=1701
-  _globals['_CONFIGURERESULT']._serialized_end=1812
-  _globals['_SAVESTATE']._serialized_start=1814
-  _globals['_SAVESTATE']._serialized_end=1885
-  _globals['_SAVEDSTATE']._serialized_start=1887
-  _globals['_SAVEDSTATE']._serialized_end=2009
+  _globals['_ATTACHRESPONSE']._serialized_end=1039
+  _globals['_ATTACHHELLO']._serialized_start=1042
+  _globals['_ATTACHHELLO']._serialized_end=1269
+  _globals['_ATTACHWELCOME']._serialized_start=1271
+  _globals['_ATTACHWELCOME']._serialized_end=1304
+  _globals['_INITIALIZE']._serialized_start=1306
+  _globals['_INITIALIZE']._serialized_end=1415
+  _globals['_HOSTREADY']._serialized_start=1417
+  _globals['_HOSTREADY']._serialized_end=1515
+  _globals['_HOSTFAILED']._serialized_start=1517
+  _globals['_HOSTFAILED']._serialized_end=1600
+  _globals['_HOSTCONDITION']._serialized_start=1602
+  _globals['_HOSTCONDITION']._serialized_end=1651
+  _globals['_CONFIGURE']._serialized_start=1653
+  _globals['_CONFIGURE']._serialized_end=1758
+  _globals['_CONFIGURERESULT']._serialized_start=1760
+  _globals['_CONFIGURERESULT']._serialized_end=1871
+  _globals['_SAVESTATE']._serialized_start=1873
+  _globals['_SAVESTATE']._serialized_end=1944
+  _globals['_SUSPECTS']._serialized_start=1946
+  _globals['_SUSPECTS']._serialized_end=2012
+  _globals['_SUSPECT']._serialized_start=2014
+  _globals['_SUSPECT']._serialized_end=2104
+  _globals['_SAVEDSTATE']._serialized_start=2106
+  _globals['_SAVEDSTATE']._serialized_end=2228
 # @@protoc_insertion_point(module_scope)

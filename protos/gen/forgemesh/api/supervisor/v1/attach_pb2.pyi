@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from forgemesh.api.payload.v1 import payload_pb2 as _payload_pb2
 from forgemesh.api.plugin.v1 import load_pb2 as _load_pb2
 from forgemesh.api.plugin.v1 import manifest_pb2 as _manifest_pb2
@@ -10,6 +11,7 @@ from forgemesh.api.supervisor.v1 import host_pb2 as _host_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -93,6 +95,7 @@ class AttachResponse(_message.Message):
     INITIALIZE_FIELD_NUMBER: _builtins.int
     CONFIGURE_FIELD_NUMBER: _builtins.int
     SAVE_STATE_FIELD_NUMBER: _builtins.int
+    SUSPECTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___AttachWelcome:
         """First message: the host is who it says. It waits now."""
@@ -109,6 +112,10 @@ class AttachResponse(_message.Message):
     def save_state(self) -> Global___SaveState:
         """Tell the state that a successor shall begin with."""
 
+    @_builtins.property
+    def suspects(self) -> Global___Suspects:
+        """Calls that ran when processes of the plugin ended; said before `initialize`, and whenever that changes."""
+
     def __init__(
         self,
         *,
@@ -116,12 +123,13 @@ class AttachResponse(_message.Message):
         initialize: Global___Initialize | None = ...,
         configure: Global___Configure | None = ...,
         save_state: Global___SaveState | None = ...,
+        suspects: Global___Suspects | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["configure", b"configure", "initialize", b"initialize", "kind", b"kind", "save_state", b"save_state", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configure", b"configure", "initialize", b"initialize", "kind", b"kind", "save_state", b"save_state", "suspects", b"suspects", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configure", b"configure", "initialize", b"initialize", "kind", b"kind", "save_state", b"save_state", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configure", b"configure", "initialize", b"initialize", "kind", b"kind", "save_state", b"save_state", "suspects", b"suspects", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "initialize", "configure", "save_state"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "initialize", "configure", "save_state", "suspects"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -424,6 +432,68 @@ class SaveState(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SaveState: _TypeAlias = SaveState  # noqa: Y015
+
+@_typing.final
+class Suspects(_message.Message):
+    """All calls that are suspected; whatever was said before is over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUSPECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suspect]:
+        """In no order, at most 200."""
+
+    def __init__(
+        self,
+        *,
+        suspects: _abc.Iterable[Global___Suspect] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suspects", b"suspects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspects: _TypeAlias = Suspects  # noqa: Y015
+
+@_typing.final
+class Suspect(_message.Message):
+    """A call that ran when processes of its plugin ended, each of its attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CRASHES_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
+    POISON_FIELD_NUMBER: _builtins.int
+    LAST_WORDS_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """The call: BLAKE2b in 16 bytes of its operation, its idempotency key and its input."""
+    crashes: _builtins.int
+    """How many processes that were."""
+    alone: _builtins.bool
+    """Run it only while nothing else runs."""
+    poison: _builtins.bool
+    """Do not run it: fail it as POISON."""
+    last_words: _builtins.str
+    """The last words of the last of these processes, for people. Set for poison only."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        crashes: _builtins.int = ...,
+        alone: _builtins.bool = ...,
+        poison: _builtins.bool = ...,
+        last_words: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "crashes", b"crashes", "key", b"key", "last_words", b"last_words", "poison", b"poison"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspect: _TypeAlias = Suspect  # noqa: Y015
 
 @_typing.final
 class SavedState(_message.Message):
