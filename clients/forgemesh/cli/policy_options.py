@@ -86,7 +86,9 @@ class PolicyOptions:
     permits
         Trial calls at a time while it is half open. Default 1.
     permit_lease
-        How long a trial call may take to begin. Default 10s.
+        How long a trial call may take to begin, and one that was picked to be settled. Default 10s.
+    exceptions
+        Whether what an operation raises without declaring it speaks against its instance. Default ignore.
     slow_start
         How long an instance that is new, or back, gets less than its share. Default 0s: not at all.
     slow_start_least
@@ -139,6 +141,7 @@ class PolicyOptions:
     jitter: float | None = None
     permits: int | None = None
     permit_lease: str | None = None
+    exceptions: Annotated[Literal["count", "ignore"] | None, Parameter(negative=())] = None
     slow_start: str | None = None
     slow_start_least: float | None = None
     slow_start_aggression: float | None = None
@@ -172,6 +175,8 @@ class PolicyOptions:
             policy.ClearField("outliers")
         elif self.eject == "on":
             policy.outliers.SetInParent()
+        if self.exceptions is not None:
+            policy.circuit.count_exceptions = self.exceptions == "count"
         if self.pick is not None:
             policy.pick = policy_number(self.pick)
         _write(policy, said, _DURATIONS | _NUMBERS)

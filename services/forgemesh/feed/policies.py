@@ -36,6 +36,7 @@ _CIRCUIT = {
     "jitter": "jitter",
     "permits": "permits",
     "permit_lease_seconds": "permit_lease",
+    "count_exceptions": "count_exceptions",
 }
 _OUTLIERS = {
     "interval_seconds": "interval",

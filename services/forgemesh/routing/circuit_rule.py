@@ -15,7 +15,8 @@ class CircuitRule:
     window is `window` long and holds at most `window_calls` of the newest calls (0: any number). A call that ran out of
     less time than `slow_call` is no failure. It stays open for `open`, and each time that it opens again `backoff`
     times longer, up to `max_open`, each time give or take a share of `jitter`; then `permits` trial calls at a time,
-    each within `permit_lease`, decide.
+    each within `permit_lease`, decide. Exceptions that an operation did not declare are failures only where
+    `count_exceptions` says so: what a caller sends may be the cause of them.
     """
 
     consecutive_failures: int = 5
@@ -31,6 +32,7 @@ class CircuitRule:
     jitter: float = 0.1
     permits: int = 1
     permit_lease: float = 10.0
+    count_exceptions: bool = False
 
     @property
     def longest(self) -> float:

@@ -13,8 +13,10 @@ from forgemesh.faults.plugin import (
     InstanceDraining,
     InstanceReserved,
     OperationNotFound,
+    OutputInvalid,
     PermitRefused,
     PluginCrashLoop,
+    PluginException,
     Poison,
     ProtocolUnsupported,
     WrongIncarnation,
@@ -33,6 +35,9 @@ _NOTHING_RAN = frozenset(
     )
 ) | {"ORCHESTRATOR_LOST"}
 """Refusals by a sound instance, or by whoever looked for one: whatever their code, they say nothing about it."""
+
+_BY_AUTHORS_CODE = frozenset((PluginException.reason, OutputInvalid.reason))
+"""The process is sound, and told what its author's code came to: the input may be the cause, or the instance."""
 
 
 class Outcome(Enum):
@@ -64,7 +69,14 @@ class PermitOutcome(NamedTuple):
 
 
 def classify(
-    code: Code, *, reason: str = "", took: float, slow_call: float, given: float | None = None, sent: bool = True
+    code: Code,
+    *,
+    reason: str = "",
+    took: float,
+    slow_call: float,
+    given: float | None = None,
+    sent: bool = True,
+    count_exceptions: bool = False,
 ) -> Outcome:
     """
     What a call that ended after `took` seconds says about the instance it was sent to.
@@ -72,9 +84,12 @@ def classify(
     `code` and `reason` are how it ended, `given` the seconds that it was given (None: as long as it took). An answer
     that only tells the caller of the caller's mistake is a success of the instance; one that took `slow_call` (0: none
     is slow) or longer is a slow one. A call that ran out of less time than that says nothing, as do one that the caller
-    took back and one that was never `sent`.
+    took back, one that was never `sent`, and, unless `count_exceptions`, one in which the author's code raised what it
+    did not declare.
     """
     if not sent or code is Code.CANCELLED or reason in _NOTHING_RAN:
+        return Outcome.IGNORED
+    if reason in _BY_AUTHORS_CODE and not count_exceptions:
         return Outcome.IGNORED
     if code in _BY_FAULT_OF_THE_INSTANCE:
         return Outcome.FAILURE

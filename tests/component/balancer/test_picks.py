@@ -1,20 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
-import pytest
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, policy_pb2, report_pb2, snapshot_pb2
-from forgemesh.chassis.health import Health
 from forgemesh.chassis.status import from_rpc_error
-from forgemesh.faults import Fault
 from forgemesh.faults.routing import AllFull, BalancerWarming, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.routing.circuit_rule import CircuitRule
@@ -23,73 +17,25 @@ from forgemesh.routing.policy import OperationPolicy, PluginPolicy, Policy
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
-    Neighbour,
     balancer_of,
-    healthy_instance,
-    register,
     registry_at,
-    registry_stub,
     subscribed,
 )
-
-OK, CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE = 0, 1, 4, 14
-LONG = CircuitRule(open=60.0, permit_lease=30.0)
-BRIEF = CircuitRule(open=0.02, max_open=0.02, permit_lease=30.0)
-
-
-@contextlib.asynccontextmanager
-async def mesh(
-    tmp_path: Path, *instance_ids: str, policy: PluginPolicy | None = None, **facts: Any
-) -> AsyncIterator[tuple[Neighbour, Health]]:
-    """A balancer with healthy instances that have one health together."""
-    async with (
-        registry_at(tmp_path / "registry.db") as registry,
-        registry_stub(registry.address) as stub,
-        healthy_instance() as (health, address),
-    ):
-        for instance_id in instance_ids:
-            await register(stub, instance_id, address, **facts)
-        async with balancer_of(registry.address) as balancer:
-            if policy is not None:
-                balancer.balancer.ruled(PLUGIN, policy)
-            await balancer.warm()
-            yield balancer, health
-
-
-async def picked(balancer: Neighbour, **request: Any) -> pb.PickResponse:
-    return await balancer.stub.Pick(pb.PickRequest(**({"plugin_id": PLUGIN} | request)))
-
-
-async def settled(balancer: Neighbour, pick: pb.PickResponse, code: int = OK, **request: Any) -> bool:
-    return (await balancer.stub.Settle(pb.SettleRequest(pick_id=pick.pick_id, code=code, **request))).applied
-
-
-async def refusal(call: Any) -> Fault:
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await call
-    return from_rpc_error(refused.value)
-
-
-async def fail(balancer: Neighbour, times: int, **request: Any) -> None:
-    for _ in range(times):
-        pick = await picked(balancer, **request)
-        await settled(balancer, pick, UNAVAILABLE, failure=report_pb2.CallFailure(reason="HOST_LOST", message="gone"))
-
-
-def circuit(balancer: Neighbour, instance_id: str = "a") -> Any:
-    return next(one.circuit for one in balancer.balancer.circuits if one.place[0] == instance_id)
-
-
-def in_flight(balancer: Neighbour, instance_id: str = "a") -> int:
-    place = next(one.place for one in balancer.balancer.circuits if one.place[0] == instance_id)
-    return balancer.balancer.callers.in_flight(place)
-
-
-async def half_open(balancer: Neighbour) -> None:
-    """Until the only circuit is half open, after it was opened."""
-    await fail(balancer, 5)
-    async with asyncio.timeout(DEADLINE), subscribed(balancer) as feed:
-        await feed.until_circuit(snapshot_pb2.CIRCUIT_STATE_HALF_OPEN)
+from tests.component.balancer.picking import (
+    BRIEF,
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    LONG,
+    UNAVAILABLE,
+    circuit,
+    fail,
+    half_open,
+    in_flight,
+    mesh,
+    picked,
+    refusal,
+    settled,
+)
 
 
 async def test_picks_go_in_turn_and_say_where_to_call(tmp_path: Path) -> None:
@@ -224,18 +170,6 @@ async def test_a_trial_that_fails_opens_the_circuit_again(tmp_path: Path) -> Non
 
     assert after.state is CircuitState.OPEN
     assert after.opened == 2
-
-
-async def test_a_silent_trial_keeps_its_permit_as_long_as_the_policy_says_whatever_lease_it_asked_for(
-    tmp_path: Path,
-) -> None:
-    async with mesh(tmp_path, "a", policy=PluginPolicy(circuit=BRIEF)) as (balancer, _):
-        await half_open(balancer)
-        silent = await picked(balancer, trial=True, lease_millis=600_000)
-        (held,) = circuit(balancer).trials.out
-
-    assert held.permit_id == silent.permit_id
-    assert held.until <= time.monotonic() + BRIEF.permit_lease
 
 
 async def test_a_trial_that_says_nothing_gives_its_permit_to_the_next(tmp_path: Path) -> None:

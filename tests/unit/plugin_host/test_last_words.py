@@ -30,7 +30,7 @@ def test_of_a_crash_in_a_library_they_are_the_fault_and_whose_code_had_called_it
 
 
 def test_a_crash_in_the_authors_own_code_is_named_once() -> None:
-    dump = 'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/plugins/a.py", line 1 in f'
+    dump = 'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "/p/a.py", line 1 in f'
 
     assert last_words(dump.splitlines()) == "Fatal Python error: Aborted, at a.py:1 in f"
 

@@ -11,8 +11,11 @@ REFUSED = CallFailure(code=Code.UNAVAILABLE, message="connection refused")
     [
         (Code.OK, "", Outcome.OK),
         *((code, "", Outcome.FAILURE) for code in (Code.UNAVAILABLE, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS)),
-        (Code.UNKNOWN, "PLUGIN_EXCEPTION", Outcome.FAILURE),
-        (Code.INTERNAL, "OUTPUT_INVALID", Outcome.FAILURE),
+        (Code.UNKNOWN, "PLUGIN_EXCEPTION", Outcome.IGNORED),
+        (Code.INTERNAL, "OUTPUT_INVALID", Outcome.IGNORED),
+        (Code.UNKNOWN, "", Outcome.FAILURE),
+        (Code.FAILED_PRECONDITION, "POISON", Outcome.IGNORED),
+        (Code.UNAVAILABLE, "INSTANCE_RESERVED", Outcome.IGNORED),
         (Code.UNAVAILABLE, "HOST_LOST", Outcome.FAILURE),
         (Code.DEADLINE_EXCEEDED, "START_TO_CLOSE_TIMEOUT", Outcome.FAILURE),
         (Code.RESOURCE_EXHAUSTED, "", Outcome.OVERLOAD),
@@ -146,3 +149,8 @@ def test_differences_of_several_callers_become_one() -> None:
     assert one.then(failing).then(fine) == CallCounts(
         started=6, succeeded=2, failed=5, last_failure=REFUSED, latencies=(1, 1)
     )
+
+
+@pytest.mark.parametrize(("code", "reason"), [(Code.UNKNOWN, "PLUGIN_EXCEPTION"), (Code.INTERNAL, "OUTPUT_INVALID")])
+def test_what_the_authors_code_raised_is_a_failure_where_the_policy_says_so(code: Code, reason: str) -> None:
+    assert classify(code, reason=reason, took=0.1, slow_call=1.0, count_exceptions=True) is Outcome.FAILURE

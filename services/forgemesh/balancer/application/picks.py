@@ -89,9 +89,15 @@ class Picks:
         if found is None:
             return False
         code, failure = Code(ended.code), ended.failure
-        slow_call = self._balancer.fleet.policy(found.key.plugin_id).slow_call_of(found.operation)
-        reason = failure.reason if failure is not None else ""
-        outcome = classify(code, reason=reason, took=ended.took, slow_call=slow_call, given=ended.given)
+        policy = self._balancer.fleet.policy(found.key.plugin_id)
+        outcome = classify(
+            code,
+            reason=failure.reason if failure is not None else "",
+            took=ended.took,
+            slow_call=policy.slow_call_of(found.operation),
+            given=ended.given,
+            count_exceptions=policy.circuit.count_exceptions,
+        )
         if outcome is Outcome.FAILURE and failure is None:
             failure = CallFailure(code=code)
         if found.permit_id:

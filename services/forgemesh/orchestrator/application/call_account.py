@@ -13,6 +13,7 @@ from forgemesh.faults import Code
 from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.application.ledger import Counted, Entry, Ledger
+from forgemesh.orchestrator.application.order import Order
 from forgemesh.orchestrator.application.permits import Permits
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.ports import Answer
@@ -20,6 +21,7 @@ from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_trip import LocalTrips
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
+from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.snapshot import Snapshot
 
 BRIEF = 200
@@ -35,7 +37,7 @@ REMEMBERED = 1024
 class Departure(msgspec.Struct, eq=False):
     """
     A call on its way: where it is counted, since when (monotonic seconds), for how many seconds it is given, and from
-    how many on it is slow.
+    how many on it is slow; `count_exceptions` as in CircuitRule.
     """
 
     entry: Entry
@@ -44,6 +46,15 @@ class Departure(msgspec.Struct, eq=False):
     slow_call: float
     traceparent: str
     permit: Permit | None = None
+    count_exceptions: bool = False
+
+
+def departure_of(
+    order: Order, policy: PluginPolicy, entry: Entry, began: float, given: float, permit: Permit | None = None
+) -> Departure:
+    """A call of an order under a policy; see Departure."""
+    slow_call = policy.slow_call_of(order.target.operation)
+    return Departure(entry, began, given, slow_call, order.traceparent, permit, policy.circuit.count_exceptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class CallAccount:
                 slow_call=departure.slow_call,
                 given=departure.given,
                 sent=answer.sent,
+                count_exceptions=departure.count_exceptions,
             )
         told = _brief(failure, departure.traceparent) if failure is not None and outcome is Outcome.FAILURE else None
         if departure.permit is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import HeartbeatTimeout, ScheduleToStartTimeout, StartToCloseTimeout
-from forgemesh.orchestrator.application.call_account import CallAccount, Departure
+from forgemesh.orchestrator.application.call_account import CallAccount, departure_of
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.hedging import Hedging
@@ -279,9 +279,9 @@ class Dispatcher:
         order.dispatch = dispatch_of(order, picked, pool.plugin_id, at)
         invocation = invocation_of(order, at, picked.permit)
         link, entry = pool.take(picked)
-        slow_call = pool.snapshot.policy.slow_call_of(order.target.operation)
         errand.link = link
-        errand.departure = Departure(entry, now, invocation.remaining, slow_call, order.traceparent, picked.permit)
+        policy, given = pool.snapshot.policy, invocation.remaining
+        errand.departure = departure_of(order, policy, entry, now, given, picked.permit)
         self._account.departed(errand.departure)
         self._in_flight += 1
         self._watch(errand)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from forgemesh.orchestrator.application.call_account import CallAccount, Departure
+from forgemesh.orchestrator.application.call_account import CallAccount, Departure, departure_of
 from forgemesh.orchestrator.application.deadlines import Deadlines
 from forgemesh.orchestrator.application.manifests import Manifests
 from forgemesh.orchestrator.application.passage import dispatch_of, invocation_of
@@ -179,8 +179,7 @@ class Hedging:
         left = errand.departure.began + errand.departure.given - now
         invocation = msgspec.structs.replace(invocation_of(order, at, None), remaining=max(0.001, left))
         link, entry = pool.take(picked)
-        slow_call = pool.snapshot.policy.slow_call_of(order.target.operation)
-        departure = Departure(entry, now, invocation.remaining, slow_call, order.traceparent)
+        departure = departure_of(order, pool.snapshot.policy, entry, now, invocation.remaining)
         dispatch = dispatch_of(order, picked, pool.plugin_id, at)
         second = errand.second = Second(errand, self, pool, link, departure, dispatch)
         self._account.departed(departure)

@@ -206,6 +206,7 @@ class CircuitPolicy(_message.Message):
     JITTER_FIELD_NUMBER: _builtins.int
     PERMITS_FIELD_NUMBER: _builtins.int
     PERMIT_LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    COUNT_EXCEPTIONS_FIELD_NUMBER: _builtins.int
     consecutive_failures: _builtins.int
     """So many failures without a success between. Default 5; 0: rule off."""
     failure_rate: _builtins.float
@@ -232,6 +233,10 @@ class CircuitPolicy(_message.Message):
     """Trial calls at a time while it is half open. Default 1."""
     permit_lease_seconds: _builtins.float
     """For how long a permit may be used. Default 10."""
+    count_exceptions: _builtins.bool
+    """Whether an exception that an operation did not declare (PLUGIN_EXCEPTION), or a result that cannot be sent
+    (OUTPUT_INVALID), is a failure of the instance. Default: it says nothing about it.
+    """
     def __init__(
         self,
         *,
@@ -248,15 +253,18 @@ class CircuitPolicy(_message.Message):
         jitter: _builtins.float | None = ...,
         permits: _builtins.int | None = ...,
         permit_lease_seconds: _builtins.float | None = ...,
+        count_exceptions: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff", b"_backoff", "_consecutive_failures", b"_consecutive_failures", "_failure_rate", b"_failure_rate", "_jitter", b"_jitter", "_max_open_seconds", b"_max_open_seconds", "_minimum_calls", b"_minimum_calls", "_open_seconds", b"_open_seconds", "_permit_lease_seconds", b"_permit_lease_seconds", "_permits", b"_permits", "_slow_call_rate", b"_slow_call_rate", "_slow_call_seconds", b"_slow_call_seconds", "_window_calls", b"_window_calls", "_window_seconds", b"_window_seconds", "backoff", b"backoff", "consecutive_failures", b"consecutive_failures", "failure_rate", b"failure_rate", "jitter", b"jitter", "max_open_seconds", b"max_open_seconds", "minimum_calls", b"minimum_calls", "open_seconds", b"open_seconds", "permit_lease_seconds", b"permit_lease_seconds", "permits", b"permits", "slow_call_rate", b"slow_call_rate", "slow_call_seconds", b"slow_call_seconds", "window_calls", b"window_calls", "window_seconds", b"window_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff", b"_backoff", "_consecutive_failures", b"_consecutive_failures", "_count_exceptions", b"_count_exceptions", "_failure_rate", b"_failure_rate", "_jitter", b"_jitter", "_max_open_seconds", b"_max_open_seconds", "_minimum_calls", b"_minimum_calls", "_open_seconds", b"_open_seconds", "_permit_lease_seconds", b"_permit_lease_seconds", "_permits", b"_permits", "_slow_call_rate", b"_slow_call_rate", "_slow_call_seconds", b"_slow_call_seconds", "_window_calls", b"_window_calls", "_window_seconds", b"_window_seconds", "backoff", b"backoff", "consecutive_failures", b"consecutive_failures", "count_exceptions", b"count_exceptions", "failure_rate", b"failure_rate", "jitter", b"jitter", "max_open_seconds", b"max_open_seconds", "minimum_calls", b"minimum_calls", "open_seconds", b"open_seconds", "permit_lease_seconds", b"permit_lease_seconds", "permits", b"permits", "slow_call_rate", b"slow_call_rate", "slow_call_seconds", b"slow_call_seconds", "window_calls", b"window_calls", "window_seconds", b"window_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff", b"_backoff", "_consecutive_failures", b"_consecutive_failures", "_failure_rate", b"_failure_rate", "_jitter", b"_jitter", "_max_open_seconds", b"_max_open_seconds", "_minimum_calls", b"_minimum_calls", "_open_seconds", b"_open_seconds", "_permit_lease_seconds", b"_permit_lease_seconds", "_permits", b"_permits", "_slow_call_rate", b"_slow_call_rate", "_slow_call_seconds", b"_slow_call_seconds", "_window_calls", b"_window_calls", "_window_seconds", b"_window_seconds", "backoff", b"backoff", "consecutive_failures", b"consecutive_failures", "failure_rate", b"failure_rate", "jitter", b"jitter", "max_open_seconds", b"max_open_seconds", "minimum_calls", b"minimum_calls", "open_seconds", b"open_seconds", "permit_lease_seconds", b"permit_lease_seconds", "permits", b"permits", "slow_call_rate", b"slow_call_rate", "slow_call_seconds", b"slow_call_seconds", "window_calls", b"window_calls", "window_seconds", b"window_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff", b"_backoff", "_consecutive_failures", b"_consecutive_failures", "_count_exceptions", b"_count_exceptions", "_failure_rate", b"_failure_rate", "_jitter", b"_jitter", "_max_open_seconds", b"_max_open_seconds", "_minimum_calls", b"_minimum_calls", "_open_seconds", b"_open_seconds", "_permit_lease_seconds", b"_permit_lease_seconds", "_permits", b"_permits", "_slow_call_rate", b"_slow_call_rate", "_slow_call_seconds", b"_slow_call_seconds", "_window_calls", b"_window_calls", "_window_seconds", b"_window_seconds", "backoff", b"backoff", "consecutive_failures", b"consecutive_failures", "count_exceptions", b"count_exceptions", "failure_rate", b"failure_rate", "jitter", b"jitter", "max_open_seconds", b"max_open_seconds", "minimum_calls", b"minimum_calls", "open_seconds", b"open_seconds", "permit_lease_seconds", b"permit_lease_seconds", "permits", b"permits", "slow_call_rate", b"slow_call_rate", "slow_call_seconds", b"slow_call_seconds", "window_calls", b"window_calls", "window_seconds", b"window_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff: _TypeAlias = _typing.Literal["backoff"]  # noqa: Y015
     _WhichOneofArgType__backoff: _TypeAlias = _typing.Literal["_backoff", b"_backoff"]  # noqa: Y015
     _WhichOneofReturnType__consecutive_failures: _TypeAlias = _typing.Literal["consecutive_failures"]  # noqa: Y015
     _WhichOneofArgType__consecutive_failures: _TypeAlias = _typing.Literal["_consecutive_failures", b"_consecutive_failures"]  # noqa: Y015
+    _WhichOneofReturnType__count_exceptions: _TypeAlias = _typing.Literal["count_exceptions"]  # noqa: Y015
+    _WhichOneofArgType__count_exceptions: _TypeAlias = _typing.Literal["_count_exceptions", b"_count_exceptions"]  # noqa: Y015
     _WhichOneofReturnType__failure_rate: _TypeAlias = _typing.Literal["failure_rate"]  # noqa: Y015
     _WhichOneofArgType__failure_rate: _TypeAlias = _typing.Literal["_failure_rate", b"_failure_rate"]  # noqa: Y015
     _WhichOneofReturnType__jitter: _TypeAlias = _typing.Literal["jitter"]  # noqa: Y015
@@ -283,6 +291,8 @@ class CircuitPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff) -> _WhichOneofReturnType__backoff | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__consecutive_failures) -> _WhichOneofReturnType__consecutive_failures | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__count_exceptions) -> _WhichOneofReturnType__count_exceptions | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__failure_rate) -> _WhichOneofReturnType__failure_rate | None: ...
     @_typing.overload
