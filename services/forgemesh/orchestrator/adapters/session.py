@@ -27,6 +27,7 @@ from forgemesh.orchestrator.adapters.protocol_check import (
     check_numbers,
 )
 from forgemesh.orchestrator.adapters.reach import Reach
+from forgemesh.orchestrator.adapters.session_end import first_of, refusal_of
 from forgemesh.orchestrator.ports import Answer, Caller, Invocation
 from forgemesh.routing.endpoint import Endpoint
 
@@ -204,15 +205,16 @@ class SessionLink:
                 await self._read(stream)
                 writer.cancel()
         except* grpc.aio.AioRpcError as errors:
-            went_well = self._judge(_first(errors), greeted=was_ready) and was_ready
+            went_well = self._judge(first_of(errors), greeted=was_ready) and was_ready
         except* ProtocolBreach as errors:
             went_well = False
-            self._breached(str(_first(errors)))
+            self._breached(str(first_of(errors)))
         except* (TimeoutError, asyncio.InvalidStateError):
-            _log.debug("%s did not greet, or its stream is over", self._name)
+            if not was_ready and self._reach.stands:
+                self._breached("it opens no session: no hello came")
         except* Exception as errors:  # noqa: BLE001 - the link outlives every mistake
             went_well = False
-            _log.error("the session with %s broke off, it is opened anew", self._name, exc_info=_first(errors))
+            _log.error("the session with %s broke off, it is opened anew", self._name, exc_info=first_of(errors))
         finally:
             stream.cancel()
             if not self._by_unary:
@@ -228,6 +230,9 @@ class SessionLink:
             self._by_unary = True
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and greeted:
             self._breached(f"a message cannot be taken: {(error.details() or '')[:MAX_NOTE]!r}")
+            return False
+        if not greeted and (refusal := refusal_of(error)):
+            self._breached(refusal)
             return False
         _log.debug("session with %s ended: %s", self._name, error)
         return True
@@ -379,14 +384,6 @@ class SessionLink:
 def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What went wrong first, wherever it is nested."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _heed_cancellation() -> None:
