@@ -33,7 +33,7 @@ def work(self, kind: str) -> str:
     elif kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif kind == "memory":
-        bytearray(1 << 40)
+        hoard = [bytes([number % 251]) * (1 << 20) for number in range(2000)]
     time.sleep(0.05)
     return kind
 

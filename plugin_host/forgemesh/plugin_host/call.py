@@ -35,7 +35,8 @@ class Call:
     The state of one call.
 
     It is *answered* when its outcome is known and *ended* when its operation no longer runs: an operation that goes on
-    after its time is over, or after it was taken back, is answered without and still fills its place.
+    after its time is over, or after it was taken back, is answered without and still fills its place. It is *fatal* if
+    its process ends because of it.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Call:
         "digest",
         "ended",
         "ending",
+        "fatal",
         "finished",
         "invocation",
         "operation",
@@ -79,6 +81,7 @@ class Call:
         self.finished = 0
         self.begun = False
         self.ended = False
+        self.fatal = False
         self.answer: Outcome | None = None
         self.ending: failure_pb2.Failure | None = None
         self.context: Context | None = None

@@ -122,6 +122,7 @@ class Execution:
     def _failed(self, call: Call, error: BaseException) -> failure_pb2.Failure:
         """Never fails itself, whatever the author's exception is made of."""
         if isinstance(error, MemoryError):
+            call.fatal = True
             self._out_of_memory(f"{self._plugin_id}/{call.operation.definition.name} was refused more")
         try:
             return self._failure(call, error)

@@ -276,7 +276,7 @@ class Runner:
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         """The operation no longer runs: its place goes to the next."""
-        if self._record is not None:
+        if self._record is not None and not call.fatal:
             self._record.end(id(call))
         if call is self._lone:
             self._lone = None

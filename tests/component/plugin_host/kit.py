@@ -189,6 +189,10 @@ class Kit:
         raise OperationError("LATER", "not now", retryable=True, retry_after=float("inf"))
 
     @operation
+    async def is_refused_memory(self) -> None:
+        raise MemoryError
+
+    @operation
     async def interrupts(self) -> None:
         raise KeyboardInterrupt
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2
-from forgemesh.plugin_host.running_calls import digest_of
+from forgemesh.plugin_host.running_calls import digest_of, left_running
 from forgemesh.plugin_host.suspects import Suspects
-from tests.component.plugin_host.hosts import Served, host_at, invocation, session
+from tests.component.plugin_host.hosts import Served, eventually, host_at, invocation, session
 
 
 @pytest.fixture
@@ -122,3 +123,22 @@ async def test_who_is_no_longer_suspected_runs_as_any_other(careful: Served, sus
         result = (await caller.results(1))[bad]
 
     assert json.loads(result.output.data) == 7
+
+
+async def test_what_runs_is_written_down_and_so_is_what_was_refused_memory_since_that_ends_the_process(
+    tmp_path: Path,
+) -> None:
+    written = tmp_path / "kit-1.calls"
+    held, greedy = hold("held"), invocation("is_refused_memory", idempotency_key="greedy")
+    async with host_at(running_calls=str(written)) as served, session(served) as caller:
+        await caller.send(held, hold("quick"))
+        await eventually(lambda: len(left_running(written)) == 2)
+        served.kit.open.set()
+        await caller.results(2)
+        none = left_running(written)
+        await caller.send(greedy)
+        await caller.results(1)
+        left = left_running(written)
+
+    assert none == set()
+    assert left == {digest_of(greedy)}
