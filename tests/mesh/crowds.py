@@ -7,8 +7,10 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as registry_pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.client import Client
 from forgemesh.faults import reason_of
@@ -31,7 +34,10 @@ DEADLINE = 240.0
 SECRET = "the crowd's secret"
 NAME = Payload(data=b'{"name": "crowd"}', media_type="application/json")
 
-Crowd = Callable[[Up], Awaitable[Counter[str]]]
+STARTS = 20
+Services = dict[str, dict[str, Any]]
+"""Where the services of a mesh listen, by name."""
+Crowd = Callable[[Services], Coroutine[Any, Any, Counter[str]]]
 """Comes, does what it came for, goes; how many of it met with what."""
 
 
@@ -61,7 +67,7 @@ async def others(mesh: Up) -> AsyncIterator[Noticed]:
     noticed = Noticed()
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.connect(mesh.address))
-        tasks = [asyncio.create_task(_start(client, noticed))]
+        tasks = [asyncio.create_task(_start_now_and_then(client, noticed))]
         for name, facts in mesh.facts()["services"].items():
             for port in ("address", "health_address"):
                 times = noticed.checks[f"{name} {port}"] = []
@@ -76,7 +82,7 @@ async def others(mesh: Up) -> AsyncIterator[Noticed]:
                 task.cancel()
 
 
-async def _start(client: Client, noticed: Noticed) -> None:
+async def _start_now_and_then(client: Client, noticed: Noticed) -> None:
     while True:
         began = time.monotonic()
         await client.start("hello", {"name": "you"})
@@ -101,103 +107,96 @@ async def quiet(mesh: Up, starts: int) -> Noticed:
     return noticed
 
 
-def idling(number: int, service: str) -> Crowd:
+async def idle(services: Services, *, number: int, service: str) -> Counter[str]:
     """Connections without a call, to both ports of a service; it stays until others have started something."""
-
-    async def come(mesh: Up) -> Counter[str]:
-        facts = mesh.facts()["services"][service]
-        async with (
-            idle_connections(facts["address"], number),
-            idle_connections(facts["health_address"], number),
-            Client.connect(mesh.address) as client,
-        ):
-            for _ in range(20):
-                await client.start("hello", {"name": "you"})
-        return Counter(came=2 * number)
-
-    return come
+    facts = services[service]
+    async with (
+        idle_connections(facts["address"], number),
+        idle_connections(facts["health_address"], number),
+        Client.connect(services["orchestrator"]["address"]) as client,
+    ):
+        for _ in range(STARTS):
+            await client.start("hello", {"name": "you"})
+    return Counter(came=2 * number)
 
 
-def registering(number: int) -> Crowd:
+async def register(services: Services, *, number: int) -> Counter[str]:
     """Instances of a plugin that is nowhere, each with another id; those that were taken say goodbye."""
+    met: Counter[str] = Counter()
+    taken: list[instance_pb2.Instance] = []
+    async with connect(services["registry"]["address"]) as channel:
+        stub = RegistryServiceStub(channel)
 
-    async def come(mesh: Up) -> Counter[str]:
-        met: Counter[str] = Counter()
-        async with connect(mesh.facts()["services"]["registry"]["address"]) as channel:
-            stub = RegistryServiceStub(channel)
-            taken: list[instance_pb2.Instance] = []
+        async def one(name: str) -> None:
+            instance = instance_pb2.Instance(
+                instance_id=name, plugin_id="crowd.plugin", plugin_version="1.0.0", address="127.0.0.1:9"
+            )
+            request = registry_pb.RegisterInstanceRequest(instance=instance, owner_token=SECRET)
+            with counted(met, "taken"):
+                taken.append((await stub.RegisterInstance(request, timeout=DEADLINE)).instance)
 
-            async def register(name: str) -> None:
-                instance = instance_pb2.Instance(
-                    instance_id=name, plugin_id="crowd.plugin", plugin_version="1.0.0", address="127.0.0.1:9"
-                )
-                request = registry_pb.RegisterInstanceRequest(instance=instance, owner_token=SECRET)
-                with counted(met, "taken"):
-                    taken.append((await stub.RegisterInstance(request, timeout=DEADLINE)).instance)
-
-            await asyncio.gather(*(register(f"crowd-{n}") for n in range(number)))
-            for one in taken:
-                await stub.DeregisterInstance(
-                    registry_pb.DeregisterInstanceRequest(
-                        instance_id=one.instance_id, incarnation=one.incarnation, owner_token=SECRET
-                    ),
-                    timeout=DEADLINE,
-                )
-        return met
-
-    return come
+        await asyncio.gather(*(one(f"crowd-{n}") for n in range(number)))
+        for instance in taken:
+            goodbye = registry_pb.DeregisterInstanceRequest(
+                instance_id=instance.instance_id, incarnation=instance.incarnation, owner_token=SECRET
+            )
+            await stub.DeregisterInstance(goodbye, timeout=DEADLINE)
+    return met
 
 
-def starting(number: int, channels: int) -> Crowd:
+async def start(services: Services, *, number: int, channels: int) -> Counter[str]:
     """Starts, all at once, by a client without any library of ours."""
+    met: Counter[str] = Counter()
+    async with contextlib.AsyncExitStack() as stack:
+        address = services["orchestrator"]["address"]
+        stubs = [OrchestratorServiceStub(await stack.enter_async_context(connect(address))) for _ in range(channels)]
 
-    async def come(mesh: Up) -> Counter[str]:
-        met: Counter[str] = Counter()
-        async with contextlib.AsyncExitStack() as stack:
-            stubs = [
-                OrchestratorServiceStub(await stack.enter_async_context(connect(mesh.address))) for _ in range(channels)
-            ]
+        async def one(n: int) -> None:
+            with counted(met, "started"):
+                request = pb.StartExecutionRequest(workflow="hello", input=NAME)
+                await stubs[n % channels].StartExecution(request, timeout=DEADLINE)
 
-            async def start(n: int) -> None:
-                with counted(met, "started"):
-                    await stubs[n % channels].StartExecution(
-                        pb.StartExecutionRequest(workflow="hello", input=NAME), timeout=DEADLINE
-                    )
-
-            await asyncio.gather(*(start(n) for n in range(number)))
-        return met
-
-    return come
+        await asyncio.gather(*(one(n) for n in range(number)))
+    return met
 
 
-def watching(number: int) -> Crowd:
+async def watch(services: Services, *, number: int) -> Counter[str]:
     """Watches of one execution by the Python client, which stay open while it starts others."""
+    met: Counter[str] = Counter()
+    everybody = asyncio.Event()
+    async with Client.connect(services["orchestrator"]["address"]) as client:
+        waiting = await client.start("linger", {"seconds": 30})
 
-    async def come(mesh: Up) -> Counter[str]:
-        met: Counter[str] = Counter()
-        async with Client.connect(mesh.address) as client:
-            waiting = await client.start("linger", {"seconds": 30})
+        async def one() -> None:
+            async with contextlib.aclosing(waiting.watch()) as events:
+                await anext(events)
+                met["seen"] += 1
+                if met["seen"] == number:
+                    everybody.set()
+                await everybody.wait()
+                async for _ in events:
+                    pass
 
-            async def watch() -> None:
-                async with contextlib.aclosing(waiting.watch()) as events:
-                    async for _ in events:
-                        break
-                    met["seen"] += 1
-                    async for _ in events:
-                        if met["seen"] == number:
-                            break
+        watches = [asyncio.create_task(one()) for _ in range(number)]
+        async with asyncio.timeout(DEADLINE):
+            await everybody.wait()
+            for _ in range(STARTS):
+                await client.start("hello", {"name": "you"})
+        await waiting.terminate()
+        await asyncio.gather(*watches)
+    return met
 
-            watches = [asyncio.create_task(watch()) for _ in range(number)]
-            async with asyncio.timeout(DEADLINE):
-                while met["seen"] < number:
-                    await asyncio.sleep(0.02)
-                for _ in range(20):
-                    await client.start("hello", {"name": "you"})
-            await waiting.terminate()
-            await asyncio.gather(*watches)
-        return met
 
-    return come
+async def sent(crowd: Crowd, mesh: Up) -> Counter[str]:
+    """The crowd as a process of its own: what it takes of this one's time is nobody's else."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        services = mesh.facts()["services"]
+        return await asyncio.get_running_loop().run_in_executor(pool, _come, crowd, services)
+
+
+def _come(crowd: Crowd, services: Services) -> Counter[str]:
+    raise_descriptor_limit()
+    return asyncio.run(crowd(services))
 
 
 @contextlib.contextmanager

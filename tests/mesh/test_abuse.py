@@ -9,26 +9,27 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.client import Client
 from tests.mesh.crowds import (
     Crowd,
     Noticed,
     exceptions,
-    idling,
+    idle,
     log_bytes,
     others,
     quiet,
-    registering,
+    register,
     resident,
+    sent,
     settled,
     standing,
-    starting,
-    watching,
+    start,
+    watch,
 )
 from tests.mesh.up_process import HELLO, LINGER, Up, Workplace, going_up
 
@@ -62,7 +63,7 @@ async def abused(mesh: Up, crowd: Crowd) -> list[Counter[str]]:
     logged, memory, met = log_bytes(mesh), [], []
     for _ in range(2):
         async with others(mesh) as noticed:
-            met.append(await crowd(mesh))
+            met.append(await sent(crowd, mesh))
         await settled(mesh)
         memory.append(resident(pids))
         told(alone, noticed, memory[-1])
@@ -92,9 +93,8 @@ def check_times(alone: Noticed, noticed: Noticed) -> None:
 
 @pytest.mark.parametrize("service", ["orchestrator", "registry"])
 async def test_idle_connections_keep_nobody_out(place: Workplace, service: str) -> None:
-    raise_descriptor_limit()
     with going_up(place, open_files=None if FULL else FEW_FILES) as mesh:
-        met = await abused(mesh, idling(number(400, 5000), service))
+        met = await abused(mesh, partial(idle, number=number(400, 5000), service=service))
         mesh.stop()
 
     assert [one["came"] for one in met] == [number(800, 10000)] * 2
@@ -103,7 +103,7 @@ async def test_idle_connections_keep_nobody_out(place: Workplace, service: str) 
 async def test_more_registrations_than_there_may_be_are_refused_and_take_no_descriptors(place: Workplace) -> None:
     crowd = number(400, 5000)
     with going_up(place, open_files=FEW_FILES) as mesh:
-        met = await abused(mesh, registering(crowd))
+        met = await abused(mesh, partial(register, number=crowd))
         mesh.stop()
 
     assert met == [Counter(taken=REGISTERED, TOO_MANY_INSTANCES=crowd - REGISTERED)] * 2
@@ -113,7 +113,7 @@ async def test_more_registrations_than_there_may_be_are_refused_and_take_no_desc
 async def test_of_many_starts_at_once_all_are_taken_and_others_start_meanwhile(place: Workplace, channels: int) -> None:
     crowd = number(1200, 5000)
     with going_up(place) as mesh:
-        met = await abused(mesh, starting(crowd, channels))
+        met = await abused(mesh, partial(start, number=crowd, channels=channels))
         mesh.stop()
 
     assert met == [Counter(started=crowd)] * 2
@@ -122,7 +122,7 @@ async def test_of_many_starts_at_once_all_are_taken_and_others_start_meanwhile(p
 async def test_many_watches_of_one_client_stand_in_nobodys_way(place: Workplace) -> None:
     crowd = number(250, 2000)
     with going_up(place) as mesh:
-        met = await abused(mesh, watching(crowd))
+        met = await abused(mesh, partial(watch, number=crowd))
         mesh.stop()
 
     assert met == [Counter(seen=crowd)] * 2

@@ -10,6 +10,11 @@ from contextlib import asynccontextmanager
 NEWCOMERS = 3
 """As many callers who had nothing waiting go before one who has had a turn already."""
 
+CROWD = 64
+"""As many who wait are a crowd."""
+PAUSE = 0.005
+"""Seconds without an arrival after which a crowd has come."""
+
 
 class Turnstile:
     """
@@ -19,10 +24,18 @@ class Turnstile:
     waiting goes before those who have been waiting for more than a turn, so that one call now and then waits for what
     is under way, and not for a round of everybody. Those who wait are served all the same, however many newcomers there
     are. Where there is room nobody waits.
+
+    While a crowd arrives, nobody is let through for up to `hold` seconds at a time: gRPC hands over one call in each
+    round of the event loop, in the order in which they came, whosesoever they are, and a round in which much is done
+    makes all of them wait. Once the crowd stands in line here, others pass it.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, hold: float = 0.0) -> None:
         self._room = width
+        self._hold = hold
+        self._standing = 0
+        self._arrived = self._held_since = 0.0
+        self._later: asyncio.TimerHandle | None = None
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._new: deque[str] = deque()
         self._old: deque[str] = deque()
@@ -52,6 +65,8 @@ class Turnstile:
             line = self._waiting[caller] = deque()
             self._new.append(caller)
         line.append(turn)
+        self._standing += 1
+        self._arrived = asyncio.get_running_loop().time()
         self._let_in()
         try:
             await turn
@@ -62,20 +77,43 @@ class Turnstile:
             raise
 
     def _let_in(self) -> None:
+        if self._hold and self._arriving():
+            return
         while self._room and self._waiting:
             turn = self._next()
             if turn is not None and not turn.done():
                 self._room -= 1
                 turn.set_result(None)
 
+    def _arriving(self) -> bool:
+        """Whether a crowd is just coming; looks again when it may be over."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._standing < CROWD or now - self._arrived > PAUSE:
+            self._held_since = 0.0
+            return False
+        self._held_since = self._held_since or now
+        if now - self._held_since > self._hold:
+            self._held_since = 0.0
+            return False
+        if self._later is None:
+            self._later = loop.call_later(PAUSE, self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self._later = None
+        self._let_in()
+
     def _next(self) -> asyncio.Future[None] | None:
         newcomer = bool(self._new) and (self._streak < NEWCOMERS or not self._old)
         self._streak = self._streak + 1 if newcomer else 0
         caller = (self._new if newcomer else self._old).popleft()
         line = self._waiting[caller]
-        while line and line[0].done():  # who gave up meanwhile has no turn
-            line.popleft()
-        turn = line.popleft() if line else None
+        turn = None
+        while line and turn is None:
+            first = line.popleft()
+            self._standing -= 1
+            turn = None if first.done() else first  # who gave up meanwhile has no turn
         if line:
             self._old.append(caller)
         else:

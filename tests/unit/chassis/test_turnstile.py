@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.chassis.turnstile import NEWCOMERS, Turnstile
+from forgemesh.chassis.turnstile import CROWD, NEWCOMERS, Turnstile
 
 
 class Passage:
@@ -119,6 +119,32 @@ async def test_endless_newcomers_do_not_starve_who_has_had_a_turn(passage: Passa
         await passage.go()
 
     assert passage.passed[: 2 + 2 * (NEWCOMERS + 1)].count("patient") == 3
+
+
+async def test_while_a_crowd_arrives_nobody_is_let_through_and_everybody_once_it_has_come() -> None:
+    passage = Passage(1)
+    passage.turnstile = Turnstile(1, hold=1000.0)
+    await passage.come("x", *["crowd"] * 2 * CROWD)
+    await passage.go()
+    meanwhile = list(passage.passed)
+
+    async with asyncio.timeout(60):
+        while len(passage.passed) < 1 + 2 * CROWD:
+            while passage.inside:
+                await passage.go()
+            await asyncio.sleep(0)
+
+    assert meanwhile == ["x"]
+
+
+async def test_few_who_arrive_are_let_through_at_once() -> None:
+    passage = Passage(1)
+    passage.turnstile = Turnstile(1, hold=1000.0)
+    await passage.come("x", *["few"] * (CROWD - 1))
+    await passage.go()
+
+    assert passage.passed == ["x", "few"]
+    await passage.empty()
 
 
 async def test_who_gives_up_leaves_the_turn_to_the_next(passage: Passage) -> None:

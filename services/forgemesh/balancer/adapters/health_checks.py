@@ -30,6 +30,7 @@ class HealthChecks:
         self._rule = rule
         self._clock = clock
         self._tasks = Followers("check")
+        self._beginning = asyncio.Semaphore(1)
         self._checks: dict[Place, HealthCheck] = {}
 
     async def __aenter__(self) -> Self:
@@ -55,6 +56,8 @@ class HealthChecks:
 
     async def _check(self, report: Report, member: Member) -> None:
         """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
+        async with self._beginning:  # hundreds may come at once, and each opens a connection
+            await asyncio.sleep(0)
         place = member.instance_id, member.incarnation
         tell = partial(report, *place)
         while True:

@@ -40,6 +40,8 @@ from forgemesh.orchestrator.domain.template import evaluate
 from forgemesh.orchestrator.ports import Created, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
+HOLD = 1.0
+"""Seconds for which nobody is let to the store while a crowd arrives."""
 TOGETHER = 32
 """Starts that go to the store at a time, and share its commits; the others wait for their caller's turn."""
 MAKES_ROOM = "another one was started under its id"
@@ -127,7 +129,7 @@ class Starts:
         self._definitions = definitions
         self._executions = executions
         self.under_way = RequestsUnderWay()
-        self.turnstile = Turnstile(TOGETHER)
+        self.turnstile = Turnstile(TOGETHER, hold=HOLD)
         engine.effects.children.nursery = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
