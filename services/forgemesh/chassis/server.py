@@ -27,13 +27,19 @@ CONTROL_LIMIT = 256 * 1024
 """Bytes of a request, for services that carry no payloads."""
 
 
+MOST_STREAMS = 1000
+FEW_STREAMS = 100
+"""For services whose callers have no more than a few calls under way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """
     Where and how a server listens.
 
     `drain_delay` (seconds) passes between "not ready" and the refusal of new calls, `grace` until the rest is cut.
-    `connection_age` (seconds) bounds a connection's life; None leaves long streams alone.
+    `connection_age` (seconds) bounds a connection's life; None leaves long streams alone. `streams` is how many calls
+    one connection may have under way; those of a crowd on one connection wait at its end, and not before others.
     """
 
     address: str
@@ -44,6 +50,7 @@ class Listen:
     drain_delay: float = 0.0
     grace: float = 5.0
     connection_age: float | None = None
+    streams: int = MOST_STREAMS
 
     def __post_init__(self) -> None:
         for name, address in (("listen", self.address), ("health_listen", self.health_address)):
@@ -109,7 +116,7 @@ def server_options(listen: Listen) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", LARGEST),
         ("grpc.max_metadata_size", 8192),
         ("grpc.absolute_max_metadata_size", 16384),
-        ("grpc.max_concurrent_streams", 1000),
+        ("grpc.max_concurrent_streams", listen.streams),
         ("grpc.http.overload_protection", 0),  # it refuses streams of callers who keep to the limit
         ("grpc.max_allowed_incoming_connections", callers_share(descriptor_limit())),
         ("grpc.keepalive_time_ms", 5000),

@@ -14,7 +14,7 @@ from typing import TypeVar
 from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.chassis.logs import configure_logs
 from forgemesh.chassis.process import Stop, refusing_bad_settings, run_until_stopped
-from forgemesh.chassis.server import CONTROL_LIMIT, Listen
+from forgemesh.chassis.server import CONTROL_LIMIT, MOST_STREAMS, Listen
 from forgemesh.chassis.settings import load_settings
 
 VERSION = version("forgemesh")
@@ -41,7 +41,13 @@ class ServiceSettings:
         if not isinstance(logging.getLevelName(self.log_level.upper()), int):
             raise ValueError(f"log_level = {self.log_level!r} is none of DEBUG, INFO, WARNING, ERROR, CRITICAL")
 
-    def listening(self, *, receive_limit: int = CONTROL_LIMIT, connection_age: float | None = None) -> Listen:
+    def listening(
+        self,
+        *,
+        receive_limit: int = CONTROL_LIMIT,
+        connection_age: float | None = None,
+        streams: int = MOST_STREAMS,
+    ) -> Listen:
         """How the service's server listens; raises ValueError for an open listener without `insecure`."""
         return Listen(
             address=self.listen,
@@ -52,6 +58,7 @@ class ServiceSettings:
             drain_delay=self.drain_delay,
             grace=self.grace,
             connection_age=connection_age,
+            streams=streams,
         )
 
 

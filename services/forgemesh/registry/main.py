@@ -13,7 +13,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import add_RegistryServ
 from forgemesh.chassis.database import open_database
 from forgemesh.chassis.descriptors import descriptor_limit, instances_share
 from forgemesh.chassis.process import tell_ready
-from forgemesh.chassis.server import Serving, serving
+from forgemesh.chassis.server import FEW_STREAMS, Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside
 from forgemesh.chassis.waking_clock import waking_clock
@@ -54,7 +54,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
         )
         servicer = RegistryServicer(registry, news, default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
-        async with beside(registry.run()), serving(settings.listening(), [SERVICE], add) as server:
+        async with beside(registry.run()), serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add) as server:
             await server.health.ready()
             try:
                 yield server

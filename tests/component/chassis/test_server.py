@@ -177,3 +177,22 @@ async def test_more_calls_at_once_than_a_connection_carries_wait_and_none_is_ref
         answers = await asyncio.gather(*(mill.call("UnaryUnary") for _ in range(3000)))
 
     assert answers == [[b"grain"]] * 3000
+
+
+async def test_one_connection_has_so_many_calls_under_way_and_the_others_wait_at_its_end() -> None:
+    under_way, most = 0, 0
+
+    async def act(request: bytes, context: Any) -> bytes:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return request
+
+    async with running(act, streams=10) as mill:
+        answers = await asyncio.gather(*(mill.call("UnaryUnary") for _ in range(300)))
+
+    assert answers == [[b"grain"]] * 300
+    assert most <= 10
