@@ -36,13 +36,19 @@ from tests.unit.orchestrator.workflows import parsed
 
 
 class AnyPlugin:
-    """A catalogue in which every plugin has the operation `o`; what is put into `known` is all there is of it."""
+    """
+    A catalogue in which every plugin has the operation `o`; what is put into `known` is all there is of it. Raises
+    `fault`, if there is one.
+    """
 
     def __init__(self) -> None:
         self.known: dict[str, dict[str, Mapping[str, OperationFacts]] | None] = {}
         self.provided: dict[str, list[Provider]] = {}
+        self.fault: Exception | None = None
 
     async def plugins(self, plugin_id: str) -> dict[str, Mapping[str, OperationFacts]] | None:
+        if self.fault is not None:
+            raise self.fault
         return self.known.get(plugin_id, {"1.0.0": {"o": OperationFacts()}})
 
     async def providers(self, interfaces: Collection[str]) -> dict[str, list[Provider]]:

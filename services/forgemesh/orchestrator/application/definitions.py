@@ -78,6 +78,14 @@ class Definitions:
             known[key] = stored  # if a higher version has come meanwhile, nobody looks there any more
         return known[key]
 
+    async def renewed(self, definition: Definition) -> Definition:
+        """
+        The definition for an execution of which nobody knows which versions were called: what any of them says counts.
+
+        Raises ServiceUnreachable.
+        """
+        return (await Publication.read(definition, self._catalogue)).renewed()
+
     async def known(self, namespace: str, name: str) -> list[StoredDefinition]:
         """By name, highest version first."""
         return await self._store.definitions(namespace, name)

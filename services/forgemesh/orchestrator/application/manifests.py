@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -41,6 +40,7 @@ class Manifests:
         self._known: dict[str, dict[str, Operations]] = {}
         self._wanted: dict[str, set[str]] = {}
         self._due: dict[str, float] = {}
+        self._failing: set[str] = set()
         self._asked = asyncio.Event()
         self._seen: dict[str, Snapshot] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -138,16 +138,19 @@ class Manifests:
 
     async def look_up(self) -> None:
         """What is wanted now, as far as it was not looked for a moment ago and the registry answers."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         for plugin_id in [one for one in self._wanted if self._due.get(one, 0.0) <= now]:
             self._due[plugin_id] = now + self._again
             versions = self._wanted.pop(plugin_id)
             try:
                 found = await self._catalogue.plugins(plugin_id)
             except Fault as fault:
-                _log.info("cannot look up the manifests of %s: %s", plugin_id, fault.message)
+                log = _log.debug if plugin_id in self._failing else _log.warning
+                log("cannot look up the manifests of %s: %s", plugin_id, fault.message)
+                self._failing.add(plugin_id)
                 self._wanted.setdefault(plugin_id, set()).update(versions)
                 continue
+            self._failing.discard(plugin_id)
             said: dict[str, Operations] = dict.fromkeys(versions, _NOTHING) | dict(found or {})
             for version, operations in said.items():
                 self.learn(plugin_id, version, operations)

@@ -11,7 +11,15 @@ from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.language.json_schema import Allowance, SchemaTooCostly
 from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
-from forgemesh.orchestrator.domain.definition import COMPENSATION, UNSAID, Call, Compensation, Definition, Target
+from forgemesh.orchestrator.domain.definition import (
+    COMPENSATION,
+    UNSAID,
+    Call,
+    Compensation,
+    Definition,
+    Published,
+    Target,
+)
 from forgemesh.orchestrator.domain.fields import suggestion
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits, fulfils
 from forgemesh.orchestrator.ports import Catalogue, Hosts
@@ -56,6 +64,19 @@ class Publication:
         if violations:
             raise DefinitionInvalid(self.definition.name, violations)
         said = {path: careful(self._facts(called.target)) for path, _, called in _called(self.definition)}
+        return replace(self.definition, published={path: one for path, one in said.items() if one != UNSAID})
+
+    def renewed(self) -> Definition:
+        """
+        The definition with what any version may say that was called since it was registered, the most careful counts.
+
+        Nothing is checked: it is registered.
+        """
+        known = self.definition.published
+        said = {
+            path: careful([_as_facts(known.get(path, UNSAID)), *self._facts(called.target)])
+            for path, _, called in _called(self.definition)
+        }
         return replace(self.definition, published={path: one for path, one in said.items() if one != UNSAID})
 
     def warnings(self, hosts: Hosts) -> list[str]:
@@ -157,6 +178,10 @@ def _called(definition: Definition) -> Iterator[tuple[str, Call, Call | Compensa
         yield path, call, call
         if call.compensate is not None:
             yield f"{path}{COMPENSATION}", call, call.compensate
+
+
+def _as_facts(said: Published) -> OperationFacts:
+    return OperationFacts(said.idempotent, said.timeout)
 
 
 def _registered(plugin_id: str, hosts: Hosts) -> set[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from forgemesh.faults import Code, Fault, code_of
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.turns import ALLOWED
+from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.family import on_close_of, origin_of
 from forgemesh.orchestrator.ports import ExecutionRow, Store
 
@@ -19,6 +21,14 @@ _log = logging.getLogger(__name__)
 SET_ASIDE = f"{ALLOWED} orchestrators in a row ended, or had to be ended, while they worked on it"
 AT_ONCE = 100
 """Executions that go on before the loop turns to others."""
+
+
+@dataclass(slots=True)
+class _Renewed:
+    """Definitions with what their plugins say now; `away`: the registry did not answer."""
+
+    found: dict[tuple[str, str, str], Definition] = field(default_factory=dict)
+    away: bool = False
 
 
 class Recovery:
@@ -46,13 +56,14 @@ class Recovery:
         self._spans_sent_again = True
         failure: Exception | None = None
         found: list[Running] = []
+        renewed = _Renewed()
         open_rows = {row.key: row for row in await self._store.open_executions()}
         for key, row in (again | open_rows).items():
             if self._is_set_aside(row):
                 continue
             spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
             try:
-                running = await self._read(row, spans_from)
+                running = await self._read(row, spans_from, renewed)
             except Fault as fault:
                 self._leave(row, fault)
                 failure = fault
@@ -78,12 +89,24 @@ class Recovery:
         self._engine.turns.set_aside[name] = SET_ASIDE
         return True
 
-    async def _read(self, row: ExecutionRow, spans_from: int) -> Running | None:
+    async def _read(self, row: ExecutionRow, spans_from: int, renewed: _Renewed) -> Running | None:
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
         if not row.status.final:
-            return await self._engine.arrivals.find_open(row, stored.definition, spans_from)
+            definition = await self._renewed(stored.definition, renewed)
+            return await self._engine.arrivals.find_open(row, definition, spans_from)
         await self._engine.load(row, stored.definition, spans_from)
         return None
+
+    async def _renewed(self, definition: Definition, renewed: _Renewed) -> Definition:
+        """Each definition once; if the registry does not answer, as it was registered, and nobody asks again."""
+        key = (definition.namespace, definition.name, definition.version)
+        if key not in renewed.found and not renewed.away:
+            try:
+                renewed.found[key] = await self._definitions.renewed(definition)
+            except Fault as fault:
+                renewed.away = True
+                _log.warning("what plugins say about repeating counts as it was registered: %s", fault.message)
+        return renewed.found.get(key, definition)
 
     async def _go_on(self, found: Sequence[Running]) -> Exception | None:
         """The last error; whoever cannot go on holds nobody else up."""

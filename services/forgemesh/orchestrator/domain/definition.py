@@ -129,7 +129,7 @@ class Call(Common):
     """
     One call of a plugin's operation.
 
-    `idempotent` None is unsaid: what the operation's manifest says at registration counts. `affinity` is a key: equal
+    `idempotent` None is unsaid: what the manifest of the version that is called says counts. `affinity` is a key: equal
     keys go to the same instance as long as it is there.
     """
 
