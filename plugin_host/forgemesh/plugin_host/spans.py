@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from opentelemetry import context as otel_context, trace
@@ -30,6 +31,7 @@ from forgemesh.plugin_host.observation import observing
 
 _MOST_CHILDREN = 1000
 _MOST_EVENTS = 128
+_MOST_ATTRIBUTES = 128
 _LATEST = 2**64 - 1
 
 
@@ -194,10 +196,15 @@ def _of_invocation(invocation: invocation_pb2.Invocation, queued: int) -> dict[s
 
 def _add_what_the_author_said(span: Span, call: CallSpan) -> None:
     if call.extra:
-        set_attributes(span, call.extra)
+        _set(span, call.extra)
     for name, moment, facts in call.events or ():
-        event = span.events.add(name=text_of(name), time_unix_nano=moment)
-        set_attributes(event, facts)
+        _set(span.events.add(name=text_of(name), time_unix_nano=moment), facts)
+
+
+def _set(target: Span | Span.Event, attributes: Mapping[str, Any]) -> None:
+    """As many as OpenTelemetry's own spans have; how many are left out is said."""
+    set_attributes(target, dict(islice(attributes.items(), _MOST_ATTRIBUTES)))
+    target.dropped_attributes_count = max(0, len(attributes) - _MOST_ATTRIBUTES)
 
 
 def _add_failure(span: Span, failure: failure_pb2.Failure) -> None:

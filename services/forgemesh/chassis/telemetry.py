@@ -23,6 +23,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.span_limit import is_too_large, within_limit
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class SpanSink:
         `on_sent(mark)` is told the mark of the last span of each batch that was taken.
         """
         self.counts.added += 1
-        encoded = span if isinstance(span, bytes) else span.SerializeToString()
+        encoded = within_limit(span if isinstance(span, bytes) else span.SerializeToString())
         for line in self._lines:
             line.add(encoded, mark)
         if not self._lines:
@@ -279,7 +280,7 @@ class Line:
         batch: list[bytes] = []
         room = BATCH_BYTES
         for encoded, _ in self.waiting[:size]:
-            room -= len(encoded)
+            room -= len(encoded) + 5
             if room < 0 and batch:
                 break
             batch.append(encoded)
@@ -293,11 +294,14 @@ class Line:
                 answer = await export(request, timeout=SEND_DEADLINE)
             except grpc.aio.AioRpcError as error:
                 self._note(error)
-                if error.code() not in _WORTH_ANOTHER_TRY:
+                if error.code() not in _WORTH_ANOTHER_TRY or is_too_large(error):
                     return spans
             else:
                 self._note(None)
-                return min(spans, answer.partial_success.rejected_spans)
+                if refused := min(spans, answer.partial_success.rejected_spans):
+                    told = answer.partial_success.error_message[:MAX_TEXT]
+                    _log.warning("%s refused %d of %d spans: %s", self.endpoint, refused, spans, told)
+                return refused
             if self.closing.is_set():
                 return None
             await _either(self.closing, wait)

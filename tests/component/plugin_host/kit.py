@@ -162,6 +162,16 @@ class Kit:
         raise ValueError("no file 'caf\udce9.csv'")
 
     @operation
+    async def traces_much(self) -> str:
+        """More than a span holds: attributes, events, and a text."""
+        span = trace.get_current_span()
+        span.set_attributes({f"number {number}": number for number in range(600)})
+        span.add_event("much", {f"number {number}": "x" * 4000 for number in range(6000)})
+        with self.tracer.start_as_current_span("below") as below:
+            below.set_attribute("text", "x" * 6_000_000)
+        return "done"
+
+    @operation
     async def traces_nonsense(self) -> str:
         """What no span can hold, in every place that takes something from the author."""
         nonsense: Any = Unspeakable()

@@ -224,3 +224,19 @@ async def test_log_records_of_an_operation_say_which_call_they_belong_to(traced:
     assert line["message"] == "hello"
     assert (line["trace_id"], line["span_id"]) == (TRACE, span.span_id.hex())
     assert (line["execution_id"], line["step_path"]) == ("01J", "analyse/wind")
+
+
+async def test_a_span_that_holds_too_much_arrives_without_the_rest_and_says_so(
+    traced: Served, collector: Collector, sink: SpanSink
+) -> None:
+    traced.kit.tracer = tracer_provider(sink, asyncio.get_running_loop()).get_tracer("author")
+    result = await invoke(traced, "traces_much", traceparent=SAMPLED)
+    spans = await collector.until(lambda spans: len(spans) == 2)
+
+    assert json.loads(result.output.data) == "done"
+    own = next(span for span in spans if span.name == "execute test.kit/traces_much")
+    below = next(span for span in spans if span.name == "below")
+    assert own.dropped_attributes_count == 600 - 128
+    assert own.events[0].dropped_attributes_count == 6000 - 128
+    assert below.parent_span_id == own.span_id
+    assert "at most" in str(attributes_of(below)["forgemesh.span.cut"])
