@@ -29,7 +29,7 @@ from forgemesh.balancer.application.recollection import keep_circuits, recall
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
-from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
 from forgemesh.chassis.database import open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
@@ -57,7 +57,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
     async with (
         waking_clock() as waking,
         _decisions(settings.database) as store,
-        connect(settings.registry) as channel,
+        connect(settings.registry, receive_limit=LARGEST) as channel,  # it tells of all instances at once
         HealthChecks(rule, waking) as checks,
         LoadReports(LOAD_PERIOD, waking) as reports,
     ):

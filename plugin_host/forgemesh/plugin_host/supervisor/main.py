@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import add_SupervisorServiceServicer_to_server
-from forgemesh.chassis.channel import SESSION_LIMIT, connect
+from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
 from forgemesh.chassis.process import Stop, tell_ready
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
@@ -111,7 +111,7 @@ async def linked(settings: SupervisorSettings) -> AsyncIterator[RegistryLink | N
     if not settings.registry:
         yield NoRegistry()
         return
-    async with connect(settings.registry) as channel:
+    async with connect(settings.registry, receive_limit=LARGEST) as channel:  # it tells of all instances at once
         yield RegistryLink(channel)
 
 

@@ -38,6 +38,8 @@ _SAID_BY_INSTANCES = frozenset(
 
 LONGEST_NAME = 128
 LONGEST_TOKEN = 256
+MOST_LABELS = 16 * 1024
+"""Bytes of the labels of one instance: the registry tells of all instances at once."""
 LONGEST_VALUE = 512
 MOST_CONDITIONS = 64
 MOST_PATTERNS = 1000
@@ -181,6 +183,8 @@ def _check_instance(found: Violations, instance: instance_pb2.Instance) -> None:
         short = 0 < len(key) <= LONGEST_NAME and len(value) <= LONGEST_VALUE
         rule = f"a key has 1 to {LONGEST_NAME} characters, a value at most {LONGEST_VALUE}"
         found.unless(short, f"instance.labels[{key[:LONGEST_NAME]}]", rule)
+    labels = sum(len(key.encode()) + len(value.encode()) for key, value in instance.labels.items())
+    found.unless(labels <= MOST_LABELS, "instance.labels", f"must have at most {MOST_LABELS} bytes together")
     found.unless(instance.state in _SAID_BY_INSTANCES, "instance.state", "must be ACTIVE, DRAINING or CRASH_LOOP")
     short = len(instance.state_reason) <= LONGEST_VALUE
     found.unless(short, "instance.state_reason", f"must have at most {LONGEST_VALUE} characters")
