@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -26,7 +27,11 @@ def labels(size: int) -> dict[str, str]:
 
 
 async def test_a_balancer_knows_all_instances_however_much_they_say_of_themselves(tmp_path: Path) -> None:
-    async with registry_at(tmp_path / "registry.db") as server, registry_stub(server.address) as registry:
+    caps: dict[str, Any] = {"max_instances_per_peer": INSTANCES, "max_instances_per_plugin": INSTANCES}
+    async with (
+        registry_at(tmp_path / "registry.db", **caps) as server,
+        registry_stub(server.address) as registry,
+    ):
         for number in range(INSTANCES):
             await register(
                 registry,
