@@ -188,6 +188,18 @@ async def test_a_configuration_comes_from_pairs_or_files(
     ]
 
 
+async def test_that_a_state_may_be_lost_has_to_be_said(typed: Typed, supervisor: ScriptedSupervisor) -> None:
+    supervisor.answers["ReloadPlugin"] = pb.ReloadPluginResponse(to_version="2.0.0", instance_ids=["stock-2"])
+    supervisor.answers["ConfigurePlugin"] = pb.ConfigurePluginResponse(revision=4, reloaded=True)
+
+    await plugin_control.reload("stock", line=typed.line())
+    await plugin_control.reload("stock", force=True, line=typed.line())
+    await plugin_control.configure("stock", "port=5", line=typed.line())
+    await plugin_control.configure("stock", "port=5", force=True, line=typed.line())
+
+    assert [request.force for request in supervisor.requests] == [False, True, False, True]
+
+
 async def test_a_configuration_that_is_none_is_refused_here(typed: Typed, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("port = ")
     (tmp_path / "date.toml").write_text("day = 2026-01-01")

@@ -84,7 +84,7 @@ async def test_a_section_that_changes_during_a_change_counts_at_its_end() -> Non
     group, seen = Group(PluginPlan(name="stock", config="1")), list[str]()
 
     async def changing() -> None:
-        group.replan(PluginPlan(name="stock", config="2"), now=False)
+        group.replan(PluginPlan(name="stock", config="2"))
         seen.append(group.config)
 
     async with asyncio.TaskGroup() as tasks:

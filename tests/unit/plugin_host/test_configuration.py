@@ -70,6 +70,7 @@ def test_everything_that_a_section_may_say(tmp_path: Path) -> None:
         limits = { memory = "256MiB", cpu = 0.5, open_files = 256 }
         scale = { target = 0.5, down_after = "1m", up_after = 0 }
         start_timeout = "5s"
+        change_timeout = "1m"
         grace = 2
         restart = "on-failure"
         crash_budget = { crashes = 3, within = "1m" }
@@ -86,7 +87,7 @@ def test_everything_that_a_section_may_say(tmp_path: Path) -> None:
     assert json.loads(plan.config) == {"size": 3, "key": {"file": "/run/secrets/key"}}
     assert plan.limits == Limits(memory=256 << 20, cpu=0.5, open_files=256)
     assert plan.scale == ScaleRule(least=2, most=4, target=0.5, up_after=0.0, down_after=60.0)
-    assert (plan.start_timeout, plan.grace, plan.idle_stop) == (5.0, 2.0, 300.0)
+    assert (plan.start_timeout, plan.change_timeout, plan.grace, plan.idle_stop) == (5.0, 60.0, 2.0, 300.0)
     assert plan.restart == RestartRule(policy=RestartPolicy.ON_FAILURE, crashes=3, within=60.0)
     assert (plan.lazy, plan.reattach, plan.exclusive) == (True, True, False)
 
@@ -133,6 +134,7 @@ def test_a_budget_that_no_section_names_is_that_of_the_supervisor(tmp_path: Path
         ("limits = { memory_bytes = 7 }", "memory_bytes"),
         ('limits = { open_files = "many" }', "limits.open_files"),
         ('start_timeout = "soon"', "start_timeout: 'soon' is not a length of time"),
+        ("change_timeout = 0", "change_timeout: 0 is not a positive length of time"),
         ("grace = -1", "grace: -1 is not a positive length of time"),
         ("min_instances = 3\nmax_instances = 2", "min_instances = 3 is above max_instances = 2"),
         ("scale = { target = 0.5 }", "scale needs max_instances"),

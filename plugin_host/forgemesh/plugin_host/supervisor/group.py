@@ -107,7 +107,7 @@ class Group:
         if newest is not None:
             self._replan(newest)
 
-    def replan(self, plan: PluginPlan, *, now: bool) -> None:
+    def replan(self, plan: PluginPlan, *, now: bool = False) -> None:
         """
         Its section has changed, or not; what somebody has set meanwhile stays unless the section says otherwise.
 
