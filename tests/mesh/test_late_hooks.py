@@ -18,7 +18,7 @@ pytestmark = pytest.mark.mesh
 
 SAVING = 'await passed("save_state")'
 CONFIGURING = 'await passed("configure")'
-SHORT = 'change_timeout = "200ms"'
+SHORT = 'change_timeout = "500ms"'
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def configure(width: int) -> pb.ConfigurePluginRequest:
     ("saving", "cause"),
     [
         ("raise RuntimeError('it is jammed')", "RuntimeError: it is jammed"),
-        ("await asyncio.Event().wait()", "it took longer than 0.2 s"),
-        ("time.sleep(0.4)", "s, more than 0.2 s"),
+        ("await asyncio.Event().wait()", "it took longer than"),
+        ("time.sleep(1)", " s, more than"),
     ],
 )
 async def test_a_state_that_cannot_be_saved_in_time_refuses_the_reload_unless_it_is_forced(
@@ -56,7 +56,7 @@ async def test_a_state_that_cannot_be_saved_in_time_refuses_the_reload_unless_it
 
     assert isinstance(fault, ReloadFailed)
     assert fault.metadata["cause"].startswith("gated-1 cannot save its state: ")
-    assert fault.metadata["cause"].endswith(cause)
+    assert cause in fault.metadata["cause"]
     assert "forgemesh plugin reload gated --force" in fault.message
     assert {name: host.pid for name, host in after.items()} == {name: host.pid for name, host in before.items()}
     assert (counted, forced.to_version, counted_anew) == (2, "2.0.0", 1)
@@ -67,15 +67,15 @@ LATE = """try:
         except asyncio.CancelledError:
             pass
         if config.width == 7:
-            time.sleep(0.4)"""
+            time.sleep(1)"""
 
 
 @pytest.mark.parametrize(
     ("configuring", "cause"),
     [
-        ("await (asyncio.Event().wait() if config.width == 7 else asyncio.sleep(0))", "it took longer than 0.2 s"),
-        ("time.sleep(0.4 if config.width == 7 else 0)", "s, more than 0.2 s"),
-        (LATE, "s, more than 0.2 s"),
+        ("await (asyncio.Event().wait() if config.width == 7 else asyncio.sleep(0))", "it took longer than"),
+        ("time.sleep(1 if config.width == 7 else 0)", " s, more than"),
+        (LATE, " s, more than"),
     ],
 )
 async def test_a_configuration_that_is_taken_on_too_late_is_refused_and_the_plugin_runs_the_one_before(
@@ -89,7 +89,7 @@ async def test_a_configuration_that_is_taken_on_too_late_is_refused_and_the_plug
         after = (await mesh.hosts())["gated-1"]
 
     assert isinstance(fault, ConfigRejected)
-    assert fault.metadata["cause"].endswith(cause)
+    assert cause in fault.metadata["cause"]
     assert width == 3
     assert (after.pid, after.config_revision) == (before.pid, before.config_revision)
 
