@@ -7,7 +7,7 @@ import pytest
 
 from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.guardian_program import guard
-from forgemesh.plugin_host.supervisor.process import start_time_of
+from forgemesh.plugin_host.supervisor.process_table import start_time_of
 from tests.mesh.processes import alive, eventually
 
 PATIENCE = 60.0
@@ -21,21 +21,21 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_who_is_named_is_ended_at_the_end(sleeper: subprocess.Popen[bytes]) -> None:
-    guard([f"+ {sleeper.pid} {start_time_of(sleeper.pid)}\n"])
+    guard([f"+ {sleeper.pid} {start_time_of(sleeper.pid)} 0\n"])
 
     assert sleeper.wait(PATIENCE) == -9
 
 
 def test_who_has_ended_before_and_whoever_has_his_id_now_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
-    guard([f"+ {sleeper.pid} {start_time_of(sleeper.pid)}\n", f"- {sleeper.pid} 0\n"])
-    guard([f"+ {sleeper.pid} 1\n"])
+    guard([f"+ {sleeper.pid} {start_time_of(sleeper.pid)} 0\n", f"- {sleeper.pid} 0 0\n"])
+    guard([f"+ {sleeper.pid} 1 0\n"])
 
     assert sleeper.poll() is None
 
 
 def test_a_guardian_that_is_told_of_every_end_ends_nobody(sleeper: subprocess.Popen[bytes]) -> None:
     with guarding() as guardian:
-        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), patient=False)
+        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
         guardian.release(sleeper.pid)
 
     assert sleeper.poll() is None
@@ -43,7 +43,7 @@ def test_a_guardian_that_is_told_of_every_end_ends_nobody(sleeper: subprocess.Po
 
 def test_a_guardian_whose_supervisor_goes_away_ends_those_that_are_left(sleeper: subprocess.Popen[bytes]) -> None:
     with guarding() as guardian:
-        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), patient=False)
+        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
 
     assert sleeper.wait(PATIENCE) == -9
 
@@ -54,7 +54,7 @@ async def test_who_ends_by_itself_leaves_nothing_that_it_has_started(tmp_path: P
     with subprocess.Popen(["sh", "-c", script], start_new_session=True) as process:
         reap = threading.Thread(target=process.wait)
         reap.start()
-        guard([f"~ {process.pid} {start_time_of(process.pid)}\n"], patience=5.0)
+        guard([f"~ {process.pid} {start_time_of(process.pid)} 0\n"], patience=5.0)
         reap.join()
 
     async def gone() -> bool:

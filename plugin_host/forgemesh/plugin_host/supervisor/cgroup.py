@@ -28,7 +28,7 @@ class Cgroup:
     def take_in(self, pid: int) -> None:
         """Put a process into it, unless it has ended."""
         try:
-            (self.path / "cgroup.procs").write_text(str(pid))
+            self.processes.write_text(str(pid))
         except OSError as error:
             _log.warning("process %d runs without its limits: %s", pid, error)
 
@@ -41,6 +41,11 @@ class Cgroup:
                 if name == "oom_kill":
                     return int(count)
         return 0
+
+    @property
+    def processes(self) -> Path:
+        """The file that lists what is in it."""
+        return self.path / "cgroup.procs"
 
     def remove(self) -> None:
         """It is empty now."""

@@ -101,7 +101,7 @@ class Fleet:
         for survivor in self._around.survivors.left():
             group = self.groups.get(survivor.name)
             fits = group is not None and group.plan.reattach and len(group.keepers) < group.count
-            if group is not None and fits and stays(group, survivor.instance_id):
+            if survivor.runs and group is not None and fits and stays(group, survivor.instance_id):
                 self.add(group, survivor=survivor).start()
                 group.on = True
             else:

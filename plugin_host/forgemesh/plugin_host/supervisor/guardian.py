@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from forgemesh.plugin_host.supervisor import guardian_program
-
 _log = logging.getLogger(__name__)
 
-PROGRAM = Path(guardian_program.__file__)
+_ROOT = Path(__file__).parents[3]
+_PROGRAM = f"import sys; sys.path.append({str(_ROOT)!r}); from {__package__}.guardian_program import main; main()"
+"""It starts fast, without all that is installed."""
 FAREWELL = 2.0
 
 
@@ -24,13 +24,13 @@ class Guardian:
         self._process: subprocess.Popen[str] | None = None
         self._watched: dict[int, str] = {}
 
-    def watch(self, pid: int, started: str, *, patient: bool) -> None:
+    def watch(self, pid: int, started: str, *, mark: int, patient: bool) -> None:
         """
-        End this process, and all of the session that it leads, when the supervisor is dead.
+        End this process, all of the session that it leads, and what carries `mark`, when the supervisor is dead.
 
         With `patient` it has a moment to end by itself.
         """
-        line = self._watched[pid] = f"{'~' if patient else '+'} {pid} {started}"
+        line = self._watched[pid] = f"{'~' if patient else '+'} {pid} {started} {mark}"
         if self._process is None or self._process.poll() is not None:
             self._begin()
         else:
@@ -39,7 +39,7 @@ class Guardian:
     def release(self, pid: int) -> None:
         """It has ended."""
         if self._watched.pop(pid, None) is not None:
-            self._tell(f"- {pid} 0")
+            self._tell(f"- {pid} 0 0")
 
     def close(self) -> None:
         """Nothing is left to be watched."""
@@ -56,7 +56,7 @@ class Guardian:
     def _begin(self) -> None:
         try:
             self._process = subprocess.Popen(
-                (sys.executable, "-I", "-S", str(PROGRAM)),
+                (sys.executable, "-I", "-S", "-c", _PROGRAM),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -1,84 +1,91 @@
 """A program for one purpose: when its standard input ends, it ends the processes that were named there, and theirs."""
 
-# It outlives a supervisor that is killed, and imports nothing that is not Python's own.
+# It outlives a supervisor that is killed, and imports nothing that is not Python's own, but for what it looks with.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass
+
+from forgemesh.plugin_host.supervisor.process_table import (
+    Kin,
+    Process,
+    belonging,
+    end_found,
+    running,
+    start_time_of,
+)
 
 PATIENCE = 1.8
 """Seconds that a process has to end by itself, if it is one that sees the end of its supervisor."""
 _LOOK = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The leader of a session; `mark` is 0 if no more than its session is to be ended."""
+
+    pid: int
+    started: str
+    mark: int
+    patient: bool
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is this very process that has the id."""
+        return start_time_of(self.pid) == self.started
+
+
 def guard(lines: Iterable[str], *, patience: float = PATIENCE) -> None:
     """
-    Each line is "+ <pid> <start time>" for the leader of a session, "~ ..." for one that ends by itself and has
-    `patience` (seconds) to do so, or "- <pid> 0" once it has ended.
+    Each line is "+ <pid> <start time> <mark>" for the leader of a session, "~ ..." for one that ends by itself and has
+    `patience` (seconds) to do so, or "- <pid> 0 0" once it has ended.
     """
-    leaders: dict[int, tuple[str, bool]] = {}
+    leaders: dict[int, Leader] = {}
     for line in lines:
-        sign, pid, started = line.split()
+        sign, pid, started, mark = line.split()
         if sign == "-":
             leaders.pop(int(pid), None)
         else:
-            leaders[int(pid)] = (started, sign == "~")
-    _end(_members({pid: started for pid, (started, patient) in leaders.items() if not patient}))
-    patient = {pid: started for pid, (started, patient) in leaders.items() if patient}
-    found: dict[int, str] = {}
+            leaders[int(pid)] = Leader(int(pid), started, int(mark), patient=sign == "~")
+    _end([leader for leader in leaders.values() if not leader.patient], {})
+    patient = [leader for leader in leaders.values() if leader.patient]
+    found: dict[int, Process] = {}
     until = time.monotonic() + patience
-    while patient:
-        found |= _members(patient)
-        patient = {pid: started for pid, started in patient.items() if pid in found}
-        if time.monotonic() >= until or not any(_start_time_of(pid) == started for pid, started in patient.items()):
+    while any(leader.runs for leader in patient):
+        found |= _sessions(running(), patient)
+        if time.monotonic() >= until:
             break
         time.sleep(_LOOK)
-    _end(found)
+    _end(patient, found)
 
 
-def _members(leaders: dict[int, str]) -> dict[int, str]:
-    """
-    All processes of the sessions that these lead, by id, with the times of their starts.
+def _end(leaders: list[Leader], before: dict[int, Process]) -> None:
+    """End their sessions, the members that were found `before`, and whatever carries their marks."""
+    kins = [Kin(leader.mark) for leader in leaders if leader.mark]
 
-    Of a leader that is gone, or whose id is another's now, nothing is found.
-    """
-    alive = {pid for pid, started in leaders.items() if _start_time_of(pid) == started}
-    found = {}
-    for entry in Path("/proc").iterdir() if alive else ():
-        if entry.name.isdigit():
-            fields = _fields(int(entry.name))
-            if fields and int(fields[3]) in alive:
-                found[int(entry.name)] = fields[19]
-    return found
+    def left() -> dict[int, Process]:
+        table = running()
+        found = _sessions(table, leaders)
+        for kin in kins:
+            found |= belonging(table, kin)
+        return found | {pid: one for pid, one in before.items() if pid in table and table[pid].started == one.started}
 
-
-def _end(processes: dict[int, str]) -> None:
-    for pid, started in processes.items():
-        with contextlib.suppress(OSError):
-            if _start_time_of(pid) == started:  # never another process that has got the id since
-                os.kill(pid, signal.SIGKILL)
+    if leaders:
+        end_found(left)
 
 
-def _start_time_of(pid: int) -> str:
-    fields = _fields(pid)
-    return fields[19] if fields else ""
+def _sessions(table: dict[int, Process], leaders: list[Leader]) -> dict[int, Process]:
+    """Of a leader that is gone, or whose id is another's now, nothing is found."""
+    alive = {one.pid for one in leaders if one.pid in table and table[one.pid].started == one.started}
+    return {pid: one for pid, one in table.items() if one.session in alive}
 
 
-def _fields(pid: int) -> list[str]:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(")")[2].split()
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """Guard what standard input says."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     guard(iter(sys.stdin.readline, ""))

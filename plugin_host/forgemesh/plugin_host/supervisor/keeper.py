@@ -32,6 +32,7 @@ from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
+from forgemesh.plugin_host.supervisor.sweeper import Leftovers, Sweeper
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Surroundings:
     survivors: Survivors
     cgroups: Cgroups
     guardian: Guardian
+    sweeper: Sweeper = field(default_factory=Sweeper)
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False
@@ -263,8 +265,10 @@ class Keeper:
         self, life: Life, log: OutputLog, survivor: Survivor | None
     ) -> contextlib.AbstractAsyncContextManager[HostProcess]:
         plan, around = self.plan, self._around
+        leftovers = Leftovers(around.sweeper, spare_detached=plan.leave_detached)
         if survivor is not None:
-            return adopted(survivor.pid, survivor.started, log, fifo=self._fifo, memory_limit=plan.limits.memory)
+            memory = plan.limits.memory
+            return adopted(survivor.pid, survivor.started, log, leftovers, fifo=self._fifo, memory_limit=memory)
         credentials = Credentials(
             instance_id=self.instance_id,
             token=life.token,
@@ -277,6 +281,7 @@ class Keeper:
             command_of(plan.load, plan.command, plan.python),
             host_environment(plan, around.settings, os.environ, credentials),
             log,
+            leftovers,
             parent_pipe=None if plan.reattach else around.pipe,
             fifo=self._fifo if plan.reattach else None,
             memory_limit=plan.limits.memory,
@@ -359,6 +364,7 @@ class Keeper:
             pid=process.pid,
             started=process.started,
             token=life.token,
+            mark=0 if self.plan.leave_detached else process.kin.mark,
         )
         around.survivors.note(survivor, around.address)
 

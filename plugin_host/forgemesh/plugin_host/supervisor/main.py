@@ -30,6 +30,7 @@ from forgemesh.plugin_host.supervisor.loader import Loader
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.process import parent_pipe
+from forgemesh.plugin_host.supervisor.process_table import new_mark
 from forgemesh.plugin_host.supervisor.reconfigurer import Reconfigurer
 from forgemesh.plugin_host.supervisor.registry_link import NoRegistry, RegistryLink
 from forgemesh.plugin_host.supervisor.reloader import Reloader
@@ -50,6 +51,8 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
     plans = read_configuration(settings.plugins, settings.restart)
     settings.log_directory.mkdir(parents=True, exist_ok=True)
     key = read_or_make(settings.owner_key)
+    if not new_mark():
+        _log.warning("RLIMIT_RTTIME is bounded here: daemons that plugins start outlive them; run without `ulimit -R`")
     with parent_pipe() as pipe, guarding() as guardian:
         around = Surroundings(
             settings=settings,

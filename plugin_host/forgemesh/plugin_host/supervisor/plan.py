@@ -54,6 +54,7 @@ class PluginPlan:
     scale: ScaleRule | None = None
     exclusive: bool = False
     reattach: bool = False
+    leave_detached: bool = False
 
     @property
     def runs(self) -> str:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
 from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.plan import Limits
+from forgemesh.plugin_host.supervisor.process_table import Kin, mark_of, marking, new_mark, start_time_of
+from forgemesh.plugin_host.supervisor.sweeper import Leftovers
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
@@ -46,14 +48,23 @@ class HostProcess:
     A running process. `exited` is set once it has ended and what it wrote is read; `ending` says how then.
 
     `memory_limit` is what it may use, in bytes or 0. It is watched by a descriptor of the process itself: a process id
-    that another process gets later is never touched.
+    that another process gets later is never touched. What it has started ends with it: all that belongs to `kin`.
     """
 
     def __init__(
-        self, pid: int, started: str, *, memory_limit: int = 0, cgroup: Cgroup | None = None, child: bool = True
+        self,
+        pid: int,
+        started: str,
+        kin: Kin,
+        sweep: Callable[[Kin], Awaitable[None]],
+        *,
+        memory_limit: int = 0,
+        cgroup: Cgroup | None = None,
+        child: bool = True,
     ) -> None:
         self.pid = pid
         self.started = started
+        self.kin = kin
         self.ending: Ending | None = None
         self.ended_at = 0.0
         self.exited = asyncio.Event()
@@ -62,6 +73,7 @@ class HostProcess:
         self.memory_limit = memory_limit
         self._cgroup = cgroup
         self._child = child
+        self._sweep = sweep
         self._descriptor = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
 
@@ -70,6 +82,7 @@ class HostProcess:
         draining = asyncio.ensure_future(self._drain(output, log))
         try:
             await self._ended.wait()
+            await self._sweep(self.kin)
             await first_of(self._drained, timeout=_LAST_OUTPUT)
         finally:
             draining.cancel()
@@ -138,6 +151,7 @@ async def spawned(
     command: Sequence[str],
     environment: Mapping[str, str],
     log: OutputLog,
+    leftovers: Leftovers,
     *,
     parent_pipe: int | None,
     fifo: Path | None,
@@ -147,22 +161,26 @@ async def spawned(
     patient: bool,
 ) -> AsyncIterator[HostProcess]:
     """
-    Start a process; it is gone, with its process group, when the block has ended.
+    Start a process; it is gone, with all that it has started, when the block has ended.
 
     `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
     a named pipe at `fifo`, which another supervisor can open. The `guardian` of one that may not is `patient` if it
     looks at `parent_pipe`. Raises OSError if nothing can be started.
     """
+    mark = new_mark()
     reading, writing = os.pipe() if fifo is None else _made(fifo)
     async with _reader(reading) as output:
         try:
-            pid = _exec(command, environment, parent_pipe, writing)
+            with marking(mark):
+                pid = _exec(command, environment, parent_pipe, writing)
         finally:
             os.close(writing)
-        process = HostProcess(pid, start_time_of(pid), memory_limit=memory_limit, cgroup=cgroup)
+        kin = leftovers.kin(pid, mark, cgroup.processes if cgroup else None)
+        sweep = leftovers.sweeper.sweep
+        process = HostProcess(pid, start_time_of(pid), kin, sweep, memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
             if guardian is not None:
-                guardian.watch(pid, process.started, patient=patient)
+                guardian.watch(pid, process.started, mark=0 if kin.session else mark, patient=patient)
             if cgroup is not None:
                 cgroup.take_in(pid)
             yield process
@@ -174,14 +192,21 @@ async def spawned(
 
 @contextlib.asynccontextmanager
 async def adopted(
-    pid: int, started: str, log: OutputLog, *, fifo: Path, memory_limit: int
+    pid: int,
+    started: str,
+    log: OutputLog,
+    leftovers: Leftovers,
+    *,
+    fifo: Path,
+    memory_limit: int,
 ) -> AsyncIterator[HostProcess]:
     """
-    Watch over a process that another supervisor has started; it is gone when the block has ended.
+    Watch over a process that another supervisor has started; it is gone, as one that was spawned, at the block's end.
 
     Raises OSError if it is gone before. How it ends, nobody can tell.
     """
-    process = HostProcess(pid, started, memory_limit=memory_limit, child=False)
+    kin = leftovers.kin(pid, mark_of(pid), None)
+    process = HostProcess(pid, started, kin, leftovers.sweeper.sweep, memory_limit=memory_limit, child=False)
     if start_time_of(pid) != started:
         process.abandon()
         raise ProcessLookupError(errno.ESRCH, "the process is gone")
@@ -229,14 +254,6 @@ def _exec(command: Sequence[str], environment: Mapping[str, str], parent_pipe: i
     )
     process.returncode = 0  # it is waited for by its descriptor, not by this object
     return process.pid
-
-
-def start_time_of(pid: int) -> str:
-    """When a process started, in the kernel's own words; with the process id it names one process for ever."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     idle_stop: _Duration | None = None
     exclusive: bool = False
     reattach: bool = False
+    leave_detached: bool = False
 
 
 def section_of(table: Mapping[str, object]) -> tuple[Section | None, list[str]]:
@@ -146,6 +147,7 @@ def plan_of(
         scale=_scale(section, least, most),
         exclusive=section.exclusive,
         reattach=section.reattach,
+        leave_detached=section.leave_detached,
     )
 
 

@@ -12,19 +12,24 @@ from pathlib import Path
 
 import msgspec
 
-from forgemesh.plugin_host.supervisor.process import start_time_of
+from forgemesh.plugin_host.supervisor.process_table import Kin, end_kin, start_time_of
 
 _log = logging.getLogger(__name__)
 
 
 class Survivor(msgspec.Struct, frozen=True, kw_only=True):
-    """A process by its id and the time of its start, which together never mean another one, and its secret."""
+    """
+    A process by its id and the time of its start, which together never mean another one, and its secret.
+
+    `mark` is that of all that it has started, 0 if that does not end with it.
+    """
 
     instance_id: str
     name: str
     pid: int
     started: str
     token: str
+    mark: int = 0
 
     @property
     def runs(self) -> bool:
@@ -44,7 +49,7 @@ class Survivors:
         self._noted: dict[str, Survivor] = {}
 
     def left(self) -> list[Survivor]:
-        """Those of an earlier supervisor that still run; a file that cannot be read names none."""
+        """Those that an earlier supervisor has noted, running or not; a file that cannot be read names none."""
         if not self._path.exists():
             return []
         try:
@@ -52,7 +57,7 @@ class Survivors:
         except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
             _log.warning("cannot read which processes an earlier supervisor left in %s: %s", self._path, error)
             return []
-        return [one for one in found if one.runs]
+        return found
 
     def note(self, survivor: Survivor, address: str) -> None:
         """It may be found again; until then it finds its supervisor at `address`."""
@@ -90,7 +95,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def end(survivors: Iterable[Survivor]) -> None:
-    """Kill processes that nobody has a place for any more, with their groups; never another process."""
+    """Kill processes that nobody has a place for any more, and what they have started; never another process."""
+    survivors = list(survivors)
     for survivor in survivors:
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(survivor.pid)
@@ -101,3 +107,6 @@ def end(survivors: Iterable[Survivor]) -> None:
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)
+    marks = [survivor.mark for survivor in survivors if survivor.mark]
+    if marks:
+        end_kin([Kin(mark) for mark in marks])
