@@ -158,3 +158,34 @@ def test_a_section_that_comes_or_changes_is_taken_in(mesh: Up) -> None:
     save(config, config.read_text() + "[plugins\n")
     mesh.await_talk("forgemesh.toml changed and cannot be read; what runs goes on")
     save(config, config.read_text().removesuffix("[plugins\n"))
+
+
+def test_what_is_watched_is_what_the_section_names_now(mesh: Up) -> None:
+    config = mesh.place.folder / "forgemesh.toml"
+    moved = PLUGIN.replace("{name}", "quiet").replace("words_of_quiet", "words_of_moved")
+    save(source(mesh, "words_of_moved"), 'SAID = "moved"\n')
+    save(source(mesh, "moved"), moved)
+    save(config, config.read_text().replace('load = "quiet:Speaker"', 'load = "moved:Speaker"'))
+    mesh.await_talk("quiet: replaced")
+    assert said(mesh, "quiet/speak") == "moved"
+
+    change(mesh, "words_of_quiet", 'SAID = "', 'SAID = "no longer ')
+    change(mesh, "words_of_moved", "moved", "moved and changed")
+    talk = mesh.await_talk("quiet: replaced")
+    assert said(mesh, "quiet/speak") == "moved and changed"
+    assert "quiet: words_of_moved.py changed" in talk[-2]
+
+
+def test_a_section_that_goes_and_comes_back_is_watched_once(mesh: Up) -> None:
+    config = mesh.place.folder / "forgemesh.toml"
+    text = config.read_text()
+    save(config, text.replace('[plugins.growing]\nload = "growing:Speaker"\npath = "plugins"\n', ""))
+    mesh.await_talk("growing is no longer in forgemesh.toml")
+    save(config, text)
+    mesh.await_talk("growing: started")
+
+    change(mesh, "words_of_growing", "first", "back")
+    mesh.await_talk("growing: replaced")
+    change(mesh, "words_of_calm", 'SAID = "', 'SAID = "e')
+    talk = mesh.await_talk("calm: replaced")
+    assert [line for line in talk if "growing" in line] == []

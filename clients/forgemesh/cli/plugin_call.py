@@ -20,6 +20,7 @@ from forgemesh.cli.attendance import show_bytes, show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
 from forgemesh.cli.neighbours import address_of, catalogue, never_published, snapshots
+from forgemesh.cli.plugin_prospect import Prospect, prospect_of, request_plugin
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.table import word
 from forgemesh.client import Client
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0
 _MARGIN = 1.0
 _ARRIVAL = 3.0
+_START = 60.0
 _PERIOD = 0.1
 
 
@@ -51,8 +53,8 @@ async def call(
     """
     Call one operation of a plugin, outside any workflow, and print what it returns.
 
-    It goes to a healthy instance, the one with the fewest calls. Nothing is tried a second time. Exits with 1 if the
-    operation fails.
+    It goes to a healthy instance, the one with the fewest calls; a plugin that starts when it is called is started.
+    Nothing is tried a second time. Exits with 1 if the operation fails.
 
     Examples:
 
@@ -130,9 +132,14 @@ def hindrance(endpoint: Endpoint) -> str:
 
 
 async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]) -> Endpoint:
-    """The instance to call; waits a moment for one that has registered and whose health is not known yet."""
+    """
+    The instance to call.
+
+    Waits a moment for one that has registered and whose health is not known yet, and longer for one that starts,
+    because this call has asked for it or for another reason.
+    """
     balancer, registry = address_of("balancer", addresses), address_of("registry", addresses)
-    until = time.monotonic() + _ARRIVAL
+    began, asked = time.monotonic(), False
     while True:
         states = await snapshots(balancer, plugin)
         endpoints = [one for state in states if state.plugin_id == plugin for one in state.endpoints]
@@ -142,8 +149,14 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
         manifests, instances = await catalogue(registry)
         if not any(one.plugin_id == plugin for one in manifests):
             raise never_published(plugin, manifests)
-        coming = _coming([one.instance_id for one in instances if one.plugin_id == plugin], endpoints)
-        if not coming or time.monotonic() > until:
+        registered = [one.instance_id for one in instances if one.plugin_id == plugin]
+        if not registered and not asked:
+            await request_plugin(registry, plugin)
+            asked = True
+        prospect = Prospect.UNKNOWN if registered else await prospect_of(plugin, addresses)
+        patience = _START if prospect is Prospect.STARTING else _ARRIVAL
+        coming = prospect is not Prospect.OUT if not registered else _coming(registered, endpoints)
+        if not coming or time.monotonic() > began + patience:
             return _named(plugin, instance, endpoints)
         await asyncio.sleep(_PERIOD)
 

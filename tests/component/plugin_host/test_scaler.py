@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+from forgemesh.plugin_host.supervisor.domain.scale import Scale, ScaleRule
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.keeper import Surroundings
@@ -53,6 +53,16 @@ async def test_a_plugin_that_cannot_be_scaled_keeps_no_other_from_it(
 
     assert fleet.groups["sound"].scale.wishes
     assert caplog.text.count("the number of instances of broken is passed over") == 1
+
+
+async def test_what_somebody_says_counts_until_the_load_has_been_looked_at_for_long_since(around: Surroundings) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        fleet = Fleet([plan("sound", 0.5)], around, NoRegistry(), tasks, list)
+        group = fleet.groups["sound"]
+        group.scale = Scale(((0.0, 0),), since=0.0)
+        await Scaler(fleet, silence=0).scale("sound", 0)
+
+    assert group.scale == Scale()
 
 
 async def test_a_plugin_that_takes_long_to_start_is_not_idle_before_it_serves(around: Surroundings) -> None:

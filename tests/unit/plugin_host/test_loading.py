@@ -70,6 +70,22 @@ def test_a_need_that_nobody_can_meet_is_named() -> None:
     assert {key: names(value) for key, value in found.hopeless.items()} == {"a-1": ["b"], "b-1": ["c"]}
 
 
+def test_what_was_stopped_for_a_loss_is_hopeless_unless_what_it_lost_is_on_its_way() -> None:
+    paused = member("a", need("b", on_loss=OnLoss.STOP), standing=Standing.PAUSED)
+
+    lost = decide([paused], ())
+    coming = decide([paused, member("b", standing=Standing.COMING)], ())
+    stuck = decide([paused, member("b", need("c"))], ())
+    back = decide([paused, member("b", standing=Standing.SERVING)], ())
+    unknown = decide([paused, member("x", standing=Standing.UNKNOWN)], ())
+
+    assert {key: names(value) for key, value in lost.hopeless.items()} == {"a-1": ["b"]}
+    assert (coming.hopeless, coming.resume) == ({}, ())
+    assert {key: names(value) for key, value in stuck.hopeless.items()} == {"a-1": ["b"], "b-1": ["c"]}
+    assert (back.hopeless, back.resume) == ({}, ("a-1",))
+    assert (unknown.hopeless, unknown.resume) == ({}, ())
+
+
 def test_nothing_is_hopeless_while_somebody_has_not_said_what_it_is() -> None:
     assert decide([member("a", need("b")), member("x", standing=Standing.UNKNOWN)], ()).hopeless == {}
 

@@ -1,6 +1,6 @@
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.supervisor.domain.scale import Idleness, Scale, ScaleRule
+from forgemesh.plugin_host.supervisor.domain.scale import Idleness, Scale, ScaleRule, mean_of
 
 RULE = ScaleRule(least=1, most=10, target=0.5, down_after=60.0)
 
@@ -39,6 +39,31 @@ def test_more_only_after_the_load_was_high_for_as_long_as_the_rule_says() -> Non
     _, wanted = scale.desired(rule, 2, utilization=1.0, now=30.0)
 
     assert wanted == 4
+
+
+def test_fewer_only_after_the_load_was_looked_at_for_so_long() -> None:
+    scale, wanted = Scale().desired(RULE, 4, utilization=0.0, now=100.0)
+    assert wanted == 4
+    scale, wanted = scale.desired(RULE, 4, utilization=0.0, now=159.0)
+    assert wanted == 4
+
+    assert scale.desired(RULE, 4, utilization=0.0, now=160.0)[1] == 1
+
+
+def test_more_only_after_the_load_was_looked_at_for_so_long() -> None:
+    rule = ScaleRule(least=1, most=10, target=0.5, up_after=20.0)
+    scale, wanted = Scale().desired(rule, 2, utilization=1.0, now=100.0)
+    assert wanted == 2
+
+    assert scale.desired(rule, 2, utilization=1.0, now=120.0)[1] == 4
+
+
+def test_those_on_their_way_count_as_idle_where_more_are_needed_and_as_busy_where_fewer_are() -> None:
+    assert mean_of([1.0, 1.0], 0, target=0.5) == 1.0
+    assert mean_of([1.0, 1.0], 1, target=0.5) == 2 / 3
+    assert mean_of([1.0], 3, target=0.5) == 0.5
+    assert mean_of([0.1], 1, target=0.5) == 0.3
+    assert mean_of([0.5], 9, target=0.5) == 0.5
 
 
 @given(st.integers(0, 20), st.floats(0, 10), st.lists(st.floats(0, 10), max_size=20))

@@ -43,18 +43,24 @@ class Reloading:
         """Until cancelled."""
         before = looked_at([self.config])
         tables = _plugins(read_tables(self.config))
-        watched = [self._watched(section) for section in sections_of(self.config, {"plugins": tables})]
-        for one in watched:
+        watched = {one.name: self._watched(one) for one in sections_of(self.config, {"plugins": tables})}
+        for one in watched.values():
             await one.look()
-        number = len({file for one in watched for file in one.files})
+        number = len({file for one in watched.values() for file in one.files})
         self.say(f"watching {number} source files; a plugin is replaced when its source changes")
         async with asyncio.TaskGroup() as tasks:
-            for one in watched:
-                tasks.create_task(one.run())
-            tasks.create_task(self._follow(tables, before, tasks))
+            for one in watched.values():
+                one.watch(tasks)
+            tasks.create_task(self._follow(tables, before, tasks, watched))
 
-    async def _follow(self, tables: Tables, before: Look, tasks: asyncio.TaskGroup) -> None:
-        """Until cancelled: load plugins that come into the configuration, replace those whose section changes."""
+    async def _follow(
+        self, tables: Tables, before: Look, tasks: asyncio.TaskGroup, watched: dict[str, Watched]
+    ) -> None:
+        """
+        Until cancelled: load plugins that come into the configuration, replace those whose section changes.
+
+        `watched` are those that are, as their sections are now.
+        """
         while True:
             await change_of(lambda: looked_at([self.config]), before)
             before = looked_at([self.config])
@@ -67,16 +73,16 @@ class Reloading:
             sections = {one.name: one for one in sections_of(self.config, {"plugins": now})}
             for name in (name for name in tables if name not in now):
                 self.say(f"{name} is no longer in {self.config.name}; it runs until: forgemesh plugin unload {name}")
+                await _leave(watched, name)
             for name in (name for name in now if now[name] != tables.get(name)):
-                await self._take_in(name, sections.get(name), tasks, new=name not in tables)
+                await _leave(watched, name)
+                one = self._watched(sections.get(name, PluginSection(name, "")))
+                if name in sections:
+                    watched[name] = one
+                    await one.look()
+                    one.watch(tasks)
+                await (one.reload() if name in tables else one.load())
             tables = now
-
-    async def _take_in(self, name: str, section: PluginSection | None, tasks: asyncio.TaskGroup, *, new: bool) -> None:
-        one = self._watched(section if section is not None else PluginSection(name, ""))
-        if new and section is not None:
-            await one.look()
-            tasks.create_task(one.run())
-        await (one.load() if new else one.reload())
 
     def _watched(self, section: PluginSection) -> Watched:
         return Watched(section, self.supervisor, self.say)
@@ -91,6 +97,8 @@ class Watched:
         self._say = say
         self.files: frozenset[Path] = frozenset()
         self._known: Look = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._replacing = asyncio.Lock()
 
     async def look(self) -> Inspection:
         """Import the plugin, and remember which files that reads and how they are; first how they were before it."""
@@ -101,16 +109,26 @@ class Watched:
         self._known = {file: before.get(file, look) for file, look in looked_at(self.files).items()}
         return inspection
 
-    async def run(self) -> None:
-        """Until cancelled: wait for a change, and replace the plugin."""
+    def watch(self, tasks: asyncio.TaskGroup) -> None:
+        """Replace the plugin whenever its source changes, until it is left."""
+        self._watching = tasks.create_task(self._run())
+
+    async def leave(self) -> None:
+        """Watch it no more; what has begun comes to its end first."""
+        async with self._replacing:
+            if self._watching is not None:
+                self._watching.cancel()
+
+    async def _run(self) -> None:
         while True:
             changed = await change_of(lambda: looked_at(self.files), self._known)
-            self._say(f"{self._section.name}: {', '.join(sorted(file.name for file in changed))} changed")
-            inspection = await self.look()
-            if inspection.mistakes:
-                self._say(*_broken(inspection))
-                continue
-            await self.reload()
+            async with self._replacing:
+                self._say(f"{self._section.name}: {', '.join(sorted(file.name for file in changed))} changed")
+                inspection = await self.look()
+                if inspection.mistakes:
+                    self._say(*_broken(inspection))
+                    continue
+                await self.reload()
 
     async def load(self) -> None:
         """Start a plugin that is new, and say what became of it."""
@@ -147,6 +165,12 @@ class Watched:
             version = answer.to_version
             change = version if answer.from_version == version else f"{answer.from_version} -> {version}"
             self._say(f"{self._section.name}: replaced, {change}, {', '.join(answer.instance_ids)}")
+
+
+async def _leave(watched: dict[str, Watched], name: str) -> None:
+    one = watched.pop(name, None)
+    if one is not None:
+        await one.leave()
 
 
 async def change_of(look: Callable[[], Look], known: Look) -> list[Path]:

@@ -20,7 +20,8 @@ from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
-from forgemesh.plugin_host.supervisor.group import Group
+from forgemesh.plugin_host.supervisor.domain.scale import Scale
+from forgemesh.plugin_host.supervisor.group import Group, usefulness
 from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
 from forgemesh.plugin_host.supervisor.output import Follower
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
@@ -187,12 +188,11 @@ class Fleet:
     def switch_on(self, group: Group) -> None:
         """Let it run."""
         group.on = True
+        group.scale = Scale()
         group.busy_at = asyncio.get_running_loop().time()
-        for _ in range(group.count - len(group.staying)):
-            self.add(group)
+        self.resize(group, group.count, "its section says so")
         for keeper in group.staying:
             keeper.start()
-        self.nudge()
 
     def switch_off(self, group: Group, why: str, *, disable: bool) -> None:
         """Stop it, and keep it stopped."""
@@ -202,13 +202,13 @@ class Fleet:
         self.nudge()
 
     def resize(self, group: Group, count: int, why: str) -> None:
-        """Have so many hosts; those with the highest numbers go first."""
+        """Have so many hosts; those that are of least use go first, of equals the newest."""
         group.count = count
         for _ in range(count - len(group.staying)):
             keeper = self.add(group)
             if group.on:
                 keeper.start()
-        for keeper in group.staying[count:]:
+        for keeper in sorted(group.staying, key=usefulness)[count:]:
             keeper.retire(why)
         self.nudge()
 
@@ -330,6 +330,9 @@ class Fleet:
 
     async def _keep(self, group: Group, keeper: Keeper) -> None:
         try:
+            if group.plan.exclusive:
+                with contextlib.suppress(ShuttingDown):
+                    await self.gone([one for one in group.keepers if one.retired and one is not keeper])
             await keeper.run()
         except Exception:  # noqa: BLE001 - one host is no reason to end the others
             _log.exception("%s is no longer looked after", keeper.instance_id)

@@ -10,7 +10,7 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.plugin_host.supervisor.codec import suspects_message
 from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.change import Configuration
-from forgemesh.plugin_host.supervisor.domain.host import SERVING, State
+from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, State
 from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
 from forgemesh.plugin_host.supervisor.domain.scale import Scale
 from forgemesh.plugin_host.supervisor.keeper import Keeper
@@ -24,6 +24,22 @@ _STANDINGS = {
     State.READY: Standing.SERVING,
     State.DEGRADED: Standing.SERVING,
 }
+_OUT = 3
+
+
+def usefulness(keeper: Keeper) -> int:
+    """What a host does for its plugin, the smaller the more: it serves, is about to, waits to be started, or is out."""
+    state = keeper.host.state
+    if state in SERVING:
+        return 0
+    if state in RUNNING and state is not State.DRAINING:
+        return 1
+    return 2 if (keeper.wanted or keeper.lost) and state is not State.CRASH_LOOP else _OUT
+
+
+def has_ended(keeper: Keeper) -> bool:
+    """Whether a host has ended and is not started again: its rule says so, or somebody has stopped it."""
+    return keeper.host.state is State.STOPPED and not keeper.wanted and not keeper.lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,11 @@ class Group:
         return [keeper for keeper in self.keepers if not keeper.retired]
 
     @property
+    def able(self) -> list[Keeper]:
+        """Its hosts that serve, or are on their way without anybody's help."""
+        return [keeper for keeper in self.staying if usefulness(keeper) < _OUT]
+
+    @property
     def serving(self) -> list[Keeper]:
         """Its hosts that take calls."""
         return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
@@ -119,8 +140,10 @@ class Group:
 
     def _replan(self, plan: PluginPlan) -> None:
         before, self.plan = self.plan, plan
-        if plan.instances != before.instances:
-            self.count = plan.instances
+        count = plan.instances if plan.instances != before.instances else self.count
+        self.count = max(plan.least, min(count, plan.most))
+        if plan.scale != before.scale:
+            self.scale = Scale()
         if plan.config != before.config:
             self.config = plan.config
             self.revision += 1

@@ -222,8 +222,9 @@ class Keeper:
                     continue
                 try:
                     await self._live(self.log)
-                except OSError as error:
-                    self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
+                except (OSError, ValueError, OverflowError) as error:
+                    why = error.strerror if isinstance(error, OSError) else None
+                    self._failed(f"it cannot be started: {why or error}", Ending(), Phase.SPAWN)
 
     def _pause(self) -> float | None:
         """Seconds until the next start; None if there is none to come."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forgemesh.faults.registry import DependencyCycle, DependencyMissing
@@ -12,7 +12,7 @@ from forgemesh.faults.supervisor import DependentsLive, LoadFailed
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State
 from forgemesh.plugin_host.supervisor.domain.loading import levels, losers
 from forgemesh.plugin_host.supervisor.fleet import LAZY, Fleet
-from forgemesh.plugin_host.supervisor.group import Group
+from forgemesh.plugin_host.supervisor.group import Group, has_ended
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 
 UNLOADED = "it was unloaded; `forgemesh plugin load` starts it again"
@@ -45,11 +45,12 @@ class Loader:
         self._fleet.reread()
         wanted = [self._fleet.group(name) for name in names or self._fleet.groups]
         started: list[Group] = []
+        before = {keeper.instance_id: keeper.host.history[-1:] for keeper in self._fleet.keepers}
         for group in wanted:
             self._switch_on(group, started)
         self._fleet.nudge()
         try:
-            await self._fleet.until(lambda: self._served(wanted, started))
+            await self._fleet.until(lambda: self._served(wanted, started, before))
         except _Failed as failed:
             stopped = await self._roll_back(started, f": {failed.cause}")
             raise LoadFailed(failed.name, failed.phase.value, failed.cause, stopped) from failed
@@ -96,31 +97,40 @@ class Loader:
         if not group.on:
             started.append(group)
             self._fleet.switch_on(group)
-        elif len(group.staying) != group.count and not group.changing.locked():
+            return
+        for keeper in group.staying:
+            if has_ended(keeper):
+                keeper.start()
+        if len(group.staying) != group.count and not group.changing.locked():
             self._fleet.resize(group, group.count, "its section says so")
 
-    def _served(self, wanted: Sequence[Group], started: list[Group]) -> bool:
-        """Whether all serve; raises if one of them, or of what they need, will not."""
+    def _served(self, wanted: Sequence[Group], started: list[Group], before: Mapping[str, Sequence[object]]) -> bool:
+        """Whether all serve; raises if one of them, or of what they need, will not. `before` is where hosts stood."""
         for group in self._closure(wanted):
             for keeper in group.staying:
-                self._look_at(group, keeper, started, wanted)
+                host = keeper.host
+                ended_before = host.state is State.BACKOFF and host.history[-1:] == before.get(host.instance_id)
+                if not ended_before:  # else its next start is what this call is about
+                    self._look_at(group, keeper, started, wanted)
         return all(len(group.serving) >= len(group.staying) for group in wanted)
 
     def _look_at(self, group: Group, keeper: Keeper, started: list[Group], wanted: Sequence[Group]) -> None:
         host, decision = keeper.host, self._fleet.decision
-        ended = host.state is State.STOPPED and not keeper.wanted and not keeper.lost
-        if ended or host.state in (State.BACKOFF, State.CRASH_LOOP, State.DISABLED):
+        if has_ended(keeper) or host.state in (State.BACKOFF, State.CRASH_LOOP, State.DISABLED):
             raise _Failed(group.name, host)
         circle = decision.circles.get(keeper.instance_id)
         if circle and host.state is State.HANDSHAKING:
             raise DependencyCycle(circle)
-        for need in decision.hopeless.get(keeper.instance_id, ()) if host.state is State.HANDSHAKING else ():
+        waits = host.state is State.HANDSHAKING or keeper.lost
+        for need in decision.hopeless.get(keeper.instance_id, ()) if waits else ():
             provider = next(
                 (one for one in self._fleet.groups.values() if one.offer is not None and one.offer.meets(need)), None
             )
-            if provider is None:
+            if provider is None or not provider.count:
                 raise DependencyMissing(need.text, [*self._path(wanted, group), need.text])
             self._switch_on(provider, started)
+            if not provider.able:
+                raise _Failed(provider.name, provider.staying[0].host)
 
     def _closure(self, wanted: Sequence[Group]) -> list[Group]:
         """These and what they cannot do without, as far as this supervisor has it and runs it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from forgemesh.chassis.containment import contained
 from forgemesh.faults.supervisor import ScaleOutOfBounds
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
-from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.host import SERVING, Phase
 from forgemesh.plugin_host.supervisor.domain.loading import losers
-from forgemesh.plugin_host.supervisor.domain.scale import Idleness
+from forgemesh.plugin_host.supervisor.domain.scale import Idleness, Scale, mean_of
 from forgemesh.plugin_host.supervisor.fleet import LAZY, Fleet
 from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.news import tell
@@ -35,10 +36,10 @@ class Scaler:
         """How many there were before; raises PluginNotConfigured and ScaleOutOfBounds."""
         group = self._fleet.group(name)
         plan = group.plan
-        most = 1 if plan.exclusive else plan.most
-        if not plan.least <= count <= most:
-            raise ScaleOutOfBounds(name, count, plan.least, most)
+        if not plan.least <= count <= plan.most:
+            raise ScaleOutOfBounds(name, count, plan.least, plan.most)
         async with group.changing:
+            group.scale = Scale()  # what the load wanted was of another number
             return self._resize(group, count, "somebody said so")
 
     async def run(self) -> None:
@@ -82,14 +83,19 @@ class Scaler:
 
     def _follow_load(self, group: Group, now: float) -> None:
         rule = group.plan.scale
-        loads = [keeper.life.load for keeper in group.serving if keeper.life is not None and keeper.life.load]
-        said = [load.utilization for load in loads if load.utilization is not None]
-        if rule is None or not group.on or len(said) < group.count:
+        if rule is None or not group.on:
             return
-        utilization = sum(said) / len(said) if said else 0.0
-        group.scale, wanted = group.scale.desired(rule, group.count, utilization, now)
-        if wanted != group.count:
-            self._resize(group, wanted, f"its hosts are busy to {utilization:.0%}")
+        able = group.able
+        loads = [one.life.load if one.life is not None else None for one in able if one.host.state in SERVING]
+        said = [load.utilization for load in loads if load is not None and load.utilization is not None]
+        if (not said and group.count) or len(said) < len(loads):
+            return
+        dead = len(group.staying) - len(able)  # each has a place, and takes no part in the load
+        utilization = mean_of(said, len(able) - len(said), rule.target) if said else 0.0
+        rule = replace(rule, most=max(rule.least, rule.most - dead))
+        group.scale, wanted = group.scale.desired(rule, len(able), utilization, now)
+        if wanted != len(able):
+            self._resize(group, min(wanted + dead, group.plan.most), f"its hosts are busy to {utilization:.0%}")
 
     def _stop_idle(self, group: Group, now: float) -> None:
         after = group.plan.idle_stop

@@ -20,6 +20,15 @@ from forgemesh.plugin_host.supervisor.plan import CHANGE_TIMEOUT, START_TIMEOUT,
 from forgemesh.plugin_host.supervisor.size import bytes_of
 
 MOST_INSTANCES = 1000
+MOST_CRASHES = 100_000
+MOST_CORES = 10_000
+MOST_OPEN_FILES = 2**30
+MOST_MEMORY = 2**50
+LONGEST_WINDOW = 3600.0
+"""Seconds over which the load rule remembers what would have been right, once a second."""
+LONGEST_DURATION = 366 * 86400.0
+LONGEST_WORD = 128 * 1024 - 1
+"""Bytes of one argument, or of one variable with its name, that Linux passes to a program."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_INSTANCES)]
 _Duration = str | int | float
@@ -28,12 +37,12 @@ _Load = Annotated[str, msgspec.Meta(pattern=r"^(entry:[\w.-]+|[\w.]+:\w+)$")]
 
 class _Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory: str | int | None = None
-    cpu: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    open_files: Annotated[int, msgspec.Meta(ge=16)] | None = None
+    cpu: Annotated[float, msgspec.Meta(gt=0, le=MOST_CORES)] | None = None
+    open_files: Annotated[int, msgspec.Meta(ge=16, le=MOST_OPEN_FILES)] | None = None
 
 
 class _Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    crashes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    crashes: Annotated[int, msgspec.Meta(ge=1, le=MOST_CRASHES)] | None = None
     within: _Duration | None = None
 
 
@@ -83,7 +92,13 @@ def section_of(table: Mapping[str, object]) -> tuple[Section | None, list[str]]:
     if mistakes:
         return None, mistakes
     section = msgspec.convert(table, Section)
-    mistakes = [*_contradictions(section), *_twice(section), *_unreadable(section), *_unsayable(section)]
+    mistakes = [
+        *_contradictions(section),
+        *_twice(section),
+        *_unreadable(section),
+        *_unsayable(section),
+        *_impossible(section),
+    ]
     return (None, mistakes) if mistakes else (section, [])
 
 
@@ -93,6 +108,26 @@ def _unsayable(section: Section) -> Iterator[str]:
         write_json(section.config)
     except NotJson as error:
         yield f"{error.path('config')}: {error.cause}"
+
+
+def _impossible(section: Section) -> Iterator[str]:
+    """What no process can be started with."""
+    words = {f"environment.{name}": f"{name}={value}" for name, value in section.environment.items()}
+    words |= {f"command[{number}]": word for number, word in enumerate(section.command or ())}
+    words |= {f"path {directory!r}": directory for directory in _directories(section)}
+    words |= {key: word for key in ("manifest", "python") if (word := getattr(section, key)) is not None}
+    for key, word in words.items():
+        if "\0" in word:
+            yield f"{shown(key)} holds the character NUL, which no program can be given"
+        elif len(word.encode()) > LONGEST_WORD:
+            yield f"{shown(key)} is longer than {LONGEST_WORD} bytes; write it to a file and name that"
+    for name in (*section.environment, *section.inherit):
+        if "=" in name or "\0" in name:
+            yield f"{shown(name)} is no name of an environment variable: it holds = or NUL"
+
+
+def _directories(section: Section) -> list[str]:
+    return [section.path] if isinstance(section.path, str) else section.path
 
 
 def manifest_of(section: Section, root: Path) -> tuple[manifest_pb2.Manifest | None, list[str]]:
@@ -112,7 +147,6 @@ def plan_of(
     name: str, section: Section, root: Path, rule: RestartRule, manifest: manifest_pb2.Manifest | None
 ) -> PluginPlan:
     """What follows from a section that is right; `rule` holds the budget of a plugin that has none of its own."""
-    directories = [section.path] if isinstance(section.path, str) else section.path
     least, most = _bounds(section)
     budget, limits = section.crash_budget, section.limits
     return PluginPlan(
@@ -120,7 +154,7 @@ def plan_of(
         load=section.load or "",
         command=_program(section.command, root) if section.command else (),
         manifest=manifest,
-        directories=tuple(str(root / directory) for directory in directories),
+        directories=tuple(str(root / directory) for directory in _directories(section)),
         python=interpreter(root / section.python) if section.python else "",
         instances=max(least, min(section.instances, most)),
         least=least,
@@ -166,7 +200,7 @@ def _program(command: list[str], root: Path) -> tuple[str, ...]:
 def _bounds(section: Section) -> tuple[int, int]:
     least = section.min_instances or 0
     most = section.max_instances if section.max_instances is not None else MOST_INSTANCES
-    return least, most
+    return least, min(most, 1) if section.exclusive else most
 
 
 def _scale(section: Section, least: int, most: int) -> ScaleRule | None:
@@ -233,13 +267,14 @@ def _contradicting_lives(section: Section) -> Iterator[str]:
 
 
 def _contradicting_numbers(section: Section) -> Iterator[str]:
-    least, most = _bounds(section)
-    if least > most:
+    least, most = section.min_instances or 0, section.max_instances
+    if most is not None and least > most:
         yield f"min_instances = {least} is above max_instances = {most}"
     if section.scale is not None and section.max_instances is None:
         yield "scale needs max_instances, the bound to go up to"
-    if section.exclusive and section.instances > 1:
-        yield "exclusive allows one instance only"
+    for key in ("instances", "min_instances", "max_instances"):
+        if section.exclusive and (getattr(section, key) or 0) > 1:
+            yield f"exclusive allows one instance only, and {key} = {getattr(section, key)}"
 
 
 def _unreadable(section: Section) -> Iterator[str]:
@@ -254,21 +289,25 @@ def _unreadable(section: Section) -> Iterator[str]:
     if section.scale is not None:
         durations |= {"scale.up_after": section.scale.up_after, "scale.down_after": section.scale.down_after}
     for key, duration in durations.items():
-        if duration is not None and not (key.startswith("scale.") and duration in (0, 0.0)):
-            yield from _tried(key, seconds_of, duration)
+        scale = key.startswith("scale.")
+        if duration is not None and not (scale and duration in (0, 0.0)):
+            yield from _tried(key, seconds_of, duration, LONGEST_WINDOW if scale else LONGEST_DURATION, "seconds")
     if section.limits.memory is not None:
-        yield from _tried("limits.memory", bytes_of, section.limits.memory)
+        yield from _tried("limits.memory", bytes_of, section.limits.memory, MOST_MEMORY, "bytes")
 
 
-def _tried(key: str, read: Callable[[Any], object], value: object) -> Iterator[str]:
+def _tried(key: str, read: Callable[[Any], float], value: object, most: float, unit: str) -> Iterator[str]:
     try:
-        read(value)
-    except ValueError as error:
+        found = read(value)
+    except (ValueError, OverflowError) as error:
         yield f"{key}: {error}"
+        return
+    if found > most:
+        yield f"{key}: {shown(value)} is above {most:.0f} {unit}"
 
 
 def _twice(section: Section) -> Iterator[str]:
-    directories = [section.path] if isinstance(section.path, str) else section.path
+    directories = _directories(section)
     yield from (f"inherit lists {name!r} twice" for name in _repeated(section.inherit))
     yield from (f"path lists {directory!r} twice" for directory in _repeated(directories))
     if any(not text for text in (*directories, *section.inherit, *section.environment)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -82,7 +82,7 @@ class Decision:
     `start` may start their plugin, with what they then lack; `waiting` have to wait for what is named; `circles` holds
     a path for each that cannot ever start because plugins need one another. `lacking` holds what each serving host
     works without; `stop` must not go on without what is named; `resume` has everything back. `hopeless` is what a
-    waiting host needs that is not even on its way.
+    host that waits, or was stopped for a loss, needs that is not even on its way.
     """
 
     start: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Decision:
 def decide(members: Sequence[Member], elsewhere: Iterable[Offer]) -> Decision:
     """`elsewhere` is what serves outside of this supervisor. Linear in members and needs."""
     serving = _Offers((*(m.offer for m in members if m.standing is Standing.SERVING and m.offer), *elsewhere))
-    lacking, stop, resume = {}, {}, []
+    lacking, stop, paused = {}, {}, {}
     for member in members:
         unmet = [need for need in member.needs if not serving.meet(need)]
         if member.standing is Standing.SERVING:
@@ -106,11 +106,11 @@ def decide(members: Sequence[Member], elsewhere: Iterable[Offer]) -> Decision:
                 stop[member.instance_id] = lost
             else:
                 lacking[member.instance_id] = _names(need for need in unmet if need.on_loss is not OnLoss.IGNORE)
-        elif member.standing is Standing.PAUSED and not any(
-            not need.optional or need.on_loss is OnLoss.STOP for need in unmet
-        ):
-            resume.append(member.instance_id)
+        elif member.standing is Standing.PAUSED:
+            paused[member.instance_id] = tuple(n for n in unmet if not n.optional or n.on_loss is OnLoss.STOP)
     start, waiting, hopeless, circles = _Start(members, serving).decided()
+    resume = [key for key, lost in paused.items() if not lost]
+    hopeless |= _not_on_their_way(members, paused, stuck={*hopeless, *circles})
     return Decision(
         start=start,
         waiting=waiting,
@@ -145,6 +145,21 @@ def levels(offers: Mapping[str, Offer], needs: Mapping[str, Sequence[Need]]) -> 
         level = max((found[k] + 1 for key in component for k in below[key] if k not in inside), default=0)
         found.update(dict.fromkeys(component, level))
     return found
+
+
+def _not_on_their_way(
+    members: Sequence[Member], paused: Mapping[str, tuple[Need, ...]], stuck: Collection[str]
+) -> dict[str, tuple[Need, ...]]:
+    """What each of the `paused` hosts has lost that nobody is about to bring back; `stuck` ones will not."""
+    if any(member.standing is Standing.UNKNOWN for member in members):
+        return {}
+    coming = _Offers(
+        member.offer
+        for member in members
+        if member.standing in (Standing.COMING, Standing.WAITING) and member.instance_id not in stuck
+    )
+    found = {key: tuple(need for need in lost if not coming.meet(need)) for key, lost in paused.items()}
+    return {key: lost for key, lost in found.items() if lost}
 
 
 class _Start:

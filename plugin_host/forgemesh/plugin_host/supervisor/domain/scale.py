@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 _LARGEST = 1e300
@@ -39,9 +40,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What would have been right lately: (time, number), the oldest first."""
+    """What would have been right lately: (time, number), the oldest first, and since when that is looked at."""
 
     wishes: tuple[tuple[float, int], ...] = ()
+    since: float | None = None
 
     def desired(self, rule: ScaleRule, current: int, utilization: float, now: float) -> tuple[Scale, int]:
         """The next value, and how many instances there should be; `utilization` is the mean over the `current` ones."""
@@ -50,14 +52,27 @@ class Scale:
         wish = max(rule.least, math.ceil(min(exact, rule.most)))
         oldest = now - max(rule.up_after, rule.down_after)
         wishes = (*(one for one in self.wishes if one[0] >= oldest), (now, wish))
-        following = replace(self, wishes=wishes)
+        since = now if self.since is None else self.since
+        following = replace(self, wishes=wishes, since=since)
         up = min(number for at, number in wishes if at >= now - rule.up_after)
         down = max(number for at, number in wishes if at >= now - rule.down_after)
-        if up > current:
+        if up > current and now - since >= rule.up_after:
             return following, up
-        if down < current and current >= rule.least:
+        if down < current and current >= rule.least and now - since >= rule.down_after:
             return following, down
         return following, min(rule.most, max(rule.least, current))
+
+
+def mean_of(said: Sequence[float], silent: int, target: float) -> float:
+    """
+    The mean utilisation of those that say something and of `silent` others, which are on their way.
+
+    These count as idle where more seem to be needed, and as busy as they should be where fewer do: neither is done for
+    a number that they may prove wrong.
+    """
+    count = len(said) + silent
+    most = (sum(said) + silent * target) / count
+    return sum(said) / count if sum(said) / count > target else min(most, target)
 
 
 @dataclass(frozen=True, slots=True)
