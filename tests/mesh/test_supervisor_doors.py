@@ -12,7 +12,7 @@ from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import LoadFailed, ScaleOutOfBounds
 from tests.mesh.processes import Service, kill
-from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
+from tests.mesh.supervised import Supervised, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
 
@@ -45,6 +45,10 @@ def write(directory: Path, name: str, *keys: str, body: str = "", **declared: st
     return section(name, directory, *keys)
 
 
+async def tenure_of(mesh: Supervised, instance_id: str) -> str:
+    return (await mesh.instances())[instance_id].labels["tenure"]
+
+
 async def test_scaling_down_ends_the_host_that_crashes_and_not_the_one_that_serves(
     tmp_path: Path, registry: Service
 ) -> None:
@@ -66,6 +70,25 @@ async def test_the_load_rule_goes_on_while_one_host_is_in_a_crash_loop(tmp_path:
         await asyncio.gather(*calls)
 
     assert len(hosts) == 3
+
+
+async def test_processes_of_one_host_share_a_tenure_and_those_of_a_reload_have_another(
+    tmp_path: Path, registry: Service
+) -> None:
+    async with supervised(tmp_path, registry.address, write(tmp_path, "slot")) as mesh:
+        first = (await mesh.in_state(slot_1="READY"))["slot-1"]
+        tenures = [await tenure_of(mesh, "slot-1")]
+        kill(first.pid)
+        await mesh.until(lambda hosts: hosts["slot-1"].restarts == 1 and state_of(hosts["slot-1"]) == "READY")
+        tenures.append(await tenure_of(mesh, "slot-1"))
+        for _ in range(2):  # to another number, and back
+            await mesh.ask("ReloadPlugin", pb.ReloadPluginRequest(name="slot"))
+        await mesh.in_state(slot_1="READY")
+        tenures.append(await tenure_of(mesh, "slot-1"))
+
+    assert tenures[0]
+    assert tenures[1] == tenures[0]
+    assert tenures[2] != tenures[0]
 
 
 async def test_an_exclusive_plugin_never_runs_twice_however_it_is_scaled(tmp_path: Path, registry: Service) -> None:

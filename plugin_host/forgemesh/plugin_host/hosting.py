@@ -211,7 +211,7 @@ def instance_of(host: Host, plugin: Plugin, identity: Identity, settings: HostSe
         health_address=_reachable(host.server.health_address, settings),
         max_in_flight=host.runner.capacity,
         weight=definition.weight,
-        labels=labels | ({"name": settings.name} if settings.name else {}),
+        labels=labels | {key: value for key in ("name", "tenure") if (value := getattr(settings, key))},
         session=True,
         state=instance_pb2.INSTANCE_STATE_ACTIVE,
     )

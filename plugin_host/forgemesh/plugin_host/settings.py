@@ -15,7 +15,8 @@ class HostSettings(ServiceSettings):
 
     `load` is "module:Class" (or the variable that functions are collected in), or "entry:NAME"; `path` holds the
     directories to look in first, as in PYTHONPATH or as a JSON list. Without `instance_id` one is made up from the
-    plugin's id.
+    plugin's id. Processes that follow one another as the same host have one `tenure`: what an operator orders for it
+    counts for all of them.
     `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
     means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
     over the registration of its predecessor.
@@ -39,6 +40,7 @@ class HostSettings(ServiceSettings):
     path: str = ""
     instance_id: str = ""
     name: str = ""
+    tenure: str = ""
     advertise: str = ""
     registry: str = ""
     traces: str = ""

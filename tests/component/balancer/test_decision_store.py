@@ -33,7 +33,7 @@ async def store_at(path: Path) -> AsyncIterator[SqliteDecisions]:
 
 
 def forced(instance_id: str, state: CircuitState = CircuitState.FORCED_OPEN) -> Forced:
-    return Forced("weather.stats", instance_id, state, ALICE)
+    return Forced("weather.stats", instance_id, state, ALICE, f"tenure of {instance_id}")
 
 
 def circuit(instance_id: str, generation: int, incarnation: int = 7) -> LastCircuit:

@@ -201,6 +201,27 @@ async def test_what_is_ordered_survives_a_restart_and_a_later_reset_too(tmp_path
     assert after == {"a": FORCED_OPEN, "b": CLOSED}
 
 
+async def test_an_order_counts_for_the_next_process_of_the_same_host_and_not_for_another_host_of_that_name(
+    tmp_path: Path,
+) -> None:
+    database = {"database": str(tmp_path / "balancer.db")}
+    after = []
+    async with (
+        registered(tmp_path) as registry,
+        registry_stub(registry) as stub,
+        healthy_instance() as (_, address),
+    ):
+        for tenure in ("first", "first", "second"):
+            await register(stub, "a", address, labels={"tenure": tenure})
+            async with balancer_of(registry, **database) as balancer:
+                await balancer.warm()
+                after.append(states((await listed(balancer)).circuits))
+                if len(after) == 1:
+                    await ordered(balancer, pb.CIRCUIT_ORDER_FORCE_OPEN, "a")
+
+    assert after == [{"a": CLOSED}, {"a": FORCED_OPEN}, {"a": CLOSED}]
+
+
 async def test_an_instance_of_a_registry_that_counts_anew_does_not_inherit_a_circuit(tmp_path: Path) -> None:
     database = {"database": str(tmp_path / "balancer.db")}
     (tmp_path / "new").mkdir()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import CIRCUIT_STATE_FORCED_OPEN
+from forgemesh.balancer.domain.decisions import Forced
 from forgemesh.balancer.domain.events import Author
 from forgemesh.cli import circuit_history, circuits, picks, policies, status
 from forgemesh.cli.exits import ExitCode
@@ -190,7 +191,7 @@ async def test_history_is_followed_while_it_happens(office: Office) -> None:
                 await asyncio.sleep(0.01)
             request = office.balancer.balancer.circuits
             (first, *_) = request
-            request.force(first, CircuitState.FORCED_OPEN, Author("alice"))
+            request.force(first, Forced(PLUGIN, first.place[0], CircuitState.FORCED_OPEN, Author("alice")))
             while "FORCED_OPEN" not in office.typed.out.getvalue():
                 await asyncio.sleep(0.01)
     finally:

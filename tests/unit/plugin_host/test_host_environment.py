@@ -8,7 +8,9 @@ from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 SETTINGS = SupervisorSettings(registry="127.0.0.1:1", traces="127.0.0.1:2")
 
 
-CREDENTIALS = Credentials(instance_id="stats-1", token="once", owner_token="secret", supervisor="127.0.0.1:3")
+CREDENTIALS = Credentials(
+    instance_id="stats-1", token="once", tenure="long", owner_token="secret", supervisor="127.0.0.1:3"
+)
 PLAN = PluginPlan(
     name="stats",
     load="weather_stats:WeatherStats",
@@ -40,6 +42,7 @@ def test_a_host_gets_what_it_needs_and_no_more() -> None:
         "FORGEMESH_HOST_INSTANCE_ID": "stats-1",
         "FORGEMESH_HOST_NAME": "stats",
         "FORGEMESH_HOST_OWNER_TOKEN": "secret",
+        "FORGEMESH_HOST_TENURE": "long",
         "FORGEMESH_HOST_TOKEN": "once",
         "FORGEMESH_HOST_SUPERVISOR": "127.0.0.1:3",
         "FORGEMESH_HOST_REGISTRY": "127.0.0.1:1",
@@ -73,6 +76,7 @@ def test_a_program_gets_what_it_needs_to_call_back() -> None:
         "PATH": "/bin",
         "FORGEMESH_HOST_INSTANCE_ID": "stats-1",
         "FORGEMESH_HOST_NAME": "stats",
+        "FORGEMESH_HOST_TENURE": "long",
         "FORGEMESH_HOST_TOKEN": "once",
         "FORGEMESH_HOST_SUPERVISOR": "127.0.0.1:3",
         "FORGEMESH_HOST_REGISTRY": "127.0.0.1:1",

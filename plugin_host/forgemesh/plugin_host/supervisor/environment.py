@@ -24,12 +24,13 @@ class Credentials:
     """
     Who a process is, and where it calls back.
 
-    `token` is good for one process. A host that gets the `owner_token` of its predecessor takes over its registration
-    at once. In `running_calls` it writes down what runs.
+    `token` is good for one process, `tenure` names the host over all its processes. A host that gets the `owner_token`
+    of its predecessor takes over its registration at once. In `running_calls` it writes down what runs.
     """
 
     instance_id: str
     token: str
+    tenure: str
     owner_token: str
     supervisor: str
     running_calls: str = ""
@@ -47,6 +48,7 @@ def host_environment(
         "FORGEMESH_HOST_INSTANCE_ID": credentials.instance_id,
         "FORGEMESH_HOST_NAME": plan.name,
         "FORGEMESH_HOST_TOKEN": credentials.token,
+        "FORGEMESH_HOST_TENURE": credentials.tenure,
         "FORGEMESH_HOST_SUPERVISOR": credentials.supervisor,
         "FORGEMESH_HOST_REGISTRY": settings.registry,
         "FORGEMESH_HOST_TRACES": settings.traces,

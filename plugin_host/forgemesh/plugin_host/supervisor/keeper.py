@@ -79,7 +79,7 @@ class Keeper:
     `initialize` is called; while it is `held`, nobody is to do that. Its first process is the `survivor` that an
     earlier supervisor has left, if there is one, until that ends. What ran when a process crashed goes into the `blame`
     of its plugin. `state` is what a predecessor left for it, until it serves. `lost` names what it was stopped for, if
-    it is to come back with that.
+    it is to come back with that. All its processes have one `tenure`, which no other host's have.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Keeper:
         self.held = False
         self.state: pb.SavedState | None = None
         self._inquest = Inquest(blame, around.settings.log_directory / f"{instance_id}.calls")
+        self.tenure = (survivor.tenure if survivor else "") or secrets.token_hex(8)
         self.survivor = survivor
         self._running: HostProcess | None = None
         self._around = around
@@ -273,6 +274,7 @@ class Keeper:
         credentials = Credentials(
             instance_id=self.instance_id,
             token=life.token,
+            tenure=self.tenure,
             owner_token=self.owner_token,
             supervisor=around.address,
             running_calls=str(self._inquest.file),
@@ -365,6 +367,7 @@ class Keeper:
             pid=process.pid,
             started=process.started,
             token=life.token,
+            tenure=self.tenure,
             mark=0 if self.plan.leave_detached else process.kin.mark,
         )
         around.survivors.note(survivor, around.address)

@@ -121,7 +121,7 @@ class RegistryLink:
             plugin_id=manifest.plugin_id,
             plugin_version=manifest.version,
             address=self.address,
-            labels={"host": socket.gethostname(), "name": keeper.plan.name},
+            labels={"host": socket.gethostname(), "name": keeper.plan.name, "tenure": keeper.tenure},
             state=instance_pb2.INSTANCE_STATE_CRASH_LOOP,
             state_reason=keeper.host.reason[:500],
         )

@@ -21,7 +21,7 @@ class Survivor(msgspec.Struct, frozen=True, kw_only=True):
     """
     A process by its id and the time of its start, which together never mean another one, and its secret.
 
-    `mark` is that of all that it has started, 0 if that does not end with it.
+    `mark` is that of all that it has started, 0 if that does not end with it; `tenure` that of its host.
     """
 
     instance_id: str
@@ -30,6 +30,7 @@ class Survivor(msgspec.Struct, frozen=True, kw_only=True):
     started: str
     token: str
     mark: int = 0
+    tenure: str = ""
 
     @property
     def runs(self) -> bool:

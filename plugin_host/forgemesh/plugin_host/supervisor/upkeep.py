@@ -130,6 +130,11 @@ def _instance(keeper: Keeper, life: Life, manifest: manifest_pb2.Manifest) -> in
         health_address=life.ready.health_address,
         max_in_flight=manifest.max_concurrency or DEFAULT_IN_FLIGHT,
         weight=manifest.weight,
-        labels={"pid": str(keeper.host.pid), "host": socket.gethostname(), "name": keeper.plan.name},
+        labels={
+            "pid": str(keeper.host.pid),
+            "host": socket.gethostname(),
+            "name": keeper.plan.name,
+            "tenure": keeper.tenure,
+        },
         state=instance_pb2.INSTANCE_STATE_ACTIVE,
     )

@@ -53,6 +53,7 @@ MIGRATIONS = (
         open_until REAL NOT NULL
     );
     """,
+    "ALTER TABLE forced ADD COLUMN tenure TEXT NOT NULL DEFAULT ''",
 )
 
 _STATES = {CIRCUIT[state]: state for state in (*CircuitState,)}
@@ -81,11 +82,12 @@ class SqliteDecisions:
 
     async def save_forced(self, decided: Collection[Forced]) -> None:
         rows = [
-            (one.instance_id, one.plugin_id, CIRCUIT[one.state], one.author.actor, one.author.reason) for one in decided
+            (one.instance_id, one.plugin_id, CIRCUIT[one.state], one.author.actor, one.author.reason, one.tenure)
+            for one in decided
         ]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO forced VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO forced VALUES (?, ?, ?, ?, ?, ?)", rows)
 
         await self._database.write(work)
 
@@ -160,7 +162,7 @@ def _prune(connection: sqlite3.Connection) -> None:
 def _load(connection: sqlite3.Connection, damages: Damages) -> Decisions:
     """Without what is damaged: a circuit begins closed, and what people had decided they decide again."""
     policies = connection.execute("SELECT plugin_id, policy, version, actor, reason FROM policies").fetchall()
-    forced = connection.execute("SELECT plugin_id, instance_id, state, actor, reason FROM forced").fetchall()
+    forced = connection.execute("SELECT plugin_id, instance_id, state, actor, reason, tenure FROM forced").fetchall()
     circuits = connection.execute(
         "SELECT plugin_id, instance_id, incarnation, circuit, open_until FROM circuits ORDER BY number"
     ).fetchall()
@@ -187,8 +189,8 @@ def _policy(plugin_id: str, content: bytes, version: int, actor: str, reason: st
     return PolicyRecord(plugin_id, policy, version, Author(actor, reason))
 
 
-def _forced(plugin_id: str, instance_id: str, state: Any, actor: str, reason: str) -> Forced:
-    return Forced(plugin_id, instance_id, _STATES[state], Author(actor, reason))
+def _forced(plugin_id: str, instance_id: str, state: Any, actor: str, reason: str, tenure: str) -> Forced:
+    return Forced(plugin_id, instance_id, _STATES[state], Author(actor, reason), tenure)
 
 
 def _circuit(plugin_id: str, instance_id: str, incarnation: int, content: bytes, open_until: float) -> LastCircuit:

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TypeAlias
 
 from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.decisions import Forced
 from forgemesh.balancer.domain.events import Author
-from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.ports import HealthChecks
 from forgemesh.chassis.containment import contained
 from forgemesh.routing.circuit import Circuit
@@ -29,6 +30,7 @@ class Guarded:
     plugin_id: str
     place: Place
     circuit: Circuit
+    tenure: str = ""
     asked_until: float = 0.0
 
 
@@ -59,7 +61,7 @@ class Circuits:
         self._restless: dict[Place, Guarded] = {}
         """Those that time moves."""
         self._left: dict[Place, CircuitView] | None = {}
-        self._forced: dict[str, tuple[CircuitState, Author]] = {}
+        self._forced: dict[str, Forced] = {}
         self.on_change: OnChange = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
         self.on_gone: Callable[[Collection[Place]], None] = lambda places: None
@@ -86,7 +88,7 @@ class Circuits:
         if gone:
             self.on_gone(gone)
         for place in wanted.keys() - self._guarded.keys():
-            self._enrol(wanted[place].member.plugin_id, place)
+            self._enrol(wanted[place].member)
 
     def left_behind(self, place: Place, view: CircuitView) -> None:
         """An earlier balancer knew this circuit; what it knew counts if it knew more."""
@@ -141,19 +143,20 @@ class Circuits:
         """A permit has not been used."""
         self._put(guarded, guarded.circuit.give_back(permit_id))
 
-    def force(self, guarded: Guarded, state: CircuitState, author: Author) -> None:
-        """An operator decides, until an operator decides otherwise: also for later incarnations."""
-        self._forced[guarded.place[0]] = state, author
-        self._put(guarded, guarded.circuit.force(state, _order(state, author), self._clock()), author)
+    def force(self, guarded: Guarded, forced: Forced) -> None:
+        """An operator decides, until an operator decides otherwise: also for later incarnations of its tenure."""
+        self.remember(forced)
+        order = _order(forced.state, forced.author)
+        self._put(guarded, guarded.circuit.force(forced.state, order, self._clock()), forced.author)
 
     def reset(self, guarded: Guarded, author: Author) -> None:
         """An operator takes back what was forced, and everything that is on record."""
         self._forced.pop(guarded.place[0], None)
         self._put(guarded, guarded.circuit.reset(f"reset by {_named(author)}", self._clock()), author)
 
-    def remember(self, instance_id: str, state: CircuitState, author: Author) -> None:
+    def remember(self, forced: Forced) -> None:
         """An operator forced this before the balancer was started."""
-        self._forced[instance_id] = state, author
+        self._forced[forced.instance_id] = forced
 
     def forget(self, instance_id: str) -> None:
         """What an operator forced counts no more for later incarnations."""
@@ -195,15 +198,16 @@ class Circuits:
         standing = self._fleet().standings.get(guarded.place[0])
         return standing is not None and standing.verdict.health is Health.SERVING
 
-    def _enrol(self, plugin_id: str, place: Place) -> None:
+    def _enrol(self, member: Member) -> None:
+        plugin_id, place = member.plugin_id, (member.instance_id, member.incarnation)
         circuit, now = Circuit(rule=self._fleet().policy(plugin_id).circuit), self._clock()
-        guarded = self._guarded[place] = Guarded(plugin_id, place, circuit)
+        guarded = self._guarded[place] = Guarded(plugin_id, place, circuit, member.tenure)
         left = self._left.pop(place, None) if self._left is not None else None
         if left is not None:
             circuit = circuit.adopt(left, now)
         forced = self._forced.get(place[0])
-        if forced is not None:
-            circuit = circuit.force(forced[0], _order(*forced), now)
+        if forced is not None and forced.tenure in ("", member.tenure):
+            circuit = circuit.force(forced.state, _order(forced.state, forced.author), now)
         self._put(guarded, circuit, inherited=True)
 
     def _put(

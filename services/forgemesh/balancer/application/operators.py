@@ -50,7 +50,7 @@ class Selection:
 
 class Operators:
     """
-    Lists circuits and takes orders about them, which count for an instance whatever its incarnation.
+    Lists circuits and takes orders about them, which count for an instance whatever its incarnation in its tenure.
 
     `stored` is what was ordered before the balancer was started. Everything here raises BalancerWarming.
     """
@@ -79,7 +79,8 @@ class Operators:
         self._balancer.refuse_unless_warm()
         async with self._deciding:
             meant = Selection(plugin_id, instance_id)
-            ids = {one.place[0] for one in self._balancer.circuits if meant.holds(one)}
+            found = {one.place[0]: one for one in self._balancer.circuits if meant.holds(one)}
+            ids = set(found)
             if state is None:
                 ids |= {one.instance_id for one in self._forced.values() if _means(meant, one)}
             if not ids:
@@ -88,7 +89,7 @@ class Operators:
                 await self._store.forget_forced(ids)
                 self._take_back(ids, author)
             else:
-                decided = [Forced(plugin_id, one, state, author) for one in sorted(ids)]
+                decided = [Forced(plugin_id, one, state, author, found[one].tenure) for one in sorted(ids)]
                 await self._store.save_forced(decided)
                 self._force(decided)
         what = "reset" if state is None else state.value
@@ -100,10 +101,9 @@ class Operators:
         by_id = {one.instance_id: one for one in decided}
         self._forced |= by_id
         for one in by_id.values():
-            circuits.remember(one.instance_id, one.state, one.author)
+            circuits.remember(one)
         for guarded in self._of(by_id):
-            one = by_id[guarded.place[0]]
-            circuits.force(guarded, one.state, one.author)
+            circuits.force(guarded, by_id[guarded.place[0]])
 
     def _take_back(self, ids: Collection[str], author: Author) -> None:
         circuits = self._balancer.circuits

@@ -22,7 +22,7 @@ def recall(balancer: Balancer, decisions: Decisions, *, wall: float, now: float)
     for record in decisions.policies:
         balancer.ruled(record.plugin_id, record.policy)
     for forced in decisions.forced:
-        balancer.circuits.remember(forced.instance_id, forced.state, forced.author)
+        balancer.circuits.remember(forced)
     balancer.adopted(
         (
             (last.instance_id, last.incarnation),

@@ -25,6 +25,8 @@ MOST_IN_FLIGHT = 1_000_000
 LAST_GENERATION = 2**62
 """More than that nobody can have seen; sums of what is less fit into the messages that tell of them."""
 LONGEST_CAUSE = 512
+TENURE = "tenure"
+"""The label that incarnations share which follow one another after crashes."""
 
 _ADMISSION_BY_STATE = {
     instance_pb2.INSTANCE_STATE_UNSPECIFIED: Admission.OPEN,
@@ -52,6 +54,7 @@ def member(message: instance_pb2.Instance) -> Member:
         admission=_ADMISSION_BY_STATE.get(message.state, Admission.OUT),
         admission_reason=message.state_reason,
         manifest_digest=message.manifest_digest,
+        tenure=message.labels.get(TENURE, ""),
     )
 
 

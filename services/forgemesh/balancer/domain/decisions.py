@@ -11,12 +11,17 @@ from forgemesh.routing.endpoint import CircuitState, CircuitView
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """An operator decided where the circuit of an instance stands, whatever its incarnation."""
+    """
+    An operator decided where the circuit of an instance stands, whatever its incarnation.
+
+    It counts for registrations of that `tenure`; for all where the instance had none.
+    """
 
     plugin_id: str
     instance_id: str
     state: CircuitState
     author: Author
+    tenure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

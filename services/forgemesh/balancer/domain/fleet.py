@@ -13,7 +13,11 @@ from forgemesh.routing.snapshot import Revision, Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """An instance at one incarnation, as the registry knows it."""
+    """
+    An instance at one incarnation, as the registry knows it.
+
+    Incarnations with one `tenure` follow one another, one process after the crash of another; empty is any.
+    """
 
     instance_id: str
     incarnation: int
@@ -29,6 +33,7 @@ class Member:
     admission: Admission = Admission.OPEN
     admission_reason: str = ""
     manifest_digest: str = ""
+    tenure: str = ""
 
     @property
     def has_process(self) -> bool:

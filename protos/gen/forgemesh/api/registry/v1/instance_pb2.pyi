@@ -131,7 +131,10 @@ class Instance(_message.Message):
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free facts, e.g. "pid", "host" and "sdk" (the library that serves the plugin, "forgemesh-python/0.1.0")."""
+        """Free facts, e.g. "pid", "host" and "sdk" (the library that serves the plugin, "forgemesh-python/0.1.0").
+        Registrations of one instance with the same "tenure" follow one another, one process after the crash of another; an
+        operator's order about its circuit does not outlast them.
+        """
 
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
