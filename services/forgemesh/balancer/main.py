@@ -26,6 +26,7 @@ from forgemesh.balancer.application.operators import Operators
 from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.recollection import keep_circuits, recall
+from forgemesh.balancer.application.wants import Wants
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
@@ -80,12 +81,14 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         watch = RegistryWatch(
             channel, balancer, waking, balancer_id=socket.gethostname(), silence=settings.registry_silence
         )
-        reporting = _reporting(balancer, watch)
+        reporting, asking = _reporting(balancer, watch), _asking(picks, watch)
         servicer = BalancerServicer(balancer, picks, operators, policies, clock)
         add = partial(add_BalancerServiceServicer_to_server, servicer)
         async with (
             serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE], add) as server,
-            beside(watch.run(), balancer.run(), picks.run(), reporting.run(), _announce(balancer, server)),
+            beside(
+                watch.run(), balancer.run(), picks.run(), reporting.run(), asking.run(), _announce(balancer, server)
+            ),
         ):
             try:
                 yield server, balancer
@@ -118,6 +121,14 @@ def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:
 
     balancer.on_verdict, watch.on_open = reporting.nudge, begin_again
     return reporting
+
+
+def _asking(picks: Picks, watch: RegistryWatch) -> ReconcileLoop:
+    """Tells the registry which plugins are asked for and not served, as they are."""
+    wants = Wants(watch.request)
+    asking = ReconcileLoop("wants", wants.run, period=REPORT_PERIOD)
+    picks.on_missing, wants.on_want = wants.add, asking.nudge
+    return asking
 
 
 async def _announce(balancer: Balancer, server: Serving) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, policy_pb2, report_pb2, snapshot_pb2
+from forgemesh.api.registry.v1 import event_pb2, registry_service_pb2 as registry_pb
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.routing import AllFull, BalancerWarming, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.faults.service import InvalidRequest
@@ -202,6 +203,23 @@ async def test_equal_keys_go_to_the_same_instance(tmp_path: Path) -> None:
 
     assert all(len(home) == 1 for home in homes.values())
     assert len(set().union(*homes.values())) == 3
+
+
+async def test_a_pick_of_what_nobody_serves_says_to_the_mesh_that_it_is_wanted(tmp_path: Path) -> None:
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        balancer_of(registry.address) as balancer,
+    ):
+        await balancer.warm()
+        watch = stub.WatchEvents(registry_pb.WatchEventsRequest())
+        async with asyncio.timeout(DEADLINE):
+            await anext(aiter(watch))  # from here on
+            await refusal(picked(balancer, plugin_id="only.looked.at", explain=True))
+            await refusal(picked(balancer, plugin_id="unheard.of"))
+            wanted = await anext(one.event async for one in watch if one.event.kind == event_pb2.EVENT_KIND_WANTED)
+
+    assert wanted.plugin_id == "unheard.of"
 
 
 async def test_why_there_is_no_instance_is_told_by_reason(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import resource
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,15 @@ def test_what_descends_from_a_marked_process_belongs_to_it_though_it_has_shed_th
     table = {p.pid: p for p in (one(2, mark=MARK), one(3, parent=2), one(4, parent=3, mark=OTHER), one(5))}
 
     assert set(belonging(table, Kin(MARK))) == {2, 3, 4}
+
+
+def test_what_a_cgroup_lists_belongs_to_it_with_what_descends_from_that(tmp_path: Path) -> None:
+    listed = tmp_path / "cgroup.procs"
+    listed.write_text("3\n9\n")
+    table = {p.pid: p for p in (one(2, mark=MARK), one(3), one(4, parent=3), one(5))}
+
+    assert set(belonging(table, Kin(MARK, listed=listed))) == {2, 3, 4}
+    assert set(belonging(table, Kin(MARK, listed=tmp_path / "gone"))) == {2}
 
 
 def test_of_a_session_belongs_what_carries_the_mark() -> None:

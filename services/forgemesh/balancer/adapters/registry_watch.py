@@ -72,6 +72,13 @@ class RegistryWatch:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
 
+    async def request(self, plugin_id: str) -> None:
+        """Tell the registry that somebody waits for a plugin; raises Fault."""
+        try:
+            await self._stub.RequestPlugin(pb.RequestPluginRequest(plugin_id=plugin_id), timeout=REPORT_DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
     def _open(self) -> grpc.aio.UnaryStreamCall[pb.WatchInstancesRequest, pb.WatchInstancesResponse]:
         self.on_open()
         return self._stub.WatchInstances(pb.WatchInstancesRequest(resume_after=self._seen))

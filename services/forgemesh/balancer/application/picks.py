@@ -16,7 +16,7 @@ from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.judgement import judge
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, Tally, classify
-from forgemesh.routing.pick import NoPick, pick
+from forgemesh.routing.pick import Lack, NoPick, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Snapshot
@@ -42,7 +42,8 @@ class Picks:
     Picks by the code that subscribers pick with, over what is known at this moment; a pick counts as a call under way
     at once. What becomes of the calls goes the way of reports, as if one caller made them all.
 
-    `clock` is the balancer's, `draw` gives uniform numbers in [0, 1), `new_id` names picks.
+    `clock` is the balancer's, `draw` gives uniform numbers in [0, 1), `new_id` names picks. `on_missing` is told of
+    plugins that nobody serves.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Picks:
         self._turns: dict[tuple[str, Policy], Turns] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._sooner = asyncio.Event()
+        self.on_missing: Callable[[str], None] = lambda plugin_id: None
 
     def pick(self, wish: Wish) -> Choice:
         """Raises BalancerWarming, and NotRegistered, NoneHealthy, CircuitOpen or AllFull if there is no instance."""
@@ -76,6 +78,9 @@ class Picks:
         }
         picked = pick(snapshot, turns, local, draw=self._draw, affinity=wish.affinity, **terms)
         if isinstance(picked, NoPick):
+            missing = picked.reason is Lack.NOT_REGISTERED
+            if missing and not wish.explain:  # who asks for reasons only looks
+                self.on_missing(wish.plugin_id)
             raise picked.fault()
         self._turns[wish.plugin_id, policy] = picked.cursor
         judgements = judge(snapshot, local, **terms) if wish.explain else ()
