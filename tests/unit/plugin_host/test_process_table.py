@@ -1,5 +1,6 @@
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_what_is_started_carries_the_mark_and_nothing_else_does(
     assert mark_of(marked.pid) == MARK
     assert mark_of(unmarked.pid) == 0
     assert resource.getrlimit(resource.RLIMIT_RTTIME)[0] == resource.RLIM_INFINITY
+
+
+def test_where_the_limit_is_bounded_nothing_is_marked() -> None:
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_RTTIME, (1000, 1000));"
+        "from forgemesh.plugin_host.supervisor.process_table import new_mark; print(new_mark())"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert said.stdout == "0\n"
 
 
 def test_what_belongs_to_it_is_gone_and_nothing_else_is(

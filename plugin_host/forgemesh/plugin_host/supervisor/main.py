@@ -52,7 +52,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
     settings.log_directory.mkdir(parents=True, exist_ok=True)
     key = read_or_make(settings.owner_key)
     if not new_mark():
-        _log.warning("RLIMIT_RTTIME is bounded here: daemons that plugins start outlive them; run without `ulimit -R`")
+        _log.warning("RLIMIT_RTTIME cannot be set here: daemons that plugins start outlive them; see `ulimit -R`")
     with parent_pipe() as pipe, guarding() as guardian:
         around = Surroundings(
             settings=settings,

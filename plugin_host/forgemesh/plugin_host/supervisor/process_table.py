@@ -51,9 +51,10 @@ class Kin:
 
 def new_mark() -> int:
     """One that nobody has; 0 where a process cannot be marked."""
-    if sys.platform != "linux" or resource.getrlimit(resource.RLIMIT_RTTIME)[1] != resource.RLIM_INFINITY:
-        return 0
-    return _LOWEST_MARK + secrets.randbelow(_LOWEST_MARK)
+    mark = _LOWEST_MARK + secrets.randbelow(_LOWEST_MARK) if sys.platform == "linux" else 0
+    with contextlib.suppress(OSError, ValueError), marking(mark):  # whether it may be: a bounded limit, a sandbox
+        return mark
+    return 0
 
 
 @contextlib.contextmanager
