@@ -20,6 +20,7 @@ from tests.component.balancer.meshes import (
     PLUGIN,
     balancer_of,
     registry_at,
+    registry_stub,
     subscribed,
 )
 from tests.component.balancer.picking import (

@@ -20,11 +20,12 @@ from forgemesh.plugin_host.supervisor.domain.ending import ending_of
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
 from forgemesh.plugin_host.supervisor.guardian import Guardian
-from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
+from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.life import Life
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.registry_link import MOST_EVENTS, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivors
 from tests.component.plugin_host.registry import DEADLINE, Registry, serving_registry
 

@@ -10,11 +10,11 @@ from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.scale import Scale, ScaleRule
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
-from forgemesh.plugin_host.supervisor.keeper import Surroundings
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.registry_link import NoRegistry
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 

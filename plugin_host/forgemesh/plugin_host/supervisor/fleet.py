@@ -22,9 +22,10 @@ from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
 from forgemesh.plugin_host.supervisor.domain.scale import Scale
 from forgemesh.plugin_host.supervisor.group import Group, usefulness
-from forgemesh.plugin_host.supervisor.keeper import Keeper, Surroundings
+from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.output import Follower
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 
 _log = logging.getLogger(__name__)
@@ -190,9 +191,11 @@ class Fleet:
         group.on = True
         group.scale = Scale()
         group.busy_at = asyncio.get_running_loop().time()
-        self.resize(group, group.count, "its section says so")
+        if len(group.staying) < group.count or not group.changing.locked():  # a change has more of them for a while
+            self.resize(group, group.count, "its section says so")
         for keeper in group.staying:
             keeper.start()
+        self.nudge()
 
     def switch_off(self, group: Group, why: str, *, disable: bool) -> None:
         """Stop it, and keep it stopped."""

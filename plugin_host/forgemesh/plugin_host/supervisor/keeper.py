@@ -9,30 +9,26 @@ import os
 import random
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
-from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
-from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, Host, Phase, State
 from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
-from forgemesh.plugin_host.supervisor.guardian import Guardian
 from forgemesh.plugin_host.supervisor.inquest import Inquest, reason_of
 from forgemesh.plugin_host.supervisor.life import Beginning, Life
 from forgemesh.plugin_host.supervisor.output import OutputLog
 from forgemesh.plugin_host.supervisor.owner_key import owner_token
 from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.process import HostProcess, adopted, command_of, spawned
-from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.survivors import Survivor, Survivors
-from forgemesh.plugin_host.supervisor.sweeper import Leftovers, Sweeper
+from forgemesh.plugin_host.supervisor.surroundings import Surroundings
+from forgemesh.plugin_host.supervisor.survivors import Survivor
+from forgemesh.plugin_host.supervisor.sweeper import Leftovers
 from forgemesh.plugin_host.supervisor.waiting import first_of
 
 _log = logging.getLogger(__name__)
@@ -42,33 +38,6 @@ UNSTARTED_GRACE = 1.0
 """Seconds that a process has to end whose plugin was not started: it has nothing to finish."""
 LAST_WORDS = 3.0
 """Seconds that a host has to end by itself once it has said that it cannot go on."""
-
-
-class Upkeep(Protocol):
-    """Looks after what a process leaves to its supervisor: health and registration."""
-
-    async def run(self, keeper: Keeper, life: Life) -> None:
-        """Until cancelled; sets `life.serving` once the instance is registered."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Surroundings:
-    """What all keepers of one supervisor share; `address` is where hosts call back."""
-
-    settings: SupervisorSettings
-    key: bytes
-    pipe: int
-    slots: asyncio.Semaphore
-    upkeep: Upkeep
-    survivors: Survivors
-    cgroups: Cgroups
-    guardian: Guardian
-    sweeper: Sweeper = field(default_factory=Sweeper)
-    registry_is_there: Callable[[], bool] = lambda: True
-    address: str = ""
-    orphaned: bool = False
-    clock: Callable[[], float] = field(default_factory=lambda: SteadyClock().seconds)
-    """Unix seconds that run evenly: a pause is as long as it is said to be, whatever is done to the wall clock."""
 
 
 class Keeper:
@@ -223,9 +192,8 @@ class Keeper:
                     continue
                 try:
                     await self._live(self.log)
-                except (OSError, ValueError, OverflowError) as error:
-                    why = error.strerror if isinstance(error, OSError) else None
-                    self._failed(f"it cannot be started: {why or error}", Ending(), Phase.SPAWN)
+                except OSError as error:
+                    self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
 
     def _pause(self) -> float | None:
         """Seconds until the next start; None if there is none to come."""

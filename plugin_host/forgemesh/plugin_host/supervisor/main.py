@@ -25,7 +25,6 @@ from forgemesh.plugin_host.supervisor.config import read_configuration
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.journal import Journal
-from forgemesh.plugin_host.supervisor.keeper import Surroundings
 from forgemesh.plugin_host.supervisor.loader import Loader
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
@@ -38,6 +37,7 @@ from forgemesh.plugin_host.supervisor.resumption import Resumption
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 
