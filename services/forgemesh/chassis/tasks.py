@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
+
+
+def watched(work: Coroutine[Any, Any, None], over: Callable[[Exception | None], None]) -> asyncio.Task[None]:
+    """
+    Run `work` as a task; whoever starts it has to keep it, and is told once it is `over`, with the exception that ended
+    it, if one did. A task that is cancelled is over without one.
+    """
+
+    def end(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        over(error if isinstance(error, Exception) else None)
+
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(end)
+    return task
 
 
 @contextlib.asynccontextmanager

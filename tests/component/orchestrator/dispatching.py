@@ -45,6 +45,9 @@ class Log:
         elif self.dispatcher is not None:
             asyncio.get_running_loop().call_soon(self.dispatcher.released, order.key, order.attempt)
 
+    def broke(self, order: Order, error: Exception, *, sent: bool) -> None:
+        self._note(f"{order.path} broke by {error}, {'maybe sent' if sent else 'not sent'}")
+
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         self._note(f"{order.path} {fraction:g} {note}")
 

@@ -107,7 +107,7 @@ async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_
     call = await hosts.call("x")
     parent = first.engine.running("default", "e")
     assert parent is not None
-    first.engine._drop(parent)
+    first.engine.drop(parent)
     call.succeed([9])
     await first.ended(call.invocation.execution_id)
 

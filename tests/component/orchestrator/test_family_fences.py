@@ -41,7 +41,7 @@ async def dies(orchestrator: Orchestrator, database: Database) -> None:
     """Nothing of it is left but what was on its way to the disk."""
     orchestrator.engine.stopping = True
     for running in orchestrator.engine.all_running():
-        orchestrator.engine._drop(running)
+        orchestrator.engine.drop(running)
     await database.write(lambda connection: None)
     await database.write(lambda connection: None)
 
@@ -243,7 +243,7 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     child = (await hosts.call("x")).invocation.execution_id
     lost = first.engine.running("default", child)
     assert lost is not None
-    first.engine._drop(lost)
+    first.engine.drop(lost)
     await first.offered.controls.terminate("default", "e", "me", "")
 
     second = orchestrator_over(await store_over(database), hosts, 2)

@@ -181,7 +181,7 @@ async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestra
     assert "is paused" in told(await orchestrator.executions.explain("default", "e"))
     lost = orchestrator.engine.running("default", child)
     assert lost is not None
-    orchestrator.engine._drop(lost)
+    orchestrator.engine.drop(lost)
     assert "is not there yet" in told(await orchestrator.executions.explain("default", "e"))
     orchestrator.engine.suspended.add(("default", child))
     assert "is suspended" in told(await orchestrator.executions.explain("default", "e"))

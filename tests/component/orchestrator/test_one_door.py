@@ -151,7 +151,7 @@ async def test_a_child_that_is_not_there_is_started(orchestrator: Mesh, door: Do
     await orchestrator.offered.controls.pause("default", "e", e.PauseRequested("me"))
     running = orchestrator.engine.running("default", child)
     assert running is not None
-    orchestrator.engine._drop(running)
+    orchestrator.engine.drop(running)
     await orchestrator.store.delete_execution(row.key)
     second = await door(orchestrator)
     await second.definitions.register("default", CHILD)

@@ -59,7 +59,7 @@ async def test_an_order_that_cannot_leave_in_time_fails_for_good_and_says_what_b
     assert "'a'" in found.message
     assert "open circuit" in found.message
     assert not log.answers["a"].accepted
-    assert [waiting.path for waiting in dispatcher.unsent(("default", "e", ""))] == ["b"]
+    assert [waiting.path for waiting in dispatcher.active.unsent(("default", "e", ""))] == ["b"]
 
 
 async def test_an_order_that_left_in_time_has_its_start_behind_it(
@@ -212,7 +212,7 @@ async def test_what_has_not_left_can_be_asked_for_and_taken_back(
         dispatcher.send(order(path))
     dispatcher.send(order("other", execution_id="e2"))
 
-    unsent = dispatcher.unsent(("default", "e", ""))
+    unsent = dispatcher.active.unsent(("default", "e", ""))
     for waiting in unsent:
         dispatcher.forget(waiting.key)
     (await hosts.call("a")).succeed()
@@ -220,7 +220,7 @@ async def test_what_has_not_left_can_be_asked_for_and_taken_back(
 
     assert [waiting.path for waiting in unsent] == ["b", "c"]
     assert [call.path for call in hosts.calls] == ["a", "other"]
-    assert dispatcher.unsent(("default", "e", "")) == dispatcher.unsent(("default", "e2", "")) == []
+    assert dispatcher.active.unsent(("default", "e", "")) == dispatcher.active.unsent(("default", "e2", "")) == []
     assert list(log.answers) == ["a"]
 
 

@@ -96,6 +96,7 @@ class Arrivals:
         """
         if self._engine.running(row.namespace, row.execution_id) is not None:
             return None
+        await self._engine.suspension.settled((row.namespace, row.execution_id))
         state, trace = await self._engine.load(row, definition, spans_from)
         if state.ended is not None:
             await self._heal(row, state)

@@ -13,6 +13,7 @@ from forgemesh.orchestrator.application.order import (
     Lacking,
     Order,
     OrderKey,
+    RunKey,
     Running as Underway,
     Waiting,
     Wanted,
@@ -61,6 +62,8 @@ class Calls:
     ) -> None:
         self._engine = engine
         self._results = results
+        self._looking: dict[OrderKey, int] = {}
+        """Attempts of which it is not known yet whether their result is kept."""
         self._dispatcher = Dispatcher(hosts, account, providers, engine.clock, self, max_in_flight=max_in_flight)
 
     @property
@@ -78,9 +81,17 @@ class Calls:
         if not cache_key:
             self._dispatcher.send(order)
             return
+        self._looking[order.key] = order.attempt
         self._results.look_up(cache_key, order.target, partial(self._looked_up, running, order))
 
     def _looked_up(self, running: Running, order: Order, kept: tuple[e.Dispatch, Answer] | None) -> None:
+        self._looking.pop(order.key, None)
+        try:
+            self._take_result(running, order, kept)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
+
+    def _take_result(self, running: Running, order: Order, kept: tuple[e.Dispatch, Answer] | None) -> None:
         """It was neither called nor waiting meanwhile, so that nobody could take it back."""
         if self._engine.running(*running.name) is not running or not _is_open(running.state, order):
             return
@@ -102,7 +113,20 @@ class Calls:
 
     def unsent(self, running: Running) -> dict[str, int]:
         """Attempts by step path that wait here and have not been sent."""
-        return {order.path: order.attempt for order in self._dispatcher.unsent(running.run)}
+        return {order.path: order.attempt for order in self._dispatcher.active.unsent(running.run)}
+
+    def drives(self, running: Running, step: StepState) -> bool:
+        """Whether the open attempt waits, is under way, or is looked up: only then something becomes of it."""
+        key = _key(running, step.path)
+        return self._looking.get(key) == step.attempts or self._dispatcher.active.carries(key, step.attempts)
+
+    def stray(self) -> list[RunKey]:
+        """What has orders although it is not in memory."""
+        return [run for run in self._dispatcher.active.runs() if self._of(run) is None]
+
+    def forget_run(self, run: RunKey) -> None:
+        """Nobody waits for what it has ordered."""
+        self._dispatcher.forget_all(run)
 
     def take_back(self, running: Running, path: str) -> None:
         """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
@@ -117,7 +141,7 @@ class Calls:
 
     def withhold(self, running: Running) -> None:
         """A pause has begun: what has not left yet does not leave any more."""
-        for order in self._dispatcher.unsent(running.run):
+        for order in self._dispatcher.active.unsent(running.run):
             self._dispatcher.forget(order.key)
             self.turn_back(running, order.path)
 
@@ -148,9 +172,15 @@ class Calls:
 
     def answered(self, order: Order, answer: Answer) -> None:
         """See order.Listener."""
-        running = self._running(order)
+        running = self._of(order.run)
         if running is None:
             return
+        try:
+            self._answered(running, order, answer)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
+
+    def _answered(self, running: Running, order: Order, answer: Answer) -> None:
         path = order.path
         said = running.said.pop(path, None)
         where = _where(order.dispatch, answer) if order.dispatch is not None and answer.sent else None
@@ -168,10 +198,22 @@ class Calls:
         if fact is not None:
             self._engine.turn(running, (fact,))
 
-    def _running(self, order: Order) -> Running | None:
-        """The execution that gave the order, if it is open; never another one that has got its id."""
-        running = self._engine.running(*order.run[:2])
-        return running if running is not None and running.run == order.run else None
+    def _of(self, run: RunKey) -> Running | None:
+        """The execution that gave an order, if it is open; never another one that has got its id."""
+        running = self._engine.running(*run[:2])
+        return running if running is not None and running.run == run else None
+
+    def broke(self, order: Order, error: Exception, *, sent: bool) -> None:
+        """See order.Listener."""
+        running = self._of(order.run)
+        if running is not None:
+            self._engine.suspension.broke(running, error, {} if sent else {order.path: order.attempt})
+
+    def _turn(self, running: Running, fact: e.Fact) -> None:
+        try:
+            self._engine.turn(running, (fact,))
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
 
     def _keep(self, state: ExecutionState, order: Order, answer: Answer, where: e.Dispatch | None) -> None:
         step = state.steps.get(order.path)
@@ -184,24 +226,24 @@ class Calls:
 
     def blocked(self, order: Order, lack: Lacking) -> None:
         """See order.Listener."""
-        running = self._running(order)
+        running = self._of(order.run)
         if running is not None and _is_open(running.state, order):
             wait = min(lack.retry_after or 0.0, LONGEST_WISH)
             until = self._engine.clock() + int(wait * SECOND) if wait else 0
             fact = e.StepBlocked(order.path, order.attempt, lack.reason.value, lack.message, until, _opened_by(lack))
-            self._engine.turn(running, (fact,))
+            self._turn(running, fact)
         if lack.reason is Lack.NOT_REGISTERED:
             self._engine.on_wanted()
 
     def unblocked(self, order: Order) -> None:
         """See order.Listener."""
-        running = self._running(order)
+        running = self._of(order.run)
         if running is not None and _is_open(running.state, order):
-            self._engine.turn(running, (e.StepUnblocked(order.path, order.attempt),))
+            self._turn(running, e.StepUnblocked(order.path, order.attempt))
 
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """See order.Listener."""
-        running = self._running(order)
+        running = self._of(order.run)
         if running is not None:
             before = running.said.get(order.path)
             if details is None and before is not None:

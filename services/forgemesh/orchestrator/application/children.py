@@ -8,8 +8,10 @@ from asyncio import Task
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from forgemesh.chassis.containment import contained
+from forgemesh.chassis.tasks import watched
 from forgemesh.faults import Fault, code_of, workflow
 from forgemesh.orchestrator.application.families import Families
 from forgemesh.orchestrator.application.running import Running
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from forgemesh.orchestrator.application.engine import Engine
 
 _log = logging.getLogger(__name__)
+
+RunKey: TypeAlias = tuple[str, str, str]
+"""Namespace, execution id, and the run id that the first event names."""
 
 PATIENCE = 0.5
 """Seconds between tries to start a child while the store refuses."""
@@ -78,16 +83,32 @@ class Children:
     def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
         self._engine = engine
         self.nursery: Nursery | None = None
-        self._tasks: set[Task[None]] = set()
+        self._starting: dict[tuple[RunKey, str, int], Task[None]] = {}
         self.families = Families(engine, limits)
         self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
         self._passing_on = False
 
     def start(self, running: Running, path: str) -> None:
         """An attempt at a workflow step is on record, or was found open after a crash."""
-        task = asyncio.get_running_loop().create_task(self._start(running, path, running.state.steps[path].attempts))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        attempt = running.state.steps[path].attempts
+        started = partial(self._started, running, (running.run, path, attempt))
+        self._starting[running.run, path, attempt] = watched(self._start(running, path, attempt), started)
+
+    def _started(self, running: Running, key: tuple[RunKey, str, int], error: Exception | None) -> None:
+        del self._starting[key]
+        if error is not None:
+            self._engine.suspension.broke(running, error)
+
+    def drives(self, running: Running, step: StepState) -> bool:
+        """
+        Whether somebody answers the open attempt: its child, the start of that, or whoever lets the parent or the child
+        go on.
+        """
+        assert step.started is not None
+        name = (running.state.namespace, step.started.child_id)
+        held = running.state.pause is not None or running.state.queued or name in self._engine.suspended
+        known = self._engine.known(*name) is not None or self.families.is_under_way(name)
+        return held or known or (running.run, step.path, step.attempts) in self._starting
 
     async def _start(self, running: Running, path: str, attempt: int) -> None:
         assert self.nursery is not None
@@ -161,7 +182,9 @@ class Children:
         self._passing_on = True
         try:
             while self._to_pass_on:
-                self._pass_on(*self._to_pass_on.popleft())
+                parent, fact = self._to_pass_on.popleft()
+                with contained(f"what execution {parent.name[1]} decides for its children"):
+                    self._pass_on(parent, fact)
         finally:
             self._passing_on = False
 
@@ -255,13 +278,14 @@ class Children:
             return
         try:
             facts = ask(child.state)
+            if facts:
+                self._engine.turn(child, facts)
         except Fault as fault:
             if parent is not None and step is not None and parent.open:
                 refusal = e.ChildCommandRefused(step.path, child.name[1], command, failure_of(fault))
                 self._engine.turn(parent, (refusal,))
-            return
-        if facts:
-            self._engine.turn(child, facts)
+        except Exception as error:  # noqa: BLE001 - it catches up on that when it is taken up again
+            self._engine.suspension.broke(child, error)
 
     def _is_arriving(self, child: Running) -> bool:
         """Whether it was found after a crash, and its parent was taken up before it."""
@@ -301,9 +325,13 @@ class Children:
     def ended(self, child: Running) -> None:
         """An execution has ended, and that is durable; if a step waits for it, that step goes on."""
         parent = self.families.parent_of(child)
-        if parent is not None:
-            origin = origin_of(child.state)
+        if parent is None:
+            return
+        origin = origin_of(child.state)
+        try:
             self._answer(parent, origin.parent_path, origin.parent_attempt, child.state)
+        except Exception as error:  # noqa: BLE001 - it looks for its child's end when it is taken up again
+            self._engine.suspension.broke(parent, error)
 
     def _answer(self, parent: Running, path: str, attempt: int, child: ExecutionState) -> None:
         if self._engine.running(*parent.name) is not parent:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeAlias
+
+_log = logging.getLogger(__name__)
 
 TICKS = 64
 """Per second: an alarm rings up to one tick late."""
@@ -21,10 +24,12 @@ class Deadlines:
     Alarms on the running loop's clock, in buckets of one tick each (a hashed timing wheel, Varghese and Lauck 1987).
 
     One that is set and called off costs two look-ups and leaves nothing behind, where a timer of the loop's own stays
-    in its heap until its time has come. The loop sees one timer in all.
+    in its heap until its time has come. The loop sees one timer in all. `on_bug` is told what an alarm was about that
+    has failed; the others ring.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_bug: Callable[[Any, Exception], None] = lambda about, error: None) -> None:
+        self._on_bug = on_bug
         self._buckets: dict[int, dict[int, tuple[Callable[[Any], None], Any]]] = {}
         self._ticks: list[int] = []
         self._numbers = count()
@@ -62,7 +67,11 @@ class Deadlines:
                 bucket = self._buckets[self._ticks[0]]
                 while bucket:
                     then, about = bucket.pop(next(iter(bucket)))
-                    then(about)
+                    try:
+                        then(about)
+                    except Exception as error:  # noqa: BLE001 - the others have nothing to do with it
+                        _log.exception("an alarm has failed; this is a bug")
+                        self._on_bug(about, error)
                 del self._buckets[heappop(self._ticks)]
         finally:
             self._arm(loop)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
+from forgemesh.chassis.containment import contained
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import HeartbeatTimeout, ScheduleToStartTimeout, StartToCloseTimeout
+from forgemesh.orchestrator.application.active_orders import ActiveOrders
 from forgemesh.orchestrator.application.call_account import CallAccount, departure_of
 from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.application.errand import Errand
@@ -26,7 +29,7 @@ from forgemesh.orchestrator.application.order import (
     Waiting,
     Wanted,
 )
-from forgemesh.orchestrator.application.passage import cancelled, dispatch_of, invocation_of, named
+from forgemesh.orchestrator.application.passage import cancelled, dispatch_of, invocation_of, named, underway
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.route import InterfaceRoute, Route
 from forgemesh.orchestrator.application.waiting_room import WaitingRoom
@@ -39,7 +42,6 @@ CANCEL_GRACE = 5.0
 """Seconds that a cancelled call has to answer before it counts as ended."""
 LEAVING = Leaving()
 STOPPING = Stopping()
-_NONE: dict[OrderKey, Errand] = {}
 
 
 class Dispatcher:
@@ -66,10 +68,11 @@ class Dispatcher:
         self._crowded = Crowded(max_in_flight)
         self._limit = max_in_flight
         self._in_flight = 0
-        self._active: dict[RunKey, dict[OrderKey, Errand]] = {}
+        self.active = ActiveOrders()
         self._account = account
         self._lanes = Lanes(hosts, account, providers)
-        self._manifests, self._hosts, self._deadlines = providers.manifests, hosts, Deadlines()
+        self._manifests, self._hosts = providers.manifests, hosts
+        self._deadlines = Deadlines(lambda one, bug: self.broke(one, bug) if isinstance(one, Errand) else None)
         self._hedging = Hedging(account, self._manifests, self._deadlines, clock, self._crowd, self._stir)
         self._room = WaitingRoom(
             self._depart,
@@ -110,7 +113,7 @@ class Dispatcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._stopped.wait()
-        for errand in [errand for of_one in self._active.values() for errand in of_one.values()]:
+        for errand in self.active.all():
             if errand.link is None:
                 self._keep(errand)
             elif not errand.cancelling and errand.second is None and not errand.link.has_left(errand.call):
@@ -129,12 +132,12 @@ class Dispatcher:
         if self._stopped is not None:
             self._keep(errand)
             return
-        self._active.setdefault(order.key[0], {})[order.key] = errand
+        self.active.add(errand)
         self._go(errand)
 
     def released(self, key: OrderKey, attempt: int) -> None:
         """That an order is not blocked any more is on record."""
-        errand = self._find(key)
+        errand = self.active.find(key)
         if errand is None or errand.order.attempt != attempt or not errand.lifts:
             return
         errand.lifts -= 1
@@ -156,7 +159,7 @@ class Dispatcher:
 
     def cancel(self, key: OrderKey) -> None:
         """Take an order back: a waiting one ends now, a running one within the grace."""
-        errand = self._find(key)
+        errand = self.active.find(key)
         if errand is None or errand.cancelling:
             return
         if errand.link is None:
@@ -170,14 +173,15 @@ class Dispatcher:
 
     def forget(self, key: OrderKey) -> None:
         """Take an order back and tell nobody what becomes of it."""
-        errand = self._find(key)
+        errand = self.active.find(key)
         if errand is not None:
             self._forget(errand)
 
     def forget_all(self, run: RunKey) -> None:
         """Take back all that an execution has ordered, and tell nobody what becomes of it."""
-        for errand in list(self._active.get(run, _NONE).values()):
-            self._forget(errand)
+        for errand in self.active.of(run):
+            with contained(f"the order for step {errand.order.path} of execution {run[1]}"):
+                self._forget(errand)
 
     def _forget(self, errand: Errand) -> None:
         if errand.departure is not None:
@@ -186,26 +190,13 @@ class Dispatcher:
         if errand.link is not None:
             errand.link.cancel(errand.call)
 
-    def unsent(self, run: RunKey) -> list[Order]:
-        """The orders of an execution that still wait, in the order in which they came."""
-        return [errand.order for errand in self._active.get(run, _NONE).values() if errand.link is None]
-
     def explain(self, key: OrderKey) -> Waiting | Running | None:
         """How it stands with an order; None if it has ended, or never was."""
-        errand = self._find(key)
+        errand = self.active.find(key)
         if errand is None:
             return None
         dispatch = errand.order.dispatch
-        if errand.link is None or dispatch is None:
-            return self._room.waiting(errand)
-        return Running(
-            dispatch=dispatch,
-            since=dispatch.at,
-            heard_at=errand.heard_at,
-            fraction=errand.fraction,
-            note=errand.note,
-            cancelling=errand.cancelling,
-        )
+        return self._room.waiting(errand) if errand.link is None or dispatch is None else underway(errand, dispatch)
 
     def finish(self, errand: Errand, answer: Answer) -> None:
         """See errand.Owner; what comes after the end changes nothing."""
@@ -239,6 +230,15 @@ class Dispatcher:
         errand.link = errand.departure = errand.order.dispatch = None
         self._go(errand)
 
+    def broke(self, errand: Errand, error: Exception) -> None:
+        """See errand.Owner; its execution is told when nobody is in the midst of a queue."""
+        sent = errand.link is not None
+        if not errand.over:
+            with contained(f"the order for step {errand.order.path} of execution {errand.order.run[1]}"):
+                self._forget(errand)
+        errand.lane.queue.remove(errand.order.key)
+        asyncio.get_running_loop().call_soon(partial(self._listener.broke, errand.order, error, sent=sent))
+
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """See errand.Owner."""
         if not errand.over:
@@ -257,6 +257,13 @@ class Dispatcher:
         self._room.enter(errand, lack)
 
     def _depart(self, errand: Errand) -> Lacking | None:
+        try:
+            return self._send(errand)
+        except Exception as error:  # noqa: BLE001 - the others that wait have nothing to do with it
+            self.broke(errand, error)
+            return None
+
+    def _send(self, errand: Errand) -> Lacking | None:
         if errand.lifts:
             return LEAVING
         order, now = errand.order, self._account.clock()
@@ -265,7 +272,7 @@ class Dispatcher:
             return found
         pool, picked = found
         if self._manifests.settle(order, pool.plugin_id, picked.endpoint.plugin_version) and picked.permit is not None:
-            return self._depart(errand)  # it must not be repeated: a trial call only if there is no other way
+            return self._send(errand)  # it must not be repeated: a trial call only if there is no other way
         held_back = pool.holds_back() if order.retry else None
         if held_back is not None:
             return held_back
@@ -280,10 +287,9 @@ class Dispatcher:
         invocation = invocation_of(order, at, picked.permit)
         link, entry = pool.take(picked)
         errand.link = link
-        policy, given = pool.snapshot.policy, invocation.remaining
-        errand.departure = departure_of(order, policy, entry, now, given, picked.permit)
-        self._account.departed(errand.departure)
         self._in_flight += 1
+        errand.departure = departure_of(order, pool.snapshot.policy, entry, now, invocation.remaining, picked.permit)
+        self._account.departed(errand.departure)
         self._watch(errand)
         errand.call = link.invoke(invocation, errand)
         pool.sent(picked.endpoint.instance_id, link)
@@ -299,11 +305,7 @@ class Dispatcher:
     def _close(self, errand: Errand) -> None:
         """The errand is over, wherever it stands."""
         errand.over = True
-        key = errand.order.key
-        of_one = self._active[key[0]]
-        del of_one[key]
-        if not of_one:
-            del self._active[key[0]]
+        self.active.remove(errand)
         self._set_alarm(errand, 0.0, None)
         if errand.link is not None:
             self._leave_host(errand)
@@ -320,9 +322,6 @@ class Dispatcher:
             pool, errand.retries_of = errand.retries_of, None
             pool.retries -= 1
             self._stir(pool.plugin_id)
-
-    def _find(self, key: OrderKey) -> Errand | None:
-        return self._active.get(key[0], _NONE).get(key)
 
     def _watch(self, errand: Errand) -> None:
         """The errand starts to run."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from forgemesh.chassis.containment import contained
 from forgemesh.orchestrator.application.calls import Calls, is_held
 from forgemesh.orchestrator.application.children import Children
 from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Child
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 
 
 @dataclass(slots=True)
@@ -77,9 +78,22 @@ class Effects:
 
     def ended(self, running: Running) -> None:
         """An execution has ended, maybe with calls under way."""
-        self.calls.forget_all(running)
-        self.places.withdraw(running.state)
-        self.children.ended(running)
+        about = f"execution {running.name[1]}"
+        with contained(f"what {about} had ordered"):
+            self.calls.forget_all(running)
+        with contained(f"the place of {about}"):
+            self.places.withdraw(running.state)
+        with contained(f"whoever waited for {about}"):
+            self.children.ended(running)
+
+    def undriven(self, running: Running) -> list[StepState]:
+        """The steps whose open attempts nobody carries out: a bug, whatever it was."""
+        return [step for step in running.state.open_attempts.values() if not self._is_driven(running, step)]
+
+    def _is_driven(self, running: Running, step: StepState) -> bool:
+        if isinstance(step.step, Child):
+            return self.children.drives(running, step)
+        return self.calls.drives(running, step)
 
     def healed(self, state: ExecutionState) -> None:
         """An execution that was taken for open had ended; those that wait for what it held go on."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from forgemesh.chassis.containment import contained
 from forgemesh.faults import Fault
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
@@ -22,26 +23,18 @@ from forgemesh.orchestrator.application.places import Places
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running, claims_of, new_execution, standing_of
+from forgemesh.orchestrator.application.suspension import Suspension, begun_in
 from forgemesh.orchestrator.application.timers import Timers
 from forgemesh.orchestrator.application.turns import Turns
 from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import NOTHING, advance, record, recovered
+from forgemesh.orchestrator.domain.decide import advance, record, recovered
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.domain.fold import fold
 from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.state import ExecutionState, Status
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import (
-    Created,
-    ExecutionRow,
-    Hosts,
-    NewExecution,
-    Request,
-    Spans,
-    Store,
-    Wanted,
-)
+from forgemesh.orchestrator.ports import Created, ExecutionRow, Hosts, NewExecution, Request, Spans, Store, Wanted
 
 _log = logging.getLogger(__name__)
 
@@ -98,8 +91,7 @@ class Engine:
         self._coming: dict[tuple[str, str], Future[None]] = {}
         """Of executions whose first write is under way."""
         self.suspended: set[tuple[str, str]] = set()
-        self._unsent: dict[tuple[str, str, str], dict[str, int]] = {}
-        """Of suspended executions, the attempts that had not been sent."""
+        self.suspension = Suspension(self)
         self.stopping = self._gone = False
         self.started_at = clock()
 
@@ -173,18 +165,22 @@ class Engine:
     ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
         self.came(running)
-        settled(written)
+        with contained(f"the start of execution {running.name[1]}"):
+            settled(written)
         self.effects.children.families.written(*running.name)
         if not self.may_enter(running, written):
             return
         created = written.result()
         running.key = created.key
         self.enter(running)
-        self.effects.children.settle_in(running, fresh=True)
-        self._act(running, events, created.position)
-        self.timers.set(running)
-        if running.state.queued:
-            self.effects.places.arrived(running)
+        try:
+            self.effects.children.settle_in(running, fresh=True)
+            self._act(running, events, created.position)
+            self.timers.set(running)
+            if running.state.queued:
+                self.effects.places.arrived(running)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self.suspension.broke(running, error, begun_in(events[running.acted :]))
 
     def comes(self, running: Running) -> None:
         """The first write of an execution goes into the queue."""
@@ -249,7 +245,13 @@ class Engine:
         if running.name in self._running:
             return
         self.enter(running)
-        state, now, unsent = running.state, self.clock(), self._unsent.pop(running.run, NOTHING)
+        try:
+            self._go_on(running)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self.suspension.broke(running, error)
+
+    def _go_on(self, running: Running) -> None:
+        state, now, unsent = running.state, self.clock(), self.suspension.unsent(running)
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
@@ -276,7 +278,7 @@ class Engine:
         await self._settled()
         self._gone = True
         for running in list(self._running.values()):
-            self._drop(running)
+            self.drop(running)
 
     async def _settled(self) -> None:
         """What is known of the executions is durable, or cannot be written."""
@@ -295,25 +297,24 @@ class Engine:
         Raises AfterEnd for an execution that has ended, also if that is not durable yet: whoever has a fact looks at
         `running.open` or at what of the state the fact is about.
         """
-        still_open = list(running.state.open_attempts.values())
-        events = self._decide(running, facts)
-        if running.state.ended is Status.TERMINATED:
-            running.cut = still_open
-        self._commit(running, events, answer)
+        still_open, before = list(running.state.open_attempts.values()), running.state.sequence
+        try:
+            events = self._decide(running, facts)
+            if running.state.ended is Status.TERMINATED:
+                running.cut = still_open
+            self._commit(running, events, answer)
+        except Exception:
+            if running.state.sequence != before:  # what memory knows is void
+                self.suspension.forsake(running)
+            raise
         return events
 
     def _decide(self, running: Running, facts: Iterable[e.Fact] = ()) -> list[e.Event]:
-        """If that fails on the way, what memory knows is void: the execution is taken up from the store."""
         now, state = self.clock(), running.state
-        before = state.sequence
         self.turns.enter(running.key)
         try:
             events = [record(state, fact, now) for fact in facts]
             return events + advance(state, now, self.timers.ahead, self.turns.is_long)
-        except Exception:
-            if state.sequence != before:
-                self._forsake(running)
-            raise
         finally:
             self.turns.leave(running.key)
 
@@ -328,14 +329,19 @@ class Engine:
         self.effects.children.follow(running, events)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
-        error = None if written.cancelled() else written.exception()
         if self._running.get(running.name) is not running:
+            self.suspension.skipped(running, events)
             return
-        if error is not None or written.cancelled():
-            self._suspend(running, error)
+        if written.cancelled() or written.exception() is not None:
+            self.suspension.unwritten(running, None if written.cancelled() else written.exception())
             return
         self.write_went_well()
-        self._act(running, events, written.result())
+        if running.written is written:
+            running.written = None
+        try:
+            self._act(running, events, written.result())
+        except Exception as bug:  # noqa: BLE001 - ends nothing but this execution's turn
+            self.suspension.broke(running, bug, begun_in(events[running.acted :]))
 
     def write_went_well(self) -> None:
         """The store takes writes; if it did not before, that is over."""
@@ -344,57 +350,46 @@ class Engine:
             self.on_trouble()
 
     def _act(self, running: Running, events: list[e.Event], position: int) -> None:
-        """What durable events ask for."""
+        """What durable events ask for; `running.acted` counts those that are done."""
         first = position - len(events)
+        running.acted = 0
         for index, event in enumerate(events, start=1):
             self.show(running, event, first + index)
             self.effects.act(running, event)
+            running.acted = index
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
 
     def show(self, running: Running, event: e.Event, position: int) -> None:
-        """A fault in what only people look at is reported, and keeps no execution from going on."""
-        try:
-            finished = running.trace.project(event)
-            if finished:
-                self._spans.export(running.trace, finished, position)
-        except Exception:  # noqa: BLE001 - whatever it is
-            _log.exception("the spans of event %d of execution %s are lost", event.sequence, running.name[1])
+        """The spans that end with a durable event."""
+        running.show(event, self._spans, position)
 
     def _end(self, running: Running) -> None:
         self._leave(running)
         running.ended = True
         running.left.set()
         self.effects.ended(running)
-        self.on_ended(running.state)
+        with contained(f"the end of execution {running.name[1]}"):
+            self.on_ended(running.state)
 
     def wake(self, running: Running) -> None:
         """Something may be due."""
         running.timer, running.timer_at = None, 0
         if self._running.get(running.name) is not running:
             return
-        events = self._decide(running)
-        if events:
-            self._commit(running, events)
-        else:
-            self.timers.set(running)
+        try:
+            events = self._decide(running)
+            if events:
+                self._commit(running, events)
+            else:
+                self.timers.set(running)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self.suspension.broke(running, error)
 
-    def _suspend(self, running: Running, error: BaseException | None) -> None:
-        """What memory knows beyond the store is void: forget it, and have the execution taken up from the store."""
-        _log.error("execution %s is suspended: %s", running.name[1], error)
-        self.trouble = str(error)
-        self.on_trouble()
-        self._forsake(running)
-
-    def _forsake(self, running: Running) -> None:
-        self._unsent[running.run] = self.effects.calls.unsent(running)
-        self.suspended.add(running.name)
-        self._drop(running)
-        self.on_suspended()
-
-    def _drop(self, running: Running) -> None:
+    def drop(self, running: Running) -> None:
+        """Forget it; it is taken up from the store."""
         self._leave(running)
-        self.effects.dropped(running)
         running.left.set()
         running.tell_watchers()
+        self.effects.dropped(running)

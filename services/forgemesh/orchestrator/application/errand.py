@@ -24,6 +24,9 @@ class Owner(Protocol):
     def finish(self, errand: Errand, answer: Answer) -> None:
         """It has been answered."""
 
+    def broke(self, errand: Errand, error: Exception) -> None:
+        """A bug has kept it from being sent, or its answer from being taken."""
+
     def hear(self, errand: Errand, fraction: float, note: str, details: Payload | None) -> None:
         """It has told how far it is."""
 
@@ -62,7 +65,10 @@ class Errand(msgspec.Struct, eq=False):
     over: bool = False
 
     def answered(self, answer: Answer) -> None:
-        self.owner.finish(self, answer)
+        try:
+            self.owner.finish(self, answer)
+        except Exception as error:  # noqa: BLE001 - the others on the link have nothing to do with it
+            self.owner.broke(self, error)
 
     def progressed(self, fraction: float, note: str, details: Payload | None) -> None:
         self.owner.hear(self, fraction, note, details)

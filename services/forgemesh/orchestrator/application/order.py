@@ -197,5 +197,8 @@ class Listener(Protocol):
         Told only if it was told to be blocked.
         """
 
+    def broke(self, order: Order, error: Exception, *, sent: bool) -> None:
+        """A bug has ended the order; whether it was `sent`, or may have been. Nothing else is told of it."""
+
     def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
         """How far it is, from 0 to 1; `details`, if it says any, are for the next attempt."""

@@ -7,7 +7,7 @@ import msgspec
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, ScheduleToCloseTimeout, StartToCloseTimeout
 from forgemesh.orchestrator.application.errand import Errand
-from forgemesh.orchestrator.application.order import Order
+from forgemesh.orchestrator.application.order import Order, Running
 from forgemesh.orchestrator.domain.events import Dispatch
 from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.fate import NOTHING_RAN
@@ -67,6 +67,18 @@ def invocation_of(order: Order, now: int, permit: Permit | None) -> Invocation:
         details=order.details,
         permit=permit,
         run_id=run_id,
+    )
+
+
+def underway(errand: Errand, dispatch: Dispatch) -> Running:
+    """How it stands with an order that an instance has."""
+    return Running(
+        dispatch=dispatch,
+        since=dispatch.at,
+        heard_at=errand.heard_at,
+        fraction=errand.fraction,
+        note=errand.note,
+        cancelling=errand.cancelling,
     )
 
 

@@ -80,10 +80,12 @@ class Places:
     def _cancel(self, running: Running, reason: str) -> None:
         try:
             facts = control.cancel(running.state, BY, reason)
+            if facts:
+                self._engine.turn(running, facts)
         except Fault:  # it is undoing what it did already
             return
-        if facts:
-            self._engine.turn(running, facts)
+        except Exception as error:  # noqa: BLE001 - gives way when it is taken up again
+            self._engine.suspension.broke(running, error)
 
     def adopt(self, state: ExecutionState) -> bool:
         """
@@ -191,7 +193,10 @@ class Places:
                 return
             del room.queue[running.state.execution_id]
             room.holders[running.state.execution_id] = None
-            self._engine.turn(running, (e.ExecutionAdmitted(),))
+            try:
+                self._engine.turn(running, (e.ExecutionAdmitted(),))
+            except Exception as error:  # noqa: BLE001 - it is admitted when it is taken up again
+                self._engine.suspension.broke(running, error)
 
     def _first(self, key: RoomKey, room: Room) -> Running | None:
         """

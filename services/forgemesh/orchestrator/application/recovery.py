@@ -79,14 +79,14 @@ class Recovery:
             raise failure
 
     def _is_set_aside(self, row: ExecutionRow) -> bool:
-        """It keeps orchestrators from serving: it is not taken up again, and told once."""
-        if row.status.final or not self._engine.turns.is_set_aside(row.key):
+        """It keeps orchestrators from serving, or bugs interrupt it: it is not taken up again, and told once."""
+        name, turns = (row.namespace, row.execution_id), self._engine.turns
+        if row.status.final or not (name in turns.set_aside or turns.is_set_aside(row.key)):
             return False
-        name = (row.namespace, row.execution_id)
-        if name not in self._engine.turns.set_aside:
+        if name not in turns.set_aside:
             _log.error("execution %s is set aside: %s", row.execution_id, SET_ASIDE)
+            turns.set_aside[name] = SET_ASIDE
         self._engine.suspended.add(name)
-        self._engine.turns.set_aside[name] = SET_ASIDE
         return True
 
     async def _read(self, row: ExecutionRow, spans_from: int, renewed: _Renewed) -> Running | None:

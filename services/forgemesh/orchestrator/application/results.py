@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from asyncio import Task
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TypeAlias
 
+from forgemesh.chassis.tasks import watched
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.orchestrator.domain import events as e
@@ -34,11 +34,11 @@ class Results:
         self._hosts = hosts
         self._providers = providers
         self._clock = clock
-        self._tasks: set[Task[None]] = set()
+        self._work: set[Task[None]] = set()
 
     def look_up(self, key: str, target: Target, found: Found) -> None:
         """Tell `found` later what is kept under `key` (see cache_key.py) and counts, or None."""
-        self._begin(self._find(key, target, found))
+        self._begin(self._find(key, target, found), lambda: found(None))
 
     def keep(self, key: str, plugin_id: str, where: e.Dispatch, output: Payload, expires_at: int) -> None:
         """Keep what the instance of a plugin has answered until then (Unix nanoseconds), if it is still there."""
@@ -47,10 +47,15 @@ class Results:
             kept = KeptResult(plugin_id, gave.plugin_version, gave.manifest_digest, output)
             self._begin(self._keep(key, kept, expires_at))
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, work: Coroutine[None, None, None], failed: Callable[[], None] = lambda: None) -> None:
+        def over(error: Exception | None) -> None:
+            self._work.discard(task)
+            if error is not None:
+                _log.error("a kept result cannot be read or kept; this is a bug", exc_info=error)
+                failed()
+
+        task = watched(work, over)
+        self._work.add(task)
 
     async def _find(self, key: str, target: Target, found: Found) -> None:
         kept: list[KeptResult] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import Future
 from dataclasses import dataclass, field
 
@@ -12,7 +13,9 @@ from forgemesh.orchestrator.domain.fork_names import name_in_origin
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import ExecutionState, StepState
 from forgemesh.orchestrator.domain.trace import ExecutionTrace
-from forgemesh.orchestrator.ports import Claim, NewExecution, Request, Standing
+from forgemesh.orchestrator.ports import Claim, NewExecution, Request, Spans, Standing
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -27,7 +30,7 @@ class Said:
 @dataclass(slots=True, eq=False)
 class Running:
     """
-    `left` is set once it has `ended` or was dropped; `written` is its newest write, done once that is durable;
+    `left` is set once it has `ended` or was dropped; `written` is its newest write until that is durable;
     `standing` is what the store's row of it says, or will once that is written.
     """
 
@@ -50,6 +53,8 @@ class Running:
     """It was imported, and the run that its history began as is not here: that one's children are its own."""
     orphaned: str = ""
     """What becomes of it, if its parent has ended or stopped and it may not have been told."""
+    acted: int = 0
+    """How many events of the write that was acted upon last have had their effects."""
     cut: list[StepState] = field(default_factory=list)
     """Steps whose attempts were open when it was terminated."""
     _change: asyncio.Event | None = None
@@ -88,6 +93,15 @@ class Running:
         if self._change is not None:
             self._change.set()
             self._change = None
+
+    def show(self, event: e.Event, spans: Spans, position: int) -> None:
+        """A fault in what only people look at is reported, and keeps no execution from going on."""
+        try:
+            finished = self.trace.project(event)
+            if finished:
+                spans.export(self.trace, finished, position)
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("the spans of event %d of execution %s are lost", event.sequence, self.name[1])
 
     async def durable(self) -> None:
         """Return once everything that its state says now is durable; raises what the store raised if it is not."""

@@ -178,7 +178,9 @@ class WaitingRoom:
             errand = lane.queue.first()
             blocked = bool(errand.blocked)
             lack = self.depart(errand)
-            if lack is None:
+            if errand.order.key not in lane.queue:
+                self._moved(lane)  # a bug has ended it
+            elif lack is None:
                 lane.queue.pop(self.clock() / 1e9)
                 self._moved(lane)
             elif isinstance(lack, Leaving):
@@ -199,7 +201,7 @@ class WaitingRoom:
         """If the first one is about to leave since now, those behind it shall not have to wait for that one by one."""
         if not fresh:
             return
-        for errand in islice(lane.queue, lane.ahead):
+        for errand in list(islice(lane.queue, lane.ahead)):
             if errand.blocked and not errand.lifts:
                 self.lift(errand)
         lane.ahead = min(2 * lane.ahead, AHEAD)

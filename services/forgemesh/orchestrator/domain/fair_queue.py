@@ -99,6 +99,9 @@ class FairQueue(Generic[K, T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
+
     def __iter__(self) -> Iterator[T]:
         """In order of arrival."""
         for _, _, _, item in self._items.values():
