@@ -27,6 +27,7 @@ from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
 from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
 from forgemesh.cli.mesh.reloading import Reloading
+from forgemesh.cli.mesh.watchdog import LEAST, STALL_LIMIT
 from forgemesh.cli.problem import usage
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import Terminal
@@ -42,14 +43,15 @@ def up(
     data_dir: Path = Path(DATA_DIRECTORY),
     any_port: Annotated[bool, switch()] = False,
     reload: Annotated[bool, switch()] = False,
+    stall_limit: float = STALL_LIMIT,
     line: Given,
 ) -> None:
     """
     Start a mesh on this machine, every service and every plugin as a process, and keep it until Ctrl-C.
 
-    A service that dies is started again at the same address. Exits with 2 if the configuration is not valid, 4 if a
-    mesh runs in the data directory already, 5 if a port is taken, 1 if the data directory cannot be used or a
-    service does not start; nothing is left running then.
+    A service that dies, or whose event loop hangs, is started again at the same address. Exits with 2 if the
+    configuration is not valid, 4 if a mesh runs in the data directory already, 5 if a port is taken, 1 if the data
+    directory cannot be used or a service does not start; nothing is left running then.
 
     Parameters
     ----------
@@ -63,7 +65,12 @@ def up(
     reload
         Watch the source of the plugins, and replace a plugin without a gap when its source changes. One that does not
         come up leaves the old one serving. What it offers may change without another version.
+    stall_limit
+        Seconds for which the event loop of a service may stand still until it is killed and started again, also if its
+        process was stopped; 0 for ever, which is for debuggers.
     """
+    if stall_limit and not stall_limit >= LEAST:
+        raise usage(f"--stall-limit {stall_limit:g} is too short; say at least {LEAST:g} seconds, or 0 for never")
     file = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     plan = Plan(
         data=data_dir,
@@ -73,16 +80,23 @@ def up(
         any_port=any_port,
         reload=reload,
     )
-    run_until_stopped(partial(_serve, plan, line.terminal))
+    run_until_stopped(partial(_serve, plan, line.terminal, stall_limit))
 
 
-async def _serve(plan: Plan, terminal: Terminal, stop: Stop) -> None:
+async def _serve(plan: Plan, terminal: Terminal, stall_limit: float, stop: Stop) -> None:
     with holding(plan.data) as directory, _living() as alive:
         for stage in plan.stages:
             for service in stage:
                 refuse_taken(service, plan.listens(service))
         mesh = _Mesh(directory, terminal, datetime.now(UTC))
-        keeper = Keeper(plan=plan, directory=directory, alive=alive.end, say=terminal.talk, changed=mesh.publish)
+        keeper = Keeper(
+            plan=plan,
+            directory=directory,
+            alive=alive.end,
+            say=terminal.talk,
+            changed=mesh.publish,
+            stall_limit=stall_limit,
+        )
         terminal.talk(f"starting a mesh in {plan.data} ...")
         try:
             async with beside(keeper.run(mesh.announce), _reload(plan, keeper, mesh)):

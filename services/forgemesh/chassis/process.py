@@ -17,6 +17,7 @@ import uvloop
 
 from forgemesh.chassis.foreign_text import printable
 from forgemesh.chassis.health import PortInUse
+from forgemesh.chassis.heartbeat import beating
 from forgemesh.chassis.settings import SettingsError
 from forgemesh.faults import Fault
 
@@ -82,7 +83,8 @@ async def _supervised(run: Callable[[Stop], Awaitable[None]]) -> None:
     parent = os.environ.pop(PARENT_FD, None)
     if parent is not None:
         _watch_parent(loop, int(parent), stop)
-    await run(stop)
+    with beating():
+        await run(stop)
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: Stop) -> None:

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.cli.mesh.directory import DataDirectory
 from forgemesh.cli.mesh.plan import Plan, Service
 from forgemesh.cli.mesh.process import DidNotStart, Running, ended, launch
+from forgemesh.cli.mesh.watchdog import STALL_LIMIT, Watchdog
 
 Processes = Mapping[str, Running]
 """The processes that run, by the names of their services."""
@@ -23,7 +26,7 @@ class Keeper:
     The processes of one mesh.
 
     `alive` is the end of a pipe that they inherit, `say` tells people lines, `changed` gets all processes when one was
-    replaced after the start.
+    replaced after the start. One whose event loop has not turned for `stall_limit` seconds is replaced; 0 is never.
     """
 
     plan: Plan
@@ -31,6 +34,7 @@ class Keeper:
     alive: int
     say: Callable[..., None]
     changed: Callable[[Processes], None]
+    stall_limit: float = STALL_LIMIT
     running: dict[str, Running] = field(default_factory=dict)
     _complete: bool = False
 
@@ -41,11 +45,12 @@ class Keeper:
         Nothing runs any more when this returns or raises: a service that does not start ends the others as well.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with waking_clock() as clock, asyncio.TaskGroup() as tasks:
+                watchdog = Watchdog(self.stall_limit, clock, self.say)
                 for stage in self.plan.stages:
                     await self._start(stage)
                     for service in stage:
-                        tasks.create_task(self._keep(service))
+                        tasks.create_task(self._keep(service, watchdog))
                 await started(self.running)
                 self._complete = True
         finally:
@@ -65,13 +70,16 @@ class Keeper:
             alive=self.alive,
         )
 
-    async def _keep(self, service: Service) -> None:
-        """Whenever the process ends, start another one at the same address: at once, then with growing pauses."""
+    async def _keep(self, service: Service, watchdog: Watchdog) -> None:
+        """
+        Whenever the process ends, or hangs, start another one at the same address: at once, then with growing pauses.
+        """
         clock = asyncio.get_running_loop().time
         failures, since = 0, clock()
         while True:
             running = self.running[service.name]
-            code = await running.process.wait()
+            async with beside(watchdog.watch(running, self.directory.log(service.name))):
+                code = await running.process.wait()
             self.say(f"{service.name} (pid {running.pid}) {ended(code)}; starting it again")
             if clock() - since > _STABLE:
                 failures = 0

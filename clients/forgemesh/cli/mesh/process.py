@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.chassis.heartbeat import HEARTBEAT_FD, Heartbeat
 from forgemesh.chassis.log_output import LOG_FILE
 from forgemesh.chassis.process import EXIT_SETTINGS, PARENT_FD, READY_FD
 from forgemesh.cli.exits import ExitCode
@@ -37,6 +38,7 @@ class Running:
     process: asyncio.subprocess.Process
     address: str
     health_address: str
+    heartbeat: Heartbeat
 
     @property
     def pid(self) -> int:
@@ -62,10 +64,11 @@ async def launch(
     DidNotStart and leaves no process behind.
     """
     before = _size(log)
+    heartbeat = Heartbeat()
     ready, told = os.pipe()
     with os.fdopen(ready, "rb") as pipe:
         try:
-            process = await _spawn(service, arguments, environment, log, alive, told)
+            process = await _spawn(service, arguments, environment, log, alive, told, heartbeat)
         finally:
             os.close(told)
         try:
@@ -83,11 +86,17 @@ async def launch(
         await _end(process)
         raise _did_not_start(service, process, silent, _written_since(log, before), log)
     facts = msgspec.json.decode(line, type=_Ready)
-    return Running(service, process, facts.address, facts.health_address)
+    return Running(service, process, facts.address, facts.health_address, heartbeat)
 
 
 async def _spawn(
-    service: Service, arguments: Sequence[str], environment: Mapping[str, str], log: Path, alive: int, told: int
+    service: Service,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    alive: int,
+    told: int,
+    heartbeat: Heartbeat,
 ) -> asyncio.subprocess.Process:
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
@@ -98,8 +107,14 @@ async def _spawn(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**environment, PARENT_FD: str(alive), READY_FD: str(told), LOG_FILE: str(log)},
-            pass_fds=(alive, told),
+            env={
+                **environment,
+                PARENT_FD: str(alive),
+                READY_FD: str(told),
+                HEARTBEAT_FD: str(heartbeat.descriptor),
+                LOG_FILE: str(log),
+            },
+            pass_fds=(alive, told, heartbeat.descriptor),
             start_new_session=True,
         )
 
