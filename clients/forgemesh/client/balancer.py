@@ -15,6 +15,7 @@ from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceS
 from forgemesh.api.balancer.v1.report_pb2 import CallFailure
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.tasks import watched
 from forgemesh.client.control import caller
 from forgemesh.client.peer import DEADLINE, Peer
 from forgemesh.faults import Code, Fault, reason_of
@@ -48,6 +49,7 @@ class Balancer:
     def __init__(self, stub: BalancerServiceAsyncStub, peer: Peer) -> None:
         self._stub = stub
         self._peer = peer
+        self._settling: set[asyncio.Task[bool]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -152,8 +154,10 @@ class Balancer:
             raise
         finally:
             settling = self.settle(picked.pick_id, code, latency=time.monotonic() - began, failure=failure)
+            told: asyncio.Task[bool] = watched(settling, lambda error: self._settling.discard(told))
+            self._settling.add(told)
             with suppress(Fault):  # what nobody settles ends with its lease
-                await asyncio.shield(asyncio.ensure_future(settling))
+                await asyncio.shield(told)
 
     async def circuits(
         self, plugin_id: str = "", instance_id: str = "", *, tripped_only: bool = False

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -18,6 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb, host_pb2
 from forgemesh.chassis.service import VERSION
+from forgemesh.chassis.threads import start_thread
 from forgemesh.faults import Fault
 from forgemesh.faults.supervisor import HostProtocolUnsupported
 from forgemesh.plugin_host.codec import cut
@@ -115,7 +117,7 @@ class Attachment:
         """The host serves: said now and each time the line is opened again; a thread asks `load` every second."""
         self._ready = ready
         self._line.say(pb.AttachRequest(ready=ready()))
-        threading.Thread(target=self._tell_load, args=(load,), name="load-teller", daemon=True).start()
+        start_thread("load-teller", partial(self._tell_load, load))
 
     def condition(self, source: str, trouble: str) -> None:
         """What of this `source` keeps the host from keeping up, or an empty text once nothing does; from any thread."""

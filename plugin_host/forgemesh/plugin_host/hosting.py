@@ -20,7 +20,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.health import Beside
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.load import LoadMeter
@@ -191,7 +191,7 @@ async def registered(
             ttl=settings.lease_ttl,
             load=host.load.report,
         )
-        keeping = tasks.create_task(registration.run())
+        keeping = tasks.create_task(lasting("the registration", registration.run))
         try:
             yield registration
         finally:

@@ -18,6 +18,7 @@ from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorSe
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import channel_options
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.threads import start_thread
 from forgemesh.faults import Code, Fault, code_of
 
 _log = logging.getLogger(__name__)
@@ -62,12 +63,12 @@ class Line:
         self._call: Any = None
         self._welcomed = False
         self._heard_at = 0.0
-        self._thread = threading.Thread(target=self._keep, name="supervisor-line", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Open the line; returns at once."""
         self._heard_at = time.monotonic()
-        self._thread.start()
+        self._thread = start_thread("supervisor-line", self._keep)
 
     def say(self, request: pb.AttachRequest) -> None:
         """Send it soon; what is said while the line is broken, or by far too much, is lost."""
@@ -81,7 +82,7 @@ class Line:
         outbox = self._outbox
         if outbox is not None:
             outbox.put(None)
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(timeout)
         call = self._call
         if call is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forgemesh.chassis.process import EXIT_OUT_OF_MEMORY
+from forgemesh.chassis.threads import start_thread
 from forgemesh.plugin_host.load import resident_bytes
 
 LOOK = 0.1
@@ -62,7 +63,7 @@ class MemoryWatch:
     def start(self, limit: int) -> None:
         """Watch; `limit` is in bytes, 0 for none but what the system sets."""
         self._limit = limit
-        threading.Thread(target=self._watch, name="memory-watch", daemon=True).start()
+        start_thread("memory-watch", self._watch)
 
     def used_up(self, cause: str) -> None:
         """Memory was refused to this process; from any thread, returns at once."""

@@ -6,8 +6,10 @@ import os
 import select
 import threading
 import time
+from functools import partial
 
 from forgemesh.chassis.process import PARENT_FD
+from forgemesh.chassis.threads import start_thread
 
 ORPHAN_LIMIT = 1.75
 """Seconds that an orphan has to end in good order."""
@@ -18,7 +20,7 @@ def end_without_parent() -> None:
     """Watch the parent's pipe from a thread: when it breaks, this process ends within ORPHAN_LIMIT, come what may."""
     pipe = os.environ.get(PARENT_FD)
     if pipe is not None:
-        threading.Thread(target=_watch, args=(int(pipe),), name="orphan-watch", daemon=True).start()
+        start_thread("orphan-watch", partial(_watch, int(pipe)))
 
 
 def live_without_parent() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+
+from forgemesh.chassis.tasks import watched
 
 
 @contextlib.asynccontextmanager
@@ -35,12 +36,11 @@ async def interrupted_by(event: asyncio.Event) -> AsyncIterator[None]:
     assert task is not None
     inside = True
 
-    def interrupt(waiting: asyncio.Task[Any]) -> None:
-        if inside and not waiting.cancelled():
+    def interrupt(error: Exception | None) -> None:
+        if inside and event.is_set():
             task.cancel()
 
-    waiting = asyncio.ensure_future(event.wait())
-    waiting.add_done_callback(interrupt)
+    waiting = watched(event.wait(), interrupt)
     try:
         yield
     except asyncio.CancelledError:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
+from forgemesh.chassis.threads import start_thread
+
 Job: TypeAlias = Callable[[], None]
 
 
@@ -29,7 +31,7 @@ class WorkerThreads:
         if self._idle.acquire(blocking=False) or self._started == self._limit:
             return
         self._started += 1
-        threading.Thread(target=self._work, name=f"operation-{self._started}", daemon=True).start()
+        start_thread(f"operation-{self._started}", self._work)
 
     def close(self) -> None:
         """End the threads as their jobs end."""
@@ -38,5 +40,7 @@ class WorkerThreads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
-            self._idle.release()
+            try:
+                job()
+            finally:
+                self._idle.release()

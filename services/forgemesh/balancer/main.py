@@ -36,7 +36,7 @@ from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 
 LOAD_PERIOD = 1.0
@@ -87,7 +87,12 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         async with (
             serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE], add) as server,
             beside(
-                watch.run(), balancer.run(), picks.run(), reporting.run(), asking.run(), _announce(balancer, server)
+                watch.run(),
+                balancer.run(),
+                lasting("picks", picks.run),
+                reporting.run(),
+                asking.run(),
+                _announce(balancer, server),
             ),
         ):
             try:

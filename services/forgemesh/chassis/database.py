@@ -11,12 +11,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from forgemesh.chassis.database_faults import closed, code_of, fault_of
 from forgemesh.chassis.database_file import DatabaseFile, Synchronous, connect, open_file
 from forgemesh.chassis.integrity import checking_beside, size_of
+from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.service import DataCorrupted
 
 T = TypeVar("T")
@@ -154,7 +156,12 @@ class Database:
             batch = self._next_batch()
             if not batch:
                 return
-            _commit_batch(file, batch)
+            try:
+                _commit_batch(file, batch)
+            except Exception as error:  # noqa: BLE001 - whoever waits for a write hears what became of it
+                _log.exception("a batch of %d writes was interrupted by a bug", len(batch))
+                for job in batch:
+                    job.error = job.error or error
             self.counts.commits += 1
             self.counts.writes += len(batch)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -197,8 +204,7 @@ async def open_database(
     database = Database(path, asyncio.get_running_loop())
     file = await asyncio.to_thread(open_file, path, migrations, synchronous, verify_limit)
     database._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-    writer = threading.Thread(target=database._run_writer, args=(file,), name="writer", daemon=True)
-    writer.start()
+    writer = start_thread("writer", partial(database._run_writer, file))
     try:
         with _checking(database, verify_limit, on_damage):
             yield database
@@ -281,8 +287,14 @@ def _run(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
 
 def _settle(batch: list[_Job]) -> None:
     for job in batch:
-        if job.future.done():
-            continue
+        try:
+            _settle_one(job)
+        except Exception as error:  # noqa: BLE001 - an exception that no future takes; the others hear of their writes
+            job.future.set_exception(RuntimeError(f"what became of a write cannot be told: {error}"))
+
+
+def _settle_one(job: _Job) -> None:
+    if not job.future.done():
         if job.error is not None:
             job.future.set_exception(job.error)
         else:

@@ -17,6 +17,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from forgemesh.chassis.callers import Callers
 from forgemesh.chassis.descriptors import descriptor_limit, health_share
 from forgemesh.chassis.health_board import WATCHES, HealthBoard
+from forgemesh.chassis.tasks import lasting, watched
+from forgemesh.chassis.threads import start_thread
 
 _log = logging.getLogger(__name__)
 
@@ -99,9 +101,8 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._in_thread, server)
         address = bind(server, listen)
         server.start()
-        beats = asyncio.create_task(self._beats())
-        watch = threading.Thread(target=self._watch_loop, name="loop-watch", daemon=True)
-        watch.start()
+        beats = watched(lasting("the beat of the event loop", self._beats))
+        start_thread("loop-watch", self._watch_loop)
         try:
             yield address
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from forgemesh.chassis.commit_head import head_path, noted, told
 from forgemesh.chassis.database_faults import code_of, fault_of
+from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.fault import Fault
 from forgemesh.faults.service import DataCorrupted
 
@@ -69,8 +69,7 @@ def checking_beside(path: Path, on_damage: Callable[[DataCorrupted], object]) ->
             on_damage(fault)
 
     with _reading(path) as connection:
-        thread = threading.Thread(target=check, name="integrity", daemon=True)
-        thread.start()
+        thread = start_thread("integrity", check, again=False)
         try:
             yield
         finally:

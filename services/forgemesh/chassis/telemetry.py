@@ -24,6 +24,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.span_limit import is_too_large, within_limit
+from forgemesh.chassis.tasks import lasting, watched
 
 _log = logging.getLogger(__name__)
 
@@ -247,19 +248,22 @@ class Line:
     async def run(self) -> None:
         """Send once a batch is full or INTERVAL after its first span, until closed; then what is left."""
         try:
-            async with connect(self.endpoint, keepalive=False) as channel:
-                export: Export = channel.unary_unary(EXPORT, response_deserializer=_deserialize)
-                while not self.closing.is_set():
-                    await self.begun.wait()
-                    await _either(self.full, INTERVAL)
-                    await self._send_waiting(export)
-                    _show(self.begun, bool(self.waiting))
-                    _show(self.full, len(self.waiting) >= BATCH)
-                await self._send_waiting(export)
+            await lasting(f"the sending of spans to {self.endpoint}", self._send_all)
         finally:
             if self.waiting:
                 self.counts.lost += len(self.waiting)
                 _log.warning("%d spans were not taken by %s", len(self.waiting), self.endpoint)
+
+    async def _send_all(self) -> None:
+        async with connect(self.endpoint, keepalive=False) as channel:
+            export: Export = channel.unary_unary(EXPORT, response_deserializer=_deserialize)
+            while not self.closing.is_set():
+                await self.begun.wait()
+                await _either(self.full, INTERVAL)
+                await self._send_waiting(export)
+                _show(self.begun, bool(self.waiting))
+                _show(self.full, len(self.waiting) >= BATCH)
+            await self._send_waiting(export)
 
     async def _send_waiting(self, export: Export) -> None:
         """Send what waits now; what comes meanwhile waits for the next batch, so that batches do not shrink."""
@@ -344,7 +348,7 @@ async def exporting_spans(
     }
     set_attributes(resource, facts)
     sink = SpanSink(resource, endpoints(traces, os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")), on_sent=on_sent)
-    sending = asyncio.create_task(sink.run())
+    sending = watched(sink.run())
     try:
         yield sink
     finally:

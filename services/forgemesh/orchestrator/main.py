@@ -21,7 +21,7 @@ from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.steady_clock import SteadyClock
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
@@ -71,7 +71,8 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         waking = await stack.enter_async_context(waking_clock())
         account = CallAccount(draw=random.random, awake=waking.now)
         hosts.on_breach = account.breached
-        await stack.enter_async_context(beside(Feed(settings.balancer, orchestrator_id, hosts, account).run()))
+        feed = Feed(settings.balancer, orchestrator_id, hosts, account)
+        await stack.enter_async_context(beside(lasting("the feed", feed.run)))
         catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
         providers = Providers(catalogue)
         exporter = SpanExporter(sink, store)
@@ -113,7 +114,12 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
         demand = Demand(catalogue.request, lambda: engine.effects.calls.wanted)
         loops = _loops(engine, offered.sweep, retention, demand, server.health)
-        async with beside(exporter.run(), providers.run(), scheduler.run(), *(loop.run() for loop in loops)):
+        async with beside(
+            lasting("the mark of exported spans", exporter.run),
+            lasting("the look for providers", providers.run),
+            scheduler.run(),
+            *(loop.run() for loop in loops),
+        ):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
             await stop.wait()

@@ -15,7 +15,7 @@ from forgemesh.chassis.descriptors import descriptor_limit, instances_share
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.server import FEW_STREAMS, Serving, serving
 from forgemesh.chassis.service import service_main
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
@@ -54,7 +54,10 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
         )
         servicer = RegistryServicer(registry, news, default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
-        async with beside(registry.run()), serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add) as server:
+        async with (
+            beside(lasting("the turn of the registry", registry.run)),
+            serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add) as server,
+        ):
             await server.health.ready()
             try:
                 yield server

@@ -253,3 +253,29 @@ def test_an_acknowledged_write_has_reached_the_disk_unless_less_was_asked_for(tm
         os.kill(int(pid), signal.SIGKILL)
 
     assert (synced(trace) >= 50) == (synchronous == "FULL")
+
+
+async def test_a_bug_in_the_writer_is_told_to_whoever_waits_and_the_next_write_is_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(*given: object) -> None:
+        raise LookupError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forgemesh.chassis.database._commit_batch", planted)
+        with pytest.raises(LookupError, match="planted"):
+            await database.write(fill(1))
+
+    assert await database.write(fill(2)) == 2
+
+
+async def test_a_result_that_cannot_be_told_keeps_none_of_the_others_back(database: Database) -> None:
+    def stop(connection: sqlite3.Connection) -> None:
+        raise StopIteration  # which no future takes
+
+    async with busy_writer(database):
+        stopped, sound = database.write(stop), database.write(fill(1))
+
+    assert await sound == 1
+    with pytest.raises(RuntimeError, match="what became of a write cannot be told"):
+        await stopped

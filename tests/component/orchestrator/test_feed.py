@@ -225,3 +225,25 @@ async def test_a_subscriber_that_stops_says_nothing_more(balancer: ScriptedBalan
             await balancer.until(lambda: bool(balancer.acks))
 
         assert len(balancer.hellos) == 1
+
+
+async def test_a_bug_in_what_is_said_of_one_plugin_leaves_the_others_what_is_said_of_them(
+    balancer: ScriptedBalancer,
+    subscriber: Subscriber,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = FeedHosts.take
+
+    def planted(hosts: FeedHosts, snapshot: Any) -> bool:
+        if snapshot.plugin_id == "p":
+            raise LookupError("planted")
+        return real(hosts, snapshot)
+
+    monkeypatch.setattr(FeedHosts, "take", planted)
+    balancer.show("p", 1, endpoint("i-1", ADDRESS))
+    balancer.show("q", 2, endpoint("i-2", ADDRESS))
+    await balancer.until(lambda: len(balancer.acks) == 1)
+
+    assert balancer.acks[0].plugin_id == "q"
+    assert "a snapshot of the balancer's feed is passed over" in caplog.text

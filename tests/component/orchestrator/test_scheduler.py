@@ -308,3 +308,26 @@ async def test_a_plan_that_changed_after_a_crash_repeats_no_start(
     assert starter.ids == [IDS[1]]
     assert schedule.tally == Tally(started=1)
     assert schedule.revision == 2
+
+
+async def test_a_bug_in_one_schedule_ends_no_other_one_nor_itself(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    struck: list[str] = []
+    real = running.clock.wait
+
+    async def planted(event: asyncio.Event, until: int | None) -> None:
+        if not struck and asyncio.current_task() is not None and until is not None:
+            struck.append("once")
+            raise LookupError("planted")
+        await real(event, until)
+
+    monkeypatch.setattr(running.clock, "wait", planted)
+    await running.create(plan(), "sick")
+    await running.create(plan(), "well")
+    await running.starter.until(lambda: bool(struck))
+    running.clock.advance(60)
+
+    await running.starter.until(lambda: len(running.starter.ids) == 2)
+
+    assert sorted(one.partition("-")[0] for one in running.starter.ids) == ["sick", "well"]

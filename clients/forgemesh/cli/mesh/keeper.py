@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.cli.mesh.directory import DataDirectory
 from forgemesh.cli.mesh.plan import Plan, Service
@@ -50,7 +51,9 @@ class Keeper:
                 for stage in self.plan.stages:
                     await self._start(stage)
                     for service in stage:
-                        tasks.create_task(self._keep(service, watchdog))
+                        tasks.create_task(
+                            lasting(f"the care for {service.name}", partial(self._keep, service, watchdog))
+                        )
                 await started(self.running)
                 self._complete = True
         finally:
@@ -99,6 +102,8 @@ class Keeper:
                 await self._launch(service, (old.address, old.health_address))
             except DidNotStart as problem:
                 self.say(*problem.as_lines())
+            except OSError as error:
+                self.say(f"{service.name} cannot be started: {error.strerror or error}; it is tried again")
             else:
                 return failures
 

@@ -30,6 +30,9 @@ from forgemesh.plugin_host.supervisor.survivors import Survivor, end
 
 _log = logging.getLogger(__name__)
 
+DECIDED_AGAIN = 1.0
+"""Seconds after which it is decided again what a bug has kept from being decided."""
+
 T = TypeVar("T")
 
 LAST_LINES, LONGEST_OUTPUT = 20, 4000
@@ -270,7 +273,15 @@ class Fleet:
             asyncio.get_running_loop().call_soon(self._decide)
 
     def _decide(self) -> None:
+        """A bug leaves nothing undecided for ever: it is decided again."""
         self._due = False
+        try:
+            self._decide_anew()
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("what the hosts are to do was not decided, which is tried again; this is a bug")
+            asyncio.get_running_loop().call_later(DECIDED_AGAIN, self.nudge)
+
+    def _decide_anew(self) -> None:
         elsewhere = self.elsewhere()
         members = self.members()
         if elsewhere is None:

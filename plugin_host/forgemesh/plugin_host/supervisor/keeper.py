@@ -10,10 +10,12 @@ import random
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
+from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.faults.supervisor import HandshakeRefused
 from forgemesh.plugin_host.supervisor.attachment import Attachment
 from forgemesh.plugin_host.supervisor.domain.blame import Blame
@@ -184,16 +186,22 @@ class Keeper:
     async def run(self) -> None:
         """Until it is retired."""
         with contextlib.closing(self.log):
-            while not self.retired:
-                pause = self._pause()
-                if pause is None or pause > 0:
-                    await first_of(self._woken, timeout=pause)
-                    self._woken.clear()
-                    continue
-                try:
-                    await self._live(self.log)
-                except OSError as error:
-                    self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
+            await lasting(f"the look after {self.instance_id}", self._look_after)
+
+    async def _look_after(self) -> None:
+        while not self.retired:
+            pause = self._pause()
+            if pause is None or pause > 0:
+                await first_of(self._woken, timeout=pause)
+                self._woken.clear()
+                continue
+            try:
+                await self._live(self.log)
+            except OSError as error:
+                self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
+            except Exception as bug:  # noqa: BLE001 - its process is gone with that life, and another one is started
+                _log.exception("a life of %s was ended by a bug of the supervisor", self.instance_id)
+                self._failed(f"a bug of the supervisor ended it ({type(bug).__name__})", Ending(), None)
 
     def _pause(self) -> float | None:
         """Seconds until the next start; None if there is none to come."""
@@ -266,7 +274,8 @@ class Keeper:
         over = (life.broken, life.ending, process.exited)
         if not any(event.is_set() for event in over):
             await first_of(life.go, life.serving, *over)
-        upkeep = asyncio.ensure_future(self._around.upkeep.run(self, life))
+        work = partial(self._around.upkeep.run, self, life)
+        upkeep = watched(lasting(f"the upkeep of {self.instance_id}", work))
         try:
             while not any(event.is_set() for event in (life.serving, *over)):
                 await first_of(life.serving, *over, timeout=self.plan.start_timeout)

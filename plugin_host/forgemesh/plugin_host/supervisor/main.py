@@ -17,7 +17,7 @@ from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
 from forgemesh.chassis.process import Stop, tell_ready
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
 from forgemesh.plugin_host.supervisor.changes import Changes
@@ -76,7 +76,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
                 around.address = mesh.address = server.address
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
-                async with beside(mesh.run(), office.scaler.run()):
+                async with beside(mesh.run(), lasting("the look at loads", office.scaler.run)):
                     resumption.begin()
                     await stop.wait()
                     await server.health.not_ready()

@@ -15,9 +15,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from forgemesh.chassis.containment import contained
 from forgemesh.chassis.process import PARENT_FD
+from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.plugin_host.supervisor.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.domain.ending import Ending, ending_of
 from forgemesh.plugin_host.supervisor.guardian import Guardian
@@ -79,14 +82,15 @@ class HostProcess:
 
     async def collect(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         """Read all output into the log and set `exited` at the end, whatever still holds the pipe then."""
-        draining = asyncio.ensure_future(self._drain(output, log))
+        draining = watched(lasting(f"the output of process {self.pid}", partial(self._drain, output, log)))
         try:
             await self._ended.wait()
             await self._sweep(self.kin)
             await first_of(self._drained, timeout=_LAST_OUTPUT)
         finally:
             draining.cancel()
-            log.end()
+            with contained(f"the log of process {self.pid}"):
+                log.end()
             self.exited.set()
 
     def terminate(self) -> None:
@@ -129,16 +133,22 @@ class HostProcess:
         """The process has ended; until it is waited for, nobody else can get its id or that of its group."""
         asyncio.get_running_loop().remove_reader(self._descriptor)
         self.ended_at = time.monotonic()
+        try:
+            self.ending = self._how_it_ended()
+        finally:
+            if self.ending is None:
+                self.ending = Ending(memory_limit=self.memory_limit)
+            self._ended.set()
+
+    def _how_it_ended(self) -> Ending:
         if self._child:
             self.kill_group()
             _, status, usage = os.wait4(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
             ending = ending_of(code, memory_peak=usage.ru_maxrss * 1024, memory_limit=self.memory_limit)
             killed = self._cgroup is not None and self._cgroup.memory_kills > 0
-            self.ending = replace(ending, killed_for_memory=killed)
-        else:
-            self.ending = Ending(memory_limit=self.memory_limit)
-        self._ended.set()
+            return replace(ending, killed_for_memory=killed)
+        return Ending(memory_limit=self.memory_limit)
 
     async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         while chunk := await output.read(_CHUNK):
@@ -217,7 +227,7 @@ async def adopted(
 
 @contextlib.asynccontextmanager
 async def _collected(process: HostProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
-    collecting = asyncio.ensure_future(process.collect(output, log))
+    collecting = watched(process.collect(output, log))
     try:
         yield
     finally:

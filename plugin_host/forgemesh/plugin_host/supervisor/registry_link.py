@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Sequence
+from functools import partial
 
 import grpc
 
@@ -19,6 +20,7 @@ from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.resumable import follow
+from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.faults import Fault
 from forgemesh.faults.registry import RevisionCompacted
 from forgemesh.plugin_host.identity import Identity
@@ -71,9 +73,9 @@ class RegistryLink:
         """Until cancelled."""
         try:
             async with task_scope() as tasks:
-                tasks.create_task(self._watch_instances())
-                tasks.create_task(self._watch_events())
-                tasks.create_task(self._say())
+                tasks.create_task(lasting("the watch of instances", self._watch_instances))
+                tasks.create_task(lasting("the watch of events", self._watch_events))
+                tasks.create_task(lasting("reports to the registry", self._say))
         finally:
             for standing in self._stand_ins.values():
                 standing.cancel()
@@ -113,7 +115,9 @@ class RegistryLink:
         if standing is not None:
             standing.cancel()
         if keeper.host.state is State.CRASH_LOOP and manifest is not None:
-            self._stand_ins[keeper.instance_id] = asyncio.ensure_future(self._stand_in(keeper, manifest))
+            self._stand_ins[keeper.instance_id] = watched(
+                lasting(f"the place of {keeper.instance_id}", partial(self._stand_in, keeper, manifest))
+            )
 
     async def _stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest) -> None:
         instance = instance_pb2.Instance(

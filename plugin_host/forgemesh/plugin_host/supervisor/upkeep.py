@@ -16,6 +16,7 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.plugin_host.identity import Identity
 from forgemesh.plugin_host.registration import Registration
 from forgemesh.plugin_host.supervisor.domain.host import Phase
@@ -102,8 +103,8 @@ class ForeignUpkeep:
                 owner_token=keeper.owner_token,
                 ttl=LEASE,
             )
-            keeping = asyncio.ensure_future(registration.run())
-            watching = asyncio.ensure_future(_first(registration, life))
+            keeping = watched(lasting(f"the registration of {keeper.instance_id}", registration.run))
+            watching = watched(_first(registration, life))
             try:
                 yield
             finally:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from forgemesh.balancer.domain.fleet import Member
+from forgemesh.chassis.tasks import lasting
 
 _Key: TypeAlias = tuple[str, int, str]
 
 
 class Followers:
-    """Tasks that run inside the `async with` block; each ends with its member's incarnation, or if that moves."""
+    """
+    Tasks that run inside the `async with` block; each ends with its member's incarnation, or if that moves. One that a
+    bug ends begins again, and the others go on.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -37,4 +42,5 @@ class Followers:
         for key in self._running.keys() - wanted.keys():
             self._running.pop(key).cancel()
         for key in wanted.keys() - self._running.keys():
-            self._running[key] = self._tasks.create_task(begin(wanted[key]), name=f"{self._name} {key[0]}")
+            name = f"{self._name} {key[0]}"
+            self._running[key] = self._tasks.create_task(lasting(name, partial(begin, wanted[key])), name=name)

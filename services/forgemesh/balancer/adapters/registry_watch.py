@@ -17,6 +17,7 @@ from forgemesh.balancer.codec import feed as codec
 from forgemesh.balancer.domain.fleet import Standing
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.tasks import lasting
 from forgemesh.chassis.waking_clock import WakingClock
 from forgemesh.faults import Fault
 from forgemesh.faults.registry import RevisionCompacted
@@ -50,6 +51,9 @@ class RegistryWatch:
     async def run(self) -> None:
         """Until cancelled."""
         self._balancer.begin(await self._acquire_epoch())
+        await lasting("the watch of the registry", self._follow)
+
+    async def _follow(self) -> None:
         stream = follow(
             "the watch of the registry",
             self._open,

@@ -22,6 +22,7 @@ from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import HealthChecks, LoadReports
 from forgemesh.chassis.containment import contained
+from forgemesh.chassis.tasks import lasting
 from forgemesh.chassis.waking_clock import patience
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
@@ -174,10 +175,10 @@ class Balancer:
         """Warm up, then publish what changes, until cancelled."""
         await self._warm_up()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._publish_changes(), name="publish")
-            group.create_task(self._look_after_circuits(), name="circuits")
-            group.create_task(self._look_after_loads(), name="loads")
-            group.create_task(self.outliers.run(), name="outliers")
+            group.create_task(lasting("the publication of changes", self._publish_changes))
+            group.create_task(lasting("the look after circuits", self._look_after_circuits))
+            group.create_task(lasting("the look after loads", self._look_after_loads))
+            group.create_task(lasting("the look for outliers", self.outliers.run))
 
     def snapshots(self, plugin_id: str, after: str, size: int) -> tuple[Sequence[Snapshot], bool]:
         """See Feed.page, with the calls under way at this moment; raises BalancerWarming."""

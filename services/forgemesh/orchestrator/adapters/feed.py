@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, balancer_service_pb2_grpc, report_pb2, snapshot_pb2
 from forgemesh.chassis.channel import LARGEST, connect
+from forgemesh.chassis.containment import contained
 from forgemesh.chassis.resumable import follow
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.feed.snapshots import revision_from_message, snapshot_from_message
 from forgemesh.orchestrator.adapters.feed_codec import (
     ack_to_message,
@@ -70,7 +71,10 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the feed until cancelled."""
-        async with connect(self._balancer, receive_limit=LARGEST) as channel, beside(self._watch()):
+        async with (
+            connect(self._balancer, receive_limit=LARGEST) as channel,
+            beside(lasting("the watch of the feed", self._watch)),
+        ):
             stub: BalancerServiceAsyncStub = balancer_service_pb2_grpc.BalancerServiceStub(channel)
             feed = follow(
                 "the balancer's feed",
@@ -79,7 +83,8 @@ class Feed:
                 on_break=self._begin_again,
             )
             async for message in feed:
-                self._take(message)
+                with contained(f"a {message.WhichOneof('kind')} of the balancer's feed"):
+                    self._take(message)
 
     async def _watch(self) -> None:
         while True:

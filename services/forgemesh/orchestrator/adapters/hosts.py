@@ -8,6 +8,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
 
+from forgemesh.chassis.containment import contained
+from forgemesh.chassis.tasks import watched
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -133,19 +135,20 @@ class FeedHosts:
             plugin_id=plugin_id,
             on_breach=partial(self._breached, plugin_id, key),
         )
-        task = asyncio.create_task(link.run(), name=f"link {endpoint.instance_id}")
-        self._links[key] = (link, task)
-        task.add_done_callback(partial(self._ended, key, endpoint, plugin_id))
+        over = partial(self._ended, key, endpoint, plugin_id, link)
+        self._links[key] = (link, watched(link.run(), over, name=f"link {endpoint.instance_id}"))
 
-    def _ended(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, task: asyncio.Task[None]) -> None:
+    def _ended(
+        self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, link: SessionLink, error: Exception | None
+    ) -> None:
         """A link ends only when it is told to; whatever else ended it, it is opened again."""
-        if task.cancelled() or task.exception() is None:
+        if error is None:
             return
-        _log.error("the link to instance %r of %r broke off", key[0], plugin_id, exc_info=task.exception())
-        asyncio.get_running_loop().call_later(REOPEN, self._open_again, key, endpoint, plugin_id, task)
+        _log.error("the link to instance %r of %r broke off", key[0], plugin_id, exc_info=error)
+        asyncio.get_running_loop().call_later(REOPEN, self._open_again, key, endpoint, plugin_id, link)
 
-    def _open_again(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, task: asyncio.Task[None]) -> None:
-        if self._closed or key not in self._links or self._links[key][1] is not task:
+    def _open_again(self, key: tuple[str, int], endpoint: Endpoint, plugin_id: str, link: SessionLink) -> None:
+        if self._closed or key not in self._links or self._links[key][0] is not link:
             return
         self._open(key, endpoint, plugin_id)
         self._by_plugin[plugin_id][key[0]] = self._links[key][0]
@@ -168,7 +171,8 @@ class FeedHosts:
 
     def _tell(self, plugin_id: str) -> None:
         for listener in self._listeners:
-            listener(plugin_id)
+            with contained(f"what follows from the instances of {plugin_id}"):
+                listener(plugin_id)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 
+from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.chassis.waking_clock import patience
 
 GRACE = 1.0
@@ -45,7 +46,7 @@ class Reach:
 
         That ends the watch: one that is cancelled instead stays behind in grpc, and tells a loop that may be over.
         """
-        watching = asyncio.create_task(self._watch())
+        watching = watched(lasting("the watch of a connection", self._watch))
         try:
             yield
         finally:

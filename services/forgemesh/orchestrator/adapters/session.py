@@ -14,6 +14,7 @@ import grpc
 from forgemesh.api.plugin.v1 import plugin_service_pb2_grpc, session_pb2
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
+from forgemesh.chassis.tasks import watched
 from forgemesh.chassis.waking_clock import patience
 from forgemesh.orchestrator.adapters.invocation_codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
 from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
@@ -153,12 +154,11 @@ class SessionLink:
 
     def _send_alone(self, call_id: int, call: Call) -> None:
         """By unary Invoke, as soon as the connection stands."""
-        call.unary = asyncio.create_task(self._invoke_unary(call_id, call))
-        call.unary.add_done_callback(partial(self._ended_alone, call_id, call))
+        call.unary = watched(self._invoke_unary(call_id, call), partial(self._ended_alone, call_id, call))
 
-    def _ended_alone(self, call_id: int, call: Call, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("a call of %s broke off", self._name, exc_info=task.exception())
+    def _ended_alone(self, call_id: int, call: Call, error: Exception | None) -> None:
+        if error is not None:
+            _log.error("a call of %s broke off", self._name, exc_info=error)
         self._answer_alone(call_id, self._calls.lost(call))
 
     def _answer_alone(self, call_id: int, answer: Answer) -> None:

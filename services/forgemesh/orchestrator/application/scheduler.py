@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
+from forgemesh.chassis.tasks import lasting
 from forgemesh.faults.schedule import ScheduleNotFound
 from forgemesh.orchestrator.application.schedule_keeper import ScheduleKeeper
 from forgemesh.orchestrator.domain.schedule import Schedule
@@ -35,7 +38,7 @@ class Scheduler:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for keeper in self._keepers.values():
-                    tasks.create_task(keeper.run())
+                    tasks.create_task(_lasting(keeper))
                 await asyncio.Event().wait()
         finally:
             self._tasks = None
@@ -49,7 +52,7 @@ class Scheduler:
                 return known.schedule, False
             keeper = self._keep(await self._store.create(schedule))
             if self._tasks is not None:
-                self._tasks.create_task(keeper.run())
+                self._tasks.create_task(_lasting(keeper))
             return keeper.schedule, True
 
     async def delete(self, namespace: str, schedule_id: str) -> bool:
@@ -103,3 +106,7 @@ class Scheduler:
         keeper = self._keepers.get((namespace, schedule_id))
         if keeper is not None:
             keeper.nudge()
+
+
+def _lasting(keeper: ScheduleKeeper) -> Coroutine[Any, Any, None]:
+    return lasting(f"schedule {keeper.schedule.id}", keeper.run)

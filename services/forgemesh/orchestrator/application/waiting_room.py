@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -23,6 +24,10 @@ from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack, NoPick
 
+_log = logging.getLogger(__name__)
+
+CALLED_AGAIN = 1.0
+"""Seconds after which those are called again whom a bug has kept from being called."""
 FULL_NOTICE = 0.5
 """Seconds without progress after which fullness is put on record: queues that move are ordinary."""
 LEAST_WAIT = 0.05
@@ -164,10 +169,19 @@ class WaitingRoom:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        """One order after the other, as long as somebody may be able to go."""
+        """A bug leaves nobody waiting for ever: all are called again."""
         self._called = False
-        if self.closed:
-            return
+        stirred = dict(self._stirred)
+        try:
+            if not self.closed:
+                self._let_go()
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("calls that wait were not looked after, which is tried again; this is a bug")
+            self._stirred.update({lane: None for lane in stirred if lane.queue})
+            self.deadlines.set(CALLED_AGAIN, WaitingRoom._call, self)
+
+    def _let_go(self) -> None:
+        """One order after the other, as long as somebody may be able to go."""
         moving = {lane: None for lane in self._stirred if lane.queue}
         self._stirred.clear()
         leaving = self._make_trials(moving)

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from forgemesh.chassis.tasks import watched
 from forgemesh.orchestrator.rehearsal.line import Line
 from forgemesh.orchestrator.rehearsal.stage import setting_up
 from forgemesh.orchestrator.rehearsal.virtual_loop import VirtualLoop
@@ -23,16 +24,15 @@ async def rehearse(folder: Path, loop: VirtualLoop) -> None:
             if kind == "answer":
                 stage.cast.answer(content)
             else:
-                work = loop.create_task(able[kind](content))
-                work.add_done_callback(_stop_at_a_bug)
+                work = watched(able[kind](content), _stop_at_a_bug)
         loop.hold()
         if work is not None and work.cancel():
             await asyncio.wait([work])
 
 
-def _stop_at_a_bug(work: asyncio.Task[None]) -> None:
+def _stop_at_a_bug(error: Exception | None) -> None:
     """Whoever rehearses finds the traceback on stderr."""
-    if not work.cancelled() and (error := work.exception()) is not None:
+    if error is not None:
         traceback.print_exception(error)
         raise SystemExit(1) from error
 

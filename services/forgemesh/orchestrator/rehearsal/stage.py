@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forgemesh.chassis.database import open_database
+from forgemesh.chassis.tasks import beside, watched
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.adapters.definition_text import read_definition
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
@@ -119,10 +120,8 @@ class Stage:
         self._providers.on_change(lambda interface: known.set())
         for interface in interfaces:
             self._providers.ask(interface)
-        looking = self._loop.create_task(self._providers.run())
-        await known.wait()
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        async with beside(self._providers.run()):
+            await known.wait()
 
     async def play(self, asked: dict[str, Any]) -> None:
         """Run a workflow and tell what came of it; nothing of it is left over for the next one."""
@@ -162,7 +161,7 @@ class Stage:
         if asked["cancel_after"] is not None:
             play.timers.append(self._loop.call_later(asked["cancel_after"], self._cancel, running))
         self._loop.release()
-        waits = [self._loop.create_task(play.root.left.wait()), self._loop.create_task(play.stuck.wait())]
+        waits = [watched(play.root.left.wait()), watched(play.stuck.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         self._loop.hold()
         self._play = None
