@@ -18,7 +18,7 @@ import msgspec
 
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
-from forgemesh.chassis.tasks import beside
+from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.mesh.directory import DataDirectory, holding
 from forgemesh.cli.mesh.keeper import Keeper, Processes
@@ -115,7 +115,8 @@ async def _reload(plan: Plan, keeper: Keeper, mesh: _Mesh) -> None:
     await mesh.announced.wait()
     if plan.reload and plan.config is not None and "supervisor" in keeper.running:
         supervisor = partial(_address, keeper, "supervisor")
-        await Reloading(config=plan.config, supervisor=supervisor, say=mesh.terminal.talk).run()
+        reloading = Reloading(config=plan.config, supervisor=supervisor, say=mesh.terminal.talk)
+        await lasting("the watch for changes", reloading.run)
 
 
 def _address(keeper: Keeper, service: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
+import secrets
 import threading
 import time
 from collections import deque
@@ -13,6 +15,7 @@ from contextvars import copy_context
 
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
+from forgemesh.chassis.containment import contained
 from forgemesh.faults import Code, Fault
 from forgemesh.faults.plugin import (
     InstanceDraining,
@@ -23,6 +26,7 @@ from forgemesh.faults.plugin import (
     Poison,
     QueueTooLong,
 )
+from forgemesh.faults.service import Internal
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.call import Call, Receiver
 from forgemesh.plugin_host.codec import Outcome, cut, failure_of
@@ -37,6 +41,8 @@ from forgemesh.plugin_host.running_calls import RunningCalls, digest_of
 from forgemesh.plugin_host.spans import CallSpans
 from forgemesh.plugin_host.suspects import Suspects
 from forgemesh.plugin_host.threads import WorkerThreads
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_TIMEOUT = 60.0
@@ -259,6 +265,10 @@ class Runner:
             step_path = call.invocation.step_path
             self._end(call, failure_of(Cancelled(step_path), step_path, retryable=True))
             raise
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the operation's own are outcomes
+            outcome = self._broken(call, error)
         self._end(call, outcome)
 
     def _leave(self, call: Call, failure: failure_pb2.Failure) -> None:
@@ -270,7 +280,10 @@ class Runner:
 
     def _run_in_thread(self, call: Call) -> None:
         call.thread = threading.get_ident()
-        outcome = self._execution.run_in_thread(call)
+        try:
+            outcome = self._execution.run_in_thread(call)
+        except Exception as error:  # noqa: BLE001 - the operation's own are outcomes
+            outcome = self._broken(call, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._end, call, outcome)
 
@@ -281,11 +294,24 @@ class Runner:
         if call is self._lone:
             self._lone = None
         if self._admission.leave((time.monotonic_ns() - call.started) / 1e9):
-            self._start(self._waiting.popleft())
+            self._start_next(self._waiting.popleft())
         elif self._lone is not None and self._admission.idle:
             self._admission.arrive(credited=True)
-            self._start(self._lone)
-        self._finish(call, call.ending or outcome)
+            self._start_next(self._lone)
+        with contained(f"the answer to a call of {call.operation.definition.name}"):
+            self._finish(call, call.ending or outcome)
+
+    def _start_next(self, call: Call) -> None:
+        try:
+            self._start(call)
+        except Exception as error:  # noqa: BLE001 - ends nothing but that call
+            self._end(call, self._broken(call, error))
+
+    def _broken(self, call: Call, error: Exception) -> Outcome:
+        """A bug of the host's own: whoever called hears of it, and the others do not."""
+        incident = secrets.token_hex(4)
+        _log.error("incident %s in a call of %s", incident, call.operation.definition.name, exc_info=error)
+        return failure_of(Internal(incident), call.invocation.step_path, retryable=True)
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         call.ended = True

@@ -6,11 +6,13 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2 import LoadPluginsRequest, ReloadPluginRequest
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
+from forgemesh.chassis.tasks import lasting
 from forgemesh.cli.plugin_inspection import Inspection, inspect_plugin
 from forgemesh.cli.plugin_sections import PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem, problem_of
@@ -51,7 +53,8 @@ class Reloading:
         async with asyncio.TaskGroup() as tasks:
             for one in watched.values():
                 one.watch(tasks)
-            tasks.create_task(self._follow(tables, before, tasks, watched))
+            follow = partial(self._follow, tables, before, tasks, watched)
+            tasks.create_task(lasting(f"the watch of {self.config.name}", follow))
 
     async def _follow(
         self, tables: Tables, before: Look, tasks: asyncio.TaskGroup, watched: dict[str, Watched]
@@ -111,7 +114,7 @@ class Watched:
 
     def watch(self, tasks: asyncio.TaskGroup) -> None:
         """Replace the plugin whenever its source changes, until it is left."""
-        self._watching = tasks.create_task(self._run())
+        self._watching = tasks.create_task(lasting(f"the watch of {self._section.name}", self._run))
 
     async def leave(self) -> None:
         """Watch it no more; what has begun comes to its end first."""
