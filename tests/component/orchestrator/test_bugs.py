@@ -386,3 +386,17 @@ async def _answering(hosts: ScriptedHosts) -> AsyncIterator[None]:
 
     async with beside(answer()):
         yield
+
+
+async def test_two_starts_of_one_child_are_both_looked_after(swept: Orchestrator, hosts: ScriptedHosts) -> None:
+    await swept.definitions.register("default", ONE)
+    with no_other_trouble():
+        await swept.start(PARENT)
+        running = swept.engine.running("default", "e")
+        assert running is not None
+        await swept.until(lambda state: bool(state.open_attempts))
+        swept.engine.effects.children.start(running, "child")
+        swept.engine.effects.children.start(running, "child")
+        await hosts.answer("a")
+
+        assert (await ended(swept)).status is Status.SUCCEEDED

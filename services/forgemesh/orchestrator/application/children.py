@@ -83,7 +83,8 @@ class Children:
     def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
         self._engine = engine
         self.nursery: Nursery | None = None
-        self._starting: dict[tuple[RunKey, str, int], Task[None]] = {}
+        self._starting: dict[tuple[RunKey, str, int], set[Task[None]]] = {}
+        """Of an attempt there may be two: the second one finds what the first one has started."""
         self.families = Families(engine, limits)
         self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
         self._passing_on = False
@@ -91,13 +92,17 @@ class Children:
     def start(self, running: Running, path: str) -> None:
         """An attempt at a workflow step is on record, or was found open after a crash."""
         attempt = running.state.steps[path].attempts
-        started = partial(self._started, running, (running.run, path, attempt))
-        self._starting[running.run, path, attempt] = watched(self._start(running, path, attempt), started)
+        key = running.run, path, attempt
 
-    def _started(self, running: Running, key: tuple[RunKey, str, int], error: Exception | None) -> None:
-        del self._starting[key]
-        if error is not None:
-            self._engine.suspension.broke(running, error)
+        def over(error: Exception | None) -> None:
+            self._starting[key].discard(task)
+            if not self._starting[key]:
+                del self._starting[key]
+            if error is not None:
+                self._engine.suspension.broke(running, error)
+
+        task = watched(self._start(running, path, attempt), over)
+        self._starting.setdefault(key, set()).add(task)
 
     def drives(self, running: Running, step: StepState) -> bool:
         """
