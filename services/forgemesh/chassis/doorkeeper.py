@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forgemesh.chassis.callers import plain_host
+from forgemesh.chassis.threads import start_thread
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +67,7 @@ class Doorkeeper:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Keep the doors while the block runs."""
-        thread = threading.Thread(target=self._run, name="doorkeeper", daemon=True)
-        thread.start()
+        start_thread("doorkeeper", self._run)
         try:
             yield
         finally:

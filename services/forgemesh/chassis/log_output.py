@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from forgemesh.chassis.threads import start_thread
+
 LOG_FILE = "FORGEMESH_LOG_FILE"
 """Names the file to which standard error goes, if this process is to keep it from growing for ever."""
 LARGEST_FILE = 10 * 1024 * 1024
@@ -113,7 +115,7 @@ class LogOutput(logging.StreamHandler[TextIO]):
 
     def keep(self) -> None:
         """Look after it, in a thread, until it is closed."""
-        threading.Thread(target=self._keep, name="log-output", daemon=True).start()
+        start_thread("log-output", self._keep)
 
     def close(self) -> None:
         """Look after it no more."""

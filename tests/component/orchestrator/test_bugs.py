@@ -61,7 +61,6 @@ class Plant:
 
 @pytest.fixture
 async def swept(orchestrator: Orchestrator) -> AsyncIterator[Orchestrator]:
-    """Looked after as in its own process, but for the period of the sweep."""
     sweep = ReconcileLoop("sweep", orchestrator.offered.sweep.run, period=0.1)
     orchestrator.engine.on_suspended = sweep.nudge
     async with beside(sweep.run()):
@@ -69,7 +68,6 @@ async def swept(orchestrator: Orchestrator) -> AsyncIterator[Orchestrator]:
 
 
 async def ended(orchestrator: Orchestrator, execution_id: str = "e") -> ExecutionState:
-    """Once it has ended, however often it is taken up before."""
     async with asyncio.timeout(PATIENCE):
         while not (state := await orchestrator.executions.get("default", execution_id)).status.final:
             running = orchestrator.engine.running("default", execution_id)
