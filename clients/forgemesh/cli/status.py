@@ -13,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import CircuitState, Endpoint, Health
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
+from forgemesh.chassis.health_facts import REASON, told_in
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots
@@ -113,17 +114,24 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 
 async def _service(name: str, address: str, facts: MeshFacts | None) -> dict[str, Any]:
-    pid = facts.services[name].pid if facts and name in facts.services else None
-    return {"service": name, "address": address, "health": await _health(Peer(name, address)), "pid": pid}
+    known = facts.services.get(name) if facts else None
+    health, reason = await _health(Peer(name, address))
+    if health != "SERVING" and known is not None:
+        reason = reason or known.trouble
+    pid = known.pid if known is not None else None
+    return {"service": name, "address": address, "health": health, "pid": pid, "reason": reason}
 
 
-async def _health(peer: Peer) -> str:
+async def _health(peer: Peer) -> tuple[str, str]:
+    """How the service is, and why, as far as it says so."""
     async with peer.channel() as channel:
+        call = HealthStub(channel).Check(HealthCheckRequest(), timeout=_CHECK_DEADLINE)
         try:
-            answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=_CHECK_DEADLINE)
+            answer = await call
         except grpc.aio.AioRpcError:
-            return "UNREACHABLE"
-        return str(HealthCheckResponse.ServingStatus.Name(answer.status))
+            return "UNREACHABLE", ""
+        reason = told_in(await call.initial_metadata()).get(REASON, "")
+        return str(HealthCheckResponse.ServingStatus.Name(answer.status)), reason
 
 
 async def _instances(addresses: dict[str, str], terminal: Terminal) -> list[dict[str, Any]]:
@@ -182,6 +190,9 @@ def _show(
         note = orchestrator_note(engine) if row["service"] == "orchestrator" else ""
         table.add(row["service"], row["address"], word(row["health"], ""), row["pid"] or "", note)
     terminal.table(table)
+    for row in services:
+        if row["reason"]:
+            terminal.data(f"{row['service']}: {row['reason']}")
     if not instances:
         return
     terminal.data("")

@@ -11,11 +11,12 @@ FILE_NAME = "mesh.json"
 
 
 class ServiceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One running service; the addresses are host:port."""
+    """One service; the addresses are host:port. `trouble` is why it does not run, as far as that is known."""
 
     address: str
     health_address: str
     pid: int
+    trouble: str = ""
 
 
 class MeshFacts(msgspec.Struct, frozen=True, kw_only=True):

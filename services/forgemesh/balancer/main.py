@@ -31,7 +31,7 @@ from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.database import Database, open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
@@ -57,7 +57,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
     )
     async with (
         waking_clock() as waking,
-        _decisions(settings.database) as store,
+        _database(settings.database) as database,
         connect(settings.registry, receive_limit=LARGEST) as channel,  # it tells of all instances at once
         HealthChecks(rule, waking) as checks,
         LoadReports(LOAD_PERIOD, waking) as reports,
@@ -71,6 +71,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             adoption=0.0 if settings.database else settings.adoption,
         )
         balancer = Balancer(checks, reports, events, clock, draw=random.random, new_id=_new_id, times=times)
+        store: DecisionStore = NoDecisions() if database is None else SqliteDecisions(database)
         decisions = await store.load()
         recall(balancer, decisions, wall=time.time(), now=clock())
         keep_circuits(balancer, store, time.time, clock)
@@ -94,6 +95,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
                 asking.run(),
                 _announce(balancer, server),
             ),
+            _looked_after(database, server),
         ):
             try:
                 yield server, balancer
@@ -102,13 +104,17 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
 
 
 @contextlib.asynccontextmanager
-async def _decisions(database: str) -> AsyncIterator[DecisionStore]:
-    """What people decided before, if there is a place to keep that."""
-    if not database:
-        yield NoDecisions()
+async def _database(path: str) -> AsyncIterator[Database | None]:
+    """Where what people decide is kept, if there is a place for that."""
+    if not path:
+        yield None
         return
-    async with open_database(Path(database), MIGRATIONS) as opened:
-        yield SqliteDecisions(opened)
+    async with open_database(Path(path), MIGRATIONS) as opened:
+        yield opened
+
+
+def _looked_after(database: Database | None, server: Serving) -> contextlib.AbstractAsyncContextManager[None]:
+    return beside() if database is None else beside(database.look_after(server.health.hinder))
 
 
 def _new_id() -> str:

@@ -11,6 +11,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from forgemesh.chassis.private_files import open_private
+
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS commit_head (
         one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL, shape INTEGER NOT NULL
@@ -80,7 +82,7 @@ def told(connection: sqlite3.Connection) -> tuple[int, int]:
 def open_head(database: Path, number: int) -> CommitHead:
     """A head at `number`, whatever was noted before; raises OSError."""
     path = head_path(database)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open_private(path, os.O_RDWR)
     try:
         os.pwrite(file, _packed(number), 0)  # takes its place on the disk now: a mapped hole would need it later
         return CommitHead(path, number, mmap.mmap(file, _NOTE.size))

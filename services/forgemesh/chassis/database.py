@@ -8,15 +8,16 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from forgemesh.chassis.database_faults import closed, code_of, fault_of
+from forgemesh.chassis.database_faults import closed, code_of, fault_of, is_damage
 from forgemesh.chassis.database_file import DatabaseFile, Synchronous, connect, open_file
+from forgemesh.chassis.files_in_place import LOOK_PERIOD
 from forgemesh.chassis.integrity import checking_beside, size_of
 from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.service import DataCorrupted
@@ -30,6 +31,12 @@ Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 VERIFY_LIMIT = 64 << 20
 """Bytes of a database that is read as a whole before it is used, in about a third of a second."""
+
+Hinder: TypeAlias = Callable[[str, str], Awaitable[None]]
+"""Is told of a source what is in the way of work, or an empty text once nothing is; as Health.hinder."""
+
+LAST_WORDS = 1.0
+"""Seconds in which a process whose database is gone says so, before it ends."""
 
 _log = logging.getLogger(__name__)
 _MAX_BATCH = 2_000
@@ -88,12 +95,15 @@ class Database:
     Write through `write` and `write_rows`, read through `read`.
 
     Writes that wait while a transaction commits go into the next one together (group commit). A write is durable
-    (WAL, synchronous=FULL) when its await returns. Raises StoreUnavailable if the file cannot be written and
-    DataCorrupted if SQLite finds it damaged.
+    (WAL, synchronous=FULL) when its await returns. Raises StoreUnavailable if the file cannot be written, StoreLost
+    from the moment on in which it, or a file that belongs to it, was removed or replaced, and DataCorrupted if SQLite
+    finds it damaged; `damage` is what it found last.
     """
 
     path: Path
     loop: asyncio.AbstractEventLoop
+    file: DatabaseFile
+    damage: str = ""
     counts: CommitCounts = field(default_factory=CommitCounts)
     _fresh: list[_Job] = field(default_factory=list)
     _jobs: queue.SimpleQueue[list[_Job] | None] = field(default_factory=queue.SimpleQueue)
@@ -123,6 +133,8 @@ class Database:
     def _queue(self, job: _Job) -> asyncio.Future[Any]:
         if self._closed:
             job.future.set_exception(closed(self.path))
+        elif self.file.lost is not None:
+            job.future.set_exception(self.file.lost)
         else:
             self._fresh.append(job)
             if len(self._fresh) == 1:
@@ -139,25 +151,55 @@ class Database:
         """Run `work` on a connection that sees everything committed so far."""
         if self._closed:
             raise closed(self.path)
+        if self.file.lost is not None:
+            raise self.file.lost
         return await self.loop.run_in_executor(self._reader, self._read, work)
 
     def _read(self, work: Work[T]) -> T:
         try:
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                connection = self._local.connection = connect(self.path)
+                connection = self._local.connection = self._open_reader()
             return work(connection)
         except sqlite3.DatabaseError as error:
+            self._note(error)
             raise fault_of(self.path, error) from error
 
-    def _run_writer(self, file: DatabaseFile) -> None:
+    def _open_reader(self) -> sqlite3.Connection:
+        """Never of what has taken the place of our file, nor of one that SQLite would make there."""
+        self.file.places.look()
+        if self.file.lost is not None:
+            raise self.file.lost
+        return connect(self.path)
+
+    def _note(self, error: BaseException | None) -> None:
+        if is_damage(error):
+            self.damage = DataCorrupted(str(self.path), str(error)).message
+
+    async def look_after(self, hinder: Hinder) -> None:
+        """
+        Look every second whether all files are in their places, and tell `hinder` what is the matter, until cancelled.
+
+        Raises StoreLost once one is not, and that has been told: only a process that opens them anew can go on.
+        """
+        while True:
+            self.file.look()
+            if (lost := self.file.lost) is not None:
+                await hinder("database", lost.message)
+                await asyncio.sleep(LAST_WORDS)
+                raise lost
+            if self.damage:
+                await hinder("database", self.damage)
+            await asyncio.sleep(LOOK_PERIOD)
+
+    def _run_writer(self) -> None:
         """The writer thread: takes whatever waits, commits it as one transaction, answers, and again."""
         while True:
             batch = self._next_batch()
             if not batch:
                 return
             try:
-                _commit_batch(file, batch)
+                _commit_batch(self.file, batch, self._note)
             except Exception as error:  # noqa: BLE001 - whoever waits for a write hears what became of it
                 _log.exception("a batch of %d writes was interrupted by a bug", len(batch))
                 for job in batch:
@@ -165,7 +207,7 @@ class Database:
             self.counts.commits += 1
             self.counts.writes += len(batch)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self.loop.call_soon_threadsafe(_settle, batch)
+                self.loop.call_soon_threadsafe(_settle, self.file, batch)
 
     def _next_batch(self) -> list[_Job]:
         batch: list[_Job] = []
@@ -201,8 +243,8 @@ async def open_database(
     know; 0 turns both off. With `synchronous="NORMAL"` writes survive the death of the process, but the newest ones
     may be lost with the machine's power, and their loss is not detected.
     """
-    database = Database(path, asyncio.get_running_loop())
     file = await asyncio.to_thread(open_file, path, migrations, synchronous, verify_limit)
+    database = Database(path, asyncio.get_running_loop(), file)
     database._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
     writer = start_thread("writer", partial(database._run_writer, file))
     try:
@@ -226,6 +268,7 @@ def _checking(
         return contextlib.nullcontext()
 
     def tell(damage: DataCorrupted) -> None:
+        database.damage = damage.message
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody uses the database any more
             database.loop.call_soon_threadsafe(on_damage, damage)
 
@@ -238,7 +281,7 @@ def _close_reader(database: Database) -> None:
     database._reader.shutdown(wait=True)
 
 
-def _commit_batch(file: DatabaseFile, batch: list[_Job]) -> None:
+def _commit_batch(file: DatabaseFile, batch: list[_Job], note: Callable[[BaseException], None]) -> None:
     """One transaction for all; if that fails, one for each, so that a bad write fails alone."""
     try:
         _commit(file, batch)
@@ -251,6 +294,7 @@ def _commit_batch(file: DatabaseFile, batch: list[_Job]) -> None:
             try:
                 _commit(file, [job])
             except sqlite3.DatabaseError as error:
+                note(error)
                 job.error = fault_of(file.path, error)
             except BaseException as error:  # noqa: BLE001 - belongs to the waiter
                 job.error = error
@@ -258,6 +302,8 @@ def _commit_batch(file: DatabaseFile, batch: list[_Job]) -> None:
 
 def _commit(file: DatabaseFile, jobs: list[_Job]) -> None:
     connection, head = file.writer, file.head
+    if file.lost is not None:
+        raise file.lost
     connection.execute("BEGIN IMMEDIATE")
     try:
         _run(connection, jobs)
@@ -285,8 +331,15 @@ def _run(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         bulk.run(connection, rows)
 
 
-def _settle(batch: list[_Job]) -> None:
+def _settle(file: DatabaseFile, batch: list[_Job]) -> None:
+    """
+    What is committed is acknowledged only if it stands in files that a successor will find.
+
+    They are looked at here and not in the writer thread, which had to win the interpreter back after each of them.
+    """
+    file.places.look_at_vital()
     for job in batch:
+        job.error = job.error or file.lost
         try:
             _settle_one(job)
         except Exception as error:  # noqa: BLE001 - an exception that no future takes; the others hear of their writes

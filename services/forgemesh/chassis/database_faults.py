@@ -26,9 +26,14 @@ def fault_of(path: Path, error: sqlite3.DatabaseError) -> Exception:
     return error
 
 
-def code_of(error: BaseException) -> int:
+def code_of(error: BaseException | None) -> int:
     """SQLite's primary result code; 0 if the error has none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file itself, and not one text in it, is damaged."""
+    return code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def closed(path: Path) -> StoreUnavailable:

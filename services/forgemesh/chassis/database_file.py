@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -14,12 +13,17 @@ from typing import Literal, TypeAlias
 from forgemesh.chassis import commit_head
 from forgemesh.chassis.commit_head import CommitHead
 from forgemesh.chassis.database_faults import fault_of, unusable
-from forgemesh.chassis.integrity import inspect, shape
-from forgemesh.faults.service import StoreUnavailable
+from forgemesh.chassis.file_lock import Taken, take
+from forgemesh.chassis.files_in_place import FilesInPlace
+from forgemesh.chassis.integrity import MAGIC, inspect, shape
+from forgemesh.chassis.private_files import keep_private, make_private_folder, open_private
+from forgemesh.faults.service import StoreLost, StoreUnavailable
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
 _PATIENCE = 5.0
+_BESIDE = {"-wal": True, "-shm": False, ".head": False}
+"""Files that belong to a database while it is open, and whether commits stand in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,32 @@ class DatabaseFile:
     path: Path
     writer: sqlite3.Connection
     head: CommitHead | None
+    places: FilesInPlace
     _lock: int
+
+    @property
+    def lost(self) -> StoreLost | None:
+        """Why what is written now would not be found again, if that is so as far as anybody has looked."""
+        return StoreLost(str(self.path), self.places.gone) if self.places.gone else None
+
+    def look(self) -> str:
+        """As `places.look`, and into the file: one that is overwritten in its place cannot be used any more either."""
+        if not self.places.look() and os.pread(self._lock, len(MAGIC), 0) != MAGIC:
+            self.places.gone = f"{self.path} was cut short or overwritten while it was open"
+        return self.places.gone
 
     def close(self) -> None:
         """Once every connection is closed: forget the head if all commits are in the one file, and let others in."""
         if self.head is not None:
             self.head.close()
-            if not self.path.with_name(f"{self.path.name}-wal").exists():
+            if self._is_in_place() and not self.path.with_name(f"{self.path.name}-wal").exists():
                 commit_head.forget(self.path)
         os.close(self._lock)
+
+    def _is_in_place(self) -> bool:
+        with contextlib.suppress(OSError):
+            return os.path.samestat(self.path.stat(), os.fstat(self._lock))
+        return False
 
 
 def open_file(path: Path, migrations: Sequence[str], synchronous: Synchronous, verify_limit: int) -> DatabaseFile:
@@ -62,8 +83,21 @@ def open_file(path: Path, migrations: Sequence[str], synchronous: Synchronous, v
             head = commit_head.open_head(path, number) if synchronous == "FULL" else None
         except OSError as error:
             raise unusable(commit_head.head_path(path), error) from error
+        places = _places(path, lock)
         undo.pop_all()
-    return DatabaseFile(path, connection, head, lock)
+    return DatabaseFile(path, connection, head, places, lock)
+
+
+def _places(path: Path, lock: int) -> FilesInPlace:
+    """The file and what belongs to it, for their owner's eyes only."""
+    places = FilesInPlace()
+    places.note(path, lock, vital=True)
+    for ending, vital in _BESIDE.items():
+        beside = path.with_name(f"{path.name}{ending}")
+        with contextlib.suppress(FileNotFoundError):
+            keep_private(beside)
+            places.note(beside, vital=vital)
+    return places
 
 
 def connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection:
@@ -84,17 +118,18 @@ def connect(path: Path, synchronous: Synchronous = "FULL") -> sqlite3.Connection
 def _lock(path: Path) -> int:
     """The open file, kept from other processes until it is closed."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not path.parent.exists():  # one that is there may hold other things, too
+            make_private_folder(path.parent)
+        lock = open_private(path, os.O_RDWR)
     except OSError as error:
         raise unusable(path, error) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        take(lock)
+    except Taken as taken:
         os.close(lock)
-        raise StoreUnavailable(
-            str(path), "another process has it open", "stop that one, or give this one a path of its own"
-        ) from error
+        who = f"another process (pid {taken.pid})" if taken.pid else "another process"
+        remedy = f"{taken.remedy}, or give this one a path of its own"
+        raise StoreUnavailable(str(path), f"{who} has it open", remedy) from taken
     return lock
 
 

@@ -7,16 +7,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from forgemesh.chassis.callers import Callers
 from forgemesh.chassis.descriptors import descriptor_limit, health_share
 from forgemesh.chassis.health_board import WATCHES, HealthBoard
+from forgemesh.chassis.health_facts import Facts, HealthServicer, facts_of
 from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.chassis.threads import start_thread
 
@@ -48,13 +49,19 @@ class Health:
     The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
     turned for `stall` seconds is reported there as not ready, and as not alive after ten times that. `on_stall` is told
     once for each stall, in a thread, how long the loop has not turned, and 0 when it turns again.
+
+    Each answer says in its metadata who gives it, which is what `who` returns, and why it is not ready; see
+    health_facts.
     """
 
     def __init__(
         self, services: Sequence[str], *, stall: float = 1.0, on_stall: Callable[[float], None] | None = None
     ) -> None:
-        self.on_loop = health.aio.HealthServicer()
-        self._in_thread = HealthBoard()
+        self.who: Callable[[], Mapping[str, str]] = dict
+        self.on_loop = HealthServicer(self._facts)
+        self._in_thread = HealthBoard(self._facts)
+        self._hindrances: dict[str, str] = {}
+        self._setting = asyncio.Lock()
         self._ready_names = (READINESS, OVERALL, *services)
         self._ready = False
         self._stall = stall
@@ -78,20 +85,45 @@ class Health:
         await self._set((STARTUP, *self._ready_names), False)
 
     async def ready(self) -> None:
-        """Started and taking work."""
+        """Started and taking work, unless something is in the way."""
         self._ready = True
-        await self._set((STARTUP, *self._ready_names), True)
+        await self._set((STARTUP,), True)
+        await self._tell()
 
     async def not_ready(self) -> None:
         """Alive, and taking no new work."""
         self._ready = False
-        await self._set(self._ready_names, False)
+        await self._tell()
+
+    async def hinder(self, source: str, reason: str) -> None:
+        """What of this `source` is in the way of taking work, or an empty text once nothing is."""
+        if reason == self._hindrances.get(source, ""):
+            return
+        _log.log(logging.ERROR if reason else logging.INFO, "%s", reason or f"{source}: nothing is in the way any more")
+        self._hindrances[source] = reason
+        await self._tell()
+
+    @property
+    def hindrance(self) -> str:
+        """Everything that is in the way; empty if nothing is."""
+        return "; ".join(filter(None, self._hindrances.values()))
+
+    @property
+    def _serves(self) -> bool:
+        return self._ready and not self.hindrance
+
+    async def _tell(self) -> None:
+        async with self._setting:  # what holds last is said last
+            await self._set(self._ready_names, self._serves)
 
     async def _set(self, names: Sequence[str], serving: bool) -> None:
         status = _SERVING if serving else _NOT_SERVING
         for name in names:
             await self.on_loop.set(name, status)
             self._in_thread.set(name, status)
+
+    def _facts(self) -> Facts:
+        return facts_of(self.who(), self.hindrance)
 
     @contextlib.asynccontextmanager
     async def serving(self, listen: str, beside: Beside = ALONE) -> AsyncIterator[str]:
@@ -124,7 +156,7 @@ class Health:
                 self._stalled = stalled
                 _log.warning("event loop %s", f"blocked for {lag:.1f} s" if stalled else "turns again")
                 for name in self._ready_names:
-                    self._in_thread.set(name, _SERVING if self._ready and not stalled else _NOT_SERVING)
+                    self._in_thread.set(name, _SERVING if self._serves and not stalled else _NOT_SERVING)
                 if self._on_stall is not None:
                     self._on_stall(lag if stalled else 0.0)
             self._in_thread.set(LIVENESS, _NOT_SERVING if lag > 10 * self._stall else _SERVING)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 
 from forgemesh.chassis.callers import Callers
+from forgemesh.chassis.health_facts import Facts
 
 WATCHES = 16
 """How many Watch calls are served at a time; each takes a thread of the server."""
@@ -23,10 +24,11 @@ class HealthBoard:
 
     grpc_health's own servicer for such servers sends while it holds its lock: a Watch that ends while a status is set
     stops both for ever. This one sends without a lock. A watcher may miss a status that lasted for a moment only,
-    never the last one.
+    never the last one. Each answer carries what `facts` says at that moment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Callable[[], Facts] = tuple) -> None:
+        self._facts = facts
         self._statuses: dict[str, int] = {}
         self._changed = threading.Condition()
         self._watches = 0
@@ -52,6 +54,7 @@ class HealthBoard:
         status = self._statuses.get(request.service)
         if status is None:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no health is known under {request.service!r}")
+        context.send_initial_metadata(self._facts())
         return _Response(status=status)
 
     def List(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -66,6 +69,7 @@ class HealthBoard:
             self._watches += not full
         if full:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES} watches are served; use Check")
+        context.send_initial_metadata(self._facts())
         try:
             with self.watchers.calling(context.peer()):
                 yield from self._changes(request.service, context)

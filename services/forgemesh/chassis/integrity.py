@@ -14,6 +14,8 @@ from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.fault import Fault
 from forgemesh.faults.service import DataCorrupted
 
+MAGIC = b"SQLite format 3\0"
+"""The first bytes of every database."""
 _SHOWN = 3
 _WRITE_VERSION = 18
 _WRITE_VERSIONS = (1, 2)

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from forgemesh.chassis.private_files import open_private
 from forgemesh.chassis.threads import start_thread
 
 LOG_FILE = "FORGEMESH_LOG_FILE"
-"""Names the file to which standard error goes, if this process is to keep it from growing for ever."""
+"""
+Names the file to which standard error goes, if this process is to keep it from growing for ever, and to go on in a new
+one when it is removed or replaced.
+"""
 LARGEST_FILE = 10 * 1024 * 1024
 """Bytes; a file that is as large becomes `<name>.1`, in place of the one before."""
 WINDOW = 10.0
@@ -90,7 +94,7 @@ class LogOutput(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self._same, self._alike = Repetitions(clock), Repetitions(clock)
         self._closed = threading.Event()
-        self._file = Path(named) if (named := os.environ.pop(LOG_FILE, "")) else None
+        self._file = Path(named).absolute() if (named := os.environ.pop(LOG_FILE, "")) else None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, unless there were too many of its kind."""
@@ -146,17 +150,20 @@ class LogOutput(logging.StreamHandler[TextIO]):
         self.flush()
 
     def _rotate(self, file: Path) -> None:
-        """Move the file aside and let the standard streams that go to it go to a new one."""
+        """
+        Let the standard streams go to a new file of this name if theirs is large, or no longer has that name.
+
+        The large one is moved aside; one that somebody else has removed or replaced is left alone.
+        """
         error = self.stream.fileno()
         written = os.fstat(error)
-        if not stat.S_ISREG(written.st_mode) or written.st_size < LARGEST_FILE:
+        if not stat.S_ISREG(written.st_mode):
             return
-        there = file.stat()
-        if (there.st_dev, there.st_ino) != (written.st_dev, written.st_ino):
-            return  # somebody else has moved it
-        file.replace(f"{file}.1")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        fresh = os.open(file, flags, stat.S_IMODE(written.st_mode))
+        if _is_at(file, written):
+            if written.st_size < LARGEST_FILE:
+                return
+            file.replace(f"{file}.1")
+        fresh = open_private(file, os.O_WRONLY | os.O_APPEND)
         try:
             for descriptor in {1, 2, error}:
                 with contextlib.suppress(OSError):
@@ -165,3 +172,9 @@ class LogOutput(logging.StreamHandler[TextIO]):
                         os.dup2(fresh, descriptor)
         finally:
             os.close(fresh)
+
+
+def _is_at(path: Path, file: os.stat_result) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), file)
+    return False

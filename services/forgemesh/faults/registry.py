@@ -60,6 +60,19 @@ class PluginNotFound(Fault):
         )
 
 
+class PluginOwnedByOther(Fault):
+    code = Code.PERMISSION_DENIED
+    reason = "PLUGIN_OWNED_BY_OTHER"
+
+    def __init__(self, plugin_id: str, *, shown: bool) -> None:
+        lack = "the key that was shown is another one" if shown else "no key was shown"
+        super().__init__(
+            f"plugin {plugin_id!r} has an owner, and {lack}; serve and publish it with its owner's key: owner_key_file"
+            " of the host, or --owner-key-file",
+            {"plugin_id": plugin_id, "shown": str(shown).lower()},
+        )
+
+
 class ManifestConflict(Fault):
     code = Code.ALREADY_EXISTS
     reason = "MANIFEST_CONFLICT"

@@ -49,6 +49,21 @@ class StoreUnavailable(Fault):
         )
 
 
+class StoreLost(StoreUnavailable):
+    """The files of the database are no longer the ones that this process writes to."""
+
+    reason = "STORE_LOST"
+
+    def __init__(self, path: str, cause: str) -> None:
+        Fault.__init__(
+            self,
+            f"the database {path} is not in its place any more: {cause}; nothing is acknowledged from here on, stop"
+            ' its process and start it again, as `forgemesh up` does: see "Files that go" in docs/operations.md',
+            {"path": path, "cause": cause},
+            retry_after=1.0,
+        )
+
+
 class DataCorrupted(Fault):
     code = Code.DATA_LOSS
     reason = "DATA_CORRUPTED"

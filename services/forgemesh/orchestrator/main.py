@@ -117,6 +117,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         async with beside(
             lasting("the mark of exported spans", exporter.run),
             lasting("the look for providers", providers.run),
+            database.look_after(server.health.hinder),
             scheduler.run(),
             *(loop.run() for loop in loops),
         ):

@@ -57,6 +57,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
         async with (
             beside(lasting("the turn of the registry", registry.run)),
             serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add) as server,
+            beside(database.look_after(server.health.hinder)),
         ):
             await server.health.ready()
             try:

@@ -41,7 +41,10 @@ async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
 
         listen = settings.listening(receive_limit=SESSION_LIMIT)
         sweeps = ReconcileLoop("retention", traces.sweep, period=_SWEEP_PERIOD)
-        async with serving(listen, SERVICES, add) as server, beside(sweeps.run()):
+        async with (
+            serving(listen, SERVICES, add) as server,
+            beside(sweeps.run(), database.look_after(server.health.hinder)),
+        ):
             yield server
 
 

@@ -204,7 +204,7 @@ async def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path: Pat
         assert await again.read(numbers) == [1]
 
 
-async def test_a_second_process_is_refused_with_a_reason(tmp_path: Path) -> None:
+async def test_a_second_process_is_refused_and_told_which_one_is_the_first(tmp_path: Path) -> None:
     with other_process(tmp_path / "mill.db", 0) as first:
         assert [first.stdout.readline() for _ in range(2)][1] == "done\n"
         try:
@@ -216,8 +216,8 @@ async def test_a_second_process_is_refused_with_a_reason(tmp_path: Path) -> None
 
     assert refused.value.metadata == {
         "path": str(tmp_path / "mill.db"),
-        "cause": "another process has it open",
-        "remedy": "stop that one, or give this one a path of its own",
+        "cause": f"another process (pid {first.pid}) has it open",
+        "remedy": f"stop it with: kill {first.pid}, or give this one a path of its own",
     }
 
 

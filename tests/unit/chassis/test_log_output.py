@@ -143,3 +143,34 @@ def test_a_file_that_nobody_asked_to_keep_is_left_as_it_is(tmp_path: Path) -> No
         subprocess.run([sys.executable, "-c", PROGRAM], stdout=output, stderr=output, env=environment, check=True)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mill.log"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_or_replaced_is_written_on_under_its_name(tmp_path: Path, replaced: bool) -> None:
+    log = tmp_path / "service.log"
+    program = (
+        "import logging, os, pathlib, sys\n"
+        "from forgemesh.chassis.logs import configure_logs\n"
+        "output = configure_logs('mill')\n"
+        "log = pathlib.Path(sys.argv[1])\n"
+        "log.unlink()\n"
+        "if sys.argv[2] == 'True':\n"
+        "    log.write_text('another\\n')\n"
+        "output.look_after()\n"
+        "logging.error('said afterwards')\n"
+        "os.write(1, b'printed afterwards\\n')\n"
+    )
+    with log.open("ab") as written:
+        subprocess.run(
+            [sys.executable, "-c", program, str(log), str(replaced)],
+            env=os.environ | {"FORGEMESH_LOG_FILE": str(log)},
+            stdout=written,
+            stderr=written,
+            check=True,
+        )
+
+    text = log.read_text()
+    assert text.startswith("another\n") is replaced
+    assert "said afterwards" in text
+    assert "printed afterwards" in text
+    assert log.stat().st_mode & 0o777 == 0o600

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.cli.mesh.directory import DataDirectory
+from forgemesh.cli.mesh.log import last_error
 from forgemesh.cli.mesh.plan import Plan, Service
 from forgemesh.cli.mesh.process import DidNotStart, Running, ended, launch
 from forgemesh.cli.mesh.watchdog import STALL_LIMIT, Watchdog
@@ -18,6 +19,7 @@ Processes = Mapping[str, Running]
 """The processes that run, by the names of their services."""
 
 _STABLE = 30.0
+_LOOK_PERIOD = 0.5
 _MAX_BACKOFF = 5.0
 
 
@@ -26,8 +28,9 @@ class Keeper:
     """
     The processes of one mesh.
 
-    `alive` is the end of a pipe that they inherit, `say` tells people lines, `changed` gets all processes when one was
-    replaced after the start. One whose event loop has not turned for `stall_limit` seconds is replaced; 0 is never.
+    `alive` is the end of a pipe that they inherit, `say` tells people lines, `changed` gets all processes when one has
+    ended or was replaced after the start. One whose event loop has not turned for `stall_limit` seconds is replaced; 0
+    is never.
     """
 
     plan: Plan
@@ -56,6 +59,7 @@ class Keeper:
                         )
                 await started(self.running)
                 self._complete = True
+                tasks.create_task(self._look_after_directory())
         finally:
             await self._stop()
 
@@ -64,7 +68,22 @@ class Keeper:
             for service in stage:
                 tasks.create_task(self._launch(service, self.plan.listens(service)))
 
+    async def _look_after_directory(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_PERIOD)
+            self._restore_directory()
+
+    def _restore_directory(self) -> None:
+        """The processes find out by themselves that their files are gone, and are started again; raises Problem."""
+        if self.directory.restore():
+            self.say(
+                f"warning: the data directory {self.directory.path} was removed or replaced while the mesh ran; every"
+                " service is started again with what is there now",
+                "  what was acknowledged is in the old one; if you have it: forgemesh down, put it back, forgemesh up",
+            )
+
     async def _launch(self, service: Service, listens: tuple[str, str]) -> None:
+        self._restore_directory()
         self.running[service.name] = await launch(
             service,
             arguments=self.plan.arguments(),
@@ -83,7 +102,9 @@ class Keeper:
             running = self.running[service.name]
             async with beside(watchdog.watch(running, self.directory.log(service.name))):
                 code = await running.process.wait()
-            self.say(f"{service.name} (pid {running.pid}) {ended(code)}; starting it again")
+            why = last_error(self.directory.log(service.name))
+            self.say(f"{service.name} (pid {running.pid}) {ended(code)}; starting it again", *filter(None, [why]))
+            self._troubled(service, why or ended(code))
             if clock() - since > _STABLE:
                 failures = 0
             failures = await self._again(service, running, failures)
@@ -102,10 +123,18 @@ class Keeper:
                 await self._launch(service, (old.address, old.health_address))
             except DidNotStart as problem:
                 self.say(*problem.as_lines())
+                self._troubled(service, "; ".join((problem.message, *problem.details)))
             except OSError as error:
                 self.say(f"{service.name} cannot be started: {error.strerror or error}; it is tried again")
+                self._troubled(service, error.strerror or str(error))
             else:
                 return failures
+
+    def _troubled(self, service: Service, why: str) -> None:
+        """It does not run, and whoever asks is told why."""
+        self.running[service.name] = replace(self.running[service.name], trouble=why)
+        if self._complete:
+            self.changed(self.running)
 
     async def _stop(self) -> None:
         for stage in reversed(self.plan.stages):

@@ -24,6 +24,12 @@ def last_lines(log: Path, number: int) -> list[str]:
     return [_message(line) for line in text.splitlines() if line.strip()][-number:]
 
 
+def last_error(log: Path) -> str:
+    """Why a process has ended, if the last line says so."""
+    said = "".join(last_lines(log, 1))
+    return said if said.startswith("error: ") else ""
+
+
 def _message(line: str) -> str:
     with suppress(ValueError):
         check_depth(line)

@@ -16,6 +16,7 @@ import msgspec
 
 from forgemesh.chassis.heartbeat import HEARTBEAT_FD, Heartbeat
 from forgemesh.chassis.log_output import LOG_FILE
+from forgemesh.chassis.private_files import open_private
 from forgemesh.chassis.process import EXIT_SETTINGS, PARENT_FD, READY_FD
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.mesh.plan import Service
@@ -32,13 +33,14 @@ class _Ready(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A process that said it was ready, and where it listens."""
+    """A process that said it was ready, and where it listens; `trouble` is why it runs no more."""
 
     service: Service
     process: asyncio.subprocess.Process
     address: str
     health_address: str
     heartbeat: Heartbeat
+    trouble: str = ""
 
     @property
     def pid(self) -> int:
@@ -98,7 +100,16 @@ async def _spawn(
     told: int,
     heartbeat: Heartbeat,
 ) -> asyncio.subprocess.Process:
-    with log.open("ab") as output:
+    try:
+        output = open_private(log, os.O_WRONLY | os.O_APPEND)
+    except OSError as error:
+        raise DidNotStart(
+            ExitCode.FAILED,
+            f"service {service.name!r} cannot be started: its log {log} cannot be written: {error.strerror}",
+            reason="SERVICE_DID_NOT_START",
+            hint="let this user write there; it is tried again",
+        ) from error
+    try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -117,6 +128,8 @@ async def _spawn(
             pass_fds=(alive, told, heartbeat.descriptor),
             start_new_session=True,
         )
+    finally:
+        os.close(output)
 
 
 async def _first_line(pipe: int) -> bytes:
@@ -183,13 +196,17 @@ def ended(code: int) -> str:
 
 
 def _size(log: Path) -> int:
-    return log.stat().st_size if log.exists() else 0
+    with suppress(OSError):
+        return log.stat().st_size
+    return 0
 
 
 def _written_since(log: Path, before: int) -> list[str]:
-    with log.open("rb") as file:
+    """Nothing of a log that was removed meanwhile."""
+    with suppress(OSError), log.open("rb") as file:
         file.seek(before)
         return file.read().decode(errors="replace").splitlines()
+    return []
 
 
 def refuse_taken(service: Service, listens: Sequence[str]) -> None:

@@ -26,7 +26,6 @@ from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.journal import Journal
 from forgemesh.plugin_host.supervisor.loader import Loader
-from forgemesh.plugin_host.supervisor.owner_key import read_or_make
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.process import parent_pipe
 from forgemesh.plugin_host.supervisor.process_table import new_mark
@@ -37,8 +36,8 @@ from forgemesh.plugin_host.supervisor.resumption import Resumption
 from forgemesh.plugin_host.supervisor.scaler import Scaler
 from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
+from forgemesh.plugin_host.supervisor.state_files import holding_state
 from forgemesh.plugin_host.supervisor.surroundings import Surroundings
-from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 
 _log = logging.getLogger(__name__)
@@ -49,20 +48,18 @@ SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 async def run(settings: SupervisorSettings, stop: Stop) -> None:
     """Start in reading order, stop in reverse; ready when it serves, whatever becomes of the hosts."""
     plans = read_configuration(settings.plugins, settings.restart)
-    settings.log_directory.mkdir(parents=True, exist_ok=True)
-    key = read_or_make(settings.owner_key)
-    if not new_mark():
-        _log.warning("RLIMIT_RTTIME cannot be set here: daemons that plugins start outlive them; see `ulimit -R`")
-    with parent_pipe() as pipe, guarding() as guardian:
+    with holding_state(settings) as state, parent_pipe() as pipe, guarding() as guardian:
+        if not new_mark():
+            _log.warning("RLIMIT_RTTIME cannot be set here: daemons that plugins start outlive them; see `ulimit -R`")
         around = Surroundings(
             settings=settings,
-            key=key,
+            key=state.key,
             pipe=pipe,
             slots=asyncio.Semaphore(settings.parallel_starts),
             upkeep=ForeignUpkeep(settings.registry),
             cgroups=_cgroups(plans),
             guardian=guardian,
-            survivors=Survivors(settings.state, settings.address_file),
+            survivors=state.survivors,
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
@@ -76,7 +73,8 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
                 around.address = mesh.address = server.address
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
-                async with beside(mesh.run(), lasting("the look at loads", office.scaler.run)):
+                kept = state.look_after(server.health.hinder)
+                async with beside(mesh.run(), lasting("the look at loads", office.scaler.run), kept):
                     resumption.begin()
                     await stop.wait()
                     await server.health.not_ready()

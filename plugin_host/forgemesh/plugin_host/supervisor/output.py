@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from forgemesh.chassis.private_files import make_private_folder, open_private
 from forgemesh.plugin_host.supervisor.domain.last_words import last_words
 from forgemesh.plugin_host.supervisor.log_excerpt import excerpt
 
@@ -77,15 +80,15 @@ class OutputLog:
 
     A line longer than LONGEST_LINE is split, each piece but the last ends in "…". Of a long log record an excerpt is
     remembered that is a record too. A file that has grown to
-    LARGEST_FILE becomes `<name>.1` in place of the one before. A disk that takes nothing more costs the log, not the
-    host.
+    LARGEST_FILE becomes `<name>.1` in place of the one before. A file that was removed or replaced is opened anew. A
+    disk that takes nothing more costs the log, not the host.
     """
 
     def __init__(self, path: Path, *, source: str = "", clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._source = source
         self._clock = clock
-        self._file = path.open("ab")
+        self._file = _opened(path)
         self._line = bytearray()
         self._said = 0
         self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
@@ -167,7 +170,15 @@ class OutputLog:
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(*_NO_DISK):
+            if not self._is_in_place():
+                self._file.close()
+                self._file = _opened(self._path)
             self._file.write(data)
+
+    def _is_in_place(self) -> bool:
+        with contextlib.suppress(*_NO_DISK):
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))  # noqa: PTH116 - of every line
+        return False
 
     def _flush(self) -> None:
         with contextlib.suppress(*_NO_DISK):
@@ -175,7 +186,14 @@ class OutputLog:
             if self._file.tell() >= LARGEST_FILE:
                 self._file.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("ab")
+                self._file = _opened(self._path)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """For its owner's eyes only, as is the folder if that has to be made; raises OSError."""
+    if not path.parent.exists():
+        make_private_folder(path.parent)
+    return os.fdopen(open_private(path, os.O_WRONLY | os.O_APPEND), "ab")
 
 
 def _cut(line: bytes) -> str:

@@ -7,23 +7,31 @@ import os
 import secrets
 from pathlib import Path
 
+from forgemesh.chassis.private_files import keep_private, make_private_folder
 from forgemesh.chassis.process import CannotStart
 
 
 def read_or_make(path: Path) -> bytes:
     """The key in `path`, made there if it is new (for its owner's eyes only); raises CannotStart."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+        if path.exists():
+            keep_private(path)
             return bytes.fromhex(path.read_text())
-        with os.fdopen(file, "w") as made:
-            key = secrets.token_bytes(32)
-            made.write(key.hex())
+        key = secrets.token_bytes(32)
+        write_key(path, key)
         return key
     except (OSError, ValueError) as error:
         raise CannotStart(f"the owner key {path} cannot be used: {error}; delete it, and a new one is made") from error
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Put the key into a file that is not there yet; raises OSError."""
+    if not path.parent.exists():
+        make_private_folder(path.parent)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as made:
+        keep_private(file)
+        made.write(key.hex())
 
 
 def owner_token(key: bytes, instance_id: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.chassis.private_files import make_private_folder
 from forgemesh.plugin_host.supervisor.process_table import Kin, end_kin, start_time_of
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Survivors:
         self._path = path
         self._address_path = address_path
         self._noted: dict[str, Survivor] = {}
+        self._address = ""
 
     def left(self) -> list[Survivor]:
         """Those that an earlier supervisor has noted, running or not; a file that cannot be read names none."""
@@ -63,8 +65,15 @@ class Survivors:
     def note(self, survivor: Survivor, address: str) -> None:
         """It may be found again; until then it finds its supervisor at `address`."""
         self._noted[survivor.instance_id] = survivor
+        self._address = address
         self._write(self._address_path, address.encode())
         self._write_noted()
+
+    def restore(self) -> None:
+        """Write again what has gone of it; raises OSError."""
+        if self._noted and not (self._path.exists() and self._address_path.exists()):
+            write_atomically(self._address_path, self._address.encode())
+            write_atomically(self._path, self._encoded())
 
     def forget(self, instance_id: str) -> None:
         """Its process has ended."""
@@ -72,7 +81,10 @@ class Survivors:
             self._write_noted()
 
     def _write_noted(self) -> None:
-        self._write(self._path, msgspec.json.encode(list(self._noted.values())))
+        self._write(self._path, self._encoded())
+
+    def _encoded(self) -> bytes:
+        return msgspec.json.encode(list(self._noted.values()))
 
     def _write(self, path: Path, content: bytes) -> None:
         """A disk that takes nothing costs the survivors their successor, not the host its start."""
@@ -84,7 +96,8 @@ class Survivors:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Readers see the old file or the new one, never a part; only its owner can read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        make_private_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from forgemesh.chassis.private_files import open_private
 from forgemesh.orchestrator.application.turns import LENGTH, Turns
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def turns_beside(database: Path) -> Iterator[Turns]:
     """
     path = database.with_name(f"{database.name}-turn")
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = open_private(path, os.O_RDWR)
     except OSError as error:
         _log.warning("%s cannot be used: %s; an execution that hangs an orchestrator is not set aside", path, error)
         yield Turns(clock=time.monotonic)

@@ -16,7 +16,7 @@ class AttendedDatabase(Database):
     """Passes everything on to `database`; reads go through an executor, which the loop attends to by itself."""
 
     def __init__(self, database: Database, loop: VirtualLoop) -> None:
-        super().__init__(database.path, loop)
+        super().__init__(database.path, loop, database.file)
         self._behind = database
         self._virtual = loop
 

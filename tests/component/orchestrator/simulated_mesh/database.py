@@ -15,6 +15,7 @@ from forgemesh.chassis import database as chassis
 from forgemesh.chassis.database import Database, Work, _Job
 from forgemesh.chassis.database_faults import closed
 from forgemesh.chassis.database_file import DatabaseFile
+from forgemesh.chassis.files_in_place import FilesInPlace
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS, NEW_EVENT
 
@@ -62,8 +63,7 @@ class WorldDatabase(Database):
     """
 
     def __init__(self, disk: sqlite3.Connection, whims: Whims, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(PATH, loop)
-        self._file = DatabaseFile(PATH, disk, None, -1)
+        super().__init__(PATH, loop, DatabaseFile(PATH, disk, None, FilesInPlace(), -1))
         self._whims = whims
         self._waiting: list[_Job] = []
         self._to_tell: deque[list[_Job]] = deque()
@@ -83,7 +83,7 @@ class WorldDatabase(Database):
         await asyncio.sleep(self._pause())
         if self.dead:
             raise closed(self.path)
-        found = work(self._file.writer)
+        found = work(self.file.writer)
         await asyncio.sleep(self._pause())
         return found
 
@@ -106,7 +106,7 @@ class WorldDatabase(Database):
             for job in batch:
                 job.error = StoreUnavailable(str(self.path), "disk full")
         else:
-            chassis._commit_batch(self._file, batch)
+            chassis._commit_batch(self.file, batch, self._note)
         self._whims.committed()
         self._whims.moment()
         self._to_tell.append(batch)
@@ -120,4 +120,4 @@ class WorldDatabase(Database):
         batch = self._to_tell.popleft()
         positions = [int(row[0]) for job in batch for bulk, row in job.rows if bulk is NEW_EVENT]  # type: ignore[call-overload]
         self._whims.known = max([self._whims.known, *positions])
-        chassis._settle(batch)
+        chassis._settle(self.file, batch)

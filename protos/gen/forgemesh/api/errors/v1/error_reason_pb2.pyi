@@ -36,6 +36,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A stored record fails its checksum."""
     ERROR_REASON_SERVICE_UNREACHABLE: _ErrorReason.ValueType  # 6
     """Another part of the mesh does not answer."""
+    ERROR_REASON_STORE_LOST: _ErrorReason.ValueType  # 7
+    """The process's own database was removed or replaced while it was open. Nothing is acknowledged from then on."""
     ERROR_REASON_INSTANCE_OWNED_BY_OTHER: _ErrorReason.ValueType  # 20
     """The instance id belongs to another owner's registration."""
     ERROR_REASON_LEASE_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -58,6 +60,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No plugin that provides this interface has ever been published."""
     ERROR_REASON_NO_PROVIDER_AVAILABLE: _ErrorReason.ValueType  # 30
     """Nothing that provides it is available at this moment."""
+    ERROR_REASON_PLUGIN_OWNED_BY_OTHER: _ErrorReason.ValueType  # 31
+    """The plugin was published with an owner key, and the request does not show it."""
     ERROR_REASON_TOO_MANY_INSTANCES: _ErrorReason.ValueType  # 38
     """As many instances are registered as may be: in all, by this host, or of this plugin."""
     ERROR_REASON_BALANCER_WARMING: _ErrorReason.ValueType  # 40
@@ -238,6 +242,8 @@ ERROR_REASON_DATA_CORRUPTED: ErrorReason.ValueType  # 5
 """A stored record fails its checksum."""
 ERROR_REASON_SERVICE_UNREACHABLE: ErrorReason.ValueType  # 6
 """Another part of the mesh does not answer."""
+ERROR_REASON_STORE_LOST: ErrorReason.ValueType  # 7
+"""The process's own database was removed or replaced while it was open. Nothing is acknowledged from then on."""
 ERROR_REASON_INSTANCE_OWNED_BY_OTHER: ErrorReason.ValueType  # 20
 """The instance id belongs to another owner's registration."""
 ERROR_REASON_LEASE_NOT_FOUND: ErrorReason.ValueType  # 21
@@ -260,6 +266,8 @@ ERROR_REASON_INTERFACE_NOT_FOUND: ErrorReason.ValueType  # 29
 """No plugin that provides this interface has ever been published."""
 ERROR_REASON_NO_PROVIDER_AVAILABLE: ErrorReason.ValueType  # 30
 """Nothing that provides it is available at this moment."""
+ERROR_REASON_PLUGIN_OWNED_BY_OTHER: ErrorReason.ValueType  # 31
+"""The plugin was published with an owner key, and the request does not show it."""
 ERROR_REASON_TOO_MANY_INSTANCES: ErrorReason.ValueType  # 38
 """As many instances are registered as may be: in all, by this host, or of this plugin."""
 ERROR_REASON_BALANCER_WARMING: ErrorReason.ValueType  # 40

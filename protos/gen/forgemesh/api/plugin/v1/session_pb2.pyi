@@ -154,6 +154,7 @@ class ServerHello(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     TELLS_BEGUN_FIELD_NUMBER: _builtins.int
+    PLUGIN_ID_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """The session protocol that both will use."""
     instance_id: _builtins.str
@@ -164,6 +165,8 @@ class ServerHello(_message.Message):
     """Whether `accepted` names a call only once it has begun to run: then one that is not named there when the session
     breaks was not the cause of that.
     """
+    plugin_id: _builtins.str
+    """The plugin that it serves."""
     def __init__(
         self,
         *,
@@ -171,10 +174,11 @@ class ServerHello(_message.Message):
         instance_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         tells_begun: _builtins.bool = ...,
+        plugin_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "protocol", b"protocol", "tells_begun", b"tells_begun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "protocol", b"protocol", "tells_begun", b"tells_begun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

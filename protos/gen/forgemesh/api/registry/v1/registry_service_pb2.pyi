@@ -58,6 +58,11 @@ class PublishManifestRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MANIFEST_FIELD_NUMBER: _builtins.int
+    OWNER_KEY_FIELD_NUMBER: _builtins.int
+    owner_key: _builtins.str
+    """The owner's key, 16 to 256 characters. A plugin that has no owner yet belongs to it from now on: only who shows it
+    registers instances of that plugin or publishes further versions. Empty: the plugin must have no owner.
+    """
     @_builtins.property
     def manifest(self) -> _manifest_pb2.Manifest:
         """The plugin version."""
@@ -66,10 +71,11 @@ class PublishManifestRequest(_message.Message):
         self,
         *,
         manifest: _manifest_pb2.Manifest | None = ...,
+        owner_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "owner_key", b"owner_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -204,8 +210,11 @@ class RegisterInstanceRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     OWNER_TOKEN_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    OWNER_KEY_FIELD_NUMBER: _builtins.int
     owner_token: _builtins.str
     """A secret that the instance makes up at its start and repeats in all later calls."""
+    owner_key: _builtins.str
+    """The key with which the plugin was published, if it was published with one."""
     @_builtins.property
     def instance(self) -> _instance_pb2.Instance:
         """What to register; `incarnation` and `registered_at` are ignored."""
@@ -220,10 +229,11 @@ class RegisterInstanceRequest(_message.Message):
         instance: _instance_pb2.Instance | None = ...,
         owner_token: _builtins.str = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        owner_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "owner_token", b"owner_token", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "owner_key", b"owner_key", "owner_token", b"owner_token", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

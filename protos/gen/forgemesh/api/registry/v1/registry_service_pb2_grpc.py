@@ -123,7 +123,7 @@ class RegistryServiceServicer(object):
 
     def PublishManifest(self, request, context):
         """Puts a plugin version into the catalogue. The same manifest again changes nothing; another manifest under the
-        same version is refused with MANIFEST_CONFLICT.
+        same version is refused with MANIFEST_CONFLICT, and without the key of its owner with PLUGIN_OWNED_BY_OTHER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,8 @@ class RegistryServiceServicer(object):
 
     def RegisterInstance(self, request, context):
         """Registers an instance, or registers it anew: an atomic upsert that starts a new incarnation and a new lease.
-        Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token.
+        Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token,
+        and with PLUGIN_OWNED_BY_OTHER if its plugin has an owner whose key it does not show.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,13 +35,14 @@ class RegistryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
     PublishManifest: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.PublishManifestRequest, _registry_service_pb2.PublishManifestResponse]
     """Puts a plugin version into the catalogue. The same manifest again changes nothing; another manifest under the
-    same version is refused with MANIFEST_CONFLICT.
+    same version is refused with MANIFEST_CONFLICT, and without the key of its owner with PLUGIN_OWNED_BY_OTHER.
     """
     ListPlugins: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.ListPluginsRequest, _registry_service_pb2.ListPluginsResponse]
     """The catalogue, ordered by plugin id and version."""
     RegisterInstance: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RegisterInstanceRequest, _registry_service_pb2.RegisterInstanceResponse]
     """Registers an instance, or registers it anew: an atomic upsert that starts a new incarnation and a new lease.
-    Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token.
+    Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token,
+    and with PLUGIN_OWNED_BY_OTHER if its plugin has an owner whose key it does not show.
     """
     RenewLease: _grpc.UnaryUnaryMultiCallable[_registry_service_pb2.RenewLeaseRequest, _registry_service_pb2.RenewLeaseResponse]
     """Extends a lease. Fails with LEASE_NOT_FOUND once it has expired and with STALE_INCARNATION for an older
@@ -98,13 +99,14 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishManifest: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.PublishManifestRequest, _registry_service_pb2.PublishManifestResponse]  # type: ignore[assignment]
     """Puts a plugin version into the catalogue. The same manifest again changes nothing; another manifest under the
-    same version is refused with MANIFEST_CONFLICT.
+    same version is refused with MANIFEST_CONFLICT, and without the key of its owner with PLUGIN_OWNED_BY_OTHER.
     """
     ListPlugins: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.ListPluginsRequest, _registry_service_pb2.ListPluginsResponse]  # type: ignore[assignment]
     """The catalogue, ordered by plugin id and version."""
     RegisterInstance: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RegisterInstanceRequest, _registry_service_pb2.RegisterInstanceResponse]  # type: ignore[assignment]
     """Registers an instance, or registers it anew: an atomic upsert that starts a new incarnation and a new lease.
-    Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token.
+    Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token,
+    and with PLUGIN_OWNED_BY_OTHER if its plugin has an owner whose key it does not show.
     """
     RenewLease: _aio.UnaryUnaryMultiCallable[_registry_service_pb2.RenewLeaseRequest, _registry_service_pb2.RenewLeaseResponse]  # type: ignore[assignment]
     """Extends a lease. Fails with LEASE_NOT_FOUND once it has expired and with STALE_INCARNATION for an older
@@ -164,7 +166,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.PublishManifestResponse, _abc.Awaitable[_registry_service_pb2.PublishManifestResponse]]:
         """Puts a plugin version into the catalogue. The same manifest again changes nothing; another manifest under the
-        same version is refused with MANIFEST_CONFLICT.
+        same version is refused with MANIFEST_CONFLICT, and without the key of its owner with PLUGIN_OWNED_BY_OTHER.
         """
 
     @_abc_1.abstractmethod
@@ -182,7 +184,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registry_service_pb2.RegisterInstanceResponse, _abc.Awaitable[_registry_service_pb2.RegisterInstanceResponse]]:
         """Registers an instance, or registers it anew: an atomic upsert that starts a new incarnation and a new lease.
-        Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token.
+        Durable once answered. Refused with INSTANCE_OWNED_BY_OTHER if a live instance of this id has another owner token,
+        and with PLUGIN_OWNED_BY_OTHER if its plugin has an owner whose key it does not show.
         """
 
     @_abc_1.abstractmethod

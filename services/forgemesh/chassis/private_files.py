@@ -1,0 +1,38 @@
+"""Files and folders for their owner's eyes only: whatever the umask says, and those from before as well."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_FILE, _FOLDER = 0o600, 0o700
+
+
+def make_private_folder(path: Path) -> None:
+    """
+    Make the folder if it is missing, with those above it, and close it to others. Raises OSError.
+
+    A folder that belongs to another user, or that is shared as /tmp is, stays as it is.
+    """
+    path.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+    keep_private(path, _FOLDER)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """The descriptor of the file, which is made if it is missing and closed to others. Raises OSError."""
+    file = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, _FILE)
+    try:
+        keep_private(file)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def keep_private(target: int | Path, mode: int = _FILE) -> None:
+    """Close what belongs to this user to all others."""
+    found = os.stat(target)  # noqa: PTH116 - of a descriptor, too
+    shared = found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX
+    if not shared and stat.S_IMODE(found.st_mode) != mode:
+        os.chmod(target, mode)  # noqa: PTH101
