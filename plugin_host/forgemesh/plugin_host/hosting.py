@@ -18,6 +18,7 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import add_PluginServiceSer
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.health import Beside
+from forgemesh.chassis.health_facts import INSTANCE, PLUGIN
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.tasks import beside, lasting
@@ -132,6 +133,7 @@ async def hosting(
             on_stall=on_stall,
             beside_health=Beside((loads.in_threads(),), STREAMS),
         ) as server:
+            server.health.who = partial(_who, plugin.definition.plugin_id, identity)
             load.lag = server.health.lag
             host = Host(server, runner, sessions, load, Rotation(server.health), GivenUp())
             runner.lost.on_change = partial(_rotate, host, on_lost)
@@ -159,6 +161,11 @@ def _record(plugin: Plugin, settings: HostSettings) -> RunningCalls | None:
     except OSError as error:
         _log.warning("nobody will know which calls ran if this process crashes: %s", error)
         return None
+
+
+def _who(plugin_id: str, identity: Identity) -> dict[str, str]:
+    """Who answers when the health of this host is asked for."""
+    return {INSTANCE: identity.instance_id, PLUGIN: plugin_id}
 
 
 def _add(servicer: PluginServicer, loads: LoadService, server: grpc.aio.Server) -> None:

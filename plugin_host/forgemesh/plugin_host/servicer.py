@@ -72,6 +72,7 @@ class PluginServicer(PluginServiceServicer):
             instance_id=self._identity.instance_id,
             incarnation=self._identity.incarnation,
             tells_begun=True,
+            plugin_id=self._plugin.manifest.plugin_id,
         )
         session = Session(self._runner, self._sessions, self._identity.instance_id)
         await session.run(hello, requests, first, context.write)

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 from grpc_health.v1 import health
 
-INSTANCE, INCARNATION, PLUGIN = "forgemesh-instance", "forgemesh-incarnation", "forgemesh-plugin"
-"""Keys under which a plugin host says who it is: instance id, incarnation in decimal digits, plugin id."""
+INSTANCE, PLUGIN = "forgemesh-instance", "forgemesh-plugin"
+"""Keys under which a plugin host says who it is."""
 REASON = "forgemesh-reason-bin"
 """Key under which a process that is not ready says why, in UTF-8."""
 

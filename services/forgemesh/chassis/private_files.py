@@ -31,8 +31,8 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def keep_private(target: int | Path, mode: int = _FILE) -> None:
-    """Close what belongs to this user to all others."""
+    """Close what belongs to this user to all others, be it a file or a folder; a device stays as it is."""
     found = os.stat(target)  # noqa: PTH116 - of a descriptor, too
-    shared = found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX
-    if not shared and stat.S_IMODE(found.st_mode) != mode:
+    ours = found.st_uid == os.geteuid() and (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode))
+    if ours and not found.st_mode & stat.S_ISVTX and stat.S_IMODE(found.st_mode) != mode:
         os.chmod(target, mode)  # noqa: PTH101

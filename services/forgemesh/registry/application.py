@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
 from forgemesh.registry.availability import Availability, Verdict
+from forgemesh.registry.contests import Contests
 from forgemesh.registry.domain.census import Census, InstanceLimits
 from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone, GoneReason
 from forgemesh.registry.domain.event import Kind
@@ -87,6 +88,7 @@ class Registry:
         self._turn = -1
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
+        self._contests = Contests(news, clock)
         self._leases = Leases()
         self._census = Census(limits, self._instances.registrations)
         for registration in self._instances.registrations.values():
@@ -198,9 +200,11 @@ class Registry:
                 quarantine=self._rules.quarantined.get(key, ""),
                 manifest_digest=manifest.digest if manifest is not None else "",
             )
+            before = self._instances.registrations.get(wanted.instance_id) if alive else None
             await self._commit([change])
             self._census.came(wanted, peer)
             self._start_lease(change.registration)
+            self._contests.registered(before, change.registration)
             return change.registration, self._instances.position
 
         return await self._in_turn(work)
@@ -348,6 +352,7 @@ class Registry:
             if isinstance(change, Gone):
                 self._leases.drop(change.instance_id)
                 self._census.gone(change.instance_id)
+                self._contests.forget(change.instance_id)
                 self._availability.forget(change.instance_id)
                 self._loads.pop((change.instance_id, change.incarnation), None)
         self._tell_watchers()

@@ -44,7 +44,7 @@ class News:
         """Something happened."""
         self._append(Event(kind=kind, at=self._clock.wall(), message=message, **facts))  # type: ignore[arg-type]
 
-    def about(self, kind: Kind, registration: Registration, message: str) -> None:
+    def about(self, kind: Kind, registration: Registration, message: str, **facts: str) -> None:
         """Something happened to an instance."""
         instance = registration.instance
         self.tell(
@@ -54,6 +54,7 @@ class News:
             plugin_version=instance.plugin_version,
             instance_id=instance.instance_id,
             incarnation=registration.incarnation,
+            facts=tuple(facts.items()),
         )
 
     def wanted(self, plugin_id: str, interface_name: str) -> None:

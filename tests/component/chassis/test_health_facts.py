@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from forgemesh.chassis.health_facts import INCARNATION, INSTANCE, PLUGIN, REASON, told_in
+from forgemesh.chassis.health_facts import INSTANCE, PLUGIN, REASON, told_in
 from tests.component.chassis.mill import PATIENCE, Mill, running
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -52,7 +52,7 @@ async def test_of_two_hindrances_the_other_stays(port: str) -> None:
 
 @pytest.mark.parametrize("port", PORTS)
 async def test_every_answer_says_who_gives_it(port: str) -> None:
-    who = {INSTANCE: "a-1", INCARNATION: "7", PLUGIN: "a"}
+    who = {INSTANCE: "a-1", PLUGIN: "a"}
     async with running() as mill:
         mill.health.who = lambda: who
         await mill.health.ready()

@@ -163,6 +163,7 @@ async def test_results_of_the_session_before_are_not_taken_on_the_next(plugin: S
         (session_pb2.SessionResponse(hello=session_pb2.ServerHello()), "protocol 0"),
         (session_pb2.SessionResponse(hello=session_pb2.ServerHello(protocol=1, incarnation=6)), "incarnation 6"),
         (session_pb2.SessionResponse(hello=session_pb2.ServerHello(protocol=1, instance_id="i-2")), "'i-2'"),
+        (session_pb2.SessionResponse(hello=session_pb2.ServerHello(protocol=1, plugin_id="else")), "plugin 'else'"),
         (session_pb2.SessionResponse(hello=session_pb2.ServerHello(protocol=1), results=[output(1)]), "before any"),
     ],
 )

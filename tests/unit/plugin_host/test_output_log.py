@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,19 @@ def test_an_excerpt_is_small_and_printable_as_json(values: dict[str, object], me
 @pytest.mark.parametrize("line", [b"{" + b"x" * 5_000, b'{"message": 7}', b"[" * 5_000, b"plain", b'{"a": ' * 3_000])
 def test_what_is_no_record_has_no_excerpt(line: bytes) -> None:
     assert excerpt(line) is None
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_is_removed_or_replaced_is_written_on_under_its_name(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "logs" / "stats-1.log"
+    log = OutputLog(path)
+    log.add(b"before\n")
+    shutil.rmtree(path.parent)
+    if replaced:
+        path.parent.mkdir()
+        path.write_text("another\n")
+    log.add(b"after\n")
+    log.close()
+
+    assert path.read_text() == ("another\nafter\n" if replaced else "after\n")
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -89,6 +89,7 @@ class OutputLog:
         self._source = source
         self._clock = clock
         self._file = _opened(path)
+        self._closed = False
         self._line = bytearray()
         self._said = 0
         self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
@@ -143,7 +144,8 @@ class OutputLog:
         self._flush()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, for good."""
+        self._closed = True
         with contextlib.suppress(*_NO_DISK):
             self._file.close()
 
@@ -170,7 +172,7 @@ class OutputLog:
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(*_NO_DISK):
-            if not self._is_in_place():
+            if not self._closed and not self._is_in_place():
                 self._file.close()
                 self._file = _opened(self._path)
             self._file.write(data)

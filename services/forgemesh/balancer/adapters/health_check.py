@@ -6,12 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from forgemesh.balancer.adapters.proof_of_identity import ProofOfIdentity
 from forgemesh.balancer.domain.probe import Probe, Verdict
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health import READINESS
@@ -60,11 +61,19 @@ class HealthCheck:
     An answer counts at once. So does a refused or broken connection: the process is gone. A time-out counts when it
     repeats: a stopped process keeps its connections. One during which this process stood still does not count. While
     the Watch speaks, a Check that was on its way at the same time is a sign of life only: its answer may be the older
-    one.
+    one. That it serves counts only if `proof`, where there is one, does not say that somebody else answers.
     """
 
-    def __init__(self, address: str, rule: CheckRule, report: Callable[[Verdict], None], clock: WakingClock) -> None:
+    def __init__(
+        self,
+        address: str,
+        rule: CheckRule,
+        report: Callable[[Verdict], None],
+        clock: WakingClock,
+        proof: ProofOfIdentity | None = None,
+    ) -> None:
         self._clock = clock
+        self._proof = proof
         self._address = address
         self._rule = rule
         self._report = report
@@ -104,15 +113,16 @@ class HealthCheck:
         """Whether it answered in time that it serves."""
         told, stalls = self._told, self._clock.stalls
         request = health_pb2.HealthCheckRequest(service=READINESS)
+        call = stub.Check(request, timeout=self._rule.deadline)
         try:
-            response = await stub.Check(request, timeout=self._rule.deadline)
+            response = await call
         except grpc.aio.AioRpcError as error:
-            probe = self._after_error(error)
+            probe = await self._proven(call, self._after_error(error))
             if probe.misses <= self._probe.misses or not self._clock.has_stood_since(stalls):
                 self._conclude(probe)
             return False
+        verdict = await self._proven_verdict(call, _VERDICTS.get(response.status, _SENSELESS))
         answered_by_watch = told != self._told
-        verdict = _VERDICTS.get(response.status, _SENSELESS)
         self._conclude(self._probe.heard() if answered_by_watch else self._probe.answered(verdict))
         return verdict.health is Health.SERVING
 
@@ -120,17 +130,42 @@ class HealthCheck:
         """A Watch that breaks makes the next Check come at once: it knows whether anybody is there."""
         request = health_pb2.HealthCheckRequest(service=READINESS)
         while True:
+            stream = stub.Watch(request)
             try:
-                async for response in stub.Watch(request):
+                async for response in stream:
+                    verdict = _VERDICTS.get(response.status, _SENSELESS)
+                    if verdict.health is Health.SERVING and self._proof is not None and not self._proof.is_known:
+                        self._check_now.set()  # which asks who it is first
+                        continue
+                    proven = await self._proven_verdict(stream, verdict)
                     self._told += 1
-                    self._conclude(self._probe.answered(_VERDICTS.get(response.status, _SENSELESS)))
+                    self._conclude(self._probe.answered(proven))
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     return
+            self._doubt()
             self._check_now.set()
             await asyncio.sleep(REWATCH_PAUSE * random.uniform(0.5, 1.0))
 
+    async def _proven_verdict(self, call: Any, verdict: Verdict) -> Verdict:
+        """The verdict; that somebody else answers, if it would be that the instance serves."""
+        if verdict.health is not Health.SERVING or self._proof is None:
+            return verdict
+        against = await self._proof.against() or await self._proof.against_answer(call)
+        return Verdict(Health.NOT_SERVING, against) if against else verdict
+
+    async def _proven(self, call: Any, probe: Probe) -> Probe:
+        verdict = probe.verdict
+        return probe if verdict is None else replace(probe, verdict=await self._proven_verdict(call, verdict))
+
+    def _doubt(self) -> None:
+        """The connection broke: another process may be there now."""
+        if self._proof is not None:
+            self._proof.doubt()
+
     def _after_error(self, error: grpc.aio.AioRpcError) -> Probe:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._doubt()
         match error.code():
             case grpc.StatusCode.UNAVAILABLE if _SILENCE in (error.details() or ""):
                 return self._probe.missed(f"no answer to a new connection, {self._rule.misses} times")

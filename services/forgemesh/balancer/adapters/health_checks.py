@@ -11,6 +11,7 @@ from typing import Self
 
 from forgemesh.balancer.adapters.followers import Followers
 from forgemesh.balancer.adapters.health_check import CheckRule, HealthCheck
+from forgemesh.balancer.adapters.proof_of_identity import ProofOfIdentity
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.domain.probe import Verdict
@@ -61,7 +62,8 @@ class HealthChecks:
         place = member.instance_id, member.incarnation
         tell = partial(report, *place)
         while True:
-            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell, self._clock)
+            proof = ProofOfIdentity(member, self._rule.deadline)
+            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell, self._clock, proof)
             try:
                 await check.run()
             except asyncio.CancelledError:

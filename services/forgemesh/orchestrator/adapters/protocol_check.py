@@ -16,7 +16,7 @@ class ProtocolBreach(Exception):
     """A host said what the session protocol does not allow; its text says what."""
 
 
-def check_greeting(message: object, endpoint: Endpoint) -> session_pb2.SessionResponse:
+def check_greeting(message: object, endpoint: Endpoint, plugin_id: str = "") -> session_pb2.SessionResponse:
     """The first message of a session; raises ProtocolBreach. What it leaves out is not held against it."""
     if not isinstance(message, session_pb2.SessionResponse) or not message.HasField("hello"):
         raise ProtocolBreach("its first message is no hello")
@@ -25,6 +25,8 @@ def check_greeting(message: object, endpoint: Endpoint) -> session_pb2.SessionRe
         raise ProtocolBreach(f"it speaks protocol {hello.protocol} and was offered {PROTOCOL} alone")
     if hello.instance_id and hello.instance_id != endpoint.instance_id:
         raise ProtocolBreach(f"it is the instance {hello.instance_id[:200]!r}")
+    if hello.plugin_id not in ("", plugin_id):
+        raise ProtocolBreach(f"it serves the plugin {hello.plugin_id[:200]!r}")
     if 0 < hello.incarnation < endpoint.incarnation:
         raise ProtocolBreach(f"it is at incarnation {hello.incarnation}, and {endpoint.incarnation} is meant")
     if message.accepted or message.results or message.progress:

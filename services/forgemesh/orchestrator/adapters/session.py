@@ -258,7 +258,7 @@ class SessionLink:
             first = await stream.read()
         if first is grpc.aio.EOF:
             raise TimeoutError
-        self._credits = self._calls.greeted(check_greeting(first, self._endpoint))
+        self._credits = self._calls.greeted(check_greeting(first, self._endpoint, self._plugin_id))
 
     async def _read(self, stream: _Stream) -> None:
         while (frame := await stream.read()) is not grpc.aio.EOF:

@@ -29,6 +29,7 @@ class Kind(Enum):
     WANTED = "wanted"
     PRESERVING = "preserving"
     PRESERVED = "preserved"
+    CONTESTED = "contested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_UNPINNED: _EventKind.ValueType  # 14
     """A plugin is no longer held to a range of versions."""
     EVENT_KIND_CONTESTED: _EventKind.ValueType  # 15
-    """Several processes register in turns as one instance, or several instances at one address; the message names them."""
+    """Two processes register in turns as one instance; the message names both."""
     EVENT_KIND_STARTED: _EventKind.ValueType  # 20
     """A process was started."""
     EVENT_KIND_READY: _EventKind.ValueType  # 21
@@ -120,7 +120,7 @@ EVENT_KIND_PINNED: EventKind.ValueType  # 13
 EVENT_KIND_UNPINNED: EventKind.ValueType  # 14
 """A plugin is no longer held to a range of versions."""
 EVENT_KIND_CONTESTED: EventKind.ValueType  # 15
-"""Several processes register in turns as one instance, or several instances at one address; the message names them."""
+"""Two processes register in turns as one instance; the message names both."""
 EVENT_KIND_STARTED: EventKind.ValueType  # 20
 """A process was started."""
 EVENT_KIND_READY: EventKind.ValueType  # 21
