@@ -80,6 +80,7 @@ _COMMANDS = (
     ("plugin pin", "version_rules:pin", "Hold a plugin to a range of versions."),
     ("plugin unpin", "version_rules:unpin", "Let a plugin go that was held to a range."),
     ("plugin check", "plugin_check:check", "Show what plugins offer, or all that is wrong with them."),
+    ("plugin publish", "plugin_publish:publish", "Put plugins into the catalogue without serving them."),
     ("plugin describe", "plugin_page:describe", "Show what a plugin offers, and who serves it."),
     ("plugin call", "plugin_call:call", "Call one operation of a plugin."),
     ("plugin serve", "plugin_serve:serve", "Serve a plugin from here, in the foreground."),

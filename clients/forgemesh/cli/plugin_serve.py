@@ -39,6 +39,7 @@ async def serve(
     config: Path = Path(CONFIG),
     plugin_config: Path | None = None,
     instance_id: str | None = None,
+    owner_key_file: Path | None = None,
     debug: Annotated[bool, switch()] = False,
     line: Given,
 ) -> None:
@@ -60,6 +61,8 @@ async def serve(
         A JSON or TOML file with the plugin's configuration.
     instance_id
         What the mesh calls it; the plugin's id with the process's number if not given.
+    owner_key_file
+        A file with the key of the plugin's owner, if it was published with one.
     debug
         For a debugger or breakpoint(): the plugin gets this terminal, and is not taken for dead while it stands still,
         for up to ten minutes.
@@ -82,6 +85,7 @@ async def serve(
         "FORGEMESH_HOST_TRACES": addresses.get("traces", ""),
         "FORGEMESH_HOST_CONFIG": str(plugin_config or ""),
         "FORGEMESH_HOST_INSTANCE_ID": instance_id or "",
+        "FORGEMESH_HOST_OWNER_KEY_FILE": str(owner_key_file or ""),
     } | (_DEBUGGING if debug else {})
     await _host(section, inspected.manifest, settings, line, debug=debug)
 

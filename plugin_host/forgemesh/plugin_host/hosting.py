@@ -197,6 +197,7 @@ async def registered(
             owner_token=settings.owner_token or secrets.token_hex(16),
             ttl=settings.lease_ttl,
             load=host.load.report,
+            owner_key=settings.owner_key(),
         )
         keeping = tasks.create_task(lasting("the registration", registration.run))
         try:

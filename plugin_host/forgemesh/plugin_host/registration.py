@@ -15,7 +15,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault, reason_of
-from forgemesh.faults.registry import LeaseNotFound, ManifestConflict, StaleIncarnation
+from forgemesh.faults.registry import LeaseNotFound, ManifestConflict, PluginOwnedByOther, StaleIncarnation
 from forgemesh.plugin_host.identity import Identity
 
 _log = logging.getLogger(__name__)
@@ -31,8 +31,9 @@ class Registration:
     Registers, renews every third of the lease and registers anew when the lease is lost.
 
     A registry that is away or refuses is asked again with back-off and jitter; the host serves meanwhile. `first` is
-    set by the first registration, `hopeless` if the registry has another manifest of this plugin version; `refusal` is
-    what it last said. `renewals` counts how often a lease was extended; each says what `load` reports.
+    set by the first registration, `hopeless` if the registry has another manifest of this plugin version, or an owner
+    of this plugin whose `owner_key` is another one; `refusal` is what it last said. `renewals` counts how often a lease
+    was extended; each says what `load` reports.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Registration:
         owner_token: str,
         ttl: float,
         load: Callable[[], load_pb2.LoadReport] | None = None,
+        owner_key: str = "",
     ) -> None:
         self._registry = RegistryServiceStub(channel)
         self._manifest = manifest
         self._instance = instance
         self._identity = identity
         self._owner_token = owner_token
+        self._owner_key = owner_key
         self._ttl = ttl
         self._load = load
         self._registered = False
@@ -87,9 +90,11 @@ class Registration:
     async def _register(self) -> None:
         try:
             await self._registry.PublishManifest(
-                pb.PublishManifestRequest(manifest=self._manifest), timeout=CALL_DEADLINE
+                pb.PublishManifestRequest(manifest=self._manifest, owner_key=self._owner_key), timeout=CALL_DEADLINE
             )
-            request = pb.RegisterInstanceRequest(instance=self._instance, owner_token=self._owner_token)
+            request = pb.RegisterInstanceRequest(
+                instance=self._instance, owner_token=self._owner_token, owner_key=self._owner_key
+            )
             request.ttl.FromMilliseconds(round(self._ttl * 1000))
             response = await self._registry.RegisterInstance(request, timeout=CALL_DEADLINE)
         except grpc.aio.AioRpcError as error:
@@ -130,7 +135,7 @@ class Registration:
         if isinstance(fault, (LeaseNotFound, ManifestConflict, StaleIncarnation)):
             self._registered = False
         self.refusal = fault.message
-        if isinstance(fault, ManifestConflict):
+        if isinstance(fault, (ManifestConflict, PluginOwnedByOther)):
             self.hopeless.set()
         doing = "renew the lease" if self._registered else "register"
         level = logging.WARNING if failures == 1 else logging.DEBUG

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from forgemesh.chassis.secret_file import NoSecret, read_secret
 from forgemesh.chassis.service import ServiceSettings
 from forgemesh.plugin.search_path import folders_of
 
@@ -19,7 +21,7 @@ class HostSettings(ServiceSettings):
     counts for all of them.
     `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
     means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
-    over the registration of its predecessor.
+    over the registration of its predecessor. `owner_key_file` holds the key of a plugin that is published with one.
 
     A `supervisor` (host:port) is called back with the `token` that it gave this process, and says when the plugin is
     made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
@@ -47,6 +49,7 @@ class HostSettings(ServiceSettings):
     queue_limit: int = 64
     lease_ttl: float = 15.0
     owner_token: str = field(default="", repr=False)
+    owner_key_file: str = ""
     supervisor: str = ""
     token: str = field(default="", repr=False)
     reattach: bool = False
@@ -67,6 +70,7 @@ class HostSettings(ServiceSettings):
         module, _, name = self.load.partition(":")
         if not module or not name:
             raise ValueError(f'load = {self.load!r} is not "module:Class" or "entry:NAME"')
+        self.owner_key()
         if self.queue_limit < 0:
             raise ValueError(f"queue_limit = {self.queue_limit} is below 0")
         if not 1 <= self.lease_ttl <= 600:
@@ -87,6 +91,13 @@ class HostSettings(ServiceSettings):
         for name, value in (("memory_bytes", self.memory_bytes), ("open_files", self.open_files)):
             if not 0 <= value < 2**62:
                 raise ValueError(f"{name} = {value} is not between 0 and 2^62")
+
+    def owner_key(self) -> str:
+        """The key of the plugin's owner; empty if it has none. Raises ValueError."""
+        try:
+            return read_secret(Path(self.owner_key_file)) if self.owner_key_file else ""
+        except NoSecret as error:
+            raise ValueError(f"owner_key_file: {error}") from error
 
     @property
     def directories(self) -> list[str]:

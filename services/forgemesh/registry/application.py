@@ -28,6 +28,7 @@ from forgemesh.registry.domain.rules import Rules
 from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Store, Stored
 from forgemesh.registry.providers import Known, Search
+from forgemesh.registry.settling import settle, within
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Registry:
         self._instances = stored.instances
         self._catalogue = stored.catalogue
         self._rules = stored.rules
+        self._owners = stored.owners
         self._loads: dict[tuple[str, int], Load] = {}
         self._turn = -1
         self._bookmark = bookmark
@@ -112,7 +114,7 @@ class Registry:
             self._wake.clear()
             while self._waiting:
                 work, done = self._waiting.popleft()
-                await _settle(work, done)
+                await settle(work, done)
             await self._expire()
 
     def close(self) -> None:
@@ -124,13 +126,15 @@ class Registry:
         """Whether just this is published already."""
         return self._catalogue.manifests.get(manifest.key) == manifest
 
-    async def publish(self, manifest: Manifest) -> bool:
-        """Whether the manifest was new; raises ManifestConflict."""
+    async def publish(self, manifest: Manifest, key: bytes = b"") -> bool:
+        """Whether the manifest was new; `key` is a digest, or empty. Raises ManifestConflict, PluginOwnedByOther."""
 
         async def work() -> bool:
-            created = self._catalogue.publish(manifest)
+            owners, created = self._owners.claimed(manifest.plugin_id, key), self._catalogue.publish(manifest)
+            if created or owners is not self._owners:
+                await self._store.publish(manifest if created else None, owners)
+                self._owners = owners
             if created:
-                await self._store.publish(manifest)
                 self._catalogue = self._catalogue.after(manifest)
                 plugin_id, version = manifest.key
                 said = f"plugin {plugin_id} {version} is published"
@@ -182,11 +186,18 @@ class Registry:
         """What operators have said about versions."""
         return self._rules
 
-    async def register(self, wanted: Instance, owner: bytes, ttl: float, peer: str) -> tuple[Registration, Revision]:
-        """A new incarnation with a new lease, for the host `peer`; raises TooManyInstances, InstanceOwnedByOther."""
+    async def register(
+        self, wanted: Instance, owner: bytes, ttl: float, peer: str, plugin_key: bytes = b""
+    ) -> tuple[Registration, Revision]:
+        """
+        A new incarnation with a new lease, for the host `peer`.
+
+        Raises TooManyInstances, InstanceOwnedByOther, PluginOwnedByOther.
+        """
         self._census.admit(wanted, peer)
 
         async def work() -> tuple[Registration, Revision]:
+            self._owners.refuse_others(wanted.plugin_id, plugin_key)
             self._census.admit(wanted, peer)
             alive = self._leases.holds(wanted.instance_id, self._clock.monotonic())
             key = (wanted.plugin_id, wanted.plugin_version)
@@ -279,7 +290,7 @@ class Registry:
             for change in changes:
                 yield change
                 seen = Revision(seen.epoch, change.revision)
-            if not changes and not await _within(self._bookmark, moved):
+            if not changes and not await within(self._bookmark, moved):
                 yield Quiet(seen.revision)
         raise ShuttingDown("registry")
 
@@ -381,24 +392,3 @@ class Registry:
     def _tell_watchers(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
-
-
-async def _settle(work: Callable[[], Awaitable[object]], done: asyncio.Future[object]) -> None:
-    """Do the work, also if nobody waits for its result any more."""
-    try:
-        result = await work()
-    except Exception as error:  # noqa: BLE001 - belongs to whoever asked
-        if not done.done():
-            done.set_exception(error)
-        return
-    if not done.done():
-        done.set_result(result)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> bool:
-    """Whether the event came in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from forgemesh.registry.domain.catalogue import Catalogue
 from forgemesh.registry.domain.changes import Change
 from forgemesh.registry.domain.instances import Instances
 from forgemesh.registry.domain.manifest import Manifest
+from forgemesh.registry.domain.owners import Owners
 from forgemesh.registry.domain.rules import Rules
 
 
@@ -21,6 +22,7 @@ class Stored:
     instances: Instances
     catalogue: Catalogue
     rules: Rules
+    owners: Owners = field(default_factory=Owners)
 
 
 class Store(Protocol):
@@ -32,8 +34,8 @@ class Store(Protocol):
     async def save(self, changes: Sequence[Change], rules: Rules | None = None) -> None:
         """All of the changes, and other rules if there are any; or, raising StoreUnavailable, none of them."""
 
-    async def publish(self, manifest: Manifest) -> None:
-        """Add a manifest whose id and version are new."""
+    async def publish(self, manifest: Manifest | None, owners: Owners | None = None) -> None:
+        """Add a manifest whose id and version are new, and owners to those that there are; both or none."""
 
     async def next_balancer_epoch(self) -> int:
         """A number larger than every one before."""

@@ -34,7 +34,7 @@ class RegistryServicer(RegistryServiceServicer):
         manifest = requests.manifest(request.manifest)
         if not self._registry.has(manifest):
             await asyncio.to_thread(requests.check_schemas, request.manifest)  # a thousand patterns take a while
-        created = await self._registry.publish(manifest)
+        created = await self._registry.publish(manifest, requests.owner_key(request.owner_key))
         if created:
             _log.info("plugin %s %s is published", manifest.plugin_id, manifest.version)
         return pb.PublishManifestResponse(created=created)
@@ -52,7 +52,8 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
         instance, owner, ttl = requests.registration(request, default_ttl=self._default_ttl)
-        registration, revision = await self._registry.register(instance, owner, ttl, host_of(context.peer()))
+        key = requests.owner_key(request.owner_key)
+        registration, revision = await self._registry.register(instance, owner, ttl, host_of(context.peer()), key)
         _log.info("instance %s of %s is registered at %s", instance.instance_id, instance.plugin_id, instance.address)
         response = pb.RegisterInstanceResponse(
             instance=instances.to_message(registration), revision=instances.to_revision(revision)

@@ -62,6 +62,8 @@ def host_environment(
         }
     if plan.load and credentials.running_calls:
         identity["FORGEMESH_HOST_RUNNING_CALLS"] = credentials.running_calls
+    if plan.load and plan.owner_key_file:
+        identity["FORGEMESH_HOST_OWNER_KEY_FILE"] = plan.owner_key_file
     limits = plan.limits
     if plan.load and limits.memory:
         identity["FORGEMESH_HOST_MEMORY_BYTES"] = str(limits.memory)

@@ -51,7 +51,7 @@ class Neighbourhood(Protocol):
     def report(self, happening: Happening) -> None:
         """Tell the mesh."""
 
-    def publish(self, manifest: manifest_pb2.Manifest) -> None:
+    def publish(self, manifest: manifest_pb2.Manifest, owner_key: str = "") -> None:
         """Put a plugin that does not run into the catalogue."""
 
     def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:
@@ -340,7 +340,7 @@ class Fleet:
             if keeper.host.state is State.HANDSHAKING and keeper.wanted and not keeper.held:
                 keeper.stop(LAZY)
                 if group.manifest is not None:
-                    self.mesh.publish(group.manifest)
+                    self.mesh.publish(group.manifest, group.plan.owner_key())
 
     async def _keep(self, group: Group, keeper: Keeper) -> None:
         try:

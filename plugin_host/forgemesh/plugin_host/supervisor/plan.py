@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.chassis.secret_file import NoSecret, read_secret
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
 from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+
+_log = logging.getLogger(__name__)
 
 START_TIMEOUT = 30.0
 CHANGE_TIMEOUT = 30.0
@@ -29,7 +34,8 @@ class PluginPlan:
 
     Either `load` ("module:Class") or `command` is set; `manifest` only beside the latter. `grace` and `idle_stop` are
     None where the section leaves them to the supervisor, or never. `config` is JSON text. `scale` is None unless the
-    number of instances follows the load.
+    number of instances follows the load. `owner_key_file` is the path of the key with which the plugin is published,
+    or empty.
     """
 
     name: str
@@ -55,6 +61,15 @@ class PluginPlan:
     exclusive: bool = False
     reattach: bool = False
     leave_detached: bool = False
+    owner_key_file: str = ""
+
+    def owner_key(self) -> str:
+        """What the file holds now; empty, for a registry that then says so, if it holds no key or none is named."""
+        try:
+            return read_secret(Path(self.owner_key_file)) if self.owner_key_file else ""
+        except NoSecret as error:
+            _log.warning("%s: %s", self.name, error)
+            return ""
 
     @property
     def runs(self) -> str:

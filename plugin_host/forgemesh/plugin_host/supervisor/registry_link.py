@@ -65,7 +65,7 @@ class RegistryLink:
         self._reporter = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._first = 1
         self._events: deque[event_pb2.Event] = deque()
-        self._to_publish: dict[tuple[str, str], manifest_pb2.Manifest] = {}
+        self._to_publish: dict[tuple[str, str], pb.PublishManifestRequest] = {}
         self._to_say = asyncio.Event()
         self._stand_ins: dict[str, asyncio.Task[None]] = {}
 
@@ -104,9 +104,11 @@ class RegistryLink:
             self._first += 1
         self._to_say.set()
 
-    def publish(self, manifest: manifest_pb2.Manifest) -> None:
+    def publish(self, manifest: manifest_pb2.Manifest, owner_key: str = "") -> None:
         """Put a plugin that does not run into the catalogue, as soon as the registry is there."""
-        self._to_publish[manifest.plugin_id, manifest.version] = manifest
+        self._to_publish[manifest.plugin_id, manifest.version] = pb.PublishManifestRequest(
+            manifest=manifest, owner_key=owner_key
+        )
         self._to_say.set()
 
     def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:
@@ -136,6 +138,7 @@ class RegistryLink:
             Identity(keeper.instance_id),
             owner_token=keeper.owner_token,
             ttl=STAND_IN_TTL,
+            owner_key=keeper.plan.owner_key(),
         )
         try:
             await registration.run()
@@ -225,8 +228,8 @@ class RegistryLink:
         self._to_say.clear()
         try:
             while self._to_publish:
-                key, manifest = next(iter(self._to_publish.items()))
-                await self._publish(manifest)
+                key, publication = next(iter(self._to_publish.items()))
+                await self._publish(publication)
                 self._to_publish.pop(key, None)
             while self._events:
                 batch = list(itertools.islice(self._events, BATCH))
@@ -240,13 +243,13 @@ class RegistryLink:
             self._to_say.set()
             raise
 
-    async def _publish(self, manifest: manifest_pb2.Manifest) -> None:
+    async def _publish(self, request: pb.PublishManifestRequest) -> None:
         try:
-            await self._registry.PublishManifest(pb.PublishManifestRequest(manifest=manifest), timeout=CALL_DEADLINE)
+            await self._registry.PublishManifest(request, timeout=CALL_DEADLINE)
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise
-            _log.warning("the registry refuses the manifest of %s: %s", manifest.plugin_id, error.details())
+            _log.warning("the registry refuses the manifest of %s: %s", request.manifest.plugin_id, error.details())
 
 
 def _nothing() -> None:
@@ -276,7 +279,7 @@ class NoRegistry:
     def report(self, happening: Happening) -> None:
         """To nobody."""
 
-    def publish(self, manifest: manifest_pb2.Manifest) -> None:
+    def publish(self, manifest: manifest_pb2.Manifest, owner_key: str = "") -> None:
         """Nowhere."""
 
     def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:

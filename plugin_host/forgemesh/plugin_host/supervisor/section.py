@@ -79,6 +79,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: bool = False
     reattach: bool = False
     leave_detached: bool = False
+    owner_key_file: str | None = None
 
 
 def section_of(table: Mapping[str, object]) -> tuple[Section | None, list[str]]:
@@ -182,6 +183,7 @@ def plan_of(
         exclusive=section.exclusive,
         reattach=section.reattach,
         leave_detached=section.leave_detached,
+        owner_key_file=str((root / section.owner_key_file).absolute()) if section.owner_key_file else "",
     )
 
 

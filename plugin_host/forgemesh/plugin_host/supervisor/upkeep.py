@@ -102,6 +102,7 @@ class ForeignUpkeep:
                 identity,
                 owner_token=keeper.owner_token,
                 ttl=LEASE,
+                owner_key=keeper.plan.owner_key(),
             )
             keeping = watched(lasting(f"the registration of {keeper.instance_id}", registration.run))
             watching = watched(_first(registration, life))

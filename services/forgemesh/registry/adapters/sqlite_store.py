@@ -18,6 +18,7 @@ from forgemesh.registry.domain.changes import Change, Changed, Gone
 from forgemesh.registry.domain.instance import Registration
 from forgemesh.registry.domain.instances import Instances
 from forgemesh.registry.domain.manifest import Manifest
+from forgemesh.registry.domain.owners import Owners
 from forgemesh.registry.domain.rules import Rules
 from forgemesh.registry.ports import Stored
 
@@ -51,6 +52,9 @@ MIGRATIONS = (
     );
     CREATE TABLE pins (plugin_id TEXT PRIMARY KEY, version_range TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE owners (plugin_id TEXT PRIMARY KEY, digest BLOB NOT NULL);
+    """,
 )
 
 
@@ -73,9 +77,14 @@ class SqliteStore:
 
         await self._database.write(work)
 
-    async def publish(self, manifest: Manifest) -> None:
-        row = (manifest.plugin_id, manifest.version, manifest.content)
-        await self._database.write(lambda connection: _insert_manifest(connection, row))
+    async def publish(self, manifest: Manifest | None, owners: Owners | None = None) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            if manifest is not None:
+                _insert_manifest(connection, (manifest.plugin_id, manifest.version, manifest.content))
+            if owners is not None:
+                connection.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", owners.digests.items())
+
+        await self._database.write(work)
 
     async def next_balancer_epoch(self) -> int:
         return await self._database.write(_next_balancer_epoch)
@@ -92,6 +101,7 @@ def _load(connection: sqlite3.Connection, damages: Damages) -> Stored:
         Instances(epoch, revision, {one.instance.instance_id: one for one in registrations}),
         Catalogue.of(published),
         rules,
+        Owners({row["plugin_id"]: bytes(row["digest"]) for row in connection.execute("SELECT * FROM owners")}),
     )
 
 

@@ -37,7 +37,7 @@ _SAID_BY_INSTANCES = frozenset(
 )
 
 LONGEST_NAME = 128
-LONGEST_TOKEN = 256
+SHORTEST_KEY, LONGEST_TOKEN = 16, 256
 MOST_LABELS = 16 * 1024
 """Bytes of the labels of one instance: the registry tells of all instances at once."""
 LONGEST_VALUE = 512
@@ -60,6 +60,15 @@ def registration(request: pb.RegisterInstanceRequest, *, default_ttl: float) -> 
     found.unless(SHORTEST <= ttl <= LONGEST, "ttl", f"must lie between {SHORTEST:g} s and {LONGEST:g} s")
     found.refuse()
     return instances.from_message(request.instance), _digest(request.owner_token), ttl
+
+
+def owner_key(text: str) -> bytes:
+    """The digest of the key with which a plugin is published, empty if none is shown; raises InvalidRequest."""
+    found = Violations()
+    rule = f"must be a secret of {SHORTEST_KEY} to {LONGEST_TOKEN} characters, or empty if the plugin has no owner"
+    found.unless(not text or SHORTEST_KEY <= len(text) <= LONGEST_TOKEN, "owner_key", rule)
+    found.refuse()
+    return _digest(text) if text else b""
 
 
 def claim(request: pb.RenewLeaseRequest | pb.DeregisterInstanceRequest) -> Claim:
