@@ -26,7 +26,9 @@ async def test_the_first_message_introduces_the_host_and_grants_credits(served: 
     async with session(served, incarnation=7) as caller:
         first = caller.frames[0]
 
-    assert first.hello == session_pb2.ServerHello(protocol=1, instance_id="kit-1", incarnation=7, tells_begun=True)
+    assert first.hello == session_pb2.ServerHello(
+        protocol=1, instance_id="kit-1", incarnation=7, tells_begun=True, plugin_id="test.kit"
+    )
     assert first.credits == POOL
 
 

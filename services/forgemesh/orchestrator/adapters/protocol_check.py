@@ -17,7 +17,7 @@ class ProtocolBreach(Exception):
 
 
 def check_greeting(message: object, endpoint: Endpoint, plugin_id: str = "") -> session_pb2.SessionResponse:
-    """The first message of a session; raises ProtocolBreach. What it leaves out is not held against it."""
+    """The first message of a session; raises ProtocolBreach. What either leaves out is not held against it."""
     if not isinstance(message, session_pb2.SessionResponse) or not message.HasField("hello"):
         raise ProtocolBreach("its first message is no hello")
     hello = message.hello
@@ -25,7 +25,7 @@ def check_greeting(message: object, endpoint: Endpoint, plugin_id: str = "") -> 
         raise ProtocolBreach(f"it speaks protocol {hello.protocol} and was offered {PROTOCOL} alone")
     if hello.instance_id and hello.instance_id != endpoint.instance_id:
         raise ProtocolBreach(f"it is the instance {hello.instance_id[:200]!r}")
-    if hello.plugin_id not in ("", plugin_id):
+    if plugin_id and hello.plugin_id not in ("", plugin_id):
         raise ProtocolBreach(f"it serves the plugin {hello.plugin_id[:200]!r}")
     if 0 < hello.incarnation < endpoint.incarnation:
         raise ProtocolBreach(f"it is at incarnation {hello.incarnation}, and {endpoint.incarnation} is meant")
