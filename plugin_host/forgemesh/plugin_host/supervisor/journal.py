@@ -57,6 +57,11 @@ class Journal:
             self._noted.configurations[name] = configuration
             self._write()
 
+    def restore(self) -> None:
+        """Write it again if it has gone; raises OSError."""
+        if (self._noted.changes or self._noted.configurations) and not self._path.exists():
+            write_atomically(self._path, msgspec.json.encode(self._noted))
+
     def _read(self) -> _Noted:
         if not self._path.exists():
             return _Noted()

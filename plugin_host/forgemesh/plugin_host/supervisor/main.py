@@ -63,9 +63,8 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
-            journal = Journal(settings.journal)
-            office = open_office(fleet, settings, Changes(hosts), journal)
-            resumption = Resumption(fleet, journal, office.reconfigurer, hosts)
+            office = open_office(fleet, settings, Changes(hosts), state.journal)
+            resumption = Resumption(fleet, state.journal, office.reconfigurer, hosts)
             mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
             around.registry_is_there = lambda: mesh.there
             add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))

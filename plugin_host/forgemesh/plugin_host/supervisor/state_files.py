@@ -12,6 +12,7 @@ from forgemesh.chassis.file_lock import Taken, take
 from forgemesh.chassis.files_in_place import LOOK_PERIOD
 from forgemesh.chassis.private_files import make_private_folder, open_private
 from forgemesh.chassis.process import CannotStart
+from forgemesh.plugin_host.supervisor.journal import Journal
 from forgemesh.plugin_host.supervisor.owner_key import read_or_make, write_key
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.survivors import Survivors
@@ -19,7 +20,8 @@ from forgemesh.plugin_host.supervisor.survivors import Survivors
 
 class StateFiles:
     """
-    The key of the owner tokens, and which processes a successor may find again; see SupervisorSettings.
+    The key of the owner tokens, which processes a successor may find again, and what is being changed; see
+    SupervisorSettings.
 
     What is removed while the supervisor runs is written again from what it knows.
     """
@@ -30,6 +32,7 @@ class StateFiles:
         self._key_path = settings.owner_key
         self._lock = _taken(self._lock_path)
         self.survivors = Survivors(settings.state, settings.address_file)
+        self.journal = Journal(settings.journal)
         try:
             self.key = read_or_make(self._key_path)
         except CannotStart:
@@ -64,6 +67,7 @@ class StateFiles:
         if not self._key_path.exists():
             write_key(self._key_path, self.key)
         self.survivors.restore()
+        self.journal.restore()
 
     def close(self) -> None:
         """Let another supervisor have them."""
