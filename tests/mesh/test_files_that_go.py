@@ -136,7 +136,7 @@ async def test_a_trace_store_that_meets_damage_is_not_ready_and_says_why(tmp_pat
     assert "restore a backup" in reason
 
 
-CONFIG = '[plugins.greeter]\nload = "greeter_plugin:Greeter"\nreattach = true\n'
+NO_HOSTS = '[plugins.greeter]\nload = "greeter_plugin:Greeter"\ninstances = 0\n'
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +157,7 @@ async def supervisor_over(folder: Path, tmp_path: Path) -> AsyncIterator[Service
 
 
 async def test_a_second_supervisor_on_the_same_state_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
-    (tmp_path / "forgemesh.toml").write_text("")
+    (tmp_path / "forgemesh.toml").write_text(NO_HOSTS)
     folder = tmp_path / "data"
     async with supervisor_over(folder, tmp_path) as first:
         with pytest.raises(AssertionError, match="it ended before it was ready") as refused:
@@ -176,7 +176,7 @@ async def test_a_second_supervisor_on_the_same_state_is_refused_and_told_of_the_
 
 
 async def test_a_supervisor_that_was_killed_leaves_its_state_to_the_next(tmp_path: Path) -> None:
-    (tmp_path / "forgemesh.toml").write_text("")
+    (tmp_path / "forgemesh.toml").write_text(NO_HOSTS)
     async with supervisor_over(tmp_path / "data", tmp_path) as first:
         await first.kill()
     async with supervisor_over(tmp_path / "data", tmp_path) as successor:
@@ -185,7 +185,7 @@ async def test_a_supervisor_that_was_killed_leaves_its_state_to_the_next(tmp_pat
 
 @pytest.mark.parametrize("lost", ["", "supervisor.key", "supervisor.lock"])
 async def test_a_supervisor_writes_its_state_again_when_that_is_removed(tmp_path: Path, lost: str) -> None:
-    (tmp_path / "forgemesh.toml").write_text("")
+    (tmp_path / "forgemesh.toml").write_text(NO_HOSTS)
     folder = tmp_path / "data"
     async with supervisor_over(folder, tmp_path) as first:
         key = (folder / "supervisor.key").read_text()

@@ -13,6 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import CircuitState, Endpoint, Health
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
+from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health_facts import REASON, told_in
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
@@ -21,7 +22,6 @@ from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
 from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
-from forgemesh.client.peer import Peer
 from forgemesh.faults import Fault
 
 if TYPE_CHECKING:
@@ -115,16 +115,16 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 async def _service(name: str, address: str, facts: MeshFacts | None) -> dict[str, Any]:
     known = facts.services.get(name) if facts else None
-    health, reason = await _health(Peer(name, address))
+    health, reason = await _health(address)
     if health != "SERVING" and known is not None:
         reason = reason or known.trouble
     pid = known.pid if known is not None else None
     return {"service": name, "address": address, "health": health, "pid": pid, "reason": reason}
 
 
-async def _health(peer: Peer) -> tuple[str, str]:
+async def _health(address: str) -> tuple[str, str]:
     """How the service is, and why, as far as it says so."""
-    async with peer.channel() as channel:
+    async with connect(address) as channel:
         call = HealthStub(channel).Check(HealthCheckRequest(), timeout=_CHECK_DEADLINE)
         try:
             answer = await call
