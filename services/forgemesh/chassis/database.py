@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -246,7 +245,7 @@ async def open_database(
     file = await asyncio.to_thread(open_file, path, migrations, synchronous, verify_limit)
     database = Database(path, asyncio.get_running_loop(), file)
     database._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-    writer = start_thread("writer", partial(database._run_writer, file))
+    writer = start_thread("writer", database._run_writer)
     try:
         with _checking(database, verify_limit, on_damage):
             yield database
