@@ -12,6 +12,7 @@ from importlib.metadata import version
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.chassis import attributes
+from forgemesh.chassis.span_encoding import end_of
 from forgemesh.chassis.telemetry import (
     CLIENT,
     ERROR,
@@ -66,7 +67,7 @@ class CallerSpan:
 
     def end(self) -> None:
         """Hand the span over for export."""
-        self._span.end_time_unix_nano = time.time_ns()
+        self._span.end_time_unix_nano = end_of(self._span.start_time_unix_nano, time.time_ns())
         if self._adopted and self._context.sampled:
             self._export(self._span)
 

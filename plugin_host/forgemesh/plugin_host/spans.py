@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis import attributes
+from forgemesh.chassis.span_encoding import end_of
 from forgemesh.chassis.telemetry import (
     ERROR,
     SERVER,
@@ -155,7 +156,7 @@ class CallSpans:
             span_id=call.span_id,
             parent_span_id=call.parent_id,
             start_time_unix_nano=start,
-            end_time_unix_nano=end,
+            end_time_unix_nano=end_of(start, end),
         )
         span.MergeFromString(self._template(invocation.operation))
         set_attributes(span, _of_invocation(invocation, queued))

@@ -21,6 +21,18 @@ _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _KIND, _START, _END = 0x30, 0x39, 0x41
 
 
+SHORTEST = 1000
+"""Nanoseconds."""
+
+
+def end_of(start: int, end: int) -> int:
+    """
+    When a span ends, in Unix nanoseconds as its `start`: at least a microsecond later. Jaeger takes anything shorter,
+    and what a clock that was set back leaves, for a negative duration.
+    """
+    return max(end, start + SHORTEST)
+
+
 def encoded_span(
     trace_id: bytes,
     span_id: bytes,

@@ -1,6 +1,7 @@
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from forgemesh.chassis.span_encoding import SHORTEST, end_of
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
 from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
@@ -65,6 +66,15 @@ async def test_spans_say_what_happened_and_hang_together() -> None:
         "i-1",
         "BROKEN",
     )
+
+
+def test_no_span_is_shorter_than_a_trace_store_can_say_nor_ends_before_it_began() -> None:
+    spans = encoded(failed_history())
+
+    assert spans["start"].end_time_unix_nano - spans["start"].start_time_unix_nano == SHORTEST
+    assert all(span.end_time_unix_nano - span.start_time_unix_nano >= SHORTEST for span in spans.values())
+    assert end_of(5_000, 4_000) == 6_000
+    assert end_of(5_000, 9_000) == 9_000
 
 
 async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before(store: SqliteStore) -> None:

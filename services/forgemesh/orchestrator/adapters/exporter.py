@@ -11,7 +11,7 @@ from functools import lru_cache
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis import attributes as names
-from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, usual_attribute
+from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, usual_attribute
 from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.domain import events as e
@@ -74,7 +74,7 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
         facts.name,
         _KINDS.get(facts.key[0], INTERNAL) if facts.left else INTERNAL,
         facts.start,
-        max(facts.start, facts.end),
+        end_of(facts.start, facts.end),
         _attributes(trace.execution_id, started, facts),
         _rest(trace.owner, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
     )
