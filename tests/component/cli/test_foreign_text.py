@@ -67,6 +67,7 @@ MESH: dict[str, list[list[str]]] = {
     "plugin unpin": [[EVIL]],
     "plugin describe": [[EVIL]],
     "plugin call": [[f"{EVIL}/{EVIL}"], [f"{EVIL}/{EVIL}", "--instance", EVIL]],
+    "plugin publish": [["broken:Broken"], ["noisy:Noisy", "--owner-key-file", EVIL]],
     "plugin serve": [["broken:Broken"]],
     "plugin hosts": [["--history"], [EVIL]],
     "plugin logs": [[], [EVIL]],
@@ -101,7 +102,7 @@ ALONE: dict[str, list[list[str]]] = {
 }
 """The same of those that ask nobody."""
 
-MAY_SHOW_NOTHING = {"version", "execution export", "schedule preview"}
+MAY_SHOW_NOTHING = {"version", "execution export", "plugin publish", "schedule preview"}
 """Where things go well, these tell nothing that others wrote."""
 HAS_LINES = {"workflow show"}
 """What was written is lines itself."""

@@ -120,13 +120,13 @@ async def test_a_watch_goes_on_over_a_restart_of_the_registry(database: Path, cl
 async def test_a_watcher_that_reads_too_slowly_is_told_to_start_over(database: Path, clock: ManualClock) -> None:
     """The flow control of the stream holds its messages back; the registry remembers no more than it is told to."""
     big = registration("big")
-    for number in range(60):
+    for number in range(30):
         big.instance.labels[f"label-{number}"] = "x" * 500
     async with registry_at(database, clock, remembered_changes=2) as registry:
         call = registry.WatchInstances(pb.WatchInstancesRequest())
         messages = aiter(call)
         await anext(messages)
-        for _ in range(200):
+        for _ in range(400):
             await registry.RegisterInstance(big)
 
         with refusing(RevisionCompacted):

@@ -329,11 +329,14 @@ class Engine:
         self.effects.children.follow(running, events)
 
     def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
+        error = None if written.cancelled() else written.exception()
+        failed = written.cancelled() or error is not None
         if self._running.get(running.name) is not running:
-            self.suspension.skipped(running, events)
+            if not failed:
+                self.suspension.skipped(running, events)
             return
-        if written.cancelled() or written.exception() is not None:
-            self.suspension.unwritten(running, None if written.cancelled() else written.exception())
+        if failed:
+            self.suspension.unwritten(running, error)
             return
         self.write_went_well()
         if running.written is written:
