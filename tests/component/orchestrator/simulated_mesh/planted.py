@@ -14,12 +14,10 @@ from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
 from forgemesh.orchestrator.application import calls, engine
 from forgemesh.orchestrator.application.arrivals import Arrivals
 from forgemesh.orchestrator.application.children import Children
-from forgemesh.orchestrator.application.errand import Errand
 from forgemesh.orchestrator.application.places import Places, Room, RoomKey
 from forgemesh.orchestrator.application.results import Results
 from forgemesh.orchestrator.application.running import Running
 from forgemesh.orchestrator.application.starts import StartRequest, Starts
-from forgemesh.orchestrator.application.waiting_room import WaitingRoom
 from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, scopes
 from forgemesh.orchestrator.domain.cache_key import cache_key
 from forgemesh.orchestrator.domain.definition import Target
@@ -139,15 +137,6 @@ def lets_imports_in_by_a_door_of_their_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Arrivals, "_arrival", lambda self, running: iter(()))
 
 
-def lets_those_wait_who_are_behind_one_that_was_taken_back(patch: pytest.MonkeyPatch) -> None:
-    def leave(self: WaitingRoom, errand: Errand) -> None:
-        errand.lane.queue.remove(errand.order.key)
-        if not errand.lane.queue:
-            self._empty(errand.lane)
-
-    patch.setattr(WaitingRoom, "leave", leave)
-
-
 def sends_what_was_looked_up_whatever_was_decided_meanwhile(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(calls, "is_held", lambda state, step: False)
 
@@ -167,7 +156,6 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     forgets_to_whom_it_pointed_a_request: (0, {"a request signals once", "a request has one answer"}),
     tells_no_child_that_its_parent_has_ended: (30, {"no step begins behind an ended ancestor"}),
     lets_imports_in_by_a_door_of_their_own: (24, {"no more holders than places", "the queue is kept"}),
-    lets_those_wait_who_are_behind_one_that_was_taken_back: (3944, {"every execution ends"}),
     sends_what_was_looked_up_whatever_was_decided_meanwhile: (
         6409,
         {"no call behind an ended ancestor", "no call after the end"},
