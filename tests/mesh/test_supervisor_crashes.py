@@ -255,7 +255,7 @@ async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, re
         BUDGET,
         body="""
         @operation
-        async def leak(self) -> int:
+        async def leak(self, number: int) -> int:
             kept = []
             while len(kept) < 1024:
                 kept.append(b"x" * (1 << 20))
@@ -264,10 +264,10 @@ async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, re
         """,
     )
     async with supervised(tmp_path, registry.address, configuration + write(tmp_path, "good")) as mesh:
-        for _ in range(2):
+        for number in range(2):
             await mesh.in_state(leaky_1="READY", good_1="READY")
             with pytest.raises((grpc.aio.AioRpcError, AssertionError)):
-                await mesh.call("leaky-1", "leak")
+                await mesh.call("leaky-1", "leak", number=number)
             await mesh.until(lambda hosts: state_of(hosts["leaky-1"]) != "READY")
         hosts = await mesh.in_state(leaky_1="CRASH_LOOP", good_1="READY")
 
