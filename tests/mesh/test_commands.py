@@ -264,6 +264,7 @@ def test_the_trace_of_a_run_begins_with_the_caller(capsys: pytest.CaptureFixture
     assert [span["name"] for span in trace["spans"] if span.get("parent_span_id", root["span_id"]) not in known] == []
     assert tree.code == 0
     assert "run hello" in tree.out.splitlines()[0]
+    assert "not complete" not in tree.err
 
 
 def test_version_is_quick_to_say(mesh: Up) -> None:

@@ -60,7 +60,8 @@ def _calls(spans: Sequence[Span]) -> Iterator[str]:
     """Those that an instance has answered, without the span of the instance."""
     parents = {span.parent_span_id for span in spans}
     absent = sum(
-        STEP_ATTEMPT in span.attributes
+        span.kind == "CLIENT"  # the instance's own has the same attributes
+        and STEP_ATTEMPT in span.attributes
         and INSTANCE_ID in span.attributes
         and span.status != SPAN_STATUS_ERROR
         and span.span_id not in parents

@@ -29,6 +29,7 @@ FETCH = Span(
     span_id="02",
     parent_span_id="01",
     name="fetch",
+    kind="CLIENT",
     attributes={STEP_PATH: "fetch", STEP_ATTEMPT: "1", INSTANCE_ID: "p-1"},
 )
 PLUGIN = Span(trace_id=TRACE, span_id="03", parent_span_id="02", name="execute p/fetch", service="p")

@@ -9,11 +9,14 @@ FETCH = Execution(steps=[Step(step_path="fetch", kind="call", attempts=1)])
 def attempt(number: int, path: str, *, parent: int = 1, failed: bool = False) -> Span:
     facts = {STEP_PATH: path, STEP_ATTEMPT: "1", INSTANCE_ID: "p-1"}
     status = SPAN_STATUS_ERROR if failed else SPAN_STATUS_UNSPECIFIED
-    return Span(trace_id="t", span_id=f"{number}", parent_span_id=f"{parent}", attributes=facts, status=status)
+    span = Span(trace_id="t", span_id=f"{number}", parent_span_id=f"{parent}", kind="CLIENT", attributes=facts)
+    span.status = status
+    return span
 
 
-def plugin_span(number: int, parent: int) -> Span:
-    return Span(trace_id="t", span_id=f"{number}", parent_span_id=f"{parent}")
+def plugin_span(number: int, parent: int, path: str = "fetch") -> Span:
+    facts = {STEP_PATH: path, STEP_ATTEMPT: "1", INSTANCE_ID: "p-1"}
+    return Span(trace_id="t", span_id=f"{number}", parent_span_id=f"{parent}", kind="SERVER", attributes=facts)
 
 
 ROOT = Span(trace_id="t", span_id="1")
@@ -43,6 +46,6 @@ def test_the_plugins_side_of_a_call_is_expected_and_that_of_a_failed_one_is_not(
 def test_iterations_that_are_done_are_expected() -> None:
     mapped = Execution(steps=[Step(step_path="each", kind="map", branches=3, branches_succeeded=2, branches_failed=1)])
     spans = [ROOT, attempt(2, "each/0/x"), attempt(3, "each/2/x"), attempt(4, "each/2/y", failed=True)]
-    spans += [plugin_span(5, 2), plugin_span(6, 3)]
+    spans += [plugin_span(5, 2, "each/0/x"), plugin_span(6, 3, "each/2/x")]
 
     assert expected(spans, mapped) == ["1 iteration of each"]
