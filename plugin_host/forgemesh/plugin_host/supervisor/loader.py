@@ -46,7 +46,9 @@ class Loader:
         wanted = [self._fleet.group(name) for name in names or self._fleet.groups]
         started: list[Group] = []
         before = {keeper.instance_id: keeper.host.history[-1:] for keeper in self._fleet.keepers}
-        for group in wanted:
+        for group in sorted(wanted, key=lambda one: one.changing.locked()):
+            async with group.changing:  # what a change has ended is not to be started beside what it has begun
+                pass
             self._switch_on(group, started)
         self._fleet.nudge()
         try:
@@ -101,7 +103,7 @@ class Loader:
         for keeper in group.staying:
             if has_ended(keeper):
                 keeper.start()
-        if len(group.staying) != group.count and not group.changing.locked():
+        if len(group.staying) != group.count:
             self._fleet.resize(group, group.count, "its section says so")
 
     def _served(self, wanted: Sequence[Group], started: list[Group], before: Mapping[str, Sequence[object]]) -> bool:
