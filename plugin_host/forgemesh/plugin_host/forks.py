@@ -10,9 +10,11 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Collection
+import types
+from collections.abc import Awaitable, Callable, Collection, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -48,8 +50,7 @@ class Origin:
 
     async def awaited(self, awaitable: Awaitable[T]) -> T:
         """What `await` gives; a copy ends instead of giving the event loop, which it shares, a turn."""
-        result: T = await Steps(awaitable, self)
-        return result
+        return await stepwise(awaitable, self)
 
     def executor(self) -> ThreadPoolExecutor:
         """Threads for `asyncio.to_thread`, from which no copy comes back."""
@@ -88,45 +89,39 @@ class CopiesKeepNothing:
             _close_sockets(self.ports)
 
 
-class Steps:
-    """Looks after each step of an awaitable whether this is still the process in which it began."""
-
-    __slots__ = ("_inner", "_origin", "awaitable")
-
-    def __init__(self, awaitable: Awaitable[Any], origin: Origin) -> None:
-        self.awaitable = awaitable
-        self._inner: Any = awaitable.__await__()
-        self._origin = origin
-
-    def __await__(self) -> Steps:
-        return self
-
-    def __iter__(self) -> Steps:
-        return self
-
-    def __next__(self) -> Any:
-        return self._step(self._inner.__next__)
-
-    def send(self, value: Any) -> Any:
-        """As of a generator."""
-        return self._step(self._inner.send, value)
-
-    def throw(self, *error: Any) -> Any:
-        """As of a generator."""
-        return self._step(self._inner.throw, *error)
-
-    def close(self) -> None:
-        """As of a generator."""
-        self._inner.close()
-
-    def _step(self, go: Callable[..., Any], *arguments: Any) -> Any:
+@types.coroutine
+def stepwise(awaitable: Awaitable[T], origin: Origin) -> Generator[Any, Any, T]:
+    """What `await` gives; after each step of it a copy of the process ends."""
+    steps: Any = awaitable.__await__()
+    go: Callable[..., Any] = steps.__next__
+    arguments: tuple[Any, ...] = ()
+    while True:
         try:
-            result = go(*arguments)
+            waits_for = go(*arguments)
+        except StopIteration as end:
+            origin.end_copy()
+            return end.value  # type: ignore[no-any-return]
         except BaseException as error:
-            self._origin.end_copy(None if isinstance(error, StopIteration) else error)
+            origin.end_copy(error)
             raise
-        self._origin.end_copy()
-        return result
+        origin.end_copy()
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            steps.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - it belongs to what is awaited
+            go, arguments = steps.throw, (error,)
+        else:
+            go, arguments = (steps.__next__, ()) if sent is None else (steps.send, (sent,))
+
+
+def awaitable_of(step: object) -> object:
+    """What goes on behind `stepwise`, if that is the step; None for any other."""
+    if getattr(step, "gi_code", None) is not stepwise.__code__:
+        return None
+    frame: FrameType | None = getattr(step, "gi_frame", None)
+    return frame.f_locals["awaitable"] if frame is not None else None
 
 
 class _Executor(ThreadPoolExecutor):

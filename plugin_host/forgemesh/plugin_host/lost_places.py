@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from forgemesh.plugin_host.call import Call
-from forgemesh.plugin_host.forks import Steps
+from forgemesh.plugin_host.forks import awaitable_of
 from forgemesh.plugin_host.stall import where
 
 _log = logging.getLogger(__name__)
@@ -105,10 +105,11 @@ def _of_task(task: asyncio.Task[None] | None) -> list[FrameType]:
     frames: list[FrameType] = []
     step: Any = task.get_coro() if task is not None else None
     while step is not None:
+        inner = awaitable_of(step)
         frame = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
-        if frame is not None:
+        if frame is not None and inner is None:
             frames.append(frame)
-        step = step.awaitable if isinstance(step, Steps) else getattr(step, "cr_await", None)
+        step = inner if inner is not None else getattr(step, "cr_await", None)
     return frames
 
 

@@ -16,11 +16,9 @@ _FREE = bytes(DIGEST)
 
 def digest_of(invocation: invocation_pb2.Invocation) -> bytes:
     """What is the same for all attempts at one call, and for no other call: 16 bytes."""
-    digest = blake2b(digest_size=DIGEST)
-    for part in (invocation.operation.encode(), invocation.idempotency_key.encode()):
-        digest.update(len(part).to_bytes(4) + part)
-    digest.update(invocation.input.data)
-    return digest.digest()
+    operation, key = invocation.operation.encode(), invocation.idempotency_key.encode()
+    parts = b"%d %d %b%b%b" % (len(operation), len(key), operation, key, invocation.input.data)
+    return blake2b(parts, digest_size=DIGEST).digest()
 
 
 class RunningCalls:

@@ -75,7 +75,9 @@ class Session:
         self._instance_id = instance_id
         self._calls: dict[int, Call] = {}
         self._newest = 0
+        self._loop = asyncio.get_running_loop()
         self._woken = asyncio.Event()
+        self._asked = False
         self._outgoing = Outgoing(self._woken.set)
         self._half_closed = False
         self._said_drain = False
@@ -147,7 +149,13 @@ class Session:
 
     def _soon(self) -> None:
         """Not at once: short calls may be answered before it is said that they have begun."""
-        asyncio.get_running_loop().call_soon(self._woken.set)
+        if not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._asked = False
+        self._woken.set()
 
     def _receive(self, request: session_pb2.SessionRequest) -> None:
         for invocation in request.invocations:
