@@ -26,7 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.chassis.channel import connect
-from forgemesh.chassis.telemetry import TraceParent
+from forgemesh.chassis.trace_context import TraceParent
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PLUGINS = Path(__file__).parent / "noop"

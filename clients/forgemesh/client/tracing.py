@@ -13,15 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.chassis import attributes
 from forgemesh.chassis.span_encoding import end_of
-from forgemesh.chassis.telemetry import (
-    CLIENT,
-    ERROR,
-    TraceParent,
-    exporting_spans,
-    new_span_id,
-    new_trace_id,
-    set_attributes,
-)
+from forgemesh.chassis.telemetry import CLIENT, ERROR, exporting_spans, set_attributes
+from forgemesh.chassis.trace_context import TraceParent, new_span_id, new_trace_id
 
 SERVICE = "forgemesh-client"
 EXPORT_PATIENCE = 1.0

@@ -14,18 +14,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis import attributes
-from forgemesh.chassis.span_encoding import end_of
-from forgemesh.chassis.telemetry import (
-    ERROR,
-    SERVER,
-    SpanSink,
-    TraceParent,
-    new_span_id,
-    new_trace_id,
-    parse_traceparent,
-    set_attributes,
-    text_of,
-)
+from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, usual_attribute
+from forgemesh.chassis.telemetry import ERROR, SERVER, SpanSink, set_attributes, text_of
+from forgemesh.chassis.trace_context import TraceParent, new_span_id, new_trace_id, parse_traceparent
 from forgemesh.faults import Code
 from forgemesh.plugin import PluginDefinition
 from forgemesh.plugin_host.observation import observing
@@ -127,7 +118,7 @@ class CallSpans:
         self._plugin = plugin
         self._instance_id = instance_id
         self._incarnation = incarnation
-        self._templates: dict[tuple[str, int], bytes] = {}
+        self._operations: dict[tuple[str, int], bytes] = {}
 
     def begin(self, traceparent: str) -> CallSpan:
         """A child of the caller's span; a trace of its own for a caller that has none."""
@@ -151,48 +142,55 @@ class CallSpans:
         held, call.children = call.children, None
         if not call.recorded or not self._sink.endpoints:
             return
-        span = Span(
-            trace_id=call.trace_id,
-            span_id=call.span_id,
-            parent_span_id=call.parent_id,
-            start_time_unix_nano=start,
-            end_time_unix_nano=end_of(start, end),
+        operation = self._operation(invocation.operation)
+        span = encoded_span(
+            call.trace_id,
+            call.span_id,
+            call.parent_id,
+            f"execute {self._plugin.plugin_id}/{invocation.operation}",
+            SERVER,
+            start,
+            end_of(start, end),
+            (operation, *_of_invocation(invocation, queued)),
+            _rest(call, failure) if call.extra or call.events or failure is not None else None,
         )
-        span.MergeFromString(self._template(invocation.operation))
-        set_attributes(span, _of_invocation(invocation, queued))
-        _add_what_the_author_said(span, call)
-        if failure is not None:
-            _add_failure(span, failure)
         self._sink.add(span)
         for child in held or ():
             self._sink.add(child)
 
-    def _template(self, operation: str) -> bytes:
-        """What all spans of an operation have in common."""
+    def _operation(self, operation: str) -> bytes:
+        """The attributes that all spans of an operation have."""
         key = (operation, self._incarnation())
-        found = self._templates.get(key)
+        found = self._operations.get(key)
         if found is None:
-            span = Span(name=f"execute {self._plugin.plugin_id}/{operation}", kind=SERVER)
-            facts = {
+            facts: dict[str, str | int] = {
                 attributes.PLUGIN_ID: self._plugin.plugin_id,
                 attributes.PLUGIN_VERSION: self._plugin.version,
                 attributes.OPERATION: operation,
                 attributes.INSTANCE_ID: self._instance_id,
                 attributes.INSTANCE_INCARNATION: key[1],
             }
-            set_attributes(span, facts)
-            found = self._templates[key] = span.SerializeToString()
+            found = self._operations[key] = b"".join(encoded_attribute(*fact) for fact in facts.items())
         return found
 
 
-def _of_invocation(invocation: invocation_pb2.Invocation, queued: int) -> dict[str, object]:
-    return {
-        attributes.EXECUTION_ID: invocation.execution_id,
-        attributes.STEP_PATH: invocation.step_path,
-        attributes.STEP_ATTEMPT: invocation.attempt,
-        attributes.IDEMPOTENCY_KEY: invocation.idempotency_key,
-        attributes.QUEUE_WAIT_MILLIS: queued / 1000,
-    }
+def _of_invocation(invocation: invocation_pb2.Invocation, queued: int) -> tuple[bytes, ...]:
+    return (
+        usual_attribute(attributes.EXECUTION_ID, invocation.execution_id),
+        usual_attribute(attributes.STEP_PATH, invocation.step_path),
+        usual_attribute(attributes.STEP_ATTEMPT, invocation.attempt),
+        encoded_attribute(attributes.IDEMPOTENCY_KEY, invocation.idempotency_key),
+        encoded_attribute(attributes.QUEUE_WAIT_MILLIS, queued / 1000),
+    )
+
+
+def _rest(call: CallSpan, failure: failure_pb2.Failure | None) -> Span:
+    """What few calls have."""
+    span = Span()
+    _add_what_the_author_said(span, call)
+    if failure is not None:
+        _add_failure(span, failure)
+    return span
 
 
 def _add_what_the_author_said(span: Span, call: CallSpan) -> None:

@@ -23,6 +23,7 @@ _KIND, _START, _END = 0x30, 0x39, 0x41
 
 SHORTEST = 1000
 """Nanoseconds."""
+_LONGEST_KEPT = 512
 
 
 def end_of(start: int, end: int) -> int:
@@ -66,9 +67,15 @@ def encoded_attribute(key: str, value: object) -> bytes:
     return Span(attributes=[attribute(key, value)]).SerializeToString()
 
 
-@lru_cache(maxsize=8192)
 def usual_attribute(key: str, value: str | bool | float) -> bytes:
-    """One attribute whose value comes again and again: its bytes are kept."""
+    """One attribute whose value comes again and again: its bytes are kept, unless they are many."""
+    if isinstance(value, str) and len(value) > _LONGEST_KEPT:
+        return encoded_attribute(key, value)
+    return _kept_attribute(key, value)
+
+
+@lru_cache(maxsize=8192)
+def _kept_attribute(key: str, value: str | bool | float) -> bytes:
     return encoded_attribute(key, value)
 
 

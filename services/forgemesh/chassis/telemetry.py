@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,10 +36,6 @@ FLUSH_PATIENCE = 5.0
 MAX_BACKOFF = 2.0
 MAX_TEXT = 4096
 
-_TRACEPARENT = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
-)
-
 INTERNAL = Span.SPAN_KIND_INTERNAL
 SERVER = Span.SPAN_KIND_SERVER
 CLIENT = Span.SPAN_KIND_CLIENT
@@ -61,39 +55,6 @@ _WORTH_ANOTHER_TRY = frozenset(
     }
 )
 """As OTLP has it: any other refusal of a batch is for good."""
-
-
-@dataclass(frozen=True, slots=True)
-class TraceParent:
-    """A W3C trace context: 16 and 8 bytes, and whether the trace is recorded."""
-
-    trace_id: bytes
-    span_id: bytes
-    sampled: bool
-
-    def __str__(self) -> str:
-        return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-{self.sampled:02x}"
-
-
-def parse_traceparent(text: str) -> TraceParent | None:
-    """The trace context, or None if the text is not a valid one."""
-    match = _TRACEPARENT.fullmatch(text)
-    if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
-        return None
-    trace_id, span_id = bytes.fromhex(match["trace"]), bytes.fromhex(match["span"])
-    if not any(trace_id) or not any(span_id):
-        return None
-    return TraceParent(trace_id, span_id, bool(int(match["flags"], 16) & 1))
-
-
-def new_trace_id() -> bytes:
-    """16 random bytes."""
-    return secrets.token_bytes(16)
-
-
-def new_span_id() -> bytes:
-    """8 random bytes."""
-    return secrets.token_bytes(8)
 
 
 def set_attributes(target: Span | Span.Event | Span.Link | Resource, attributes: Mapping[str, object]) -> None:

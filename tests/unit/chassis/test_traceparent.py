@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.chassis.telemetry import TraceParent, new_span_id, new_trace_id, parse_traceparent
+from forgemesh.chassis.trace_context import TraceParent, new_span_id, new_trace_id, parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -2,7 +2,7 @@ from opentelemetry import trace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.chassis.attributes import WORKFLOW_NAME
-from forgemesh.chassis.telemetry import parse_traceparent
+from forgemesh.chassis.trace_context import parse_traceparent
 from forgemesh.client.tracing import CallerSpan, current_traceparent
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.chassis.pages import key_before
-from forgemesh.chassis.telemetry import parse_traceparent
+from forgemesh.chassis.trace_context import parse_traceparent
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import PayloadTooLarge
