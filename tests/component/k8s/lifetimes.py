@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 
 from forgemesh.chassis.health import LIVENESS, READINESS, STARTUP
@@ -11,6 +10,9 @@ from tests.component.k8s.manifests import Document, Manifests, Workload, name_of
 from tests.component.k8s.processes import Process, processes
 
 PROBES = {"startupProbe": STARTUP, "readinessProbe": READINESS, "livenessProbe": LIVENESS}
+HOST_PROBES = {**PROBES, "startupProbe": LIVENESS}
+"""A host has started once it is registered: a probe for that would restart it while the registry is away."""
+IDENTITY = ("app.kubernetes.io/name", "app.kubernetes.io/version", "app.kubernetes.io/component")
 LAST_WORDS = 5
 """Seconds between the end of the drain and the kill: to flush spans and to close the database."""
 
@@ -29,7 +31,7 @@ def lifetime_problems(manifests: Manifests) -> Iterator[str]:
 
 
 def _probes(process: Process) -> Iterator[str]:
-    for kind, name in PROBES.items():
+    for kind, name in (HOST_PROBES if process.section == "host" else PROBES).items():
         probe = process.container.get(kind)
         if probe is None:
             yield f"{kind} is missing"
@@ -47,7 +49,8 @@ def _probes(process: Process) -> Iterator[str]:
 def _grace(process: Process) -> Iterator[str]:
     given = process.workload.pod.get("terminationGracePeriodSeconds", 30)
     pause = process.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    needed = pause + process.value("drain_delay") + process.value("grace") + LAST_WORDS
+    drain = process.value("grace") + (0 if process.section == "host" else process.value("drain_delay"))
+    needed = pause + drain + LAST_WORDS
     if given < needed:
         yield f"terminationGracePeriodSeconds is {given}, the drain may take {needed:g}"
     if process.section == "host" and given > needed:
@@ -102,14 +105,12 @@ def _data(manifests: Manifests) -> Iterator[str]:
 def _plugin(workload: Workload) -> Iterator[str]:
     labels = workload.document["metadata"].get("labels", {})
     name, version = labels.get("app.kubernetes.io/name", ""), labels.get("app.kubernetes.io/version", "")
-    expected = f"plugin-{name}-v{re.sub('[^a-z0-9]+', '-', version.lower())}"
+    expected = f"plugin-{name.replace('-', '--').replace('.', '-')}-v{version.replace('.', '-')}"
     if workload.name != expected:
         yield f"by its labels it would be called {expected}"
-    for label in ("app.kubernetes.io/name", "app.kubernetes.io/version", "app.kubernetes.io/component"):
-        if workload.spec.get("selector", {}).get("matchLabels", {}).get(label) != labels.get(label):
-            yield f"its selector does not hold its label {label}"
-    if "forgemesh.dev/plugin" not in workload.document["metadata"].get("annotations", {}):
-        yield "the annotation forgemesh.dev/plugin, the plugin's id, is missing"
+    wanted = {label: labels.get(label) for label in IDENTITY} | {"forgemesh.dev/process": "host"}
+    if workload.spec.get("selector", {}).get("matchLabels") != wanted:
+        yield f"its selector is not {wanted}"
     rolling = workload.spec.get("strategy", {}).get("rollingUpdate", {})
     if rolling.get("maxUnavailable") != 0:
         yield "strategy.rollingUpdate.maxUnavailable is not 0: a rollout takes instances away before others serve"

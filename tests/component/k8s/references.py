@@ -13,10 +13,10 @@ LABELS = {
     "app.kubernetes.io/name",
     "app.kubernetes.io/part-of",
     "app.kubernetes.io/version",
+    "forgemesh.dev/process",
     "pod-security.kubernetes.io/enforce",
     "pod-security.kubernetes.io/warn",
 }
-ANNOTATIONS = {"forgemesh.dev/plugin"}
 
 
 def reference_problems(manifests: Manifests) -> Iterator[str]:
@@ -51,8 +51,6 @@ def _labels(manifests: Manifests) -> Iterator[str]:
         labelled += [(f"{workload.title}, its claim {one['metadata']['name']}", one["metadata"]) for one in claims]
     for title, metadata in labelled:
         yield from (f"{title}: nobody knows the label {name}" for name in metadata.get("labels", {}).keys() - LABELS)
-        for name in metadata.get("annotations", {}).keys() - ANNOTATIONS:
-            yield f"{title}: nobody knows the annotation {name}"
         if metadata.get("labels", {}).get("app.kubernetes.io/part-of") != "forgemesh":
             yield f"{title}: the label app.kubernetes.io/part-of is not forgemesh"
 

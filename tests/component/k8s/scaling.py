@@ -45,7 +45,7 @@ def _trigger(manifests: Manifests, scaled: Document, trigger: Document) -> Itera
     target = manifests.named("Deployment", scaled["spec"].get("scaleTargetRef", {}).get("name", "")) or {}
     metadata = target.get("metadata", {})
     wanted = {
-        "plugin": metadata.get("annotations", {}).get("forgemesh.dev/plugin"),
+        "plugin": metadata.get("labels", {}).get("app.kubernetes.io/name"),
         "version": metadata.get("labels", {}).get("app.kubernetes.io/version"),
         "minReplicas": str(scaled["spec"].get("minReplicaCount", 0)),
         "maxReplicas": str(scaled["spec"].get("maxReplicaCount", 100)),

@@ -75,10 +75,10 @@ def test_the_labels_of_the_example_are_what_its_plugins_say() -> None:
 
     assert said == {
         host.workload.name: (
-            host.workload.document["metadata"]["annotations"]["forgemesh.dev/plugin"],
+            host.workload.labels["app.kubernetes.io/name"],
             host.workload.labels["app.kubernetes.io/version"],
         )
         for host in hosts
     }
     replicas = {host.workload.labels["app.kubernetes.io/name"]: host.workload.spec["replicas"] for host in hosts}
-    assert replicas == {"weather-reader": 1, "weather-prepare": 2, "weather-stats": 2, "weather-report": 1}
+    assert replicas == {"weather.reader": 1, "weather.prepare": 2, "weather.stats": 2, "weather.report": 1}

@@ -85,8 +85,8 @@ MISTAKES = [
         "a value that is none",
         "settings",
         PLUGIN,
-        'value: "30"',
-        'value: "30s"',
+        'value: "60"',
+        'value: "60s"',
         "FORGEMESH_HOST_GRACE: Expected `float`, got `str`",
     ),
     Mistake(
@@ -173,9 +173,9 @@ MISTAKES = [
         "a grace that the pod does not have",
         "labels",
         PLUGIN,
-        'value: "30"',
         'value: "60"',
-        "terminationGracePeriodSeconds is 38, the drain may take 68",
+        'value: "90"',
+        "terminationGracePeriodSeconds is 68, the drain may take 98",
     ),
     Mistake(
         "a budget that lets nobody go",
