@@ -84,7 +84,8 @@ class Workload:
 
     @property
     def template(self) -> Document:
-        return self.spec.get("template") or {}
+        """Of its pods; a pod is its own."""
+        return self.document if self.kind == "Pod" else self.spec.get("template") or {}
 
     @property
     def labels(self) -> dict[str, str]:

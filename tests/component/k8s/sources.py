@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from tests.component.k8s.manifests import K8S
 
+README = K8S / "README.md"
 PLUGIN_COMPONENT = "components: [../../../../components/plugin]"
 
 
@@ -31,4 +33,23 @@ def with_every_component(k8s: Path) -> Path:
     kustomization = overlay / "kustomization.yaml"
     components = "\ncomponents: [../../components/otel, ../../components/gateway]\n"
     kustomization.write_text(kustomization.read_text(encoding="utf-8") + components, encoding="utf-8")
+    return overlay
+
+
+def with_own_overlay(k8s: Path) -> Path:
+    """The overlay that README.md tells people to write, with a plugin of their own in it."""
+    *_, scaled, own = re.findall(
+        r"^```yaml\n(apiVersion: .*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    overlay = k8s / "overlays" / "own"
+    plugin = overlay / "plugins" / "words"
+    plugin.mkdir(parents=True)
+    (overlay / "kustomization.yaml").write_text(own, encoding="utf-8")
+    (plugin / "kustomization.yaml").write_text(scaled, encoding="utf-8")
+    reader = (k8s / "overlays" / "example" / "plugins" / "weather-reader" / "deployment.yaml").read_text(
+        encoding="utf-8"
+    )
+    for old, new in (("weather-reader", "words"), ("weather.reader", "words"), ("forgemesh-weather", "words")):
+        reader = reader.replace(old, new)
+    (plugin / "deployment.yaml").write_text(reader, encoding="utf-8")
     return overlay

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from forgemesh.plugin_host.loader import load_definition
 from tests.architecture.repository import ROOT
 from tests.component.k8s.ladder import problems
-from tests.component.k8s.manifests import K8S, render
+from tests.component.k8s.manifests import K8S, Manifests, render
+from tests.component.k8s.pods import pod_problems
 from tests.component.k8s.processes import processes
 from tests.component.k8s.schemas import schema_problems
-from tests.component.k8s.sources import copy_of_k8s, with_every_component
+from tests.component.k8s.sources import copy_of_k8s, with_every_component, with_own_overlay
 
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
@@ -55,6 +57,36 @@ def test_the_base_fits_its_schemas_and_lacks_only_places_for_data() -> None:
     assert {str(process.value("database")) for process in processes(base)} == {
         f".forgemesh/{name}.db" for name in ("registry", "balancer", "orchestrator", "traces")
     }
+
+
+def test_an_overlay_of_ones_own_is_made_as_the_readme_says(tmp_path: Path) -> None:
+    rendered = render(with_own_overlay(copy_of_k8s(tmp_path)))
+
+    assert problems(rendered) == []
+    pods = [one.pod for one in rendered.workloads if one.name != "collector"]
+    assert {container["image"] for pod in pods for container in pod["containers"]} == {
+        "REGISTRY/forgemesh:0.1.0",
+        "REGISTRY/words:1.0.0",
+    }
+    assert [pod["imagePullSecrets"] for pod in pods] == [[{"name": "pull"}]] * len(pods)
+    (claim,) = {str(one.spec["volumeClaimTemplates"]) for one in rendered.workloads if one.kind == "StatefulSet"}
+    assert "'storageClassName': 'fast'" in claim
+    assert "'storage': '20Gi'" in claim
+
+
+def test_the_pod_that_holds_a_volume_is_admitted() -> None:
+    keeper = yaml.safe_load((K8S / "keeper.yaml").read_text(encoding="utf-8"))
+    example = render(K8S / "overlays" / "example")
+    claims = {
+        f"{claim['metadata']['name']}-{one.name}-0"
+        for one in example.workloads
+        for claim in one.spec.get("volumeClaimTemplates", ())
+    }
+
+    assert list(schema_problems(Manifests((keeper,)))) == []
+    assert list(pod_problems(Manifests((example.namespace, keeper)))) == []
+    (volume,) = keeper["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] in claims
 
 
 def test_every_component_is_looked_at(tmp_path: Path) -> None:
