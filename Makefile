@@ -97,6 +97,18 @@ chaos-circuits: .venv/.dev ## Half-open instances and 1,000 waiting steps (20 ti
 abuse: .venv/.dev ## Let crowds at a mesh: idle connections, registrations, starts, watches, each in its full number
 	@FORGEMESH_ABUSE=1 $(BIN)/pytest -s tests/mesh/test_abuse.py $(ARGS)
 
+.PHONY: test-k8s
+test-k8s: .venv/.dev ## Test on a real Kubernetes cluster of one node, made here for it (root, Linux, Go; ARGS: what pytest takes)
+	@tests/k8s/lane.sh test $(ARGS)
+
+.PHONY: k8s-up
+k8s-up: .venv/.dev ## Start a cluster of your own to play with, with this checkout's image in it
+	@tests/k8s/lane.sh up
+
+.PHONY: k8s-down
+k8s-down: ## Stop the cluster that k8s-up has started
+	@tests/k8s/lane.sh down
+
 .PHONY: lint
 lint: .venv/.dev ## Check style and protos
 	@$(BIN)/ruff check .

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# lane.sh test [ARGS of pytest] | up | down: a real cluster of one node with this checkout's image in it.
+#   test   starts one, runs the tests beside its pods, and takes it down again
+#   up     starts one to play with, or renews the image in the one that runs
+#   down   takes that one down
+# Where none can be had, it says why and does nothing. FORGEMESH_K8S_CACHE keeps what is built once.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${FORGEMESH_K8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/forgemesh/k8s}
+played=${FORGEMESH_K8S_DIR:-/var/tmp/forgemesh-k8s}
+example="$root/k8s/overlays/example"
+
+provide() {
+  local status=0
+  mkdir -p "$cache"
+  "$here/cluster/provide.sh" "$cache/bin" || status=$?
+  [ "$status" -ne 3 ] || exit 0
+  return "$status"
+}
+
+load_image() { # cluster
+  local started=$SECONDS
+  echo "making the image localhost/forgemesh:dev ..."
+  "$here/cluster/image.sh" "$cache" "$1/forgemesh.tar" dev
+  ctr -a "$1/containerd.sock" -n k8s.io images import "$1/forgemesh.tar" >/dev/null
+  rm -f "$1/forgemesh.tar"
+  echo "the image is in the cluster after $((SECONDS - started)) s"
+}
+
+boot() { # cluster
+  local started=$SECONDS
+  echo "starting a cluster in $1 ..."
+  "$here/cluster/up.sh" "$cache/bin" "$1"
+  echo "the node is ready after $((SECONDS - started)) s"
+}
+
+case ${1:-} in
+  test)
+    shift
+    provide
+    dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
+    trap '"$here/cluster/down.sh" "$dir" || true; rm -rf "$dir"' EXIT
+    boot "$dir"
+    load_image "$dir"
+    FORGEMESH_CLUSTER=$dir "$dir/run" "$root/.venv/bin/pytest" -s "$here/live" "$@"
+    ;;
+  up)
+    provide
+    [ -f "$played/net" ] || boot "$played"
+    load_image "$played"
+    echo "kubectl:         $played/kubectl"
+    echo "the example:     $played/kubectl apply -k $example"
+    echo "beside the pods: $played/run COMMAND"
+    echo "stop it:         make k8s-down"
+    ;;
+  down)
+    [ -f "$played/net" ] || { echo "no cluster runs in $played"; exit 0; }
+    "$here/cluster/down.sh" "$played"
+    rm -rf "$played"
+    echo "stopped"
+    ;;
+  *)
+    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
+    exit 2
+    ;;
+esac

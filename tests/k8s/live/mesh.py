@@ -1,0 +1,58 @@
+"""The mesh of the example overlay as its callers and operators meet it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.k8s.live.cluster import NAMESPACE, PATIENCE, Cluster, Pod
+
+ROOT = Path(__file__).parents[3]
+OVERLAY = Path(__file__).parent / "overlay"
+SERVICES = ("registry", "balancer", "orchestrator", "traces")
+NOOP = "app.kubernetes.io/name=bench.noop"
+EVERYTHING = "app.kubernetes.io/part-of=forgemesh"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMesh:
+    """A mesh in a cluster; `address` is its orchestrator's, from beside the pods."""
+
+    cluster: Cluster
+    address: str
+
+    def service(self, name: str) -> Pod:
+        """The only pod of a service."""
+        return self.cluster.pod(f"app.kubernetes.io/name={name}")
+
+    def cli(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`forgemesh` as a person runs it beside the cluster."""
+        environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FORGEMESH_ADDRESS": self.address}
+        command = [str(Path(sys.executable).with_name("forgemesh")), *arguments]
+        done = subprocess.run(
+            command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done
+
+    def until_settled(self) -> list[Pod]:
+        """Every pod, once all of them are ready."""
+        return self.cluster.until_ready(EVERYTHING, 4 + 6 + 3)
+
+
+@contextlib.contextmanager
+def running_example(cluster: Cluster) -> Iterator[ClusterMesh]:
+    """Apply the tests' overlay and wait until every pod is ready; deleted with its data when the block ends."""
+    cluster.apply(OVERLAY)
+    try:
+        service = cluster.read("service", "orchestrator")
+        mesh = ClusterMesh(cluster, f"{service['spec']['clusterIP']}:7401")
+        mesh.until_settled()
+        yield mesh
+    finally:
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=90s")

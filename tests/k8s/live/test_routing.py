@@ -1,0 +1,76 @@
+"""Calls go to pods by their own addresses: in turn, to new ones soon, to those that end never."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from forgemesh.client import Client, Start
+from tests.k8s.live.cluster import NAMESPACE, until
+from tests.k8s.live.load import load
+from tests.k8s.live.mesh import NOOP, ROOT, ClusterMesh
+
+DEPLOYMENT = "deployment/plugin-bench-noop-v1-0-0"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+async def client(mesh: ClusterMesh) -> AsyncIterator[Client]:
+    async with Client.connect(mesh.address) as found:
+        await found.register((ROOT / "bench/noop/seq3.yaml").read_text())
+        yield found
+
+
+async def test_three_replicas_get_a_third_of_3000_calls_each(mesh: ClusterMesh, client: Client) -> None:
+    pods = {pod.name for pod in mesh.cluster.until_ready(NOOP, 3)}
+    served: Counter[str] = Counter()
+    for _ in range(20):
+        served += await _served(client, 50)
+    print(dict(served))
+    assert set(served) == pods
+    assert all(abs(count - 1000) <= 100 for count in served.values()), served
+
+
+async def test_a_fourth_replica_is_used_and_one_that_is_deleted_gets_no_call_after_its_signal(
+    mesh: ClusterMesh, client: Client
+) -> None:
+    cluster = mesh.cluster
+    before = {pod.name for pod in cluster.until_ready(NOOP, 3)}
+    async with load(mesh.address, "bench-seq3", 10) as callers:
+        await callers.until(5)
+        cluster.kubectl("scale", "-n", NAMESPACE, DEPLOYMENT, "--replicas=4")
+        pods = await asyncio.to_thread(cluster.until_ready, NOOP, 4)
+        ready = time.monotonic()
+        (fourth,) = [pod for pod in pods if pod.name not in before]
+        async with asyncio.timeout(60):
+            while fourth.name not in await _served(client, 4):
+                pass
+        print(f"the fourth replica was called {time.monotonic() - ready:.1f} s after it was ready")
+        logs = asyncio.create_task(asyncio.to_thread(cluster.logs, fourth.name, "-f"))
+        await asyncio.to_thread(cluster.kubectl, "delete", "pod", "-n", NAMESPACE, fourth.name, "--wait=false")
+        await asyncio.to_thread(
+            until, "it is gone", lambda: fourth.name not in {one.name for one in cluster.pods(NOOP)}
+        )
+        assert fourth.name not in await _served(client, 20)
+        await callers.until(20)
+        cluster.kubectl("scale", "-n", NAMESPACE, DEPLOYMENT, "--replicas=3")
+        await asyncio.to_thread(cluster.until_ready, NOOP, 3)
+        await logs
+    assert callers.failed == []
+
+
+async def _served(client: Client, executions: int) -> Counter[str]:
+    """Which instances carried out the steps of so many executions."""
+    started = await client.start_many(
+        [Start(workflow="bench-seq3", input={"value": number}, wait=30.0) for number in range(executions)]
+    )
+    found: Counter[str] = Counter()
+    for one in started:
+        assert not isinstance(one, Exception), one
+        found.update(step.instance_id for step in (await one.wait(timeout=60)).steps)
+    return found
