@@ -14,24 +14,24 @@ from referencing import Registry, Resource
 
 from tests.component.k8s.manifests import K8S, Document, Manifests, name_of
 
-VERSION = "1.34.0"
-"""The oldest release of Kubernetes that the manifests are for: what is a field there is one later."""
+OLDEST, NEWEST = "1.34.0", "1.37.0"
+"""The releases of Kubernetes that the manifests are for."""
 OURS = {
     ("keda.sh/v1alpha1", "ScaledObject"): "scaledobject.schema.json",
     ("gateway.networking.k8s.io/v1", "GRPCRoute"): "grpcroute.schema.json",
 }
 
 
-def schema_problems(manifests: Manifests) -> Iterator[str]:
+def schema_problems(manifests: Manifests, release: str = OLDEST) -> Iterator[str]:
     """Every field that its kind does not have, every value of the wrong type, every kind without a schema."""
     for document in manifests.documents:
-        yield from _problems(json.dumps(document, sort_keys=True))
+        yield from _problems(json.dumps(document, sort_keys=True), release)
 
 
 @cache
-def _problems(text: str) -> tuple[str, ...]:
+def _problems(text: str, release: str) -> tuple[str, ...]:
     document: Document = json.loads(text)
-    validator = _validator(str(document.get("apiVersion")), str(document.get("kind")))
+    validator = _validator(str(document.get("apiVersion")), str(document.get("kind")), release)
     if validator is None:
         return (f"{name_of(document)}: {document.get('apiVersion')} {document.get('kind')} has no schema",)
     return tuple(f"{name_of(document)}: {_said(error)}" for error in _leaves(validator.iter_errors(document)))
@@ -51,21 +51,21 @@ def _said(error: ValidationError) -> str:
 
 
 @cache
-def _validator(api_version: str, kind: str) -> Validator | None:
+def _validator(api_version: str, kind: str, release: str) -> Validator | None:
     if (api_version, kind) in OURS:
-        return Draft202012Validator(_own(OURS[api_version, kind]), registry=_registry())
+        return Draft202012Validator(_own(OURS[api_version, kind]), registry=_registry(release))
     group, _, version = api_version.rpartition("/")
     name = "-".join(filter(None, (kind.lower(), group.partition(".")[0], version)))
     try:
-        schema = utils.schema_contents(f"{_folder()}/{name}.json", VERSION)
+        schema = utils.schema_contents(f"{_folder(release)}/{name}.json", release)
     except FileNotFoundError:
         return None
-    return Draft202012Validator(schema, registry=_registry())
+    return Draft202012Validator(schema, registry=_registry(release))
 
 
 @cache
-def _registry() -> Registry[Any]:
-    definitions = Resource.from_contents(utils.schema_contents(f"{_folder()}/_definitions.json", VERSION))
+def _registry(release: str) -> Registry[Any]:
+    definitions = Resource.from_contents(utils.schema_contents(f"{_folder(release)}/_definitions.json", release))
     registry: Registry[Any] = Registry().with_resource(definitions.id() or "", definitions)
     own: Registry[Any] = registry.with_resource(
         "metadata.schema.json", Resource.from_contents(_own("metadata.schema.json"))
@@ -73,8 +73,8 @@ def _registry() -> Registry[Any]:
     return own
 
 
-def _folder() -> str:
-    return f"kubernetes-json-schema/v{VERSION}-local-strict"
+def _folder(release: str) -> str:
+    return f"kubernetes-json-schema/v{release}-local-strict"
 
 
 def _own(name: str) -> Any:

@@ -13,7 +13,7 @@ from tests.component.k8s.ladder import problems
 from tests.component.k8s.manifests import K8S, Manifests, render
 from tests.component.k8s.pods import pod_problems
 from tests.component.k8s.processes import processes
-from tests.component.k8s.schemas import schema_problems
+from tests.component.k8s.schemas import NEWEST, schema_problems
 from tests.component.k8s.sources import copy_of_k8s, with_every_component, with_own_overlay
 
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
@@ -30,6 +30,7 @@ def test_all_components_together_have_no_problem(tmp_path: Path) -> None:
     rendered = render(overlay)
 
     assert problems(rendered) == []
+    assert list(schema_problems(rendered, NEWEST)) == []
     kinds = {document["kind"] for document in rendered.documents}
     assert kinds >= {"ScaledObject", "HorizontalPodAutoscaler", "GRPCRoute", "NetworkPolicy", "PodDisruptionBudget"}
 
