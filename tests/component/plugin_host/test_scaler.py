@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from forgemesh.plugin_host.supervisor.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.domain.scale import Scale, ScaleRule
 from forgemesh.plugin_host.supervisor.fleet import Fleet
 from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
@@ -17,6 +16,7 @@ from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivors
 from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+from forgemesh.routing.scaling import Scale, ScaleRule
 
 
 @pytest.fixture
@@ -35,18 +35,19 @@ def around(tmp_path: Path) -> Iterator[Surroundings]:
         )
 
 
-def plan(name: str, target: float) -> PluginPlan:
-    return PluginPlan(name=name, load="m:P", instances=0, scale=ScaleRule(least=0, most=3, target=target))
+def plan(name: str) -> PluginPlan:
+    return PluginPlan(name=name, load="m:P", instances=0, scale=ScaleRule(least=0, most=3))
 
 
 async def test_a_plugin_that_cannot_be_scaled_keeps_no_other_from_it(
     around: Surroundings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No section of forgemesh.toml says such a target."""
+    """What is remembered of its number has no time."""
     async with asyncio.TaskGroup() as tasks:
-        fleet = Fleet([plan("broken", 0.0), plan("sound", 0.5)], around, NoRegistry(), tasks, list)
+        fleet = Fleet([plan("broken"), plan("sound")], around, NoRegistry(), tasks, list)
         for group in fleet.groups.values():
             group.on = True
+        fleet.groups["broken"].scale = Scale((("never", 1),))  # type: ignore[arg-type]
         scaler = Scaler(fleet, silence=0)
         scaler.look()
         scaler.look()
@@ -57,7 +58,7 @@ async def test_a_plugin_that_cannot_be_scaled_keeps_no_other_from_it(
 
 async def test_what_somebody_says_counts_until_the_load_has_been_looked_at_for_long_since(around: Surroundings) -> None:
     async with asyncio.TaskGroup() as tasks:
-        fleet = Fleet([plan("sound", 0.5)], around, NoRegistry(), tasks, list)
+        fleet = Fleet([plan("sound")], around, NoRegistry(), tasks, list)
         group = fleet.groups["sound"]
         group.scale = Scale(((0.0, 0),), since=0.0)
         await Scaler(fleet, silence=0).scale("sound", 0)

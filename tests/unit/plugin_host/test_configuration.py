@@ -5,8 +5,8 @@ import pytest
 
 from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid, read_configuration
 from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
-from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
 from forgemesh.plugin_host.supervisor.plan import Limits
+from forgemesh.routing.scaling import ScaleRule
 
 
 def written(tmp_path: Path, text: str) -> Path:

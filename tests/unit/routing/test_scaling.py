@@ -146,9 +146,7 @@ def test_a_demand_that_moves_within_the_tolerance_moves_nothing(
         assert wanted == current
 
 
-@given(
-    st.integers(0, 20), st.lists(st.one_of(st.none(), st.integers(0, 100)), max_size=20), st.floats(0, 30), demands
-)
+@given(st.integers(0, 20), st.lists(st.one_of(st.none(), st.integers(0, 100)), max_size=20), st.floats(0, 30), demands)
 def test_no_number_is_wanted_that_nothing_in_the_windows_called_for(
     current: int, earlier: list[int | None], window: float, demand: int
 ) -> None:

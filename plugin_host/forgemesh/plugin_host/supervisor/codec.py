@@ -12,8 +12,8 @@ from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.happening import Happening
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State, Transition
+from forgemesh.plugin_host.supervisor.domain.load import Load
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer, OnLoss
-from forgemesh.plugin_host.supervisor.domain.scale import Load
 from forgemesh.routing.version_range import InvalidRange, VersionRange
 
 MOST_UTILIZATION = 1e6

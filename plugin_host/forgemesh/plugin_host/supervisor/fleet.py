@@ -20,13 +20,13 @@ from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid
 from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind, happening_of
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, Host, State
 from forgemesh.plugin_host.supervisor.domain.loading import Decision, Member, Need, Offer, Standing, decide
-from forgemesh.plugin_host.supervisor.domain.scale import Scale
 from forgemesh.plugin_host.supervisor.group import Group, usefulness
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.output import Follower
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.surroundings import Surroundings
 from forgemesh.plugin_host.supervisor.survivors import Survivor, end
+from forgemesh.routing.scaling import Scale
 
 _log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.change import Configuration
 from forgemesh.plugin_host.supervisor.domain.host import RUNNING, SERVING, State
 from forgemesh.plugin_host.supervisor.domain.loading import Member, Need, Offer, Standing
-from forgemesh.plugin_host.supervisor.domain.scale import Scale
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 from forgemesh.plugin_host.supervisor.life import Life
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.routing.scaling import DEFAULT_CAPACITY, Scale
 
 _STANDINGS = {
     State.STARTING: Standing.UNKNOWN,
@@ -95,6 +95,11 @@ class Group:
     def staying(self) -> list[Keeper]:
         """Its hosts that are not on their way out for good."""
         return [keeper for keeper in self.keepers if not keeper.retired]
+
+    @property
+    def capacity(self) -> int:
+        """How many calls each of its hosts runs at a time."""
+        return (self.manifest.max_concurrency if self.manifest is not None else 0) or DEFAULT_CAPACITY
 
     @property
     def able(self) -> list[Keeper]:

@@ -16,8 +16,8 @@ from forgemesh.faults.supervisor import HandshakeRefused, HostProtocolUnsupporte
 from forgemesh.plugin_host.supervisor.attachment import Attachment
 from forgemesh.plugin_host.supervisor.codec import load_of, manifest_mistake, needs_of, offer_of, phase_of
 from forgemesh.plugin_host.supervisor.domain.host import Phase
+from forgemesh.plugin_host.supervisor.domain.load import Load
 from forgemesh.plugin_host.supervisor.domain.loading import Need, Offer
-from forgemesh.plugin_host.supervisor.domain.scale import Load
 from forgemesh.plugin_host.supervisor.questions import Questions, Unanswered
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.chassis.secret_file import NoSecret, read_secret
 from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
-from forgemesh.plugin_host.supervisor.domain.scale import ScaleRule
+from forgemesh.routing.scaling import ScaleRule
 
 _log = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from forgemesh.chassis.containment import contained
 from forgemesh.faults.supervisor import ScaleOutOfBounds
 from forgemesh.plugin_host.supervisor.domain.happening import Kind
 from forgemesh.plugin_host.supervisor.domain.host import SERVING, Phase
+from forgemesh.plugin_host.supervisor.domain.load import Idleness, demand_of
 from forgemesh.plugin_host.supervisor.domain.loading import losers
-from forgemesh.plugin_host.supervisor.domain.scale import Idleness, Scale, mean_of
 from forgemesh.plugin_host.supervisor.fleet import LAZY, Fleet
 from forgemesh.plugin_host.supervisor.group import Group
 from forgemesh.plugin_host.supervisor.news import tell
+from forgemesh.routing.scaling import Scale
 
 TICK = 1.0
 RETRY_AFTER_FAILURE = 60.0
@@ -86,16 +87,19 @@ class Scaler:
         if rule is None or not group.on:
             return
         able = group.able
-        loads = [one.life.load if one.life is not None else None for one in able if one.host.state in SERVING]
-        said = [load.utilization for load in loads if load is not None and load.utilization is not None]
-        if (not said and group.count) or len(said) < len(loads):
-            return
         dead = len(group.staying) - len(able)  # each has a place, and takes no part in the load
-        utilization = mean_of(said, len(able) - len(said), rule.target) if said else 0.0
         rule = replace(rule, most=max(rule.least, rule.most - dead))
-        group.scale, wanted = group.scale.desired(rule, len(able), utilization, now)
+        capacity = group.capacity
+        loads = [one.life.load if one.life is not None else None for one in able if one.host.state in SERVING]
+        said = [one.utilization * capacity for one in loads if one is not None and one.utilization is not None]
+        if (not said and group.count) or len(said) < len(loads):
+            group.scale, _ = group.scale.desired(rule, len(able), None, capacity, now)
+            return
+        demand = demand_of(said, len(able) - len(said), rule.target * capacity)
+        group.scale, wanted = group.scale.desired(rule, len(able), demand, capacity, now)
         if wanted != len(able):
-            self._resize(group, min(wanted + dead, group.plan.most), f"its hosts are busy to {utilization:.0%}")
+            why = f"{sum(said):.0f} calls run or wait, of {capacity} that each runs at a time"
+            self._resize(group, min(wanted + dead, group.plan.most), why)
 
     def _stop_idle(self, group: Group, now: float) -> None:
         after = group.plan.idle_stop
