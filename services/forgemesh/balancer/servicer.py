@@ -65,7 +65,7 @@ class BalancerServicer(BalancerServiceServicer):
             if request.HasField("report"):
                 report = request.report
                 told, permits = codec.told(report.counts), codec.permits(report)
-                self._balancer.reported(subscription, report.sequence, told, permits, codec.waiting(report))
+                self._balancer.reported(subscription, report.sequence, told, permits, codec.demands(report))
 
     def _refused(self, subscription: Subscription, nack: pb.SnapshotNack) -> None:
         revision, caller = revision_from_message(nack.revision), subscription.caller

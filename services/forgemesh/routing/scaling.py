@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 DEFAULT_CAPACITY = 16
 """Calls that an instance runs at a time if its manifest does not say."""
@@ -15,6 +15,13 @@ LONGEST_WINDOW = 3600
 STEP = 15
 """Seconds between two looks of Kubernetes at a number."""
 _MOST_CALLS = 1e12
+
+
+class Demanded(NamedTuple):
+    """What calls wait for: instances of a plugin in a range of versions, empty for any."""
+
+    plugin_id: str
+    version_range: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

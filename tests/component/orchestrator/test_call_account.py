@@ -17,6 +17,7 @@ from forgemesh.routing.endpoint import CircuitState, CircuitView
 from forgemesh.routing.local_trip import FAILURES
 from forgemesh.routing.outcome import CountKey, PermitUse
 from forgemesh.routing.policy import DEFAULT
+from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Revision, Snapshot
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.manual_clock import ManualClock
@@ -33,7 +34,7 @@ class Kept:
         self.clock = ManualClock()
         self.urgent = 0
         self.changed: list[str] = []
-        self.waiting: dict[str, int] = {}
+        self.waiting: dict[Demanded, int] = {}
         self.account = CallAccount(clock=self.clock.monotonic, demands=lambda: self.waiting)
         self.account.on_urgent = self._hurry
         self.account.on_change = self.changed.append
@@ -198,7 +199,7 @@ def test_a_new_balancer_is_told_where_the_counts_begin() -> None:
 
 
 async def test_a_permit_is_for_one_call_and_its_counts_say_nothing(kept: Kept) -> None:
-    kept.waiting["p"] = 1
+    kept.waiting[Demanded("p", "")] = 1
     kept.grant()
     assert kept.changed == ["p"]
     assert kept.account.permits.shown("p") == {"i-1": PERMIT}
@@ -226,7 +227,7 @@ async def test_a_trial_call_that_fails_says_why_and_one_that_says_nothing_gives_
     refused = failure_of(PermitRefused("i-1", "t-2", "it was used already"))
     for permit_id, answer in (("t-1", LOST), ("t-2", Answer(None, refused, accepted=False))):
         permit = Permit(permit_id, 1, 4)
-        kept.waiting["p"] = 1
+        kept.waiting[Demanded("p", "")] = 1
         kept.grant(permit)
         kept.account.ended(kept.depart(4, permit), answer)
 
@@ -238,7 +239,7 @@ async def test_a_trial_call_that_fails_says_why_and_one_that_says_nothing_gives_
 
 
 async def test_a_permits_time_counts_from_the_report_that_the_balancer_had(kept: Kept) -> None:
-    kept.waiting["p"] = 1
+    kept.waiting[Demanded("p", "")] = 1
     kept.account.begins()
     sequence = kept.account.report().sequence
     kept.clock.now += 9.0
@@ -272,7 +273,7 @@ async def test_permits_go_back_when_nobody_came_when_the_circuit_moves_on_and_wh
     kept.clock.now += 1.0  # for nobody waits
     assert not kept.account.permits.usable("p", kept.clock.now)
 
-    kept.waiting["p"] = 1
+    kept.waiting[Demanded("p", "")] = 1
     kept.account.begins()
     kept.grant(Permit("moved-on", 1, 4))
     kept.stands(5)
@@ -285,7 +286,7 @@ async def test_permits_go_back_when_nobody_came_when_the_circuit_moves_on_and_wh
 async def test_a_permit_goes_back_by_itself_when_its_time_is_over(kept: Kept) -> None:
     back = asyncio.Event()
     kept.account.on_urgent = back.set
-    kept.waiting["p"] = 1
+    kept.waiting[Demanded("p", "")] = 1
     kept.account.begins()
 
     kept.grant(lease=0.01)
@@ -296,7 +297,7 @@ async def test_a_permit_goes_back_by_itself_when_its_time_is_over(kept: Kept) ->
 
 
 async def test_several_permits_for_an_instance_are_used_one_after_the_other(kept: Kept) -> None:
-    kept.waiting["p"] = 2
+    kept.waiting[Demanded("p", "")] = 2
     permits = [Permit(f"t-{number}", 1, 4) for number in range(2)]
     for permit in permits:
         kept.grant(permit)

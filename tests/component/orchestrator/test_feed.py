@@ -17,6 +17,7 @@ from forgemesh.orchestrator.application.call_account import CallAccount, Departu
 from forgemesh.orchestrator.domain.payload import NULL
 from forgemesh.orchestrator.ports import Answer
 from forgemesh.routing.eligibility import RemoteLoad
+from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.balancers import ScriptedBalancer, endpoint, serving_balancer
 
 ADDRESS = "127.0.0.1:1"
@@ -146,13 +147,13 @@ async def test_what_is_urgent_is_reported_at_once(
     monkeypatch.setattr(feed, "PERIOD", 1e6)
     balancer.show("p", 1, endpoint("i-1", ADDRESS))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.demands = lambda: {"p": 7}
+    subscriber.account.demands = lambda: {Demanded("p", "^1"): 7}
 
     subscriber.account.hurry()
 
     await balancer.until(lambda: bool(balancer.reports))
     (demand,) = balancer.reports[0].demands
-    assert (demand.plugin_id, demand.waiting) == ("p", 7)
+    assert (demand.plugin_id, demand.version_range, demand.waiting) == ("p", "^1", 7)
 
 
 async def test_permits_are_for_as_long_as_the_feed_stands_and_what_became_of_them_is_told_on_the_next_one(
@@ -160,7 +161,7 @@ async def test_permits_are_for_as_long_as_the_feed_stands_and_what_became_of_the
 ) -> None:
     half_open = circuit(4, snapshot_pb2.CIRCUIT_STATE_HALF_OPEN)
     balancer.show("p", 1, endpoint("i-1", ADDRESS, circuit=half_open))
-    subscriber.account.demands = lambda: {"p": 1}
+    subscriber.account.demands = lambda: {Demanded("p", ""): 1}
     granted: list[str] = []
     subscriber.account.on_change = granted.append
     subscriber.account.hurry()

@@ -10,6 +10,7 @@ from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.providers import Providers
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import Health
+from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, provider, to_interface
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, half_open, with_open_circuit
 
@@ -178,13 +179,13 @@ async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_int
     dispatcher.send(to_interface("a", idempotent=False))
     dispatcher.send(to_interface("b", idempotent=True))
     await log.until("a CIRCUIT_OPEN", "b CIRCUIT_OPEN")
-    assert account.demands() == {"circle": 2, "square": 2}
+    assert account.demands() == {Demanded("circle", "=1.0.0"): 2, Demanded("square", "=1.0.0"): 2}
 
     account.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
 
     call = await hosts.call("b")
     assert (call.instance_id, call.invocation.permit) == ("square-1", Permit("t", 1, 4))
-    assert account.demands() == {"circle": 1, "square": 1}
+    assert account.demands() == {Demanded("circle", "=1.0.0"): 1, Demanded("square", "=1.0.0"): 1}
 
 
 async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_provider_can_take_it(
@@ -206,3 +207,19 @@ async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_p
 
     assert [call.instance_id for call in hosts.calls[:4]] == ["circle-1"] * 4
     assert {call.path for call in hosts.calls if call.invocation.permit is not None} <= {"b"}
+
+
+async def test_an_order_for_an_interface_is_told_with_the_versions_that_provide_it(
+    providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
+) -> None:
+    account = CallAccount()
+    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    catalogue.provided["shape"] = [
+        provider("circle", "1.0.0"),
+        provider("circle", "1.1.0"),
+        provider("square", "3.0.0"),
+    ]
+    dispatcher.send(to_interface("a"))
+    await log.until("a NOT_REGISTERED")
+
+    assert account.demands() == {Demanded("circle", "=1.0.0 || =1.1.0"): 1, Demanded("square", "=3.0.0"): 1}

@@ -15,6 +15,7 @@ from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_trip import FAILURES
 from forgemesh.routing.outcome import PermitUse
 from forgemesh.routing.pick import NoPick
+from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, half_open, with_open_circuit
 from tests.manual_clock import ManualClock
@@ -101,7 +102,7 @@ async def test_one_permit_is_one_call_however_many_wait(scene: Scene) -> None:
 
     assert scene.sent() == ["s-0"]
     assert scene.use() is PermitUse.SUCCEEDED
-    assert scene.account.demands() == {"p": 199}
+    assert scene.account.demands() == {Demanded("p", ""): 199}
 
 
 async def test_a_call_that_comes_anew_makes_the_trial_although_it_could_go_elsewhere(scene: Scene) -> None:
@@ -205,7 +206,7 @@ async def test_whoever_waits_for_a_circuit_says_until_when_and_who_opened_it_and
         "00-aa-bb-01",
     )
     assert urgent == ["now"]
-    assert scene.account.report().demands == {"p": 1}
+    assert scene.account.report().demands == {Demanded("p", ""): 1}
 
 
 async def test_orders_are_looked_at_again_when_their_circuit_is_due_although_nobody_says_anything(

@@ -29,6 +29,7 @@ from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
 from forgemesh.routing.outcome import CallCounts, CountKey, PermitOutcome
 from forgemesh.routing.policy import PluginPolicy
+from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Snapshot
 
 FIRST_EPOCH = 1
@@ -163,12 +164,12 @@ class Balancer:
         sequence: int,
         told: Sequence[Told],
         permits: Iterable[PermitOutcome],
-        waiting: Mapping[str, int],
+        demands: Mapping[Demanded, int],
     ) -> None:
         """A subscriber says what it has seen of its calls; see report.proto."""
         for outcome in permits:
             self.permits.settled(outcome)
-        self.callers.reported(subscription.caller, sequence, self._known(told), waiting)
+        self.callers.reported(subscription.caller, sequence, self._known(told), demands)
         self.permits.deal()
 
     async def run(self) -> None:

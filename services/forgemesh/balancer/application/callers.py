@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forgemesh.balancer.domain.caller import Caller, Place, Told
 from forgemesh.routing.outcome import CallCounts, CountKey
+from forgemesh.routing.scaling import Demanded
 
 PATIENCE = 2.0
 """Seconds after which the calls of a caller that has left no longer count as under way."""
@@ -17,7 +18,8 @@ MEMORY = 60.0
 class Callers:
     """
     Takes in what callers say of instances that there are. `clock` is monotonic; `on_load` is told each place where the
-    number of calls under way has changed, `on_counts` each difference, `on_lost` each caller that does not come back.
+    number of calls under way has changed, `on_demand` each plugin for which another number waits, `on_counts` each
+    difference, `on_lost` each caller that does not come back.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -26,6 +28,7 @@ class Callers:
         self._in_flight: Counter[Place] = Counter()
         self._places: frozenset[Place] = frozenset()
         self.on_load: Callable[[Place], None] = lambda place: None
+        self.on_demand: Callable[[str], None] = lambda plugin_id: None
         self.on_counts: Callable[[CountKey, CallCounts], None] = lambda key, counts: None
         self.on_lost: Callable[[Caller], None] = lambda caller: None
 
@@ -50,14 +53,15 @@ class Callers:
     def left(self, caller: Caller) -> None:
         """A caller hears no more."""
         caller.left_at = self._clock()
-        caller.waiting = {}
+        self._wait_for(caller, {})
 
-    def reported(self, caller: Caller, sequence: int, told: Sequence[Told], waiting: Mapping[str, int]) -> None:
+    def reported(self, caller: Caller, sequence: int, told: Sequence[Told], demands: Mapping[Demanded, int]) -> None:
         """A caller says what it has seen."""
         if sequence <= caller.sequence:
             return
-        known = self._known(told)
-        differences = caller.take(sequence, known, waiting, self._clock())
+        known, before = self._known(told), caller.waiting
+        differences = caller.take(sequence, known, demands, self._clock())
+        self._tell_demand(before, caller.waiting)
         for one in known:
             self._set_in_flight(caller, (one.key.instance_id, one.key.incarnation), one.in_flight)
         for key, counts in differences:
@@ -87,6 +91,26 @@ class Callers:
                     self._set_in_flight(caller, place, 0)
             if now >= caller.left_at + MEMORY:
                 del self._callers[key]
+
+    def waiting(self, plugin_id: str, wants: Callable[[str], bool]) -> int:
+        """Calls that wait for a plugin, of all callers, in the ranges of versions for which `wants` holds."""
+        return sum(
+            count
+            for caller in self._callers.values()
+            if plugin_id in caller.waiting
+            for one, count in caller.demands.items()
+            if one.plugin_id == plugin_id and wants(one.version_range)
+        )
+
+    def _wait_for(self, caller: Caller, demands: Mapping[Demanded, int]) -> None:
+        before = caller.waiting
+        caller.wait_for(demands)
+        self._tell_demand(before, caller.waiting)
+
+    def _tell_demand(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        for plugin_id in before.keys() | after.keys():
+            if before.get(plugin_id) != after.get(plugin_id):
+                self.on_demand(plugin_id)
 
     def _known(self, told: Iterable[Told]) -> list[Told]:
         return [one for one in told if (one.key.instance_id, one.key.incarnation) in self._places]

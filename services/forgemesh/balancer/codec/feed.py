@@ -19,9 +19,12 @@ from forgemesh.feed.reports import LONGEST_WORD, counts_from_message, permit_fro
 from forgemesh.feed.snapshots import circuit_from_message, millis, snapshot_to_message
 from forgemesh.routing.endpoint import Admission, CircuitView, Health
 from forgemesh.routing.outcome import PermitOutcome
+from forgemesh.routing.scaling import Demanded
+from forgemesh.routing.version_range import LONGEST
 
 MOST_CALLS = 2**48
 MOST_IN_FLIGHT = 1_000_000
+MOST_WAITING = 2**32
 LAST_GENERATION = 2**62
 """More than that nobody can have seen; sums of what is less fit into the messages that tell of them."""
 LONGEST_CAUSE = 512
@@ -78,9 +81,15 @@ def permits(report: report_pb.OutcomeReport) -> list[PermitOutcome]:
     return [outcome for message in report.permits if (outcome := permit_from_message(message)) is not None]
 
 
-def waiting(report: report_pb.OutcomeReport) -> dict[str, int]:
-    """How many calls wait, by plugin."""
-    return {demand.plugin_id: demand.waiting for demand in report.demands if demand.waiting}
+def demands(report: report_pb.OutcomeReport) -> dict[Demanded, int]:
+    """How many calls wait, by plugin and versions."""
+    found: dict[Demanded, int] = {}
+    for demand in report.demands:
+        if demand.waiting:
+            said = demand.version_range
+            one = Demanded(demand.plugin_id, said if len(said) <= LONGEST else "")
+            found[one] = min(MOST_WAITING, found.get(one, 0) + demand.waiting)
+    return found
 
 
 def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[Place, CircuitView]]:

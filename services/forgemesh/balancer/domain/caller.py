@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from forgemesh.routing.outcome import CallCounts, CountKey
+from forgemesh.routing.scaling import Demanded
 
 Place: TypeAlias = tuple[str, int]
 """Instance id and incarnation."""
@@ -26,9 +27,9 @@ class Caller:
     One process that makes calls, named by what it calls itself and its start.
 
     Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not
-    at all does no harm. `heard_at` is the moment of its report `sequence`; `waiting` counts its calls that wait, by
-    plugin; `active_at` is when it last made a call, by plugin; `lost_at` when it last let a permit run out. Moments are
-    on the balancer's clock.
+    at all does no harm. `heard_at` is the moment of its report `sequence`; `demands` counts its calls that wait, by
+    plugin and versions, `waiting` by plugin alone; `active_at` is when it last made a call, by plugin; `lost_at` when it
+    last let a permit run out. Moments are on the balancer's clock.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Caller:
     counts: dict[tuple[str, Place], tuple[int, CallCounts]] = field(default_factory=dict)
     """By plugin and place, those of the newest generation that it spoke of."""
     in_flight: dict[Place, int] = field(default_factory=dict)
+    demands: Mapping[Demanded, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     active_at: dict[str, float] = field(default_factory=dict)
     declined_at: dict[str, float] = field(default_factory=dict)
@@ -51,16 +53,17 @@ class Caller:
             self._difference(told)
 
     def take(
-        self, sequence: int, news: Iterable[Told], waiting: Mapping[str, int], now: float
+        self, sequence: int, news: Iterable[Told], demands: Mapping[Demanded, int], now: float
     ) -> list[tuple[CountKey, CallCounts]]:
         """A report: what is new in it, of generations that it has not left behind. An old report holds nothing new."""
         if sequence <= self.sequence:
             return []
         self.sequence, self.heard_at = sequence, now
-        for plugin_id, count in waiting.items():
-            if count > self.waiting.get(plugin_id, 0):
+        before = self.waiting
+        self.wait_for(demands)
+        for plugin_id, count in self.waiting.items():
+            if count > before.get(plugin_id, 0):
                 self.declined_at.pop(plugin_id, None)
-        self.waiting = dict(waiting)
         found = []
         for told in news:
             plugin_id = told.key.plugin_id
@@ -72,6 +75,13 @@ class Caller:
                 self.declined_at.pop(plugin_id, None)
             found.append((told.key, difference))
         return found
+
+    def wait_for(self, demands: Mapping[Demanded, int]) -> None:
+        """Exactly these of its calls wait."""
+        waiting: dict[str, int] = {}
+        for one, count in demands.items():
+            waiting[one.plugin_id] = waiting.get(one.plugin_id, 0) + count
+        self.demands, self.waiting = demands, waiting
 
     def forget(self, place: Place) -> None:
         """The instance is gone."""

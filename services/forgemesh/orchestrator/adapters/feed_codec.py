@@ -45,9 +45,7 @@ def report_to_message(report: Report) -> service_pb.SubscribeRequest:
             sequence=report.sequence,
             counts=[counts_to_message(*one) for one in report.counts],
             permits=[permit_to_message(outcome) for outcome in report.permits],
-            demands=[
-                pb.PluginDemand(plugin_id=plugin_id, waiting=waiting) for plugin_id, waiting in report.demands.items()
-            ],
+            demands=[pb.PluginDemand(**one._asdict(), waiting=waiting) for one, waiting in report.demands.items()],
         )
     )
 

@@ -22,6 +22,7 @@ from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_trip import LocalTrips
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
 from forgemesh.routing.policy import PluginPolicy
+from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Snapshot
 
 BRIEF = 200
@@ -64,7 +65,7 @@ class Report:
     sequence: int
     counts: list[Counted]
     permits: list[PermitOutcome]
-    demands: Mapping[str, int]
+    demands: Mapping[Demanded, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +74,7 @@ class CallAccount:
     Every call is counted from the moment in which its instance is picked to its end, whatever that is.
 
     `clock` is monotonic seconds, `awake` those of them in which this process could hear a call, `draw` gives numbers in
-    [0, 1). `demands` says how many calls wait, by plugin.
+    [0, 1). `demands` says how many calls wait, by plugin and versions.
     `on_urgent` is told when the balancer has to hear something now, `on_change` the plugin for which something is
     different about where its calls may go.
     """
@@ -81,7 +82,7 @@ class CallAccount:
     clock: Callable[[], float] = time.monotonic
     awake: Callable[[], float] = lambda: asyncio.get_running_loop().time()
     draw: Callable[[], float] = lambda: 0.5
-    demands: Callable[[], Mapping[str, int]] = dict
+    demands: Callable[[], Mapping[Demanded, int]] = dict
     on_urgent: Callable[[], None] = lambda: None
     on_change: Callable[[str], None] = lambda plugin_id: None
     ledger: Ledger = field(default_factory=Ledger)
@@ -89,7 +90,7 @@ class CallAccount:
     permits: Permits = field(init=False)
     _loads: dict[str, dict[str, RemoteLoad]] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
-    _demands: Mapping[str, int] = field(default_factory=dict)
+    _demands: Mapping[Demanded, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.permits = Permits(self.clock, self.hurry)
@@ -191,7 +192,7 @@ class CallAccount:
         """The balancer lets this process make a trial call, for `lease` seconds from when that report was sent."""
         now = self.clock()
         use_by = self._sent_at.get(after_sequence, now - lease) + lease
-        if not self.demands().get(plugin_id):
+        if not any(one.plugin_id == plugin_id for one in self.demands()):
             use_by = min(use_by, now + IDLE)
         self.permits.grant(plugin_id, instance_id, permit, use_by)
         self.on_change(plugin_id)

@@ -15,7 +15,8 @@ from forgemesh.orchestrator.domain.provider import Choice, ranked
 from forgemesh.routing.affinity import draw
 from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
-from forgemesh.routing.version_range import wanted_by
+from forgemesh.routing.scaling import Demanded
+from forgemesh.routing.version_range import LONGEST, wanted_by
 
 Found: TypeAlias = tuple[Pool, Picked]
 
@@ -40,6 +41,10 @@ class Route(Protocol):
         """Those a change of whose instances may let an order go."""
 
     @property
+    def demanded(self) -> Collection[Demanded]:
+        """Each plugin that could serve an order, in its versions that could."""
+
+    @property
     def wanted(self) -> Wanted:
         """Where it leads."""
 
@@ -51,7 +56,7 @@ class Route(Protocol):
 class PluginRoute:
     """To one plugin in a range of versions."""
 
-    __slots__ = ("_manifests", "_pool", "_wanted", "plugin_id")
+    __slots__ = ("_manifests", "_pool", "_wanted", "demanded", "plugin_id")
 
     settled = True
 
@@ -60,6 +65,7 @@ class PluginRoute:
         self._pool = pool
         self._manifests = manifests
         self._wanted = wanted_by(version_range)
+        self.demanded = (Demanded(pool.plugin_id, version_range),)
 
     def find(self, order: Order, now: float) -> Found | NoPick:
         wanted = repeatable(order, self.plugin_id, self._wanted, self._manifests) if order.doubts else self._wanted
@@ -98,6 +104,7 @@ class InterfaceRoute:
         self._tiers: tuple[tuple[Choice, ...], ...] = ()
         self._seen = -1
         self._plugins: frozenset[str] = frozenset()
+        self.demanded: tuple[Demanded, ...] = ()
         self._turn = 0
         self._name = f"{target.interface}@{target.version_range}" if target.version_range else target.interface
 
@@ -158,7 +165,11 @@ class InterfaceRoute:
     def _rank(self) -> None:
         self._seen = self._providers.version
         self._tiers = ranked(self._providers.of(self.interface) or (), self._target)
-        self._plugins = frozenset(choice.plugin_id for tier in self._tiers for choice in tier)
+        versions: dict[str, set[str]] = {}
+        for choice in (choice for tier in self._tiers for choice in tier):
+            versions.setdefault(choice.plugin_id, set()).update(choice.versions)
+        self._plugins = frozenset(versions)
+        self.demanded = tuple(Demanded(plugin_id, _exactly(some)) for plugin_id, some in versions.items())
 
     def _choices(self, affinity: str) -> Iterator[Choice]:
         self._turn += 1
@@ -173,6 +184,12 @@ class InterfaceRoute:
 
 def _is_forced(endpoint: Endpoint) -> bool:
     return endpoint.circuit.state is CircuitState.FORCED_OPEN
+
+
+def _exactly(versions: Collection[str]) -> str:
+    """A range that holds these versions and few others; empty, which is any, if there is none that can be said."""
+    said = " || ".join(f"={version}" for version in sorted(versions))
+    return said if len(said) <= LONGEST and all(map(wanted_by(said), versions)) else ""
 
 
 def repeatable(

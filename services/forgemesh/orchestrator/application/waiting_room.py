@@ -23,6 +23,7 @@ from forgemesh.orchestrator.application.order import (
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack, NoPick
+from forgemesh.routing.scaling import Demanded
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ LEAST_WAIT = 0.05
 """Seconds between looks at what should be over by now."""
 VAIN = 16
 """So many that wait are asked in vain, one after the other, whether a permit suits them."""
+MOST_DEMANDS = 2000
+"""So many kinds of instances that are waited for are told at a time."""
 AHEAD = 64
 """So many of those on record as blocked are told together at most that they may leave."""
 
@@ -65,16 +68,16 @@ class WaitingRoom:
     either, the same rules decide between the instances.
 
     `depart` sends an order or says why it cannot go; `lift` puts on record that one is not blocked any more; `refuse`
-    ends one that would wait for what does not come by itself; `crowded` says why nobody can go; `circuits` is told when
-    somebody begins to wait for one. `clock` gives Unix nanoseconds, `monotonic` the seconds by which permits and
-    circuits go.
+    ends one that would wait for what does not come by itself; `crowded` says why nobody can go; `urgent` is told when
+    somebody begins to wait for a circuit, or for an instance where there is none. `clock` gives Unix nanoseconds,
+    `monotonic` the seconds by which permits and circuits go.
     """
 
     depart: Callable[[Errand], Lacking | None]
     lift: Callable[[Errand], None]
     refuse: Callable[[Errand, Lacking], None]
     crowded: Callable[[], Crowded | None]
-    circuits: Callable[[], None]
+    urgent: Callable[[], None]
     listener: Listener
     deadlines: Deadlines
     clock: Callable[[], int]
@@ -119,14 +122,18 @@ class WaitingRoom:
         if self._lanes:
             self._stir([lane for lane in self._lanes if concerns(lane.route)])
 
-    def demands(self) -> dict[str, int]:
-        """How many wait for an instance, by plugin; one that several plugins could serve counts with each of them."""
-        found: dict[str, int] = {}
+    def demands(self) -> dict[Demanded, int]:
+        """
+        How many wait for an instance, by plugin and versions; one that several could serve counts with each of them.
+
+        Of more kinds than may be told versions are left out, and then plugins.
+        """
+        found: dict[Demanded, int] = {}
         for lane in self._lanes:
             if not isinstance(lane.lack, Crowded):
-                for plugin_id in lane.route.plugins:
-                    found[plugin_id] = found.get(plugin_id, 0) + len(lane.queue)
-        return found
+                for one in lane.route.demanded:
+                    found[one] = found.get(one, 0) + len(lane.queue)
+        return found if len(found) <= MOST_DEMANDS else _fewer(found)
 
     def released(self, errand: Errand) -> None:
         """It is on record that the errand is not blocked any more."""
@@ -269,8 +276,8 @@ class WaitingRoom:
                 self._put_on_record(lane.queue.first(), lack)
             return
         self._call_off(lane)
-        if lack.reason is Lack.CIRCUIT_OPEN:
-            self.circuits()
+        if lack.reason in (Lack.CIRCUIT_OPEN, Lack.NOT_REGISTERED):
+            self.urgent()
         if _passing(lane, lack):
             lane.noticed = False
             lane.alarm = self.deadlines.set(FULL_NOTICE, self._notice, lane)
@@ -306,6 +313,15 @@ class WaitingRoom:
 
 def _passing(lane: Lane, lack: Lacking) -> bool:
     return isinstance(lack, Crowded | HeldBack) or lack.reason is Lack.ALL_FULL or not lane.route.settled
+
+
+def _fewer(demands: dict[Demanded, int]) -> dict[Demanded, int]:
+    found: dict[Demanded, int] = {}
+    for one, count in demands.items():
+        any_version = Demanded(one.plugin_id, "")
+        if any_version in found or len(found) < MOST_DEMANDS:
+            found[any_version] = found.get(any_version, 0) + count
+    return found
 
 
 def _risk(errand: Errand) -> int:

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from forgemesh.api.balancer.v1 import snapshot_pb2 as forgemesh_dot_api_dot_balancer_dot_v1_dot_snapshot__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forgemesh/api/balancer/v1/report.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a(forgemesh/api/balancer/v1/snapshot.proto\"\xcd\x01\n\rOutcomeReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x35\n\x06\x63ounts\x18\x02 \x03(\x0b\x32%.forgemesh.api.balancer.v1.CallCounts\x12\x39\n\x07permits\x18\x03 \x03(\x0b\x32(.forgemesh.api.balancer.v1.PermitOutcome\x12\x38\n\x07\x64\x65mands\x18\x04 \x03(\x0b\x32\'.forgemesh.api.balancer.v1.PluginDemand\"\xc3\x02\n\nCallCounts\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0f\n\x07started\x18\x05 \x01(\x04\x12\x11\n\tsucceeded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0c\n\x04slow\x18\x08 \x01(\x04\x12\x12\n\noverloaded\x18\t \x01(\x04\x12\x0f\n\x07ignored\x18\n \x01(\x04\x12\x19\n\x11\x66\x61ilures_in_a_row\x18\x0b \x01(\x04\x12\x11\n\tin_flight\x18\x0c \x01(\r\x12<\n\x0clast_failure\x18\r \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x11\n\tlatencies\x18\x0e \x03(\x04\"Q\n\x0b\x43\x61llFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"\xa8\x01\n\rPermitOutcome\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x31\n\x03use\x18\x02 \x01(\x0e\x32$.forgemesh.api.balancer.v1.PermitUse\x12\x37\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x18\n\x10remaining_millis\x18\x04 \x01(\x03\"2\n\x0cPluginDemand\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\r\"\x80\x01\n\x0cKnownCircuit\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x33\n\x07\x63ircuit\x18\x04 \x01(\x0b\x32\".forgemesh.api.balancer.v1.Circuit\"\x9f\x01\n\x0bPermitGrant\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x14\n\x0clease_millis\x18\x06 \x01(\x03\x12\x16\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x04\"R\n\tLoadHints\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x32\n\x05hints\x18\x02 \x03(\x0b\x32#.forgemesh.api.balancer.v1.LoadHint\"}\n\x08LoadHint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\tin_flight\x18\x03 \x01(\r\x12\x1f\n\x17in_flight_of_subscriber\x18\x04 \x01(\r\x12\x13\n\x0bload_weight\x18\x05 \x01(\x01*\x89\x01\n\tPermitUse\x12\x1a\n\x16PERMIT_USE_UNSPECIFIED\x10\x00\x12\x18\n\x14PERMIT_USE_SUCCEEDED\x10\x01\x12\x15\n\x11PERMIT_USE_FAILED\x10\x02\x12\x17\n\x13PERMIT_USE_RETURNED\x10\x03\x12\x16\n\x12PERMIT_USE_STARTED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&forgemesh/api/balancer/v1/report.proto\x12\x19\x66orgemesh.api.balancer.v1\x1a(forgemesh/api/balancer/v1/snapshot.proto\"\xcd\x01\n\rOutcomeReport\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x35\n\x06\x63ounts\x18\x02 \x03(\x0b\x32%.forgemesh.api.balancer.v1.CallCounts\x12\x39\n\x07permits\x18\x03 \x03(\x0b\x32(.forgemesh.api.balancer.v1.PermitOutcome\x12\x38\n\x07\x64\x65mands\x18\x04 \x03(\x0b\x32\'.forgemesh.api.balancer.v1.PluginDemand\"\xc3\x02\n\nCallCounts\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0f\n\x07started\x18\x05 \x01(\x04\x12\x11\n\tsucceeded\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x04\x12\x0c\n\x04slow\x18\x08 \x01(\x04\x12\x12\n\noverloaded\x18\t \x01(\x04\x12\x0f\n\x07ignored\x18\n \x01(\x04\x12\x19\n\x11\x66\x61ilures_in_a_row\x18\x0b \x01(\x04\x12\x11\n\tin_flight\x18\x0c \x01(\r\x12<\n\x0clast_failure\x18\r \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x11\n\tlatencies\x18\x0e \x03(\x04\"Q\n\x0b\x43\x61llFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\t\"\xa8\x01\n\rPermitOutcome\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x31\n\x03use\x18\x02 \x01(\x0e\x32$.forgemesh.api.balancer.v1.PermitUse\x12\x37\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32&.forgemesh.api.balancer.v1.CallFailure\x12\x18\n\x10remaining_millis\x18\x04 \x01(\x03\"I\n\x0cPluginDemand\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x15\n\rversion_range\x18\x03 \x01(\t\"\x80\x01\n\x0cKnownCircuit\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x33\n\x07\x63ircuit\x18\x04 \x01(\x0b\x32\".forgemesh.api.balancer.v1.Circuit\"\x9f\x01\n\x0bPermitGrant\x12\x11\n\tpermit_id\x18\x01 \x01(\t\x12\x11\n\tplugin_id\x18\x02 \x01(\t\x12\x13\n\x0binstance_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x14\n\x0clease_millis\x18\x06 \x01(\x03\x12\x16\n\x0e\x61\x66ter_sequence\x18\x07 \x01(\x04\"R\n\tLoadHints\x12\x11\n\tplugin_id\x18\x01 \x01(\t\x12\x32\n\x05hints\x18\x02 \x03(\x0b\x32#.forgemesh.api.balancer.v1.LoadHint\"}\n\x08LoadHint\x12\x13\n\x0binstance_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x11\n\tin_flight\x18\x03 \x01(\r\x12\x1f\n\x17in_flight_of_subscriber\x18\x04 \x01(\r\x12\x13\n\x0bload_weight\x18\x05 \x01(\x01*\x89\x01\n\tPermitUse\x12\x1a\n\x16PERMIT_USE_UNSPECIFIED\x10\x00\x12\x18\n\x14PERMIT_USE_SUCCEEDED\x10\x01\x12\x15\n\x11PERMIT_USE_FAILED\x10\x02\x12\x17\n\x13PERMIT_USE_RETURNED\x10\x03\x12\x16\n\x12PERMIT_USE_STARTED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'forgemesh.api.balancer.v1.report_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PERMITUSE']._serialized_start=1456
-  _globals['_PERMITUSE']._serialized_end=1593
+  _globals['_PERMITUSE']._serialized_start=1479
+  _globals['_PERMITUSE']._serialized_end=1616
   _globals['_OUTCOMEREPORT']._serialized_start=112
   _globals['_OUTCOMEREPORT']._serialized_end=317
   _globals['_CALLCOUNTS']._serialized_start=320
@@ -43,13 +43,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERMITOUTCOME']._serialized_start=729
   _globals['_PERMITOUTCOME']._serialized_end=897
   _globals['_PLUGINDEMAND']._serialized_start=899
-  _globals['_PLUGINDEMAND']._serialized_end=949
-  _globals['_KNOWNCIRCUIT']._serialized_start=952
-  _globals['_KNOWNCIRCUIT']._serialized_end=1080
-  _globals['_PERMITGRANT']._serialized_start=1083
-  _globals['_PERMITGRANT']._serialized_end=1242
-  _globals['_LOADHINTS']._serialized_start=1244
-  _globals['_LOADHINTS']._serialized_end=1326
-  _globals['_LOADHINT']._serialized_start=1328
-  _globals['_LOADHINT']._serialized_end=1453
+  _globals['_PLUGINDEMAND']._serialized_end=972
+  _globals['_KNOWNCIRCUIT']._serialized_start=975
+  _globals['_KNOWNCIRCUIT']._serialized_end=1103
+  _globals['_PERMITGRANT']._serialized_start=1106
+  _globals['_PERMITGRANT']._serialized_end=1265
+  _globals['_LOADHINTS']._serialized_start=1267
+  _globals['_LOADHINTS']._serialized_end=1349
+  _globals['_LOADHINT']._serialized_start=1351
+  _globals['_LOADHINT']._serialized_end=1476
 # @@protoc_insertion_point(module_scope)

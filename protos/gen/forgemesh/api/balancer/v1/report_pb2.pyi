@@ -77,7 +77,9 @@ class OutcomeReport(_message.Message):
 
     @_builtins.property
     def demands(self) -> _containers.RepeatedCompositeFieldContainer[Global___PluginDemand]:
-        """Calls that wait for an instance, of every plugin that has any. A half-open circuit's permits go to who needs them."""
+        """Calls that wait for an instance, of every plugin and range of its versions that has any. A half-open circuit's
+        permits go to who needs them, and so do new instances.
+        """
 
     def __init__(
         self,
@@ -245,25 +247,29 @@ Global___PermitOutcome: _TypeAlias = PermitOutcome  # noqa: Y015
 
 @_typing.final
 class PluginDemand(_message.Message):
-    """Calls that wait for an instance."""
+    """Calls that wait for an instance. Those of one plugin may be told in several of these."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PLUGIN_ID_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    VERSION_RANGE_FIELD_NUMBER: _builtins.int
     plugin_id: _builtins.str
     """The plugin."""
     waiting: _builtins.int
     """How many wait."""
+    version_range: _builtins.str
+    """The versions that may serve them, as a SemVer range. Empty means any."""
     def __init__(
         self,
         *,
         plugin_id: _builtins.str = ...,
         waiting: _builtins.int = ...,
+        version_range: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plugin_id", b"plugin_id", "version_range", b"version_range", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
