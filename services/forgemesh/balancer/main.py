@@ -8,16 +8,18 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
+import grpc
 from ulid import ULID
 
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
+from forgemesh.api.keda.v1.external_scaler_service_pb2_grpc import add_ExternalScalerServicer_to_server
 from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, SqliteDecisions
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
 from forgemesh.balancer.adapters.load_reports import LoadReports
+from forgemesh.balancer.adapters.plugin_catalogue import PluginCatalogue
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
 from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer, Times
@@ -26,8 +28,10 @@ from forgemesh.balancer.application.operators import Operators
 from forgemesh.balancer.application.picks import Picks
 from forgemesh.balancer.application.policies import Policies
 from forgemesh.balancer.application.recollection import keep_circuits, recall
+from forgemesh.balancer.application.scaler import Scaler
 from forgemesh.balancer.application.wants import Wants
 from forgemesh.balancer.ports import DecisionStore
+from forgemesh.balancer.scaler_servicer import SERVICE as SCALER_SERVICE, ScalerServicer
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
@@ -84,9 +88,14 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
         )
         reporting, asking = _reporting(balancer, watch), _asking(picks, watch)
         servicer = BalancerServicer(balancer, picks, operators, policies, clock)
-        add = partial(add_BalancerServiceServicer_to_server, servicer)
+        scaler = Scaler(balancer, PluginCatalogue(channel, settings.registry, clock))
+
+        def add(grpc_server: grpc.aio.Server) -> None:
+            add_BalancerServiceServicer_to_server(servicer, grpc_server)
+            add_ExternalScalerServicer_to_server(ScalerServicer(scaler), grpc_server)
+
         async with (
-            serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE], add) as server,
+            serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE, SCALER_SERVICE], add) as server,
             beside(
                 watch.run(),
                 balancer.run(),

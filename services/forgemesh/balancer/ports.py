@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeAlias
 
 from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
@@ -34,6 +34,17 @@ class LoadReports(Protocol):
 
     def follow(self, members: Collection[Member], heard: HeardLoad) -> None:
         """From now on listen to exactly these."""
+
+
+class Catalogue(Protocol):
+    """What was published of plugins, whether they run or not."""
+
+    async def capacities(self, plugin_id: str) -> Mapping[str, int]:
+        """
+        How many calls an instance of each version runs at a time, 0 where its manifest does not say.
+
+        Raises PluginNotFound, and ServiceUnreachable if that cannot be known now and was not known before.
+        """
 
 
 class DecisionStore(Protocol):

@@ -55,6 +55,8 @@ PER_MESSAGE: Mapping[str, Mapping[str, int]] = {
     "forgemesh.api.balancer.v1.CallCounts": {"latencies": 64},
     "forgemesh.api.balancer.v1.PickRequest": {"exclude": 1_000},
     "forgemesh.api.balancer.v1.PluginPolicy": {"operations": 1_000},
+    # KEDA, to the balancer
+    "externalscaler.ScaledObjectRef": {"scalerMetadata": 64},
     # the supervisor
     "forgemesh.api.supervisor.v1.LoadPluginsRequest": {"names": 1_000},
     # sessions, both ways

@@ -11,7 +11,7 @@ from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 
 
 def at_work() -> tuple[Dispatcher, CallAccount, list[str]]:
-    """A dispatcher that knows of no instance, what it counts, and a list that grows when the balancer has to hear it."""
+    """A dispatcher that knows of no instance, what it counts, and a list that grows when that is urgent."""
     account, urgent = CallAccount(), list[str]()
     dispatcher = dispatcher_over(ScriptedHosts(), Log(), account=account)
     account.on_urgent = lambda: urgent.append("now")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from forgemesh.balancer.application.busyness import Busyness
 from forgemesh.balancer.application.callers import Callers
 from forgemesh.balancer.application.circuits import Circuits, Guarded
+from forgemesh.balancer.application.demands import Demands
 from forgemesh.balancer.application.events import Events
 from forgemesh.balancer.application.feed import Feed
 from forgemesh.balancer.application.load_weights import LoadWeights
@@ -81,13 +82,13 @@ class Balancer:
         self.events = events
         self.callers = Callers(clock)
         self.circuits = Circuits(lambda: self._fleet, checks, clock, draw)
+        self.demands = Demands(lambda: self._fleet, self.callers, clock)
         self.busyness = Busyness(lambda: self._fleet, self.callers)
         self.weights = LoadWeights(lambda: self._fleet, reports, clock)
         self.feed = Feed(clock, self.busyness.of, heartbeat=times.heartbeat)
         self.permits = Permits(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
         self.outliers = Outliers(lambda: self._fleet, clock)
-        self._synced = asyncio.Event()
-        self._checked = asyncio.Event()
+        self._synced, self._checked = asyncio.Event(), asyncio.Event()
         self._changed = asyncio.Event()
         self._due = asyncio.Event()
         self._closed = False
@@ -95,7 +96,7 @@ class Balancer:
         self.on_verdict: Callable[[], None] = lambda: None
         self.on_circuit: Callable[[Guarded], None] = lambda guarded: None
         self.callers.on_counts = self._counted
-        self.callers.on_load = self.busyness.moved
+        self.callers.on_load = self._moved
         self.callers.on_lost = self.permits.left
         self.circuits.on_change = self._circuit_changed
         self.circuits.on_look = self._due.set
@@ -204,6 +205,7 @@ class Balancer:
         self._closed = True
         self.feed.close()
         self.events.close()
+        self.demands.close()
 
     def refuse_unless_warm(self) -> None:
         """Raises BalancerWarming as long as not everything is known, ShuttingDown at the end."""
@@ -223,6 +225,7 @@ class Balancer:
                 await asyncio.Event().wait()
         self.circuits.synced()
         self._publish()
+        self.demands.begin()
         self.warm.set()
 
     async def _publish_changes(self) -> None:
@@ -259,6 +262,7 @@ class Balancer:
         places = frozenset((member.instance_id, member.incarnation) for member in members)
         self.callers.keep(places)
         self.busyness.keep(places)
+        self.demands.keep(places)
         self.circuits.follow(standings)
         self.weights.follow()
 
@@ -287,7 +291,13 @@ class Balancer:
         standing = self._fleet.standing(key.instance_id, key.incarnation)
         return standing is not None and standing.member.plugin_id == key.plugin_id
 
+    def _moved(self, place: Place) -> None:
+        self.busyness.moved(place)
+        self.demands.moved(place)
+
     def _counted(self, key: CountKey, counts: CallCounts) -> None:
+        if counts.started:
+            self.demands.called((key.instance_id, key.incarnation), key.plugin_id)
         self.circuits.record(key, counts)
         self.outliers.record(key, counts)
 

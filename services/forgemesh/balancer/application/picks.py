@@ -19,6 +19,7 @@ from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutc
 from forgemesh.routing.pick import Lack, NoPick, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
+from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.version_range import wanted_by
 
@@ -81,6 +82,7 @@ class Picks:
             missing = picked.reason is Lack.NOT_REGISTERED
             if missing and not wish.explain:  # who asks for reasons only looks
                 self.on_missing(wish.plugin_id)
+                self._balancer.demands.missed(Demanded(wish.plugin_id, wish.version_range))
             raise picked.fault()
         self._turns[wish.plugin_id, policy] = picked.cursor
         judgements = judge(snapshot, local, **terms) if wish.explain else ()

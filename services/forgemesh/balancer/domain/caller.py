@@ -28,8 +28,8 @@ class Caller:
 
     Counts only grow, so what matters is the difference to what it told before: a report that comes twice, late or not
     at all does no harm. `heard_at` is the moment of its report `sequence`; `demands` counts its calls that wait, by
-    plugin and versions, `waiting` by plugin alone; `active_at` is when it last made a call, by plugin; `lost_at` when it
-    last let a permit run out. Moments are on the balancer's clock.
+    plugin and versions, `waiting` by plugin alone; `active_at` is when it last made a call, by plugin; `lost_at` when
+    it last let a permit run out. Moments are on the balancer's clock.
     """
 
     name: str
