@@ -21,7 +21,6 @@ from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.routing import BalancerWarming, NotRegistered
 from forgemesh.faults.service import InvalidRequest, ServiceUnreachable, ShuttingDown
 from forgemesh.routing.scaling import ScaleRule, wish
-from tests.component.balancer.keda import Keda, keda, pushed
 from tests.component.balancer.meshes import (
     PLUGIN,
     Neighbour,
@@ -34,6 +33,7 @@ from tests.component.balancer.meshes import (
     subscribed,
 )
 from tests.component.balancer.picking import picked, refusal
+from tests.keda import Keda, keda, pushed
 
 CAPACITY = 8
 

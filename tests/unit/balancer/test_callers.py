@@ -52,6 +52,20 @@ def test_a_caller_that_is_new_here_begins_with_what_it_had_counted_and_one_that_
     assert world.succeeded == 51
 
 
+def test_calls_that_a_caller_has_under_way_when_it_comes_are_counted_whether_it_was_here_before_or_not() -> None:
+    world = Counted()
+    caller = world.callers.arrived("o-1", "boot-1", [told(100, in_flight=3)])
+    at_first = world.callers.in_flight(HERE)
+    world.callers.left(caller)
+    world.clock.advance(PATIENCE)
+    world.callers.sweep()
+    away = world.callers.in_flight(HERE)
+    world.callers.arrived("o-1", "boot-1", [told(100, in_flight=2)])
+
+    assert (at_first, away, world.callers.in_flight(HERE)) == (3, 0, 2)
+    assert world.moved == [HERE, HERE, HERE]
+
+
 def test_a_caller_that_has_started_anew_counts_from_zero() -> None:
     world = Counted()
     world.callers.reported(world.callers.arrived("o-1", "boot-1", []), 9, [told(5)], {})

@@ -42,12 +42,18 @@ class Callers:
         return self._in_flight[place]
 
     def arrived(self, name: str, boot: str, baseline: Iterable[Told]) -> Caller:
-        """A caller introduces itself; one that was here before goes on where it stopped."""
-        caller = self._callers.get((name, boot))
+        """
+        A caller introduces itself; one that was here before goes on where it stopped.
+
+        What it has under way it may tell now and not again before that changes.
+        """
+        caller, known = self._callers.get((name, boot)), self._known(baseline)
         if caller is None:
             caller = self._callers[name, boot] = Caller(name, boot, self._clock())
-            caller.begin(self._known(baseline))
+            caller.begin(known)
         caller.left_at = None
+        for one in known:
+            self._set_in_flight(caller, (one.key.instance_id, one.key.incarnation), one.in_flight)
         return caller
 
     def left(self, caller: Caller) -> None:

@@ -16,8 +16,8 @@ from forgemesh.faults.service import ShuttingDown
 from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.version_range import wanted_by
 
-SETTLING = 4.0
-"""Seconds after which everybody who subscribes has come to a new balancer; they try again within three."""
+SETTLING = 5.0
+"""Seconds after which all who subscribe have come to a new balancer and told what waits: within three, and one more."""
 RECENT = 30.0
 """Seconds for which a plugin that has had a call counts as one of which something is asked."""
 IN_VAIN = 5.0
