@@ -10,12 +10,13 @@ from typing import Any
 import grpc
 import pytest
 
-from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, report_pb2
+from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, report_pb2, snapshot_pb2
 from forgemesh.api.keda.v1 import external_scaler_service_pb2 as keda_pb
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2 as registry_pb
 from forgemesh.balancer.adapters import plugin_catalogue
 from forgemesh.balancer.application import demands
+from forgemesh.chassis.channel import connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.routing import BalancerWarming, NotRegistered
@@ -32,7 +33,7 @@ from tests.component.balancer.meshes import (
     registry_stub,
     subscribed,
 )
-from tests.component.balancer.picking import picked, refusal
+from tests.component.balancer.picking import picked, refusal, settled
 from tests.keda import Keda, keda, pushed
 
 CAPACITY = 8
@@ -136,6 +137,25 @@ async def test_calls_that_run_count_as_those_that_wait_do(tmp_path: Path) -> Non
     assert (calls, active) == (13, True)
 
 
+async def test_a_pick_is_a_call_that_runs_until_it_is_settled(tmp_path: Path) -> None:
+    async with (
+        mesh(tmp_path, "1.0.0") as (balancer, registry),
+        healthy_instance() as (_, address),
+        keda(balancer.server.address, plugin=PLUGIN) as asker,
+        asker.pushes() as pushes,
+        subscribed(balancer) as feed,
+    ):
+        idle = await pushed(pushes)
+        await register(registry, "a", address)
+        await feed.until_health(a=snapshot_pb2.HEALTH_SERVING)
+        pick = await picked(balancer)
+        under_way = await pushed(pushes), await asker.calls()
+        await settled(balancer, pick)
+        over = await pushed(pushes), await asker.calls()
+
+    assert (idle, under_way, over) == (False, (True, 1), (False, 0))
+
+
 async def test_two_versions_are_scaled_by_their_own_calls(tmp_path: Path) -> None:
     async with mesh(tmp_path, "1.0.0", "2.0.0") as (balancer, _), subscribed(balancer) as feed:
         await feed.taken(waiting(feed, v1=3, v2=20, any=1))
@@ -232,6 +252,21 @@ async def test_nothing_is_said_of_calls_before_those_who_know_can_have_come(
 
     assert [type(fault) for fault in unknown] == [BalancerWarming, BalancerWarming]
     assert certain == (True, True)
+
+
+async def test_a_question_that_only_newer_releases_of_keda_know_is_not_implemented(
+    tmp_path: Path,
+) -> None:
+    async with mesh(tmp_path, "1.0.0") as (balancer, _), connect(balancer.server.address) as channel:
+        ask = channel.unary_stream(
+            "/externalscaler.ExternalScaler/StreamMetricSpec",
+            request_serializer=keda_pb.ScaledObjectRef.SerializeToString,
+            response_deserializer=keda_pb.GetMetricSpecResponse.FromString,
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(ask(keda_pb.ScaledObjectRef())))
+
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_balancer_that_stops_ends_the_stream_in_good_order(tmp_path: Path) -> None:

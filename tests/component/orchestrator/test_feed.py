@@ -151,9 +151,26 @@ async def test_what_is_urgent_is_reported_at_once(
 
     subscriber.account.hurry()
 
-    await balancer.until(lambda: bool(balancer.reports))
-    (demand,) = balancer.reports[0].demands
-    assert (demand.plugin_id, demand.version_range, demand.waiting) == ("p", "^1", 7)
+    await balancer.until(lambda: told(balancer) == [("p", "^1", 7)])
+
+
+async def test_another_balancer_hears_at_once_what_waits(
+    balancer: ScriptedBalancer, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "SIGN_OF_LIFE", 1e6)
+    monkeypatch.setattr(feed, "PERIOD", 1e6)
+    balancer.show("p", 1, endpoint("i-1", ADDRESS))
+    await balancer.until(lambda: bool(balancer.acks))
+    subscriber.account.demands = lambda: {Demanded("p", ""): 1}
+    balancer.feed.put_nowait(None)
+
+    await balancer.until(lambda: told(balancer) == [("p", "", 1)])
+
+
+def told(balancer: ScriptedBalancer) -> list[tuple[str, str, int]]:
+    """The calls that wait, as they were last told."""
+    demands = balancer.reports[-1].demands if balancer.reports else []
+    return [(demand.plugin_id, demand.version_range, demand.waiting) for demand in demands]
 
 
 async def test_permits_are_for_as_long_as_the_feed_stands_and_what_became_of_them_is_told_on_the_next_one(

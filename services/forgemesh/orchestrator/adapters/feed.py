@@ -127,7 +127,7 @@ class Feed:
         self._outbox, now = outbox, self._account.clock()
         counted, snapshots = self._account.begins(), self._hosts.snapshots()
         yield hello_to_message("orchestrator", self._caller_id, counted, snapshots, now)
-        told_at = now
+        told_at = now - SIGN_OF_LIFE  # another balancer does not know yet what waits
         while self._outbox is outbox:  # else another subscription has taken over
             while outbox:
                 yield outbox.pop(0)
