@@ -13,7 +13,7 @@ PARTS = 1000
 LONGEST_WINDOW = 3600
 """Seconds; Kubernetes takes no longer one."""
 STEP = 15
-"""Seconds between two looks of Kubernetes at a number."""
+"""Seconds between two looks of Kubernetes at a number of pods."""
 _MOST_CALLS = 1e12
 
 
@@ -131,22 +131,17 @@ class Scale:
 
 def behavior_of(rule: ScaleRule) -> dict[str, Any]:
     """
-    The rule's stabilisation as the `behavior` of a HorizontalPodAutoscaler, which a ScaledObject of KEDA has too.
+    The rule's windows as the `behavior` of a HorizontalPodAutoscaler, which a ScaledObject of KEDA has too.
 
-    Only the windows hold a number back, as here: the policies let every number be reached at once. Kubernetes has one
-    tolerance for all, of a tenth unless its operator says otherwise.
+    Pods at most double with each look: what a cluster has to place and pull is asked for step by step. Kubernetes has
+    one tolerance for all, of a tenth unless its operator says otherwise.
     """
     return {
         "scaleUp": {
             "stabilizationWindowSeconds": _window(rule.up_after),
-            "selectPolicy": "Max",
-            "policies": [{"type": "Pods", "value": max(1, rule.most), "periodSeconds": STEP}],
-        },
-        "scaleDown": {
-            "stabilizationWindowSeconds": _window(rule.down_after),
-            "selectPolicy": "Max",
             "policies": [{"type": "Percent", "value": 100, "periodSeconds": STEP}],
         },
+        "scaleDown": {"stabilizationWindowSeconds": _window(rule.down_after)},
     }
 
 

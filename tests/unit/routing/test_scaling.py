@@ -204,20 +204,15 @@ def test_kubernetes_comes_to_the_same_number(demand: int, target: float, capacit
     assert parts_of(demand) == usage
 
 
-def test_kubernetes_is_told_the_windows_and_that_nothing_else_holds_a_number_back() -> None:
+def test_kubernetes_is_told_the_windows() -> None:
     rule = ScaleRule(least=0, most=12, up_after=0.5, down_after=300.0)
 
     assert behavior_of(rule) == {
         "scaleUp": {
             "stabilizationWindowSeconds": 1,
-            "selectPolicy": "Max",
-            "policies": [{"type": "Pods", "value": 12, "periodSeconds": 15}],
-        },
-        "scaleDown": {
-            "stabilizationWindowSeconds": 300,
-            "selectPolicy": "Max",
             "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
         },
+        "scaleDown": {"stabilizationWindowSeconds": 300},
     }
 
 
@@ -226,4 +221,3 @@ def test_kubernetes_is_told_nothing_that_it_refuses(rule: ScaleRule, window: flo
     terms = {"least": rule.least, "most": rule.most, "up_after": window, "down_after": window}
     for way in behavior_of(ScaleRule(**terms)).values():  # type: ignore[arg-type]
         assert 0 <= way["stabilizationWindowSeconds"] <= 3600
-        assert all(policy["value"] > 0 and 0 < policy["periodSeconds"] <= 1800 for policy in way["policies"])
