@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -28,6 +29,25 @@ def open_private(path: Path, flags: int) -> int:
         os.close(file)
         raise
     return file
+
+
+def write_once(path: Path, text: str) -> None:
+    """
+    Put the text into a file that is not there yet, closed to others; it is there whole or not at all.
+
+    Raises OSError, FileExistsError if the file is there by now.
+    """
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE)
+    try:
+        with os.fdopen(file, "w", encoding="ascii") as made:
+            keep_private(file)
+            made.write(text)
+            made.flush()
+            os.fsync(file)
+        path.hardlink_to(unfinished)
+    finally:
+        unfinished.unlink()
 
 
 def keep_private(target: int | Path, mode: int = _FILE) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
-from forgemesh.chassis.private_files import keep_private
+from forgemesh.chassis.private_files import write_once
 
 SHORTEST, LONGEST = 16, 256
 """Characters of a secret: a shorter one can be guessed from its digest."""
@@ -36,10 +35,19 @@ def make_secret(path: Path) -> str:
     """A new secret in a new file for its owner's eyes only; raises NoSecret."""
     text = secrets.token_urlsafe(32)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="ascii") as made:
-            keep_private(file)
-            made.write(text + "\n")
+        write_once(path, text + "\n")
     except OSError as error:
         raise NoSecret(f"the key file {path} cannot be made: {error.strerror}") from error
     return text
+
+
+def read_or_make_secret(path: Path) -> str:
+    """The secret in the file, made if it is missing; who comes at the same time gets the same one. Raises NoSecret."""
+    try:
+        if not path.exists():
+            write_once(path, secrets.token_urlsafe(32) + "\n")
+    except FileExistsError:
+        pass  # another process has made it in the moment between
+    except OSError as error:
+        raise NoSecret(f"the key file {path} cannot be made: {error.strerror}") from error
+    return read_secret(path)

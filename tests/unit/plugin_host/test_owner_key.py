@@ -34,3 +34,11 @@ def test_a_key_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(CannotStart, match="delete it, and a new one is made"):
         read_or_make(path)
+
+
+def test_an_empty_key_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch()
+
+    with pytest.raises(CannotStart, match="it is empty"):
+        read_or_make(path)

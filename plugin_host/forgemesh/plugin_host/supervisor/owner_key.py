@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
-from forgemesh.chassis.private_files import keep_private, make_private_folder
+from forgemesh.chassis.private_files import keep_private, make_private_folder, write_once
 from forgemesh.chassis.process import CannotStart
 
 
@@ -16,7 +15,7 @@ def read_or_make(path: Path) -> bytes:
     try:
         if path.exists():
             keep_private(path)
-            return bytes.fromhex(path.read_text())
+            return _read(path)
         key = secrets.token_bytes(32)
         write_key(path, key)
         return key
@@ -28,10 +27,14 @@ def write_key(path: Path, key: bytes) -> None:
     """Put the key into a file that is not there yet; raises OSError."""
     if not path.parent.exists():
         make_private_folder(path.parent)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w") as made:
-        keep_private(file)
-        made.write(key.hex())
+    write_once(path, key.hex())
+
+
+def _read(path: Path) -> bytes:
+    key = bytes.fromhex(path.read_text())
+    if not key:
+        raise ValueError("it is empty")
+    return key
 
 
 def owner_token(key: bytes, instance_id: str) -> str:
