@@ -268,6 +268,24 @@ async def test_an_instance_that_was_out_for_its_health_comes_back_by_a_trial_cal
     assert kinds == [HealthChange, HealthChange, HealthChange, CircuitChange, CircuitChange]
 
 
+async def test_an_instance_that_is_asked_a_moment_before_it_is_ready_for_the_first_time_needs_no_trial_call(
+    tmp_path: Path,
+) -> None:
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        healthy_instance() as (health, address),
+    ):
+        await health.not_ready()
+        await register(stub, "a", address)
+        async with balancer_of(registry.address) as neighbour, subscribed(neighbour) as feed:
+            await feed.until_health(a=snapshot_pb2.HEALTH_NOT_SERVING)
+            await health.ready()
+            state = await feed.until_health(a=snapshot_pb2.HEALTH_SERVING)
+
+    assert state.endpoints[0].circuit.state == CLOSED
+
+
 async def test_an_instance_that_does_not_answer_its_health_check_gets_no_trial_call(tmp_path: Path) -> None:
     async with guarded(tmp_path, BRIEF) as mesh, subscribed(mesh.neighbour) as feed:
         feed.report(waiting=1)

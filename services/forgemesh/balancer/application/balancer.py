@@ -142,7 +142,7 @@ class Balancer:
             before = standing.verdict.health
             change = HealthChange(before, verdict.health, verdict.reason)
             self._publish_event(standing.member.plugin_id, (instance_id, incarnation), change)
-            if verdict.health is Health.SERVING and before is not Health.UNCHECKED:
+            if verdict.health is Health.SERVING and standing.warming_since is not None:  # it is not the first time
                 self.circuits.health_is_back((instance_id, incarnation), f"serves again, was {before.value}")
         self.on_verdict()
 
