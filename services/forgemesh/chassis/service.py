@@ -18,6 +18,8 @@ from forgemesh.chassis.server import CONTROL_LIMIT, MOST_STREAMS, Listen
 from forgemesh.chassis.settings import load_settings
 
 VERSION = version("forgemesh")
+LONGEST_GRACE = 86_400.0
+"""Seconds that a process may have to end in good order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,9 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         self.listening()
+        for name, length in (("drain_delay", self.drain_delay), ("grace", self.grace)):
+            if not 0 <= length <= LONGEST_GRACE:
+                raise ValueError(f"{name} = {length:g} is not between 0 and {LONGEST_GRACE:g} seconds")
         if not isinstance(logging.getLevelName(self.log_level.upper()), int):
             raise ValueError(f"log_level = {self.log_level!r} is none of DEBUG, INFO, WARNING, ERROR, CRITICAL")
 
