@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,14 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def start_service(module: str, environment: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Service]:
+async def start_service(
+    module: str, environment: Mapping[str, str], tmp_path: Path, *, under: Sequence[str] = ()
+) -> AsyncIterator[Service]:
     """
     `python -m <module>` in `tmp_path`, ready when this yields; killed at the end, if it still runs then.
 
-    `environment` comes over that of the test. Its output goes to a file in `tmp_path`.
+    `environment` comes over that of the test. Its output goes to a file in `tmp_path`. `under` is a command that starts
+    it, as `nice` does.
     """
     log = tmp_path / f"{module}-{os.urandom(3).hex()}.log"
     ready_reading, ready_writing = os.pipe()
@@ -66,6 +69,7 @@ async def start_service(module: str, environment: Mapping[str, str], tmp_path: P
         pipes.callback(os.close, parent_writing)
         try:
             process = await asyncio.create_subprocess_exec(
+                *under,
                 sys.executable,
                 "-m",
                 module,

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -23,12 +22,12 @@ from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import SpanSink
-from forgemesh.plugin_host.identity import Identity
+from forgemesh.plugin_host.identity import Identity, owner_token
 from forgemesh.plugin_host.load import LoadMeter
 from forgemesh.plugin_host.load_service import STREAMS, LoadService
 from forgemesh.plugin_host.loader import Plugin
 from forgemesh.plugin_host.registration import Registration
-from forgemesh.plugin_host.rotation import Rotation
+from forgemesh.plugin_host.rotation import UNREGISTERED, Rotation
 from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY, Runner
 from forgemesh.plugin_host.running_calls import RunningCalls
 from forgemesh.plugin_host.scope import task_scope
@@ -77,11 +76,12 @@ class Host:
         return frozenset(int(at.rpartition(":")[2]) for at in (self.server.address, self.server.health_address))
 
     async def drain(self, delay: float, grace: float) -> bool:
-        """Take nothing new on after `delay` seconds; whether what runs has ended within `grace` seconds."""
-        await asyncio.sleep(delay)
+        """Take nothing new on after `delay` seconds; whether what runs has ended `grace` seconds from now."""
+        end = asyncio.get_running_loop().time() + grace
+        await asyncio.sleep(min(delay, grace))
         self.sessions.drain()
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout_at(end):
                 await self.runner.drain()
         except TimeoutError:
             _log.warning("calls still run after %g s of grace, cutting them off", grace)
@@ -101,7 +101,7 @@ async def hosting(
     suspects: Suspects | None = None,
 ) -> AsyncIterator[Host]:
     """
-    Serve the plugin, ready for calls, until the block ends; registered or not.
+    Serve the plugin until the block ends, ready for calls once it was registered if there is a registry.
 
     `on_stall` is told in a thread for how long the event loop has not turned, and 0 when it turns again;
     `out_of_memory`, in whatever thread, that an operation was refused memory; `on_lost`, which places are held by
@@ -138,6 +138,8 @@ async def hosting(
             host = Host(server, runner, sessions, load, Rotation(server.health), GivenUp())
             runner.lost.on_change = partial(_rotate, host, on_lost)
             runner.lost.on_end = host.given_up.give_up
+            if settings.registry:
+                host.rotation.leave(UNREGISTERED)
             await host.rotation.say()
             async with beside(host.rotation.run()):
                 yield host
@@ -194,10 +196,11 @@ async def registered(
             plugin.manifest,
             instance,
             identity,
-            owner_token=settings.owner_token or secrets.token_hex(16),
+            owner_token=owner_token(settings.owner_token, settings.owner_token_file),
             ttl=settings.lease_ttl,
             load=host.load.report,
             owner_key=settings.owner_key(),
+            on_first=partial(host.rotation.enter, UNREGISTERED),
         )
         keeping = tasks.create_task(lasting("the registration", registration.run))
         try:

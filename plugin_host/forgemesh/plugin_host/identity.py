@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from forgemesh.chassis.process import CannotStart
+from forgemesh.chassis.secret_file import NoSecret, read_or_make_secret
 from forgemesh.faults.plugin import WrongIncarnation
 
 
@@ -26,3 +33,24 @@ class Identity:
         """Raise WrongIncarnation if a caller means another process; 0 means any."""
         if wanted not in self._own:
             raise WrongIncarnation(self.instance_id, wanted, self.incarnation)
+
+
+def default_instance_id(plugin_id: str) -> str:
+    """
+    What a host is called that nobody has named: its plugin and process number.
+
+    The first process of a container has the number 1 everywhere; it is called as its machine is, which is a name of its
+    own: that of the pod on Kubernetes.
+    """
+    number = os.getpid()
+    return socket.gethostname() if number == 1 else f"{plugin_id}-{number}"
+
+
+def owner_token(given: str, file: str) -> str:
+    """The secret by which the registry knows this host again: as `given`, from the file, or new. Raises CannotStart."""
+    if given or not file:
+        return given or secrets.token_hex(16)
+    try:
+        return read_or_make_secret(Path(file))
+    except NoSecret as error:
+        raise CannotStart(f"owner_token_file: {error}") from error

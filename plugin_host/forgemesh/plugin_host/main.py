@@ -26,7 +26,7 @@ from forgemesh.plugin_host.config_file import read_config
 from forgemesh.plugin_host.drafting import drafted
 from forgemesh.plugin_host.forks import CopiesKeepNothing, Origin
 from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
-from forgemesh.plugin_host.identity import Identity
+from forgemesh.plugin_host.identity import Identity, default_instance_id
 from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
 from forgemesh.plugin_host.memory import MemoryWatch, bound_process
 from forgemesh.plugin_host.orphan import (
@@ -41,7 +41,7 @@ from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
 from forgemesh.plugin_host.scope import EndedEarly, interrupted_by, task_scope
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.stall import StallReporter
-from forgemesh.plugin_host.start_failure import StartFailed, phase_of
+from forgemesh.plugin_host.start_failure import Phase, StartFailed, phase_of
 from forgemesh.plugin_host.supervisor.waiting import first_of
 from forgemesh.plugin_host.tracing import trace_authors_code
 
@@ -92,7 +92,7 @@ async def serve(
     attachment: Attachment | None = None,
 ) -> None:
     """Start in reading order, stop in reverse."""
-    identity = Identity(settings.instance_id or f"{definition.plugin_id}-{os.getpid()}")
+    identity = Identity(settings.instance_id or default_instance_id(definition.plugin_id))
     plugin_id, version = definition.plugin_id, definition.version
     configure_logs(plugin_id, settings.log_level)
     memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
@@ -113,10 +113,10 @@ async def serve(
         ):
             copies.ports = host.ports
             try:
-                if await _registered(registration, settings, stop, attached=attachment is not None):
+                if await _registered(host, registration, settings, stop):
                     _tell_ready(host, plugin, identity, settings, attachment)
                 obeying = tasks.create_task(attachment.obey(plugin)) if attachment is not None else None
-                await first_of(stop, host.given_up)
+                await first_of(stop, host.given_up, *_refusals(registration))
                 if obeying is not None:
                     obeying.cancel()
                 await _end(host, registration, settings, stop)
@@ -146,16 +146,20 @@ def _say_no_condition(source: str, trouble: str) -> None:
 
 
 async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
+    """Say that nothing new is to come, then let what runs end: all of it within the grace, and not much more."""
     host.rotation.leave("it drains")
     await host.rotation.say()
     if host.given_up.is_set() and not stop.is_set():
         end_within(LAST_RESORT, EXIT_CANNOT_START)
         raise StartFailed(host_pb2.HOST_PHASE_SERVING, host.given_up.reason)
+    refused = not stop.is_set() and any(one.is_set() for one in _refusals(registration))
     if registration is not None:
         await registration.announce_drain()
     grace = ORPHAN_GRACE if stop.orphaned else settings.grace
     if not await host.drain(settings.drain_delay, grace):
-        end_within(LAST_RESORT, 0)
+        end_within(LAST_RESORT, EXIT_CANNOT_START if refused else 0)
+    if registration is not None and refused:
+        raise _cannot_register(registration, registration.refusal, settings, host_pb2.HOST_PHASE_SERVING)
 
 
 def _beginning(said: attach_pb2.Initialize) -> Beginning:
@@ -163,16 +167,31 @@ def _beginning(said: attach_pb2.Initialize) -> Beginning:
     return Beginning(config=said.config, config_revision=said.config_revision, state=state)
 
 
-async def _registered(registration: Registration | None, settings: HostSettings, stop: Stop, *, attached: bool) -> bool:
-    """Wait for the first registration; false if the host is stopped before. An attached host does not wait in vain."""
+async def _registered(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> bool:
+    """
+    Wait for the first registration, and until health says so; false if the host is stopped before.
+
+    Raises StartFailed as soon as the registry refuses it for good, or after the time for it, if that is bounded.
+    """
     if registration is None:
         return True
     timeout = settings.start_timeout or None
-    await first_of(registration.first, stop, *([registration.hopeless] if attached else []), timeout=timeout)
-    if registration.first.is_set() or stop.is_set():
-        return registration.first.is_set()
-    said = registration.refusal or f"the registry at {settings.registry} did not answer within {timeout:g} s"
-    raise StartFailed(host_pb2.HOST_PHASE_HEALTH, f"cannot register {settings.instance_id}: {said}")
+    await first_of(registration.first, stop, registration.hopeless, timeout=timeout)
+    if registration.first.is_set():
+        await host.rotation.say()
+    elif not stop.is_set():
+        said = registration.refusal or f"it did not answer within {timeout:g} s"
+        raise _cannot_register(registration, said, settings, host_pb2.HOST_PHASE_HEALTH)
+    return registration.first.is_set()
+
+
+def _refusals(registration: Registration | None) -> list[asyncio.Event]:
+    """Set once the registry refuses this host for good."""
+    return [] if registration is None else [registration.hopeless]
+
+
+def _cannot_register(registration: Registration, said: str, settings: HostSettings, phase: Phase) -> StartFailed:
+    return StartFailed(phase, f"cannot register {registration.instance_id} at {settings.registry}: {said}")
 
 
 def _tell_ready(

@@ -6,9 +6,11 @@ import asyncio
 
 from forgemesh.chassis.health import Health
 
+UNREGISTERED = "it has never been registered"
+
 
 class Rotation:
-    """Ready as long as nothing speaks against it; `run` says so soon, `say` at once."""
+    """Ready as long as nothing speaks against it, and started once it was ready; `run` says so soon, `say` at once."""
 
     def __init__(self, health: Health) -> None:
         self._health = health

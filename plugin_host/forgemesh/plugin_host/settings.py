@@ -17,11 +17,12 @@ class HostSettings(ServiceSettings):
 
     `load` is "module:Class" (or the variable that functions are collected in), or "entry:NAME"; `path` holds the
     directories to look in first, as in PYTHONPATH or as a JSON list. Without `instance_id` one is made up from the
-    plugin's id. Processes that follow one another as the same host have one `tenure`: what an operator orders for it
-    counts for all of them.
+    plugin's id and the process number, or is the name of the machine for the first process of a container. Processes
+    that follow one another as the same host have one `tenure`: what an operator orders for it counts for all of them.
     `advertise` is the host name that others reach this one by; empty means the one it listens on. An empty `registry`
     means not to register, an empty `traces` not to send spans there. An `owner_token` lets a restarted process take
-    over the registration of its predecessor. `owner_key_file` holds the key of a plugin that is published with one.
+    over the registration of its predecessor; from `owner_token_file`, where it is made by the first of them.
+    `owner_key_file` holds the key of a plugin that is published with one.
 
     A `supervisor` (host:port) is called back with the `token` that it gave this process, and says when the plugin is
     made and with which configuration; without one that is done at once, with the JSON or TOML file `config`. With
@@ -49,6 +50,7 @@ class HostSettings(ServiceSettings):
     queue_limit: int = 64
     lease_ttl: float = 15.0
     owner_token: str = field(default="", repr=False)
+    owner_token_file: str = ""
     owner_key_file: str = ""
     supervisor: str = ""
     token: str = field(default="", repr=False)

@@ -11,10 +11,16 @@ class InstanceOwnedByOther(Fault):
     code = Code.ALREADY_EXISTS
     reason = "INSTANCE_OWNED_BY_OTHER"
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, *, address: str, incarnation: int, renewals: int) -> None:
         super().__init__(
-            f"instance {instance_id!r} is registered by another process; stop that one or take another instance id",
-            {"instance_id": instance_id},
+            f"instance {instance_id!r} is registered by another process, at {address}; stop that one, or take another"
+            " instance id: FORGEMESH_HOST_INSTANCE_ID, or --instance-id",
+            {
+                "instance_id": instance_id,
+                "address": address,
+                "incarnation": str(incarnation),
+                "renewals": str(renewals),
+            },
         )
 
 
@@ -79,7 +85,8 @@ class ManifestConflict(Fault):
 
     def __init__(self, plugin_id: str, version: str) -> None:
         super().__init__(
-            f"plugin {plugin_id!r} was published as {version} with another manifest; raise its version",
+            f"plugin {plugin_id!r} was published as {version} with another manifest; raise its version;"
+            " `forgemesh plugin check` shows what differs",
             {"plugin_id": plugin_id, "version": version},
         )
 

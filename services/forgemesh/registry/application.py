@@ -208,6 +208,7 @@ class Registry:
                 ttl,
                 alive=alive,
                 at=self._clock.wall(),
+                renewals=self._leases.renewals(wanted.instance_id),
                 quarantine=self._rules.quarantined.get(key, ""),
                 manifest_digest=manifest.digest if manifest is not None else "",
             )
@@ -331,7 +332,7 @@ class Registry:
         for instance_id in lapsed:
             _log.warning("instance %s is gone: its lease expired", instance_id)
         for instance_id in held:
-            self._leases.extend(instance_id, now + WINDOW)
+            self._leases.hold(instance_id, now + WINDOW)
         self._tell_preserving(len(held))
 
     def _tell_preserving(self, held: int) -> None:

@@ -364,3 +364,17 @@ async def test_a_plugin_is_started_before_the_first_call_and_stopped_after_the_l
         await invoke(served, "echo", value=1)
 
     assert served.kit.life == ["started", "stopped"]
+
+
+async def test_the_grace_of_a_host_counts_from_the_signal_on_and_not_from_the_end_of_the_drain_delay(
+    served: Served,
+) -> None:
+    holding = asyncio.create_task(invoke(served, "hold"))
+    await eventually(lambda: served.host.runner.running == 1)
+
+    async with asyncio.timeout(DEADLINE):
+        drained = await served.host.drain(delay=3600.0, grace=0.05)
+    served.kit.open.set()
+
+    assert not drained
+    assert (await holding).HasField("output")

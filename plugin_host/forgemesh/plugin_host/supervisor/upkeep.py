@@ -115,12 +115,12 @@ class ForeignUpkeep:
 
 
 async def _first(registration: Registration, life: Life) -> None:
-    """Set `life.serving` with the first registration; a manifest that the registry refuses for good ends the life."""
+    """Set `life.serving` with the first registration; a refusal for good, then or later, ends the life."""
     await first_of(registration.first, registration.hopeless)
     if registration.first.is_set():
         life.serving.set()
-    else:
-        life.fail(Phase.HEALTH, f"the registry does not take it: {registration.refusal}")
+    await registration.hopeless.wait()
+    life.fail(Phase.HEALTH, f"the registry does not take it: {registration.refusal}")
 
 
 def _instance(keeper: Keeper, life: Life, manifest: manifest_pb2.Manifest) -> instance_pb2.Instance:

@@ -47,16 +47,17 @@ class Instances:
         *,
         alive: bool,
         at: float,
+        renewals: int = 0,
         quarantine: str = "",
         manifest_digest: str = "",
     ) -> Changed:
         """
-        A new incarnation, in quarantine for a reason if there is one; raises InstanceOwnedByOther while the present one
-        is `alive` and of another owner.
+        A new incarnation, in quarantine for a reason if there is one; raises InstanceOwnedByOther while the present
+        one, whose lease was extended `renewals` times, is `alive` and of another owner.
         """
         present = self.registrations.get(wanted.instance_id)
         if present is not None and alive and present.owner != owner:
-            raise InstanceOwnedByOther(wanted.instance_id)
+            raise _owned(present, renewals)
         revision = self.revision + 1
         registration = Registration(
             instance=wanted,
@@ -138,5 +139,12 @@ def _claimed(present: Registration, claim: Claim) -> Registration:
     if present.incarnation != claim.incarnation:
         raise StaleIncarnation(claim.instance_id, claim.incarnation, present.incarnation)
     if present.owner != claim.owner:
-        raise InstanceOwnedByOther(claim.instance_id)
+        raise _owned(present)
     return present
+
+
+def _owned(present: Registration, renewals: int = 0) -> InstanceOwnedByOther:
+    address, incarnation = present.instance.address, present.incarnation
+    return InstanceOwnedByOther(
+        present.instance.instance_id, address=address, incarnation=incarnation, renewals=renewals
+    )
