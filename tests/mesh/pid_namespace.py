@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+
+from tests.mesh.processes import eventually
 
 AS_FIRST_PROCESS = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 """Starts the command behind it as process 1."""
@@ -18,3 +21,15 @@ def _why_not() -> str:
 
 
 NO_NAMESPACE = _why_not()
+
+
+async def first_process(of: int) -> int:
+    """The process id, as seen from here, of process 1 under the `unshare` of that id."""
+
+    async def child() -> int:
+        try:
+            return int(Path(f"/proc/{of}/task/{of}/children").read_text().split()[0])
+        except (OSError, IndexError):
+            return 0
+
+    return int(await eventually(child))

@@ -152,6 +152,34 @@ async def test_a_host_waits_for_a_registry_that_is_away_when_it_starts_and_says_
     assert incarnation > 0
 
 
+async def test_a_host_that_waits_for_its_registry_ends_in_good_order_when_it_is_told_to(
+    tmp_path: Path, registry: Service
+) -> None:
+    await registry.stop()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        HOST,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **host_environment(tmp_path, registry.address),
+        },
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(DEADLINE):
+        while b"cannot register" not in await process.stderr.readline():
+            pass
+        process.terminate()
+        said = await process.stderr.read()
+        code = await process.wait()
+
+    assert code == 0
+    assert b"Traceback" not in said
+
+
 async def test_a_host_that_is_started_again_beside_its_token_file_takes_its_own_lease_over(
     tmp_path: Path, registry: Service
 ) -> None:

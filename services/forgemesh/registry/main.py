@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from forgemesh.chassis.first_process import end_on_sigterm
+
+end_on_sigterm()
+
 import asyncio
 import contextlib
 import logging

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from forgemesh.chassis.first_process import end_on_sigterm
+
+end_on_sigterm()
+
 import os
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; hosts are exec'ed and use nothing of ours
