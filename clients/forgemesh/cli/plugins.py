@@ -10,6 +10,7 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.neighbours import address_of, catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
+from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
@@ -26,7 +27,8 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
     """
     List the plugins that were ever published, with the instances that serve them now and how these stand.
 
-    Processes of this machine that have not even said which plugin they are stand at the end.
+    Processes of this machine that have not even said which plugin they are stand at the end, and after them those that
+    the registry has refused lately, with the reason.
 
     Parameters
     ----------
@@ -35,8 +37,10 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
     """
     async with Client.connect(line.address) as mesh:
         addresses = await mesh.mesh()
-    (manifests, instances), states, running = await asyncio.gather(
-        catalogue(address_of("registry", addresses)),
+    registry = address_of("registry", addresses)
+    (manifests, instances), refused, states, running = await asyncio.gather(
+        catalogue(registry),
+        refusals(registry),
         snapshots(address_of("balancer", addresses)),
         _hosts(addresses.get("supervisor"), line),
     )
@@ -44,12 +48,14 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
     rows = [row for row in rows if everything or not _is_old_draft(row)]
     nameless = [host for host in running if not host.plugin_id]
     if line.terminal.json:
-        line.terminal.value({"plugins": rows, "nameless_hosts": [as_value(host) for host in nameless]})
+        named = [as_value(host) for host in nameless]
+        line.terminal.value({"plugins": rows, "nameless_hosts": named, "refused": as_values(refused)})
         return
-    if not rows and not nameless:
+    if not rows and not nameless and not refused:
         line.terminal.talk("no plugins; make a project with one: forgemesh init       and start it: forgemesh up")
         return
     line.terminal.table(_table(rows, nameless))
+    show_refusals(refused, line.terminal)
     for host in (host for host in running if plugin_state((), [host])[0] == "crash loop"):
         line.terminal.talk(f"{host.instance_id} crashed too often; mend it, then: forgemesh plugin reset {host.name}")
 

@@ -19,6 +19,7 @@ from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots
 from forgemesh.cli.plugin_call import hindrance
+from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
 from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
@@ -35,7 +36,7 @@ _CHECK_DEADLINE = 1.0
 
 async def status(*, line: Given) -> int:
     """
-    Show the services of the mesh and the plugin instances, as they are now.
+    Show the services of the mesh and the plugin instances, as they are now, and whom the registry has refused lately.
 
     Exits with 1 if a service or an instance does not serve.
     """
@@ -45,10 +46,14 @@ async def status(*, line: Given) -> int:
         engine = await _engine(mesh)
     services = await asyncio.gather(*(_service(name, addresses[name], facts) for name in _sorted(addresses)))
     instances = await _instances(addresses, line.terminal)
+    refused = await _or_nothing(refusals, addresses.get("registry"), line.terminal)
     if line.terminal.json:
-        line.terminal.value({"services": services, "instances": instances, "orchestrator": engine})
+        line.terminal.value(
+            {"services": services, "instances": instances, "orchestrator": engine, "refused": as_values(refused)}
+        )
     else:
         _show(services, instances, engine, line.terminal)
+        show_refusals(refused, line.terminal)
     serves = all(row["health"] == "SERVING" for row in (*services, *instances))
     return ExitCode.OK if serves else ExitCode.FAILED
 

@@ -110,7 +110,10 @@ class Registration:
     async def _register(self) -> None:
         try:
             await self._registry.PublishManifest(
-                pb.PublishManifestRequest(manifest=self._manifest, owner_key=self._owner_key), timeout=CALL_DEADLINE
+                pb.PublishManifestRequest(
+                    manifest=self._manifest, owner_key=self._owner_key, instance_id=self.instance_id
+                ),
+                timeout=CALL_DEADLINE,
             )
             request = pb.RegisterInstanceRequest(
                 instance=self._instance, owner_token=self._owner_token, owner_key=self._owner_key

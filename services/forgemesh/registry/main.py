@@ -28,6 +28,7 @@ from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
 from forgemesh.registry.domain.census import InstanceLimits
 from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Stored
+from forgemesh.registry.refusals import Refusals
 from forgemesh.registry.servicer import SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
 
@@ -56,7 +57,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             bookmark=settings.bookmark,
             remembered=settings.remembered_changes,
         )
-        servicer = RegistryServicer(registry, news, default_ttl=settings.lease)
+        servicer = RegistryServicer(registry, news, Refusals(clock), default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with (
             beside(lasting("the turn of the registry", registry.run)),

@@ -14,8 +14,9 @@ from forgemesh.chassis.callers import host_of
 from forgemesh.chassis.pages import fitting, size_of, token_after
 from forgemesh.registry.application import Registry
 from forgemesh.registry.availability import Verdict
-from forgemesh.registry.codec import events, instances, manifests, providers, requests, resolutions
+from forgemesh.registry.codec import events, instances, manifests, providers, refusals, requests, resolutions
 from forgemesh.registry.news import News
+from forgemesh.registry.refusals import Refusals
 
 _log = logging.getLogger(__name__)
 
@@ -25,16 +26,18 @@ SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
 class RegistryServicer(RegistryServiceServicer):
     """`default_ttl` (seconds) is the lease of an instance that asks for none."""
 
-    def __init__(self, registry: Registry, news: News, *, default_ttl: float) -> None:
+    def __init__(self, registry: Registry, news: News, refused: Refusals, *, default_ttl: float) -> None:
         self._registry = registry
         self._news = news
+        self._refused = refused
         self._default_ttl = default_ttl
 
     async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
-        manifest = requests.manifest(request.manifest)
-        if not self._registry.has(manifest):
-            await asyncio.to_thread(requests.check_schemas, request.manifest)  # a thousand patterns take a while
-        created = await self._registry.publish(manifest, requests.owner_key(request.owner_key))
+        with self._refused.noting(refusals.publisher(request, host_of(context.peer()))):
+            manifest = requests.manifest(request.manifest)
+            if not self._registry.has(manifest):
+                await asyncio.to_thread(requests.check_schemas, request.manifest)  # a thousand patterns take a while
+            created = await self._registry.publish(manifest, requests.owner_key(request.owner_key))
         if created:
             _log.info("plugin %s %s is published", manifest.plugin_id, manifest.version)
         return pb.PublishManifestResponse(created=created)
@@ -51,9 +54,12 @@ class RegistryServicer(RegistryServiceServicer):
         )
 
     async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
-        instance, owner, ttl = requests.registration(request, default_ttl=self._default_ttl)
-        key = requests.owner_key(request.owner_key)
-        registration, revision = await self._registry.register(instance, owner, ttl, host_of(context.peer()), key)
+        peer = host_of(context.peer())
+        with self._refused.noting(refusals.registrant(request, peer)):
+            instance, owner, ttl = requests.registration(request, default_ttl=self._default_ttl)
+            key = requests.owner_key(request.owner_key)
+            registration, revision = await self._registry.register(instance, owner, ttl, peer, key)
+        self._refused.forget(instance.instance_id)
         _log.info("instance %s of %s is registered at %s", instance.instance_id, instance.plugin_id, instance.address)
         response = pb.RegisterInstanceResponse(
             instance=instances.to_message(registration), revision=instances.to_revision(revision)
@@ -83,6 +89,7 @@ class RegistryServicer(RegistryServiceServicer):
             instances=messages,
             revision=instances.to_revision(revision),
             next_page_token=token_after(messages[-1].instance_id) if more else "",
+            refusals=() if request.page_token else refusals.to_messages(self._refused.lately(request.plugin_id)),
         )
 
     async def WatchInstances(

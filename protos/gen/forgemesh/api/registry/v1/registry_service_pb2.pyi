@@ -10,6 +10,7 @@ from forgemesh.api.registry.v1 import availability_pb2 as _availability_pb2
 from forgemesh.api.registry.v1 import event_pb2 as _event_pb2
 from forgemesh.api.registry.v1 import instance_pb2 as _instance_pb2
 from forgemesh.api.registry.v1 import provider_pb2 as _provider_pb2
+from forgemesh.api.registry.v1 import refusal_pb2 as _refusal_pb2
 from forgemesh.api.registry.v1 import resolution_pb2 as _resolution_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -59,10 +60,13 @@ class PublishManifestRequest(_message.Message):
 
     MANIFEST_FIELD_NUMBER: _builtins.int
     OWNER_KEY_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
     owner_key: _builtins.str
     """The owner's key, 16 to 256 characters. A plugin that has no owner yet belongs to it from now on: only who shows it
     registers instances of that plugin or publishes further versions. Empty: the plugin must have no owner.
     """
+    instance_id: _builtins.str
+    """The instance that is to be registered next, if one is: a refusal is remembered under this name."""
     @_builtins.property
     def manifest(self) -> _manifest_pb2.Manifest:
         """The plugin version."""
@@ -72,10 +76,11 @@ class PublishManifestRequest(_message.Message):
         *,
         manifest: _manifest_pb2.Manifest | None = ...,
         owner_key: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["manifest", b"manifest", "owner_key", b"owner_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id", "manifest", b"manifest", "owner_key", b"owner_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +435,7 @@ class ListInstancesResponse(_message.Message):
     INSTANCES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
@@ -440,16 +446,23 @@ class ListInstancesResponse(_message.Message):
     def revision(self) -> _instance_pb2.Revision:
         """The revision that this page shows."""
 
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[_refusal_pb2.Refusal]:
+        """On the first page who of these plugins was refused a registration within the last ten minutes and has none since,
+        the latest first, at most 100 of all plugins.
+        """
+
     def __init__(
         self,
         *,
         instances: _abc.Iterable[_instance_pb2.Instance] | None = ...,
         revision: _instance_pb2.Revision | None = ...,
         next_page_token: _builtins.str = ...,
+        refusals: _abc.Iterable[_refusal_pb2.Refusal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "next_page_token", b"next_page_token", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "next_page_token", b"next_page_token", "refusals", b"refusals", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
