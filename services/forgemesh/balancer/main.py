@@ -156,6 +156,7 @@ def _asking(picks: Picks, watch: RegistryWatch) -> ReconcileLoop:
 
 
 async def _announce(balancer: Balancer, server: Serving) -> None:
+    await server.health.started()
     await balancer.warm.wait()
     await server.health.ready()
     tell_ready(address=server.address, health_address=server.health_address)

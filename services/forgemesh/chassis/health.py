@@ -84,10 +84,14 @@ class Health:
         await self._set((LIVENESS,), True)
         await self._set((STARTUP, *self._ready_names), False)
 
+    async def started(self) -> None:
+        """Started, for what a restart would mend: who waits for others is that before it is ready."""
+        await self._set((STARTUP,), True)
+
     async def ready(self) -> None:
         """Started and taking work, unless something is in the way."""
         self._ready = True
-        await self._set((STARTUP,), True)
+        await self.started()
         await self._tell()
 
     async def not_ready(self) -> None:
