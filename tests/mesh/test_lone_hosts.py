@@ -128,6 +128,27 @@ async def test_a_host_whose_id_is_taken_by_a_live_one_ends_and_names_it(tmp_path
     assert instance.address == first.address
 
 
+async def test_a_host_whose_id_was_taken_while_it_stood_still_ends_and_leaves_it_to_the_other_one(
+    tmp_path: Path, registry: Service
+) -> None:
+    environment = host_environment(tmp_path, registry.address, FORGEMESH_HOST_LEASE_TTL="1")
+
+    async def gone() -> bool:
+        return not await instances(registry.address)
+
+    async with start_service(HOST, environment, tmp_path) as first:
+        first.process.send_signal(signal.SIGSTOP)
+        await eventually(gone)
+        async with start_service(HOST, environment, tmp_path) as second:
+            first.process.send_signal(signal.SIGCONT)
+            code = await first.wait()
+            (instance,) = await instances(registry.address)
+
+    assert code == 1
+    assert "error: cannot register slow-1" in first.log.read_text()
+    assert instance.address == second.address
+
+
 async def test_a_host_waits_for_a_registry_that_is_away_when_it_starts_and_says_so(
     tmp_path: Path, registry: Service
 ) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import faulthandler
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -151,6 +152,7 @@ def _say_no_condition(source: str, trouble: str) -> None:
 
 async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
     """Say that nothing new is to come, then let what runs end: all of it within the grace, and not much more."""
+    began = time.monotonic()
     host.rotation.leave("it drains")
     await host.rotation.say()
     if host.given_up.is_set() and not stop.is_set():
@@ -160,7 +162,7 @@ async def _end(host: Host, registration: Registration | None, settings: HostSett
     if registration is not None:
         await registration.announce_drain()
     grace = ORPHAN_GRACE if stop.orphaned else settings.grace
-    if not await host.drain(settings.drain_delay, grace):
+    if not await host.drain(settings.drain_delay, max(0.0, grace - (time.monotonic() - began))):
         end_within(LAST_RESORT, EXIT_CANNOT_START if refused else 0)
     if registration is not None and refused:
         raise _cannot_register(registration, registration.refusal, settings, host_pb2.HOST_PHASE_SERVING)
