@@ -28,3 +28,23 @@ def test_a_renewed_lease_runs_out_later_and_a_dropped_one_never() -> None:
 
     assert leases.expired(24.0) == []
     assert leases.next_end() == 25.0
+
+
+def test_renewals_are_counted_from_the_first_grant_on_until_the_registration_is_gone() -> None:
+    leases = Leases()
+    before = leases.renewals("a")
+    for end in (10.0, 20.0):
+        leases.extend("a", end)
+    after = leases.renewals("a")
+    leases.drop("a")
+
+    assert (before, after, leases.renewals("a")) == (0, 2, 0)
+
+
+def test_a_lease_that_is_held_is_not_renewed() -> None:
+    leases = Leases()
+    leases.extend("a", 10.0)
+    leases.hold("a", 60.0)
+
+    assert leases.holds("a", 50.0)
+    assert leases.renewals("a") == 1
