@@ -245,8 +245,7 @@ async def test_a_call_that_must_not_be_repeated_outlives_the_sigterm_of_its_host
     gate.touch()
     async with running_saga_mesh(tmp_path, hosts=0) as mesh, mesh.orchestrator():
         registry = mesh.host["FORGEMESH_HOST_REGISTRY"]
-        rolled_out = {"FORGEMESH_HOST_GRACE": "60", "FORGEMESH_HOST_DRAIN_DELAY": "0.2"}
-        old = host_environment(tmp_path, registry, **rolled_out)
+        old = host_environment(tmp_path, registry, FORGEMESH_HOST_GRACE="60")
         new = old | {"FORGEMESH_HOST_INSTANCE_ID": "slow-2"}
 
         async def begun() -> bool:
@@ -263,10 +262,11 @@ async def test_a_call_that_must_not_be_repeated_outlives_the_sigterm_of_its_host
             async with start_service(HOST, new, tmp_path):
                 leaving.process.send_signal(signal.SIGTERM)
                 await eventually(drains)
-                second = await (await client.start("pay", {})).result()
+                later = [await client.start("pay", {}) for _ in range(4)]
                 gate.unlink()
                 result = await first.result()
                 code = await leaving.wait()
+                others = [await one.result() for one in later]
 
-    assert (result, second, code) == ("slow-1", "slow-2", 0)
-    assert (tmp_path / "ledger").read_text().splitlines() == ["slow-1", "slow-2"]
+    assert (result, code) == ("slow-1", 0)
+    assert sorted((tmp_path / "ledger").read_text().splitlines()) == sorted([result, *others])
