@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from forgemesh.cli.command_line import CommandLine
 from forgemesh.cli.exits import ExitCode
-from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_address import service_address
 from forgemesh.client import Balancer, Client
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Target(NamedTuple):
 async def balancer_of(line: CommandLine) -> AsyncIterator[Balancer]:
     """The balancer of the mesh that the command line leads to."""
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
-    async with Balancer.connect(address_of("balancer", addresses)) as balancer:
+        address = await service_address(mesh, "balancer")
+    async with Balancer.connect(address) as balancer:
         yield balancer
 
 

@@ -72,20 +72,6 @@ def never_published(plugin_id: str, manifests: Iterable[Manifest]) -> Problem:
     )
 
 
-def address_of(service: str, addresses: dict[str, str]) -> str:
-    """Where a service listens; raises Problem if the mesh has none."""
-    address = addresses.get(service, "")
-    if not address:
-        raise Problem(
-            ExitCode.UNREACHABLE,
-            f"this mesh has no {service}: its orchestrator knows of none",
-            reason="SERVICE_UNREACHABLE",
-            code="UNAVAILABLE",
-            hint=f"set FORGEMESH_ORCHESTRATOR_{service.upper()} for the orchestrator",
-        )
-    return address
-
-
 async def _pages(peer: Peer, method: Callable[..., Awaitable[Any]], request: Any, field: str) -> list[Any]:
     found: list[Any] = []
     while True:

@@ -19,9 +19,10 @@ from forgemesh.cli.arguments import input_of, seconds
 from forgemesh.cli.attendance import show_bytes, show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
-from forgemesh.cli.neighbours import address_of, catalogue, never_published, snapshots
+from forgemesh.cli.neighbours import catalogue, never_published, snapshots
 from forgemesh.cli.plugin_prospect import Prospect, prospect_of, request_plugin
 from forgemesh.cli.problem import Problem, usage
+from forgemesh.cli.service_address import address_for_spans, addresses_of, why_closed
 from forgemesh.cli.table import word
 from forgemesh.client import Client
 from forgemesh.client.failure import code_of_number
@@ -80,9 +81,10 @@ async def call(
         raise usage(f"{operation!r} is not PLUGIN/OPERATION", hint="write it like shop.stock/reserve")
     value, wait = input_of(pairs, file, ""), seconds(timeout, "--timeout") or _TIMEOUT
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
+        addresses, traces = await addresses_of(mesh, "balancer", "registry"), await address_for_spans(mesh)
     endpoint = await _endpoint(plugin, instance, addresses)
-    async with call_span(plugin, name, addresses.get("traces", "")) as span:
+    await _refuse_unreachable(endpoint)
+    async with call_span(plugin, name, traces) as span:
         invocation = Invocation(
             operation=name,
             input=encoded({} if value is None else value, "the input"),
@@ -138,7 +140,7 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
     Waits a moment for one that has registered and whose health is not known yet, and longer for one that starts,
     because this call has asked for it or for another reason.
     """
-    balancer, registry = address_of("balancer", addresses), address_of("registry", addresses)
+    balancer, registry = addresses["balancer"], addresses["registry"]
     began, asked = time.monotonic(), False
     while True:
         states = await snapshots(balancer, plugin)
@@ -193,6 +195,19 @@ def _unavailable(plugin: str, endpoints: Sequence[Endpoint]) -> Problem:
         details=[f"{one.instance_id}: {hindrance(one)}" for one in endpoints],
         hint="see why with: forgemesh plugin hosts       or serve it: forgemesh plugin serve module:Class",
     )
+
+
+async def _refuse_unreachable(endpoint: Endpoint) -> None:
+    """Raise Problem if the instance has an address that leads nowhere from here, as those of pods do outside."""
+    cause = await why_closed(endpoint.address)
+    if cause:
+        raise Problem(
+            ExitCode.UNREACHABLE,
+            f"cannot call instance {endpoint.instance_id}: {cause}",
+            reason="SERVICE_UNREACHABLE",
+            code="UNAVAILABLE",
+            hint="call it from inside of the mesh's network, as a pod is, or through a workflow: forgemesh run",
+        )
 
 
 async def _invoke(endpoint: Endpoint, invocation: Invocation, wait: float) -> InvocationResult:

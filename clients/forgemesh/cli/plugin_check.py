@@ -13,10 +13,11 @@ from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_difference import Difference, deserved_version, differences
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.neighbours import address_of, published
+from forgemesh.cli.neighbours import published
 from forgemesh.cli.plugin_inspection import Inspection, inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem, usage
+from forgemesh.cli.service_address import said_here, service_address
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
 from forgemesh.faults import Fault
@@ -47,19 +48,31 @@ async def check(
     config
         The project's forgemesh.toml.
     """
-    slots = asyncio.Semaphore(_AT_A_TIME)
-
-    async def inspected(section: PluginSection) -> Inspection:
-        async with slots:
-            return await inspect_plugin(section)
-
-    found = await asyncio.gather(*map(inspected, chosen(plugin, path, config)))
+    found = await inspect_all(chosen(plugin, path, config))
     compared = await _compared(found, line)
     if line.terminal.json:
         line.terminal.value({"plugins": [_row(one, compared) for one in found]})
     else:
         _show(found, compared, line)
     _end(found, compared)
+
+
+async def inspect_all(sections: Sequence[PluginSection]) -> list[Inspection]:
+    """Each plugin as its import shows it, a few at a time."""
+    slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def inspected(section: PluginSection) -> Inspection:
+        async with slots:
+            return await inspect_plugin(section)
+
+    return await asyncio.gather(*map(inspected, sections))
+
+
+def all_chosen(plugins: Sequence[str], path: Sequence[Path], config: Path) -> list[PluginSection]:
+    """The plugins that are meant by several names, each once; all of the configuration if there are none."""
+    if not plugins:
+        return chosen(None, path, config)
+    return list({str(one): one for plugin in plugins for one in chosen(plugin, path, config)}.values())
 
 
 def chosen(plugin: str | None, path: Sequence[Path], config: Path) -> list[PluginSection]:
@@ -96,10 +109,10 @@ async def _compared(found: Sequence[Inspection], line: CommandLine) -> dict[str,
         return None
     try:
         async with Client.connect(line.address) as mesh:
-            registry = address_of("registry", await mesh.mesh())
+            registry = await service_address(mesh, "registry")
         known = await published(registry)
     except (Fault, Problem):
-        if line.address is not None or "FORGEMESH_ADDRESS" in os.environ:
+        if line.address is not None or "FORGEMESH_ADDRESS" in os.environ or said_here(os.environ):
             raise
         return None
     by_version = {(one.plugin_id, one.version): one for one in known}
@@ -171,13 +184,7 @@ def refuse_changed(manifest: Manifest, known: Sequence[Manifest]) -> None:
 def _end(found: Sequence[Inspection], compared: dict[str, list[Difference] | None] | None) -> None:
     """Raise Problem for everything that is wrong."""
     refuse_invalid(found)
-    twice = _twice([one.manifest for one in found if one.manifest is not None])
-    if twice:
-        raise usage(
-            f"several sections serve different content as {', '.join(twice)}",
-            hint="give each its own plugin id, or another version",
-            reason="PLUGIN_INVALID",
-        )
+    refuse_twice([one.manifest for one in found if one.manifest is not None])
     for one in found:
         changed = (compared or {}).get(one.manifest.plugin_id) if one.manifest else None
         if one.manifest is not None and changed:
@@ -189,13 +196,20 @@ def _wrong(one: Inspection, *, titled: bool) -> list[str]:
     return [f"{one.section}:", *(f"  {text}" for text in lines)] if titled else lines
 
 
-def _twice(manifests: Sequence[Manifest]) -> list[str]:
+def refuse_twice(manifests: Sequence[Manifest]) -> None:
+    """Raise Problem for different contents under one version."""
     seen: dict[tuple[str, str], Manifest] = {}
-    return [
+    twice = [
         f"{one.plugin_id} {one.version}"
         for one in manifests
         if seen.setdefault((one.plugin_id, one.version), one) != one
     ]
+    if twice:
+        raise usage(
+            f"several sections serve different content as {', '.join(twice)}",
+            hint="give each its own plugin id, or another version",
+            reason="PLUGIN_INVALID",
+        )
 
 
 def _conflict(manifest: Manifest, changed: Sequence[Difference]) -> Problem:

@@ -9,7 +9,7 @@ from forgemesh.api.supervisor.v1.host_pb2 import HostPhase, HostState
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.mesh.process import ended
 from forgemesh.cli.moment import moment
-from forgemesh.cli.supervisor import supervisor_of
+from forgemesh.cli.supervisor import NoSupervisor, supervisor_of
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_values
 
@@ -28,9 +28,15 @@ async def hosts(*names: str, history: Annotated[bool, switch()] = False, line: G
     history
         Also what became of each, the newest last.
     """
-    async with supervisor_of(line) as supervisor:
-        targets = [await supervisor.target(name) for name in names]
-        found = [host for host in await supervisor.hosts() if not targets or _is_meant(host, targets)]
+    try:
+        async with supervisor_of(line) as supervisor:
+            targets = [await supervisor.target(name) for name in names]
+            found = [host for host in await supervisor.hosts() if not targets or _is_meant(host, targets)]
+    except NoSupervisor as none:
+        if names:
+            raise
+        line.terminal.talk(none.message, *none.hint.splitlines()[:1], "those that serve: forgemesh status")
+        found = []
     if line.terminal.json:
         line.terminal.value(as_values({"hosts": found}))
         return

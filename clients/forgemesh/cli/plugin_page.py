@@ -8,9 +8,10 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.neighbours import address_of, never_published, published, snapshots
+from forgemesh.cli.neighbours import never_published, published, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_address import addresses_of
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
@@ -27,10 +28,8 @@ async def describe(plugin: str, /, *, line: Given) -> None:
     """
     plugin_id, _, version = plugin.partition("@")
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
-    known, states = await asyncio.gather(
-        published(address_of("registry", addresses)), snapshots(address_of("balancer", addresses), plugin_id)
-    )
+        addresses = await addresses_of(mesh, "registry", "balancer")
+    known, states = await asyncio.gather(published(addresses["registry"]), snapshots(addresses["balancer"], plugin_id))
     manifests = [one for one in known if one.plugin_id == plugin_id]
     if not manifests:
         raise never_published(plugin_id, known)

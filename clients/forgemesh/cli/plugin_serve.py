@@ -18,11 +18,12 @@ from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.log_line import readable
 from forgemesh.cli.mesh.process import ended
-from forgemesh.cli.neighbours import address_of, published
+from forgemesh.cli.neighbours import published
 from forgemesh.cli.plugin_check import chosen, refuse_changed, refuse_invalid
 from forgemesh.cli.plugin_inspection import inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection
 from forgemesh.cli.problem import Problem, usage
+from forgemesh.cli.service_address import address_for_spans, service_address
 from forgemesh.client import Client
 from forgemesh.plugin.search_path import search_path
 
@@ -74,15 +75,15 @@ async def serve(
             hint=f"start it with its mesh: forgemesh plugin load {section.name}",
         )
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
-    registry = address_of("registry", addresses)
+        registry = await service_address(mesh, "registry")
+        traces = await address_for_spans(mesh)
     inspected = await inspect_plugin(section)
     refuse_invalid([inspected])
     assert inspected.manifest is not None
     refuse_changed(inspected.manifest, await published(registry, inspected.manifest.plugin_id))
     settings = {
         "FORGEMESH_HOST_REGISTRY": registry,
-        "FORGEMESH_HOST_TRACES": addresses.get("traces", ""),
+        "FORGEMESH_HOST_TRACES": traces,
         "FORGEMESH_HOST_CONFIG": str(plugin_config or ""),
         "FORGEMESH_HOST_INSTANCE_ID": instance_id or "",
         "FORGEMESH_HOST_OWNER_KEY_FILE": str(owner_key_file or ""),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import CommandLine, Given, switch
-from forgemesh.cli.neighbours import address_of, catalogue, hosts, snapshots
+from forgemesh.cli.neighbours import catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
+from forgemesh.cli.service_address import addresses_of, why_unreachable
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
@@ -36,12 +37,11 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
         Also builds of `forgemesh up --reload`, like 1.0.0+dev.001, that nobody serves any more.
     """
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
-    registry = address_of("registry", addresses)
+        addresses = await addresses_of(mesh, "registry", "balancer")
     (manifests, instances), refused, states, running = await asyncio.gather(
-        catalogue(registry),
-        refusals(registry),
-        snapshots(address_of("balancer", addresses)),
+        catalogue(addresses["registry"]),
+        refusals(addresses["registry"]),
+        snapshots(addresses["balancer"]),
         _hosts(addresses.get("supervisor"), line),
     )
     rows = [_row(manifest, instances, states, running) for manifest in manifests]
@@ -86,6 +86,9 @@ def _table(rows: Sequence[dict[str, Any]], nameless: Sequence[Host]) -> Table:
 async def _hosts(address: str | None, line: CommandLine) -> list[Host]:
     """The supervisor's processes; a mesh may have none, and may do without it."""
     if not address:
+        return []
+    if lost := await why_unreachable("supervisor", address):
+        line.terminal.talk(f"warning: cannot ask the supervisor: {lost.cause}", *(f"  {one}" for one in lost.forward))
         return []
     try:
         return await hosts(address)

@@ -10,6 +10,7 @@ from forgemesh.cli.arguments import input_of, seconds, source_of
 from forgemesh.cli.attendance import attend, say_started
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_address import address_for_spans
 from forgemesh.client import Client
 from forgemesh.client.start import IdConflict, IdReuse
 from forgemesh.client.tracing import run_span
@@ -83,7 +84,7 @@ async def run(
         if source is not None:
             definition = await mesh.register(source, namespace=line.namespace)
             name, workflow_version = definition.name, workflow_version or definition.version
-        traces = (await mesh.mesh()).get("traces", "")
+        traces = await address_for_spans(mesh)
         async with run_span(name, traces) as span:
             execution = await mesh.start(
                 name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,8 @@ from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.neighbours import hosts, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
+from forgemesh.cli.service_address import Unreachable, addresses_of, why_unreachable
+from forgemesh.cli.supervisor import WITHOUT
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
 from forgemesh.client.mesh_file import MeshFacts, nearest_mesh
@@ -44,9 +46,12 @@ async def status(*, line: Given) -> int:
         facts = _facts_of(mesh.address)
         addresses = await _addresses(mesh, facts)
         engine = await _engine(mesh)
-    services = await asyncio.gather(*(_service(name, addresses[name], facts) for name in _sorted(addresses)))
-    instances = await _instances(addresses, line.terminal)
-    refused = await _or_nothing(refusals, addresses.get("registry"), line.terminal)
+    checks = await asyncio.gather(*(why_unreachable(name, address) for name, address in addresses.items()))
+    lost = {one.service: one for one in checks if one is not None}
+    services = await asyncio.gather(*(_service(name, addresses[name], facts, lost) for name in _sorted(addresses)))
+    near = {name: address for name, address in addresses.items() if name not in lost}
+    instances = await _instances(near, line.terminal)
+    refused = await _or_nothing(refusals, near.get("registry"), line.terminal)
     if line.terminal.json:
         line.terminal.value(
             {"services": services, "instances": instances, "orchestrator": engine, "refused": as_values(refused)}
@@ -54,6 +59,7 @@ async def status(*, line: Given) -> int:
     else:
         _show(services, instances, engine, line.terminal)
         show_refusals(refused, line.terminal)
+        line.terminal.talk(*_asides(addresses, lost, local=facts is not None))
     serves = all(row["health"] == "SERVING" for row in (*services, *instances))
     return ExitCode.OK if serves else ExitCode.FAILED
 
@@ -66,9 +72,13 @@ def _facts_of(orchestrator: str) -> MeshFacts | None:
 
 
 async def _addresses(mesh: Client, facts: MeshFacts | None) -> dict[str, str]:
-    """From the orchestrator; while that is away from the local mesh's own file, if there is one."""
+    """
+    From the orchestrator; while that is away from the local mesh's own file, if there is one.
+
+    The orchestrator itself is where it was asked: what it is called in the mesh's own network may mean nothing here.
+    """
     try:
-        return await mesh.mesh()
+        return await addresses_of(mesh) | {"orchestrator": mesh.address}
     except Fault:
         if facts is None:
             raise
@@ -118,9 +128,9 @@ def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
 
-async def _service(name: str, address: str, facts: MeshFacts | None) -> dict[str, Any]:
+async def _service(name: str, address: str, facts: MeshFacts | None, lost: Mapping[str, Unreachable]) -> dict[str, Any]:
     known = facts.services.get(name) if facts else None
-    health, reason = await _health(address)
+    health, reason = ("UNREACHABLE", lost[name].cause) if name in lost else await _health(address)
     if health != "SERVING" and known is not None:
         reason = reason or known.trouble
     pid = known.pid if known is not None else None
@@ -185,6 +195,16 @@ async def _or_nothing(
     except Fault as fault:
         terminal.talk(f"warning: {fault.message}")
         return []
+
+
+def _asides(addresses: Mapping[str, str], lost: Mapping[str, Unreachable], *, local: bool) -> Iterator[str]:
+    """What is not shown and why, and how to see it."""
+    if "balancer" in lost:
+        yield "plugin instances are not shown: the balancer knows them, and cannot be asked from here"
+    for one in lost.values():
+        yield from one.forward
+    if not local and not addresses.get("supervisor"):
+        yield WITHOUT
 
 
 def _show(

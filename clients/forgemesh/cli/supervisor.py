@@ -13,8 +13,8 @@ from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.cli.command_line import CommandLine
 from forgemesh.cli.exits import ExitCode
-from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_address import addresses_of, service_address
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer
 
@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds that plugins may take to start or to stop."""
 _DEADLINE = 10.0
+
+
+WITHOUT = "this mesh has no supervisor: something else runs its plugins, such as Kubernetes"
+
+
+class NoSupervisor(Problem):
+    """Nobody in the mesh starts plugins: what a supervisor is asked or told is for somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ExitCode.REFUSED,
+            WITHOUT,
+            reason="NO_SUPERVISOR",
+            hint="on Kubernetes: kubectl get deployments,pods -l app.kubernetes.io/component=plugin\n"
+            "see docs/kubernetes.md, or name a supervisor: FORGEMESH_ORCHESTRATOR_SUPERVISOR for the orchestrator",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +89,11 @@ class Supervisor:
 
 @asynccontextmanager
 async def supervisor_of(line: CommandLine) -> AsyncIterator[Supervisor]:
-    """The supervisor of the mesh that the command line means; raises Problem if it has none."""
+    """The supervisor of the mesh that the command line means; raises NoSupervisor if it has none."""
     async with Client.connect(line.address) as mesh:
-        address = address_of("supervisor", await mesh.mesh())
+        if not (await addresses_of(mesh)).get("supervisor"):
+            raise NoSupervisor
+        address = await service_address(mesh, "supervisor")
     peer = Peer("supervisor", address)
     async with peer.channel() as channel:
         yield Supervisor(SupervisorServiceStub(channel), peer)

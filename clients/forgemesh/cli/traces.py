@@ -16,9 +16,9 @@ from forgemesh.api.traces.v1.trace_service_pb2 import GetTraceRequest, GetTraceR
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
 from forgemesh.cli.arguments import seconds
 from forgemesh.cli.command_line import Given
-from forgemesh.cli.neighbours import address_of
 from forgemesh.cli.progress import counted
 from forgemesh.cli.selection import find_execution
+from forgemesh.cli.service_address import service_address
 from forgemesh.cli.table import joined
 from forgemesh.cli.trace_arrival import expected, missing
 from forgemesh.cli.trace_tree import glyphs_for, summary, trace_lines
@@ -54,10 +54,10 @@ async def show(
     """
     shortest = seconds(minimum, "--min") or 0.0
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
+        address = await service_address(mesh, "traces")
         known = _TRACE.fullmatch(execution) is not None
         found = None if known else await (await find_execution(mesh, execution, line.namespace)).describe()
-    peer = Peer("traces", address_of("traces", addresses))
+    peer = Peer("traces", address)
     async with peer.channel() as channel:
         stored = TraceServiceStub(channel).GetTrace
         trace_id = found.trace_id if found else execution.lower()

@@ -11,7 +11,8 @@ from forgemesh.api.registry.v1.provider_pb2 import Condition, Label, Preference
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.api.registry.v1.resolution_pb2 import RequiredBy, Requirement
 from forgemesh.cli.command_line import Given, switch
-from forgemesh.cli.neighbours import DEADLINE, address_of
+from forgemesh.cli.neighbours import DEADLINE
+from forgemesh.cli.service_address import service_address
 from forgemesh.cli.table import Table
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer
@@ -150,8 +151,8 @@ async def unpin(plugin_id: str, /, *, line: Given) -> None:
 
 async def _ask(line: Given, method: str, request: Any) -> Any:
     async with Client.connect(line.address) as mesh:
-        addresses = await mesh.mesh()
-    peer = Peer("registry", address_of("registry", addresses))
+        address = await service_address(mesh, "registry")
+    peer = Peer("registry", address)
     async with peer.channel() as channel:
         return await peer.call(getattr(RegistryServiceStub(channel), method), request, deadline=DEADLINE)
 

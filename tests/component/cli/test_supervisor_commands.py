@@ -24,8 +24,7 @@ from forgemesh.faults.supervisor import (
     ScaleOutOfBounds,
 )
 from tests.component.cli.supervisors import ScriptedSupervisor, supervised
-from tests.component.cli.typed import Typed, typing
-from tests.component.client.script import Script
+from tests.component.cli.typed import Typed
 
 STOCK = Host(
     instance_id="stock-1",
@@ -274,9 +273,3 @@ async def test_logs_of_one_instance_do_not_name_it_and_programs_get_records(
 async def test_a_number_of_lines_that_nobody_keeps_is_refused(typed: Typed, lines: int) -> None:
     with pytest.raises(Problem, match="is no number of lines"):
         await plugin_logs.logs(lines=lines, line=typed.line())
-
-
-async def test_a_mesh_without_a_supervisor_says_so() -> None:
-    async with typing(Script()) as typed:
-        with pytest.raises(Problem, match="this mesh has no supervisor"):
-            await plugin_hosts.hosts(line=typed.line())
