@@ -12,11 +12,12 @@ from forgemesh.cli.terminal import Terminal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandLine:
-    """The global options; `address` is None where the client shall find it."""
+    """The global options; `address` is None where the client shall find it, `named_namespace` where none is typed."""
 
     terminal: Terminal
     address: str | None = None
     namespace: str = "default"
+    named_namespace: str | None = None
 
 
 Given = Annotated[CommandLine, Parameter(parse=False)]

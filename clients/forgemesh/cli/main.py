@@ -40,6 +40,7 @@ _GROUPS = {
     "circuit": "See which instances are called, and decide about it.",
     "policy": "See and change how calls are spread over instances.",
     "trace": "See traces.",
+    "k8s": "Run plugins on Kubernetes.",
 }
 _COMMANDS = (
     ("init", "project:init", "Make a project with a plugin, a workflow and a test."),
@@ -108,6 +109,7 @@ _COMMANDS = (
     ("policy show", "policies:show", "Show the policy of a plugin."),
     ("policy set", "policies:set_", "Change the policy of a plugin."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
+    ("k8s manifest", "kubernetes_manifest:manifest", "Print what is applied so that pods serve a plugin."),
     ("version", "version:version", "Print the version."),
 )
 _ANYWHERE = Group("Global options", sort_key=9)
@@ -144,7 +146,7 @@ def _app(terminal: Terminal, given: list[str]) -> App:
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         address: Annotated[str | None, Parameter(group=_ANYWHERE)] = None,
-        namespace: Annotated[str, Parameter(group=_ANYWHERE)] = "default",
+        namespace: Annotated[str | None, Parameter(group=_ANYWHERE)] = None,
         output: Annotated[Literal["table", "json"], Parameter(name=["-o", "--output"], group=_ANYWHERE)] = "table",
         verbose: Annotated[bool, switch("-v", "--verbose", group=_ANYWHERE)] = False,
     ) -> object:
@@ -156,7 +158,7 @@ def _app(terminal: Terminal, given: list[str]) -> App:
         address
             The orchestrator's host:port; else FORGEMESH_ADDRESS, else the mesh of the nearest .forgemesh folder.
         namespace
-            Where workflows and executions live.
+            Where workflows and executions live; `default` if not given.
         output
             Tables and sentences for people, or JSON for programs, errors included.
         verbose
@@ -164,7 +166,9 @@ def _app(terminal: Terminal, given: list[str]) -> App:
         """
         command, bound, injected = app.parse_args(tokens, exit_on_error=False, print_error=False)
         if "line" in injected:
-            bound.arguments["line"] = CommandLine(terminal=terminal, address=address, namespace=namespace)
+            bound.arguments["line"] = CommandLine(
+                terminal=terminal, address=address, namespace=namespace or "default", named_namespace=namespace
+            )
         outcome = command(*bound.args, **bound.kwargs)
         return asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome
 

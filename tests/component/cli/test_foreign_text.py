@@ -98,6 +98,7 @@ ALONE: dict[str, list[list[str]]] = {
     "plugin check": [["noisy:Noisy"], ["broken:Broken"]],
     "plugin new": [[EVIL], ["shop.stock", "--config", EVIL]],
     "execution replay": [[EVIL]],
+    "k8s manifest": [["noisy:Noisy"], ["broken:Broken"], [EVIL], ["noisy:Noisy", "--env", EVIL]],
     "version": [[]],
 }
 """The same of those that ask nobody."""
