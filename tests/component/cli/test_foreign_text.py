@@ -91,6 +91,8 @@ MESH: dict[str, list[list[str]]] = {
 }
 """What is typed of each command that asks a mesh."""
 
+_OPTIONS = ("--image", "--env", "--egress", "--secret", "--pull-secret", "--image-path", "--grace")
+
 ALONE: dict[str, list[list[str]]] = {
     "init": [[EVIL]],
     "up": [["--config", "mesh.toml"], ["--config", EVIL]],
@@ -98,7 +100,7 @@ ALONE: dict[str, list[list[str]]] = {
     "plugin check": [["noisy:Noisy"], ["broken:Broken"]],
     "plugin new": [[EVIL], ["shop.stock", "--config", EVIL]],
     "execution replay": [[EVIL]],
-    "k8s manifest": [["noisy:Noisy"], ["broken:Broken"], [EVIL], ["noisy:Noisy", "--env", EVIL]],
+    "k8s manifest": [["noisy:Noisy"], ["broken:Broken"], *(["noisy:Noisy", one, EVIL] for one in _OPTIONS)],
     "version": [[]],
 }
 """The same of those that ask nobody."""

@@ -24,6 +24,7 @@ _LARGEST_MAP = 1_000_000
 """Bytes of one ConfigMap; Kubernetes takes 1 MiB with its keys."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -185,8 +186,8 @@ def _unnameable(options: Options) -> Iterator[str]:
 
 def _misfits(workload: Workload, manifest: Manifest, section: DeployedSection) -> Iterator[str]:
     """What the pods could not be started with."""
-    if not workload.image or any(one.isspace() for one in workload.image):
-        yield "there is no name of an image: give --image NAME:TAG"
+    if _IMAGE.fullmatch(workload.image) is None:
+        yield f"{workload.image!r} is no name of an image: give --image NAME:TAG"
     for name in workload.environment:
         if _VARIABLE.fullmatch(name) is None:
             yield f"{name!r} is no name of an environment variable"
