@@ -41,7 +41,7 @@ class Unreachable:
         """How to reach it through kubectl."""
         port, variable = _PORT[self.service], OVERRIDES[self.service]
         return [
-            f"forward it too: kubectl port-forward svc/{self.service} {port}",
+            f"forward the {self.service} too: kubectl port-forward svc/{self.service} {port}",
             f"and say where it is: export {variable}=127.0.0.1:{port}",
         ]
 
