@@ -5,10 +5,10 @@ from hypothesis import given, strategies as st
 
 from forgemesh.cli.kubernetes.names import (
     LONGEST,
+    account_name,
     is_dns_label,
+    label_value,
     name_with_content,
-    plugin_name,
-    version_label,
     workload_name,
 )
 from forgemesh.plugin.notation import fits_dotted, fits_version
@@ -52,7 +52,7 @@ def test_every_name_is_a_dns_label_also_with_what_is_added_to_it(plugin_id: str,
     assert len(name) <= LONGEST
     assert is_dns_label(name_with_content(f"{name}-config", "content"))
     assert is_dns_label(name_with_content("publish" + name.removeprefix("plugin"), "content"))
-    assert is_dns_label(f"publish-{plugin_name(plugin_id)}")
+    assert is_dns_label(account_name(plugin_id))
 
 
 @given(IDS, VERSIONS, IDS, VERSIONS)
@@ -78,20 +78,19 @@ def test_no_two_versions_share_a_name(one: str, version: str, other: str, other_
 )
 def test_what_looks_alike_has_different_names(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert workload_name(*one) != workload_name(*other)
-    assert (plugin_name(one[0]), version_label(one[1])) != (plugin_name(other[0]), version_label(other[1]))
+    assert (label_value(one[0]), label_value(one[1])) != (label_value(other[0]), label_value(other[1]))
 
 
-@given(VERSIONS)
-def test_every_version_becomes_the_value_of_a_label(version: str) -> None:
-    assert LABEL_VALUE.fullmatch(version_label(version))
-    assert version_label("1.2.0-rc.1+build.5") == "1.2.0-rc.1_build.5"
+@given(IDS, VERSIONS)
+def test_ids_and_versions_become_values_of_labels(plugin_id: str, version: str) -> None:
+    assert LABEL_VALUE.fullmatch(label_value(plugin_id))
+    assert LABEL_VALUE.fullmatch(label_value(version))
+    assert label_value("weather.stats") == "weather.stats"
+    assert label_value("1.2.0-rc.1+build.5") == "1.2.0-rc.1_build.5"
 
 
-@given(VERSIONS, VERSIONS)
-def test_no_two_versions_share_a_label(one: str, other: str) -> None:
-    assert (version_label(one) == version_label(other)) is (one == other)
-
-
-@given(IDS, IDS)
-def test_no_two_plugins_share_a_name(one: str, other: str) -> None:
-    assert (plugin_name(one) == plugin_name(other)) is (one == other)
+@given(IDS, IDS, VERSIONS, VERSIONS)
+def test_no_two_of_them_share_a_value(one: str, other: str, version: str, other_version: str) -> None:
+    assert (label_value(one) == label_value(other)) is (one == other)
+    assert (label_value(version) == label_value(other_version)) is (version == other_version)
+    assert (account_name(one) == account_name(other)) is (one == other)

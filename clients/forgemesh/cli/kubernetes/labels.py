@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from forgemesh.cli.kubernetes.names import plugin_name, version_label, workload_name
+from forgemesh.cli.kubernetes.names import label_value, workload_name
 from forgemesh.cli.kubernetes.workload import Workload
 
 NAME = "app.kubernetes.io/name"
 VERSION = "app.kubernetes.io/version"
 COMPONENT = "app.kubernetes.io/component"
 PART_OF = "app.kubernetes.io/part-of"
+PROCESS = "forgemesh.dev/process"
+"""Which of a plugin's pods serve it (host), and which put it into the catalogue (publish)."""
 ANNOTATIONS = "forgemesh.dev/"
 
 
 def labels_of(workload: Workload) -> dict[str, str]:
-    """Of everything that belongs to one version of a plugin, the pods that serve it included."""
+    """Of everything that belongs to one version of a plugin."""
     return {
-        NAME: plugin_name(workload.plugin_id),
-        VERSION: version_label(workload.version),
+        NAME: label_value(workload.plugin_id),
+        VERSION: label_value(workload.version),
         COMPONENT: "plugin",
         PART_OF: "forgemesh",
     }
 
 
-def publishing_labels(workload: Workload) -> dict[str, str]:
-    """Of the pods that put it into the catalogue: the mesh takes them for a plugin, and no Deployment for its own."""
-    return labels_of(workload) | {NAME: f"publish-{plugin_name(workload.plugin_id)}"}
-
-
 def pods_of(workload: Workload) -> dict[str, str]:
-    """What the pods have, and only they, that serve this version."""
+    """What all pods of this version have, and only they."""
     return {key: labels_of(workload)[key] for key in (NAME, VERSION, COMPONENT)}
+
+
+def hosts_of(workload: Workload) -> dict[str, str]:
+    """What the pods have, and only they, that serve this version."""
+    return pods_of(workload) | {PROCESS: "host"}
 
 
 def service_pods(name: str) -> dict[str, str]:

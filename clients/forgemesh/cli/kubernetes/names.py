@@ -33,12 +33,12 @@ def workload_name(plugin_id: str, version: str) -> str:
     return _cut(written, LONGEST, f"{plugin_id} {version}")
 
 
-def plugin_name(plugin_id: str) -> str:
-    """What all versions of a plugin are called: weather.stats is weather-stats."""
-    written, longest = _dashed(plugin_id), LONGEST - len("publish-")
-    if _PLAIN_ID.fullmatch(plugin_id) and len(written) <= longest:
+def account_name(plugin_id: str) -> str:
+    """The name of the service account that all versions of a plugin have."""
+    written = f"plugin-{_dashed(plugin_id)}"
+    if _PLAIN_ID.fullmatch(plugin_id) and len(written) <= LONGEST:
         return written
-    return _cut(written, longest, plugin_id)
+    return _cut(written, LONGEST, plugin_id)
 
 
 def name_with_content(name: str, content: str) -> str:
@@ -46,12 +46,12 @@ def name_with_content(name: str, content: str) -> str:
     return f"{name}-{digest(content)[:8]}"
 
 
-def version_label(version: str) -> str:
-    """A version as the value of a label; + becomes _, which no version has."""
-    written = version.replace("+", "_")
+def label_value(text: str) -> str:
+    """A plugin's id or version as the value of a label; + becomes _, which no version has, and no id has a +."""
+    written = text.replace("+", "_")
     if _LABEL_VALUE.fullmatch(written) and len(written) <= _LONGEST_LABEL:
         return written
-    return f"{written[: _LONGEST_LABEL - _DIGITS - 2].rstrip('._-')}-x{digest(version)}"
+    return f"{written[: _LONGEST_LABEL - _DIGITS - 2].rstrip('._-')}-x{digest(text)}"
 
 
 def digest(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forgemesh.cli.kubernetes.environment import HEALTH_PORT, PORT, REGISTRY, TRACES
-from forgemesh.cli.kubernetes.labels import NAME, metadata_of, pods_of, publishing_labels, service_pods
+from forgemesh.cli.kubernetes.labels import metadata_of, pods_of, service_pods
 from forgemesh.cli.kubernetes.workload import Egress, Workload
 
 
@@ -20,7 +20,7 @@ def network_policy(workload: Workload) -> dict[str, Any]:
         "kind": "NetworkPolicy",
         "metadata": metadata_of(workload),
         "spec": {
-            "podSelector": _both(workload),
+            "podSelector": {"matchLabels": pods_of(workload)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"from": [_pods("orchestrator")], "ports": [_tcp(PORT)]},
@@ -33,14 +33,6 @@ def network_policy(workload: Workload) -> dict[str, Any]:
             ],
         },
     }
-
-
-def _both(workload: Workload) -> dict[str, Any]:
-    """The pods that serve and those that publish."""
-    serving, publishing = pods_of(workload), publishing_labels(workload)
-    names = {"key": NAME, "operator": "In", "values": [serving[NAME], publishing[NAME]]}
-    rest = {key: value for key, value in serving.items() if key != NAME}
-    return {"matchLabels": rest, "matchExpressions": [names]}
 
 
 def _addresses() -> list[tuple[str, str]]:

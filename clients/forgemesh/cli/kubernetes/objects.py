@@ -12,8 +12,8 @@ from forgemesh.cli.kubernetes.environment import (
     config_map,
     environment_map,
 )
-from forgemesh.cli.kubernetes.labels import ANNOTATIONS, VERSION, metadata_of, pods_of
-from forgemesh.cli.kubernetes.names import name_with_content, plugin_name, workload_name
+from forgemesh.cli.kubernetes.labels import ANNOTATIONS, VERSION, hosts_of, metadata_of
+from forgemesh.cli.kubernetes.names import account_name, name_with_content, workload_name
 from forgemesh.cli.kubernetes.network import network_policy
 from forgemesh.cli.kubernetes.pod import LAST_WORDS, PRE_STOP, host_pod, publishing_pod
 from forgemesh.cli.kubernetes.resources import resources_of
@@ -44,7 +44,7 @@ def objects_of(workload: Workload) -> list[dict[str, Any]]:
 
 def _service_account(workload: Workload) -> dict[str, Any]:
     """Of all versions of the plugin, for a right that somebody gives it; by itself it has none, and no token."""
-    metadata = metadata_of(workload, f"plugin-{plugin_name(workload.plugin_id)}")
+    metadata = metadata_of(workload, account_name(workload.plugin_id))
     metadata["labels"].pop(VERSION)
     metadata["annotations"].pop(f"{ANNOTATIONS}version")
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
@@ -101,7 +101,7 @@ def _deployment(workload: Workload) -> dict[str, Any]:
         "revisionHistoryLimit": 3,
         "minReadySeconds": 5,
         "strategy": {"type": "Recreate"} if workload.exclusive else rolling,
-        "selector": {"matchLabels": pods_of(workload)},
+        "selector": {"matchLabels": hosts_of(workload)},
         "template": host_pod(workload),
     }
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
@@ -116,6 +116,6 @@ def _disruption_budget(workload: Workload) -> dict[str, Any]:
         "spec": {
             "maxUnavailable": "25%",
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": pods_of(workload)},
+            "selector": {"matchLabels": hosts_of(workload)},
         },
     }

@@ -15,8 +15,8 @@ from forgemesh.cli.kubernetes.environment import (
     config_map,
     environment_map,
 )
-from forgemesh.cli.kubernetes.labels import labels_of, pods_of, publishing_labels
-from forgemesh.cli.kubernetes.names import plugin_name
+from forgemesh.cli.kubernetes.labels import PROCESS, hosts_of, labels_of
+from forgemesh.cli.kubernetes.names import account_name
 from forgemesh.cli.kubernetes.resources import resources_of
 from forgemesh.cli.kubernetes.workload import Workload
 
@@ -28,7 +28,7 @@ LAST_WORDS = 5
 SCRATCH = "256Mi"
 """What a pod may have in /tmp before it is evicted."""
 STARTUP_CHECKS = 60
-"""Seconds, one check each, that a host has at least until it serves."""
+"""Seconds, one check each, that a host has at least until its plugin has started."""
 
 
 def host_pod(workload: Workload) -> dict[str, Any]:
@@ -45,14 +45,13 @@ def publishing_pod(workload: Workload, command: list[str], environment: dict[str
     container = _container(workload, "publish", command)
     container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     template = _template(workload, container, LAST_WORDS)
-    template["metadata"]["labels"] = publishing_labels(workload)
     template["spec"]["restartPolicy"] = "Never"
     return template
 
 
 def _template(workload: Workload, container: dict[str, Any], grace: int) -> dict[str, Any]:
     spec: dict[str, Any] = {
-        "serviceAccountName": f"plugin-{plugin_name(workload.plugin_id)}",
+        "serviceAccountName": account_name(workload.plugin_id),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
@@ -68,17 +67,18 @@ def _template(workload: Workload, container: dict[str, Any], grace: int) -> dict
     }
     if workload.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in workload.pull_secrets]
-    return {"metadata": {"labels": labels_of(workload)}, "spec": spec}
+    return {"metadata": {"labels": labels_of(workload) | {PROCESS: container["name"]}}, "spec": spec}
 
 
 def _host_container(workload: Workload) -> dict[str, Any]:
-    container = _container(workload, "plugin", ["python", "-m", "forgemesh.plugin_host.main"])
+    container = _container(workload, "host", ["python", "-m", "forgemesh.plugin_host.main"])
     container["env"] = [
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in OF_THE_POD.items()
     ]
     container["ports"] = [{"name": "grpc", "containerPort": PORT}, {"name": "health", "containerPort": HEALTH_PORT}]
     checks = max(STARTUP_CHECKS, workload.start_seconds)
-    container["startupProbe"] = _probe("startup", period=1, failures=checks)
+    # not `startup`, which waits for the first registration: a registry that is away must not restart hosts
+    container["startupProbe"] = _probe("liveness", period=1, failures=checks)
     container["readinessProbe"] = _probe("readiness", period=2, failures=2)
     container["livenessProbe"] = _probe("liveness", period=5, failures=2, timeout=3)
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": PRE_STOP}}}
@@ -118,7 +118,7 @@ def _spread(workload: Workload, key: str) -> dict[str, Any]:
         "maxSkew": 1,
         "topologyKey": key,
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": pods_of(workload)},
+        "labelSelector": {"matchLabels": hosts_of(workload)},
         "matchLabelKeys": ["pod-template-hash"],
     }
 
@@ -131,7 +131,7 @@ def _volumes(workload: Workload, process: str) -> list[tuple[dict[str, Any], dic
     if workload.owner_key_secret:
         items = [{"key": OWNER_FILE, "path": OWNER_FILE}]
         found.append(_secret("owner-key", workload.owner_key_secret, OWNER_FOLDER, items=items))
-    if process != "plugin":
+    if process != "host":
         return found
     token = {"name": "forgemesh", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
     found.append((token, {"mountPath": TOKEN_FOLDER}))
