@@ -67,12 +67,11 @@ def test_a_printed_plugin_has_no_problem_in_the_mesh(scaling: Scaling) -> None:
     assert problems_of(replace(STATS, scaling=scaling)) == []
 
 
-def test_limits_a_configuration_and_an_owner_have_no_problem_either() -> None:
+def test_limits_a_configuration_and_a_long_grace_have_no_problem_either() -> None:
     workload = replace(
         STATS,
         limits=Limits(memory_bytes=2**30, open_files=512),
         config=json.dumps({"password": {"file": "/run/secrets/db/password"}}),
-        owner_key_secret="owner",
         pull_secrets=("pull",),
         grace=600,
         start_seconds=120,
