@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.kubernetes.environment import OF_THE_POD, variables_of
@@ -52,6 +52,8 @@ WORKLOADS = st.builds(
     pull_secrets=st.sampled_from([(), ("pull",)]),
     egress=st.sampled_from([(), (Egress(network="10.0.0.0/8", port=5432), Egress(network="fd00::/8"))]),
 )
+FEW = settings(max_examples=30)
+"""Each makes all objects, and most of what is drawn changes one of them."""
 STOCK = Workload(plugin_id="shop.stock", version="1.2.0", load="stock:Stock", image="stock:1.2.0")
 
 
@@ -73,6 +75,7 @@ def templates(workload: Workload) -> Iterator[dict[str, Any]]:
 
 
 @given(WORKLOADS)
+@FEW
 def test_every_object_has_a_name_of_its_own_and_labels_that_kubernetes_takes(workload: Workload) -> None:
     objects = objects_of(workload)
 
@@ -84,6 +87,7 @@ def test_every_object_has_a_name_of_its_own_and_labels_that_kubernetes_takes(wor
 
 
 @given(WORKLOADS)
+@FEW
 def test_every_pod_is_restricted_as_pod_security_has_it(workload: Workload) -> None:
     for template in templates(workload):
         spec = template["spec"]
@@ -102,6 +106,7 @@ def test_every_pod_is_restricted_as_pod_security_has_it(workload: Workload) -> N
 
 
 @given(WORKLOADS)
+@FEW
 def test_whatever_a_pod_refers_to_is_there(workload: Workload) -> None:
     found = kinds(workload)
     maps = {one["metadata"]["name"] for one in found["ConfigMap"]}
@@ -120,6 +125,7 @@ def test_whatever_a_pod_refers_to_is_there(workload: Workload) -> None:
 
 
 @given(WORKLOADS)
+@FEW
 def test_selectors_find_the_pods_that_serve_and_not_those_that_publish(workload: Workload) -> None:
     serving, publishing = (template["metadata"]["labels"].items() for template in templates(workload))
     deployment, budget = only(workload, "Deployment"), only(workload, "PodDisruptionBudget")
@@ -139,6 +145,7 @@ def test_selectors_find_the_pods_that_serve_and_not_those_that_publish(workload:
 
 
 @given(WORKLOADS)
+@FEW
 def test_one_grace_bounds_the_host_and_its_pod(workload: Workload) -> None:
     spec = only(workload, "Deployment")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
@@ -148,6 +155,7 @@ def test_one_grace_bounds_the_host_and_its_pod(workload: Workload) -> None:
 
 
 @given(WORKLOADS)
+@FEW
 def test_probes_ask_the_health_port_by_the_names_that_hosts_know(workload: Workload) -> None:
     (container,) = only(workload, "Deployment")["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -162,6 +170,7 @@ def test_probes_ask_the_health_port_by_the_names_that_hosts_know(workload: Workl
 
 
 @given(WORKLOADS)
+@FEW
 def test_an_autoscaler_alone_says_how_many_pods_there_are(workload: Workload) -> None:
     deployment, scalers = only(workload, "Deployment"), kinds(workload).get("HorizontalPodAutoscaler", [])
 
@@ -189,6 +198,7 @@ def test_a_pod_may_use_what_it_requests_and_the_kernel_comes_after_the_hosts_own
 
 
 @given(WORKLOADS, WORKLOADS)
+@FEW
 def test_what_cannot_be_changed_in_its_place_has_another_name_with_another_content(
     one: Workload, other: Workload
 ) -> None:
