@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from forgemesh.api.registry.v1.instance_pb2 import Instance
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.kubernetes_manifest import manifest
 from forgemesh.cli.main import main
@@ -21,6 +22,7 @@ from forgemesh.registry.main import running
 from tests.component.cli.typed import Typed
 from tests.component.registry.registries import settings_of
 from tests.manual_clock import ManualClock
+from tests.mesh.processes import eventually
 
 STOCK = """
 import dataclasses
@@ -292,3 +294,39 @@ async def test_the_job_that_is_printed_publishes_the_plugin(folder: Path, typed:
         manifests, instances = await catalogue(server.address)
     assert [(one.plugin_id, one.version) for one in manifests] == [("shop.stock", "1.2.0")]
     assert instances == []
+
+
+async def test_the_pod_that_is_printed_registers_under_its_name_and_address(folder: Path, typed: Typed) -> None:
+    found = await printed(typed, image_path=(str(folder),))
+    config = folder / "config.json"
+    config.write_text(found["ConfigMap"][1]["data"]["config.json"])
+    async with running(settings_of(folder / "registry.db"), ManualClock()) as server:
+        said = found["ConfigMap"][0]["data"] | {
+            "FORGEMESH_HOST_REGISTRY": server.address,
+            "FORGEMESH_HOST_TRACES": "",
+            "FORGEMESH_HOST_LISTEN": "127.0.0.1:0",
+            "FORGEMESH_HOST_HEALTH_LISTEN": "127.0.0.1:0",
+            "FORGEMESH_HOST_CONFIG": str(config),
+            "FORGEMESH_HOST_OWNER_TOKEN_FILE": str(folder / "owner-token"),
+            "FORGEMESH_HOST_INSTANCE_ID": "plugin-shop-stock-v1-2-0-abc",
+            "FORGEMESH_HOST_ADVERTISE": "10.1.2.3",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *container(found)["command"][1:], env=os.environ | said
+        )
+        try:
+            (instance,) = await eventually(lambda: registered(server.address))
+            process.terminate()
+
+            assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    assert instance.instance_id == "plugin-shop-stock-v1-2-0-abc"
+    assert instance.address.startswith("10.1.2.3:")
+    assert (folder / "owner-token").exists()
+
+
+async def registered(registry: str) -> list[Instance]:
+    return (await catalogue(registry))[1]
