@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# lane.sh test [ARGS of pytest] | up | down: a real cluster of one node with this checkout's image in it.
+# lane.sh test [ARGS of pytest] | up | down | rounds N: a real cluster of one node with this checkout's image in it.
 #   test   starts one, runs the tests beside its pods, and takes it down again
 #   up     starts one to play with, or renews the image in the one that runs
 #   down   takes that one down
+#   rounds starts and stops one N times with the example in it, and shows what is left on the machine that was not there
 # Where none can be had, it says why and does nothing. FORGEMESH_K8S_CACHE keeps what is built once.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,6 +36,15 @@ boot() { # cluster
   echo "the node is ready after $((SECONDS - started)) s"
 }
 
+# What a cluster could leave on the machine: namespaces, mounts, cgroups, leases of addresses, links to logs, processes.
+traces() {
+  ip netns list | sort
+  awk '{ print $2 }' /proc/mounts | sort
+  find /sys/fs/cgroup -type d -path '*forgemesh-*'
+  ls /var/lib/cni/results /var/lib/cni/networks /var/log/containers /var/log/pods 2>/dev/null || true
+  pgrep -l -f "$cache/bin/|containerd|/forgemesh-k8s" | grep -v pgrep | sort || true
+}
+
 case ${1:-} in
   test)
     shift
@@ -60,8 +70,25 @@ case ${1:-} in
     rm -rf "$played"
     echo "stopped"
     ;;
+  rounds)
+    provide
+    dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
+    trap '[ ! -f "$dir/net" ] || "$here/cluster/down.sh" "$dir"; rm -rf "$dir"' EXIT
+    traces >"$dir.before"
+    for round in $(seq "${2:-20}"); do
+      boot "$dir"
+      load_image "$dir"
+      "$dir/kubectl" apply --warnings-as-errors -k "$example" >/dev/null
+      "$dir/kubectl" wait -n forgemesh --for=condition=Ready pods --all --timeout=120s >/dev/null
+      "$here/cluster/down.sh" "$dir"
+      find "$dir" -mindepth 1 -delete
+      traces >"$dir.after"
+      diff "$dir.before" "$dir.after" && echo "round $round left nothing behind"
+    done
+    rm -f "$dir.before" "$dir.after"
+    ;;
   *)
-    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"
     exit 2
     ;;
 esac

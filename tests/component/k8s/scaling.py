@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from forgemesh.routing.scaling import ScaleRule, behavior_of
 from tests.component.k8s.manifests import Document, Manifests, name_of
 
 
@@ -15,9 +16,9 @@ def scaling_problems(manifests: Manifests) -> Iterator[str]:
     for scaled in manifests.of("ScaledObject"):
         for trigger in scaled["spec"].get("triggers", ()):
             yield from (f"{name_of(scaled)}: {problem}" for problem in _trigger(manifests, scaled, trigger))
-    behaviours = {name_of(one): _behaviour(one) for one in manifests.of("ScaledObject", "HorizontalPodAutoscaler")}
-    if len({str(behaviour) for behaviour in behaviours.values()}) > 1:
-        yield f"{', '.join(behaviours)}: their behaviours differ"
+    for autoscaler in manifests.of("ScaledObject", "HorizontalPodAutoscaler"):
+        if _behaviour(autoscaler) != behavior_of(_rule(autoscaler)):
+            yield f"{name_of(autoscaler)}: its behavior is not that of the rule, {behavior_of(_rule(autoscaler))}"
 
 
 def _targets(manifests: Manifests) -> Iterator[str]:
@@ -53,6 +54,13 @@ def _trigger(manifests: Manifests, scaled: Document, trigger: Document) -> Itera
     for name, value in wanted.items():
         if said.get(name) != value:
             yield f"the trigger's {name} is {said.get(name)}, and that of the Deployment or the ScaledObject {value}"
+
+
+def _rule(autoscaler: Document) -> ScaleRule:
+    spec = autoscaler["spec"]
+    if autoscaler["kind"] == "ScaledObject":
+        return ScaleRule(least=spec.get("minReplicaCount", 0), most=spec.get("maxReplicaCount", 100))
+    return ScaleRule(least=spec.get("minReplicas", 1), most=spec["maxReplicas"])
 
 
 def _behaviour(autoscaler: Document) -> Any:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.k8s.live.cluster import NAMESPACE, PATIENCE, Cluster, Pod
 
@@ -39,6 +40,27 @@ class ClusterMesh:
         )
         assert not check or done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done
+
+    def noop_deployment(self) -> dict[str, Any]:
+        """The Deployment of the plugin that does nothing, to be changed and applied as another one."""
+        found = self.cluster.read("deployment", "plugin-bench-noop-v1-0-0")
+        metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels")}
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": found["spec"]}
+
+    def host_pod(self, name: str, environment: dict[str, str]) -> dict[str, Any]:
+        """A pod of its own that serves a plugin; what `environment` says wins over the Deployment's."""
+        template = self.noop_deployment()["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        kept = [one for one in container["env"] if one["name"] not in environment]
+        container["env"] = [*kept, *({"name": key, "value": value} for key, value in environment.items())]
+        labels = template["metadata"]["labels"] | {"app.kubernetes.io/name": name}
+        labels.pop("pod-template-hash", None)
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels},
+            "spec": template["spec"],
+        }
 
     def until_settled(self) -> list[Pod]:
         """Every pod, once all of them are ready."""
