@@ -175,7 +175,7 @@ MISTAKES = [
         PLUGIN,
         'value: "60"',
         'value: "90"',
-        "terminationGracePeriodSeconds is 68, the drain may take 98",
+        "terminationGracePeriodSeconds is 66, the drain may take 96",
     ),
     Mistake(
         "a budget that lets nobody go",

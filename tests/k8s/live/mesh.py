@@ -26,6 +26,8 @@ class ClusterMesh:
 
     cluster: Cluster
     address: str
+    forwarded: dict[str, str]
+    """How `forgemesh` hears of the addresses of the other services, whose names lead nowhere outside the pods."""
 
     def service(self, name: str) -> Pod:
         """The only pod of a service."""
@@ -34,6 +36,7 @@ class ClusterMesh:
     def cli(self, *arguments: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`forgemesh` as a person runs it beside the cluster."""
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FORGEMESH_ADDRESS": self.address}
+        environment |= self.forwarded
         command = [str(Path(sys.executable).with_name("forgemesh")), *arguments]
         done = subprocess.run(
             command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -67,13 +70,21 @@ class ClusterMesh:
         return self.cluster.until_ready(EVERYTHING, 4 + 6 + 3)
 
 
+def _address(cluster: Cluster, service: str) -> str:
+    """Of a Service, by its address in the cluster."""
+    spec = cluster.read("service", service)["spec"]
+    return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
+
+
 @contextlib.contextmanager
 def running_example(cluster: Cluster) -> Iterator[ClusterMesh]:
     """Apply the tests' overlay and wait until every pod is ready; deleted with its data when the block ends."""
     cluster.apply(OVERLAY)
     try:
-        service = cluster.read("service", "orchestrator")
-        mesh = ClusterMesh(cluster, f"{service['spec']['clusterIP']}:7401")
+        forwarded = {
+            f"FORGEMESH_{name.upper()}": _address(cluster, name) for name in ("registry", "balancer", "traces")
+        }
+        mesh = ClusterMesh(cluster, _address(cluster, "orchestrator"), forwarded)
         mesh.until_settled()
         yield mesh
     finally:

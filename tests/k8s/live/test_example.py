@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ async def test_one_trace_leads_through_every_pod_that_took_part(mesh: ClusterMes
         assert await handle.result(timeout=60) == {"value": 7}
     shown = mesh.cli("trace", "show", handle.id).stdout
     assert shown.count("execute bench.noop/noop") == 3
+
+
+def test_what_cannot_be_reached_from_outside_the_pods_is_named_with_what_to_forward(mesh: ClusterMesh) -> None:
+    said = replace(mesh, forwarded={}).cli("status", check=False)
+    assert "kubectl" in said.stdout + said.stderr
+    assert "FORGEMESH_REGISTRY" in said.stdout + said.stderr
 
 
 def test_no_pod_at_rest_has_logged_an_error(mesh: ClusterMesh) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.live.cluster import NAMESPACE, Cluster, Pod, until
+from tests.k8s.live.cluster import NAMESPACE, Cluster, KubectlFailed, Pod, until
 from tests.k8s.live.mesh import ClusterMesh
 
 CHANGED = '''
@@ -49,7 +49,7 @@ def test_a_host_waits_for_a_registry_that_cannot_be_reached_and_says_so_without_
     with _applied(mesh.cluster, [pod]):
         until(
             "it says what it waits for",
-            lambda: sum("no-registry:7402" in line for line in mesh.cluster.logs("lonely-noop").splitlines()) >= 2,
+            lambda: _said(mesh.cluster, "lonely-noop").count("no-registry:7402") >= 2,
             mesh.cluster.story,
         )
         found = _pod(mesh.cluster, "lonely-noop")
@@ -133,6 +133,14 @@ def _service_pod(mesh: ClusterMesh, name: str) -> dict[str, Any]:
 
 def _pod(cluster: Cluster, name: str) -> Pod:
     return Pod(cluster.read("pod", name))
+
+
+def _said(cluster: Cluster, name: str) -> str:
+    """The log of a pod, empty as long as its container does not run."""
+    try:
+        return cluster.logs(name)
+    except KubectlFailed:
+        return ""
 
 
 def _ended(cluster: Cluster, name: str) -> Pod | None:

@@ -21,8 +21,8 @@ from forgemesh.cli.kubernetes.resources import resources_of
 from forgemesh.cli.kubernetes.workload import Workload
 
 USER = 65532
-PRE_STOP = 3
-"""Seconds from the wish to delete a pod to its SIGTERM: those who call it have heard of it by then."""
+PRE_STOP = 1
+"""Seconds from the wish to delete a pod to its SIGTERM: process 1 loses one that comes before its interpreter runs."""
 LAST_WORDS = 5
 """Seconds that a host has beyond its grace, to deregister and to stop its plugin."""
 SCRATCH = "256Mi"
