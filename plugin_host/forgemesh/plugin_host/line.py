@@ -16,7 +16,7 @@ import grpc
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.chassis.backoff import longest_pause
-from forgemesh.chassis.channel import channel_options
+from forgemesh.chassis.channel import connect_blocking
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.chassis.threads import start_thread
 from forgemesh.faults import Code, Fault, code_of
@@ -119,7 +119,7 @@ class Line:
         """Returns when the supervisor ends the stream; raises RpcError when it breaks."""
         outbox: Outbox = queue.SimpleQueue()
         outbox.put(pb.AttachRequest(hello=self._hello()))
-        with grpc.insecure_channel(self._where(), options=channel_options(keepalive=True)) as channel:
+        with connect_blocking(self._where()) as channel:
             stub: Any = SupervisorServiceStub(channel)
             call = self._call = stub.Attach(_until_none(outbox))
             impatience = threading.Timer(WELCOME_DEADLINE, call.cancel)

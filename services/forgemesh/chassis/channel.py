@@ -15,6 +15,8 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # a name may move with a pod; the default of 30 s is longer than any lease
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.max_send_message_length", SESSION_LIMIT),
 )
 # keepalive_timeout does not fire in grpc core; the HTTP/2 ping timeout does, so both are set
@@ -34,6 +36,11 @@ def connect(address: str, *, keepalive: bool = True, receive_limit: int = SESSIO
     """
     options = channel_options(keepalive=keepalive, receive_limit=receive_limit)
     return grpc.aio.insecure_channel(address, options=options)
+
+
+def connect_blocking(address: str, *, keepalive: bool = True) -> grpc.Channel:
+    """The same for a thread that waits for its answers."""
+    return grpc.insecure_channel(address, options=channel_options(keepalive=keepalive))
 
 
 def channel_options(*, keepalive: bool, receive_limit: int = SESSION_LIMIT) -> tuple[tuple[str, int], ...]:
