@@ -65,14 +65,31 @@ def test_the_failing_side_may_ask_for_a_longer_wait_within_reason() -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(FAILOVER - UNMADE))
-def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count(reason: str) -> None:
+def test_a_try_that_was_lost_is_made_up_for_at_once_and_does_not_count_with_the_others(reason: str) -> None:
     lost = replace(AWAY, reason=reason)
-    rule = RetryRule(max_attempts=2)
+    rule = RetryRule(max_attempts=3)
 
     assert rule.delay(lost, 0, 1, 0.5) == 0.0
     assert rule.delay(lost, 0, 2, 0.5) == 0.1
-    assert rule.delay(lost, 0, 3, 0.5) is None
-    assert rule.delay(AWAY, 1, 2, 0.5) == 0.1
+    assert rule.delay(AWAY, 2, 2, 0.5) == 0.2
+
+
+@pytest.mark.parametrize("most", [2, 3, 7])
+@pytest.mark.parametrize("reason", sorted(FAILOVER - UNMADE))
+def test_there_are_as_many_tries_that_are_lost_as_the_rule_allows_tries(reason: str, most: int) -> None:
+    lost = replace(AWAY, reason=reason)
+    rule = RetryRule(max_attempts=most)
+
+    assert [rule.delay(lost, 0, times, 0.5) is None for times in range(1, most + 1)] == [False] * (most - 1) + [True]
+
+
+@pytest.mark.parametrize("reason", sorted(FAILOVER - UNMADE))
+def test_the_first_try_that_is_lost_is_made_up_for_even_if_there_is_to_be_one(reason: str) -> None:
+    lost = replace(AWAY, reason=reason)
+    rule = RetryRule(max_attempts=1)
+
+    assert rule.delay(lost, 0, 1, 0.5) == 0.0
+    assert rule.delay(lost, 0, 2, 0.5) is None
 
 
 @pytest.mark.parametrize("reason", sorted(UNMADE))
@@ -91,7 +108,7 @@ def test_a_call_that_waited_where_its_instance_was_lost_is_made_as_long_as_it_ta
     rule = RetryRule(max_attempts=2)
 
     assert rule.delay(waited, 0, 50, ALMOST_ONE) == pytest.approx(10.0)
-    assert rule.delay(perhaps, 0, 3, ALMOST_ONE) is None
+    assert rule.delay(perhaps, 0, 2, ALMOST_ONE) is None
 
 
 def test_a_lost_try_of_a_call_that_must_not_be_repeated_is_not_made_up_for() -> None:

@@ -15,14 +15,16 @@ RETRYABLE = frozenset(
 PERMIT_REFUSED = "PERMIT_REFUSED"
 """A trial call that was not made: its step waits on behind the circuit, however often that happens."""
 HOST_LOST = "HOST_LOST"
-UNMADE = frozenset({PERMIT_REFUSED, "INSTANCE_RESERVED"})
-"""Reasons for which a sound instance did not make the call, and will when it may: that takes as long as it takes."""
-FAILOVER = frozenset({HOST_LOST, "ORCHESTRATOR_LOST", "INSTANCE_DRAINING", "WRONG_INCARNATION"}) | UNMADE
+UNMADE = frozenset({PERMIT_REFUSED, "INSTANCE_RESERVED", "INSTANCE_DRAINING", "WRONG_INCARNATION"})
+"""Reasons for which an instance did not begin the call, and it or another will: that takes as long as it takes."""
+FAILOVER = frozenset({HOST_LOST, "ORCHESTRATOR_LOST"}) | UNMADE
 """Reasons that say something about where the call ran and nothing about the call."""
 INTERRUPTED = "INTERRUPTED"
 """An attempt that a pause took back: it never counts."""
 UNCOUNTED = FAILOVER | {INTERRUPTED}
 """Reasons after which the next try is no retry: the call itself has not failed."""
+_LOST_ANYHOW = 2
+"""Tries that may be lost even if there is to be only one: the first loss is nobody's fault."""
 LONGEST_WISH = 86_400.0
 """Seconds that a failing side may ask us to wait."""
 
@@ -37,8 +39,9 @@ class RetryRule:
     """
     Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter"); times in seconds.
 
-    `max_attempts` counts all tries. A try that was lost with its host or orchestrator does not count, up to as many
-    times again: it says nothing about the call. Nor does one that was put off, however often.
+    `max_attempts` counts all tries. A try that was lost with its host or orchestrator says nothing about the call and
+    is counted apart: the first of those is made up for, the last of `max_attempts` is not. One that was put off never
+    counts.
     """
 
     max_attempts: int = 3
@@ -57,7 +60,7 @@ class RetryRule:
         if failure.reason in self.non_retryable or not failure.retryable:
             return None
         if failure.reason in FAILOVER:
-            if lost > self.max_attempts and not was_put_off(failure):
+            if lost >= max(_LOST_ANYHOW, self.max_attempts) and not was_put_off(failure):
                 return None
             return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
         if counted >= self.max_attempts:
