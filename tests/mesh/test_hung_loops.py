@@ -13,7 +13,10 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from forgemesh.chassis.health import LIVENESS, READINESS
+from forgemesh.chassis.stop_signals import EXIT_STUCK
+from tests.mesh.attached_host import call, host
 from tests.mesh.processes import DEADLINE, Service, eventually, start_service
+from tests.mesh.supervising import supervising
 from tests.mesh.up_process import Up, Workplace, going_up
 
 pytestmark = pytest.mark.mesh
@@ -28,6 +31,17 @@ IN_C = signal.SIGUSR1
 IN_PYTHON = signal.SIGHUP
 """The loop hangs, and the threads run."""
 LIMIT = 5.0
+PLUGIN = """
+import time
+from forgemesh.plugin import operation, plugin
+
+@plugin("test.words", version="1.0.0")
+class Words:
+    @operation
+    async def hang(self) -> None:
+        print("it hangs", flush=True)
+        time.sleep(86_400)
+"""
 
 
 @pytest.fixture
@@ -139,3 +153,52 @@ async def test_liveness_fails_when_the_loop_hangs(
 
         assert set(before.values()) == {"SERVING"}
         await eventually(failed)
+
+
+async def test_a_service_whose_loop_hangs_ends_when_it_is_told_to_and_says_where_it_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(PLANTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {
+        "FORGEMESH_REGISTRY_LISTEN": "127.0.0.1:0",
+        "FORGEMESH_REGISTRY_HEALTH_LISTEN": "127.0.0.1:0",
+        "FORGEMESH_REGISTRY_DATABASE": str(tmp_path / "registry.db"),
+    }
+    async with start_service("forgemesh.registry.main", settings, tmp_path) as registry:
+        registry.process.send_signal(IN_PYTHON)
+
+        async def hangs() -> bool:
+            return await asked(registry.address, LIVENESS) == "DEADLINE_EXCEEDED"
+
+        await eventually(hangs)
+        code = await registry.stop()
+
+    assert code == EXIT_STUCK
+    assert "SIGTERM came, and the event loop has not taken it for 2 s: it stands at sitecustomize.py:4 in <lambda>" in (
+        registry.log.read_text()
+    )
+
+
+@pytest.mark.parametrize("where", ["import", "call"])
+async def test_a_plugin_host_whose_loop_hangs_in_the_authors_code_ends_when_it_is_told_to(
+    tmp_path: Path, where: str
+) -> None:
+    plugin = PLUGIN + ("\nprint('it hangs', flush=True)\ntime.sleep(86_400)\n" if where == "import" else "")
+    async with supervising() as supervisor, host(tmp_path, supervisor.address, plugin) as process:
+        call_it = None
+        if where == "call":
+            await supervisor.initialize()
+            call_it = asyncio.create_task(call((await supervisor.heard("ready")).address, "hang"))
+
+        async def hangs() -> bool:
+            return "it hangs" in process.output()
+
+        await eventually(hangs)
+        process.process.terminate()
+        code = await process.wait()
+        if call_it is not None:
+            await asyncio.wait([call_it])
+
+    assert code == EXIT_STUCK
+    assert "it stands at words_plugin.py:" in process.output()

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from forgemesh.chassis.place_in_code import where
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.forks import awaitable_of
-from forgemesh.plugin_host.stall import where
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import faulthandler
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
+
+from forgemesh.chassis.place_in_code import where
 
 
 class StallReporter:
@@ -30,10 +30,3 @@ class StallReporter:
             faulthandler.dump_traceback(file=2, all_threads=True)
             said = f"the event loop has not turned for {lag:.1f} s" + (f", it stands at {place}" if place else "")
         self._report(said)
-
-
-def where(frame: FrameType | None) -> str:
-    """The innermost place in Python code, e.g. "stats.py:12 in temperature"."""
-    if frame is None:
-        return ""
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} in {frame.f_code.co_name}"

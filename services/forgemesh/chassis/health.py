@@ -27,6 +27,8 @@ LIVENESS, READINESS, STARTUP, OVERALL = "liveness", "readiness", "startup", ""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _BEAT = 0.25
+_NOT_ALIVE = 5
+"""As many times as long as a stall: two probes in a row, five seconds apart, mean that the loop has hung for ten."""
 LARGEST_REQUEST = 64 * 1024
 """Bytes of what is asked on the port of its own."""
 
@@ -47,7 +49,7 @@ class Health:
     What this process says about itself: liveness, readiness, startup; each gRPC service and "" stand for readiness.
 
     The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
-    turned for `stall` seconds is reported there as not ready, and as not alive after ten times that. `on_stall` is told
+    turned for `stall` seconds is reported there as not ready, and as not alive after five times that. `on_stall` is told
     once for each stall, in a thread, how long the loop has not turned, and 0 when it turns again.
 
     Each answer says in its metadata who gives it, which is what `who` returns, and why it is not ready; see
@@ -163,7 +165,7 @@ class Health:
                     self._in_thread.set(name, _SERVING if self._serves and not stalled else _NOT_SERVING)
                 if self._on_stall is not None:
                     self._on_stall(lag if stalled else 0.0)
-            self._in_thread.set(LIVENESS, _NOT_SERVING if lag > 10 * self._stall else _SERVING)
+            self._in_thread.set(LIVENESS, _NOT_SERVING if lag > _NOT_ALIVE * self._stall else _SERVING)
 
 
 def _options() -> list[tuple[str, int]]:

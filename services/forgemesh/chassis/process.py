@@ -8,7 +8,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from forgemesh.chassis.foreign_text import printable
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.heartbeat import beating
 from forgemesh.chassis.settings import SettingsError
+from forgemesh.chassis.stop_signals import taking_stop_signals
 from forgemesh.faults import Fault
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class Stop(asyncio.Event):
 
 def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
     """
-    Run `run(stop)` on a fresh loop; SIGTERM, SIGINT and the parent's death set `stop`.
+    Run `run(stop)` on a fresh loop; SIGTERM, SIGINT and the parent's death set `stop`. A loop that does not take such a
+    signal does not keep the process alive, see stop_signals.
 
     What keeps a process from starting is one sentence on stderr and an exit code, never a traceback.
     """
@@ -78,12 +79,10 @@ def _say(error: Exception) -> None:
 async def _supervised(run: Callable[[Stop], Awaitable[None]]) -> None:
     loop = asyncio.get_running_loop()
     stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     parent = os.environ.pop(PARENT_FD, None)
     if parent is not None:
         _watch_parent(loop, int(parent), stop)
-    with beating():
+    with taking_stop_signals(stop.set), beating():
         await run(stop)
 
 

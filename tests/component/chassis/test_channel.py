@@ -41,9 +41,7 @@ class NameServer(asyncio.DatagramProtocol):
 async def name_server(points_at: str) -> AsyncIterator[tuple[NameServer, str]]:
     """The server and where gRPC is to ask it."""
     loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(
-        lambda: NameServer(points_at), local_addr=("127.0.0.1", 0)
-    )
+    transport, server = await loop.create_datagram_endpoint(lambda: NameServer(points_at), local_addr=("127.0.0.1", 0))
     try:
         yield server, f"dns://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     finally:
@@ -96,11 +94,14 @@ async def test_a_name_that_has_moved_is_found_again_within_a_lease(way: Any) -> 
 
 
 async def test_a_channel_that_was_refused_finds_a_name_that_moves_meanwhile() -> None:
-    async with pod("127.0.0.3:0") as (_, port), name_server("127.0.0.2") as (names, authority):
-        async with connect(f"{authority}/orchestrator.test:{port}") as channel:
-            with pytest.raises(grpc.aio.AioRpcError):
-                await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LEASE)
-            names.points_at = "127.0.0.3"
-            status = await asked(channel)
+    async with (
+        pod("127.0.0.3:0") as (_, port),
+        name_server("127.0.0.2") as (names, authority),
+        connect(f"{authority}/orchestrator.test:{port}") as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=LEASE)
+        names.points_at = "127.0.0.3"
+        status = await asked(channel)
 
     assert status == health_pb2.HealthCheckResponse.SERVING
