@@ -132,8 +132,8 @@ async def hosting(
             stall=settings.stall,
             on_stall=on_stall,
             beside_health=Beside((loads.in_threads(),), STREAMS),
+            who=partial(_who, plugin.definition.plugin_id, identity),
         ) as server:
-            server.health.who = partial(_who, plugin.definition.plugin_id, identity)
             load.lag = server.health.lag
             host = Host(server, runner, sessions, load, Rotation(server.health), GivenUp())
             runner.lost.on_change = partial(_rotate, host, on_lost)

@@ -49,8 +49,8 @@ class Health:
     What this process says about itself: liveness, readiness, startup; each gRPC service and "" stand for readiness.
 
     The port of its own is served by threads, so that it answers while the event loop is blocked; a loop that has not
-    turned for `stall` seconds is reported there as not ready, and as not alive after five times that. `on_stall` is told
-    once for each stall, in a thread, how long the loop has not turned, and 0 when it turns again.
+    turned for `stall` seconds is reported there as not ready, and as not alive after five times that. `on_stall` is
+    told once for each stall, in a thread, how long the loop has not turned, and 0 when it turns again.
 
     Each answer says in its metadata who gives it, which is what `who` returns, and why it is not ready; see
     health_facts.

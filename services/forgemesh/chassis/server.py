@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -75,14 +75,16 @@ async def serving(
     stall: float = 1.0,
     on_stall: Callable[[float], None] | None = None,
     beside_health: Beside = ALONE,
+    who: Callable[[], Mapping[str, str]] = dict,
 ) -> AsyncIterator[Serving]:
     """
     Serve until the block ends, then drain.
 
-    The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse. For `stall` and
-    `on_stall` see Health; `beside_health` is on the health port too.
+    The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse. For `stall`,
+    `on_stall` and `who` see Health; `beside_health` is on the health port too.
     """
     checks = Health(services, stall=stall, on_stall=on_stall)
+    checks.who = who  # before anybody can ask
     server = grpc.aio.server(options=server_options(listen))
     callers = Callers()
     guarded = cast(grpc.aio.Server, GuardedServer(server, callers))

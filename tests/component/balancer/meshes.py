@@ -190,6 +190,10 @@ class Subscriber:
         """Hear until exactly these instances are listed with this health."""
         return await self.until(lambda endpoints: {i: e.health for i, e in endpoints.items()} == healths)
 
+    async def until_reason(self, **reasons: str) -> snapshot_pb2.PluginSnapshot:
+        """Hear until exactly these instances are listed with this reason for their health."""
+        return await self.until(lambda endpoints: {i: e.health_reason for i, e in endpoints.items()} == reasons)
+
     async def _outgoing(self) -> AsyncGenerator[pb.SubscribeRequest, None]:
         while True:
             yield await self._requests.get()

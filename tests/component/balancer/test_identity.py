@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import (
     add_PluginServiceServicer_to_server,
 )
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2
+from forgemesh.balancer.adapters.proof_of_identity import NAMELESS
 from forgemesh.chassis.health_facts import INSTANCE, PLUGIN
 from tests.component.balancer.meshes import (
     ANYWHERE,
@@ -32,6 +34,7 @@ from tests.component.balancer.meshes import (
 )
 
 SERVING, NOT_SERVING = snapshot_pb2.HEALTH_SERVING, snapshot_pb2.HEALTH_NOT_SERVING
+UNREACHABLE = snapshot_pb2.HEALTH_UNREACHABLE
 
 
 class _Described(PluginServiceServicer):
@@ -50,11 +53,12 @@ Described: Any = _Described  # two of its methods are left out
 
 
 @contextlib.asynccontextmanager
-async def serving_as(plugin: _Described | None) -> AsyncIterator[str]:
+async def serving_as(plugin: _Described | None, status: Any = None) -> AsyncIterator[str]:
     """Where plugin and health are served by one server that is no host of ours."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    status = health.aio.HealthServicer()
-    await status.set("readiness", health_pb2.HealthCheckResponse.SERVING)
+    if status is None:
+        status = health.aio.HealthServicer()
+        await status.set("readiness", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if plugin is not None:
         add_PluginServiceServicer_to_server(plugin, server)
@@ -184,6 +188,53 @@ async def test_a_health_port_that_says_it_belongs_to_somebody_else_speaks_for_no
         snapshot = await feed.until_health(a=NOT_SERVING)
 
     assert "answers at its address" in snapshot.endpoints[0].health_reason
+
+
+async def test_whoever_does_not_say_who_they_are_where_the_instance_did_is_somebody_else(tmp_path: Path) -> None:
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        healthy_instance() as (instance, address),
+        balancer_of(registry.address) as balancer,
+        subscribed(balancer) as feed,
+    ):
+        instance.who = lambda: {INSTANCE: "a", PLUGIN: OURS}
+        await register(stub, "a", address)
+        await feed.until_health(a=SERVING)
+        instance.who = dict
+        snapshot = await feed.until_reason(a=NAMELESS)
+
+    assert snapshot.endpoints[0].health == NOT_SERVING
+
+
+class _Checked(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it has no types
+    """Serves Check alone, which gives no answer while it is `silent`."""
+
+    silent = False
+
+    async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
+        if self.silent:
+            await asyncio.Event().wait()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_whoever_answers_after_a_silence_is_asked_who_they_are(tmp_path: Path) -> None:
+    plugin, checked = Described(instance_id="a", plugin_id=OURS), _Checked()
+    async with (
+        registry_at(tmp_path / "registry.db") as registry,
+        registry_stub(registry.address) as stub,
+        serving_as(plugin, checked) as address,
+        balancer_of(registry.address) as balancer,
+        subscribed(balancer) as feed,
+    ):
+        await registered_at(stub, "a", OURS, address)
+        await feed.until_health(a=SERVING)
+        checked.silent = True
+        await feed.until_health(a=UNREACHABLE)
+        plugin.said, checked.silent = {"plugin_id": "other"}, False
+        snapshot = await feed.until_reason(a="an instance of plugin 'other' answers at its address")
+
+    assert snapshot.endpoints[0].health == NOT_SERVING
 
 
 async def test_a_health_port_that_says_it_belongs_to_the_instance_speaks_for_it(tmp_path: Path) -> None:

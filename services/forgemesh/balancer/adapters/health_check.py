@@ -79,6 +79,7 @@ class HealthCheck:
         self._report = report
         self._probe = Probe(rule.misses, rule.passes)
         self._told = 0
+        self._silent: tuple[grpc.StatusCode, ...] = ()
         self._check_now = asyncio.Event()
         self._curious: list[Callable[[bool], None]] = []
 
@@ -142,6 +143,8 @@ class HealthCheck:
                     self._conclude(self._probe.answered(proven))
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    # no Watch shows from now on that the connection stood over a silence
+                    self._silent = (grpc.StatusCode.DEADLINE_EXCEEDED,)
                     return
             self._doubt()
             self._check_now.set()
@@ -164,7 +167,7 @@ class HealthCheck:
             self._proof.doubt()
 
     def _after_error(self, error: grpc.aio.AioRpcError) -> Probe:
-        if error.code() is grpc.StatusCode.UNAVAILABLE:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, *self._silent):
             self._doubt()
         match error.code():
             case grpc.StatusCode.UNAVAILABLE if _SILENCE in (error.details() or ""):

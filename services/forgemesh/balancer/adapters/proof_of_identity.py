@@ -21,19 +21,22 @@ new one here before it has told there.
 """
 TRIES = 3
 """How often somebody is asked who does not answer."""
+NAMELESS = "somebody who does not say who they are answers at its address, where it did say so"
 
 
 class ProofOfIdentity:
     """
     Of one member: where it is called, `Describe` says who answers, and where its health is asked for, each answer does.
 
-    A server that says nothing has nothing held against it. `deadline` (seconds) is for one answer.
+    A server that says nothing has nothing held against it, unless answers have named the member before: then whoever
+    gives none is another one. `deadline` (seconds) is for one answer.
     """
 
     def __init__(self, member: Member, deadline: float) -> None:
         self._member = member
         self._deadline = deadline
         self._tries = TRIES
+        self._has_named_itself = False
 
     @property
     def is_known(self) -> bool:
@@ -65,7 +68,12 @@ class ProofOfIdentity:
     async def against_answer(self, call: Any) -> str:
         """The same, of an answer of its health service."""
         told = told_in(await call.initial_metadata())
-        return Claims(told.get(INSTANCE, ""), told.get(PLUGIN, "")).contradict(self._member)
+        claims = Claims(told.get(INSTANCE, ""), told.get(PLUGIN, ""))
+        if not claims.instance_id and self._has_named_itself:
+            return NAMELESS
+        against = claims.contradict(self._member)
+        self._has_named_itself |= bool(claims.instance_id) and not against
+        return against
 
     async def _describe(self) -> Claims | None:
         """What somebody says who does; nothing if nobody answers."""
