@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MEBIBYTE = 1024 * 1024
 BOUND = {"FORGEMESH_HOST_MEMORY_BYTES": str(256 * MEBIBYTE)}
 
 PLUGIN = """
-import asyncio, os, resource, time
+import asyncio, mmap, os, resource, time
 
 from forgemesh.plugin import Limits, operation, plugin
 
@@ -47,6 +48,16 @@ class Words:
         return [resource.getrlimit(one)[0] for one in (resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)]
 
     @operation
+    def hoard(self, mebibytes: int) -> int:
+        self.held = [bytes([number % 251]) * (1 << 20) for number in range(mebibytes)]
+        return len(self.held)
+
+    @operation
+    def read_mapped(self, path: str) -> int:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as model:
+            return sum(model[place] for place in range(0, len(model), 4096))
+
+    @operation
     def rest(self, seconds: float) -> float:
         time.sleep(seconds)
         return seconds
@@ -55,6 +66,40 @@ class Words:
     async def echo(self, text: str) -> str:
         return text
 """
+
+
+IN_GROUP = """
+import os
+with open(os.environ["GROUP"], "w") as processes:
+    processes.write(str(os.getpid()))
+"""
+
+
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A control group that holds 256 MiB, into which the processes that this test starts go."""
+    name, limit = f"forgemesh-{os.getpid()}-{tmp_path.name}", str(256 * MEBIBYTE)
+    group, file = (
+        (Path("/sys/fs/cgroup/memory") / name, "memory.limit_in_bytes")
+        if Path("/sys/fs/cgroup/memory").exists()
+        else (Path("/sys/fs/cgroup") / name, "memory.max")
+    )
+    try:
+        group.mkdir()
+        (group / file).write_text(limit)
+    except OSError as error:
+        pytest.skip(f"no control group with a limit of memory can be made here: {error}")
+    (tmp_path / "sitecustomize.py").write_text(IN_GROUP)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("GROUP", str(group / "cgroup.procs"))
+    yield group
+    group.rmdir()
+
+
+def killed_by_the_kernel(group: Path) -> int:
+    """How many processes of the group the kernel has killed for want of memory."""
+    said = next(file for name in ("memory.events", "memory.oom_control") if (file := group / name).exists())
+    return next(int(line.split()[1]) for line in said.read_text().splitlines() if line.startswith("oom_kill "))
 
 
 @pytest.fixture
@@ -141,3 +186,36 @@ async def test_a_bound_that_is_no_number_is_refused_at_the_start(
     async with host(tmp_path, supervisor.address, PLUGIN, **{name: value}) as process:
         assert await process.wait() == EXIT_SETTINGS
         assert name.removeprefix("FORGEMESH_HOST_").lower() in process.output().lower()
+
+
+@pytest.mark.parametrize("operation", ["leak", "hoard"])
+async def test_a_host_in_a_container_says_that_memory_is_out_before_the_kernel_kills_it(
+    tmp_path: Path, supervisor: Supervising, container: Path, operation: str
+) -> None:
+    async with host(tmp_path, supervisor.address, PLUGIN) as process:
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+        greedy = asyncio.create_task(call(address, operation, mebibytes=1024))
+        phase, reason = await supervisor.failure()
+        code = await process.wait()
+        await asyncio.wait([greedy])
+
+    assert greedy.exception() is not None
+    assert phase == "SERVING"
+    assert reason.startswith("OOM: out of memory: it holds ")
+    assert reason.endswith("its container is killed at 256 MiB; raise the container's limit, or let it hold less")
+    assert code == EXIT_OUT_OF_MEMORY
+    assert f"error: {reason}" in process.output()
+    assert killed_by_the_kernel(container) == 0
+
+
+async def test_memory_that_the_kernel_can_take_back_does_not_count_in_a_container(
+    tmp_path: Path, supervisor: Supervising, container: Path
+) -> None:
+    with (tmp_path / "model.bin").open("wb") as model:
+        model.truncate(512 * MEBIBYTE)
+    async with host(tmp_path, supervisor.address, PLUGIN):
+        await supervisor.initialize()
+        address = (await supervisor.heard("ready")).address
+
+        assert await call(address, "read_mapped", path=str(tmp_path / "model.bin")) == 0

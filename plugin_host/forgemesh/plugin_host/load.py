@@ -77,6 +77,15 @@ def cpu_seconds() -> float:
     return time.process_time()
 
 
+def unreclaimable_bytes() -> int:
+    """Of that, what is no copy of a file, so that the kernel can take none of it back; 0 where it does not say."""
+    try:
+        _, resident, shared, *_ = _STATM.read_bytes().split()
+        return (int(resident) - int(shared)) * resource.getpagesize()
+    except (OSError, ValueError):
+        return 0
+
+
 def resident_bytes() -> int:
     """Memory that this process holds now; where the system does not say, the most that it ever held."""
     try:

@@ -27,6 +27,7 @@ from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.faults import Fault
 from forgemesh.plugin import PluginDefinition, manifest_of
 from forgemesh.plugin_host.attachment import Attachment
+from forgemesh.plugin_host.cgroup_limit import memory_limit
 from forgemesh.plugin_host.config_file import read_config
 from forgemesh.plugin_host.drafting import drafted
 from forgemesh.plugin_host.forks import CopiesKeepNothing, Origin
@@ -60,7 +61,7 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     """Load the plugin and serve it until stopped; what keeps it from serving is said to the supervisor."""
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
-    bound_process(settings.memory_bytes, settings.open_files)
+    bound_process(_smallest(settings.memory_bytes, memory_limit()), settings.open_files)
     copies = CopiesKeepNothing()
     asyncio.get_running_loop().set_default_executor(Origin().executor())
     with contextlib.suppress(EndedEarly):  # it was stopped while it started
@@ -101,7 +102,7 @@ async def serve(
     plugin_id, version = definition.plugin_id, definition.version
     configure_logs(plugin_id, settings.log_level)
     memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
-    memory.start(_bounded(definition, settings))
+    memory.start(_bounded(definition, settings), memory_limit())
     asyncio.get_running_loop().set_exception_handler(memory.note_exception)
     condition = attachment.condition if attachment else _say_no_condition
     suspects = attachment.suspects if attachment else None
@@ -138,8 +139,14 @@ def _bounded(definition: PluginDefinition, settings: HostSettings) -> int:
     """Bound this process as its settings say, or else the plugin; how much memory it may hold, 0 for any."""
     limits = definition.limits
     memory = settings.memory_bytes or limits.memory_bytes
-    bound_process(memory, settings.open_files or limits.open_files, definition.max_concurrency or DEFAULT_CONCURRENCY)
+    bound = _smallest(memory, memory_limit())
+    bound_process(bound, settings.open_files or limits.open_files, definition.max_concurrency or DEFAULT_CONCURRENCY)
     return memory
+
+
+def _smallest(*limits: int) -> int:
+    """Of limits of which 0 is none."""
+    return min(filter(None, limits), default=0)
 
 
 def _say_nothing(reason: str) -> None:

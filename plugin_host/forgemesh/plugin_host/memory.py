@@ -13,10 +13,15 @@ from typing import Any
 
 from forgemesh.chassis.process import EXIT_OUT_OF_MEMORY
 from forgemesh.chassis.threads import start_thread
-from forgemesh.plugin_host.load import resident_bytes
+from forgemesh.plugin_host.load import resident_bytes, unreclaimable_bytes
 
 LOOK = 0.1
-"""Seconds between two looks at what is used."""
+"""Seconds between two looks at what is used, as long as there is room."""
+HASTY_LOOK = 0.01
+FASTEST = 2e9
+"""Bytes a second that a process takes at most: it is looked at again before it can have used up its room."""
+SPARE = (16 << 20, 128 << 20)
+"""Bytes of a container's limit that a host leaves at least, and at most; between them it is an eighth."""
 LAST_ANSWER = 0.3
 """Seconds that the answer of the call that ran out of memory has to leave the process."""
 _THREADS = 48
@@ -46,6 +51,12 @@ def _lower(bound: int, wanted: int) -> None:
     resource.setrlimit(bound, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
+def below_container(limit: int) -> int:
+    """Bytes that a host holds itself to in a container of this limit: the kernel counts more than the process sees."""
+    least, most = SPARE
+    return max(limit // 2, limit - min(most, max(least, limit // 8)))
+
+
 class MemoryWatch:
     """
     Ends this process, with EXIT_OUT_OF_MEMORY and the reason, once it holds more than its bound or was refused memory.
@@ -57,12 +68,17 @@ class MemoryWatch:
     def __init__(self, last_words: Callable[[str], None]) -> None:
         self._last_words = last_words
         self._limit = 0
+        self._container = 0
         self._used_up = threading.Event()
         self._cause = ""
 
-    def start(self, limit: int) -> None:
-        """Watch; `limit` is in bytes, 0 for none but what the system sets."""
+    def start(self, limit: int, container: int = 0) -> None:
+        """
+        Watch; `limit` is what the process may hold, `container` what the kernel lets its control group hold before it
+        kills, in bytes, 0 for none. The process stays below the latter with what the kernel could not take back.
+        """
         self._limit = limit
+        self._container = container
         start_thread("memory-watch", self._watch)
 
     def used_up(self, cause: str) -> None:
@@ -77,16 +93,31 @@ class MemoryWatch:
         loop.default_exception_handler(context)
 
     def _watch(self) -> None:
-        while not self._used_up.wait(LOOK if self._limit else None):
+        pause = LOOK if self._limit or self._container else None
+        while not self._used_up.wait(pause):
+            pause = min(LOOK, max(HASTY_LOOK, self._room() / FASTEST))
+        time.sleep(LAST_ANSWER)
+        allowed = self._limit or self._container
+        self._end(f"{self._cause}, {allowed >> 20} MiB are allowed" if allowed else self._cause)
+
+    def _room(self) -> int:
+        """Bytes that are left; ends the process if there are none."""
+        room = []
+        if self._limit:
             used = resident_bytes()
             if used > self._limit:
                 self._end(f"it holds {used >> 20} MiB, {self._limit >> 20} MiB are allowed")
-        time.sleep(LAST_ANSWER)
-        allowed = f", {self._limit >> 20} MiB are allowed" if self._limit else ""
-        self._end(f"{self._cause}{allowed}")
+            room.append(self._limit - used)
+        if self._container:
+            used, most = unreclaimable_bytes(), below_container(self._container)
+            if used > most:
+                limit = self._container >> 20
+                self._end(f"it holds {used >> 20} MiB, and its container is killed at {limit} MiB", "container")
+            room.append(most - used)
+        return min(room)
 
-    def _end(self, cause: str) -> None:
-        reason = f"OOM: out of memory: {cause}; raise the plugin's limit, or let it hold less"
+    def _end(self, cause: str, whose: str = "plugin") -> None:
+        reason = f"OOM: out of memory: {cause}; raise the {whose}'s limit, or let it hold less"
         sys.stderr.write(f"error: {reason}\n")
         sys.stderr.flush()
         try:
