@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
+from forgemesh.chassis.next_command import is_in_kubernetes, is_on_this_machine
 from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.neighbours import catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
@@ -52,12 +53,18 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
         line.terminal.value({"plugins": rows, "nameless_hosts": named, "refused": as_values(refused)})
         return
     if not rows and not nameless and not refused:
-        line.terminal.talk("no plugins; make a project with one: forgemesh init       and start it: forgemesh up")
+        line.terminal.talk(_how_to_get_one(mesh.address))
         return
     line.terminal.table(_table(rows, nameless))
     show_refusals(refused, line.terminal)
     for host in (host for host in running if plugin_state((), [host])[0] == "crash loop"):
         line.terminal.talk(f"{host.instance_id} crashed too often; mend it, then: forgemesh plugin reset {host.name}")
+
+
+def _how_to_get_one(address: str) -> str:
+    if is_in_kubernetes() or not is_on_this_machine(address):
+        return "no plugins; publish one: forgemesh plugin publish       and look for its pods: kubectl get pods"
+    return "no plugins; make a project with one: forgemesh init       and start it: forgemesh up"
 
 
 def _is_old_draft(row: dict[str, Any]) -> bool:

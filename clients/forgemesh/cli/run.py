@@ -12,6 +12,7 @@ from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.service_address import address_for_spans
 from forgemesh.client import Client
+from forgemesh.client.peer import PATIENCE
 from forgemesh.client.start import IdConflict, IdReuse
 from forgemesh.client.tracing import run_span
 
@@ -68,7 +69,8 @@ async def run(
     execution_id
         The execution's id; made up if not given.
     request_id
-        Names this request: repeating it gives the same execution and starts nothing.
+        Names this request: repeating it gives the same execution and starts nothing. A mesh that is away is then
+        waited for, 30 seconds.
     id_reuse
         When the id of another execution may be used again: never, once it has ended, or once it has ended badly.
     id_conflict
@@ -79,7 +81,7 @@ async def run(
         Start it paused: nothing of it runs until it is resumed.
     """
     source, value, wait = source_of(target), input_of(pairs, file), seconds(timeout, "--timeout")
-    async with Client.connect(line.address) as mesh:
+    async with Client.connect(line.address, patience=PATIENCE if request_id else 0.0) as mesh:
         name = target
         if source is not None:
             definition = await mesh.register(source, namespace=line.namespace)

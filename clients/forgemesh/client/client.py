@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from forgemesh.api.orchestrator.v1 import control_pb2 as pb_control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceStub
+from forgemesh.chassis.next_command import unreachable
 from forgemesh.client.archive import TRANSFER_DEADLINE, opened, pieces_of
 from forgemesh.client.balancer import Balancer
 from forgemesh.client.control import Action, Controlled, Signal
@@ -18,12 +19,11 @@ from forgemesh.client.execution import ExecutionHandle
 from forgemesh.client.execution_filter import EVERYTHING, ExecutionFilter, Order, order_number
 from forgemesh.client.failure import refusal
 from forgemesh.client.mesh_file import nearest_mesh
-from forgemesh.client.peer import DEADLINE, Peer
+from forgemesh.client.peer import DEADLINE, PATIENCE, Peer
 from forgemesh.client.schedules import Schedules
 from forgemesh.client.start import IdConflict, IdReuse, Start, batches, sendable
 from forgemesh.client.tracing import current_traceparent
 from forgemesh.faults import Fault
-from forgemesh.faults.service import ServiceUnreachable
 
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.definition_pb2 import Definition
@@ -40,8 +40,9 @@ class Client:
     """
     What a caller can do with a mesh: `async with Client.connect() as mesh: ...`.
 
-    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable. `schedules` are
-    those of the mesh.
+    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable. While the
+    orchestrator is away, starts with a request id are repeated for 30 s, and so is what changes something once it has
+    answered this client; other calls as long as `connect` says. `schedules` are those of the mesh.
     """
 
     def __init__(self, stub: OrchestratorServiceAsyncStub, peer: Peer, schedules: Schedules) -> None:
@@ -51,14 +52,15 @@ class Client:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, address: str | None = None) -> AsyncIterator[Self]:
+    async def connect(cls, address: str | None = None, *, patience: float = 0.0) -> AsyncIterator[Self]:
         """
         A client of the orchestrator at `address` (host:port).
 
         Without one: FORGEMESH_ADDRESS, the mesh whose data directory is nearest to the working directory, or
-        127.0.0.1:7401. Nothing is sent before the first call.
+        127.0.0.1:7401. Nothing is sent before the first call. While the orchestrator is away each call that may be
+        repeated waits for it, for `patience` seconds at least.
         """
-        peer = Peer("orchestrator", address or find_address())
+        peer = Peer("orchestrator", address or find_address(), patience)
         async with peer.channel() as channel:
             yield cls(OrchestratorServiceStub(channel), peer, Schedules(ScheduleServiceStub(channel), peer))
 
@@ -70,7 +72,8 @@ class Client:
     async def register(self, source: str, *, namespace: str = "default") -> Definition:
         """Register the YAML or JSON text of a workflow; the same content again is the same definition."""
         request = pb.RegisterDefinitionRequest(namespace=namespace, source=source)
-        return (await self._peer.call(self._stub.RegisterDefinition, request)).definition
+        answer = await self._peer.call(self._stub.RegisterDefinition, request, patience=self._peer.waits)
+        return answer.definition
 
     async def validate(self, source: str, *, namespace: str = "default") -> pb.ValidateDefinitionResponse:
         """
@@ -102,13 +105,15 @@ class Client:
         paused: bool = False,
         traceparent: str | None = None,
         wait: float = 0.0,
+        patience: float = PATIENCE,
     ) -> ExecutionHandle:
         """
         Start an execution, see `Start`; once this returns it is durable.
 
-        A repetition with the same `request_id` gets the same execution. The execution joins the trace of
-        `traceparent`, or of the current OpenTelemetry span. With `wait` (seconds) this returns when the execution has
-        ended, or that much later: a short execution and its result cost one call.
+        A repetition with the same `request_id` gets the same execution; with one this waits itself for an orchestrator
+        that is away, `patience` seconds from the moment when it does not answer any more. The execution joins the trace
+        of `traceparent`, or of the current OpenTelemetry span. With `wait` (seconds) this returns when the execution
+        has ended, or that much later: a short execution and its result cost one call.
         """
         start = Start(
             workflow=workflow,
@@ -125,7 +130,11 @@ class Client:
             wait=wait,
         )
         answer = await self._peer.call(
-            self._stub.StartExecution, start.request(), deadline=DEADLINE + wait, metadata=_caller_trace(traceparent)
+            self._stub.StartExecution,
+            start.request(),
+            deadline=DEADLINE + wait,
+            metadata=_caller_trace(traceparent),
+            patience=patience if request_id else self._peer.waits,
         )
         return self._handle(answer.execution)
 
@@ -141,13 +150,14 @@ class Client:
         with the same request ids starts nothing twice.
         """
         deadline, metadata = DEADLINE + max((start.wait for start in starts), default=0.0), _caller_trace(traceparent)
+        patience = PATIENCE if all(start.request_id for start in starts) else self._peer.waits
         asked = [sendable(start) for start in starts]
         answers: list[ExecutionHandle | Fault] = []
         for batch in batches(one for one in asked if not isinstance(one, Fault)):
             request = pb.StartExecutionsRequest(requests=batch)
             try:
                 answer = await self._peer.call(
-                    self._stub.StartExecutions, request, deadline=deadline, metadata=metadata
+                    self._stub.StartExecutions, request, deadline=deadline, metadata=metadata, patience=patience
                 )
             except Fault as fault:
                 if not answers:
@@ -240,7 +250,7 @@ class Client:
         """The balancer of the mesh: picks for callers of plugins, circuits and policies for operators."""
         address = (await self.mesh()).get("balancer", "")
         if not address:
-            raise ServiceUnreachable("balancer", self.address, "the orchestrator there knows of none")
+            raise unreachable("balancer", self.address, "the orchestrator there knows of none")
         async with Balancer.connect(address) as balancer:
             yield balancer
 
@@ -253,7 +263,14 @@ class Client:
         self, request: pb_control.ControlExecutionsRequest, action: Action
     ) -> pb_control.ControlExecutionsResponse:
         getattr(request, action.verb).CopyFrom(action.request())
-        return await self._peer.call(self._stub.ControlExecutions, request, deadline=CONTROL_DEADLINE)
+        repeatable = not isinstance(action, Signal) or bool(action.signal_id)
+        return await self._peer.call(
+            self._stub.ControlExecutions,
+            request,
+            deadline=CONTROL_DEADLINE,
+            patience=self._peer.waits,
+            repeatable=repeatable,
+        )
 
     def _handle(self, execution: Execution) -> ExecutionHandle:
         return ExecutionHandle(self._stub, self._peer, execution)

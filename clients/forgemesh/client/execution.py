@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +27,9 @@ from forgemesh.client.control import (
 from forgemesh.client.execution_filter import ExecutionFilter
 from forgemesh.client.failure import ExecutionFailed
 from forgemesh.client.payload import decoded, encoded
-from forgemesh.client.peer import DEADLINE, Peer
+from forgemesh.client.peer import DEADLINE, PATIENCE, Peer, backoff, passes
 from forgemesh.client.status import FINAL, Status
-from forgemesh.faults import Code, Fault, code_of
+from forgemesh.faults import Fault
 from forgemesh.faults.workflow import ExecutionNotFound
 
 if TYPE_CHECKING:
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.execution_pb2 import Execution
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
 
-PATIENCE = 30.0
-_INITIAL_BACKOFF = 0.05
-_MAX_BACKOFF = 1.0
 _TURNS = frozenset(
     {
         "execution_admitted",
@@ -59,8 +55,9 @@ class ExecutionHandle:
     """
     A started execution. It runs on whether or not anybody holds a handle of it.
 
-    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable. `by` is who
-    asks, for the history; None is the user of this process at its host.
+    Every method raises the Fault (forgemesh.faults) with which the mesh refused, or ServiceUnreachable; what changes
+    the execution is repeated for 30 s while the orchestrator is away, a signal without an id only if nobody has taken
+    it. `by` is who asks, for the history; None is the user of this process at its host.
     """
 
     def __init__(
@@ -131,11 +128,11 @@ class ExecutionHandle:
                 return
             except grpc.aio.AioRpcError as error:
                 fault = self._peer.fault(error)
-                if not _passes(fault):
+                if not passes(fault):
                     raise fault from error
             finally:
                 stream.cancel()
-            await asyncio.sleep(_backoff(breaks))
+            await asyncio.sleep(backoff(breaks))
             breaks += 1
             await self._reach(patience)
 
@@ -170,27 +167,29 @@ class ExecutionHandle:
     ) -> Execution:
         """Start nothing new until it is resumed, see `Pause`; PAUSING while something is still in flight."""
         request = Pause(mode=mode, hold_clock=hold_clock, reason=reason, by=by).request(*self._key)
-        return self._seen((await self._peer.call(self._stub.PauseExecution, request)).execution)
+        return await self._change(self._stub.PauseExecution, request)
 
     async def resume(self, checkpoint_id: str = "", *, by: str | None = None) -> Execution:
         """Let it go on; with a checkpoint only if that is the newest, else CheckpointSuperseded is raised."""
         request = Resume(checkpoint_id=checkpoint_id, by=by).request(*self._key)
-        return self._seen((await self._peer.call(self._stub.ResumeExecution, request)).execution)
+        return await self._change(self._stub.ResumeExecution, request)
 
     async def cancel(self, reason: str = "", *, by: str | None = None) -> Execution:
         """Stop it: what runs is taken back, then what it did is undone. `wait` tells when that is through."""
         request = Cancel(reason=reason, by=by).request(*self._key)
-        return self._seen((await self._peer.call(self._stub.CancelExecution, request)).execution)
+        return await self._change(self._stub.CancelExecution, request)
 
     async def terminate(self, reason: str = "", *, by: str | None = None) -> Execution:
         """End it at once; nothing is undone."""
         request = Terminate(reason=reason, by=by).request(*self._key)
-        return self._seen((await self._peer.call(self._stub.TerminateExecution, request)).execution)
+        return await self._change(self._stub.TerminateExecution, request)
 
     async def signal(self, name: str, payload: object = None, *, signal_id: str = "", by: str | None = None) -> bool:
         """Send a signal, see `Signal`; False if one with this `signal_id` had come before."""
         request = Signal(name=name, payload=payload, signal_id=signal_id, by=by).request(*self._key)
-        return (await self._peer.call(self._stub.SignalExecution, request)).received
+        patience = PATIENCE if signal_id else self._peer.waits
+        call = self._peer.call(self._stub.SignalExecution, request, patience=patience, repeatable=bool(signal_id))
+        return (await call).received
 
     async def resolve(
         self,
@@ -203,12 +202,11 @@ class ExecutionHandle:
     ) -> Execution:
         """Decide about a step that waits for a person, see `Resolve`; raises NoIncident if it does not."""
         decision = Resolve(step_path=step_path, action=action, payload=payload, reason=reason, by=by)
-        answer = await self._peer.call(self._stub.ResolveIncident, decision.request(*self._key))
-        return self._seen(answer.execution)
+        return await self._change(self._stub.ResolveIncident, decision.request(*self._key))
 
     async def delete(self) -> None:
         """Forget it with its history; raises faults.control.ExecutionState while it is open."""
-        await self._peer.call(self._stub.DeleteExecution, Delete().request(*self._key))
+        await self._peer.call(self._stub.DeleteExecution, Delete().request(*self._key), patience=self._peer.waits)
 
     async def fork(
         self,
@@ -239,7 +237,8 @@ class ExecutionHandle:
             rerun_steps=rerun_steps,
             keep_signals=keep_signals,
         )
-        answer = await self._peer.call(self._stub.ForkExecution, request)
+        patience = PATIENCE if request_id else self._peer.waits
+        answer = await self._peer.call(self._stub.ForkExecution, request, patience=patience)
         return ExecutionHandle(self._stub, self._peer, answer.execution)
 
     async def explain(self) -> control_pb2.ExplainExecutionResponse:
@@ -284,6 +283,10 @@ class ExecutionHandle:
     def _key(self) -> tuple[str, str, str]:
         return self._last_seen.namespace, self.id, self.run_id
 
+    async def _change(self, method: Callable[..., Awaitable[Any]], request: Any) -> Execution:
+        """Asked for twice it is the same, so that an orchestrator that is away is waited for."""
+        return self._seen((await self._peer.call(method, request, patience=self._peer.waits)).execution)
+
     def _seen(self, execution: Execution) -> Execution:
         self._last_seen = execution
         return execution
@@ -324,16 +327,7 @@ class ExecutionHandle:
                 await self.describe(deadline=min(DEADLINE, max(left, 0.1)))
                 return
             except Fault as fault:
-                if not _passes(fault) or left <= 0:
+                if not passes(fault) or left <= 0:
                     raise
-            await asyncio.sleep(_backoff(failures))
+            await asyncio.sleep(backoff(failures))
             failures += 1
-
-
-def _passes(fault: Fault) -> bool:
-    """Whether waiting may help: the service is away, stopping, or without its store."""
-    return code_of(fault) is Code.UNAVAILABLE
-
-
-def _backoff(failures: int) -> float:
-    return random.uniform(0.5, 1) * min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(failures, 10))

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import random
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.next_command import unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.client.lanes import Lanes
-from forgemesh.faults import Code, Fault, ForeignFault
-from forgemesh.faults.service import ServiceUnreachable
+from forgemesh.faults import Code, Fault, ForeignFault, code_of
+from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import PayloadTooLarge
 
 Answer = TypeVar("Answer")
 
 DEADLINE = 10.0
+PATIENCE = 30.0
+"""Seconds for which a peer that was there, or has to be there, is waited for."""
+_INITIAL_BACKOFF = 0.05
+_MAX_BACKOFF = 1.0
 
 # Every refusal of the mesh carries a reason of its own; these codes without one come from the connection.
 _BROKEN = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.INTERNAL, Code.UNKNOWN})
@@ -38,12 +47,28 @@ _PLAIN_CAUSES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+_NEVER_LEFT = ("failed to connect", "dns resolution failed")
+"""In the words of grpc: nobody has got the request."""
+
+
+@dataclass(slots=True)
 class Peer:
-    """Who is called: the service's name for people, and where it listens (host:port)."""
+    """
+    Who is called: the service's name for people, and where it listens (host:port).
+
+    `patience` is for how many seconds it is waited for while it is away, if nobody says otherwise. `met` is whether it
+    has ever answered.
+    """
 
     service: str
     address: str
+    patience: float = 0.0
+    met: bool = field(default=False, init=False, compare=False)
+
+    @property
+    def waits(self) -> float:
+        """Seconds for a call that changes something and may be repeated: who was there before comes back."""
+        return max(self.patience, PATIENCE if self.met else 0.0)
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
@@ -58,27 +83,47 @@ class Peer:
         *,
         deadline: float = DEADLINE,
         metadata: tuple[tuple[str, str], ...] = (),
+        patience: float | None = None,
+        repeatable: bool = True,
     ) -> Answer:
         """
-        The answer to one request, within `deadline` seconds.
+        The answer to one request, within `deadline` seconds once the peer takes it.
 
-        Raises the Fault with which the peer refused, ServiceUnreachable if it did not answer, or PayloadTooLarge for
-        what no message carries.
+        While it is away, is stopping or is without its store, the call is repeated for `patience` seconds (None: those
+        of this peer); one that is not `repeatable`, only where it is known that nobody has taken it. Raises the Fault
+        with which the peer refused, ServiceUnreachable if it did not answer, or PayloadTooLarge for what no message
+        carries.
         """
         if isinstance(request, Message):
             check_size(request)
-        try:
-            return await method(request, timeout=deadline, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise self.fault(error, deadline) from error
+        else:
+            repeatable = False  # a stream, of which a part is gone
+        patience = self.patience if patience is None else patience
+        until, failures = math.inf, 0
+        while True:
+            try:
+                answer = await method(request, timeout=deadline, metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                fault = self.fault(error, deadline)
+                now = time.monotonic()
+                until = min(until, now + patience)
+                again = repeatable or was_not_taken(error, fault)
+                if not again or now >= until or not passes(fault) or error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    raise fault from error
+            else:
+                self.met = True
+                return answer
+            await asyncio.sleep(backoff(failures))
+            failures += 1
 
     def fault(self, error: grpc.aio.AioRpcError, deadline: float | None = None) -> Fault:
         """What a failed call means: the peer's own Fault, or ServiceUnreachable if the connection failed."""
         fault = from_rpc_error(error)
+        self.met |= not isinstance(fault, ForeignFault)
         if isinstance(fault, ForeignFault) and fault.foreign_code is Code.UNIMPLEMENTED:
-            return ServiceUnreachable(self.service, self.address, f"what listens there is no {self.service}")
+            return unreachable(self.service, self.address, f"what listens there is no {self.service}")
         if isinstance(fault, ForeignFault) and fault.foreign_code in _BROKEN:
-            return ServiceUnreachable(self.service, self.address, _cause(error, deadline))
+            return unreachable(self.service, self.address, _cause(error, deadline))
         return fault
 
 
@@ -87,6 +132,24 @@ def check_size(request: Message, most: int = SESSION_LIMIT) -> None:
     size = request.ByteSize()
     if size > most:
         raise PayloadTooLarge(f"the request ({request.DESCRIPTOR.name})", size, most)
+
+
+def passes(fault: Fault) -> bool:
+    """Whether waiting may help: the service is away, stopping, or without its store."""
+    return code_of(fault) is Code.UNAVAILABLE
+
+
+def was_not_taken(error: grpc.aio.AioRpcError, fault: Fault) -> bool:
+    """Whether it is known that the request had no effect."""
+    details = (error.details() or "").lower()
+    return isinstance(fault, ShuttingDown) or (
+        error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in details for sign in _NEVER_LEFT)
+    )
+
+
+def backoff(failures: int) -> float:
+    """Seconds until the next try."""
+    return random.uniform(0.5, 1) * min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(failures, 10))
 
 
 def _cause(error: grpc.aio.AioRpcError, deadline: float | None) -> str:

@@ -57,8 +57,8 @@ class StoreLost(StoreUnavailable):
     def __init__(self, path: str, cause: str) -> None:
         Fault.__init__(
             self,
-            f"the database {path} is not in its place any more: {cause}; nothing is acknowledged from here on, stop"
-            ' its process and start it again, as `forgemesh up` does: see "Files that go" in docs/operations.md',
+            f"the database {path} is not in its place any more: {cause}; nothing is acknowledged from here on, and"
+            ' its process ends, to be started again: see "Files that go" in docs/operations.md',
             {"path": path, "cause": cause},
             retry_after=1.0,
         )
@@ -79,10 +79,9 @@ class ServiceUnreachable(Fault):
     code = Code.UNAVAILABLE
     reason = "SERVICE_UNREACHABLE"
 
-    def __init__(self, service: str, address: str, cause: str) -> None:
+    def __init__(self, service: str, address: str, cause: str, remedy: str = "") -> None:
         super().__init__(
-            f"cannot reach the {service} at {address}: {cause}; start a mesh with `forgemesh up`, or name a running"
-            " one with --address or FORGEMESH_ADDRESS",
+            f"cannot reach the {service} at {address}: {cause}" + (f"; {remedy}" if remedy else ""),
             {"service": service, "address": address, "cause": cause},
             retry_after=1.0,
         )

@@ -1,14 +1,14 @@
 import json
 
+from forgemesh.chassis.next_command import unreachable
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem, problem_of, usage
 from forgemesh.faults import Violation
-from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import DefinitionInvalid
 
 
 def test_an_error_is_a_sentence_with_its_next_command_indented() -> None:
-    problem = problem_of(ServiceUnreachable("orchestrator", "127.0.0.1:7401", "connection refused"))
+    problem = problem_of(unreachable("orchestrator", "127.0.0.1:7401", "connection refused", {}))
 
     assert problem.as_text() == (
         "error: cannot reach the orchestrator at 127.0.0.1:7401: connection refused\n"
@@ -29,14 +29,14 @@ def test_every_violation_gets_a_line_of_its_own() -> None:
 
 
 def test_a_program_gets_code_reason_message_and_hint_on_one_line() -> None:
-    text = problem_of(ServiceUnreachable("registry", "h:1", "timeout")).as_json()
+    text = problem_of(unreachable("registry", "127.0.0.1:1", "timeout", {})).as_json()
 
     assert text.count("\n") == 1
     assert json.loads(text) == {
         "error": {
             "code": "UNAVAILABLE",
             "reason": "SERVICE_UNREACHABLE",
-            "message": "cannot reach the registry at h:1: timeout",
+            "message": "cannot reach the registry at 127.0.0.1:1: timeout",
             "hint": "start a mesh with `forgemesh up`, or name a running one with --address or FORGEMESH_ADDRESS",
         }
     }

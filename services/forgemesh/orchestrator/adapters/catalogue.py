@@ -8,10 +8,10 @@ import grpc
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2, registry_service_pb2_grpc
+from forgemesh.chassis.next_command import unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import ForeignFault
 from forgemesh.faults.registry import PluginNotFound
-from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
 
 DEADLINE = 5.0
@@ -59,7 +59,7 @@ class RegistryCatalogue:
             except grpc.aio.AioRpcError as error:
                 fault = from_rpc_error(error)
                 if isinstance(fault, ForeignFault):
-                    raise ServiceUnreachable("registry", self._address, fault.message) from error
+                    raise unreachable("registry", self._address, fault.message) from error
                 raise fault from error
             found.extend(response.manifests)
             if not response.next_page_token:
