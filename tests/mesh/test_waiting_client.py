@@ -50,10 +50,11 @@ async def test_the_command_line_waits_with_a_run_that_has_a_request_id(tmp_path:
         )
         at_once = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE)
         _, err = await asyncio.wait_for(at_once.communicate(), DEADLINE)
-        assert running.returncode is None
+        waits = running.returncode is None
         async with mesh.orchestrator():
             out, _ = await asyncio.wait_for(running.communicate(), DEADLINE)
 
+    assert waits
     assert (running.returncode, out) == (0, b'"done"\n')
     assert at_once.returncode == 5
     assert b"cannot reach the orchestrator" in err
