@@ -156,6 +156,11 @@ class Runner:
             self._waiting.append(call)
         return call
 
+    @property
+    def refuses_poison(self) -> bool:
+        """Whether somebody will know which calls ran when this process ended."""
+        return self._record is not None
+
     def cancel(self, call: Call) -> None:
         """Nobody wants the call any more; without effect once it is answered."""
         step_path = call.invocation.step_path

@@ -73,6 +73,7 @@ class PluginServicer(PluginServiceServicer):
             incarnation=self._identity.incarnation,
             tells_begun=True,
             plugin_id=self._plugin.manifest.plugin_id,
+            refuses_poison=self._runner.refuses_poison,
         )
         session = Session(self._runner, self._sessions, self._identity.instance_id)
         await session.run(hello, requests, first, context.write)

@@ -125,6 +125,15 @@ async def test_who_is_no_longer_suspected_runs_as_any_other(careful: Served, sus
     assert json.loads(result.output.data) == 7
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_a_host_says_whether_it_will_be_known_which_calls_ended_it(tmp_path: Path, keeps: bool) -> None:
+    record = str(tmp_path / "kit-1.calls") if keeps else ""
+    async with host_at(running_calls=record) as served, session(served) as caller:
+        hello = caller.frames[0].hello
+
+    assert hello.refuses_poison is keeps
+
+
 async def test_what_runs_is_written_down_and_so_is_what_was_refused_memory_since_that_ends_the_process(
     tmp_path: Path,
 ) -> None:

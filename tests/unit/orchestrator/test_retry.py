@@ -83,6 +83,14 @@ def test_there_are_as_many_tries_that_are_lost_as_the_rule_allows_tries(reason: 
     assert [rule.delay(lost, 0, times, 0.5) is None for times in range(1, most + 1)] == [False] * (most - 1) + [True]
 
 
+def test_where_poison_is_refused_a_call_is_made_once_more_to_hear_that() -> None:
+    lost = failure_of(HostLost("i", accepted=True, begun=True, refuses_poison=True), retryable=True)
+    rule = RetryRule(max_attempts=3)
+
+    assert rule.delay(lost, 0, 3, 0.5) is not None
+    assert rule.delay(lost, 0, 4, 0.5) is None
+
+
 @pytest.mark.parametrize("reason", sorted(FAILOVER - UNMADE))
 def test_the_first_try_that_is_lost_is_made_up_for_even_if_there_is_to_be_one(reason: str) -> None:
     lost = replace(AWAY, reason=reason)

@@ -51,6 +51,7 @@ class OpenCalls:
         self._before = 0
         """Calls up to this one are of earlier sessions."""
         self._tells_begun = False
+        self._refuses_poison = False
         self.newest_sent = 0
 
     def __len__(self) -> int:
@@ -88,6 +89,7 @@ class OpenCalls:
     def greeted(self, greeting: session_pb2.SessionResponse) -> int:
         """A session begins; how many credits come with it."""
         self._tells_begun = greeting.hello.tells_begun
+        self._refuses_poison = greeting.hello.refuses_poison
         return greeting.credits
 
     def end_session(self) -> list[int]:
@@ -98,7 +100,8 @@ class OpenCalls:
     def lost(self, call: Call) -> Answer:
         """What becomes of a call whose end nobody will tell."""
         begun = call.accepted if self._tells_begun or not call.sent else None
-        fault: Fault = HostLost(self._instance_id, accepted=call.accepted, begun=begun)
+        known = self._refuses_poison
+        fault: Fault = HostLost(self._instance_id, accepted=call.accepted, begun=begun, refuses_poison=known)
         if call.cancelled:
             fault = Cancelled(call.invocation.step_path)
         failure = failure_of(fault, retryable=not call.cancelled)

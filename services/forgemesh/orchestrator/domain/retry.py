@@ -40,8 +40,8 @@ class RetryRule:
     Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff and Jitter"); times in seconds.
 
     `max_attempts` counts all tries. A try that was lost with its host or orchestrator says nothing about the call and
-    is counted apart: the first of those is made up for, the last of `max_attempts` is not. One that was put off never
-    counts.
+    is counted apart: the first of those is made up for, the last of `max_attempts` is not, unless the next try is told
+    there what its call has done. One that was put off never counts.
     """
 
     max_attempts: int = 3
@@ -60,12 +60,16 @@ class RetryRule:
         if failure.reason in self.non_retryable or not failure.retryable:
             return None
         if failure.reason in FAILOVER:
-            if lost >= max(_LOST_ANYHOW, self.max_attempts) and not was_put_off(failure):
+            if lost >= self._may_be_lost(failure) and not was_put_off(failure):
                 return None
             return 0.0 if lost == 1 else self._backoff(lost - 1, draw)
         if counted >= self.max_attempts:
             return None
         return max(self._backoff(counted, draw), min(failure.retry_after, LONGEST_WISH))
+
+    def _may_be_lost(self, failure: Failure) -> int:
+        verdict = failure.reason == HOST_LOST and failure.metadata.get("refuses_poison") == "true"
+        return max(_LOST_ANYHOW, self.max_attempts + verdict)
 
     def _backoff(self, tries: int, draw: float) -> float:
         exponent = min(tries - 1, 64)

@@ -155,6 +155,7 @@ class ServerHello(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     TELLS_BEGUN_FIELD_NUMBER: _builtins.int
     PLUGIN_ID_FIELD_NUMBER: _builtins.int
+    REFUSES_POISON_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """The session protocol that both will use."""
     instance_id: _builtins.str
@@ -167,6 +168,10 @@ class ServerHello(_message.Message):
     """
     plugin_id: _builtins.str
     """The plugin that it serves."""
+    refuses_poison: _builtins.bool
+    """Whether a record is kept of the calls that ran when processes of the plugin ended, and those that ended too many are
+    refused as POISON: then a call that was lost often may be made once more, to hear that.
+    """
     def __init__(
         self,
         *,
@@ -175,10 +180,11 @@ class ServerHello(_message.Message):
         incarnation: _builtins.int = ...,
         tells_begun: _builtins.bool = ...,
         plugin_id: _builtins.str = ...,
+        refuses_poison: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "protocol", b"protocol", "tells_begun", b"tells_begun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "protocol", b"protocol", "refuses_poison", b"refuses_poison", "tells_begun", b"tells_begun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
