@@ -9,10 +9,10 @@ import grpc
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.chassis.next_command import unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault, ForeignFault
 from forgemesh.faults.registry import PluginNotFound
-from forgemesh.faults.service import ServiceUnreachable
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class PluginCatalogue:
             except grpc.aio.AioRpcError as error:
                 fault = from_rpc_error(error)
                 if isinstance(fault, ForeignFault):
-                    raise ServiceUnreachable("registry", self._address, fault.message) from error
+                    raise unreachable("registry", self._address, fault.message) from error
                 raise fault from error
             found |= {manifest.version: manifest.max_concurrency for manifest in page.manifests}
             if not page.next_page_token:
