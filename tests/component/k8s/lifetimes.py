@@ -42,7 +42,8 @@ def _probes(process: Process) -> Iterator[str]:
         if process.settings is not None and asked.get("port") != process.port("health_listen"):
             yield f"{kind} asks at port {asked.get('port')}, health is at {process.value('health_listen')}"
     liveness = process.container.get("livenessProbe", {})
-    if liveness.get("periodSeconds", 10) * liveness.get("failureThreshold", 3) > 15:
+    asked = liveness.get("periodSeconds", 10) * liveness.get("failureThreshold", 3) + liveness.get("timeoutSeconds", 1)
+    if asked + liveness.get("terminationGracePeriodSeconds", 30) > 15:
         yield "livenessProbe lets a process that hangs stay for more than 15 s"
 
 

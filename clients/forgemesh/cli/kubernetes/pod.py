@@ -23,6 +23,8 @@ from forgemesh.cli.kubernetes.workload import Workload
 USER = 65532
 PRE_STOP = 1
 """Seconds from the wish to delete a pod to its SIGTERM: process 1 loses one that comes before its interpreter runs."""
+HUNG = 5
+"""Seconds that a process has to end which does not answer any more: it may not take a SIGTERM either."""
 LAST_WORDS = 5
 """Seconds that a host has beyond its grace, to deregister and to stop its plugin."""
 SCRATCH = "256Mi"
@@ -80,7 +82,8 @@ def _host_container(workload: Workload) -> dict[str, Any]:
     # not `startup`, which waits for the first registration: a registry that is away must not restart hosts
     container["startupProbe"] = _probe("liveness", period=1, failures=checks)
     container["readinessProbe"] = _probe("readiness", period=2, failures=2)
-    container["livenessProbe"] = _probe("liveness", period=5, failures=2, timeout=3)
+    liveness = _probe("liveness", period=3, failures=2, timeout=3)
+    container["livenessProbe"] = liveness | {"terminationGracePeriodSeconds": HUNG}
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": PRE_STOP}}}
     return container
 
