@@ -117,10 +117,10 @@ class Children:
 
     async def _start(self, running: Running, path: str, attempt: int) -> None:
         assert self.nursery is not None
-        step = running.state.steps[path]
         wanted = partial(self._check_wanted, running, path, attempt)
         permit = partial(self._permit, running, path, attempt)
         while self._is_open(running, path, attempt) and not self._engine.stopping:
+            step = running.state.steps[path]  # not before: by now it may be over, and forgotten
             try:
                 child = await self.nursery.start_child(running, step, wanted, permit)
             except Unwanted:
