@@ -47,7 +47,7 @@ endef
 .PHONY: help
 help: ## What can be made
 	@echo "usage: make <target>"; echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/.dev ## Make .venv with ForgeMesh and the tools to work on it
