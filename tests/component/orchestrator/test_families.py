@@ -21,7 +21,7 @@ from forgemesh.orchestrator.domain.failure import Failure, failure_of
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.domain.state import Status
 from forgemesh.orchestrator.ports import IdReuse
-from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
+from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
 CALL = "call: {plugin: p, operation: o}"
@@ -158,26 +158,6 @@ steps: [{{id: x, {CALL}}}]
 async def keyed(orchestrator: Orchestrator, rule: str, *ids: str) -> None:
     for execution_id in ids:
         await orchestrator.start(KEYED.replace("RULE", rule), {"tenant": "t"}, execution_id=execution_id)
-
-
-async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothing(orchestrator: Orchestrator) -> None:
-    """As when a map stops around an item whose attempt is answered in the same moment: it is forgotten by then."""
-    await orchestrator.definitions.register("default", CHILD)
-    await orchestrator.start(
-        "name: parent\nsteps: [{id: m, map: {over: '${[1]}', "
-        "steps: [{id: c, workflow: {name: child}, input: {n: '${item}'}}]}}, {id: after, wait: {signal: go}}]"
-    )
-    await orchestrator.hosts.answer("x", [7])
-    parent = orchestrator.engine.running("default", "e")
-    assert parent is not None
-    async with asyncio.timeout(PATIENCE):
-        while "after" not in parent.state.steps:
-            await asyncio.sleep(0)
-    assert "m/0/c" not in parent.state.steps
-
-    await orchestrator.engine.effects.children._start(parent, "m/0/c", 1)
-
-    assert orchestrator.engine.running("default", "e") is parent
 
 
 async def test_executions_with_one_key_run_one_after_the_other(orchestrator: Orchestrator) -> None:

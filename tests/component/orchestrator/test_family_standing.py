@@ -11,7 +11,7 @@ from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.explain import Explanation
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.state import Status
-from tests.component.orchestrator.hosts import ScriptedHosts
+from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.parents import CALL, CHILD, PARENT, child_of, members, passes, registered
 
@@ -185,3 +185,23 @@ async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestra
     assert "is not there yet" in told(await orchestrator.executions.explain("default", "e"))
     orchestrator.engine.suspended.add(("default", child))
     assert "is suspended" in told(await orchestrator.executions.explain("default", "e"))
+
+
+async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothing(orchestrator: Orchestrator) -> None:
+    """As when a map stops around an item whose attempt is answered in the same moment: it is forgotten by then."""
+    await registered(orchestrator, CHILD)
+    await orchestrator.start(
+        "name: parent\nsteps: [{id: m, map: {over: '${[1]}', "
+        "steps: [{id: c, workflow: {name: child}, input: {n: '${item}'}}]}}, {id: after, wait: {signal: go}}]"
+    )
+    await orchestrator.hosts.answer("x", [7])
+    parent = orchestrator.engine.running("default", "e")
+    assert parent is not None
+    async with asyncio.timeout(PATIENCE):
+        while "after" not in parent.state.steps:
+            await asyncio.sleep(0)
+    assert "m/0/c" not in parent.state.steps
+
+    await orchestrator.engine.effects.children._start(parent, "m/0/c", 1)
+
+    assert orchestrator.engine.running("default", "e") is parent
