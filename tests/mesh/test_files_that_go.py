@@ -109,7 +109,7 @@ async def test_a_service_whose_database_goes_says_so_in_its_health_and_ends(
 
     assert before == (SERVING, "")
     assert f"{name}.db" in reason
-    assert "start it again" in reason
+    assert "to be started again" in reason
     assert code == 1
     assert service.log.read_text().splitlines()[-1].startswith("error: the database")
 

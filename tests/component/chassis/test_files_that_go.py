@@ -74,7 +74,7 @@ async def test_what_is_written_after_a_file_has_gone_is_refused(
             await database.write(fill(3))
 
     assert refused.value.metadata["path"] == str(path)
-    assert "start it again" in refused.value.message
+    assert "to be started again" in refused.value.message
 
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm", ".head"])
@@ -159,7 +159,7 @@ async def test_a_process_that_writes_nothing_finds_out_says_so_and_ends(folder: 
 
     [(source, reason)] = told.hindrances
     assert source == "database"
-    assert "start it again" in reason
+    assert "to be started again" in reason
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"somebody else's file" * 1000])
