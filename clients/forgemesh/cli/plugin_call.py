@@ -137,11 +137,14 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
     """
     The instance to call.
 
-    Waits a moment for one that has registered and whose health is not known yet, and longer for one that starts,
-    because this call has asked for it or for another reason.
+    Waits a moment for one that has registered and whose health is not known yet, or that has registered meanwhile and
+    is not ready yet, and longer for one that starts, because this call has asked for it or for another reason.
     """
     balancer, registry = addresses["balancer"], addresses["registry"]
     began, asked = time.monotonic(), False
+    old: list[str] | None = None
+    """Those that were there when this call came."""
+    seen: list[str] = []
     while True:
         states = await snapshots(balancer, plugin)
         endpoints = [one for state in states if state.plugin_id == plugin for one in state.endpoints]
@@ -152,21 +155,24 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
         if not any(one.plugin_id == plugin for one in manifests):
             raise never_published(plugin, manifests)
         registered = [one.instance_id for one in instances if one.plugin_id == plugin]
+        old = registered if old is None else old
+        if registered != seen:
+            seen, began = registered, time.monotonic()
         if not registered and not asked:
             await request_plugin(registry, plugin)
             asked = True
         prospect = Prospect.UNKNOWN if registered else await prospect_of(plugin, addresses)
         patience = _START if prospect is Prospect.STARTING else _ARRIVAL
-        coming = prospect is not Prospect.OUT if not registered else _coming(registered, endpoints)
+        coming = prospect is not Prospect.OUT if not registered else _coming(registered, old, endpoints)
         if not coming or time.monotonic() > began + patience:
             return _named(plugin, instance, endpoints)
         await asyncio.sleep(_PERIOD)
 
 
-def _coming(registered: Sequence[str], endpoints: Sequence[Endpoint]) -> bool:
-    """Whether an instance has registered of which nobody knows yet how it is."""
+def _coming(registered: Sequence[str], old: Sequence[str], endpoints: Sequence[Endpoint]) -> bool:
+    """Whether an instance has registered that nobody has asked yet how it is, or that may not have been ready then."""
     known = {one.instance_id for one in endpoints if one.health != Health.HEALTH_UNSPECIFIED}
-    return any(instance not in known for instance in registered)
+    return any(instance not in known or instance not in old for instance in registered)
 
 
 def _named(plugin: str, instance: str | None, endpoints: Sequence[Endpoint]) -> Endpoint:
