@@ -73,7 +73,7 @@ case ${1:-} in
   rounds)
     provide
     dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
-    trap '[ ! -f "$dir/net" ] || "$here/cluster/down.sh" "$dir"; rm -rf "$dir"' EXIT
+    trap '[ ! -f "$dir/net" ] || "$here/cluster/down.sh" "$dir"; rm -rf "$dir" "$dir".*' EXIT
     traces >"$dir.before"
     for round in $(seq "${2:-20}"); do
       boot "$dir"
@@ -83,9 +83,9 @@ case ${1:-} in
       "$here/cluster/down.sh" "$dir"
       find "$dir" -mindepth 1 -delete
       traces >"$dir.after"
-      diff "$dir.before" "$dir.after" && echo "round $round left nothing behind"
+      diff "$dir.before" "$dir.after" || { echo "error: round $round left this behind"; exit 1; }
+      echo "round $round left nothing behind"
     done
-    rm -f "$dir.before" "$dir.after"
     ;;
   *)
     sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"
