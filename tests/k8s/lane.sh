@@ -8,7 +8,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-cache=${FORGEMESH_K8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/forgemesh/k8s}
+cache=${FORGEMESH_K8S_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/forgemesh/k8s}
 played=${FORGEMESH_K8S_DIR:-/var/tmp/forgemesh-k8s}
 example="$root/k8s/overlays/example"
 
