@@ -48,9 +48,9 @@ class Origin:
         finally:
             os._exit(code)
 
-    async def awaited(self, awaitable: Awaitable[T]) -> T:
-        """What `await` gives; a copy ends instead of giving the event loop, which it shares, a turn."""
-        return await stepwise(awaitable, self)
+    def awaited(self, awaitable: Awaitable[T]) -> Awaitable[T]:
+        """To be awaited in its place: a copy ends instead of giving the event loop, which it shares, a turn."""
+        return stepwise(awaitable, self)
 
     def executor(self) -> ThreadPoolExecutor:
         """Threads for `asyncio.to_thread`, from which no copy comes back."""

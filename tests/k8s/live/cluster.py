@@ -62,14 +62,6 @@ class Pod:
         return str(status["containerID"]).removeprefix("containerd://")
 
     @property
-    def waits_for(self) -> str:
-        """Why its container does not run, e.g. CrashLoopBackOff; empty if it does."""
-        for status in self.said["status"].get("containerStatuses", []):
-            if waiting := status["state"].get("waiting"):
-                return f"{waiting.get('reason', '')}: {waiting.get('message', '')}"
-        return ""
-
-    @property
     def exit_codes(self) -> list[int]:
         """With which its containers ended, those before the present ones included."""
         states = [
