@@ -36,6 +36,7 @@ _BROKEN = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, C
 _PLAIN_CAUSES = (
     ("connection refused", "connection refused"),
     ("dns resolution failed", "the host name is not known"),
+    ("errors resolving", "the host name is not known"),
     ("timed out", "the connection timed out"),
     ("timeout occurred", "the connection timed out"),
     ("no route to host", "no route to the host"),
@@ -47,7 +48,7 @@ _PLAIN_CAUSES = (
 )
 
 
-_NEVER_LEFT = ("failed to connect", "dns resolution failed")
+_NEVER_LEFT = ("failed to connect", "dns resolution failed", "errors resolving")
 """In the words of grpc: nobody has got the request."""
 
 
