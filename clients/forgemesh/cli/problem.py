@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from forgemesh.chassis.foreign_text import printable
 from forgemesh.cli.exits import BY_CODE, BY_REASON, ExitCode
 from forgemesh.faults import Fault, code_of, reason_of
+from forgemesh.faults.portable import PortableError
 
 
-class Problem(Exception):
+class Problem(PortableError):
     """
     Ends a command: `message` says what happened, `details` why, `hint` what to do next.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forgemesh.client.status import Status
 from forgemesh.faults import Code, Fault, ForeignFault
+from forgemesh.faults.portable import PortableError
 
 if TYPE_CHECKING:
     from forgemesh.api.errors.v1.failure_pb2 import Failure
@@ -20,7 +21,7 @@ _HOW = {
 }
 
 
-class ExecutionFailed(Exception):
+class ExecutionFailed(PortableError):
     """
     The execution did not end well: `status` says how, `failure` why, as programs and people read it.
 

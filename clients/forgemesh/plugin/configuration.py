@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from forgemesh.faults.portable import PortableError
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin.violation import violation_of
@@ -17,7 +18,7 @@ CHECKED = 2_000_000
 """Work that a configuration is checked with, in units of about a microsecond."""
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(PortableError):
     """A configuration does not fit; `violations` names every place with what is wrong there."""
 
     def __init__(self, violations: list[str]) -> None:

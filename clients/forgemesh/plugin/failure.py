@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from forgemesh.faults import Code
+from forgemesh.faults.portable import PortableError
 
 
-class OperationError(Exception):
+class OperationError(PortableError):
     """
     A failure that the operation means to report; it becomes the outcome of the step.
 
@@ -41,7 +42,7 @@ class OperationCancelled(Exception):
     """Raised by `Context.raise_if_cancelled`: nobody waits for the result any more."""
 
 
-class PluginDefinitionError(Exception):
+class PluginDefinitionError(PortableError):
     """A class cannot be served as a plugin; `mistakes` names everything that is wrong with it."""
 
     def __init__(self, subject: str, mistakes: Sequence[str]) -> None:

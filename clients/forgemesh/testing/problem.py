@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from forgemesh.faults.portable import PortableError
+
 if TYPE_CHECKING:
     from forgemesh.testing.outcome import Outcome
 
 
-class RehearsalError(Exception):
+class RehearsalError(PortableError):
     """A rehearsal cannot go on; its text says what to change."""
 
 
@@ -35,7 +37,7 @@ class Stuck(RehearsalError):
         self.outcome = outcome
 
 
-class PluginDidNotStart(Exception):
+class PluginDidNotStart(PortableError):
     """A plugin's process ended before it served, or was not ready in time; `log` is what it wrote last."""
 
     def __init__(self, exit_code: int | None, patience: float, log: Sequence[str]) -> None:
@@ -45,7 +47,7 @@ class PluginDidNotStart(Exception):
         self.log = tuple(log)
 
 
-class PluginEnded(Exception):
+class PluginEnded(PortableError):
     """A plugin's process ended while it was called; a negative `exit_code` is a signal's number."""
 
     def __init__(self, exit_code: int, log: Sequence[str]) -> None:

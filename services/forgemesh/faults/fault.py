@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Self
 
+from forgemesh.faults.portable import PortableError
+
 
 class Code(IntEnum):
     """The canonical gRPC status codes, by number."""
@@ -38,7 +40,7 @@ class Violation:
     message: str
 
 
-class Fault(Exception):
+class Fault(PortableError):
     """
     Raised where a request is refused; knows no transport.
 
