@@ -4,6 +4,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
+# Thousands of processes start in a run of the tests: each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The interpreter that .venv is made of; without it, the first fitting one of these.
 PYTHON ?=
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)

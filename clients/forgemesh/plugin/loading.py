@@ -9,6 +9,7 @@ from functools import reduce
 from importlib import import_module
 from typing import Any
 
+from forgemesh.plugin.bytecode import import_current_source
 from forgemesh.plugin.declaration import DeclaredPlugin
 from forgemesh.plugin.definition import PluginDefinition, define
 from forgemesh.plugin.discovery import ENTRY, target_of
@@ -24,6 +25,7 @@ def load_definition(load: str, directories: Sequence[str] = ()) -> PluginDefinit
 
     Raises PluginImportError and PluginDefinitionError.
     """
+    import_current_source()
     sys.path[:0] = [directory for directory in directories if directory not in sys.path]
     return define(_imported(*_target(load)))
 

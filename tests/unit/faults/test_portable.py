@@ -82,7 +82,7 @@ def public_exceptions() -> Iterator[type[BaseException]]:
     yield from Fault.by_reason.values()
 
 
-@pytest.mark.parametrize("kind", sorted(set(public_exceptions()), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(public_exceptions()), key=str))
 def test_every_exception_with_a_constructor_of_its_own_can_be_handed_on(kind: type[BaseException]) -> None:
     plain = kind.__init__ in (Exception.__init__, BaseException.__init__)
     assert plain or issubclass(kind, PortableError)
