@@ -119,6 +119,11 @@ class Attachment:
         self._line.say(pb.AttachRequest(ready=ready()))
         start_thread("load-teller", partial(self._tell_load, load))
 
+    def ready_again(self) -> None:
+        """It serves under another incarnation."""
+        if self._ready is not None:
+            self._line.say(pb.AttachRequest(ready=self._ready()))
+
     def condition(self, source: str, trouble: str) -> None:
         """What of this `source` keeps the host from keeping up, or an empty text once nothing does; from any thread."""
         with self._telling:

@@ -123,7 +123,8 @@ async def hosting(
         )
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
-        servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded)
+        end_is_told = bool(settings.supervisor and settings.registry)
+        servicer = PluginServicer(plugin, identity, runner, sessions, load.encoded, end_is_told=end_is_told)
         loads = LoadService(load.encoded)
         async with serving(
             _listen(settings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from forgemesh.chassis.process import CannotStart
@@ -16,23 +17,30 @@ class Identity:
     """
     An instance and its incarnations: one for each time that this process has registered.
 
-    A call may mean any of them, since all are this process; one that means another process is refused.
+    A call may mean any of them, since all are this process; one that means another process is refused. `on_registered`
+    is told each new one.
     """
 
     def __init__(self, instance_id: str) -> None:
         self.instance_id = instance_id
         self.incarnation = 0
+        self.on_registered: Callable[[], None] = _nothing
         self._own = {0}
 
     def registered(self, incarnation: int) -> None:
         """The registry has given this process a new incarnation."""
         self.incarnation = incarnation
         self._own.add(incarnation)
+        self.on_registered()
 
     def refuse_others(self, wanted: int) -> None:
         """Raise WrongIncarnation if a caller means another process; 0 means any."""
         if wanted not in self._own:
             raise WrongIncarnation(self.instance_id, wanted, self.incarnation)
+
+
+def _nothing() -> None:
+    """Nobody needs to know."""
 
 
 def default_instance_id(plugin_id: str) -> str:

@@ -117,7 +117,7 @@ async def serve(
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):
-            copies.ports = host.ports
+            copies.ports, memory.part = host.ports, host.sessions.farewell.say
             try:
                 if await _registered(host, registration, settings, stop):
                     _tell_ready(host, plugin, identity, settings, attachment)
@@ -164,6 +164,7 @@ async def _end(host: Host, registration: Registration | None, settings: HostSett
     await host.rotation.say()
     if host.given_up.is_set() and not stop.is_set():
         end_within(LAST_RESORT, EXIT_CANNOT_START)
+        host.sessions.farewell.say(host.given_up.reason)
         raise StartFailed(host_pb2.HOST_PHASE_SERVING, host.given_up.reason)
     refused = not stop.is_set() and any(one.is_set() for one in _refusals(registration))
     if registration is not None:
@@ -213,6 +214,7 @@ def _tell_ready(
     instance = instance_of(host, plugin, identity, settings)
     address, health_address = instance.address, instance.health_address
     if attachment is not None:
+        identity.on_registered = attachment.ready_again
         attachment.ready(
             lambda: attach_pb2.HostReady(
                 address=address,

@@ -24,6 +24,8 @@ SPARE = (16 << 20, 128 << 20)
 """Bytes of a container's limit that a host leaves at least, and at most; between them it is an eighth."""
 LAST_ANSWER = 0.3
 """Seconds that the answer of the call that ran out of memory has to leave the process."""
+PARTING = 0.2
+"""Seconds that the reason has to reach the callers, as long as the container leaves room for that."""
 _THREADS = 48
 """Threads of gRPC and our own whose stacks are reserved, and hardly used; the plugin's come on top."""
 _USUAL_STACK = 8 * 1024 * 1024
@@ -62,11 +64,12 @@ class MemoryWatch:
     Ends this process, with EXIT_OUT_OF_MEMORY and the reason, once it holds more than its bound or was refused memory.
 
     Its thread is there from the start: without memory none could be started any more. `last_words` is told the reason
-    before the end.
+    before the end; so is `part`, which sets what it returns once the callers are told.
     """
 
     def __init__(self, last_words: Callable[[str], None]) -> None:
         self._last_words = last_words
+        self.part: Callable[[str], threading.Event] = _said_to_nobody
         self._limit = 0
         self._container = 0
         self._used_up = threading.Event()
@@ -121,6 +124,21 @@ class MemoryWatch:
         sys.stderr.write(f"error: {reason}\n")
         sys.stderr.flush()
         try:
+            parted = self.part(reason)
             self._last_words(reason)
+            self._await(parted)
         finally:
             os._exit(EXIT_OUT_OF_MEMORY)
+
+    def _await(self, parted: threading.Event) -> None:
+        end = time.monotonic() + PARTING
+        most = (below_container(self._container) + self._container) // 2
+        while not parted.wait(HASTY_LOOK) and time.monotonic() < end:
+            if self._container and unreclaimable_bytes() > most:
+                return
+
+
+def _said_to_nobody(reason: str) -> threading.Event:
+    said = threading.Event()
+    said.set()
+    return said

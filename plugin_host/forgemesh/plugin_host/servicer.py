@@ -25,16 +25,26 @@ LOAD_TRAILER = "endpoint-load-metrics-bin"
 
 
 class PluginServicer(PluginServiceServicer):
-    """Serves one plugin; `load` is the report that goes with each answer of a unary call."""
+    """
+    Serves one plugin; `load` is the report that goes with each answer of a unary call. `end_is_told`: see ServerHello.
+    """
 
     def __init__(
-        self, plugin: Plugin, identity: Identity, runner: Runner, sessions: Sessions, load: Callable[[], bytes]
+        self,
+        plugin: Plugin,
+        identity: Identity,
+        runner: Runner,
+        sessions: Sessions,
+        load: Callable[[], bytes],
+        *,
+        end_is_told: bool = False,
     ) -> None:
         self._plugin = plugin
         self._identity = identity
         self._runner = runner
         self._sessions = sessions
         self._load = load
+        self._end_is_told = end_is_told
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
         return pb.DescribeResponse(
@@ -74,6 +84,7 @@ class PluginServicer(PluginServiceServicer):
             tells_begun=True,
             plugin_id=self._plugin.manifest.plugin_id,
             refuses_poison=self._runner.refuses_poison,
+            end_is_told=self._end_is_told,
         )
         session = Session(self._runner, self._sessions, self._identity.instance_id)
         await session.run(hello, requests, first, context.write)

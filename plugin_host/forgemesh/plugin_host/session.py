@@ -14,6 +14,7 @@ from forgemesh.plugin import Payload
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import cut, failure_of
 from forgemesh.plugin_host.domain.credits import CreditPool
+from forgemesh.plugin_host.farewell import Farewell
 from forgemesh.plugin_host.outgoing import Outgoing
 from forgemesh.plugin_host.runner import Runner
 from forgemesh.plugin_host.scope import task_scope
@@ -37,6 +38,7 @@ class Sessions:
         self._open: set[Session] = set()
         self.patience = patience
         self.draining = False
+        self.farewell = Farewell(lambda: self._open, self._wake_all)
 
     def enter(self, session: Session) -> None:
         """Count the session in."""
@@ -45,6 +47,7 @@ class Sessions:
     def leave(self, session: Session) -> None:
         """Its credits are free for the others."""
         self._open.discard(session)
+        self.farewell.left(session)
         self._wake_all()
 
     def drain(self) -> None:
@@ -81,6 +84,7 @@ class Session:
         self._outgoing = Outgoing(self._woken.set)
         self._half_closed = False
         self._said_drain = False
+        self._said_farewell = False
         self.held = 0
         self.finished = 0
 
@@ -190,6 +194,8 @@ class Session:
             if message is not None:
                 async with asyncio.timeout(self._sessions.patience):
                     await write(message)
+                if message.farewell:
+                    self._sessions.farewell.left(self)
             elif self._is_over():
                 return
             else:
@@ -199,13 +205,17 @@ class Session:
     def _next_message(self) -> session_pb2.SessionResponse | None:
         renewed = self._renewed_credits()
         drains = self._sessions.draining and not self._said_drain
-        if not renewed and not drains and not self._outgoing.waiting:
+        parts = bool(self._sessions.farewell.reason) and not self._said_farewell
+        if not renewed and not drains and not parts and not self._outgoing.waiting:
             return None
         message = self._outgoing.take()
         message.credits = renewed
         if drains:
             self._said_drain = True
             message.drain.reason = "shutdown"
+        if parts:
+            self._said_farewell = True
+            message.farewell = self._sessions.farewell.reason
         return message
 
     def _renewed_credits(self) -> int:

@@ -233,23 +233,31 @@ class ExecutionTimeout(Fault):
 class HostLost(Fault):
     """
     `begun`: whether the instance has said that the call runs; None where instances do not say that. `refuses_poison`:
-    whether its successors know which calls ended it, and refuse those that do so again and again.
+    whether its successors know which calls ended it, and refuse those that do so again and again. `ending`: how its
+    process ended, as far as that is known.
     """
 
     code = Code.UNAVAILABLE
     reason = "HOST_LOST"
 
     def __init__(
-        self, instance_id: str, *, accepted: bool, begun: bool | None = None, refuses_poison: bool = False
+        self,
+        instance_id: str,
+        *,
+        accepted: bool,
+        begun: bool | None = None,
+        refuses_poison: bool = False,
+        ending: str = "",
     ) -> None:
         state = "while it had the call" if accepted else "before it said whether it took the call"
         if begun is False:
             state = "before it said that the call had begun"
         super().__init__(
-            f"instance {instance_id!r} was lost {state}",
+            f"instance {instance_id!r} was lost {state}" + (f": {ending}" if ending else ""),
             {"instance_id": instance_id, "accepted": str(accepted).lower()}
             | ({} if begun is None else {"begun": str(begun).lower()})
-            | ({"refuses_poison": "true"} if refuses_poison else {}),
+            | ({"refuses_poison": "true"} if refuses_poison else {})
+            | ({"ending": ending} if ending else {}),
         )
 
 

@@ -77,7 +77,9 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         hosts.on_breach = account.breached
         feed = Feed(settings.balancer, orchestrator_id, hosts, account)
         await stack.enter_async_context(beside(lasting("the feed", feed.run)))
-        catalogue = RegistryCatalogue(await stack.enter_async_context(connect(settings.registry)), settings.registry)
+        registry = await stack.enter_async_context(connect(settings.registry))
+        await stack.enter_async_context(beside(lasting("the ends of processes", partial(hosts.endings.run, registry))))
+        catalogue = RegistryCatalogue(registry, settings.registry)
         providers = Providers(catalogue)
         exporter = SpanExporter(sink, store)
         engine = Engine(

@@ -364,7 +364,7 @@ class HostLink(Protocol):
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""
 
     def has_left(self, call: int) -> bool:
-        """Whether the call, which is open, was sent; one that was not is answered on the spot when it is cancelled."""
+        """Whether the call is with its host; one that is not, or not any more, is answered at once when cancelled."""
 
     def hears_progress(self, call: int) -> bool:
         """Whether the host can say how far the call is: on a session, and not when it is called alone."""

@@ -12,6 +12,7 @@ import grpc
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceServicer, add_PluginServiceServicer_to_server
+from forgemesh.orchestrator.adapters.endings import Endings
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.orchestrator.domain.payload import Payload
 from forgemesh.orchestrator.ports import Answer, Invocation
@@ -125,10 +126,12 @@ class KeptAnswers:
 class Link:
     """A link, and what it said."""
 
-    def __init__(self, address: str, **facts: Any) -> None:
+    def __init__(self, address: str, endings: Endings | None = None, **facts: Any) -> None:
         where = endpoint("i-1", address=address, incarnation=7, **facts)
         self.breaches: list[str] = []
-        self.link = SessionLink(where, "caller", self._changed, plugin_id="p", on_breach=self._breached)
+        self.link = SessionLink(
+            where, "caller", self._changed, plugin_id="p", on_breach=self._breached, endings=endings
+        )
         self.answers: dict[int, Answer] = {}
         self.progress: list[tuple[int, float, str, Payload | None]] = []
         self.changes = 0

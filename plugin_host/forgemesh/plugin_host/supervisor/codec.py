@@ -122,6 +122,7 @@ def event_message(happening: Happening, source: str) -> event_pb2.Event:
         plugin_id=happening.plugin_id,
         plugin_version=happening.plugin_version,
         instance_id=happening.instance_id,
+        incarnation=happening.incarnation,
         message=happening.message,
         source=source,
         facts=happening.facts,

@@ -368,7 +368,7 @@ class Fleet:
         self.nudge()
 
     def _report(self, keeper: Keeper, before: Host) -> None:
-        happening = happening_of(before, keeper.host)
+        happening = happening_of(before, keeper.host, keeper.incarnation)
         if happening is not None:
             if happening.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
                 happening = replace(happening, facts={**happening.facts, "output": _last_lines(keeper)})

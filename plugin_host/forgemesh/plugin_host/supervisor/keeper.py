@@ -65,6 +65,7 @@ class Keeper:
         self.plan = plan
         self.host = Host(instance_id=instance_id, name=plan.name, load=plan.runs, rule=plan.restart)
         self.life: Life | None = None
+        self._newest: Life | None = None
         self.log = OutputLog(around.settings.log_directory / f"{instance_id}.log", source=instance_id)
         self.lost: tuple[str, ...] = ()
         self.wanted = False
@@ -85,6 +86,11 @@ class Keeper:
     def instance_id(self) -> str:
         """Its instance."""
         return self.host.instance_id
+
+    @property
+    def incarnation(self) -> int:
+        """The registration of its newest process, as far as that has said it; 0 for none."""
+        return self._newest.ready.incarnation if self._newest else 0
 
     @property
     def owner_token(self) -> str:
@@ -221,7 +227,7 @@ class Keeper:
                 token = survivor.token if survivor else secrets.token_hex(16)
                 life = Life(self.instance_id, token, self._keeps_up)
                 process = await stack.enter_async_context(self._process(life, log, survivor))
-                self.life = life
+                self.life = self._newest = life
                 stack.callback(self._bury)
                 stack.callback(life.questions.end, "its process ended")
                 log.forget()

@@ -10,6 +10,7 @@ from functools import partial
 
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.tasks import watched
+from forgemesh.orchestrator.adapters.endings import Endings
 from forgemesh.orchestrator.adapters.session import SessionLink
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -39,6 +40,7 @@ class FeedHosts:
         self._named: set[str] | None = set()
         self.on_breach: Callable[[str, Endpoint, str], None] = lambda plugin_id, endpoint, what: None
         """Is told the plugin, the instance and what it did against the protocol."""
+        self.endings = Endings()
         self._amended: set[str] = set()
         self._closed = False
         self.synced = asyncio.Event()
@@ -104,6 +106,7 @@ class FeedHosts:
     async def close(self) -> None:
         """Break every link."""
         self._closed = True
+        self.endings.close()
         tasks = [*self._retired, *(task for _, task in self._links.values())]
         for task in tasks:
             task.cancel()
@@ -134,6 +137,7 @@ class FeedHosts:
             lambda: self._tell(plugin_id),
             plugin_id=plugin_id,
             on_breach=partial(self._breached, plugin_id, key),
+            endings=self.endings,
         )
         over = partial(self._ended, key, endpoint, plugin_id, link)
         self._links[key] = (link, watched(link.run(), over, name=f"link {endpoint.instance_id}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -31,15 +31,24 @@ _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class LoneCalls:
-    """To one instance over a connection that stands; `breached` is told what no answer may say."""
+    """
+    To one instance over a connection that stands; `breached` is told what no answer may say, and `ending` says how the
+    process ended that was lost.
+    """
 
     def __init__(
-        self, stub: PluginServiceAsyncStub, endpoint: Endpoint, plugin_id: str, breached: Callable[[str], None]
+        self,
+        stub: PluginServiceAsyncStub,
+        endpoint: Endpoint,
+        plugin_id: str,
+        breached: Callable[[str], None],
+        ending: Callable[[], Awaitable[str]],
     ) -> None:
         self._stub = stub
         self._endpoint = endpoint
         self._plugin_id = plugin_id
         self._breached = breached
+        self._ending = ending
 
     async def invoke(self, call_id: int, invocation: Invocation) -> Answer:
         """What becomes of the call; whoever does not wait for that has to take it as lost."""
@@ -51,7 +60,7 @@ class LoneCalls:
         try:
             response = await self._stub.Invoke(request, timeout=invocation.remaining + UNARY_SLACK)
         except grpc.aio.AioRpcError as error:
-            return self._refusal(error)
+            return await self._refusal(error)
         return self._answer_to(call_id, invocation, response)
 
     def _answer_to(self, call_id: int, invocation: Invocation, response: object) -> Answer:
@@ -66,11 +75,11 @@ class LoneCalls:
             result = response.result
         return answer_of(result, (self._plugin_id, invocation.operation, self._endpoint.instance_id), session=False)
 
-    def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
+    async def _refusal(self, error: grpc.aio.AioRpcError) -> Answer:
         """What a status means: that nothing ran only if it says so as the protocol defines it."""
         fault = from_rpc_error(error)
         if isinstance(fault, ForeignFault) and error.code() in _GONE:
-            lost = HostLost(self._endpoint.instance_id, accepted=True)
+            lost = HostLost(self._endpoint.instance_id, accepted=True, ending=await self._ending())
             return Answer(None, failure_of(lost, retryable=True), session=False, told=False)
         retryable = fault.reason in FAILOVER or code_of(fault) in RETRYABLE
         refused = not isinstance(fault, ForeignFault) and fault.reason in NOTHING_RAN

@@ -16,6 +16,7 @@ from forgemesh.chassis.backoff import longest_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.tasks import watched
 from forgemesh.chassis.waking_clock import patience
+from forgemesh.orchestrator.adapters.endings import Endings
 from forgemesh.orchestrator.adapters.invocation_codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
 from forgemesh.orchestrator.adapters.lone_calls import LoneCalls
 from forgemesh.orchestrator.adapters.open_calls import Call, OpenCalls
@@ -51,9 +52,10 @@ class SessionLink:
     """
     See ports.HostLink. Opens its session at once and again whenever it breaks, for as long as `run` runs.
 
-    A call that waits when the session breaks or drains, or that the host had when it breaks, is answered with HOST_LOST
-    in that moment; the answer says whether it had been sent. A host that says what the protocol does not allow loses
-    its session: `on_breach` is told what it was, besides the log, and nothing of that is taken for an answer.
+    A call that waits when the session breaks or drains is answered with HOST_LOST in that moment, one that the host had
+    as soon as `endings` say how that ended; the answer says whether it had been sent. A host that says what the
+    protocol does not allow loses its session: `on_breach` is told what it was, besides the log, and nothing of that is
+    taken for an answer.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class SessionLink:
         *,
         plugin_id: str = "",
         on_breach: Callable[[str], None] = lambda what: None,
+        endings: Endings | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._caller_id = caller_id
@@ -71,7 +74,7 @@ class SessionLink:
         self._plugin_id = plugin_id
         self._on_breach = on_breach
         self._name = f"instance {endpoint.instance_id!r} of plugin {plugin_id!r}"
-        self._calls = OpenCalls(endpoint.instance_id, self._name)
+        self._calls = OpenCalls(endpoint, self._name, endings or Endings())
         self._queue: list[int] = []
         self._cancels: list[int] = []
         self._credits = 0
@@ -82,7 +85,7 @@ class SessionLink:
         self._on_idle: Callable[[], object] | None = None
         self._channel = connect(endpoint.address, keepalive=endpoint.session)
         self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
-        self._alone = LoneCalls(self._stub, endpoint, plugin_id, self._breached)
+        self._alone = LoneCalls(self._stub, endpoint, plugin_id, self._breached, self._calls.ending)
         self._reach = Reach(self._channel, self._reach_changed)
         self.frames = 0
         self.frame_calls = 0
@@ -117,8 +120,8 @@ class SessionLink:
         found = self._calls.get(call)
         if found is None:
             return
-        if not found.sent:
-            if found.unary is None:
+        if not found.sent or found.lost:
+            if found.unary is None and not found.lost:
                 self._queue.remove(call)
             self._answer(call, self._calls.lost(found))
             _cancel(found.unary)
@@ -132,12 +135,12 @@ class SessionLink:
     def has_left(self, call: int) -> bool:
         """See ports.HostLink."""
         found = self._calls.get(call)
-        return found is None or found.sent
+        return found is None or (found.sent and not found.lost)
 
     def hears_progress(self, call: int) -> bool:
         """See ports.HostLink."""
         found = self._calls.get(call)
-        return found is not None and found.unary is None
+        return found is not None and found.unary is None and not found.lost
 
     def retire(self, on_idle: Callable[[], object]) -> None:
         """Nobody will call any more: what waits goes back, what the host has may end; then `on_idle` is told, once."""
@@ -293,7 +296,10 @@ class SessionLink:
         self._credits += frame.credits
         if self._credits > MAX_CREDITS:
             raise ProtocolBreach(f"it grants {self._credits} credits")
+        if frame.farewell:
+            self._calls.leaves(frame.farewell)
         if frame.HasField("drain"):
+            self._calls.leaves(f"it was being stopped ({frame.drain.reason or 'no reason given'})")
             self._set_state("draining")
             queue, self._queue = self._queue, []
             self._lose(queue)
@@ -356,9 +362,7 @@ class SessionLink:
 
     def _lose(self, calls: Sequence[int]) -> None:
         for call_id in calls:
-            call = self._calls.get(call_id)
-            if call is not None:
-                self._answer(call_id, self._calls.lost(call))
+            self._calls.lose(call_id, self._answer)
 
     def _answer(self, call_id: int, answer: Answer) -> bool:
         """Whether the call was open."""

@@ -29,7 +29,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """Something that happened to a host, or to a plugin as a whole if it names no instance."""
+    """
+    Something that happened to a host, or to a plugin as a whole if it names no instance; `incarnation` is 0 for none.
+    """
 
     kind: Kind
     at: float
@@ -37,11 +39,12 @@ class Happening:
     plugin_id: str = ""
     plugin_version: str = ""
     instance_id: str = ""
+    incarnation: int = 0
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def happening_of(before: Host, after: Host) -> Happening | None:
-    """What a change of a host is for others; None if it is nothing to them."""
+def happening_of(before: Host, after: Host, incarnation: int = 0) -> Happening | None:
+    """What a change of a host is for others, whose newest process had this registration; None if it is nothing."""
     kind = _kind(before, after)
     if kind is None:
         return None
@@ -53,6 +56,7 @@ def happening_of(before: Host, after: Host) -> Happening | None:
         plugin_id=after.plugin_id,
         plugin_version=after.plugin_version,
         instance_id=after.instance_id,
+        incarnation=incarnation,
         facts=_facts(before, after, last),
     )
 

@@ -26,7 +26,7 @@ from forgemesh.api.payload.v1 import payload_pb2 as forgemesh_dot_api_dot_payloa
 from forgemesh.api.plugin.v1 import invocation_pb2 as forgemesh_dot_api_dot_plugin_dot_v1_dot_invocation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forgemesh/api/plugin/v1/session.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a(forgemesh/api/plugin/v1/invocation.proto\"\xb1\x01\n\x0eSessionRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32$.forgemesh.api.plugin.v1.ClientHello\x12\x38\n\x0binvocations\x18\x02 \x03(\x0b\x32#.forgemesh.api.plugin.v1.Invocation\x12\x30\n\x07\x63\x61ncels\x18\x03 \x03(\x0b\x32\x1f.forgemesh.api.plugin.v1.Cancel\"\x89\x02\n\x0fSessionResponse\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32$.forgemesh.api.plugin.v1.ServerHello\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x04\x12:\n\x07results\x18\x03 \x03(\x0b\x32).forgemesh.api.plugin.v1.InvocationResult\x12\x33\n\x08progress\x18\x04 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Progress\x12\x0f\n\x07\x63redits\x18\x05 \x01(\r\x12-\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x1e.forgemesh.api.plugin.v1.Drain\"a\n\x0b\x43lientHello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\"\x89\x01\n\x0bServerHello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x13\n\x0btells_begun\x18\x04 \x01(\x08\x12\x11\n\tplugin_id\x18\x05 \x01(\t\x12\x16\n\x0erefuses_poison\x18\x06 \x01(\x08\"\x19\n\x06\x43\x61ncel\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\"o\n\x08Progress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x32\n\x07\x64\x65tails\x18\x04 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%forgemesh/api/plugin/v1/session.proto\x12\x17\x66orgemesh.api.plugin.v1\x1a&forgemesh/api/payload/v1/payload.proto\x1a(forgemesh/api/plugin/v1/invocation.proto\"\xb1\x01\n\x0eSessionRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32$.forgemesh.api.plugin.v1.ClientHello\x12\x38\n\x0binvocations\x18\x02 \x03(\x0b\x32#.forgemesh.api.plugin.v1.Invocation\x12\x30\n\x07\x63\x61ncels\x18\x03 \x03(\x0b\x32\x1f.forgemesh.api.plugin.v1.Cancel\"\x9b\x02\n\x0fSessionResponse\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32$.forgemesh.api.plugin.v1.ServerHello\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x04\x12:\n\x07results\x18\x03 \x03(\x0b\x32).forgemesh.api.plugin.v1.InvocationResult\x12\x33\n\x08progress\x18\x04 \x03(\x0b\x32!.forgemesh.api.plugin.v1.Progress\x12\x0f\n\x07\x63redits\x18\x05 \x01(\r\x12-\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x1e.forgemesh.api.plugin.v1.Drain\x12\x10\n\x08\x66\x61rewell\x18\x07 \x01(\t\"a\n\x0b\x43lientHello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x04\"\x9e\x01\n\x0bServerHello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x13\n\x0btells_begun\x18\x04 \x01(\x08\x12\x11\n\tplugin_id\x18\x05 \x01(\t\x12\x16\n\x0erefuses_poison\x18\x06 \x01(\x08\x12\x13\n\x0b\x65nd_is_told\x18\x07 \x01(\x08\"\x19\n\x06\x43\x61ncel\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\"o\n\x08Progress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0c\n\x04note\x18\x03 \x01(\t\x12\x32\n\x07\x64\x65tails\x18\x04 \x01(\x0b\x32!.forgemesh.api.payload.v1.Payload\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,15 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONREQUEST']._serialized_start=149
   _globals['_SESSIONREQUEST']._serialized_end=326
   _globals['_SESSIONRESPONSE']._serialized_start=329
-  _globals['_SESSIONRESPONSE']._serialized_end=594
-  _globals['_CLIENTHELLO']._serialized_start=596
-  _globals['_CLIENTHELLO']._serialized_end=693
-  _globals['_SERVERHELLO']._serialized_start=696
-  _globals['_SERVERHELLO']._serialized_end=833
-  _globals['_CANCEL']._serialized_start=835
-  _globals['_CANCEL']._serialized_end=860
-  _globals['_PROGRESS']._serialized_start=862
-  _globals['_PROGRESS']._serialized_end=973
-  _globals['_DRAIN']._serialized_start=975
-  _globals['_DRAIN']._serialized_end=998
+  _globals['_SESSIONRESPONSE']._serialized_end=612
+  _globals['_CLIENTHELLO']._serialized_start=614
+  _globals['_CLIENTHELLO']._serialized_end=711
+  _globals['_SERVERHELLO']._serialized_start=714
+  _globals['_SERVERHELLO']._serialized_end=872
+  _globals['_CANCEL']._serialized_start=874
+  _globals['_CANCEL']._serialized_end=899
+  _globals['_PROGRESS']._serialized_start=901
+  _globals['_PROGRESS']._serialized_end=1012
+  _globals['_DRAIN']._serialized_start=1014
+  _globals['_DRAIN']._serialized_end=1037
 # @@protoc_insertion_point(module_scope)

@@ -68,8 +68,13 @@ class SessionResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    FAREWELL_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
     """Further calls that the caller may send, on top of what it holds."""
+    farewell: _builtins.str
+    """Set where the process can still say why it ends at once, without an answer to what it has: at most 1 KiB, for
+    people. Goes into the failure of the calls that are lost with it.
+    """
     @_builtins.property
     def hello(self) -> Global___ServerHello:
         """First message of a session, and only there."""
@@ -101,10 +106,11 @@ class SessionResponse(_message.Message):
         progress: _abc.Iterable[Global___Progress] | None = ...,
         credits: _builtins.int = ...,
         drain: Global___Drain | None = ...,
+        farewell: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "credits", b"credits", "drain", b"drain", "hello", b"hello", "progress", b"progress", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "credits", b"credits", "drain", b"drain", "farewell", b"farewell", "hello", b"hello", "progress", b"progress", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,6 +162,7 @@ class ServerHello(_message.Message):
     TELLS_BEGUN_FIELD_NUMBER: _builtins.int
     PLUGIN_ID_FIELD_NUMBER: _builtins.int
     REFUSES_POISON_FIELD_NUMBER: _builtins.int
+    END_IS_TOLD_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     """The session protocol that both will use."""
     instance_id: _builtins.str
@@ -172,6 +179,10 @@ class ServerHello(_message.Message):
     """Whether a record is kept of the calls that ran when processes of the plugin ended, and those that ended too many are
     refused as POISON: then a call that was lost often may be made once more, to hear that.
     """
+    end_is_told: _builtins.bool
+    """Whether somebody tells the registry at once how the process has ended, with this incarnation: then it is worth a
+    moment's wait to say that of calls that are lost with it.
+    """
     def __init__(
         self,
         *,
@@ -181,10 +192,11 @@ class ServerHello(_message.Message):
         tells_begun: _builtins.bool = ...,
         plugin_id: _builtins.str = ...,
         refuses_poison: _builtins.bool = ...,
+        end_is_told: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "protocol", b"protocol", "refuses_poison", b"refuses_poison", "tells_begun", b"tells_begun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_is_told", b"end_is_told", "incarnation", b"incarnation", "instance_id", b"instance_id", "plugin_id", b"plugin_id", "protocol", b"protocol", "refuses_poison", b"refuses_poison", "tells_begun", b"tells_begun"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
