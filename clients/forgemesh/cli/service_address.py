@@ -11,17 +11,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from forgemesh.chassis.next_command import VARIABLES
 from forgemesh.chassis.threads import start_thread
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.client import Client
 
-OVERRIDES = {
-    "registry": "FORGEMESH_REGISTRY",
-    "balancer": "FORGEMESH_BALANCER",
-    "supervisor": "FORGEMESH_SUPERVISOR",
-    "traces": "FORGEMESH_TRACES",
-}
+OVERRIDES = {service: variable for service, variable in VARIABLES.items() if service != "orchestrator"}
 """The variables that say where a service is for whoever asks from here, by service."""
 _PORT = {"registry": 7402, "balancer": 7403, "supervisor": 7404, "traces": 7405}
 _PATIENCE = 1.0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from forgemesh.api.orchestrator.v1 import control_pb2 as pb_control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import ScheduleServiceStub
-from forgemesh.chassis.next_command import unreachable
+from forgemesh.chassis.next_command import unnamed
 from forgemesh.client.archive import TRANSFER_DEADLINE, opened, pieces_of
 from forgemesh.client.balancer import Balancer
 from forgemesh.client.control import Action, Controlled, Signal
@@ -250,7 +250,7 @@ class Client:
         """The balancer of the mesh: picks for callers of plugins, circuits and policies for operators."""
         address = (await self.mesh()).get("balancer", "")
         if not address:
-            raise unreachable("balancer", self.address, "the orchestrator there knows of none")
+            raise unnamed("balancer", self.address)
         async with Balancer.connect(address) as balancer:
             yield balancer
 

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.chassis.next_command import unreachable
+from forgemesh.chassis.next_command import Lack, unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.client.lanes import Lanes
 from forgemesh.faults import Code, Fault, ForeignFault, code_of
@@ -46,8 +46,7 @@ _PLAIN_CAUSES = (
     ("keepalive", "it stopped answering"),
     ("http1.x server", "what listens there does not speak gRPC"),
 )
-
-
+_SILENCE = ("timed out", "timeout occurred", "keepalive")
 _NEVER_LEFT = ("failed to connect", "dns resolution failed", "errors resolving")
 """In the words of grpc: nobody has got the request."""
 
@@ -122,9 +121,9 @@ class Peer:
         fault = from_rpc_error(error)
         self.met |= not isinstance(fault, ForeignFault)
         if isinstance(fault, ForeignFault) and fault.foreign_code is Code.UNIMPLEMENTED:
-            return unreachable(self.service, self.address, f"what listens there is no {self.service}")
+            return unreachable(self.service, self.address, f"what listens there is no {self.service}", lack=Lack.OTHER)
         if isinstance(fault, ForeignFault) and fault.foreign_code in _BROKEN:
-            return unreachable(self.service, self.address, _cause(error, deadline))
+            return unreachable(self.service, self.address, _cause(error, deadline), lack=_lack(error))
         return fault
 
 
@@ -151,6 +150,14 @@ def was_not_taken(error: grpc.aio.AioRpcError, fault: Fault) -> bool:
 def backoff(failures: int) -> float:
     """Seconds until the next try."""
     return random.uniform(0.5, 1) * min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(failures, 10))
+
+
+def _lack(error: grpc.aio.AioRpcError) -> Lack:
+    """What takes connections and says nothing on them is there."""
+    details = (error.details() or "").lower()
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or any(sign in details for sign in _SILENCE):
+        return Lack.SILENT
+    return Lack.OTHER if "http1.x server" in details else Lack.NOBODY
 
 
 def _cause(error: grpc.aio.AioRpcError, deadline: float | None) -> str:

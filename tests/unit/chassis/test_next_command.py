@@ -1,6 +1,14 @@
 import pytest
 
-from forgemesh.chassis.next_command import IN_KUBERNETES, is_on_this_machine, next_command, unreachable
+from forgemesh.chassis.next_command import (
+    IN_KUBERNETES,
+    VARIABLES,
+    Lack,
+    is_on_this_machine,
+    next_command,
+    unnamed,
+    unreachable,
+)
 
 POD = {IN_KUBERNETES: "10.96.0.1"}
 
@@ -40,3 +48,45 @@ def test_the_fault_says_which_service_where_why_and_what_next() -> None:
         " app.kubernetes.io/name=registry`, or name another address in the settings"
     )
     assert fault.metadata["cause"] == "connection refused"
+
+
+@pytest.mark.parametrize("service", VARIABLES)
+@pytest.mark.parametrize("lack", [Lack.SILENT, Lack.OTHER])
+def test_who_is_there_and_does_not_answer_is_no_reason_to_start_a_mesh(service: str, lack: Lack) -> None:
+    said = next_command(service, "127.0.0.1:7402", {}, lack)
+
+    assert "start a mesh" not in said
+    assert VARIABLES[service] in said
+
+
+@pytest.mark.parametrize("service", VARIABLES.keys() - {"orchestrator"})
+@pytest.mark.parametrize("lack", Lack)
+def test_a_service_behind_the_orchestrator_is_one_of_a_mesh_that_runs(service: str, lack: Lack) -> None:
+    said = next_command(service, "127.0.0.1:7402", {}, lack)
+
+    assert "start a mesh" not in said
+    assert "FORGEMESH_ADDRESS" not in said
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "mesh.example.org:7402"])
+@pytest.mark.parametrize(("service", "variable"), VARIABLES.items())
+@pytest.mark.parametrize("lack", Lack)
+def test_a_variable_that_names_the_wrong_place_is_named_itself(
+    service: str, variable: str, address: str, lack: Lack
+) -> None:
+    said = next_command(service, address, {variable: address}, lack)
+
+    assert said == f"{variable} says that it is there: correct that, or unset it"
+
+
+def test_what_no_variable_names_is_not_looked_for_by_one() -> None:
+    for lack in Lack:
+        said = next_command("instance words-1", "127.0.0.1:7410", {}, lack)
+
+        assert "FORGEMESH_" not in said
+
+
+def test_a_service_that_the_orchestrator_does_not_know_is_set_there() -> None:
+    fault = unnamed("balancer", "127.0.0.1:7401")
+
+    assert fault.message.endswith("set FORGEMESH_ORCHESTRATOR_BALANCER for it, and start it again")

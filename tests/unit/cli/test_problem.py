@@ -12,7 +12,7 @@ def test_an_error_is_a_sentence_with_its_next_command_indented() -> None:
 
     assert problem.as_text() == (
         "error: cannot reach the orchestrator at 127.0.0.1:7401: connection refused\n"
-        "  start a mesh with `forgemesh up`, or name a running one with --address or FORGEMESH_ADDRESS\n"
+        "  start a mesh with `forgemesh up`, or name another one with --address or FORGEMESH_ADDRESS\n"
     )
 
 
@@ -29,15 +29,16 @@ def test_every_violation_gets_a_line_of_its_own() -> None:
 
 
 def test_a_program_gets_code_reason_message_and_hint_on_one_line() -> None:
-    text = problem_of(unreachable("registry", "127.0.0.1:1", "timeout", {})).as_json()
+    text = problem_of(unreachable("registry", "127.0.0.1:1", "refused", {})).as_json()
 
     assert text.count("\n") == 1
     assert json.loads(text) == {
         "error": {
             "code": "UNAVAILABLE",
             "reason": "SERVICE_UNREACHABLE",
-            "message": "cannot reach the registry at 127.0.0.1:1: timeout",
-            "hint": "start a mesh with `forgemesh up`, or name a running one with --address or FORGEMESH_ADDRESS",
+            "message": "cannot reach the registry at 127.0.0.1:1: refused",
+            "hint": "the mesh runs without it: see what answers with `forgemesh status`, and in its log why it ended,"
+            " or name another one with FORGEMESH_REGISTRY",
         }
     }
 
