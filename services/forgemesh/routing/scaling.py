@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, NamedTuple
+
+from forgemesh.routing.pick import Lack
 
 DEFAULT_CAPACITY = 16
 """Calls that an instance runs at a time if its manifest does not say."""
@@ -15,6 +18,7 @@ LONGEST_WINDOW = 3600
 STEP = 15
 """Seconds between two looks of Kubernetes at a number of pods."""
 _MOST_CALLS = 1e12
+_NOT_MENDED_BY_MORE = (Lack.CIRCUIT_OPEN, Lack.CRASH_LOOP)
 
 
 class Demanded(NamedTuple):
@@ -22,6 +26,16 @@ class Demanded(NamedTuple):
 
     plugin_id: str
     version_range: str
+
+
+def counting(calls: int, lack: Enum) -> int:
+    """
+    How many of so many `calls` count that wait together for this `lack`.
+
+    Behind open circuits, or after a crash loop, another instance of the same plugin is most likely as broken as those
+    that there are: the calls count as one, which keeps an instance that can be tried.
+    """
+    return min(1, calls) if lack in _NOT_MENDED_BY_MORE else calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

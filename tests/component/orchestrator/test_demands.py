@@ -5,9 +5,10 @@ from __future__ import annotations
 from forgemesh.orchestrator.application.call_account import CallAccount
 from forgemesh.orchestrator.application.dispatcher import Dispatcher
 from forgemesh.orchestrator.application.waiting_room import MOST_DEMANDS
+from forgemesh.routing.endpoint import Health
 from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, order
-from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
+from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
 
 def at_work() -> tuple[Dispatcher, CallAccount, list[str]]:
@@ -55,3 +56,26 @@ async def test_no_more_plugins_are_told_than_a_report_may_hold() -> None:
         dispatcher.send(order(f"s-{number}", plugin_id=f"p-{number}"))
 
     assert len(account.demands()) == MOST_DEMANDS
+
+
+async def test_orders_behind_an_open_circuit_ask_for_one_instance_however_many_they_are() -> None:
+    account, hosts = CallAccount(), ScriptedHosts()
+    dispatcher = dispatcher_over(hosts, Log(), account=account)
+    hosts.show("p", with_open_circuit("i-1", account.clock() + 60))
+    for number in range(50):
+        dispatcher.send(order(f"s-{number}"))
+    behind_the_circuit = dict(account.demands())
+    hosts.show("p", endpoint("i-1"))
+    await hosts.call("s-49")
+
+    assert (behind_the_circuit, account.demands()) == ({Demanded("p", ""): 1}, {})
+
+
+async def test_orders_count_one_by_one_as_long_as_another_instance_may_help_them() -> None:
+    account, hosts = CallAccount(), ScriptedHosts()
+    dispatcher = dispatcher_over(hosts, Log(), account=account)
+    hosts.show("q", endpoint("j-1", health=Health.UNREACHABLE))
+    for number in range(3):
+        dispatcher.send(order(f"s-{number}", plugin_id="q"))
+
+    assert account.demands() == {Demanded("q", ""): 3}

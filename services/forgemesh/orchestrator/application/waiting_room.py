@@ -23,7 +23,7 @@ from forgemesh.orchestrator.application.order import (
 from forgemesh.orchestrator.application.route import Route
 from forgemesh.orchestrator.domain.fair_queue import FairQueue
 from forgemesh.routing.pick import Lack, NoPick
-from forgemesh.routing.scaling import Demanded
+from forgemesh.routing.scaling import Demanded, counting
 
 _log = logging.getLogger(__name__)
 
@@ -124,15 +124,16 @@ class WaitingRoom:
 
     def demands(self) -> dict[Demanded, int]:
         """
-        How many wait for an instance, by plugin and versions; one that several could serve counts with each of them.
+        How many count that wait for an instance, by plugin and versions; one that several could serve counts with each.
 
         Of more kinds than may be told versions are left out, and then plugins.
         """
         found: dict[Demanded, int] = {}
         for lane in self._lanes:
             if not isinstance(lane.lack, Crowded):
+                waiting = counting(len(lane.queue), lane.lack.reason) if lane.lack else len(lane.queue)
                 for one in lane.route.demanded:
-                    found[one] = found.get(one, 0) + len(lane.queue)
+                    found[one] = found.get(one, 0) + waiting
         return found if len(found) <= MOST_DEMANDS else _fewer(found)
 
     def released(self, errand: Errand) -> None:
