@@ -13,6 +13,7 @@ from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.neighbours import snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import usage
+from forgemesh.cli.session_trouble import is_in_trouble
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value
 from forgemesh.faults import Code, Fault
@@ -86,6 +87,9 @@ async def pick(
         finally:
             if answer is not None:
                 _show(line, picks, answer)
+        if explain and not line.terminal.json:
+            broken = [one for one in await balancer.circuits(plugin_id) if is_in_trouble(one)]
+            line.terminal.talk(*(f"workflows do not reach it: {one.last_failure.message}" for one in broken))
 
 
 async def _show_nobody(line: CommandLine, balancer: str, plugin_id: str) -> None:

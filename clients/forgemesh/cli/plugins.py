@@ -13,6 +13,7 @@ from forgemesh.cli.neighbours import catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.service_address import addresses_of, why_unreachable
+from forgemesh.cli.session_trouble import Troubles, by_instance, session_troubles
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
@@ -39,13 +40,14 @@ async def list_(*, everything: Annotated[bool, switch("-a", "--all")] = False, l
     """
     async with Client.connect(line.address) as mesh:
         addresses = await addresses_of(mesh, "registry", "balancer")
-    (manifests, instances), refused, states, running = await asyncio.gather(
+    (manifests, instances), refused, states, running, broken = await asyncio.gather(
         catalogue(addresses["registry"]),
         refusals(addresses["registry"]),
         snapshots(addresses["balancer"]),
         _hosts(addresses.get("supervisor"), line),
+        session_troubles(addresses["balancer"]),
     )
-    rows = [_row(manifest, instances, states, running) for manifest in manifests]
+    rows = [_row(manifest, instances, states, running, by_instance(broken)) for manifest in manifests]
     rows = [row for row in rows if everything or not _is_old_draft(row)]
     nameless = [host for host in running if not host.plugin_id]
     if line.terminal.json:
@@ -105,7 +107,11 @@ async def _hosts(address: str | None, line: CommandLine) -> list[Host]:
 
 
 def _row(
-    manifest: Manifest, instances: Sequence[Instance], states: Sequence[PluginSnapshot], running: Sequence[Host]
+    manifest: Manifest,
+    instances: Sequence[Instance],
+    states: Sequence[PluginSnapshot],
+    running: Sequence[Host],
+    troubles: Troubles,
 ) -> dict[str, Any]:
     """A plugin version with its instances; an instance that the balancer has not seen yet is UNSPECIFIED."""
     endpoints = {endpoint.instance_id: endpoint for state in states for endpoint in state.endpoints}
@@ -124,4 +130,6 @@ def _row(
     state, reason = plugin_state(own, hosts_of(manifest.plugin_id, manifest.version, running))
     if state == OK:
         state, reason = serving_state(own, endpoints)
+    if state == OK and (broken := [said for one in own if (said := troubles.get((one.instance_id, one.incarnation)))]):
+        state, reason = "no session", broken[0]
     return {"manifest": as_value(manifest), "instances": serving, "state": state, "reason": reason}

@@ -21,6 +21,7 @@ from forgemesh.cli.neighbours import hosts, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.service_address import Unreachable, addresses_of, why_unreachable
+from forgemesh.cli.session_trouble import Troubles, by_instance, session_troubles, trouble_of
 from forgemesh.cli.supervisor import WITHOUT
 from forgemesh.cli.table import Table, joined, word
 from forgemesh.client import Client
@@ -151,19 +152,23 @@ async def _health(address: str) -> tuple[str, str]:
 
 async def _instances(addresses: dict[str, str], terminal: Terminal) -> list[dict[str, Any]]:
     """What the balancer and the supervisor say about each instance; one of them may be away."""
-    states, running = await asyncio.gather(
+    states, running, broken = await asyncio.gather(
         _or_nothing(snapshots, addresses.get("balancer"), terminal),
         _or_nothing(hosts, addresses.get("supervisor"), terminal),
+        _or_nothing(session_troubles, addresses.get("balancer"), terminal),
     )
+    troubles = by_instance(broken)
     plugins = {one.instance_id: state.plugin_id for state in states for one in state.endpoints}
     seen = {one.instance_id: one for state in states for one in state.endpoints}
     held = {host.instance_id: host for host in running}
     names = seen.keys() | held.keys()
-    rows = [_instance(name, plugins.get(name, ""), seen.get(name), held.get(name)) for name in names]
+    rows = [_instance(name, plugins.get(name, ""), seen.get(name), held.get(name), troubles) for name in names]
     return sorted(rows, key=lambda row: (row["plugin"], row["instance"]))
 
 
-def _instance(name: str, plugin: str, endpoint: Endpoint | None, host: Host | None) -> dict[str, Any]:
+def _instance(
+    name: str, plugin: str, endpoint: Endpoint | None, host: Host | None, troubles: Troubles
+) -> dict[str, Any]:
     """One row; what nobody knows is empty."""
     health = Health.Name(endpoint.health).removeprefix("HEALTH_") if endpoint else "UNREACHABLE"
     return {
@@ -175,13 +180,15 @@ def _instance(name: str, plugin: str, endpoint: Endpoint | None, host: Host | No
         "pid": host.pid if host else None,
         "restarts": host.restarts if host else None,
         "circuit": CircuitState.Name(endpoint.circuit.state).removeprefix("CIRCUIT_STATE_") if endpoint else "",
-        "reason": (host.reason if host else "") or (_trouble(endpoint) if endpoint else ""),
+        "reason": (host.reason if host else "") or (_trouble(endpoint, troubles) if endpoint else ""),
     }
 
 
-def _trouble(endpoint: Endpoint) -> str:
+def _trouble(endpoint: Endpoint, troubles: Troubles) -> str:
     """Why calls do not reach the instance, as far as its health does not say so in a word."""
-    return endpoint.health_reason if endpoint.health != Health.HEALTH_SERVING else hindrance(endpoint)
+    if endpoint.health != Health.HEALTH_SERVING:
+        return endpoint.health_reason
+    return hindrance(endpoint) or trouble_of(endpoint, troubles)
 
 
 async def _or_nothing(
