@@ -80,6 +80,18 @@ class LoadFailed(Fault):
         )
 
 
+class LoadsFull(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "LOADS_FULL"
+
+    def __init__(self, loads: int) -> None:
+        super().__init__(
+            f"the supervisor has {loads} loads under way, as many as it may, also those that nobody waits for any more;"
+            " see with `forgemesh plugin list` what does not come up, and `forgemesh plugin unload` it",
+            {"loads": str(loads)},
+        )
+
+
 class ReloadFailed(Fault):
     code = Code.FAILED_PRECONDITION
     reason = "RELOAD_FAILED"

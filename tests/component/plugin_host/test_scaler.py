@@ -1,38 +1,15 @@
 """A supervisor's looks at its plugins, one of which cannot be looked at."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.guardian import guarding
 from forgemesh.plugin_host.supervisor.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.registry_link import NoRegistry
 from forgemesh.plugin_host.supervisor.scaler import Scaler
-from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.surroundings import Surroundings
-from forgemesh.plugin_host.supervisor.survivors import Survivors
-from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
 from forgemesh.routing.scaling import Scale, ScaleRule
-
-
-@pytest.fixture
-def around(tmp_path: Path) -> Iterator[Surroundings]:
-    settings = SupervisorSettings(log_directory=tmp_path)
-    with guarding() as guardian:
-        yield Surroundings(
-            settings=settings,
-            key=b"",
-            pipe=0,
-            slots=asyncio.Semaphore(1),
-            upkeep=ForeignUpkeep(""),
-            survivors=Survivors(tmp_path / "state", tmp_path / "address"),
-            cgroups=Cgroups(None),
-            guardian=guardian,
-        )
 
 
 def plan(name: str) -> PluginPlan:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forgemesh.faults.registry import DependencyCycle, DependencyMissing
-from forgemesh.faults.supervisor import DependentsLive, LoadFailed
+from forgemesh.faults.supervisor import DependentsLive, LoadFailed, LoadsFull
 from forgemesh.plugin_host.supervisor.domain.host import Host, Phase, State
 from forgemesh.plugin_host.supervisor.domain.loading import levels, losers
 from forgemesh.plugin_host.supervisor.fleet import LAZY, Fleet
 from forgemesh.plugin_host.supervisor.group import Group, has_ended
 from forgemesh.plugin_host.supervisor.keeper import Keeper
 
+MOST_LOADS = 100
+"""Loads under way at a time: each goes on until all serve or one cannot, whoever still waits for it."""
 UNLOADED = "it was unloaded; `forgemesh plugin load` starts it again"
 _ROLLED_BACK = "it was started for a plugin that did not start"
 
@@ -34,14 +36,25 @@ class Loader:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self._loads = 0
 
     async def load(self, names: Sequence[str]) -> list[Loaded]:
         """
         Return when all of them serve, in the order in which they started.
 
         Raises DependencyMissing, DependencyCycle or LoadFailed once one of them cannot serve; what this call has
-        started is stopped again then, the last one first.
+        started is stopped again then, the last one first. Raises LoadsFull before anything is done if MOST_LOADS are
+        under way.
         """
+        if self._loads >= MOST_LOADS:
+            raise LoadsFull(self._loads)
+        self._loads += 1
+        try:
+            return await self._load(names)
+        finally:
+            self._loads -= 1
+
+    async def _load(self, names: Sequence[str]) -> list[Loaded]:
         self._fleet.reread()
         wanted = [self._fleet.group(name) for name in names or self._fleet.groups]
         started: list[Group] = []

@@ -15,6 +15,7 @@ from forgemesh.balancer.application.permits import Grant
 from forgemesh.balancer.application.subscription import Beat, Loads, News
 from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.fleet import Member, Standing
+from forgemesh.balancer.domain.policies import LONGEST_NAME
 from forgemesh.feed.reports import LONGEST_WORD, counts_from_message, permit_from_message
 from forgemesh.feed.snapshots import circuit_from_message, millis, snapshot_to_message
 from forgemesh.routing.endpoint import Admission, CircuitView, Health
@@ -78,14 +79,15 @@ def told(messages: Iterable[report_pb.CallCounts]) -> list[Told]:
 
 def permits(report: report_pb.OutcomeReport) -> list[PermitOutcome]:
     """What became of permits, as far as this release knows the words for it."""
-    return [outcome for message in report.permits if (outcome := permit_from_message(message)) is not None]
+    named = (message for message in report.permits if _is_name(message.permit_id))
+    return [outcome for message in named if (outcome := permit_from_message(message)) is not None]
 
 
 def demands(report: report_pb.OutcomeReport) -> dict[Demanded, int]:
-    """How many calls wait, by plugin and versions."""
+    """How many calls wait, by plugin and versions; for a name that no plugin can have nobody waits."""
     found: dict[Demanded, int] = {}
     for demand in report.demands:
-        if demand.waiting:
+        if demand.waiting and _is_name(demand.plugin_id):
             said = demand.version_range
             one = Demanded(demand.plugin_id, said if len(said) <= LONGEST else "")
             found[one] = min(MOST_WAITING, found.get(one, 0) + demand.waiting)
@@ -97,7 +99,7 @@ def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[
     return [
         ((known.instance_id, known.incarnation), _circuit(known.circuit, now))
         for known in hello.circuits
-        if known.circuit.generation <= LAST_GENERATION
+        if known.circuit.generation <= LAST_GENERATION and _is_name(known.instance_id)
     ]
 
 
@@ -116,7 +118,14 @@ def news_to_message(news: News, epoch: int, now: float) -> service_pb.SubscribeR
             return service_pb.SubscribeResponse(snapshot=snapshot_to_message(news, now))
 
 
+def _is_name(text: str) -> bool:
+    """Whether the registry takes one as long as that, or we make one; what is longer is kept nowhere."""
+    return 0 < len(text) <= LONGEST_NAME
+
+
 def _can_be(message: report_pb.CallCounts) -> bool:
+    if not (_is_name(message.plugin_id) and _is_name(message.instance_id)):
+        return False
     counts = message.started, message.succeeded, message.failed, message.slow, message.overloaded, message.ignored
     return max(*counts, message.failures_in_a_row) <= MOST_CALLS and message.in_flight <= MOST_IN_FLIGHT
 

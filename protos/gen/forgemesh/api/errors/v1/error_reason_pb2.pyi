@@ -194,6 +194,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The plugin refused the configuration, and goes on with the one before."""
     ERROR_REASON_SCALE_OUT_OF_BOUNDS: _ErrorReason.ValueType  # 169
     """More or fewer instances are asked for than the plugin's section allows."""
+    ERROR_REASON_LOADS_FULL: _ErrorReason.ValueType  # 170
+    """The supervisor has as many loads under way as it may have."""
     ERROR_REASON_HEARTBEAT_TIMEOUT: _ErrorReason.ValueType  # 220
     """A running attempt reported no progress for longer than its heartbeat."""
     ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: _ErrorReason.ValueType  # 221
@@ -400,6 +402,8 @@ ERROR_REASON_CONFIG_REJECTED: ErrorReason.ValueType  # 168
 """The plugin refused the configuration, and goes on with the one before."""
 ERROR_REASON_SCALE_OUT_OF_BOUNDS: ErrorReason.ValueType  # 169
 """More or fewer instances are asked for than the plugin's section allows."""
+ERROR_REASON_LOADS_FULL: ErrorReason.ValueType  # 170
+"""The supervisor has as many loads under way as it may have."""
 ERROR_REASON_HEARTBEAT_TIMEOUT: ErrorReason.ValueType  # 220
 """A running attempt reported no progress for longer than its heartbeat."""
 ERROR_REASON_SCHEDULE_TO_START_TIMEOUT: ErrorReason.ValueType  # 221
