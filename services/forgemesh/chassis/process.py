@@ -8,8 +8,11 @@ import gc
 import json
 import logging
 import os
+import select
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -18,7 +21,8 @@ from forgemesh.chassis.foreign_text import printable
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.heartbeat import beating
 from forgemesh.chassis.settings import SettingsError
-from forgemesh.chassis.stop_signals import taking_stop_signals
+from forgemesh.chassis.stop_signals import EXIT_STUCK, taking_stop_signals
+from forgemesh.chassis.threads import start_thread
 from forgemesh.faults import Fault
 
 _log = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ EXIT_CANNOT_START = 1
 EXIT_OUT_OF_MEMORY = 77
 ORPHAN_LIMIT = 1.5
 """Seconds after which a process whose parent is gone ends, whatever it still has in hand."""
+TURN = 0.5
+"""Seconds more after which the event loop has not turned, which would have ended the process by then."""
 
 
 class CannotStart(Exception):
@@ -87,8 +93,13 @@ async def _supervised(run: Callable[[Stop], Awaitable[None]]) -> None:
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: Stop) -> None:
-    """The parent never writes: readable means that it is gone."""
+    """
+    The parent never writes: readable means that it is gone.
+
+    A loop that hangs does not hear of it, and a thread ends the process then.
+    """
     os.set_inheritable(fd, False)
+    start_thread("parent-watch", partial(_end_after_parent, fd))
 
     def gone() -> None:
         loop.remove_reader(fd)
@@ -98,6 +109,14 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, fd: int, stop: Stop) -> None:
         loop.call_later(ORPHAN_LIMIT, os._exit, 0)
 
     loop.add_reader(fd, gone)
+
+
+def _end_after_parent(fd: int) -> None:
+    broken = select.poll()  # not a read: the event loop watches the pipe too, and has made it non-blocking
+    broken.register(fd, select.POLLIN)
+    broken.poll()
+    time.sleep(ORPHAN_LIMIT + TURN)
+    os._exit(EXIT_STUCK)
 
 
 def tell_ready(**facts: Any) -> None:

@@ -10,10 +10,12 @@ from typing import IO
 
 import pytest
 
+from forgemesh.chassis.stop_signals import EXIT_STUCK
+
 PATIENCE = 60.0
 
 PROGRAM = """
-import asyncio, os, sys
+import asyncio, os, sys, time
 from dataclasses import dataclass
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.process import CannotStart, tell_ready
@@ -42,6 +44,8 @@ async def run(settings, stop):
     if settings.mood in TROUBLES:
         raise TROUBLES[settings.mood]
     tell_ready(address="127.0.0.1:7401", reflection=settings.reflection, stones=settings.stones)
+    if settings.mood == "hanging":
+        time.sleep(86_400)
     await stop.wait()
     told_to_children = [name for name in os.environ if name.endswith("_FD")]
     print(*told_to_children, "orphaned" if stop.orphaned else "stopped", flush=True)
@@ -115,6 +119,17 @@ def test_it_ends_when_its_parent_is_gone() -> None:
 
     assert (process.returncode, out) == (0, "orphaned\n")
     assert json.loads(err)["message"] == "the parent process is gone, stopping"
+
+
+def test_it_ends_when_its_parent_is_gone_although_its_loop_hangs() -> None:
+    childs_end, parents_end = os.pipe()
+    with mill(parent=childs_end, mood="hanging") as (process, ready):
+        os.close(childs_end)
+        ready.readline()
+        os.close(parents_end)
+        process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == EXIT_STUCK
 
 
 def test_it_runs_without_anybody_who_wants_to_know() -> None:
