@@ -188,6 +188,24 @@ def test_a_step_whose_time_is_over_while_it_is_being_cancelled_does_not_wait_for
     assert next_wake(history.state) is None
 
 
+@pytest.mark.parametrize(("on_exhausted", "status"), [("incident", "INCIDENT"), ("fail", "FAILED")])
+def test_a_step_whose_time_is_over_between_two_attempts_ends_as_it_says(on_exhausted: str, status: str) -> None:
+    limits = {"timeouts": {"schedule_to_close": "5s"}, "retry": {"initial": "2s", "max_attempts": 9}}
+    history = History(of_steps(call("a", on_exhausted=on_exhausted, **limits)))
+    history.fail("a", unavailable(), draw=0.5)
+    history.turn(*control.pause(history.state, e.PauseRequested()))
+
+    history.wait(6)
+    history.turn(*control.resume(history.state, "me"))
+
+    assert history.statuses() == {"a": status}
+    assert next_wake(history.state) is None
+    if status == "INCIDENT":
+        history.turn(*control.resolve(history.state, "a", "retry", None, "", ""))
+        history.succeed("a", 7)
+        assert history.state.status is Status.SUCCEEDED
+
+
 def test_a_step_that_waits_for_a_person_wakes_nobody() -> None:
     history = History(of_steps(call("a", idempotent=False, timeouts={"schedule_to_close": "2s"})))
 

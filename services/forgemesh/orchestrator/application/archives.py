@@ -12,7 +12,7 @@ from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.history import PAGE
+from forgemesh.orchestrator.application.history import pages
 from forgemesh.orchestrator.application.identifiers import check_ids, id_before_renaming
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Published
@@ -61,11 +61,11 @@ class Archives:
         self._packing = packing
 
     async def export(self, namespace: str, execution_id: str, run_id: str = "") -> AsyncIterator[bytes]:
-        """The file in pieces; raises what Executions.row raises."""
+        """The file in pieces; raises what Executions.row raises, also if it is deleted meanwhile."""
         row = await self._executions.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
         history: list[e.Event] = []
-        while found := await self._store.events(row.key, len(history) + 1, PAGE):
+        async for found in pages(self._store, row):
             history += found
         archive = Archive(
             namespace=namespace,

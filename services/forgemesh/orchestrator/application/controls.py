@@ -10,6 +10,7 @@ from forgemesh.faults import Violation
 from forgemesh.faults.control import CheckpointNotFound, CheckpointSuperseded
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import ExecutionSuspended
+from forgemesh.orchestrator.application.awaited_ends import AwaitedEnds
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.executions import NEVER, Executions
 from forgemesh.orchestrator.application.forks import Forks
@@ -36,6 +37,7 @@ class Controls:
         executions: Executions,
         starts: Starts,
         forks: Forks,
+        awaited_ends: AwaitedEnds,
         checksum: Callable[[e.Event], int],
     ) -> None:
         self._store = store
@@ -43,6 +45,7 @@ class Controls:
         self._executions = executions
         self._starts = starts
         self._forks = forks
+        self._awaited_ends = awaited_ends
         self._checksum = checksum
 
     async def pause(
@@ -132,11 +135,16 @@ class Controls:
         return await self._executions.get(namespace, execution_id, met)
 
     async def delete(self, namespace: str, execution_id: str, *, run_id: str = "") -> str:
-        """Forget an execution that has ended, and its run; one that is not there is forgotten already and has none."""
+        """
+        Forget an execution that has ended, and its run; one that is not there is forgotten already and has none.
+
+        Raises faults.control.ExecutionState also for a child whose end its parent has not taken up yet.
+        """
         row = await self._store.find(namespace, execution_id, run_id)
         if row is None:
             return ""
         check_status(row.execution_id, row.status, Action.DELETE)
+        await self._awaited_ends.check(row)
         await self._store.delete_execution(row.key)
         return row.run_id
 

@@ -264,7 +264,7 @@ class Engine:
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
     ) -> tuple[ExecutionState, ExecutionTrace]:
-        """State and trace as the store has them; exports spans from `spans_from` on. Raises DataCorrupted."""
+        """State and trace as the store has them; exports spans from `spans_from` on. Raises what that does."""
         return await read_history(self._store, row, definition, partial(self._spans.export, position=0), spans_from)
 
     async def stop(self, grace: float) -> None:

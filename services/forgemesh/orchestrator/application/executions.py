@@ -11,7 +11,7 @@ from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.history import PAGE
+from forgemesh.orchestrator.application.history import pages
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.domain.explain import Explanation, explain
@@ -165,10 +165,14 @@ class Executions:
         return row, found
 
     async def replay(self, row: ExecutionRow, upto: int) -> AsyncIterator[tuple[ExecutionState, e.Event]]:
-        """The state after each event up to a sequence number; ended iterations of maps are kept in it."""
+        """
+        The state after each event up to a sequence number; ended iterations of maps are kept in it.
+
+        Raises ExecutionNotFound if it is deleted meanwhile.
+        """
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
         state = ExecutionState(row.namespace, row.execution_id, stored.definition, run_id=row.run_id, remember=True)
-        while events := await self._store.events(row.key, state.sequence + 1, PAGE):
+        async for events in pages(self._store, row):
             for event in events:
                 if event.sequence > upto:
                     return

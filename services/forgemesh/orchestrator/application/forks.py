@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 
 from forgemesh.faults.control import ExecutionState as Refused
+from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.domain import events as e
@@ -98,9 +100,9 @@ class Forks:
     async def _state(self, run: str, known: dict[str, ExecutionState | None]) -> ExecutionState | None:
         if run not in known:
             row = await self._store.find_run(run)
-            if row is None:
-                known[run] = None
-            else:
+            known[run] = None
+            if row is not None:
                 found = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
-                known[run], _ = await self._engine.load(row, found.definition)
+                with contextlib.suppress(ExecutionNotFound):  # deleted meanwhile
+                    known[run], _ = await self._engine.load(row, found.definition)
         return known[run]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from forgemesh.faults.service import DataCorrupted
+from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.application.identifiers import id_before_renaming
+from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition
 from forgemesh.orchestrator.domain.fold import restore
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -15,6 +17,21 @@ from forgemesh.orchestrator.ports import ExecutionRow, Store
 PAGE = 1_000
 
 
+async def pages(store: Store, row: ExecutionRow) -> AsyncIterator[list[e.Event]]:
+    """
+    The events of an execution from the first one on, at least as many as there were when the row was read.
+
+    Raises ExecutionNotFound if it is deleted meanwhile: what was read until then is no history of it, and whoever took
+    it for one would see an execution that has ended go on.
+    """
+    read = 0
+    while events := await store.events(row.key, read + 1, PAGE):
+        read += len(events)
+        yield events
+    if read < row.sequence:
+        raise ExecutionNotFound(row.execution_id, row.run_id)
+
+
 async def read_history(
     store: Store,
     row: ExecutionRow,
@@ -22,10 +39,10 @@ async def read_history(
     shown: Callable[[ExecutionTrace, list[SpanFacts]], object],
     spans_from: int,
 ) -> tuple[ExecutionState, ExecutionTrace]:
-    """State and trace; spans of events from `spans_from` on are `shown`. Raises DataCorrupted."""
+    """State and trace; spans of events from `spans_from` on are `shown`. Raises DataCorrupted and ExecutionNotFound."""
     state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
     trace = ExecutionTrace(id_before_renaming(row.execution_id), definition)
-    while events := await store.events(row.key, state.sequence + 1, PAGE):
+    async for events in pages(store, row):
         for event in events:
             try:
                 finished = trace.project(event) if restore(state, event) else []

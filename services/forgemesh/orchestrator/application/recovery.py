@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from forgemesh.faults import Code, Fault, code_of
+from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.application.definitions import Definitions
 from forgemesh.orchestrator.application.engine import Engine
 from forgemesh.orchestrator.application.running import Running
@@ -94,7 +96,8 @@ class Recovery:
         if not row.status.final:
             definition = await self._renewed(stored.definition, renewed)
             return await self._engine.arrivals.find_open(row, definition, spans_from)
-        await self._engine.load(row, stored.definition, spans_from)
+        with contextlib.suppress(ExecutionNotFound):  # retention has deleted it meanwhile
+            await self._engine.load(row, stored.definition, spans_from)
         return None
 
     async def _renewed(self, definition: Definition, renewed: _Renewed) -> Definition:

@@ -37,7 +37,7 @@ from forgemesh.orchestrator.domain.recorded import Recorded
 from forgemesh.orchestrator.domain.retry import SECOND
 from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.domain.template import evaluate
-from forgemesh.orchestrator.ports import Created, IdReuse, Request, Store
+from forgemesh.orchestrator.ports import Created, ExecutionRow, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
 HOLD = 1.0
@@ -196,40 +196,28 @@ class Starts:
     ) -> ExecutionState | None:
         """See children.Nursery."""
         parent = running.state
-        assert isinstance(step.step, Child)
         assert step.started is not None
-        assert step.input is not None
-        child_id = step.started.child_id
-        row = await self._store.find(parent.namespace, child_id)
-        if row is not None:
-            if row.parent_run != parent.run_id and not (running.heir and row.parent_run == begun_as(parent)):
-                raise ExecutionExists(child_id)
-            return await self._executions.get(parent.namespace, child_id) if row.status.final else None
-        wanted()
-        of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
-        request = StartRequest(
-            namespace=parent.namespace,
-            workflow=step.step.workflow,
-            version=step.step.version,
-            execution_id=child_id,
-            request_id=f"child-{hashlib.sha256(of_this_run.encode()).hexdigest()}",
-            reuse=IdReuse.ALLOW_DUPLICATE,
-            input=step.input,
-            priority=parent.started.priority if parent.started is not None else 0,
-            origin=e.Origin(
-                parent_id=parent.execution_id,
-                parent_run=parent.run_id,
-                parent_path=step.path,
-                parent_attempt=step.attempts,
-                root_run=running.kin.root,
-                generation=running.kin.generation + 1,
-                on_close=step.step.on_close,
-            ),
-            linked_span=link_to(parent, step),
-            check=permit,
-        )
-        state, _ = await self.start(request)
+        request = replace(_of_child(running, step), check=permit)
+        row = await self._store.find(parent.namespace, step.started.child_id)
+        if row is not None and row.parent_run not in _runs_of(running):
+            row = await self._ended_before(request)
+        if row is None:
+            wanted()
+            state, _ = await self.start(request)
+        else:
+            state = await self._executions.get(parent.namespace, row.execution_id, row.run_id)
         return state if state.status.final else None
+
+    async def _ended_before(self, request: StartRequest) -> ExecutionRow:
+        """
+        A child whose id another execution has got since. Raises ExecutionExists if there is none: the id was taken.
+        """
+        asked = Request(request.request_id, request.content(), id_chosen=True)
+        earlier = await self._store.started_by(request.namespace, asked)
+        row = await self._store.find_run(earlier.run_id) if earlier is not None else None
+        if row is None:
+            raise ExecutionExists(request.execution_id)
+        return row
 
     async def _existing(self, request: StartRequest, asked: Request, hold: Hold) -> Created | None:
         """What the id conflict policy says about an open execution of that id; the answer is recorded with it."""
@@ -371,3 +359,38 @@ def _concurrency_key(definition: Definition, request: StartRequest, execution_id
         )
 
     return concurrency_key(definition.name, evaluate(definition.concurrency.key, read))
+
+
+def _runs_of(parent: Running) -> tuple[str, ...]:
+    """The runs whose children are the execution's own."""
+    return (parent.state.run_id, begun_as(parent.state)) if parent.heir else (parent.state.run_id,)
+
+
+def _of_child(running: Running, step: StepState) -> StartRequest:
+    """What starts the execution of the step's newest attempt; the same however often it is tried."""
+    parent = running.state
+    assert isinstance(step.step, Child)
+    assert step.started is not None
+    assert step.input is not None
+    child_id = step.started.child_id
+    of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
+    return StartRequest(
+        namespace=parent.namespace,
+        workflow=step.step.workflow,
+        version=step.step.version,
+        execution_id=child_id,
+        request_id=f"child-{hashlib.sha256(of_this_run.encode()).hexdigest()}",
+        reuse=IdReuse.ALLOW_DUPLICATE,
+        input=step.input,
+        priority=parent.started.priority if parent.started is not None else 0,
+        origin=e.Origin(
+            parent_id=parent.execution_id,
+            parent_run=parent.run_id,
+            parent_path=step.path,
+            parent_attempt=step.attempts,
+            root_run=running.kin.root,
+            generation=running.kin.generation + 1,
+            on_close=step.step.on_close,
+        ),
+        linked_span=link_to(parent, step),
+    )

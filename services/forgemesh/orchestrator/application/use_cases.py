@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forgemesh.orchestrator.application.archives import Archives, Packing
+from forgemesh.orchestrator.application.awaited_ends import AwaitedEnds
 from forgemesh.orchestrator.application.bulk import Bulk
 from forgemesh.orchestrator.application.controls import Controls
 from forgemesh.orchestrator.application.definitions import Definitions
@@ -46,11 +47,12 @@ def use_cases(
     executions = Executions(store, engine, definitions, clock, checksum)
     starts = Starts(store, engine, definitions, executions)
     recovery = Recovery(store, engine, definitions)
+    forks, awaited_ends = Forks(store, engine, definitions), AwaitedEnds(store, engine, definitions)
     return UseCases(
         definitions=definitions,
         executions=executions,
         starts=starts,
-        controls=Controls(store, engine, executions, starts, Forks(store, engine, definitions), checksum),
+        controls=Controls(store, engine, executions, starts, forks, awaited_ends, checksum),
         bulk=Bulk(store, starts),
         archives=Archives(store, engine, definitions, executions, packing),
         recovery=recovery,

@@ -228,7 +228,7 @@ def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:
     seconds = step.step.timeouts.schedule_to_close or 0.0
     failure = failure_of(workflow.ScheduleToCloseTimeout(step.path, seconds), step_path=step.path)
     if step.path not in state.open_attempts:
-        return e.StepFailed(step.path, failure)
+        return (e.IncidentOpened if step.step.on_exhausted == "incident" else e.StepFailed)(step.path, failure)
     sent = step.status is not StepStatus.BLOCKED
     failure = replace(failure, metadata={**failure.metadata, "sent": str(sent).lower()})
     fact = e.AttemptFailed(step.path, step.attempts, failure, None, fate_unknown=sent)

@@ -267,7 +267,7 @@ class StepUnblocked(msgspec.Struct, frozen=True):
 
 
 class IncidentOpened(msgspec.Struct, frozen=True):
-    """A step cannot begin and waits for a person."""
+    """A step cannot begin, or its time is over between two attempts, and it waits for a person."""
 
     path: str
     failure: Failure

@@ -251,9 +251,10 @@ def _step_unblocked(state: ExecutionState, fact: e.StepUnblocked, at: int) -> No
 
 
 def _incident_opened(state: ExecutionState, fact: e.IncidentOpened, at: int) -> None:
-    step = begin_step(state, fact.path, at)
-    step.status, step.failure = StepStatus.INCIDENT, fact.failure
+    step = state.steps.get(fact.path) or begin_step(state, fact.path, at)
+    step.status, step.failure, step.next_at = StepStatus.INCIDENT, fact.failure, 0
     state.incidents[fact.path] = step
+    leave_waiting(state, fact.path)
 
 
 def _incident_resolved(state: ExecutionState, fact: e.IncidentResolved, at: int) -> None:
