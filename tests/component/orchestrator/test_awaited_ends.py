@@ -102,3 +102,17 @@ async def test_an_imported_child_is_kept_as_long_as_its_imported_parent_is_open(
 
         assert await answered(elsewhere) == (Status.SUCCEEDED, b"[7]", 1)
         await elsewhere.engine.stop(0)
+
+
+async def test_a_copy_of_a_parent_does_not_take_the_child_of_the_original(orchestrator: Orchestrator) -> None:
+    child = await awaited(orchestrator)
+    await orchestrator.start(CHILD, execution_id=child, reuse=IdReuse.ALLOW_DUPLICATE)
+    await orchestrator.hosts.call("x", execution_id=child)
+    await orchestrator.offered.controls.terminate("default", child, "", "")
+    await orchestrator.offered.controls.delete("default", child)
+    await orchestrator.offered.archives.take_over("default", "copy", await exported(orchestrator, "e"))
+
+    await orchestrator.offered.controls.resume("default", "copy", "", "")
+
+    await orchestrator.hosts.until(lambda: len(orchestrator.hosts.calls) == 3)
+    assert (await orchestrator.executions.get("default", "copy")).status is Status.RUNNING

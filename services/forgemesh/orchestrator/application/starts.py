@@ -200,7 +200,7 @@ class Starts:
         request = replace(_of_child(running, step), check=permit)
         row = await self._store.find(parent.namespace, step.started.child_id)
         if row is not None and row.parent_run not in _runs_of(running):
-            row = await self._ended_before(request)
+            row = await self._ended_before(request, running)
         if row is None:
             wanted()
             state, _ = await self.start(request)
@@ -208,14 +208,14 @@ class Starts:
             state = await self._executions.get(parent.namespace, row.execution_id, row.run_id)
         return state if state.status.final else None
 
-    async def _ended_before(self, request: StartRequest) -> ExecutionRow:
+    async def _ended_before(self, request: StartRequest, parent: Running) -> ExecutionRow:
         """
         A child whose id another execution has got since. Raises ExecutionExists if there is none: the id was taken.
         """
         asked = Request(request.request_id, request.content(), id_chosen=True)
         earlier = await self._store.started_by(request.namespace, asked)
         row = await self._store.find_run(earlier.run_id) if earlier is not None else None
-        if row is None:
+        if row is None or row.parent_run not in _runs_of(parent):
             raise ExecutionExists(request.execution_id)
         return row
 
@@ -374,6 +374,8 @@ def _of_child(running: Running, step: StepState) -> StartRequest:
     assert step.input is not None
     child_id = step.started.child_id
     of_this_run = f"{child_id} {parent.started_at}"  # the parent's id may have been in use before
+    if parent.imported:  # and so may its whole history
+        of_this_run = f"{of_this_run} {parent.run_id}"
     return StartRequest(
         namespace=parent.namespace,
         workflow=step.step.workflow,
