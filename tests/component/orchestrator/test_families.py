@@ -266,6 +266,11 @@ def forged(data: bytes, change: Callable[[Archive], Archive]) -> bytes:
     return packing.pack(change(packing.unpack(data)))
 
 
+def edited(archive: Archive, fact: e.Fact) -> Archive:
+    """Its start, and this fact behind it."""
+    return replace(archive, events=[archive.events[0], e.Event(2, archive.events[0].at, fact)])
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -273,8 +278,17 @@ def forged(data: bytes, change: Callable[[Archive], Archive]) -> bytes:
         lambda archive: replace(archive, events=[archive.events[0], *archive.events[2:]]),
         lambda archive: replace(archive, events=[e.Event(1, 10, e.CancelRequested("me"))]),
         lambda archive: replace(archive, source=CHILD.replace("id: x", "id: y").replace("steps.x", "steps.y")),
+        lambda archive: edited(archive, e.ExecutionFailed(BROKEN, "RUNNING")),
+        lambda archive: edited(archive, e.AttemptStarted("x:compensate", 1, Payload(b"1"))),
+        lambda archive: edited(archive, e.AttemptStarted("x", 7, Payload(b"1"))),
+        lambda archive: edited(archive, e.StopRequested("", BROKEN)),
+        lambda archive: edited(archive, e.GroupStarted("x", ("a",))),
     ],
-    ids=["without its start", "with a gap", "with another start", "with another definition"],
+    ids=[
+        *("without its start", "with a gap", "with another start", "with another definition"),
+        *("with an end that is none", "with an undoing of nothing", "with an attempt that nobody made"),
+        *("with a stop that stops nothing", "with branches of a call"),
+    ],
 )
 async def test_a_file_that_nobody_exported_so_is_refused_and_leaves_nothing(
     orchestrator: Orchestrator, change: Callable[[Archive], Archive]

@@ -16,7 +16,8 @@ from forgemesh.orchestrator.application.history import pages
 from forgemesh.orchestrator.application.identifiers import check_ids, id_before_renaming
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.definition import Definition, Published
-from forgemesh.orchestrator.domain.fold import fold
+from forgemesh.orchestrator.domain.fold import restore
+from forgemesh.orchestrator.domain.plausibility import check_event, check_rest
 from forgemesh.orchestrator.domain.state import ExecutionState
 from forgemesh.orchestrator.ports import Store
 
@@ -94,9 +95,13 @@ class Archives:
 
 def _folded(namespace: str, name: str, definition: Definition, history: Sequence[e.Event]) -> ExecutionState:
     """Raises DataCorrupted for events that are no history of an execution of this definition."""
+    state = ExecutionState(namespace, name, definition)
     try:
-        state = fold(namespace, name, definition, history)
-    except (ValueError, KeyError, IndexError, AssertionError) as error:
+        for event in history:
+            check_event(state, event)
+            restore(state, event)
+        check_rest(state)
+    except Exception as error:
         raise DataCorrupted("exported execution", repr(error)) from error
     if state.started is None or state.started.content_hash != definition.content_hash:
         raise DataCorrupted("exported execution", "it does not begin with the start of the definition that is in it")
