@@ -132,7 +132,10 @@ class Ledger:
             case e.StepBlocked(path, attempt) | e.StepUnblocked(path, attempt):
                 assert self.open[path] == attempt
             case e.IncidentOpened(path):
-                self._begin(path)
+                if path in self.begun:  # its time is over between two attempts
+                    self.backing_off.remove(path)
+                else:
+                    self._begin(path)
                 self.incidents.add(path)
             case e.IncidentResolved(path, action):
                 self._resolve(path, action)
