@@ -17,7 +17,7 @@ from forgemesh.chassis.file_lock import Taken, take
 from forgemesh.chassis.files_in_place import FilesInPlace
 from forgemesh.chassis.integrity import MAGIC, inspect, shape
 from forgemesh.chassis.private_files import keep_private, make_private_folder, open_private
-from forgemesh.faults.service import StoreLost, StoreUnavailable
+from forgemesh.faults.service import StoreLost, StoreTooNew, StoreUnavailable
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]
 
@@ -66,7 +66,7 @@ def open_file(path: Path, migrations: Sequence[str], synchronous: Synchronous, v
     Lock the file, check it, and bring it to the newest schema.
 
     Only commits that are synced are counted: of others the newest may be lost with the power, and that is no damage.
-    Raises StoreUnavailable or DataCorrupted; a file that is damaged is left as it is.
+    Raises StoreUnavailable, StoreTooNew or DataCorrupted; a file that is damaged or too new is left as it is.
     """
     with contextlib.ExitStack() as undo:
         lock = _lock(path)
@@ -136,11 +136,7 @@ def _lock(path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
-        raise StoreUnavailable(
-            str(path),
-            f"it has schema {version}, this release knows {len(migrations)}",
-            "use the newer release, or a backup from before it",
-        )
+        raise StoreTooNew(str(path), version, len(migrations))
     connection.executescript(f"BEGIN;{commit_head.SCHEMA};COMMIT;")
     for number, script in enumerate(migrations[version:], start=version + 1):
         connection.executescript(f"BEGIN;{script};PRAGMA user_version={number};{commit_head.MIGRATED};COMMIT;")

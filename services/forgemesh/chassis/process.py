@@ -119,6 +119,11 @@ def _end_after_parent(fd: int) -> None:
     os._exit(EXIT_STUCK)
 
 
+def is_awaited() -> bool:
+    """Whether a parent waits to hear that this process is ready, and has not heard it yet."""
+    return READY_FD in os.environ
+
+
 def tell_ready(**facts: Any) -> None:
     """Tell the parent, if it asked for it, that this process is ready; `facts` are its addresses."""
     gc.collect()

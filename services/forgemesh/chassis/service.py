@@ -13,9 +13,11 @@ from typing import TypeVar
 
 from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.chassis.logs import configure_logs
-from forgemesh.chassis.process import Stop, refusing_bad_settings, run_until_stopped
+from forgemesh.chassis.process import Stop, is_awaited, refusing_bad_settings, run_until_stopped
+from forgemesh.chassis.refusing_service import refuse_all
 from forgemesh.chassis.server import CONTROL_LIMIT, MOST_STREAMS, Listen
 from forgemesh.chassis.settings import load_settings
+from forgemesh.faults.service import StoreTooNew
 
 VERSION = version("forgemesh")
 LONGEST_GRACE = 86_400.0
@@ -93,4 +95,14 @@ def service_main(
         settings = replace(settings, reflection=True)
     configure_logs(f"forgemesh-{section}", settings.log_level)
     raise_descriptor_limit()
-    run_until_stopped(lambda stop: run(settings, stop))
+    run_until_stopped(lambda stop: _run(run, settings, stop))
+
+
+async def _run(run: Callable[[S, Stop], Awaitable[None]], settings: S, stop: Stop) -> None:
+    """Whoever waits for the start hears why there is none; where nobody does, the process runs on and says it."""
+    try:
+        await run(settings, stop)
+    except StoreTooNew as fault:
+        if is_awaited():
+            raise
+        await refuse_all(settings.listening(), fault, stop)

@@ -64,6 +64,20 @@ class StoreLost(StoreUnavailable):
         )
 
 
+class StoreTooNew(StoreUnavailable):
+    """A newer release has written the database; it is as it was, and nobody but a person can change that."""
+
+    reason = "STORE_TOO_NEW"
+
+    def __init__(self, path: str, schema: int, known: int) -> None:
+        Fault.__init__(
+            self,
+            f"the database {path} cannot be used: it has schema {schema}, this release knows {known}; nothing"
+            " acknowledged is lost, use the newer release, or a backup from before it",
+            {"path": path, "schema": str(schema), "known": str(known)},
+        )
+
+
 class DataCorrupted(Fault):
     code = Code.DATA_LOSS
     reason = "DATA_CORRUPTED"

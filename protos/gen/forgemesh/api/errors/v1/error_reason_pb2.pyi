@@ -38,6 +38,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another part of the mesh does not answer."""
     ERROR_REASON_STORE_LOST: _ErrorReason.ValueType  # 7
     """The process's own database was removed or replaced while it was open. Nothing is acknowledged from then on."""
+    ERROR_REASON_STORE_TOO_NEW: _ErrorReason.ValueType  # 8
+    """A newer release has written the database of the service that answered; a person chooses the release."""
     ERROR_REASON_INSTANCE_OWNED_BY_OTHER: _ErrorReason.ValueType  # 20
     """The instance id belongs to another owner's registration."""
     ERROR_REASON_LEASE_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -246,6 +248,8 @@ ERROR_REASON_SERVICE_UNREACHABLE: ErrorReason.ValueType  # 6
 """Another part of the mesh does not answer."""
 ERROR_REASON_STORE_LOST: ErrorReason.ValueType  # 7
 """The process's own database was removed or replaced while it was open. Nothing is acknowledged from then on."""
+ERROR_REASON_STORE_TOO_NEW: ErrorReason.ValueType  # 8
+"""A newer release has written the database of the service that answered; a person chooses the release."""
 ERROR_REASON_INSTANCE_OWNED_BY_OTHER: ErrorReason.ValueType  # 20
 """The instance id belongs to another owner's registration."""
 ERROR_REASON_LEASE_NOT_FOUND: ErrorReason.ValueType  # 21
