@@ -13,6 +13,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; its ha
 import asyncio
 import contextlib
 import faulthandler
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -50,6 +51,8 @@ from forgemesh.plugin_host.stall import StallReporter
 from forgemesh.plugin_host.start_failure import Phase, StartFailed, phase_of
 from forgemesh.plugin_host.supervisor.waiting import first_of
 from forgemesh.plugin_host.tracing import trace_authors_code
+
+_log = logging.getLogger(__name__)
 
 SECRETS = ("FORGEMESH_HOST_TOKEN", "FORGEMESH_HOST_OWNER_TOKEN")
 ORPHAN_GRACE = 0.5
@@ -160,6 +163,8 @@ def _say_no_condition(source: str, trouble: str) -> None:
 async def _end(host: Host, registration: Registration | None, settings: HostSettings, stop: Stop) -> None:
     """Say that nothing new is to come, then let what runs end: all of it within the grace, and not much more."""
     began = time.monotonic()
+    grace = ORPHAN_GRACE if stop.orphaned else settings.grace
+    _log.info("stopping: calls that run have %g s, new ones are not wanted", grace)
     host.rotation.leave("it drains")
     await host.rotation.say()
     if host.given_up.is_set() and not stop.is_set():
@@ -169,7 +174,6 @@ async def _end(host: Host, registration: Registration | None, settings: HostSett
     refused = not stop.is_set() and any(one.is_set() for one in _refusals(registration))
     if registration is not None:
         await registration.announce_drain()
-    grace = ORPHAN_GRACE if stop.orphaned else settings.grace
     if not await host.drain(settings.drain_delay, max(0.0, grace - (time.monotonic() - began))):
         end_within(LAST_RESORT, EXIT_CANNOT_START if refused else 0)
     if registration is not None and refused:

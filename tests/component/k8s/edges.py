@@ -14,7 +14,7 @@ Edge: TypeAlias = tuple[str, str, int]
 CALLER = {"forgemesh.dev/caller": "true"}
 KEDA = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}},
-    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "keda-operator"}},
+    "podSelector": {"matchLabels": {"app": "keda-operator"}},
 }
 OUTSIDERS = {
     ("orchestrator", 7401): [{"podSelector": {"matchLabels": CALLER}}, {"namespaceSelector": {"matchLabels": CALLER}}],

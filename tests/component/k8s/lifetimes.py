@@ -52,6 +52,8 @@ def _grace(process: Process) -> Iterator[str]:
     pause = process.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     drain = process.value("grace") + (0 if process.section == "host" else process.value("drain_delay"))
     needed = pause + drain + LAST_WORDS
+    if not process.workload.pod.get("shareProcessNamespace"):
+        yield "shareProcessNamespace is not set: process 1 loses a SIGTERM that comes before its interpreter runs"
     if given < needed:
         yield f"terminationGracePeriodSeconds is {given}, the drain may take {needed:g}"
     if process.section == "host" and given > needed:

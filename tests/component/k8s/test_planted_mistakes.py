@@ -175,7 +175,15 @@ MISTAKES = [
         PLUGIN,
         'value: "60"',
         'value: "90"',
-        "terminationGracePeriodSeconds is 66, the drain may take 96",
+        "terminationGracePeriodSeconds is 65, the drain may take 95",
+    ),
+    Mistake(
+        "a process that may lose the signal to end",
+        "labels",
+        "base/every-service.yaml",
+        "shareProcessNamespace: true",
+        "shareProcessNamespace: false",
+        "shareProcessNamespace is not set",
     ),
     Mistake(
         "a budget that lets nobody go",

@@ -148,10 +148,15 @@ def test_selectors_find_the_pods_that_serve_and_not_those_that_publish(workload:
 @FEW
 def test_one_grace_bounds_the_host_and_its_pod(workload: Workload) -> None:
     spec = only(workload, "Deployment")["spec"]["template"]["spec"]
-    (container,) = spec["containers"]
-    pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
 
-    assert spec["terminationGracePeriodSeconds"] == pause + int(variables_of(workload)["FORGEMESH_HOST_GRACE"]) + 5
+    assert spec["terminationGracePeriodSeconds"] == int(variables_of(workload)["FORGEMESH_HOST_GRACE"]) + 5
+
+
+@given(WORKLOADS)
+@FEW
+def test_no_pod_loses_a_sigterm_that_comes_before_its_interpreter_runs(workload: Workload) -> None:
+    for kind in ("Deployment", "Job"):
+        assert only(workload, kind)["spec"]["template"]["spec"]["shareProcessNamespace"] is True
 
 
 @given(WORKLOADS)

@@ -15,7 +15,7 @@ from forgemesh.cli.kubernetes.environment import (
 from forgemesh.cli.kubernetes.labels import ANNOTATIONS, VERSION, hosts_of, metadata_of
 from forgemesh.cli.kubernetes.names import account_name, name_with_content, workload_name
 from forgemesh.cli.kubernetes.network import network_policy
-from forgemesh.cli.kubernetes.pod import LAST_WORDS, PRE_STOP, host_pod, publishing_pod
+from forgemesh.cli.kubernetes.pod import LAST_WORDS, host_pod, publishing_pod
 from forgemesh.cli.kubernetes.resources import resources_of
 from forgemesh.cli.kubernetes.scaling import autoscaler_of
 from forgemesh.cli.kubernetes.workload import Workload
@@ -85,10 +85,7 @@ def _publishing_job(workload: Workload) -> dict[str, Any]:
 
 def _deployment(workload: Workload) -> dict[str, Any]:
     """One per version, so that two of them serve side by side; an autoscaler alone sets the number of its pods."""
-    grace = (
-        f"{PRE_STOP} s until callers know, {workload.grace} s for calls that run ({workload.grace_reason}),"
-        f" {LAST_WORDS} s to end"
-    )
+    grace = f"{workload.grace} s for calls that run ({workload.grace_reason}), {LAST_WORDS} s to end"
     metadata = metadata_of(
         workload,
         description=workload.description,

@@ -21,8 +21,6 @@ from forgemesh.cli.kubernetes.resources import resources_of
 from forgemesh.cli.kubernetes.workload import Workload
 
 USER = 65532
-PRE_STOP = 1
-"""Seconds from the wish to delete a pod to its SIGTERM: process 1 loses one that comes before its interpreter runs."""
 HUNG = 5
 """Seconds that a process has to end which does not answer any more: it may not take a SIGTERM either."""
 LAST_WORDS = 5
@@ -35,7 +33,7 @@ STARTUP_CHECKS = 60
 
 def host_pod(workload: Workload) -> dict[str, Any]:
     """The template of the pods that serve the plugin."""
-    template = _template(workload, _host_container(workload), PRE_STOP + workload.grace + LAST_WORDS)
+    template = _template(workload, _host_container(workload), workload.grace + LAST_WORDS)
     template["spec"]["topologySpreadConstraints"] = [
         _spread(workload, key) for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     ]
@@ -56,6 +54,7 @@ def _template(workload: Workload, container: dict[str, Any], grace: int) -> dict
         "serviceAccountName": account_name(workload.plugin_id),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "shareProcessNamespace": True,  # process 1 loses a SIGTERM that comes before its interpreter runs
         "terminationGracePeriodSeconds": grace,
         "securityContext": {
             "runAsNonRoot": True,
@@ -84,7 +83,6 @@ def _host_container(workload: Workload) -> dict[str, Any]:
     container["readinessProbe"] = _probe("readiness", period=2, failures=2)
     liveness = _probe("liveness", period=3, failures=2, timeout=3)
     container["livenessProbe"] = liveness | {"terminationGracePeriodSeconds": HUNG}
-    container["lifecycle"] = {"preStop": {"sleep": {"seconds": PRE_STOP}}}
     return container
 
 
