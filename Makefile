@@ -104,6 +104,10 @@ abuse: .venv/.dev ## Let crowds at a mesh: idle connections, registrations, star
 test-k8s: .venv/.dev ## Test on a real Kubernetes cluster of one node, made here for it (root, Linux, Go; ARGS: what pytest takes)
 	@tests/k8s/lane.sh test $(ARGS)
 
+.PHONY: test-k8s-full
+test-k8s-full: .venv/.dev ## Test what takes long there: a load under kills and rollouts, and scaling by KEDA and by CPU (ARGS: as above)
+	@tests/k8s/lane.sh full $(ARGS)
+
 .PHONY: k8s-up
 k8s-up: .venv/.dev ## Start a cluster of your own to play with, with this checkout's image in it
 	@tests/k8s/lane.sh up

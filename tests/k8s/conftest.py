@@ -12,7 +12,7 @@ from tests.k8s.live.cluster import Cluster
 from tests.k8s.live.mesh import ClusterMesh, running_example
 
 if "FORGEMESH_CLUSTER" not in os.environ:  # make test-k8s starts one
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob = ["live/test_*.py", "full/test_*.py"]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# lane.sh test [ARGS of pytest] | up | down | rounds N: a real cluster of one node with this checkout's image in it.
+# lane.sh test|full [ARGS of pytest] | up | down | rounds N: a real cluster of one node with this checkout's image in it.
 #   test   starts one, runs the tests beside its pods, and takes it down again
+#   full   the same with what takes long: load under kills, and scaling by KEDA and metrics-server, which it builds
 #   up     starts one to play with, or renews the image in the one that runs
 #   down   takes that one down
 #   rounds starts and stops one N times with the example in it, and shows what is left on the machine that was not there
@@ -15,18 +16,26 @@ example="$root/k8s/overlays/example"
 provide() {
   local status=0
   mkdir -p "$cache"
-  "$here/cluster/provide.sh" "$cache/bin" || status=$?
+  "$here/cluster/provide.sh" "$cache/bin" "$@" || status=$?
   [ "$status" -ne 3 ] || exit 0
   return "$status"
 }
 
-load_image() { # cluster
+make_image() { # file
   local started=$SECONDS
   echo "making the image localhost/forgemesh:dev ..."
-  "$here/cluster/image.sh" "$cache" "$1/forgemesh.tar" dev
-  ctr -a "$1/containerd.sock" -n k8s.io images import "$1/forgemesh.tar" >/dev/null
+  "$here/cluster/image.sh" "$cache" "$1" dev
+  echo "the image is made after $((SECONDS - started)) s"
+}
+
+import_image() { # cluster, file
+  ctr -a "$1/containerd.sock" -n k8s.io images import "$2" >/dev/null
+}
+
+load_image() { # cluster
+  make_image "$1/forgemesh.tar"
+  import_image "$1" "$1/forgemesh.tar"
   rm -f "$1/forgemesh.tar"
-  echo "the image is in the cluster after $((SECONDS - started)) s"
 }
 
 boot() { # cluster
@@ -45,15 +54,27 @@ traces() {
   pgrep -l -f "$cache/bin/|containerd|/forgemesh-k8s" | grep -v pgrep | sort || true
 }
 
+tests_in_a_cluster() { # folder of tests, arguments of pytest
+  local tests=$1
+  shift
+  dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
+  trap '"$here/cluster/down.sh" "$dir" || true; rm -rf "$dir"' EXIT
+  boot "$dir"
+  load_image "$dir"
+  [ "$tests" != full ] || "$here/cluster/scaling.sh" "$cache/bin" "$dir"
+  FORGEMESH_CLUSTER=$dir "$dir/run" "$root/.venv/bin/pytest" -s "$here/$tests" "$@"
+}
+
 case ${1:-} in
   test)
     shift
     provide
-    dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
-    trap '"$here/cluster/down.sh" "$dir" || true; rm -rf "$dir"' EXIT
-    boot "$dir"
-    load_image "$dir"
-    FORGEMESH_CLUSTER=$dir "$dir/run" "$root/.venv/bin/pytest" -s "$here/live" "$@"
+    tests_in_a_cluster live "$@"
+    ;;
+  full)
+    shift
+    provide scaling
+    tests_in_a_cluster full "$@"
     ;;
   up)
     provide
@@ -74,10 +95,11 @@ case ${1:-} in
     provide
     dir=$(mktemp -d /tmp/forgemesh-k8s.XXXXXX)
     trap '[ ! -f "$dir/net" ] || "$here/cluster/down.sh" "$dir"; rm -rf "$dir" "$dir".*' EXIT
+    make_image "$dir.tar"
     traces >"$dir.before"
     for round in $(seq "${2:-20}"); do
       boot "$dir"
-      load_image "$dir"
+      import_image "$dir" "$dir.tar"
       "$dir/kubectl" apply --warnings-as-errors -k "$example" >/dev/null
       "$dir/kubectl" wait -n forgemesh --for=condition=Ready pods --all --timeout=120s >/dev/null
       "$here/cluster/down.sh" "$dir"
@@ -88,7 +110,7 @@ case ${1:-} in
     done
     ;;
   *)
-    sed -n '2,7s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,8s/^# //p' "${BASH_SOURCE[0]}"
     exit 2
     ;;
 esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# provide.sh BINARIES: what a cluster needs on this machine: Debian's packages and the binaries that build.sh makes.
+# provide.sh BINARIES [scaling]: what a cluster needs on this machine: Debian's packages, and what build.sh makes.
 # Exits with 3, and a sentence, where no cluster can be had; that is no error.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,4 +24,4 @@ if [ "${#missing[@]}" -gt 0 ]; then
     util-linux; } >"$log" 2>&1 || { tail -n 5 "$log"; none "apt-get could not install ${missing[*]}"; }
   rm -f "$log"
 fi
-"$here/build.sh" "$1"
+"$here/build.sh" "$@"

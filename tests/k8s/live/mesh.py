@@ -16,6 +16,7 @@ from tests.k8s.live.cluster import NAMESPACE, PATIENCE, Cluster, Pod
 ROOT = Path(__file__).parents[3]
 OVERLAY = Path(__file__).parent / "overlay"
 SERVICES = ("registry", "balancer", "orchestrator", "traces")
+CODE = (ROOT / "bench/noop/noop_plugin.py").read_text()
 NOOP = "app.kubernetes.io/name=bench.noop"
 EVERYTHING = "app.kubernetes.io/part-of=forgemesh"
 
@@ -49,6 +50,20 @@ class ClusterMesh:
         found = self.cluster.read("deployment", "plugin-bench-noop-v1-0-0")
         metadata = {key: found["metadata"][key] for key in ("name", "namespace", "labels")}
         return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": found["spec"]}
+
+    def noop_with(self, code: str, plugin: str, version: str) -> list[dict[str, Any]]:
+        """The Deployment of another plugin or version beside that one, and the ConfigMap with its module."""
+        name = f"plugin-{plugin.replace('.', '-')}-v{version.replace('.', '-')}"
+        labels = {"app.kubernetes.io/name": plugin, "app.kubernetes.io/version": version}
+        made = self.noop_deployment()
+        made["metadata"] = {"name": name, "labels": made["metadata"]["labels"] | labels}
+        made["spec"]["selector"]["matchLabels"] |= labels
+        template = made["spec"]["template"]
+        template["metadata"]["labels"] |= labels
+        template["spec"]["volumes"].append({"name": "code", "configMap": {"name": name}})
+        template["spec"]["containers"][0]["volumeMounts"].append({"name": "code", "mountPath": "/opt/plugins/noop"})
+        settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+        return [settings | {"data": {"noop_plugin.py": code}}, made]
 
     def host_pod(self, name: str, environment: dict[str, str]) -> dict[str, Any]:
         """A pod of its own that serves a plugin; what `environment` says wins over the Deployment's."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from forgemesh.client import Client
-from tests.k8s.live.cluster import NAMESPACE, Pod
+from tests.k8s.live.cluster import NAMESPACE
 from tests.k8s.live.mesh import OVERLAY, ROOT, SERVICES, ClusterMesh
+from tests.k8s.live.usage import memory_held, said
 
 WORKFLOW = ROOT / "examples/weather/workflow.yaml"
 DATA = "/opt/plugins/weather/data/seattle-weather-2012.csv"
-UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -42,21 +40,21 @@ async def test_one_trace_leads_through_every_pod_that_took_part(mesh: ClusterMes
 
 
 def test_what_cannot_be_reached_from_outside_the_pods_is_named_with_what_to_forward(mesh: ClusterMesh) -> None:
-    said = replace(mesh, forwarded={}).cli("status", check=False)
-    assert "kubectl" in said.stdout + said.stderr
-    assert "FORGEMESH_REGISTRY" in said.stdout + said.stderr
+    done = replace(mesh, forwarded={}).cli("status", check=False)
+    assert "kubectl" in done.stdout + done.stderr
+    assert "FORGEMESH_REGISTRY" in done.stdout + done.stderr
 
 
 def test_no_pod_at_rest_has_logged_an_error(mesh: ClusterMesh) -> None:
-    said = {
+    errors = {
         pod.name: [line for line in mesh.cluster.log_lines(pod.name) if line["level"] in ("ERROR", "CRITICAL", "")]
         for pod in mesh.until_settled()
     }
-    assert {name: lines for name, lines in said.items() if lines} == {}
+    assert {name: lines for name, lines in errors.items() if lines} == {}
 
 
 def test_each_pod_at_rest_holds_less_than_four_fifths_of_the_memory_it_requests(mesh: ClusterMesh) -> None:
-    shares = {pod.name: _memory_held(pod) / _requested(pod.said) for pod in mesh.until_settled()}
+    shares = {pod.name: memory_held(pod) / said(pod, "requests", "memory") for pod in mesh.until_settled()}
     print({name: round(share, 2) for name, share in sorted(shares.items())})
     assert {name: share for name, share in shares.items() if share >= 0.8} == {}
 
@@ -69,19 +67,5 @@ def test_a_pod_cannot_write_its_own_image(mesh: ClusterMesh, service: str) -> No
         "try: open('/opt/x', 'w')\n"
         "except OSError as error: print(os.getuid(), errno.errorcode[error.errno])"
     )
-    said = mesh.cluster.kubectl("exec", "-n", NAMESPACE, pod.name, "--", "python", "-c", program)
-    assert said.split() == ["65532", "EROFS"]
-
-
-def _memory_held(pod: Pod) -> int:
-    """Bytes that its cgroup holds, without what the kernel may drop at any time."""
-    (folder,) = [one for one in Path("/sys/fs/cgroup").rglob(f"pod{pod.uid}") if (one / "memory.stat").exists()]
-    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    version_2 = folder / "memory.current"
-    used = version_2 if version_2.exists() else folder / "memory.usage_in_bytes"
-    return int(used.read_text()) - int(stat.get("total_inactive_file", stat["inactive_file"]))
-
-
-def _requested(pod: dict[str, Any]) -> int:
-    text = str(pod["spec"]["containers"][0]["resources"]["requests"]["memory"])
-    return int(text[:-2]) * UNITS[text[-2:]]
+    printed = mesh.cluster.kubectl("exec", "-n", NAMESPACE, pod.name, "--", "python", "-c", program)
+    assert printed.split() == ["65532", "EROFS"]

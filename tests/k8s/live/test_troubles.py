@@ -111,7 +111,8 @@ def test_a_pod_that_is_deleted_in_its_first_second_is_soon_gone(mesh: ClusterMes
     with _applied(mesh.cluster, [mesh.host_pod("brief", {})]):
         until("it runs", lambda: "running" in str(_pod(mesh.cluster, "brief").said["status"].get("containerStatuses")))
         deleted = time.monotonic()
-        mesh.cluster.kubectl("delete", "pod", "-n", NAMESPACE, "brief", "--wait=true")
+        half_its_grace = "--timeout=30s"
+        mesh.cluster.kubectl("delete", "pod", "-n", NAMESPACE, "brief", "--wait=true", half_its_grace)
         print(f"gone {time.monotonic() - deleted:.1f} s after its deletion")
 
 

@@ -11,9 +11,8 @@ import pytest
 from forgemesh.client import Client
 from tests.k8s.live.cluster import NAMESPACE, KubectlFailed
 from tests.k8s.live.load import load
-from tests.k8s.live.mesh import NOOP, ROOT, ClusterMesh
+from tests.k8s.live.mesh import CODE, NOOP, ROOT, ClusterMesh
 
-CODE = (ROOT / "bench/noop/noop_plugin.py").read_text()
 NEXT = "plugin-bench-noop-v1-1-0"
 PINNED = """
 name: pinned-{name}
@@ -36,17 +35,10 @@ async def test_the_next_version_serves_beside_the_last_one_which_then_leaves_wit
     mesh: ClusterMesh, client: Client
 ) -> None:
     cluster = mesh.cluster
-    code = {"noop_plugin.py": CODE.replace('version="1.0.0"', 'version="1.1.0"')}
-    following = mesh.noop_deployment()
-    following["metadata"] = {"name": NEXT, "labels": following["metadata"]["labels"] | _version("1.1.0")}
-    following["spec"]["selector"]["matchLabels"] |= _version("1.1.0")
-    template = following["spec"]["template"]
-    template["metadata"]["labels"] |= _version("1.1.0")
-    template["spec"]["volumes"].append({"name": "code", "configMap": {"name": NEXT}})
-    template["spec"]["containers"][0]["volumeMounts"].append({"name": "code", "mountPath": "/opt/plugins/noop"})
+    following = mesh.noop_with(CODE.replace('version="1.0.0"', 'version="1.1.0"'), "bench.noop", "1.1.0")
     async with load(mesh.address, "bench-seq3", 10) as callers:
         await callers.until(10)
-        cluster.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NEXT}, "data": code}, following])
+        cluster.apply(following)
         await asyncio.to_thread(cluster.until_ready, f"{NOOP},app.kubernetes.io/version=1.1.0", 3)
         for name, version in (("old", "1.0.0"), ("new", "1.1.0")):
             await client.register(PINNED.format(name=name, version=version))
@@ -78,10 +70,6 @@ def test_a_drain_of_the_node_is_held_up_by_no_budget_of_a_service(mesh: ClusterM
     arguments = ("--dry-run=server", "--ignore-daemonsets", "--delete-emptydir-data", "--force")
     said = mesh.cluster.kubectl("drain", "node1", *arguments)
     assert all(mesh.service(name).name in said for name in ("registry", "orchestrator"))
-
-
-def _version(version: str) -> dict[str, str]:
-    return {"app.kubernetes.io/version": version}
 
 
 def _evict(mesh: ClusterMesh, pod: str) -> None:
