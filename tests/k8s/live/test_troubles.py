@@ -28,6 +28,11 @@ class Noop:
         return {"value": value}
 '''
 
+NEWER = """
+import sqlite3
+sqlite3.connect("/data/registry.db").executescript("PRAGMA journal_mode=WAL; PRAGMA user_version=999")
+"""
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -107,6 +112,26 @@ def test_a_pod_that_may_not_write_its_volume_names_the_folder(mesh: ClusterMesh)
         assert "/data" in _last_words(ended)
 
 
+def test_a_service_over_the_database_of_a_newer_release_runs_unready_and_names_both_schemas(mesh: ClusterMesh) -> None:
+    pod = _service_pod(mesh, "older-registry")
+    pod["spec"]["volumes"] = [one for one in pod["spec"]["volumes"] if one["name"] != "data"]
+    pod["spec"]["volumes"].append({"name": "data", "emptyDir": {}})
+    (service,) = pod["spec"]["containers"]
+    pod["spec"]["initContainers"] = [
+        {key: service[key] for key in ("image", "imagePullPolicy", "securityContext", "volumeMounts", "resources")}
+        | {"name": "newer-release", "command": ["python", "-c", NEWER]}
+    ]
+    with _applied(mesh.cluster, [pod]):
+        until(
+            "it says why it is not ready",
+            lambda: "it has schema 999, this release knows" in _said(mesh.cluster, "older-registry"),
+            mesh.cluster.story,
+        )
+        started = until("it has started", lambda: _started(mesh.cluster, "older-registry"), mesh.cluster.story)
+        assert not started.ready
+        assert started.exit_codes == []
+
+
 def test_a_pod_that_is_deleted_in_its_first_second_is_soon_gone(mesh: ClusterMesh) -> None:
     with _applied(mesh.cluster, [mesh.host_pod("brief", {})]):
         until("it runs", lambda: "running" in str(_pod(mesh.cluster, "brief").said["status"].get("containerStatuses")))
@@ -142,6 +167,12 @@ def _said(cluster: Cluster, name: str) -> str:
         return cluster.logs(name)
     except KubectlFailed:
         return ""
+
+
+def _started(cluster: Cluster, name: str) -> Pod | None:
+    """The pod, once its startup probe was answered."""
+    pod = _pod(cluster, name)
+    return pod if any(one.get("started") for one in pod.said["status"].get("containerStatuses", [])) else None
 
 
 def _ended(cluster: Cluster, name: str) -> Pod | None:
