@@ -114,7 +114,7 @@ async def test_what_the_author_says_is_what_pods_get(typed: Typed) -> None:
         "limits": {"cpu": "500m", "memory": "160Mi"},
     }
     assert (variables["SHELF"], variables["FORGEMESH_HOST_GRACE"]) == ("1e3", "90")
-    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 96
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 95
     assert yaml.safe_load(found["ConfigMap"][1]["data"]["config.json"]) == {"shelves": 3}
     assert "namespace" not in deployment["metadata"]
 
@@ -142,7 +142,7 @@ async def test_what_is_typed_wins(typed: Typed) -> None:
 
     variables, pod = found["ConfigMap"][0]["data"], found["Deployment"][0]["spec"]["template"]["spec"]
     assert (variables["SHELF"], variables["HOME_OF_STOCK"]) == ("2", "/x=y")
-    assert pod["terminationGracePeriodSeconds"] == 36
+    assert pod["terminationGracePeriodSeconds"] == 35
     assert pod["imagePullSecrets"] == [{"name": "hub"}]
     mounted = {mount["name"]: mount["mountPath"] for mount in container(found)["volumeMounts"]}
     assert (mounted["secret-0"], mounted["owner-key"]) == ("/run/secrets/db", "/run/secrets/forgemesh-owner")
