@@ -36,9 +36,17 @@ async def called(hook: Callable[..., Any], *arguments: Any) -> Any:
         return await origin.awaited(result) if inspect.isawaitable(result) else result
 
 
+def name_of(error: BaseException) -> str:
+    """The name of an exception's class, also if that cannot be asked."""
+    try:
+        return str(type(error).__name__)
+    except BaseException:  # noqa: BLE001 - the author wrote its metaclass
+        return "an exception whose class does not say its name"
+
+
 def said_of(error: BaseException) -> str:
     """What an exception says, with its name; only the name if it cannot be asked."""
-    name = type(error).__name__
+    name = name_of(error)
     try:
         said = str(error)
     except BaseException:  # noqa: BLE001 - the author wrote it

@@ -17,10 +17,11 @@ from forgemesh.faults.workflow import Cancelled
 from forgemesh.plugin import Context, OperationCancelled, OperationError, Payload
 from forgemesh.plugin.payload import JSON
 from forgemesh.plugin.violation import Misfit
-from forgemesh.plugin_host.authors_code import said_of
+from forgemesh.plugin_host.authors_code import name_of, said_of
 from forgemesh.plugin_host.call import Call
 from forgemesh.plugin_host.codec import Outcome, cut, declared_failure, failure_of, fitting
 from forgemesh.plugin_host.forks import Origin
+from forgemesh.plugin_host.own_logger import speaking_of
 from forgemesh.plugin_host.scope import is_cancellation
 
 
@@ -34,7 +35,8 @@ class Execution:
     def __init__(self, plugin_id: str, out_of_memory: Callable[[str], None]) -> None:
         self._plugin_id = plugin_id
         self._out_of_memory = out_of_memory
-        self._log = logging.getLogger(plugin_id)
+        self._authors_log = logging.getLogger(plugin_id)
+        self._log = speaking_of(plugin_id)
         self._loop = asyncio.get_running_loop()
         self._origin = Origin()
 
@@ -94,7 +96,7 @@ class Execution:
             namespace=invocation.namespace,
             expires=call.arrived / 1e9 + call.seconds,
             traceparent=call.span.traceparent,
-            logger=self._log,
+            logger=self._authors_log,
             report=partial(self._progressed, call),
             heartbeat_details=_details(invocation),
         )
@@ -127,7 +129,7 @@ class Execution:
         try:
             return self._failure(call, error)
         except BaseException:  # noqa: BLE001 - it calls and reads what the author wrote
-            name, said = call.operation.definition.name, type(error).__name__
+            name, said = call.operation.definition.name, name_of(error)
             self._log.error("%s/%s raised %s, which cannot be reported as it is", self._plugin_id, name, said)
             fault = PluginException(self._plugin_id, name, cut(said))
             return failure_of(fault, call.invocation.step_path, retryable=True)
@@ -140,7 +142,7 @@ class Execution:
             return failure_of(error.fault, step_path, retryable=False)
         if isinstance(error, OperationCancelled):
             return failure_of(Cancelled(step_path), step_path, retryable=False)
-        self._log.error("%s/%s raised %s", self._plugin_id, name, type(error).__name__, exc_info=error)
+        self._log.error("%s/%s raised %s", self._plugin_id, name, name_of(error), exc_info=error)
         call.span.record_exception(error)
         return failure_of(PluginException(self._plugin_id, name, cut(said_of(error))), step_path, retryable=True)
 

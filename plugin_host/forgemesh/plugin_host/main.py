@@ -6,7 +6,12 @@ from forgemesh.chassis.first_process import end_on_sigterm
 
 end_on_sigterm()
 
+import logging
 import os
+
+from forgemesh.plugin_host.own_logger import OwnLogger, own_stderr
+
+logging.setLoggerClass(OwnLogger)  # what is imported here is ours; what the plugin imports later is its author's
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; its handlers crash the copies of a server
 
@@ -62,6 +67,7 @@ LAST_RESORT = 3.0
 
 async def run(settings: HostSettings, stop: Stop) -> None:
     """Load the plugin and serve it until stopped; what keeps it from serving is said to the supervisor."""
+    logging.setLoggerClass(logging.Logger)
     for secret in SECRETS:
         os.environ.pop(secret, None)  # neither the plugin nor what it starts is to know it
     bound_process(_smallest(settings.memory_bytes, memory_limit()), settings.open_files)
@@ -103,7 +109,7 @@ async def serve(
     """Start in reading order, stop in reverse."""
     identity = Identity(settings.instance_id or default_instance_id(definition.plugin_id))
     plugin_id, version = definition.plugin_id, definition.version
-    configure_logs(plugin_id, settings.log_level)
+    configure_logs(plugin_id, settings.log_level, own_stderr())
     memory = MemoryWatch(attachment.fail_at_once if attachment else _say_nothing)
     memory.start(_bounded(definition, settings), memory_limit())
     asyncio.get_running_loop().set_exception_handler(memory.note_exception)

@@ -287,7 +287,7 @@ class Runner:
         call.thread = threading.get_ident()
         try:
             outcome = self._execution.run_in_thread(call)
-        except Exception as error:  # noqa: BLE001 - the operation's own are outcomes
+        except BaseException as error:  # noqa: BLE001 - the operation's own are outcomes; others throw some into it
             outcome = self._broken(call, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._end, call, outcome)
@@ -312,7 +312,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - ends nothing but that call
             self._end(call, self._broken(call, error))
 
-    def _broken(self, call: Call, error: Exception) -> Outcome:
+    def _broken(self, call: Call, error: BaseException) -> Outcome:
         """A bug of the host's own: whoever called hears of it, and the others do not."""
         incident = secrets.token_hex(4)
         _log.error("incident %s in a call of %s", incident, call.operation.definition.name, exc_info=error)

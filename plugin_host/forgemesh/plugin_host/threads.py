@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
 from forgemesh.chassis.threads import start_thread
+
+_log = logging.getLogger(__name__)
 
 Job: TypeAlias = Callable[[], None]
 
@@ -39,8 +42,19 @@ class WorkerThreads:
             self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while self._works():
+            pass
+
+    def _works(self) -> bool:
+        """Wait for a job and run it; false if there is none to come."""
+        try:
+            job = self._jobs.get()
+            if job is None:
+                return False
             try:
                 job()
             finally:
                 self._idle.release()
+        except BaseException as error:  # noqa: BLE001 - the author's code can throw into threads, also late
+            _log.error("thread %s was interrupted, and goes on", threading.current_thread().name, exc_info=error)
+        return True

@@ -110,6 +110,11 @@ class LogOutput(logging.StreamHandler[TextIO]):
         except Exception:  # noqa: BLE001 - as logging has it: a log never ends what it is about
             self.handleError(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - it is logging's name
+        """Say on stderr that a record could not be written; that may fail as well."""
+        with contextlib.suppress(Exception):
+            super().handleError(record)
+
     def look_after(self) -> None:
         """Tell what was left out lately, and begin another file if this one is large."""
         with self.lock or contextlib.nullcontext():

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from typing import TextIO
 
 from forgemesh.chassis.foreign_text import printable_json
 from forgemesh.chassis.log_output import LogOutput
@@ -56,9 +57,9 @@ class JsonFormatter(logging.Formatter):
         return printable_json(json.dumps(line, default=str, ensure_ascii=False))
 
 
-def configure_logs(service: str, level: str = "INFO") -> LogOutput:
-    """Send all records of this process to stderr as JSON lines, and look after them while it lives."""
-    output = LogOutput(sys.stderr)
+def configure_logs(service: str, level: str = "INFO", stream: TextIO | None = None) -> LogOutput:
+    """Send all records of this process to `stream`, or stderr, as JSON lines, and look after them while it lives."""
+    output = LogOutput(stream or sys.stderr)
     output.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=level.upper(), handlers=[output], force=True)
     output.keep()
