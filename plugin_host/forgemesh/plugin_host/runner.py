@@ -257,7 +257,9 @@ class Runner:
         if call.operation.definition.asynchronous:
             call.task = self._tasks.create_task(self._run(call), context=context)
         else:
-            self._threads.submit(lambda: context.run(self._run_in_thread, call))
+            self._threads.submit(
+                lambda: context.run(self._run_in_thread, call), lambda error: self._end_from_thread(call, error)
+            )
 
     async def _run(self, call: Call) -> None:
         call.begun = True
@@ -285,15 +287,23 @@ class Runner:
 
     def _run_in_thread(self, call: Call) -> None:
         call.thread = threading.get_ident()
+        outcome: Outcome | BaseException
         try:
             outcome = self._execution.run_in_thread(call)
         except BaseException as error:  # noqa: BLE001 - the operation's own are outcomes; others throw some into it
-            outcome = self._broken(call, error)
+            outcome = error
+        self._end_from_thread(call, outcome)
+
+    def _end_from_thread(self, call: Call, outcome: Outcome | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            outcome = self._broken(call, outcome)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._end, call, outcome)
 
     def _end(self, call: Call, outcome: Outcome) -> None:
         """The operation no longer runs: its place goes to the next."""
+        if call.ended:
+            return
         if self._record is not None and not call.fatal:
             self._record.end(id(call))
         if call is self._lone:

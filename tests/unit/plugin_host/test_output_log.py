@@ -180,3 +180,17 @@ def test_a_log_that_is_removed_or_replaced_is_written_on_under_its_name(tmp_path
 
     assert path.read_text() == ("another\nafter\n" if replaced else "after\n")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_lines_that_come_at_once_are_looked_at_no_further_than_they_are_remembered(tmp_path: Path) -> None:
+    moments = iter(range(10))
+    path, follower = tmp_path / "stats-1.log", Follower()
+    log = OutputLog(path, clock=lambda: float(next(moments)))
+    log.follow(follower)
+    for _ in range(8):
+        log.add(b"\n" * 65_536)  # one moment each, however many lines
+
+    assert path.read_bytes() == b"\n" * 8 * 65_536
+    assert len(log.tail(10**6)) == output.REMEMBERED
+    assert follower._dropped == 8 * 65_536 - output.FOLLOWED
+    log.close()

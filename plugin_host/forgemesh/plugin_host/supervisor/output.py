@@ -54,6 +54,10 @@ class Follower:
         self._over = True
         self._came.set()
 
+    def skip(self, number: int) -> None:
+        """So many lines have come that nobody remembers."""
+        self._dropped += number
+
     def tell(self, line: Line) -> None:
         """A line has come."""
         if len(self._lines) >= FOLLOWED:
@@ -78,10 +82,11 @@ class OutputLog:
     """
     The log file of one instance over its restarts.
 
-    A line longer than LONGEST_LINE is split, each piece but the last ends in "…". Of a long log record an excerpt is
-    remembered that is a record too. A file that has grown to
-    LARGEST_FILE becomes `<name>.1` in place of the one before. A file that was removed or replaced is opened anew. A
-    disk that takes nothing more costs the log, not the host.
+    What comes at once is written at once, and no more lines of it are looked at than are remembered: short lines cost
+    little however many they are. A line longer than LONGEST_LINE is split, each piece but the last ends in "…". Of a
+    long log record an excerpt is remembered that is a record too. A file that has grown to LARGEST_FILE becomes
+    `<name>.1` in place of the one before. A file that was removed or replaced is opened anew. A disk that takes nothing
+    more costs the log, not the host.
     """
 
     def __init__(self, path: Path, *, source: str = "", clock: Callable[[], float] = time.time) -> None:
@@ -92,6 +97,8 @@ class OutputLog:
         self._closed = False
         self._line = bytearray()
         self._said = 0
+        self._unwritten: list[bytes] = []
+        self._untold: list[bytes | str] = []
         self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
         self._followers: set[Follower] = set()
 
@@ -132,8 +139,8 @@ class OutputLog:
     def note(self, text: str) -> None:
         """A line of the supervisor's own; does not count as one of the host's."""
         line = f"{_OWN}{text}"
-        self._write(f"{line}\n".encode())
-        self._remember(line)
+        self._unwritten.append(f"{line}\n".encode())
+        self._untold.append(line)
         self._flush()
 
     def end(self) -> None:
@@ -154,21 +161,28 @@ class OutputLog:
         while len(line) > LONGEST_LINE:
             self._write_piece(line[:LONGEST_LINE], remembered=record is None)
             line = line[LONGEST_LINE:]
-        self._write(line + b"\n")
-        self._remember(_cut(line) if record is None else record)
+        self._unwritten.append(line + b"\n")
+        self._untold.append(line if record is None else record)
 
     def _write_piece(self, piece: bytes, *, remembered: bool = True) -> None:
-        self._write(piece + CONTINUED)
-        if not remembered:
-            return
-        self._remember(_cut(piece) if len(piece) > LONGEST_REMEMBERED else piece.decode(errors="replace") + "…")
+        self._unwritten.append(piece + CONTINUED)
+        if remembered:
+            self._untold.append(piece if len(piece) > LONGEST_REMEMBERED else piece.decode(errors="replace") + "…")
 
-    def _remember(self, text: str) -> None:
-        line = Line(self._source, self._clock(), text)
-        self._remembered.append(line)
-        self._said += 1
+    def _flush(self) -> None:
+        """Write what has come, and tell the newest lines of it."""
+        if self._unwritten:
+            self._write(b"".join(self._unwritten))
+            self._unwritten.clear()
+        untold, self._untold = self._untold, []
+        self._said += len(untold)
+        newest, moment = untold[-REMEMBERED:], self._clock()
+        lines = [Line(self._source, moment, one if isinstance(one, str) else _cut(one)) for one in newest]
+        self._remembered.extend(lines)
         for follower in self._followers:
-            follower.tell(line)
+            follower.skip(len(untold) - len(newest))
+            for line in lines:
+                follower.tell(line)
 
     def _write(self, data: bytes) -> None:
         with contextlib.suppress(*_NO_DISK):
@@ -176,19 +190,17 @@ class OutputLog:
                 self._file.close()
                 self._file = _opened(self._path)
             self._file.write(data)
-
-    def _is_in_place(self) -> bool:
-        with contextlib.suppress(*_NO_DISK):
-            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))  # noqa: PTH116 - of every line
-        return False
-
-    def _flush(self) -> None:
         with contextlib.suppress(*_NO_DISK):
             self._file.flush()
             if self._file.tell() >= LARGEST_FILE:
                 self._file.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
                 self._file = _opened(self._path)
+
+    def _is_in_place(self) -> bool:
+        with contextlib.suppress(*_NO_DISK):
+            return os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        return False
 
 
 def _opened(path: Path) -> BinaryIO:

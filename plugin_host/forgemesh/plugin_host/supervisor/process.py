@@ -153,6 +153,7 @@ class HostProcess:
     async def _drain(self, output: asyncio.StreamReader, log: OutputLog) -> None:
         while chunk := await output.read(_CHUNK):
             log.add(chunk)
+            await asyncio.sleep(0)  # others have their turn, however much comes
         self._drained.set()
 
 
