@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from forgemesh.api.errors.v1.failure_pb2 import Failure
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
+from forgemesh.faults import Code
 from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
 from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.domain.retry import UNMADE
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 
 
@@ -64,6 +67,38 @@ async def test_an_output_that_others_cannot_read_is_a_failure_of_a_call_that_goe
     )
 
     assert (await link.failure(1))[0] == "OUTPUT_INVALID"
+
+
+PRETENDED = ["INTERRUPTED", "HOST_LOST", "ORCHESTRATOR_LOST", *sorted(UNMADE)]
+
+
+@pytest.mark.parametrize("reason", PRETENDED)
+async def test_an_operation_that_ran_and_fails_with_a_reason_of_the_mesh_is_not_called_again_uncounted(
+    plugin: ScriptedPlugin, link: Link, reason: str
+) -> None:
+    session = await plugin.session()
+    link.invoke()
+    failure = Failure(code=Code.UNAVAILABLE, reason=reason, message="not now", retryable=True)
+
+    session.say(results=[invocation_pb2.InvocationResult(call_id=1, attempt=1, ran_micros=12, failure=failure)])
+
+    answer = await link.answer()
+    assert answer.failure is not None
+    assert (answer.failure.reason, answer.failure.retryable, answer.accepted) == ("OUTPUT_INVALID", False, True)
+    assert f"the reason {reason}, which only the mesh gives (not now)" in answer.failure.message
+
+
+@pytest.mark.parametrize("reason", sorted(UNMADE))
+async def test_an_instance_may_say_of_a_call_that_did_not_run_that_it_was_not_made(
+    plugin: ScriptedPlugin, link: Link, reason: str
+) -> None:
+    session = await plugin.session()
+    link.invoke()
+    failure = Failure(code=Code.UNAVAILABLE, reason=reason, message="not now", retryable=True)
+
+    session.say(results=[invocation_pb2.InvocationResult(call_id=1, attempt=1, failure=failure)])
+
+    assert (await link.failure(1))[0] == reason
 
 
 @pytest.mark.parametrize(("media_type", "data"), [("text/plain", b"\xff NaN"), ("", b""), ("a/b+json", b"[1]")])

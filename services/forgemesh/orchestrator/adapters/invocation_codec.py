@@ -11,6 +11,7 @@ from forgemesh.faults.plugin import InputInvalid, OutputInvalid
 from forgemesh.orchestrator.codec.payloads import foreign_failure, payload_from_message
 from forgemesh.orchestrator.domain.failure import failure_of
 from forgemesh.orchestrator.domain.payload import JSON, Payload, misread
+from forgemesh.orchestrator.domain.retry import UNCOUNTED, UNMADE
 from forgemesh.orchestrator.ports import Answer, Invocation
 
 _log = logging.getLogger(__name__)
@@ -100,20 +101,33 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
 
 def answer_of(result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool) -> Answer:
     """
-    What an instance answered, as far as others can read it: an output that says that it is JSON and is none, and what
-    holds more than is taken, becomes a failure of an operation that did its work. `whose` are plugin, operation and
-    instance.
+    What an instance answered, as far as others can read it: an output that says that it is JSON and is none, a failure
+    that only the mesh can tell, and what holds more than is taken, becomes a failure of an operation that did its work.
+    `whose` are plugin, operation and instance.
     """
     kind, excess = result.WhichOneof("outcome"), excess_of(result, result.ByteSize())
-    if kind == "failure" and excess is None:
+    pretended = kind == "failure" and _is_pretended(result)
+    if kind == "failure" and excess is None and not pretended:
         return Answer(None, foreign_failure(result.failure), session=session)
     plugin_id, operation, instance_id = whose
     cause = f"the result of instance {instance_id!r} holds neither an output nor a failure"
     if excess is not None:
         cause = f"{excess.place}: {excess}"
+    elif pretended:
+        said = foreign_failure(result.failure)
+        cause = f"a failure with the reason {said.reason}, which only the mesh gives ({said.message})"
     elif kind == "output":
         output = payload_from_message(result.output)
         cause = misread(output)
         if not cause:
             return Answer(output, None, session=session)
     return Answer(None, failure_of(OutputInvalid(plugin_id, operation, cause, instance_id)), session=session)
+
+
+def _is_pretended(result: invocation_pb2.InvocationResult) -> bool:
+    """
+    Whether an operation gives as its own a reason by which an attempt is not counted: it would be called for ever. What
+    says that the call was not made is true of a call that did not run, and of no other.
+    """
+    reason = result.failure.reason
+    return reason in UNCOUNTED and (reason not in UNMADE or result.ran_micros > 0)
