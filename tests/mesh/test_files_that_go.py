@@ -205,6 +205,16 @@ async def test_a_supervisor_writes_its_state_again_when_that_is_removed(tmp_path
     assert kept == key
 
 
+async def test_a_lock_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "forgemesh.toml").write_text(NO_HOSTS)
+    lock = tmp_path / "data" / "supervisor.lock"
+    lock.mkdir(parents=True)
+
+    with pytest.raises(AssertionError, match=f"error: the lock {lock} cannot be used: Is a directory; delete it"):
+        async with supervisor_over(tmp_path / "data", tmp_path):
+            pass
+
+
 def modes(folder: Path) -> dict[str, int]:
     """Of the folder and everything in it."""
     return {

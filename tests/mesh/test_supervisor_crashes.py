@@ -84,7 +84,8 @@ async def test_a_program_that_is_not_there_fails_in_spawn(tmp_path: Path, regist
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         host = (await mesh.in_state(broken_1="CRASH_LOOP"))["broken-1"]
 
-    assert host.reason == "2 crashes, the last one: it cannot be started: No such file or directory"
+    nowhere = tmp_path / "nowhere"
+    assert host.reason == f"2 crashes, the last one: it cannot be started: {nowhere}: No such file or directory"
     assert phases(host) == {"SPAWN"}
 
 

@@ -107,6 +107,13 @@ def test_a_folder_above_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
         pass
 
 
+def test_what_in_the_folder_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+
+    with pytest.raises(Problem, match=f"{tmp_path} cannot be used: {tmp_path / FILE_NAME}: "), holding(tmp_path):
+        pass
+
+
 def test_a_mesh_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     with holding(tmp_path) as directory:
         directory.publish(FACTS)

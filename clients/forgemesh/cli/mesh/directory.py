@@ -157,9 +157,10 @@ def _occupied(path: Path, pid: int | None) -> Problem:
 
 
 def _unusable(path: Path, error: OSError) -> Problem:
+    inside = f"{error.filename}: " if error.filename and Path(error.filename) != path else ""
     return Problem(
         ExitCode.FAILED,
-        f"the data directory {path} cannot be used: {error.strerror}",
+        f"the data directory {path} cannot be used: {inside}{error.strerror}",
         reason="DATA_DIRECTORY_UNUSABLE",
         hint="make it a folder that you may write to, or take another --data-dir",
     )

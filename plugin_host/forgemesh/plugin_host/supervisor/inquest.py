@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from forgemesh.plugin_host.running_calls import left_running
 from forgemesh.plugin_host.supervisor.domain.blame import Blame
 from forgemesh.plugin_host.supervisor.domain.ending import Ending
 from forgemesh.plugin_host.supervisor.output import OutputLog
+
+_log = logging.getLogger(__name__)
 
 
 class Inquest:
@@ -16,14 +19,20 @@ class Inquest:
     def __init__(self, blame: Blame, file: Path) -> None:
         self.file = file.absolute()
         self._blame = blame
+        self._is_new = True
 
     def close(self) -> None:
-        """What an earlier process has left says nothing of the next one."""
-        self.file.unlink(missing_ok=True)
+        """What an earlier process has left says nothing of the next one, also if it cannot be removed."""
+        try:
+            self.file.unlink(missing_ok=True)
+            self._is_new = True
+        except OSError as error:
+            self._is_new = False
+            _log.warning("%s cannot be removed (%s): no call will be blamed for a crash", self.file, error.strerror)
 
     def crashed(self, last_words: str, at: float) -> bool:
         """The process has ended, which nobody had asked it to; whether that counts against the plugin."""
-        return self._blame.crashed(left_running(self.file), last_words, at)
+        return self._blame.crashed(left_running(self.file) if self._is_new else frozenset(), last_words, at)
 
     def forgive(self) -> None:
         """No call of the plugin is suspected any more."""

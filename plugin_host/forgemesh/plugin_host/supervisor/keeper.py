@@ -204,7 +204,8 @@ class Keeper:
             try:
                 await self._live(self.log)
             except OSError as error:
-                self._failed(f"it cannot be started: {error.strerror or error}", Ending(), Phase.SPAWN)
+                what = ": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error))))
+                self._failed(f"it cannot be started: {what}", Ending(), Phase.SPAWN)
             except Exception as bug:  # noqa: BLE001 - its process is gone with that life, and another one is started
                 _log.exception("a life of %s was ended by a bug of the supervisor", self.instance_id)
                 self._failed(f"a bug of the supervisor ended it ({type(bug).__name__})", Ending(), None)

@@ -30,7 +30,13 @@ class StateFiles:
         self._lock_path = settings.state.with_suffix(".lock")
         self._logs = settings.log_directory
         self._key_path = settings.owner_key
-        self._lock = _taken(self._lock_path)
+        try:
+            self._lock = _taken(self._lock_path)
+        except OSError as error:
+            raise CannotStart(
+                f"the lock {self._lock_path} cannot be used: {error.strerror}; delete it, and let this user write to"
+                f" {self._lock_path.parent}"
+            ) from error
         self.survivors = Survivors(settings.state, settings.address_file)
         self.journal = Journal(settings.journal)
         try:
