@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,6 +27,7 @@ CONTROL_LIMIT = 256 * 1024
 """Bytes of a request, for services that carry no payloads."""
 
 
+CHECK = "/grpc.health.v1.Health/Check"
 MOST_STREAMS = 1000
 FEW_STREAMS = 100
 """For services whose callers have no more than a few calls under way."""
@@ -76,18 +77,20 @@ async def serving(
     on_stall: Callable[[float], None] | None = None,
     beside_health: Beside = ALONE,
     who: Callable[[], Mapping[str, str]] = dict,
+    apart: Collection[str] = (),
 ) -> AsyncIterator[Serving]:
     """
     Serve until the block ends, then drain.
 
     The process reports itself ready only when the block calls `health.ready()`. Raises PortInUse. For `stall`,
-    `on_stall` and `who` see Health; `beside_health` is on the health port too.
+    `on_stall` and `who` see Health; `beside_health` is on the health port too. Calls of a method in `apart` do not wait
+    behind those of others, see GuardedServer; a health check never does.
     """
     checks = Health(services, stall=stall, on_stall=on_stall)
     checks.who = who  # before anybody can ask
     server = grpc.aio.server(options=server_options(listen))
     callers = Callers()
-    guarded = cast(grpc.aio.Server, GuardedServer(server, callers))
+    guarded = cast(grpc.aio.Server, GuardedServer(server, callers, {CHECK, *apart}))
     add(guarded)
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, guarded)
     if listen.reflection:

@@ -53,7 +53,7 @@ from forgemesh.orchestrator.codec.archives import ArchivePacking
 from forgemesh.orchestrator.codec.events import checksum
 from forgemesh.orchestrator.domain.family import FamilyLimits
 from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
-from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.servicer import APART, SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.settings import OrchestratorSettings
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             add_ScheduleServiceServicer_to_server(ScheduleServicer(schedules, clock.now), grpc_server)
 
         listen = settings.listening(receive_limit=SESSION_LIMIT)
-        server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add))
+        server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add, apart=APART))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
         demand = Demand(catalogue.request, lambda: engine.effects.calls.wanted)

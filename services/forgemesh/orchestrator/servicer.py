@@ -29,6 +29,8 @@ from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import ExecutionState
 
 SERVICE = pb.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
+APART = (f"/{SERVICE}/StartExecution", f"/{SERVICE}/WatchExecution")
+"""Of which there may be thousands: those of one wait neither behind the other nor before anything else."""
 FRAME_BYTES = MEBIBYTE
 
 

@@ -29,7 +29,7 @@ from forgemesh.registry.domain.census import InstanceLimits
 from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Stored
 from forgemesh.registry.refusals import Refusals
-from forgemesh.registry.servicer import SERVICE, RegistryServicer
+from forgemesh.registry.servicer import APART, SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with (
             beside(lasting("the turn of the registry", registry.run)),
-            serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add) as server,
+            serving(settings.listening(streams=FEW_STREAMS), [SERVICE], add, apart=APART) as server,
             beside(database.look_after(server.health.hinder)),
         ):
             await server.health.ready()

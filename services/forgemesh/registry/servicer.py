@@ -21,6 +21,8 @@ from forgemesh.registry.refusals import Refusals
 _log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RegistryService"].full_name
+APART = (f"/{SERVICE}/RenewLease",)
+"""However many register or ask, nobody loses a lease by it."""
 
 
 class RegistryServicer(RegistryServiceServicer):

@@ -23,7 +23,7 @@ Act: TypeAlias = Callable[[bytes, Any], Awaitable[bytes]]
 """What a method does with its request and the context of the call; a stream answers with the result three times."""
 
 
-def handlers(act: Act) -> grpc.GenericRpcHandler:
+def methods(act: Act) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
     async def unary_unary(request: bytes, context: Any) -> bytes:
         return await act(request, context)
 
@@ -42,14 +42,13 @@ def handlers(act: Act) -> grpc.GenericRpcHandler:
         for _ in range(3):
             await context.write(await act(request, context))
 
-    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+    return {
         "UnaryUnary": grpc.unary_unary_rpc_method_handler(unary_unary),
         "UnaryStream": grpc.unary_stream_rpc_method_handler(unary_stream),
         "StreamUnary": grpc.stream_unary_rpc_method_handler(stream_unary),
         "StreamStream": grpc.stream_stream_rpc_method_handler(stream_stream),
         "WritingStream": grpc.unary_stream_rpc_method_handler(writing_stream),
     }
-    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 @dataclass(frozen=True)
@@ -95,16 +94,23 @@ async def grind(request: bytes, context: Any) -> bytes:
 
 @contextlib.asynccontextmanager
 async def running(
-    act: Act = grind, *, stall: float = 1.0, more: Sequence[grpc.GenericRpcHandler] = (), **listen: Any
+    act: Act = grind,
+    *,
+    stall: float = 1.0,
+    more: Sequence[grpc.GenericRpcHandler] = (),
+    apart: Sequence[str] = (),
+    **listen: Any,
 ) -> AsyncIterator[Mill]:
     """A mill on free ports, with `more` services beside it; `listen` are settings of the listener."""
 
     def add(server: grpc.aio.Server) -> None:
-        server.add_generic_rpc_handlers((handlers(act), *more))
+        made = methods(act)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, made), *more))
+        server.add_registered_method_handlers(SERVICE, made)  # as generated code does
 
     addresses = {"address": "127.0.0.1:0", "health_address": "127.0.0.1:0"}
     where = Listen(**(addresses | listen))
-    async with serving(where, [SERVICE], add, stall=stall) as server, connect(server.address) as channel:
+    async with serving(where, [SERVICE], add, stall=stall, apart=apart) as server, connect(server.address) as channel:
         yield Mill(server, channel)
 
 
