@@ -43,10 +43,15 @@ Crowd = Callable[[Services], Coroutine[Any, Any, Counter[str]]]
 
 @dataclass
 class Noticed:
-    """What others noticed: seconds of each of their starts, and of each Check by service and port."""
+    """
+    What others noticed: seconds of each of their starts, and of each Check by service and port.
+
+    `late` are the seconds by which they themselves were behind: so much of what they noticed is their own.
+    """
 
     starts: list[float] = field(default_factory=list)
     checks: dict[str, list[float]] = field(default_factory=dict)
+    late: list[float] = field(default_factory=list)
 
     def start(self, share: float) -> float:
         """A quantile of the starts."""
@@ -67,7 +72,7 @@ async def others(mesh: Up) -> AsyncIterator[Noticed]:
     noticed = Noticed()
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.connect(mesh.address))
-        tasks = [asyncio.create_task(_start_now_and_then(client, noticed))]
+        tasks = [asyncio.create_task(_start_now_and_then(client, noticed)), asyncio.create_task(_wake(noticed.late))]
         for name, facts in mesh.facts()["services"].items():
             for port in ("address", "health_address"):
                 times = noticed.checks[f"{name} {port}"] = []
@@ -97,6 +102,14 @@ async def _check(channel: grpc.aio.Channel, times: list[float]) -> None:
         await stub.Check(health_pb2.HealthCheckRequest(service="liveness"), timeout=DEADLINE, wait_for_ready=True)
         times.append(time.monotonic() - began)
         await asyncio.sleep(0.05)
+
+
+async def _wake(late: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + 0.01
+        await asyncio.sleep(0.01)
+        late.append(loop.time() - due)
 
 
 async def quiet(mesh: Up, starts: int) -> Noticed:
@@ -188,10 +201,13 @@ async def watch(services: Services, *, number: int) -> Counter[str]:
 
 
 async def sent(crowd: Crowd, mesh: Up) -> Counter[str]:
-    """The crowd as a process of its own: what it takes of this one's time is nobody's else."""
+    """The crowd as a process of its own: what it takes of this one's time is nobody's else, its begin and end too."""
+    return await asyncio.to_thread(_sent, crowd, mesh.facts()["services"])
+
+
+def _sent(crowd: Crowd, services: Services) -> Counter[str]:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        services = mesh.facts()["services"]
-        return await asyncio.get_running_loop().run_in_executor(pool, _come, crowd, services)
+        return pool.submit(_come, crowd, services).result()
 
 
 def _come(crowd: Crowd, services: Services) -> Counter[str]:

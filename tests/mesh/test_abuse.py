@@ -83,6 +83,7 @@ def told(alone: Noticed, noticed: Noticed, memory: dict[str, int]) -> None:
     print(f"\nstarts alone: p99 {alone.start(0.99) * 1000:.0f} ms; beside the crowd: {len(noticed.starts)},")
     print(f"  p50 {noticed.start(0.5) * 1000:.0f} ms, p99 {noticed.start(0.99) * 1000:.0f} ms")
     print(f"slowest Check: {slowest * 1000:.0f} ms ({where})")
+    print(f"they themselves were late by {max(noticed.late) * 1000:.0f} ms")
     print("memory:", ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items()))
 
 

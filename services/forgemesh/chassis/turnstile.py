@@ -14,6 +14,8 @@ CROWD = 64
 """As many who wait are a crowd."""
 PAUSE = 0.005
 """Seconds without an arrival after which a crowd has come."""
+ROUNDS = 16
+"""As many rounds of the loop must pass as well: a process that got no processor meanwhile has heard of nobody."""
 
 
 class Turnstile:
@@ -25,17 +27,19 @@ class Turnstile:
     is under way, and not for a round of everybody. Those who wait are served all the same, however many newcomers there
     are. Where there is room nobody waits.
 
-    While a crowd arrives, nobody is let through for up to `hold` seconds at a time: gRPC hands over one call in each
-    round of the event loop, in the order in which they came, whosesoever they are, and a round in which much is done
-    makes all of them wait. Once the crowd stands in line here, others pass it.
+    While a crowd arrives, only newcomers are let through, for up to `hold` seconds; then nobody is held back for as long.
+    gRPC hands over one call in several rounds of the event loop, in the order in which they came, whosesoever they are,
+    and rounds in which much is done make all of them wait. Once the crowd stands in line here, others pass it.
     """
 
     def __init__(self, width: int, *, hold: float = 0.0) -> None:
         self._room = width
         self._hold = hold
         self._standing = 0
-        self._arrived = self._held_since = 0.0
-        self._later: asyncio.TimerHandle | None = None
+        self._arrivals = 0
+        self._come = True
+        self._looking = False
+        self._held_since = self._free_until = 0.0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._new: deque[str] = deque()
         self._old: deque[str] = deque()
@@ -66,7 +70,8 @@ class Turnstile:
             self._new.append(caller)
         line.append(turn)
         self._standing += 1
-        self._arrived = asyncio.get_running_loop().time()
+        self._arrivals += 1
+        self._come = False
         self._let_in()
         try:
             await turn
@@ -77,10 +82,9 @@ class Turnstile:
             raise
 
     def _let_in(self) -> None:
-        if self._hold and self._arriving():
-            return
-        while self._room and self._waiting:
-            turn = self._next()
+        held = bool(self._hold) and self._arriving()
+        while self._room and (self._new if held else self._waiting):
+            turn = self._next(held)
             if turn is not None and not turn.done():
                 self._room -= 1
                 turn.set_result(None)
@@ -89,23 +93,29 @@ class Turnstile:
         """Whether a crowd is just coming; looks again when it may be over."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._standing < CROWD or now - self._arrived > PAUSE:
+        if self._standing < CROWD or self._come or now < self._free_until:
             self._held_since = 0.0
             return False
         self._held_since = self._held_since or now
         if now - self._held_since > self._hold:
-            self._held_since = 0.0
+            self._free_until = now + self._hold
             return False
-        if self._later is None:
-            self._later = loop.call_later(PAUSE, self._look_again)
+        if not self._looking:
+            self._looking = True
+            loop.call_later(PAUSE, self._look, self._arrivals, ROUNDS)
         return True
 
-    def _look_again(self) -> None:
-        self._later = None
+    def _look(self, arrivals: int, rounds: int) -> None:
+        """Whether there were no more than `arrivals`, now and in so many rounds to come."""
+        if rounds and arrivals == self._arrivals:
+            asyncio.get_running_loop().call_soon(self._look, arrivals, rounds - 1)
+            return
+        self._looking = False
+        self._come = arrivals == self._arrivals
         self._let_in()
 
-    def _next(self) -> asyncio.Future[None] | None:
-        newcomer = bool(self._new) and (self._streak < NEWCOMERS or not self._old)
+    def _next(self, newcomers_only: bool) -> asyncio.Future[None] | None:
+        newcomer = bool(self._new) and (newcomers_only or self._streak < NEWCOMERS or not self._old)
         self._streak = self._streak + 1 if newcomer else 0
         caller = (self._new if newcomer else self._old).popleft()
         line = self._waiting[caller]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.chassis.turnstile import CROWD, NEWCOMERS, Turnstile
+from forgemesh.chassis.turnstile import CROWD, NEWCOMERS, PAUSE, ROUNDS, Turnstile
 
 
 class Passage:
@@ -35,6 +36,13 @@ class Passage:
     async def empty(self) -> None:
         while self.inside:
             await self.go()
+
+    async def all_through(self, number: int) -> None:
+        async with asyncio.timeout(60):
+            while len(self.passed) < number:
+                await self.empty()
+                await asyncio.sleep(0)
+        await self.empty()
 
     async def _pass(self, caller: str) -> None:
         async with self.turnstile.passing(caller):
@@ -121,20 +129,36 @@ async def test_endless_newcomers_do_not_starve_who_has_had_a_turn(passage: Passa
     assert passage.passed[: 2 + 2 * (NEWCOMERS + 1)].count("patient") == 3
 
 
-async def test_while_a_crowd_arrives_nobody_is_let_through_and_everybody_once_it_has_come() -> None:
+async def test_while_a_crowd_arrives_only_newcomers_are_let_through_and_everybody_once_it_has_come() -> None:
     passage = Passage(1)
     passage.turnstile = Turnstile(1, hold=1000.0)
     await passage.come("x", *["crowd"] * 2 * CROWD)
     await passage.go()
+    await passage.come("newcomer")
+    await passage.empty()
     meanwhile = list(passage.passed)
 
-    async with asyncio.timeout(60):
-        while len(passage.passed) < 1 + 2 * CROWD:
-            while passage.inside:
-                await passage.go()
-            await asyncio.sleep(0)
+    await passage.all_through(2 + 2 * CROWD)
 
-    assert meanwhile == ["x"]
+    assert meanwhile == ["x", "crowd", "newcomer"]
+
+
+async def test_a_loop_that_got_no_processor_does_not_take_its_own_stall_for_the_end_of_a_crowd() -> None:
+    passage = Passage(1)
+    passage.turnstile = Turnstile(1, hold=1000.0)
+    await passage.come("x", *["crowd"] * 2 * CROWD)
+    await passage.go()
+    for _ in range(5):
+        time.sleep(2 * PAUSE)
+        for _ in range(ROUNDS // 4):
+            await asyncio.sleep(0)
+        await passage.come("crowd")
+        await passage.empty()
+    meanwhile = list(passage.passed)
+
+    await passage.all_through(6 + 2 * CROWD)
+
+    assert meanwhile == ["x", "crowd"]
 
 
 async def test_few_who_arrive_are_let_through_at_once() -> None:

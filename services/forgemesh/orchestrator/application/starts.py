@@ -40,8 +40,8 @@ from forgemesh.orchestrator.domain.template import evaluate
 from forgemesh.orchestrator.ports import Created, ExecutionRow, IdReuse, Request, Store
 
 MAX_WAIT = 600.0
-HOLD = 1.0
-"""Seconds for which nobody is let to the store while a crowd arrives."""
+HOLD = 5.0
+"""Seconds for which only newcomers are let to the store while a crowd arrives."""
 TOGETHER = 32
 """Starts that go to the store at a time, and share its commits; the others wait for their caller's turn."""
 MAKES_ROOM = "another one was started under its id"
