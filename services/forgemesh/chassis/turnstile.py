@@ -27,7 +27,7 @@ class Turnstile:
     is under way, and not for a round of everybody. Those who wait are served all the same, however many newcomers there
     are. Where there is room nobody waits.
 
-    While a crowd arrives, only newcomers are let through, for up to `hold` seconds; then nobody is held back for as long.
+    While a crowd arrives, only newcomers are let through, up to `hold` seconds long; then nobody is held back as long.
     gRPC hands over one call in several rounds of the event loop, in the order in which they came, whosesoever they are,
     and rounds in which much is done make all of them wait. Once the crowd stands in line here, others pass it.
     """

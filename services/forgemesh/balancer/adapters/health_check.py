@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from forgemesh.balancer.adapters.one_by_one import OneByOne
 from forgemesh.balancer.adapters.proof_of_identity import ProofOfIdentity
 from forgemesh.balancer.domain.probe import Probe, Verdict
 from forgemesh.chassis.channel import connect
@@ -61,7 +62,8 @@ class HealthCheck:
     An answer counts at once. So does a refused or broken connection: the process is gone. A time-out counts when it
     repeats: a stopped process keeps its connections. One during which this process stood still does not count. While
     the Watch speaks, a Check that was on its way at the same time is a sign of life only: its answer may be the older
-    one. That it serves counts only if `proof`, where there is one, does not say that somebody else answers.
+    one. That it serves counts only if `proof`, where there is one, does not say that somebody else answers. Checks that
+    share `calling` begin their calls one by one.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class HealthCheck:
         report: Callable[[Verdict], None],
         clock: WakingClock,
         proof: ProofOfIdentity | None = None,
+        calling: OneByOne | None = None,
     ) -> None:
         self._clock = clock
         self._proof = proof
@@ -78,6 +81,7 @@ class HealthCheck:
         self._rule = rule
         self._report = report
         self._probe = Probe(rule.misses, rule.passes)
+        self._calling = calling or OneByOne()
         self._told = 0
         self._silent: tuple[grpc.StatusCode, ...] = ()
         self._check_now = asyncio.Event()
@@ -114,6 +118,7 @@ class HealthCheck:
         """Whether it answered in time that it serves."""
         told, stalls = self._told, self._clock.stalls
         request = health_pb2.HealthCheckRequest(service=READINESS)
+        await self._calling.turn()
         call = stub.Check(request, timeout=self._rule.deadline)
         try:
             response = await call
@@ -128,12 +133,14 @@ class HealthCheck:
         return verdict.health is Health.SERVING
 
     async def _watch(self, stub: Any) -> None:
-        """A Watch that breaks makes the next Check come at once: it knows whether anybody is there."""
+        """A Watch that was heard and breaks makes the next Check come at once: it knows whether anybody is there."""
         request = health_pb2.HealthCheckRequest(service=READINESS)
         while True:
-            stream = stub.Watch(request)
+            await self._calling.turn()
+            stream, heard = stub.Watch(request), False
             try:
                 async for response in stream:
+                    heard = True
                     verdict = _VERDICTS.get(response.status, _SENSELESS)
                     if verdict.health is Health.SERVING and self._proof is not None and not self._proof.is_known:
                         self._check_now.set()  # which asks who it is first
@@ -147,7 +154,8 @@ class HealthCheck:
                     self._silent = (grpc.StatusCode.DEADLINE_EXCEEDED,)
                     return
             self._doubt()
-            self._check_now.set()
+            if heard:
+                self._check_now.set()
             await asyncio.sleep(REWATCH_PAUSE * random.uniform(0.5, 1.0))
 
     async def _proven_verdict(self, call: Any, verdict: Verdict) -> Verdict:

@@ -11,6 +11,7 @@ from typing import Self
 
 from forgemesh.balancer.adapters.followers import Followers
 from forgemesh.balancer.adapters.health_check import CheckRule, HealthCheck
+from forgemesh.balancer.adapters.one_by_one import OneByOne
 from forgemesh.balancer.adapters.proof_of_identity import ProofOfIdentity
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.fleet import Member
@@ -31,7 +32,7 @@ class HealthChecks:
         self._rule = rule
         self._clock = clock
         self._tasks = Followers("check")
-        self._beginning = asyncio.Semaphore(1)
+        self._beginning = OneByOne()
         self._checks: dict[Place, HealthCheck] = {}
 
     async def __aenter__(self) -> Self:
@@ -57,13 +58,14 @@ class HealthChecks:
 
     async def _check(self, report: Report, member: Member) -> None:
         """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
-        async with self._beginning:  # hundreds may come at once, and each opens a connection
-            await asyncio.sleep(0)
+        await self._beginning.turn()  # hundreds may come at once, and each opens a connection
         place = member.instance_id, member.incarnation
         tell = partial(report, *place)
         while True:
             proof = ProofOfIdentity(member, self._rule.deadline)
-            check = self._checks[place] = HealthCheck(member.health_address, self._rule, tell, self._clock, proof)
+            check = self._checks[place] = HealthCheck(
+                member.health_address, self._rule, tell, self._clock, proof, self._beginning
+            )
             try:
                 await check.run()
             except asyncio.CancelledError:
