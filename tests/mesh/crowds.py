@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.descriptors import raise_descriptor_limit
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.tasks import beside
 from forgemesh.client import Client
 from forgemesh.faults import reason_of
 from tests.component.chassis.crowd import idle_connections
@@ -72,36 +73,37 @@ async def others(mesh: Up) -> AsyncIterator[Noticed]:
     noticed = Noticed()
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(Client.connect(mesh.address))
-        tasks = [asyncio.create_task(_start_now_and_then(client, noticed)), asyncio.create_task(_wake(noticed.late))]
         for name, facts in mesh.facts()["services"].items():
             for port in ("address", "health_address"):
                 times = noticed.checks[f"{name} {port}"] = []
                 channel = await stack.enter_async_context(connect(facts[port], keepalive=False))
-                tasks.append(asyncio.create_task(_check(channel, times)))
-        try:
-            yield noticed
-        finally:
-            for task in tasks:
-                if task.done():
-                    task.result()
-                task.cancel()
+                await stack.enter_async_context(beside(_now_and_then(_checking(channel), times, 0.05)))
+        await stack.enter_async_context(beside(_wake(noticed.late)))
+        await stack.enter_async_context(timing(lambda: client.start("hello", {"name": "you"}), noticed.starts))
+        yield noticed
 
 
-async def _start_now_and_then(client: Client, noticed: Noticed) -> None:
-    while True:
-        began = time.monotonic()
-        await client.start("hello", {"name": "you"})
-        noticed.starts.append(time.monotonic() - began)
-        await asyncio.sleep(0.005)
-
-
-async def _check(channel: grpc.aio.Channel, times: list[float]) -> None:
+def _checking(channel: grpc.aio.Channel) -> Callable[[], Awaitable[object]]:
     stub: Any = health_pb2_grpc.HealthStub(channel)
+    request = health_pb2.HealthCheckRequest(service="liveness")
+    return lambda: stub.Check(request, timeout=DEADLINE, wait_for_ready=True)
+
+
+@contextlib.asynccontextmanager
+async def timing(call: Callable[[], Awaitable[object]], times: list[float]) -> AsyncIterator[None]:
+    """Call now and then while the block runs, and note the seconds that each call takes."""
+    async with beside(_now_and_then(call, times, 0.005)):
+        yield
+
+
+async def _now_and_then(call: Callable[[], Awaitable[object]], times: list[float], pause: float) -> None:
     while True:
         began = time.monotonic()
-        await stub.Check(health_pb2.HealthCheckRequest(service="liveness"), timeout=DEADLINE, wait_for_ready=True)
-        times.append(time.monotonic() - began)
-        await asyncio.sleep(0.05)
+        try:
+            await call()
+        finally:  # one that is still waiting when the crowd has gone counts as well
+            times.append(time.monotonic() - began)
+        await asyncio.sleep(pause)
 
 
 async def _wake(late: list[float]) -> None:
@@ -121,12 +123,16 @@ async def quiet(mesh: Up, starts: int) -> Noticed:
 
 
 async def idle(services: Services, *, number: int, service: str) -> Counter[str]:
-    """Connections without a call, to both ports of a service; it stays until others have started something."""
+    """
+    Connections without a call, to both ports of a service; it stays until others have started something.
+
+    A newcomer may be refused for the moment in which more have come than there is room for, and waits as clients do.
+    """
     facts = services[service]
     async with (
         idle_connections(facts["address"], number),
         idle_connections(facts["health_address"], number),
-        Client.connect(services["orchestrator"]["address"]) as client,
+        Client.connect(services["orchestrator"]["address"], patience=DEADLINE) as client,
     ):
         for _ in range(STARTS):
             await client.start("hello", {"name": "you"})
@@ -200,9 +206,9 @@ async def watch(services: Services, *, number: int) -> Counter[str]:
     return met
 
 
-async def sent(crowd: Crowd, mesh: Up) -> Counter[str]:
+async def sent(crowd: Crowd, services: Services) -> Counter[str]:
     """The crowd as a process of its own: what it takes of this one's time is nobody's else, its begin and end too."""
-    return await asyncio.to_thread(_sent, crowd, mesh.facts()["services"])
+    return await asyncio.to_thread(_sent, crowd, services)
 
 
 def _sent(crowd: Crowd, services: Services) -> Counter[str]:

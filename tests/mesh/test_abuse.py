@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.client import Client
+from tests.mesh.bare_server import floor
 from tests.mesh.crowds import (
     Crowd,
     Noticed,
@@ -54,21 +55,26 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
     assert workplace.left_behind() == []
 
 
-async def abused(mesh: Up, crowd: Crowd) -> list[Counter[str]]:
-    """The crowd comes twice; how many of it met with what."""
+async def abused(mesh: Up, crowd: Crowd, *, bare: bool = False) -> list[Counter[str]]:
+    """
+    The crowd comes twice; how many of it met with what.
+
+    With `bare`, what it does to a server that only answers is the least that others may notice of it.
+    """
     async with Client.connect(mesh.address) as client:
         await client.register(HELLO)
         await client.register(LINGER)
     before, pids, alone = standing(mesh), mesh.pids(), await quiet(mesh, 30)
+    least = await floor(crowd) if FULL and bare else None
     logged, memory, met = log_bytes(mesh), [], []
     for _ in range(2):
         async with others(mesh) as noticed:
-            met.append(await sent(crowd, mesh))
+            met.append(await sent(crowd, mesh.facts()["services"]))
         await settled(mesh)
         memory.append(resident(pids))
         told(alone, noticed, memory[-1])
         if FULL:
-            check_times(alone, noticed)
+            check_times(alone, noticed, least)
     assert standing(mesh) == before
     assert exceptions(mesh) == []
     assert log_bytes(mesh) - logged <= MOST_LOGGED
@@ -87,8 +93,12 @@ def told(alone: Noticed, noticed: Noticed, memory: dict[str, int]) -> None:
     print("memory:", ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in memory.items()))
 
 
-def check_times(alone: Noticed, noticed: Noticed) -> None:
-    assert noticed.start(0.99) <= SLOWER * alone.start(0.99)
+def check_times(alone: Noticed, noticed: Noticed, least: Noticed | None) -> None:
+    slowest = SLOWER * alone.start(0.99)
+    if least is not None:
+        print(f"at a bare server: p99 {least.start(0.99) * 1000:.0f} ms, worst {max(least.starts) * 1000:.0f} ms")
+        slowest = max(slowest, *least.starts)
+    assert noticed.start(0.99) <= slowest
     assert noticed.slowest_check()[0] <= CHECKED, noticed.slowest_check()
 
 
@@ -114,7 +124,7 @@ async def test_more_registrations_than_there_may_be_are_refused_and_take_no_desc
 async def test_of_many_starts_at_once_all_are_taken_and_others_start_meanwhile(place: Workplace, channels: int) -> None:
     crowd = number(1200, 5000)
     with going_up(place) as mesh:
-        met = await abused(mesh, partial(start, number=crowd, channels=channels))
+        met = await abused(mesh, partial(start, number=crowd, channels=channels), bare=True)
         mesh.stop()
 
     assert met == [Counter(started=crowd)] * 2

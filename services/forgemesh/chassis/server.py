@@ -29,6 +29,8 @@ CONTROL_LIMIT = 256 * 1024
 
 CHECK = "/grpc.health.v1.Health/Check"
 MOST_STREAMS = 1000
+CLIENT_STREAMS = 250
+"""For a service that anybody calls: so many calls of one connection stand before somebody else's at most."""
 FEW_STREAMS = 100
 """For services whose callers have no more than a few calls under way."""
 

@@ -22,7 +22,7 @@ from forgemesh.chassis.database import CommitCounts, open_database
 from forgemesh.chassis.health import Health
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
-from forgemesh.chassis.server import serving
+from forgemesh.chassis.server import CLIENT_STREAMS, serving
 from forgemesh.chassis.service import VERSION, service_main
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside, lasting
@@ -114,7 +114,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             add_OrchestratorServiceServicer_to_server(OrchestratorServicer(offered, mesh), grpc_server)
             add_ScheduleServiceServicer_to_server(ScheduleServicer(schedules, clock.now), grpc_server)
 
-        listen = settings.listening(receive_limit=SESSION_LIMIT)
+        listen = settings.listening(receive_limit=SESSION_LIMIT, streams=CLIENT_STREAMS)
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add, apart=APART))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)

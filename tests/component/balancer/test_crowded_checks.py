@@ -60,7 +60,7 @@ async def test_those_who_take_turns_begin_one_in_a_round_and_in_order() -> None:
     assert begun == list(range(CROWD))
 
 
-class Broken(health_pb2_grpc.HealthServicer):
+class Broken(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it has no types
     """Answers a Check, and breaks every Watch at once."""
 
     def __init__(self) -> None:
