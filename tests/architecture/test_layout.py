@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tests.architecture.repository import GENERATED, ROOT, SOURCE_ROOTS, modules, packages, relative, tracked
 
-LONGEST_MODULE = 400
+LONGEST_MODULE = 500
+"""More than 400 lines is a question; from here on nobody has asked it."""
 NAMES_OF_NOTHING = {"base", "common", "helper", "helpers", "manager", "managers", "util", "utils"}
 NUMBERED_PLACEHOLDER = re.compile(r"[\s=<>(,]\?\d")
 SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|DELETE|VALUES|WHERE)\b")
