@@ -16,6 +16,9 @@ LOCK_TOOL := uv==0.13.9
 
 BIN := .venv/bin
 
+# Tests in worker processes; those that share a mesh in the same one (tests/workers.py).
+AT_ONCE := --numprocesses auto --dist loadgroup
+
 # What is locked comes as it was built by its authors: building it here would fetch tools that no lock names.
 LOCKED = --require-hashes --only-binary :all: --requirement requirements/$(1).txt
 ITSELF := --no-deps --no-build-isolation --editable .
@@ -65,14 +68,14 @@ up: .venv/.runtime ## Start a mesh with the weather plugins and keep it until Ct
 	@$(BIN)/forgemesh up --config examples/weather/forgemesh.toml
 
 .PHONY: test
-test: .venv/.dev ## Run the tests (ARGS="-k circuit": what pytest takes)
-	@$(BIN)/pytest $(ARGS)
+test: .venv/.dev ## Run the tests, several at once (ARGS="-k circuit": what pytest takes; ARGS="-n 0": one at a time)
+	@$(BIN)/pytest $(AT_ONCE) $(ARGS)
 
 .PHONY: test-latest
 test-latest: .venv-latest/bin/python ## Run the tests with the newest of everything that pyproject.toml allows: a report, which leaves .venv alone
 	$(call install,.venv-latest,the newest of everything,--upgrade --upgrade-strategy eager --editable '.[dev]')
 	@.venv-latest/bin/python requirements/compare.py
-	@.venv-latest/bin/pytest $(ARGS)
+	@.venv-latest/bin/pytest $(AT_ONCE) $(ARGS)
 
 .PHONY: lock
 lock: .venv-lock/.ready ## Write requirements/*.txt anew after pyproject.toml has changed (ARGS=--upgrade: the newest of everything)

@@ -1,0 +1,47 @@
+"""How the suite is spread over processes: what is made once for several tests is made in one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.workers import begin_with_the_long_ones, group_of, number_of_workers
+
+
+@pytest.fixture(scope="module")
+def made_once() -> str:
+    return "for this module"
+
+
+@pytest.fixture
+def built_on_it(made_once: str) -> str:
+    return made_once
+
+
+def test_those_who_share_what_a_module_makes_are_together(built_on_it: str, request: pytest.FixtureRequest) -> None:
+    assert group_of(request.node) == "tests/architecture/test_workers.py"
+
+
+def test_who_shares_nothing_may_run_anywhere(tmp_path: object, request: pytest.FixtureRequest) -> None:
+    assert group_of(request.node) is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "said", "workers"), [(1, None, 2), (2, None, 4), (64, None, 8), (2, "1", 1), (2, "all", 4)]
+)
+def test_there_are_two_for_each_core_unless_somebody_says_otherwise(cores: int, said: str | None, workers: int) -> None:
+    environment = {} if said is None else {"PYTEST_XDIST_AUTO_NUM_WORKERS": said}
+
+    assert number_of_workers(cores, environment) == workers
+
+
+def test_what_takes_long_begins_first_and_the_rest_keeps_its_order(request: pytest.FixtureRequest) -> None:
+    def item(name: str, *marks: pytest.MarkDecorator) -> pytest.Item:
+        made = pytest.Function.from_parent(request.node.parent, name=name, callobj=lambda: None)
+        for mark in marks:
+            made.add_marker(mark)
+        return made
+
+    items = [item("a"), item("b"), item("c", pytest.mark.mesh), item("d", pytest.mark.timeout(0))]
+    begin_with_the_long_ones(items)
+
+    assert [made.name for made in items] == ["d", "c", "a", "b"]
