@@ -19,8 +19,13 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.api.supervisor.v1 import host_pb2, supervisor_service_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.server import Serving
 from forgemesh.chassis.status import from_rpc_error
+from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.faults import Fault
+from forgemesh.registry.adapters.clock import SystemClock
+from forgemesh.registry.main import running
+from forgemesh.registry.settings import RegistrySettings
 from tests.mesh.processes import DEADLINE, Service, eventually, start_service
 
 if TYPE_CHECKING:
@@ -163,15 +168,13 @@ async def call(address: str, operation: str, **arguments: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running_registry(directory: Path, listen: str = ANYWHERE) -> AsyncIterator[Service]:
-    """A registry that keeps its database in `directory`."""
-    environment = {
-        "FORGEMESH_REGISTRY_LISTEN": listen,
-        "FORGEMESH_REGISTRY_HEALTH_LISTEN": ANYWHERE,
-        "FORGEMESH_REGISTRY_DATABASE": str(directory / "registry.db"),
-    }
-    async with start_service("forgemesh.registry.main", environment, directory) as service:
-        yield service
+async def running_registry(directory: Path) -> AsyncIterator[Serving]:
+    """A real registry in the test's loop, for tests that leave it alone; its database is in `directory`."""
+    settings = RegistrySettings(
+        listen=ANYWHERE, health_listen=ANYWHERE, database=directory / "registry.db", drain_delay=0.0, grace=0.0
+    )
+    async with waking_clock() as waking, running(settings, SystemClock(waking)) as serving:
+        yield serving
 
 
 @contextlib.asynccontextmanager

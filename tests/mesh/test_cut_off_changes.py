@@ -12,10 +12,11 @@ import pytest
 
 from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults.supervisor import ConfigRejected, ReloadFailed
 from tests.component.plugin_host.registry import serving_registry
 from tests.mesh.gates import at, close, gated
-from tests.mesh.processes import Service, alive, kill
+from tests.mesh.processes import alive, kill
 from tests.mesh.supervised import Supervised, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -24,9 +25,9 @@ RELOAD = pb.ReloadPluginRequest(name="gated")
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def configure(width: int) -> pb.ConfigurePluginRequest:
@@ -44,7 +45,7 @@ async def widths(mesh: Supervised) -> set[int]:
 
 
 async def test_an_exclusive_reload_that_is_cut_off_while_the_old_process_ends_leaves_the_new_one(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "exclusive = true")) as mesh:
         old = (await mesh.in_state(gated_1="READY"))["gated-1"]
@@ -63,7 +64,7 @@ async def test_an_exclusive_reload_that_is_cut_off_while_the_old_process_ends_le
 
 
 async def test_a_reload_that_is_cut_off_while_old_and_new_processes_serve_ends_the_old_ones(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "instances = 2")) as mesh:
         await mesh.in_state(gated_1="READY", gated_2="READY")
@@ -80,7 +81,7 @@ async def test_a_reload_that_is_cut_off_while_old_and_new_processes_serve_ends_t
 
 
 async def test_a_reload_that_is_cut_off_while_a_new_process_starts_goes_on_to_its_end(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path)) as mesh:
         await mesh.in_state(gated_1="READY")
@@ -96,7 +97,7 @@ async def test_a_reload_that_is_cut_off_while_a_new_process_starts_goes_on_to_it
 
 
 async def test_a_configuration_that_is_cut_off_between_two_hosts_reaches_both(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "instances = 2")) as mesh:
         await mesh.in_state(gated_1="READY", gated_2="READY")
@@ -114,7 +115,7 @@ async def test_a_configuration_that_is_cut_off_between_two_hosts_reaches_both(
     assert (shown, revisions) == ({7}, {1})
 
 
-async def test_a_load_that_is_cut_off_goes_on(tmp_path: Path, registry: Service) -> None:
+async def test_a_load_that_is_cut_off_goes_on(tmp_path: Path, registry: Serving) -> None:
     gate = close(tmp_path, "start", "gated-1")
     async with supervised(tmp_path, registry.address, gated(tmp_path)) as mesh:
         await mesh.in_state(gated_1="INITIALIZING")
@@ -126,7 +127,7 @@ async def test_a_load_that_is_cut_off_goes_on(tmp_path: Path, registry: Service)
         await mesh.in_state(gated_1="READY")
 
 
-async def test_a_configuration_reaches_an_instance_that_is_starting(tmp_path: Path, registry: Service) -> None:
+async def test_a_configuration_reaches_an_instance_that_is_starting(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path)) as mesh:
         await mesh.in_state(gated_1="READY")
         gate = close(tmp_path, "start", "gated-2")
@@ -144,7 +145,7 @@ async def test_a_configuration_reaches_an_instance_that_is_starting(tmp_path: Pa
 
 
 async def test_a_configuration_reaches_an_instance_that_is_restarted_after_a_crash_meanwhile(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "instances = 2")) as mesh:
         before = await mesh.in_state(gated_1="READY", gated_2="READY")
@@ -162,7 +163,7 @@ async def test_a_configuration_reaches_an_instance_that_is_restarted_after_a_cra
 
 
 async def test_a_configuration_that_an_instance_dies_of_afterwards_is_refused_and_undone(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "instances = 2")) as mesh:
         before = await mesh.in_state(gated_1="READY", gated_2="READY")
@@ -182,7 +183,7 @@ async def test_a_configuration_that_an_instance_dies_of_afterwards_is_refused_an
 
 
 async def test_a_new_process_that_is_dead_before_the_last_one_serves_fails_the_reload(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "instances = 2")) as mesh:
         before = await mesh.in_state(gated_1="READY", gated_2="READY")
@@ -202,7 +203,7 @@ async def test_a_new_process_that_is_dead_before_the_last_one_serves_fails_the_r
 
 
 async def test_a_new_process_that_dies_while_the_old_one_drains_fails_the_reload(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path)) as mesh:
         await mesh.in_state(gated_1="READY")
@@ -221,7 +222,7 @@ async def test_a_new_process_that_dies_while_the_old_one_drains_fails_the_reload
     assert "the old one has ended; it is started again by its rule" in fault.message
 
 
-async def test_a_reload_that_fails_leaves_the_section_as_it_was(tmp_path: Path, registry: Service) -> None:
+async def test_a_reload_that_fails_leaves_the_section_as_it_was(tmp_path: Path, registry: Serving) -> None:
     first = gated(tmp_path, "config = { width = 3 }")
     async with supervised(tmp_path, registry.address, first) as mesh:
         before = (await mesh.in_state(gated_1="READY"))["gated-1"]
@@ -276,7 +277,7 @@ async def test_a_sleeping_plugin_whose_reload_failed_is_started_by_a_call_and_by
     assert not alive(called["gated-1"].pid)
 
 
-async def test_an_exclusive_plugin_keeps_its_state_over_a_reload_that_fails(tmp_path: Path, registry: Service) -> None:
+async def test_an_exclusive_plugin_keeps_its_state_over_a_reload_that_fails(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, gated(tmp_path, "exclusive = true")) as mesh:
         await mesh.in_state(gated_1="READY")
         await mesh.call("gated-1", "add")
@@ -291,7 +292,7 @@ async def test_an_exclusive_plugin_keeps_its_state_over_a_reload_that_fails(tmp_
     assert counted == 2
 
 
-async def test_a_reload_that_waits_for_what_does_not_come_is_given_up(tmp_path: Path, registry: Service) -> None:
+async def test_a_reload_that_waits_for_what_does_not_come_is_given_up(tmp_path: Path, registry: Serving) -> None:
     gate = close(tmp_path, "start", "gated-1")
     keys = ('start_timeout = "5s"',)
     provider = gated(tmp_path, 'start_timeout = "10m"')

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
-from tests.mesh.processes import Service, alive, eventually, kill
+from forgemesh.chassis.server import Serving
+from tests.mesh.processes import alive, eventually, kill
 from tests.mesh.supervised import Supervised, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -36,9 +37,9 @@ DETACHED = ("session", "daemon", "bare daemon")
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def left(started: dict[str, int]) -> list[str]:
 
 
 async def test_what_a_crashed_process_has_started_is_gone_before_the_next_one_runs(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "parent")) as mesh:
         host = (await mesh.in_state(parent_1="READY"))["parent-1"]
@@ -78,7 +79,7 @@ async def test_what_a_crashed_process_has_started_is_gone_before_the_next_one_ru
 
 
 async def test_an_unload_answers_when_all_that_the_plugin_has_started_is_gone(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "parent")) as mesh:
         await mesh.in_state(parent_1="READY")
@@ -89,7 +90,7 @@ async def test_an_unload_answers_when_all_that_the_plugin_has_started_is_gone(
 
 
 async def test_nothing_is_left_of_what_plugins_have_started_when_the_supervisor_has_stopped(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "parent")) as mesh:
         await mesh.in_state(parent_1="READY")
@@ -100,7 +101,7 @@ async def test_nothing_is_left_of_what_plugins_have_started_when_the_supervisor_
 
 
 async def test_nothing_is_left_of_what_plugins_have_started_after_the_supervisor_was_killed(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "parent")) as mesh:
         await mesh.in_state(parent_1="READY")
@@ -114,7 +115,7 @@ async def test_nothing_is_left_of_what_plugins_have_started_after_the_supervisor
 
 
 async def test_what_another_plugin_has_started_goes_on(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     configuration = write(tmp_path, "parent") + write(tmp_path, "other")
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -127,7 +128,7 @@ async def test_what_another_plugin_has_started_goes_on(
 
 
 async def test_a_plugin_that_says_so_leaves_what_it_has_put_into_sessions_of_their_own(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "parent", "leave_detached = true")) as mesh:
         host = (await mesh.in_state(parent_1="READY"))["parent-1"]
@@ -142,7 +143,7 @@ async def test_a_plugin_that_says_so_leaves_what_it_has_put_into_sessions_of_the
 
 
 async def test_what_was_started_before_another_supervisor_came_ends_with_its_process_too(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     configuration = write(tmp_path, "hardy", "reattach = true")
     async with supervised(tmp_path, registry.address, configuration) as first:
@@ -160,7 +161,7 @@ async def test_what_was_started_before_another_supervisor_came_ends_with_its_pro
 
 
 async def test_what_a_process_has_left_that_died_without_a_supervisor_is_ended_by_the_next_one(
-    tmp_path: Path, registry: Service, started: dict[str, int]
+    tmp_path: Path, registry: Serving, started: dict[str, int]
 ) -> None:
     configuration = write(tmp_path, "hardy", "reattach = true")
     async with supervised(tmp_path, registry.address, configuration) as first:

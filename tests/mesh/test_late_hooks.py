@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults.supervisor import ConfigRejected, ReloadFailed
 from tests.mesh.gates import close, gated
-from tests.mesh.processes import Service, alive
+from tests.mesh.processes import alive
 from tests.mesh.supervised import running_registry, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -22,9 +23,9 @@ SHORT = 'change_timeout = "500ms"'
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def configure(width: int) -> pb.ConfigurePluginRequest:
@@ -41,7 +42,7 @@ def configure(width: int) -> pb.ConfigurePluginRequest:
     ],
 )
 async def test_a_state_that_cannot_be_saved_in_time_refuses_the_reload_unless_it_is_forced(
-    tmp_path: Path, registry: Service, saving: str, cause: str, keys: tuple[str, ...]
+    tmp_path: Path, registry: Serving, saving: str, cause: str, keys: tuple[str, ...]
 ) -> None:
     configuration = gated(tmp_path, SHORT, *keys, replacing=(SAVING, saving))
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -79,7 +80,7 @@ LATE = """try:
     ],
 )
 async def test_a_configuration_that_is_taken_on_too_late_is_refused_and_the_plugin_runs_the_one_before(
-    tmp_path: Path, registry: Service, configuring: str, cause: str
+    tmp_path: Path, registry: Serving, configuring: str, cause: str
 ) -> None:
     configuration = gated(tmp_path, SHORT, "config = { width = 3 }", replacing=(CONFIGURING, configuring))
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -102,7 +103,7 @@ async def test_a_configuration_that_is_taken_on_too_late_is_refused_and_the_plug
     ],
 )
 async def test_a_process_that_takes_neither_the_new_configuration_nor_the_old_one_is_started_again(
-    tmp_path: Path, registry: Service, configuring: str
+    tmp_path: Path, registry: Serving, configuring: str
 ) -> None:
     close(tmp_path, "configure", "gated-1")
     keys = (SHORT, 'grace = "1s"', 'restart = "never"', "config = { width = 3 }")

@@ -11,19 +11,20 @@ import pytest
 
 from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed, ScaleOutOfBounds
 from tests.component.plugin_host.registry import serving_registry
-from tests.mesh.processes import Service, alive
+from tests.mesh.processes import alive
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, *keys: str, version: str = "1.0.0", body: str = "", head: str = "") -> str:
@@ -48,7 +49,7 @@ def restore_state(self, state, version):
 
 
 async def test_a_new_version_serves_before_the_old_one_drains_and_goes_on_with_its_state(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = write(tmp_path, "counter", "instances = 2", body=STATEFUL)
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -77,7 +78,7 @@ async def test_a_new_version_serves_before_the_old_one_drains_and_goes_on_with_i
     ],
 )
 async def test_a_new_version_that_does_not_come_up_leaves_the_old_one_serving(
-    tmp_path: Path, registry: Service, head: str, body: str, phase: str, cause: str
+    tmp_path: Path, registry: Serving, head: str, body: str, phase: str, cause: str
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "good", "instances = 2")) as mesh:
         before = await mesh.in_state(good_1="READY", good_2="READY")
@@ -93,7 +94,7 @@ async def test_a_new_version_that_does_not_come_up_leaves_the_old_one_serving(
     assert answers == ["1.0.0", "1.0.0"]
 
 
-async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Path, registry: Service) -> None:
+async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "holder", "exclusive = true", body=STATEFUL)
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         await mesh.in_state(holder_1="READY")
@@ -112,7 +113,7 @@ async def test_an_exclusive_plugin_ends_before_its_successor_starts(tmp_path: Pa
 
 
 async def test_sections_that_are_added_or_changed_count_from_the_next_load_or_reload(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     first = write(tmp_path, "first")
     async with supervised(tmp_path, registry.address, first) as mesh:
@@ -163,7 +164,7 @@ class Plugin:
 """
 
 
-async def test_a_configuration_is_checked_taken_on_by_all_or_by_none(tmp_path: Path, registry: Service) -> None:
+async def test_a_configuration_is_checked_taken_on_by_all_or_by_none(tmp_path: Path, registry: Serving) -> None:
     (tmp_path / "sized.py").write_text(CONFIGURED)
     configuration = section("sized", tmp_path, "instances = 2", "config = { width = 3 }")
 
@@ -198,7 +199,7 @@ async def test_a_configuration_is_checked_taken_on_by_all_or_by_none(tmp_path: P
 
 
 async def test_a_plugin_that_is_configured_only_at_its_start_is_reloaded_for_it(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     source = (
         CONFIGURED[: CONFIGURED.index("    async def configure")] + CONFIGURED[CONFIGURED.index("    @operation") :]
@@ -214,7 +215,7 @@ async def test_a_plugin_that_is_configured_only_at_its_start_is_reloaded_for_it(
     assert width == 4
 
 
-async def test_a_plugin_has_as_many_hosts_as_somebody_says_within_its_bounds(tmp_path: Path, registry: Service) -> None:
+async def test_a_plugin_has_as_many_hosts_as_somebody_says_within_its_bounds(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "many", "instances = 2", "min_instances = 1")
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         await mesh.in_state(many_1="READY", many_2="READY")
@@ -238,7 +239,7 @@ async def work(self, seconds: float) -> None:
 """
 
 
-async def test_the_number_of_hosts_follows_the_load(tmp_path: Path, registry: Service) -> None:
+async def test_the_number_of_hosts_follows_the_load(tmp_path: Path, registry: Serving) -> None:
     keys = ("max_instances = 3", 'scale = { target = 0.05, down_after = "1s" }')
     async with supervised(tmp_path, registry.address, write(tmp_path, "busy", *keys, body=BUSY)) as mesh:
         await mesh.in_state(busy_1="READY")
@@ -248,7 +249,7 @@ async def test_the_number_of_hosts_follows_the_load(tmp_path: Path, registry: Se
         await mesh.until(lambda hosts: list(hosts) == ["busy-1"])
 
 
-async def test_a_lazy_plugin_is_known_and_does_not_run_until_it_is_needed(tmp_path: Path, registry: Service) -> None:
+async def test_a_lazy_plugin_is_known_and_does_not_run_until_it_is_needed(tmp_path: Path, registry: Serving) -> None:
     lazy = write(tmp_path, "lazy", "lazy = true", 'idle_stop = "1s"')
     (tmp_path / "user.py").write_text(plugin_source("test.user", requires='["test.lazy"]'))
     async with supervised(tmp_path, registry.address, lazy + section("user", tmp_path)) as mesh:
@@ -276,14 +277,15 @@ async def test_a_lazy_plugin_is_started_once_when_somebody_waits_for_it(tmp_path
                 mute.events.put_nowait(registry_service_pb2.WatchEventsResponse(event=wanted, position=revision))
             await mesh.in_state(lazy_1="READY")
             kinds = [event.kind for request in mute.reported for event in request.events]
+            notes = mesh.notes()
 
     assert asleep.reason.startswith("it starts when it is called")
     assert asleep.plugin_id == "test.lazy"
-    assert mesh.notes() == ["start test.lazy"]
+    assert notes == ["start test.lazy"]
     assert kinds[:3] == [event_pb2.EVENT_KIND_STARTED, event_pb2.EVENT_KIND_STOPPED, event_pb2.EVENT_KIND_STARTED]
 
 
-async def test_what_hosts_write_is_told_from_its_last_lines_on(tmp_path: Path, registry: Service) -> None:
+async def test_what_hosts_write_is_told_from_its_last_lines_on(tmp_path: Path, registry: Serving) -> None:
     body = """
     @operation
     async def say(self, text: str) -> None:

@@ -13,9 +13,10 @@ import grpc
 import pytest
 
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2, supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, HostProtocolUnsupported
-from tests.mesh.processes import Service, alive, eventually, kill
+from tests.mesh.processes import alive, eventually, kill
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -24,9 +25,9 @@ BUDGET = "crash_budget = { crashes = 2 }"
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, *keys: str, head: str = "", body: str = "") -> str:
@@ -50,7 +51,7 @@ def phases(host: host_pb2.Host) -> set[str]:
     ],
 )
 async def test_a_plugin_that_does_not_come_up_says_where_and_why_and_harms_nobody(
-    tmp_path: Path, registry: Service, timeout: str, head: str, body: str, phase: str, reason: str
+    tmp_path: Path, registry: Serving, timeout: str, head: str, body: str, phase: str, reason: str
 ) -> None:
     """The last one's timeout leaves a slow machine the time to come as far as that phase."""
     keys = [BUDGET, *([f'start_timeout = "{timeout}"'] if timeout else [])]
@@ -68,7 +69,7 @@ async def test_a_plugin_that_does_not_come_up_says_where_and_why_and_harms_nobod
 
 
 async def test_a_plugin_is_found_in_a_folder_whose_name_holds_what_separates_folders(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     folder = tmp_path / "at:noon"
     folder.mkdir()
@@ -79,7 +80,7 @@ async def test_a_plugin_is_found_in_a_folder_whose_name_holds_what_separates_fol
     assert answer == "1.0.0"
 
 
-async def test_a_program_that_is_not_there_fails_in_spawn(tmp_path: Path, registry: Service) -> None:
+async def test_a_program_that_is_not_there_fails_in_spawn(tmp_path: Path, registry: Serving) -> None:
     configuration = f'[plugins.broken]\ncommand = ["./nowhere"]\n{BUDGET}\n'
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         host = (await mesh.in_state(broken_1="CRASH_LOOP"))["broken-1"]
@@ -90,7 +91,7 @@ async def test_a_program_that_is_not_there_fails_in_spawn(tmp_path: Path, regist
 
 
 async def test_a_program_that_never_calls_back_is_killed_with_all_that_it_started(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     child = tmp_path / "child"
     configuration = (
@@ -103,7 +104,7 @@ async def test_a_program_that_never_calls_back_is_killed_with_all_that_it_starte
     assert "it did not call back within 0.5 s" in host.reason
 
 
-async def test_a_plugin_that_is_not_to_be_restarted_stays_down(tmp_path: Path, registry: Service) -> None:
+async def test_a_plugin_that_is_not_to_be_restarted_stays_down(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "once", 'restart = "never"')
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         kill((await mesh.in_state(once_1="READY"))["once-1"].pid)
@@ -113,7 +114,7 @@ async def test_a_plugin_that_is_not_to_be_restarted_stays_down(tmp_path: Path, r
     assert not host.HasField("next_start_at")
 
 
-async def test_nobody_calls_back_in_the_name_of_a_host(tmp_path: Path, registry: Service) -> None:
+async def test_nobody_calls_back_in_the_name_of_a_host(tmp_path: Path, registry: Serving) -> None:
     def hello(**fields: object) -> attach_pb2.AttachRequest:
         said = {"instance_id": "good-1", "token": "stolen", "pid": os.getpid(), "protocol_min": 1, "protocol_max": 1}
         return attach_pb2.AttachRequest(hello=attach_pb2.AttachHello(**{**said, **fields}))  # type: ignore[arg-type]
@@ -157,7 +158,7 @@ with grpc.insecure_channel(os.environ["FORGEMESH_HOST_SUPERVISOR"]) as channel:
 """
 
 
-async def test_a_host_of_another_protocol_is_told_both_ranges(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_of_another_protocol_is_told_both_ranges(tmp_path: Path, registry: Serving) -> None:
     (tmp_path / "newer.py").write_text(NEWER)
     configuration = f'[plugins.newer]\ncommand = ["{sys.executable}", "{tmp_path / "newer.py"}"]\n{BUDGET}\n'
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -168,7 +169,7 @@ async def test_a_host_of_another_protocol_is_told_both_ranges(tmp_path: Path, re
     assert phases(host) == {"VERSION"}
 
 
-async def test_a_megabyte_without_a_line_end_is_cut_and_holds_up_nothing(tmp_path: Path, registry: Service) -> None:
+async def test_a_megabyte_without_a_line_end_is_cut_and_holds_up_nothing(tmp_path: Path, registry: Serving) -> None:
     noise = 'print("x" * 1_000_000, end="", flush=True)'
     configuration = write(
         tmp_path,
@@ -196,7 +197,7 @@ async def test_a_megabyte_without_a_line_end_is_cut_and_holds_up_nothing(tmp_pat
     assert sum(line.endswith("…".encode()) for line in lines) > 100
 
 
-async def test_a_host_that_is_stopped_is_ended_and_started_again(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_is_stopped_is_ended_and_started_again(tmp_path: Path, registry: Serving) -> None:
     patience = {"FORGEMESH_SUPERVISOR_SILENCE": "5"}
     async with supervised(tmp_path, registry.address, write(tmp_path, "frozen"), **patience) as mesh:
         before = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
@@ -210,7 +211,7 @@ async def test_a_host_that_is_stopped_is_ended_and_started_again(tmp_path: Path,
     assert not alive(before.pid)
 
 
-async def test_a_host_whose_loop_is_blocked_is_degraded_for_that_long(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_whose_loop_is_blocked_is_degraded_for_that_long(tmp_path: Path, registry: Serving) -> None:
     body = """
     @operation
     async def block(self) -> None:
@@ -229,7 +230,7 @@ async def test_a_host_whose_loop_is_blocked_is_degraded_for_that_long(tmp_path: 
     assert moving.restarts == 0
 
 
-async def test_a_plugin_may_have_a_python_of_its_own(tmp_path: Path, registry: Service) -> None:
+async def test_a_plugin_may_have_a_python_of_its_own(tmp_path: Path, registry: Serving) -> None:
     environment = tmp_path / "env"
     (environment / "bin").mkdir(parents=True)
     (environment / "bin" / "python").symlink_to(Path(sys.executable).resolve())
@@ -248,7 +249,7 @@ async def test_a_plugin_may_have_a_python_of_its_own(tmp_path: Path, registry: S
     assert prefixes == [str(environment), sys.prefix]
 
 
-async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, registry: Service) -> None:
+async def test_a_leak_ends_its_own_process_alone_and_is_named(tmp_path: Path, registry: Serving) -> None:
     configuration = write(
         tmp_path,
         "leaky",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh.processes import Service, alive, eventually, kill
+from forgemesh.chassis.server import Serving
+from tests.mesh.processes import alive, eventually, kill
 from tests.mesh.supervised import call, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -21,9 +22,9 @@ PROGRAM = Path(__file__).with_name("foreign_plugin.py")
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, *keys: str, body: str = "") -> str:
@@ -42,7 +43,7 @@ async def add(self) -> int:
 """
 
 
-async def test_no_host_is_left_after_its_supervisor_was_killed(tmp_path: Path, registry: Service) -> None:
+async def test_no_host_is_left_after_its_supervisor_was_killed(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "mortal", "instances = 3")) as mesh:
         hosts = await mesh.in_state(mortal_1="READY", mortal_2="READY", mortal_3="READY")
         await mesh.service.kill()
@@ -53,7 +54,7 @@ async def test_no_host_is_left_after_its_supervisor_was_killed(tmp_path: Path, r
         await eventually(gone)
 
 
-async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path: Path, registry: Service) -> None:
+async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path: Path, registry: Serving) -> None:
     body = """
     @operation
     async def child(self) -> int:
@@ -71,7 +72,7 @@ async def test_nothing_that_a_host_has_started_outlives_the_supervisor(tmp_path:
         await eventually(gone)
 
 
-async def test_a_host_that_is_stopped_does_not_outlive_its_supervisor(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_is_stopped_does_not_outlive_its_supervisor(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "frozen")) as mesh:
         host = (await mesh.in_state(frozen_1="READY"))["frozen-1"]
         os.kill(host.pid, signal.SIGSTOP)
@@ -83,7 +84,7 @@ async def test_a_host_that_is_stopped_does_not_outlive_its_supervisor(tmp_path: 
         await eventually(gone)
 
 
-async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Service) -> None:
+async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_path: Path, registry: Serving) -> None:
     child = tmp_path / "child"
     words = f'["sh", "-c", "sleep 600 & echo $! >{child}; {sys.executable} {PROGRAM}"]'
     async with supervised(tmp_path, registry.address, f"[plugins.foreign]\ncommand = {words}\n") as mesh:
@@ -96,7 +97,7 @@ async def test_no_program_outlives_its_supervisor_with_what_it_has_started(tmp_p
         await eventually(gone)
 
 
-async def test_hosts_that_may_live_on_are_found_again_and_watched_as_before(tmp_path: Path, registry: Service) -> None:
+async def test_hosts_that_may_live_on_are_found_again_and_watched_as_before(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "hardy", "instances = 2", "reattach = true", body=COUNTER)
     async with supervised(tmp_path, registry.address, configuration) as first:
         before = await first.in_state(hardy_1="READY", hardy_2="READY")
@@ -125,7 +126,7 @@ async def test_hosts_that_may_live_on_are_found_again_and_watched_as_before(tmp_
     assert json.loads((tmp_path / "supervisor.json").read_text()) == []
 
 
-async def test_a_process_that_has_the_id_of_a_dead_host_is_not_touched(tmp_path: Path, registry: Service) -> None:
+async def test_a_process_that_has_the_id_of_a_dead_host_is_not_touched(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "hardy", "reattach = true")
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         left = [
@@ -144,7 +145,7 @@ async def test_a_process_that_has_the_id_of_a_dead_host_is_not_touched(tmp_path:
             stranger.kill()
 
 
-async def test_a_host_whose_section_is_gone_is_ended_by_the_next_supervisor(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_whose_section_is_gone_is_ended_by_the_next_supervisor(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "hardy", "reattach = true") + write(tmp_path, "other", "reattach = true")
     async with supervised(tmp_path, registry.address, configuration) as first:
         before = await first.in_state(hardy_1="READY", other_1="READY")
@@ -160,7 +161,7 @@ async def test_a_host_whose_section_is_gone_is_ended_by_the_next_supervisor(tmp_
         assert await second.service.stop() == 0
 
 
-async def test_a_host_that_nobody_comes_back_for_ends_by_itself(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_nobody_comes_back_for_ends_by_itself(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "hardy", "reattach = true")
     short = {"FORGEMESH_SUPERVISOR_REATTACH_SECONDS": "1"}
     async with supervised(tmp_path, registry.address, configuration, **short) as mesh:

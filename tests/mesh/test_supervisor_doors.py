@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.supervisor import LoadFailed, ScaleOutOfBounds
-from tests.mesh.processes import Service, kill
+from tests.mesh.processes import kill
 from tests.mesh.supervised import Supervised, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -35,9 +36,9 @@ AT_ONCE = "crash_budget = { crashes = 1 }"
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, *keys: str, body: str = "", **declared: str) -> str:
@@ -50,7 +51,7 @@ async def tenure_of(mesh: Supervised, instance_id: str) -> str:
 
 
 async def test_scaling_down_ends_the_host_that_crashes_and_not_the_one_that_serves(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = write(tmp_path, "half", "instances = 2", AT_ONCE, body=FIRST_IS_DEAD)
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -61,7 +62,7 @@ async def test_scaling_down_ends_the_host_that_crashes_and_not_the_one_that_serv
     assert after["half-2"].pid == before["half-2"].pid
 
 
-async def test_the_load_rule_goes_on_while_one_host_is_in_a_crash_loop(tmp_path: Path, registry: Service) -> None:
+async def test_the_load_rule_goes_on_while_one_host_is_in_a_crash_loop(tmp_path: Path, registry: Serving) -> None:
     keys = ("instances = 2", "max_instances = 3", "scale = { target = 0.05 }", AT_ONCE)
     async with supervised(tmp_path, registry.address, write(tmp_path, "half", *keys, body=FIRST_IS_DEAD)) as mesh:
         await mesh.in_state(half_1="CRASH_LOOP", half_2="READY")
@@ -73,7 +74,7 @@ async def test_the_load_rule_goes_on_while_one_host_is_in_a_crash_loop(tmp_path:
 
 
 async def test_processes_of_one_host_share_a_tenure_and_those_of_a_reload_have_another(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "slot")) as mesh:
         first = (await mesh.in_state(slot_1="READY"))["slot-1"]
@@ -91,7 +92,7 @@ async def test_processes_of_one_host_share_a_tenure_and_those_of_a_reload_have_a
     assert tenures[2] != tenures[0]
 
 
-async def test_an_exclusive_plugin_never_runs_twice_however_it_is_scaled(tmp_path: Path, registry: Service) -> None:
+async def test_an_exclusive_plugin_never_runs_twice_however_it_is_scaled(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "only", "exclusive = true", body=SLOW_TO_STOP)
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         await mesh.in_state(only_1="READY")
@@ -106,7 +107,7 @@ async def test_an_exclusive_plugin_never_runs_twice_however_it_is_scaled(tmp_pat
 
 
 async def test_a_plugin_that_becomes_exclusive_runs_once_from_its_next_load_on(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "only")) as mesh:
         await mesh.in_state(only_1="READY")
@@ -120,7 +121,7 @@ async def test_a_plugin_that_becomes_exclusive_runs_once_from_its_next_load_on(
 
 
 async def test_a_section_that_no_process_can_be_started_with_is_refused_by_name_and_changes_nothing(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "sound")) as mesh:
         before = await mesh.in_state(sound_1="READY")
@@ -135,7 +136,7 @@ async def test_a_section_that_no_process_can_be_started_with_is_refused_by_name_
 
 
 async def test_a_load_starts_what_has_ended_before_and_answers_for_that_start(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = write(tmp_path, "once", 'restart = "never"')
     async with supervised(tmp_path, registry.address, configuration) as mesh:
@@ -155,7 +156,7 @@ async def test_a_load_starts_what_has_ended_before_and_answers_for_that_start(
     assert "no disk" in fault.metadata["cause"]
 
 
-async def test_a_load_waits_for_the_next_start_of_what_has_crashed_before(tmp_path: Path, registry: Service) -> None:
+async def test_a_load_waits_for_the_next_start_of_what_has_crashed_before(tmp_path: Path, registry: Serving) -> None:
     body = """
     def start(self):
         if not Path("mended").exists():
@@ -173,7 +174,7 @@ async def test_a_load_waits_for_the_next_start_of_what_has_crashed_before(tmp_pa
 
 
 async def test_a_load_of_a_plugin_that_has_lost_what_it_needs_names_what_does_not_come_back(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = write(tmp_path, "ground", AT_ONCE) + write(
         tmp_path, "strict", requires='[Requires(plugin="test.ground", on_loss="stop")]'
@@ -190,7 +191,7 @@ async def test_a_load_of_a_plugin_that_has_lost_what_it_needs_names_what_does_no
 
 @pytest.mark.parametrize("optional", [False, True])
 async def test_a_load_of_a_plugin_that_has_lost_what_it_needs_starts_that_too(
-    tmp_path: Path, registry: Service, *, optional: bool
+    tmp_path: Path, registry: Serving, *, optional: bool
 ) -> None:
     requires = f'[Requires(plugin="test.ground", on_loss="stop", optional={optional})]'
     configuration = write(tmp_path, "ground", 'restart = "never"') + write(tmp_path, "strict", requires=requires)

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults.registry import DependencyCycle, DependencyMissing
 from forgemesh.faults.supervisor import DependentsLive, LoadFailed, PluginNotConfigured
-from tests.mesh.processes import Service, kill
+from tests.mesh.processes import kill
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, **declared: str) -> str:
@@ -34,7 +35,7 @@ def write(directory: Path, name: str, **declared: str) -> str:
 
 
 async def test_plugins_start_after_what_they_need_whatever_their_order_in_the_file(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = (
         write(tmp_path, "top", requires='["test.middle@^1"]')
@@ -53,7 +54,7 @@ async def test_plugins_start_after_what_they_need_whatever_their_order_in_the_fi
     ]
 
 
-async def test_plugins_that_do_not_need_one_another_start_at_the_same_time(tmp_path: Path, registry: Service) -> None:
+async def test_plugins_that_do_not_need_one_another_start_at_the_same_time(tmp_path: Path, registry: Serving) -> None:
     others = """
         async def start(self):
             note("begin")
@@ -68,7 +69,7 @@ async def test_plugins_that_do_not_need_one_another_start_at_the_same_time(tmp_p
 
 
 async def test_a_plugin_works_without_what_is_optional_and_recovers_when_that_appears(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     optional = '[Requires(plugin="test.extra", optional=True)]'
     configuration = write(tmp_path, "user", requires=optional) + write(tmp_path, "extra")
@@ -86,7 +87,7 @@ async def test_a_plugin_works_without_what_is_optional_and_recovers_when_that_ap
     assert recovered["user-1"].pid == without["user-1"].pid
 
 
-async def test_what_is_missing_is_named_and_nothing_starts_for_it(tmp_path: Path, registry: Service) -> None:
+async def test_what_is_missing_is_named_and_nothing_starts_for_it(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "top", requires='["test.middle"]') + write(
         tmp_path, "middle", requires='["test.nowhere@^3"]'
     )
@@ -103,7 +104,7 @@ async def test_what_is_missing_is_named_and_nothing_starts_for_it(tmp_path: Path
     assert mesh.notes() == []
 
 
-async def test_a_circle_is_named_with_its_path(tmp_path: Path, registry: Service) -> None:
+async def test_a_circle_is_named_with_its_path(tmp_path: Path, registry: Serving) -> None:
     configuration = (
         write(tmp_path, "a", requires='["test.b"]')
         + write(tmp_path, "b", requires='["test.c"]')
@@ -115,16 +116,17 @@ async def test_a_circle_is_named_with_its_path(tmp_path: Path, registry: Service
             lambda hosts: state_of(hosts["alone-1"]) == "READY" and "circle" in hosts["a-1"].reason
         )
         fault = await mesh.fails("LoadPlugins", pb.LoadPluginsRequest(names=["b"]))
+        notes = mesh.notes()
 
     assert isinstance(fault, DependencyCycle)
     path = fault.metadata["path"].split(" -> ")
     assert path[0] == path[-1]
     assert sorted(path[1:]) == ["test.a", "test.b", "test.c"]
     assert {state_of(hosts[name]) for name in ("a-1", "b-1", "c-1")} == {"HANDSHAKING"}
-    assert mesh.notes() == ["start test.alone"]
+    assert notes == ["start test.alone"]
 
 
-async def test_a_circle_through_something_optional_is_broken_there(tmp_path: Path, registry: Service) -> None:
+async def test_a_circle_through_something_optional_is_broken_there(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "a", requires='["test.b"]') + write(
         tmp_path, "b", requires='[Requires(plugin="test.a", optional=True)]'
     )
@@ -135,7 +137,7 @@ async def test_a_circle_through_something_optional_is_broken_there(tmp_path: Pat
 
 
 async def test_what_needs_a_plugin_keeps_it_from_being_unloaded_unless_it_goes_first(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = (
         write(tmp_path, "ground")
@@ -159,7 +161,7 @@ async def test_what_needs_a_plugin_keeps_it_from_being_unloaded_unless_it_goes_f
     assert [one.started for one in again.plugins] == [False, False, False]
 
 
-async def test_concurrent_loads_share_one_start(tmp_path: Path, registry: Service) -> None:
+async def test_concurrent_loads_share_one_start(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "ground")) as mesh:
         await mesh.in_state(ground_1="READY")
         await mesh.ask("UnloadPlugin", pb.UnloadPluginRequest(name="ground"))
@@ -171,7 +173,7 @@ async def test_concurrent_loads_share_one_start(tmp_path: Path, registry: Servic
     assert mesh.notes().count("start test.ground") == 2
 
 
-async def test_a_load_that_fails_stops_only_what_it_has_started(tmp_path: Path, registry: Service) -> None:
+async def test_a_load_that_fails_stops_only_what_it_has_started(tmp_path: Path, registry: Serving) -> None:
     fails = "if (Path(os.environ['NOTES']).parent / 'broken').exists(): raise RuntimeError('no database')"
     configuration = (
         write(tmp_path, "kept")
@@ -200,7 +202,7 @@ async def test_a_load_that_fails_stops_only_what_it_has_started(tmp_path: Path, 
 
 
 async def test_a_plugin_of_which_nobody_knows_is_refused_with_the_names_that_are_known(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, write(tmp_path, "ground")) as mesh:
         fault = await mesh.fails("LoadPlugins", pb.LoadPluginsRequest(names=["grund"]))
@@ -210,7 +212,7 @@ async def test_a_plugin_of_which_nobody_knows_is_refused_with_the_names_that_are
 
 
 async def test_what_becomes_of_a_plugin_that_loses_another_is_said_for_each_edge(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     def needing(name: str, on_loss: str) -> str:
         return write(tmp_path, name, requires=f'[Requires(plugin="test.ground", on_loss="{on_loss}")]')

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh.processes import Service, alive, eventually, kill
+from forgemesh.chassis.server import Serving
+from tests.mesh.processes import alive, eventually, kill
 from tests.mesh.supervised import call, plugin_source, running_registry, section, state_of, supervised
 
 pytestmark = pytest.mark.mesh
@@ -18,9 +19,9 @@ TOML = 'id = "test.foreign"\nversion = "3.2.0"\nrequires = ["test.ground"]\n[ope
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def program(*arguments: str, keys: str = "") -> str:
@@ -30,7 +31,7 @@ def program(*arguments: str, keys: str = "") -> str:
 
 @pytest.mark.parametrize("arguments", [(), ("--with-manifest",)])
 async def test_a_program_that_announces_itself_is_registered_called_and_deregistered(
-    tmp_path: Path, registry: Service, arguments: tuple[str, ...]
+    tmp_path: Path, registry: Serving, arguments: tuple[str, ...]
 ) -> None:
     async with supervised(tmp_path, registry.address, program(*arguments)) as mesh:
         host = (await mesh.in_state(foreign_1="READY"))["foreign-1"]
@@ -47,7 +48,7 @@ async def test_a_program_that_announces_itself_is_registered_called_and_deregist
     assert not alive(host.pid)
 
 
-async def test_a_program_that_dies_is_started_again_as_a_new_incarnation(tmp_path: Path, registry: Service) -> None:
+async def test_a_program_that_dies_is_started_again_as_a_new_incarnation(tmp_path: Path, registry: Serving) -> None:
     async with supervised(tmp_path, registry.address, program()) as mesh:
         before = (await mesh.in_state(foreign_1="READY"))["foreign-1"]
         first = (await mesh.instances())["foreign-1"]
@@ -60,7 +61,7 @@ async def test_a_program_that_dies_is_started_again_as_a_new_incarnation(tmp_pat
 
 
 async def test_the_manifest_of_a_program_may_stand_in_a_file_and_says_what_it_needs(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     (tmp_path / "foreign.toml").write_text(TOML)
     (tmp_path / "ground.py").write_text(plugin_source("test.ground"))
@@ -71,7 +72,7 @@ async def test_the_manifest_of_a_program_may_stand_in_a_file_and_says_what_it_ne
     assert hosts["foreign-1"].plugin_version == "3.2.0"
 
 
-async def test_a_program_without_health_fails_with_what_to_do(tmp_path: Path, registry: Service) -> None:
+async def test_a_program_without_health_fails_with_what_to_do(tmp_path: Path, registry: Serving) -> None:
     keys = "crash_budget = { crashes = 1 }"
     async with supervised(tmp_path, registry.address, program("--without-health", keys=keys)) as mesh:
         host = (await mesh.in_state(foreign_1="CRASH_LOOP"))["foreign-1"]
@@ -81,7 +82,7 @@ async def test_a_program_without_health_fails_with_what_to_do(tmp_path: Path, re
 
 
 async def test_a_program_that_does_not_serve_is_not_kept_registered_until_it_serves_again(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervised(tmp_path, registry.address, program()) as mesh:
         pid = (await mesh.in_state(foreign_1="READY"))["foreign-1"].pid
@@ -103,7 +104,7 @@ async def test_a_program_that_does_not_serve_is_not_kept_registered_until_it_ser
     assert (state_of(host), host.pid) == ("READY", pid)
 
 
-async def test_a_program_that_leaks_ends_alone_and_is_named(tmp_path: Path, registry: Service) -> None:
+async def test_a_program_that_leaks_ends_alone_and_is_named(tmp_path: Path, registry: Serving) -> None:
     keys = 'limits = { memory = "256MiB" }\ncrash_budget = { crashes = 1 }'
     (tmp_path / "ground.py").write_text(plugin_source("test.ground"))
     configuration = program("--leak", keys=keys) + section("ground", tmp_path)

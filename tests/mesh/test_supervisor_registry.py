@@ -12,8 +12,9 @@ from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.server import Serving
 from forgemesh.registry.servicer import RegistryServicer
-from tests.mesh.processes import Service, eventually, kill
+from tests.mesh.processes import eventually, kill
 from tests.mesh.supervised import plugin_source, running_registry, section, state_of, supervised
 
 TELLS_EVENTS = "WatchEvents" in vars(RegistryServicer)
@@ -23,9 +24,9 @@ BUDGET = "crash_budget = { crashes = 2 }"
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def write(directory: Path, name: str, *keys: str) -> str:
@@ -33,7 +34,7 @@ def write(directory: Path, name: str, *keys: str) -> str:
     return section(name, directory, *keys)
 
 
-async def test_a_crash_loop_is_seen_in_the_registry_and_ends_with_a_reset(tmp_path: Path, registry: Service) -> None:
+async def test_a_crash_loop_is_seen_in_the_registry_and_ends_with_a_reset(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "frail", BUDGET)
     async with supervised(tmp_path, registry.address, configuration) as mesh:
         for _ in range(2):
@@ -60,7 +61,7 @@ async def test_a_crash_loop_is_seen_in_the_registry_and_ends_with_a_reset(tmp_pa
     assert serving.incarnation > standing_in.incarnation
 
 
-async def test_a_lazy_plugin_is_started_once_when_somebody_waits_for_it(tmp_path: Path, registry: Service) -> None:
+async def test_a_lazy_plugin_is_started_once_when_somebody_waits_for_it(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "lazy", "lazy = true")
     async with supervised(tmp_path, registry.address, configuration) as mesh, connect(registry.address) as channel:
         stub = RegistryServiceStub(channel)
@@ -75,12 +76,13 @@ async def test_a_lazy_plugin_is_started_once_when_somebody_waits_for_it(tmp_path
         await asyncio.gather(*(stub.RequestPlugin(request, timeout=5) for _ in range(20)))
         await mesh.in_state(lazy_1="READY")
         answer = await mesh.call("lazy-1", "ping")
+        notes = mesh.notes()
 
     assert answer == "1.0.0"
-    assert mesh.notes() == ["start test.lazy"]
+    assert notes == ["start test.lazy"]
 
 
-async def test_what_happens_to_hosts_is_in_the_registrys_stream_of_events(tmp_path: Path, registry: Service) -> None:
+async def test_what_happens_to_hosts_is_in_the_registrys_stream_of_events(tmp_path: Path, registry: Serving) -> None:
     configuration = write(tmp_path, "told", "crash_budget = { crashes = 2 }")
     async with supervised(tmp_path, registry.address, configuration) as mesh, connect(registry.address) as channel:
         kinds: list[str] = []

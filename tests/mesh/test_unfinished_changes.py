@@ -13,9 +13,10 @@ import grpc
 import pytest
 
 from forgemesh.api.supervisor.v1 import supervisor_service_pb2 as pb
+from forgemesh.chassis.server import Serving
 from forgemesh.faults import Fault
 from tests.mesh.gates import at, close, gated
-from tests.mesh.processes import Service, alive, eventually
+from tests.mesh.processes import alive, eventually
 from tests.mesh.supervised import Supervised, running_registry, supervised
 
 pytestmark = pytest.mark.mesh
@@ -25,9 +26,9 @@ LASTING = ("reattach = true",)
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with running_registry(tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def configure(width: int) -> pb.ConfigurePluginRequest:
@@ -44,7 +45,7 @@ async def widths(mesh: Supervised) -> set[int]:
     return {await mesh.call(name, "shows") for name in await mesh.hosts()}
 
 
-async def test_a_reload_whose_new_process_was_starting_is_undone(tmp_path: Path, registry: Service) -> None:
+async def test_a_reload_whose_new_process_was_starting_is_undone(tmp_path: Path, registry: Serving) -> None:
     configuration = gated(tmp_path, *LASTING)
     async with supervised(tmp_path, registry.address, configuration) as first:
         before = (await first.in_state(gated_1="READY"))["gated-1"]
@@ -66,7 +67,7 @@ async def test_a_reload_whose_new_process_was_starting_is_undone(tmp_path: Path,
     assert {name: host.pid for name, host in after.items()} == {"gated-1": before.pid}
 
 
-async def test_a_reload_whose_old_process_was_ending_is_finished(tmp_path: Path, registry: Service) -> None:
+async def test_a_reload_whose_old_process_was_ending_is_finished(tmp_path: Path, registry: Serving) -> None:
     configuration = gated(tmp_path, *LASTING)
     async with supervised(tmp_path, registry.address, configuration) as first:
         before = (await first.in_state(gated_1="READY"))["gated-1"]
@@ -88,7 +89,7 @@ async def test_a_reload_whose_old_process_was_ending_is_finished(tmp_path: Path,
 
 @pytest.mark.parametrize("keys", [("exclusive = true",), ("exclusive = true", *LASTING)])
 async def test_the_state_of_an_exclusive_plugin_outlives_its_supervisor(
-    tmp_path: Path, registry: Service, keys: tuple[str, ...]
+    tmp_path: Path, registry: Serving, keys: tuple[str, ...]
 ) -> None:
     configuration = gated(tmp_path, *keys)
     async with supervised(tmp_path, registry.address, configuration) as first:
@@ -107,7 +108,7 @@ async def test_the_state_of_an_exclusive_plugin_outlives_its_supervisor(
     assert counted == 2
 
 
-async def test_a_configuration_that_had_reached_one_of_two_hosts_is_undone(tmp_path: Path, registry: Service) -> None:
+async def test_a_configuration_that_had_reached_one_of_two_hosts_is_undone(tmp_path: Path, registry: Serving) -> None:
     configuration = gated(tmp_path, *LASTING, "instances = 2", "config = { width = 3 }")
     async with supervised(tmp_path, registry.address, configuration) as first:
         before = await first.in_state(gated_1="READY", gated_2="READY")
@@ -126,7 +127,7 @@ async def test_a_configuration_that_had_reached_one_of_two_hosts_is_undone(tmp_p
 
 
 async def test_processes_that_live_on_keep_their_configuration_and_others_get_the_same(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     configuration = gated(tmp_path, *LASTING, "config = { width = 3 }")
     async with supervised(tmp_path, registry.address, configuration) as first:
