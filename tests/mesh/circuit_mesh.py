@@ -237,7 +237,7 @@ class CircuitMesh:
             handles = await some_at_once([client.execution(one) for one in ids])
         return [handle.last_seen for handle in handles]
 
-    async def ended(self, orchestrator: str, ids: Sequence[str], *, deadline: float = 60.0) -> list[Execution]:
+    async def ended(self, orchestrator: str, ids: Sequence[str], *, deadline: float = 180.0) -> list[Execution]:
         """The executions, once all have ended."""
         found: dict[str, Execution] = {}
 

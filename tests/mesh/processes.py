@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-START_DEADLINE = 60.0
-STOP_DEADLINE = 60.0
-DEADLINE = 60.0
+START_DEADLINE = 180.0
+STOP_DEADLINE = 180.0
+DEADLINE = 180.0
 
 
 @dataclass

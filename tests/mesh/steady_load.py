@@ -20,7 +20,7 @@ from tests.mesh.processes import DEADLINE
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds until an execution that has not ended counts as lost."""
 
 

@@ -20,7 +20,7 @@ from forgemesh.chassis.guard import GuardedServer
 from forgemesh.faults import Fault
 from forgemesh.faults.supervisor import HandshakeRefused
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 TOKEN = "good-for-one-process"
 
 

@@ -20,7 +20,7 @@ from tests.mesh.up_process import FORGEMESH, Up, Workplace, going_up
 
 pytestmark = pytest.mark.mesh
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 HALTING = '''
 import time
 from pathlib import Path

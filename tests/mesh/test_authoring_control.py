@@ -15,7 +15,7 @@ from tests.mesh.up_process import FORGEMESH, Up, Workplace, going_up
 
 pytestmark = pytest.mark.mesh
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 PRICES = """
 from dataclasses import dataclass
 

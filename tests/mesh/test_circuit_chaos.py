@@ -111,7 +111,7 @@ async def test_whatever_happens_everything_ends_and_every_circuit_closes(tmp_pat
             await trouble.run(SECONDS)
             for instance in mesh.hosts:
                 mesh.moods.set(instance, "ok")
-            await eventually(lambda: quiet(mesh), deadline=60)
+            await eventually(lambda: quiet(mesh), deadline=180)
         ended = [one for name, own in ids.items() for one in await mesh.ended(name, own)]
         await eventually(lambda: nobody_is_called(mesh))
 

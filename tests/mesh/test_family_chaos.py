@@ -137,7 +137,7 @@ async def start_wave(mesh: SagaMesh, ids: list[str]) -> None:
 async def one_life(chaos: Chaos) -> None:
     """Start the orchestrator, see it resume, let it work for a moment, kill it."""
     async with chaos.mesh.orchestrator() as process:
-        await eventually(lambda: resumed(chaos.mesh), deadline=60)
+        await eventually(lambda: resumed(chaos.mesh), deadline=180)
         await asyncio.sleep(chaos.chance.uniform(0, 0.5))  # the moment is what is tested
         await process.kill()
     chaos.orchestrator_kills += 1

@@ -346,7 +346,7 @@ def test_a_folder_that_cannot_be_made_anew_ends_the_mesh_with_one_sentence(place
         pids = mesh.pids()
         shutil.rmtree(place.data)
         place.data.write_text("in the way")
-        code = mesh.process.wait(60)
+        code = mesh.process.wait(180)
         assert mesh.process.stderr is not None
         said = mesh.process.stderr.read().decode()
         place.data.unlink()

@@ -53,7 +53,7 @@ async def end_of(mesh: WeatherMesh, execution_id: str) -> execution_pb2.Executio
         running = answer.execution.status == execution_pb2.EXECUTION_STATUS_RUNNING
         return None if running else answer.execution
 
-    found = await eventually(ended, deadline=60)
+    found = await eventually(ended, deadline=180)
     assert isinstance(found, execution_pb2.Execution)
     return found
 

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.mesh
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "tests" / "clients" / "node"
-INSTALL_PATIENCE = 90.0
-PATIENCE = 90.0
+INSTALL_PATIENCE = 180.0
+PATIENCE = 180.0
 
 
 @pytest.fixture(scope="session")

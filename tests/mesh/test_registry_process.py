@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.mesh
 
 REGISTRY, BALANCER = "forgemesh.registry.main", "forgemesh.balancer.main"
-DEADLINE = 60.0
+DEADLINE = 180.0
 GRACE = 5.0
 """Seconds that a service gives calls that go on; watches must not make it wait for them."""
 INSTANCES = 5

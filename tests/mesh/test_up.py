@@ -83,7 +83,7 @@ def test_when_its_parent_is_gone_it_stops(place: Workplace) -> None:
         os.close(reading)
         os.close(writing)
 
-        assert mesh.process.wait(30) == 0
+        assert mesh.process.wait(180) == 0
 
 
 def test_a_service_that_dies_comes_back_at_the_same_address(place: Workplace) -> None:
@@ -126,7 +126,7 @@ def test_ctrl_c_stops_it_well(place: Workplace) -> None:
     with going_up(place) as mesh:
         mesh.process.send_signal(signal.SIGINT)
 
-        assert mesh.process.wait(30) == 0
+        assert mesh.process.wait(180) == 0
 
 
 def test_interrupted_while_it_starts_it_leaves_nothing(place: Workplace) -> None:
@@ -137,7 +137,7 @@ def test_interrupted_while_it_starts_it_leaves_nothing(place: Workplace) -> None
         await_file(logs / "supervisor.log")
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(30) == 0
+        assert process.wait(180) == 0
     assert not (place.data / "mesh.json").exists()
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 FORGEMESH = (sys.executable, "-m", "forgemesh.cli.main")
-START_DEADLINE = 60.0
-STOP_DEADLINE = 60.0
+START_DEADLINE = 180.0
+STOP_DEADLINE = 180.0
 MARK = "FORGEMESH_TEST_MARK"
 
 PLUGIN = '''
@@ -101,7 +101,7 @@ class Workplace:
         """Where the mesh keeps its data, unless it is told otherwise."""
         return self.folder / ".forgemesh"
 
-    def forgemesh(self, *arguments: str, deadline: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def forgemesh(self, *arguments: str, deadline: float = 180.0) -> subprocess.CompletedProcess[str]:
         """One command, run to its end."""
         return subprocess.run(
             [*FORGEMESH, *arguments],
@@ -152,7 +152,7 @@ class Up:
         services = {row["service"]: row["pid"] for row in status["services"]}
         return {"up": self.process.pid} | services | {row["instance"]: row["pid"] for row in status["instances"]}
 
-    def await_talk(self, text: str, deadline: float = 30.0) -> list[str]:
+    def await_talk(self, text: str, deadline: float = 180.0) -> list[str]:
         """Read what it says on stderr until a line contains `text`; those lines."""
         assert self.process.stderr is not None
         lines: list[str] = []

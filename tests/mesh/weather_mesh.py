@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceAsyncStub
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "weather"
-START_DEADLINE = 60.0
-STOP_DEADLINE = 60.0
-DEADLINE = 60.0
+START_DEADLINE = 180.0
+STOP_DEADLINE = 180.0
+DEADLINE = 180.0
 
 
 @dataclass(frozen=True)

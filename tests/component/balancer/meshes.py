@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ANYWHERE = "127.0.0.1:0"
 SECRET = "the owner's secret"
 PLUGIN = "weather.stats"
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from forgemesh.balancer.domain.fleet import Member
 from forgemesh.chassis.waking_clock import waking_clock
 
 CROWD = 100
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def member(number: int) -> Member:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SERVICE = "test.Mill"
 KINDS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream", "WritingStream")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 Act: TypeAlias = Callable[[bytes, Any], Awaitable[bytes]]
 """What a method does with its request and the context of the call; a stream answers with the result three times."""

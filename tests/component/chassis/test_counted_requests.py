@@ -17,7 +17,7 @@ from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.service import InvalidRequest
 from tests.received import Place, holding, methods, places_in
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 COUNTED = [method for method in methods() if places_in(method.input_type)]
 each_method = pytest.mark.parametrize("method", COUNTED, ids=lambda method: method.full_name)
 

@@ -14,7 +14,7 @@ from forgemesh.chassis.health_board import WATCHES
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from forgemesh.chassis.stop_signals import EXIT_STUCK
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 PROGRAM = """
 import asyncio, os, sys, time

@@ -11,7 +11,7 @@ import pytest
 
 from forgemesh.chassis.stop_signals import EXIT_STUCK, TAKING
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 PROGRAM = """
 import asyncio, ctypes, os, sys, threading, time

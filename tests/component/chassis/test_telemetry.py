@@ -19,7 +19,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.telemetry import BATCH, SpanSink, exporting_spans, set_attributes
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @dataclass

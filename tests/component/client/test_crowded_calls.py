@@ -14,7 +14,7 @@ from forgemesh.chassis.server import Listen, serving
 from forgemesh.client.lanes import MOST, Lanes
 from forgemesh.client.peer import Peer
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 SERVICE = "test.Inn"
 
 
@@ -133,11 +133,11 @@ async def test_calls_whose_streams_a_server_refuses_are_made_again() -> None:
     await server.start()
     try:
         async with Lanes(f"127.0.0.1:{port}") as lanes:
-            answers = await asyncio.gather(*(call(lanes, "PassBy", 10.0) for _ in range(2000)))
+            answers = await asyncio.gather(*(call(lanes, "PassBy", 10.0) for _ in range(400)))
     finally:
         await server.stop(0)
 
-    assert answers == [b"guest"] * 2000
+    assert answers == [b"guest"] * 400
 
 
 async def test_every_client_of_the_mesh_has_such_a_channel() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from forgemesh.orchestrator.domain.failure import Failure
 from forgemesh.orchestrator.domain.payload import Payload
@@ -14,7 +15,7 @@ from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Heal
 from forgemesh.routing.policy import DEFAULT, PluginPolicy
 from forgemesh.routing.snapshot import Revision, Snapshot
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def endpoint(instance_id: str, **facts: object) -> Endpoint:
@@ -164,3 +165,8 @@ class ScriptedHosts:
 
     async def answer(self, path: str, value: object = None, attempt: int = 1, execution_id: str = "") -> None:
         (await self.call(path, attempt, execution_id)).succeed(value)
+
+    async def answer_from(self, path: str, attempt: int, execution_id: str) -> None:
+        """Answer that try and all later ones until cancelled: one is in time, however slow the machine is."""
+        for number in count(attempt):
+            await self.answer(path, attempt=number, execution_id=execution_id)

@@ -221,16 +221,15 @@ async def test_a_bug_before_a_call_has_left_is_no_doubt(
 async def test_an_alarm_that_fails_keeps_no_other_one_from_ringing(
     swept: Orchestrator, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = ONE.replace("}}", "}, timeouts: {start_to_close: 50ms}, retry: {max_attempts: 2, initial: 1ms}}")
+    late = ONE.replace("}}", "}, timeouts: {start_to_close: 100ms}, retry: {max_attempts: 100, initial: 1ms}}")
     plant = Plant(monkeypatch, swept.engine.effects.calls._dispatcher, "_run_out")
     plant.strikes = lambda errand, fault: errand.order.run[1] == "e"
     with no_other_trouble():
         await swept.start(late)
         await swept.start(late, execution_id="innocent")
-        for name in ("e", "innocent"):
-            await hosts.call("a", execution_id=name)
-            await hosts.answer("a", attempt=2, execution_id=name)
-            assert (await ended(swept, name)).status is Status.SUCCEEDED
+        async with beside(*(hosts.answer_from("a", 2, name) for name in ("e", "innocent"))):
+            for name in ("e", "innocent"):
+                assert (await ended(swept, name)).status is Status.SUCCEEDED
 
     assert plant.struck == 1
 

@@ -28,7 +28,7 @@ from tests.component.plugin_host.kit import Kit
 if TYPE_CHECKING:
     from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceAsyncStub
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import (
 from forgemesh.chassis.guard import GuardedServer
 from forgemesh.faults.registry import RevisionCompacted
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 class Registry(RegistryServiceServicer):

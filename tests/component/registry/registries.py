@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceAsyncStub
 
 SECRET = "the owner's secret"
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 def settings_of(database: Path, **others: Any) -> RegistrySettings:

@@ -9,7 +9,7 @@ import pytest
 from forgemesh.testing.backstage import Backstage
 from forgemesh.testing.problem import RehearsalError
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 ABANDONED = """
 import sys
 from forgemesh.testing.backstage import Backstage

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceAsyncStub
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @dataclass(frozen=True)

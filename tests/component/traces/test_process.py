@@ -23,7 +23,7 @@ from tests.unit.traces import otlp
 
 pytestmark = pytest.mark.mesh
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from forgemesh.faults.routing import BalancerWarming, EventsCompacted
 from forgemesh.faults.service import ShuttingDown
 from tests.manual_clock import ManualClock
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 EPOCH = 3
 EVERYTHING = Watched()
 

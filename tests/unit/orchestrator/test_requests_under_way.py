@@ -3,7 +3,7 @@ from asyncio import Future
 
 from forgemesh.orchestrator.application.requests_under_way import RequestsUnderWay
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 async def entered(under_way: RequestsUnderWay, request_id: str, order: list[str], name: str) -> None:

@@ -10,7 +10,7 @@ from forgemesh.plugin_host.supervisor.guardian_program import guard
 from forgemesh.plugin_host.supervisor.process_table import start_time_of
 from tests.mesh.processes import alive, eventually
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from forgemesh.plugin_host.supervisor.process_table import (
 )
 
 MARK, OTHER = new_mark(), new_mark()
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def sleeping() -> subprocess.Popen[bytes]:
