@@ -178,23 +178,27 @@ def going_up(
     open_files: int | None = None,
 ) -> Iterator[Up]:
     """
-    `forgemesh up --any-port` once it is ready; stopped at the end if it still runs.
+    `forgemesh up --any-port` once it is ready; stopped at the end if it still runs, and when the test is killed.
 
     With `open_files`, that is the limit of each of its processes, soft and hard.
     """
     bounded = () if open_files is None else ("sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files))
     ready, tells = os.pipe()
+    parent, lives = os.pipe()
     process = subprocess.Popen(
         [*bounded, *FORGEMESH, "up", "--any-port", *options],
         cwd=place.folder,
-        env=place.environment | {"FORGEMESH_READY_FD": str(tells)} | dict(settings or {}),
-        pass_fds=(tells, *inherit),
+        env=place.environment
+        | {"FORGEMESH_READY_FD": str(tells), "FORGEMESH_PARENT_FD": str(parent)}
+        | dict(settings or {}),
+        pass_fds=(tells, parent, *inherit),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
         start_new_session=True,
     )
     os.close(tells)
+    os.close(parent)
     try:
         with os.fdopen(ready) as pipe:
             readable, _, _ = select.select([pipe], [], [], START_DEADLINE)
@@ -205,6 +209,7 @@ def going_up(
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(STOP_DEADLINE)
+        os.close(lives)
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()

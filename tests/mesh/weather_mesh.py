@@ -107,8 +107,13 @@ class WeatherMesh:
 
 @contextlib.contextmanager
 def running_weather_mesh(directory: Path, *, pause: float = 0.0) -> Iterator[WeatherMesh]:
-    """The mesh, once it is ready; `pause` (seconds) slows the three branches of the parallel group down."""
+    """
+    The mesh, once it is ready; it ends with the test, also if that is killed.
+
+    `pause` (seconds) slows the three branches of the parallel group down.
+    """
     reading, writing = os.pipe()
+    parent, lives = os.pipe()
     log = (directory / "up.log").open("wb")
     command = [sys.executable, "-m", "forgemesh.cli.main", "up", "--any-port"]
     process = subprocess.Popen(
@@ -116,16 +121,18 @@ def running_weather_mesh(directory: Path, *, pause: float = 0.0) -> Iterator[Wea
         env={
             **os.environ,
             "FORGEMESH_READY_FD": str(writing),
+            "FORGEMESH_PARENT_FD": str(parent),
             "WEATHER_LEDGER": str(directory / "ledger"),
             "WEATHER_PAUSE": str(pause),
         },
-        pass_fds=(writing,),
+        pass_fds=(writing, parent),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
         start_new_session=True,
     )
     os.close(writing)
+    os.close(parent)
     try:
         with os.fdopen(reading) as ready:
             readable, _, _ = select.select([ready], [], [], START_DEADLINE)
@@ -135,4 +142,5 @@ def running_weather_mesh(directory: Path, *, pause: float = 0.0) -> Iterator[Wea
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_DEADLINE)
+        os.close(lives)
         log.close()
