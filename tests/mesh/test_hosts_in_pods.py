@@ -16,10 +16,12 @@ import pytest
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.server import Serving
 from forgemesh.client import Client
 from tests.mesh.pid_namespace import AS_FIRST_PROCESS, NO_NAMESPACE
-from tests.mesh.processes import DEADLINE, Service, eventually, start_service
+from tests.mesh.processes import DEADLINE, eventually, start_service
 from tests.mesh.saga_mesh import ANYWHERE, running_saga_mesh
+from tests.mesh.supervised import running_registry
 
 pytestmark = pytest.mark.mesh
 
@@ -56,9 +58,9 @@ output: "${steps.pay.output}"
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    async with start_service("forgemesh.registry.main", registry_environment(tmp_path), tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 def registry_environment(tmp_path: Path, listen: str = ANYWHERE) -> dict[str, str]:
@@ -102,7 +104,7 @@ async def instances(registry: str) -> list[instance_pb2.Instance]:
 
 
 async def test_a_host_that_is_refused_for_good_ends_at_once_with_one_sentence_about_what_to_do(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with start_service(HOST, host_environment(tmp_path, registry.address), tmp_path):
         environment = host_environment(tmp_path, registry.address, "As it is now.", FORGEMESH_HOST_INSTANCE_ID="slow-2")
@@ -116,7 +118,7 @@ async def test_a_host_that_is_refused_for_good_ends_at_once_with_one_sentence_ab
     assert "Traceback" not in ended.stderr
 
 
-async def test_a_host_whose_id_is_taken_by_a_live_one_ends_and_names_it(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_whose_id_is_taken_by_a_live_one_ends_and_names_it(tmp_path: Path, registry: Serving) -> None:
     holder = host_environment(tmp_path, registry.address, FORGEMESH_HOST_LEASE_TTL="1")
     async with start_service(HOST, holder, tmp_path) as first:
         ended = await asyncio.to_thread(run_to_its_end, holder, tmp_path)
@@ -129,7 +131,7 @@ async def test_a_host_whose_id_is_taken_by_a_live_one_ends_and_names_it(tmp_path
 
 
 async def test_a_host_whose_id_was_taken_while_it_stood_still_ends_and_leaves_it_to_the_other_one(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     environment = host_environment(tmp_path, registry.address, FORGEMESH_HOST_LEASE_TTL="1")
 
@@ -149,11 +151,9 @@ async def test_a_host_whose_id_was_taken_while_it_stood_still_ends_and_leaves_it
     assert instance.address == second.address
 
 
-async def test_a_host_waits_for_a_registry_that_is_away_when_it_starts_and_says_so(
-    tmp_path: Path, registry: Service
-) -> None:
-    address = registry.address
-    await registry.stop()
+async def test_a_host_waits_for_a_registry_that_is_away_when_it_starts_and_says_so(tmp_path: Path) -> None:
+    async with running_registry(tmp_path) as gone:
+        address = gone.address
     environment = host_environment(tmp_path, address)
 
     async def says_why() -> bool:
@@ -173,10 +173,9 @@ async def test_a_host_waits_for_a_registry_that_is_away_when_it_starts_and_says_
     assert incarnation > 0
 
 
-async def test_a_host_that_waits_for_its_registry_ends_in_good_order_when_it_is_told_to(
-    tmp_path: Path, registry: Service
-) -> None:
-    await registry.stop()
+async def test_a_host_that_waits_for_its_registry_ends_in_good_order_when_it_is_told_to(tmp_path: Path) -> None:
+    async with running_registry(tmp_path) as registry:
+        pass
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -202,7 +201,7 @@ async def test_a_host_that_waits_for_its_registry_ends_in_good_order_when_it_is_
 
 
 async def test_a_host_that_is_started_again_beside_its_token_file_takes_its_own_lease_over(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     token = tmp_path / "owner-token"
     environment = host_environment(tmp_path, registry.address, FORGEMESH_HOST_OWNER_TOKEN_FILE=str(token))
@@ -218,7 +217,7 @@ async def test_a_host_that_is_started_again_beside_its_token_file_takes_its_own_
     assert instance.incarnation == second.facts["incarnation"]
 
 
-async def test_a_host_that_may_not_write_its_token_file_says_which(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_may_not_write_its_token_file_says_which(tmp_path: Path, registry: Serving) -> None:
     token = tmp_path / "not-there" / "owner-token"
     environment = host_environment(tmp_path, registry.address, FORGEMESH_HOST_OWNER_TOKEN_FILE=str(token))
 
@@ -230,7 +229,7 @@ async def test_a_host_that_may_not_write_its_token_file_says_which(tmp_path: Pat
 
 
 @pytest.mark.skipif(bool(NO_NAMESPACE), reason=NO_NAMESPACE)
-async def test_the_first_process_of_a_container_is_called_as_its_machine_is(tmp_path: Path, registry: Service) -> None:
+async def test_the_first_process_of_a_container_is_called_as_its_machine_is(tmp_path: Path, registry: Serving) -> None:
     environment = host_environment(tmp_path, registry.address, FORGEMESH_HOST_INSTANCE_ID="")
     async with start_service(HOST, environment, tmp_path, under=AS_FIRST_PROCESS) as service:
         (instance,) = await instances(registry.address)

@@ -23,8 +23,10 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.api.supervisor.v1 import host_pb2, supervisor_service_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
 from forgemesh.chassis.channel import connect
+from forgemesh.chassis.server import Serving
 from tests.component.plugin_host.collector import attributes_of, collecting
 from tests.mesh.processes import DEADLINE, Service, alive, eventually, kill, start_service
+from tests.mesh.supervised import running_registry
 
 pytestmark = pytest.mark.mesh
 
@@ -74,14 +76,9 @@ class Sleeper:
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Service]:
-    environment = {
-        "FORGEMESH_REGISTRY_LISTEN": ANYWHERE,
-        "FORGEMESH_REGISTRY_HEALTH_LISTEN": ANYWHERE,
-        "FORGEMESH_REGISTRY_DATABASE": str(tmp_path / "registry.db"),
-    }
-    async with start_service("forgemesh.registry.main", environment, tmp_path) as service:
-        yield service
+async def registry(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with running_registry(tmp_path) as serving:
+        yield serving
 
 
 @contextlib.asynccontextmanager
@@ -128,7 +125,7 @@ async def in_state(service: Service, state: host_pb2.HostState.ValueType, count:
     return found
 
 
-async def instances(registry: Service) -> list[instance_pb2.Instance]:
+async def instances(registry: Serving) -> list[instance_pb2.Instance]:
     request = registry_service_pb2.ListInstancesRequest()
     async with connect(registry.address) as channel:
         response = await RegistryServiceStub(channel).ListInstances(request, timeout=DEADLINE)
@@ -152,7 +149,7 @@ async def gone(*pids: int) -> None:
     await eventually(none_left)
 
 
-async def test_every_host_registers_and_serves(tmp_path: Path, registry: Service) -> None:
+async def test_every_host_registers_and_serves(tmp_path: Path, registry: Serving) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 3") as service:
         hosts = await in_state(service, host_pb2.HOST_STATE_READY, 3)
         registered = await instances(registry)
@@ -165,7 +162,7 @@ async def test_every_host_registers_and_serves(tmp_path: Path, registry: Service
 
 
 async def test_a_killed_host_is_started_again_and_registers_as_a_new_incarnation(
-    tmp_path: Path, registry: Service
+    tmp_path: Path, registry: Serving
 ) -> None:
     async with supervisor(tmp_path, registry.address) as service:
         (before,) = await in_state(service, host_pb2.HOST_STATE_READY)
@@ -184,7 +181,7 @@ async def test_a_killed_host_is_started_again_and_registers_as_a_new_incarnation
     assert int(second.labels["pid"]) == after.pid
 
 
-async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Service) -> None:
+async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Serving) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 2") as service:
         hosts = await in_state(service, host_pb2.HOST_STATE_READY, 2)
         (idle, busy) = await instances(registry)
@@ -198,7 +195,7 @@ async def test_no_host_outlives_a_killed_supervisor(tmp_path: Path, registry: Se
     assert idle.instance_id not in [instance.instance_id for instance in await instances(registry)]
 
 
-async def test_a_stopped_supervisor_ends_its_hosts_in_good_order(tmp_path: Path, registry: Service) -> None:
+async def test_a_stopped_supervisor_ends_its_hosts_in_good_order(tmp_path: Path, registry: Serving) -> None:
     async with supervisor(tmp_path, registry.address, "instances = 2") as service:
         hosts = await in_state(service, host_pb2.HOST_STATE_READY, 2)
         (first, _) = await instances(registry)
@@ -211,7 +208,7 @@ async def test_a_stopped_supervisor_ends_its_hosts_in_good_order(tmp_path: Path,
         assert await instances(registry) == []
 
 
-async def test_a_host_that_does_not_end_is_killed_with_all_that_it_started(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_does_not_end_is_killed_with_all_that_it_started(tmp_path: Path, registry: Serving) -> None:
     short = {"FORGEMESH_SUPERVISOR_GRACE": "0.5"}
     async with supervisor(tmp_path, registry.address, **short) as service:
         (host,) = await in_state(service, host_pb2.HOST_STATE_READY)
@@ -227,7 +224,7 @@ async def test_a_host_that_does_not_end_is_killed_with_all_that_it_started(tmp_p
     assert code == 0
 
 
-async def test_a_killed_host_leaves_no_children(tmp_path: Path, registry: Service) -> None:
+async def test_a_killed_host_leaves_no_children(tmp_path: Path, registry: Serving) -> None:
     async with supervisor(tmp_path, registry.address) as service:
         (host,) = await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
@@ -237,7 +234,7 @@ async def test_a_killed_host_leaves_no_children(tmp_path: Path, registry: Servic
         await gone(child)
 
 
-async def test_a_host_that_cannot_start_says_why_and_is_tried_again(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_that_cannot_start_says_why_and_is_tried_again(tmp_path: Path, registry: Serving) -> None:
     broken = '[plugins.broken]\nload = "sleeper_plugin:Nobody"'
     async with supervisor(tmp_path, registry.address, broken) as service:
 
@@ -255,9 +252,9 @@ async def test_a_host_that_cannot_start_says_why_and_is_tried_again(tmp_path: Pa
     assert host.HasField("next_start_at")
 
 
-async def test_hosts_wait_for_a_registry_that_is_not_there_yet(tmp_path: Path, registry: Service) -> None:
-    address = registry.address
-    await registry.stop()
+async def test_hosts_wait_for_a_registry_that_is_not_there_yet(tmp_path: Path) -> None:
+    async with running_registry(tmp_path) as gone:
+        address = gone.address
     async with supervisor(tmp_path, address) as service:
         await in_state(service, host_pb2.HOST_STATE_INITIALIZING)
         again = {
@@ -269,7 +266,7 @@ async def test_hosts_wait_for_a_registry_that_is_not_there_yet(tmp_path: Path, r
             await in_state(service, host_pb2.HOST_STATE_READY)
 
 
-async def test_a_megabyte_without_a_line_end_holds_up_nothing(tmp_path: Path, registry: Service) -> None:
+async def test_a_megabyte_without_a_line_end_holds_up_nothing(tmp_path: Path, registry: Serving) -> None:
     async with supervisor(tmp_path, registry.address, 'environment = { NOISE = "1000000" }') as service:
         await in_state(service, host_pb2.HOST_STATE_READY)
         (instance,) = await instances(registry)
@@ -279,7 +276,7 @@ async def test_a_megabyte_without_a_line_end_holds_up_nothing(tmp_path: Path, re
     assert (written.count(b"x" * 1000), written.count(b"y" * 1000)) > (900, 900)
 
 
-async def test_a_host_knows_nothing_of_its_supervisors_secrets(tmp_path: Path, registry: Service) -> None:
+async def test_a_host_knows_nothing_of_its_supervisors_secrets(tmp_path: Path, registry: Serving) -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY": "secret", "HANDED_ON": "value"}
     section = 'inherit = ["HANDED_ON"]\nenvironment = { KEY = "of the section" }'
     async with supervisor(tmp_path, registry.address, section, **secrets) as service:
