@@ -34,7 +34,7 @@ from tests.mesh.crowds import (
 )
 from tests.mesh.up_process import HELLO, LINGER, Up, Workplace, going_up
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(1800), pytest.mark.xdist_group("crowds")]  # one at a time
 
 FULL = "FORGEMESH_ABUSE" in os.environ
 FEW_FILES = 1024

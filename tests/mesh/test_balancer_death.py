@@ -21,7 +21,7 @@ DEAD_SECONDS = float(os.environ.get("FORGEMESH_DEAD_SECONDS", "2"))
 SICK, WELL = "moody-1", ("moody-2", "moody-3")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kept", [True, False], ids=["from its database", "from its subscribers"])
 async def test_nobody_misses_a_balancer_that_is_dead_and_the_next_one_knows_what_it_knew(
     tmp_path: Path, kept: bool

@@ -99,7 +99,7 @@ async def survives(mesh: SagaMesh, execution_id: str, commits: int) -> bool:
         driver.cancel()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 async def test_a_saga_ends_the_same_after_a_kill_behind_any_of_its_writes(tmp_path: Path) -> None:
     async with running_saga_mesh(tmp_path) as mesh:
         for commits in range(2, ENOUGH):

@@ -22,7 +22,7 @@ CAPACITY, CALLS = 4, 15
 RULE = ScaleRule(least=0, most=20)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 async def test_pods_follow_the_calls_of_all_orchestrators_from_none_up_and_down_and_hold_while_nobody_knows(
     tmp_path: Path,
 ) -> None:

@@ -40,7 +40,7 @@ def peak(pid: int) -> int:
     return int(line.split()[1])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 async def test_a_map_of_ten_thousand_items_gives_results_in_order_and_takes_little_memory(tmp_path: Path) -> None:
     async with running_saga_mesh(tmp_path) as mesh, mesh.orchestrator() as process:
         async with Client.connect(mesh.address) as client:

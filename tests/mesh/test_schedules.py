@@ -45,7 +45,7 @@ async def ended_executions(client: Client, schedule_id: str) -> list[str]:
     return [one.execution_id for one in found if one.HasField("ended_at")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 async def test_each_moment_of_a_schedule_has_one_execution_wherever_the_orchestrator_dies(tmp_path: Path) -> None:
     async with running_saga_mesh(tmp_path) as mesh:
         deaths = 0

@@ -80,7 +80,7 @@ async def published(mesh: SagaMesh) -> None:
         await host.stop()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_a_blocked_call_is_made_once_after_any_number_of_restarts(tmp_path: Path) -> None:
     async with running_saga_mesh(tmp_path, hosts=0) as mesh:
         await published(mesh)
@@ -98,7 +98,7 @@ async def test_a_blocked_call_is_made_once_after_any_number_of_restarts(tmp_path
         assert mesh.calls("w") == {"pay": 1}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_a_kill_behind_any_write_by_which_a_blocked_call_leaves_makes_it_at_most_once(tmp_path: Path) -> None:
     async with running_saga_mesh(tmp_path, hosts=0) as mesh:
         await published(mesh)
