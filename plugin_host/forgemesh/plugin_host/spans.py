@@ -14,7 +14,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis import attributes
-from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, usual_attribute
+from forgemesh.chassis.span_encoding import (
+    encoded_attribute,
+    encoded_span,
+    end_of,
+    number_attribute,
+    text_attribute,
+    usual_attribute,
+)
 from forgemesh.chassis.telemetry import ERROR, SERVER, SpanSink, set_attributes, text_of
 from forgemesh.chassis.trace_context import TraceParent, new_span_id, new_trace_id, parse_traceparent
 from forgemesh.faults import Code
@@ -176,11 +183,11 @@ class CallSpans:
 
 def _of_invocation(invocation: invocation_pb2.Invocation, queued: int) -> tuple[bytes, ...]:
     return (
-        usual_attribute(attributes.EXECUTION_ID, invocation.execution_id),
-        usual_attribute(attributes.STEP_PATH, invocation.step_path),
+        text_attribute(attributes.EXECUTION_ID, invocation.execution_id),
+        text_attribute(attributes.STEP_PATH, invocation.step_path),
         usual_attribute(attributes.STEP_ATTEMPT, invocation.attempt),
-        encoded_attribute(attributes.IDEMPOTENCY_KEY, invocation.idempotency_key),
-        encoded_attribute(attributes.QUEUE_WAIT_MILLIS, queued / 1000),
+        text_attribute(attributes.IDEMPOTENCY_KEY, invocation.idempotency_key),
+        number_attribute(attributes.QUEUE_WAIT_MILLIS, queued / 1000),
     )
 
 

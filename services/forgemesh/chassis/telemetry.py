@@ -23,6 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.span_limit import is_too_large, within_limit
 from forgemesh.chassis.tasks import lasting, watched
+from forgemesh.chassis.wire import length_delimited
 
 _log = logging.getLogger(__name__)
 
@@ -356,14 +357,7 @@ def _encoded_request(resource: Resource, spans: Sequence[bytes]) -> bytes:
 
 
 def _field(number: int, data: bytes) -> bytes:
-    """A length-delimited protobuf field of a number below 16."""
-    head = bytearray((number << 3 | 2,))
-    size = len(data)
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + data
+    return length_delimited(number, len(data)) + data
 
 
 def _deserialize(data: bytes) -> ExportTraceServiceResponse:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis import attributes as names
-from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, usual_attribute
+from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, text_attribute, usual_attribute
 from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.domain import events as e
@@ -81,7 +81,7 @@ def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
 
 
 def _attributes(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> list[bytes]:
-    found = [usual_attribute(names.EXECUTION_ID, execution_id), _what(started.workflow, facts.facts)]
+    found = [text_attribute(names.EXECUTION_ID, execution_id), _what(started.workflow, facts.facts)]
     if facts.dispatch is not None:
         where = facts.dispatch
         found.append(_where(where.instance_id, where.incarnation, where.plugin_version))
