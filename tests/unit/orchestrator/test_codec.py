@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -15,7 +16,7 @@ from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.codec import events as codec
 from forgemesh.orchestrator.codec.blobs import INLINE
-from forgemesh.orchestrator.codec.events import event_from_stored, opened, stored_event
+from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, stored_event
 from forgemesh.orchestrator.codec.executions import execution_to_message
 from forgemesh.orchestrator.codec.payloads import (
     MAX_FACTS,
@@ -24,6 +25,7 @@ from forgemesh.orchestrator.codec.payloads import (
     foreign_failure,
     payload_from_message,
 )
+from forgemesh.orchestrator.codec.step_events import _WRITERS, step_event
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.failure import MAX_CAUSES, MAX_DEPTH, Failure
 from forgemesh.orchestrator.domain.payload import JSON, MAX_INPUT, Payload
@@ -90,6 +92,39 @@ def test_every_fact_comes_back_from_the_store_as_it_was(kind: type, draw: st.Dat
     event = e.Event(7, 8, draw.draw(values_of(kind)))
 
     assert kept(stored_event(event)[0], "event 1/1") == event
+
+
+@pytest.mark.parametrize("kind", _WRITERS, ids=lambda kind: kind.__name__)
+@settings(max_examples=100)
+@given(draw=st.data())
+def test_what_is_written_for_every_step_is_what_its_message_would_be(kind: type, draw: st.DataObject) -> None:
+    given = draw.draw(st.builds(e.Event, st.integers(0, 2**63), st.integers(0, 2**63 - 1), values_of(kind)))
+
+    written = step_event(given)
+
+    assert written in (None, event_to_message(given).SerializeToString())
+
+
+@pytest.mark.parametrize("kind", _WRITERS, ids=lambda kind: kind.__name__)
+@settings(max_examples=50)
+@given(draw=st.data(), data=st.binary(max_size=300))
+def test_what_an_ordinary_step_leaves_needs_no_message(kind: type, draw: st.DataObject, data: bytes) -> None:
+    fact = draw.draw(values_of(kind))
+    names = set(get_type_hints(kind))
+    ordinary = {"input": Payload(data), "output": Payload(data), "cache_key": "", "affinity": "", "child_id": ""}
+    ordinary["dispatch"] = draw.draw(values_of(e.Dispatch).filter(lambda dispatch: dispatch.at))
+    fact = msgspec.structs.replace(fact, **{name: ordinary[name] for name in names & set(ordinary)})
+
+    event = e.Event(draw.draw(st.integers(1, 2**63 - 1)), draw.draw(st.integers(1, 2**63 - 1)), fact)
+
+    assert step_event(event) == event_to_message(event).SerializeToString()
+
+
+@given(st.binary(min_size=1, max_size=300), st.lists(st.binary(min_size=32, max_size=32), max_size=3))
+def test_a_record_is_what_its_message_would_be(body: bytes, blobs: list[bytes]) -> None:
+    message = event_pb2.StoredEvent(schema_version=2, checksum=zlib.crc32(body), event=body, blobs=blobs)
+
+    assert codec.record_of(body, blobs) == message.SerializeToString()
 
 
 def test_there_is_no_fact_that_the_store_does_not_know() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from forgemesh.api.orchestrator.v1 import event_pb2 as pb
+from forgemesh.chassis.wire import length_delimited
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.codec.blobs import INLINE, put_back, take_out
 from forgemesh.orchestrator.codec.dispatches import dispatch_from_message, dispatch_to_message
@@ -19,6 +21,7 @@ from forgemesh.orchestrator.codec.payloads import (
     payload_from_message,
     payload_to_message,
 )
+from forgemesh.orchestrator.codec.step_events import step_event
 from forgemesh.orchestrator.domain import events as e
 from forgemesh.orchestrator.domain.payload import Payload
 
@@ -29,21 +32,24 @@ OLDEST_VERSION = 1
 
 def stored_event(event: e.Event) -> tuple[bytes, Mapping[bytes, bytes]]:
     """The event as the store keeps it, with schema version and checksum; and the contents that are kept apart."""
-    message = event_to_message(event)
-    body = message.SerializeToString()
+    body = step_event(event) or event_to_message(event).SerializeToString()
     if len(body) <= INLINE:
-        return record_of(body, ()), _NOTHING
+        return record_of(body), _NOTHING
+    message = event_to_message(event)
     blobs = take_out(message)
     return record_of(message.SerializeToString() if blobs else body, tuple(blobs)), blobs
 
 
 def record_of(body: bytes, blobs: Sequence[bytes] = ()) -> bytes:
     """A serialised event with schema version and checksum."""
-    return pb.StoredEvent(
-        schema_version=SCHEMA_VERSION, checksum=zlib.crc32(body), event=body, blobs=blobs
-    ).SerializeToString()
+    head = _HEAD.pack(_VERSION, SCHEMA_VERSION, _CHECKSUM, zlib.crc32(body))
+    record = head + length_delimited(pb.StoredEvent.EVENT_FIELD_NUMBER, len(body)) + body
+    return record + pb.StoredEvent(blobs=blobs).SerializeToString() if blobs else record
 
 
+_HEAD = struct.Struct("<BBBI")
+_VERSION, _CHECKSUM = 0x08, 0x15
+"""What stands before them on the wire: a varint of one byte, and 32 bits."""
 _NOTHING: Mapping[bytes, bytes] = {}
 
 
