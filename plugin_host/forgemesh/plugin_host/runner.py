@@ -313,8 +313,11 @@ class Runner:
         elif self._lone is not None and self._admission.idle:
             self._admission.arrive(credited=True)
             self._start_next(self._lone)
-        with contained(f"the answer to a call of {call.operation.definition.name}"):
+        try:
             self._finish(call, call.ending or outcome)
+        except Exception:
+            with contained(f"the answer to a call of {call.operation.definition.name}"):
+                raise
 
     def _start_next(self, call: Call) -> None:
         try:

@@ -41,15 +41,16 @@ class CallSpan(trace.Span):
     Spans that are started within it wait here until it ends: a killed process never leaves a child without its parent.
     """
 
+    extra: dict[str, Any] | None = None
+    events: list[tuple[str, int, Mapping[str, Any]]] | None = None
+    _context: trace.SpanContext | None = None
+
     def __init__(self, trace_id: bytes, parent_id: bytes, recorded: bool) -> None:
         self.trace_id = trace_id
         self.parent_id = parent_id
         self.span_id = new_span_id()
         self.recorded = recorded
-        self.extra: dict[str, Any] | None = None
-        self.events: list[tuple[str, int, Mapping[str, Any]]] | None = None
         self.children: list[Span] | None = []
-        self._context: trace.SpanContext | None = None
 
     @property
     def traceparent(self) -> str:
@@ -125,7 +126,7 @@ class CallSpans:
         self._plugin = plugin
         self._instance_id = instance_id
         self._incarnation = incarnation
-        self._operations: dict[tuple[str, int], bytes] = {}
+        self._operations: dict[tuple[str, int], tuple[str, bytes]] = {}
 
     def begin(self, traceparent: str) -> CallSpan:
         """A child of the caller's span; a trace of its own for a caller that has none."""
@@ -149,12 +150,12 @@ class CallSpans:
         held, call.children = call.children, None
         if not call.recorded or not self._sink.endpoints:
             return
-        operation = self._operation(invocation.operation)
+        name, operation = self._operation(invocation.operation)
         span = encoded_span(
             call.trace_id,
             call.span_id,
             call.parent_id,
-            f"execute {self._plugin.plugin_id}/{invocation.operation}",
+            name,
             SERVER,
             start,
             end_of(start, end),
@@ -165,8 +166,8 @@ class CallSpans:
         for child in held or ():
             self._sink.add(child)
 
-    def _operation(self, operation: str) -> bytes:
-        """The attributes that all spans of an operation have."""
+    def _operation(self, operation: str) -> tuple[str, bytes]:
+        """The name and the attributes that all spans of an operation have."""
         key = (operation, self._incarnation())
         found = self._operations.get(key)
         if found is None:
@@ -177,7 +178,8 @@ class CallSpans:
                 attributes.INSTANCE_ID: self._instance_id,
                 attributes.INSTANCE_INCARNATION: key[1],
             }
-            found = self._operations[key] = b"".join(encoded_attribute(*fact) for fact in facts.items())
+            encoded = b"".join(encoded_attribute(*fact) for fact in facts.items())
+            found = self._operations[key] = f"execute {self._plugin.plugin_id}/{operation}", encoded
         return found
 
 

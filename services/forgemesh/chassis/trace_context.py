@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import re
-from dataclasses import dataclass
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+import msgspec
+
+_TRACEPARENT = re.compile(r"(?!ff|00.{54})[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]([0-9a-f])(?:-.*)?")
+"""Of version 00 there is nothing behind the flags; version ff is none."""
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
+_SAMPLED = frozenset("13579bdf")
+"""Last digits of flags that say so."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceParent:
+class TraceParent(msgspec.Struct, frozen=True):
     """A W3C trace context: 16 and 8 bytes, and whether the trace is recorded."""
 
     trace_id: bytes
@@ -28,11 +31,11 @@ def parse_traceparent(text: str) -> TraceParent | None:
     match = _TRACEPARENT.fullmatch(text)
     if match is None:
         return None
-    version, trace, span, flags, rest = match.groups()
+    trace, span, flags = match.groups()
     trace_id, span_id = bytes.fromhex(trace), bytes.fromhex(span)
-    if version == "ff" or (version == "00" and rest) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    return TraceParent(trace_id, span_id, bool(int(flags, 16) & 1))
+    return TraceParent(trace_id, span_id, flags in _SAMPLED)
 
 
 _ids = random.Random()
