@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -377,6 +377,7 @@ COMPENSATION = ":compensate"
 _INDEX = re.compile(r"(?<![^/])[0-9][^/]*")
 
 
+@lru_cache(maxsize=4096)
 def declared(path: str) -> str:
     """An execution's step path without the indexes of iterations and the mark of a compensation."""
     return _INDEX.sub("*", path.removesuffix(COMPENSATION))
