@@ -23,7 +23,7 @@ from forgemesh.orchestrator.codec.executions import (
     row_to_message,
 )
 from forgemesh.orchestrator.codec.payloads import failure_to_message, timestamp
-from forgemesh.orchestrator.codec.started import REFUSAL_BYTES, started_to_messages
+from forgemesh.orchestrator.codec.started import REFUSAL_BYTES, started_to_message
 from forgemesh.orchestrator.codec.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.domain.events import Event
 from forgemesh.orchestrator.domain.state import ExecutionState
@@ -91,7 +91,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         caller = requests.caller_of(context)
         asked = [(lambda one=one: requests.start_of(one, caller)) for one in request.requests]
         outcomes = await self._bulk.start(asked)
-        return pb.StartExecutionsResponse(results=started_to_messages(outcomes, self._message))
+        return started_to_message(outcomes, self._message)
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
         state = await self._executions.get(*requests.named(request))

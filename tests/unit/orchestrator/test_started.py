@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.orchestrator.codec.executions import execution_to_message
-from forgemesh.orchestrator.codec.started import started_to_messages
+from forgemesh.orchestrator.codec.started import started_to_message
 from forgemesh.orchestrator.domain.payload import Payload
 from tests.unit.orchestrator.histories import History, broken
 from tests.unit.orchestrator.workflows import call, of_steps
@@ -19,9 +18,10 @@ def ended(size: int) -> History:
 
 def test_every_start_comes_back_and_outputs_as_far_as_there_is_room() -> None:
     states = [ended(1_500_000).state for _ in range(4)] + [ended(10).state]
-    results = started_to_messages([(state, True) for state in states], execution_to_message)
+    response = started_to_message([(state, True) for state in states], execution_to_message)
+    results = response.results
 
-    assert pb.StartExecutionsResponse(results=results).ByteSize() < SESSION_LIMIT
+    assert response.ByteSize() < SESSION_LIMIT
     assert [result.started.execution.left_out for result in results] == [False, False, True, True, False]
     assert all(result.started.execution.execution_id == "e-1" for result in results)
     assert all(result.started.execution.status for result in results)
@@ -29,7 +29,8 @@ def test_every_start_comes_back_and_outputs_as_far_as_there_is_room() -> None:
 
 def test_a_thousand_long_refusals_fit_into_one_answer() -> None:
     long = replace(broken(), message="é" * 100_000, metadata={f"k{n}": "v" * 1000 for n in range(1000)})
-    results = started_to_messages([long] * 1000, execution_to_message)
+    response = started_to_message([long] * 1000, execution_to_message)
+    results = response.results
 
-    assert pb.StartExecutionsResponse(results=results).ByteSize() < SESSION_LIMIT
+    assert response.ByteSize() < SESSION_LIMIT
     assert all(result.refused.reason == "BROKEN" for result in results)

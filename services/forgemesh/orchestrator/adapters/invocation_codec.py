@@ -99,13 +99,15 @@ def _write_payload(message: payload_pb2.Payload, payload: Payload) -> None:
         message.metadata.update(payload.metadata)
 
 
-def answer_of(result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool) -> Answer:
+def answer_of(
+    result: invocation_pb2.InvocationResult, whose: tuple[str, str, str], *, session: bool, size: int | None = None
+) -> Answer:
     """
     What an instance answered, as far as others can read it: an output that says that it is JSON and is none, a failure
     that only the mesh can tell, and what holds more than is taken, becomes a failure of an operation that did its work.
-    `whose` are plugin, operation and instance.
+    `whose` are plugin, operation and instance; it has at most `size` bytes, if that is known.
     """
-    kind, excess = result.WhichOneof("outcome"), excess_of(result, result.ByteSize())
+    kind, excess = result.WhichOneof("outcome"), excess_of(result, result.ByteSize() if size is None else size)
     pretended = kind == "failure" and _is_pretended(result)
     if kind == "failure" and excess is None and not pretended:
         return Answer(None, foreign_failure(result.failure), session=session)

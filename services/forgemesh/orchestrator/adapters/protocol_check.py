@@ -34,13 +34,13 @@ def check_greeting(message: object, endpoint: Endpoint, plugin_id: str = "") -> 
     return message
 
 
-def check_numbers(frame: session_pb2.SessionResponse) -> None:
+def check_numbers(frame: session_pb2.SessionResponse, size: int) -> None:
     """
-    A message tells of no more calls than one may; raises ProtocolBreach.
+    A message of `size` bytes tells of no more calls than one may; raises ProtocolBreach.
 
     A result that holds too much is no breach: it is a fault of its operation alone.
     """
-    excess = excess_of(frame)
+    excess = excess_of(frame, size)
     if excess is not None:
         raise ProtocolBreach(f"{excess.place}: {excess}")
 

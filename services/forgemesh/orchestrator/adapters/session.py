@@ -272,7 +272,8 @@ class SessionLink:
     def _take(self, frame: session_pb2.SessionResponse) -> None:
         if frame.HasField("hello"):
             raise ProtocolBreach("it greets a second time")
-        check_numbers(frame)
+        size = frame.ByteSize()
+        check_numbers(frame, size)
         for call_id in frame.accepted:
             if (call := self._calls.sent(call_id, "a receipt")) is not None:
                 call.accepted = True
@@ -284,12 +285,8 @@ class SessionLink:
             if call is None:
                 raise ProtocolBreach(f"a second result for call {result.call_id}")
             check_attempt(result, call.invocation)
-            self._answer(
-                result.call_id,
-                answer_of(
-                    result, (self._plugin_id, call.invocation.operation, self._endpoint.instance_id), session=True
-                ),
-            )
+            whose = (self._plugin_id, call.invocation.operation, self._endpoint.instance_id)
+            self._answer(result.call_id, answer_of(result, whose, session=True, size=size))
         self._take_credits(frame)
 
     def _take_credits(self, frame: session_pb2.SessionResponse) -> None:

@@ -46,7 +46,8 @@ def execution_to_message(
     `said` is what open attempts say of themselves, by step path.
     """
     message = _head(state)
-    message.steps.extend(_step_to_message(step, said.get(step.path)) for step in state.steps.values())
+    for step in state.steps.values():
+        _add_step(message, step, said.get(step.path))
     message.progress, message.suspended_reason = progress, suspended
     if expected_end:
         message.expected_end.CopyFrom(moment(expected_end))
@@ -114,8 +115,9 @@ def row_to_message(row: ExecutionRow) -> pb.Execution:
     )
 
 
-def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step:
-    message = pb.Step(
+def _add_step(execution: pb.Execution, step: StepState, said: tuple[float, str] | None) -> None:
+    """Made in its place: a message that is made apart is copied."""
+    message = execution.steps.add(
         step_path=step.path,
         kind=step.step.kind,
         status=_STEP_STATUS[step.status],
@@ -143,7 +145,6 @@ def _step_to_message(step: StepState, said: tuple[float, str] | None) -> pb.Step
         message.branches_skipped = step.branches.skipped
     if said is not None:
         message.progress, message.progress_note = said
-    return message
 
 
 def checkpoint_to_message(checkpoint: Checkpoint, row: ExecutionRow, content_hash: str) -> control_pb2.Checkpoint:

@@ -21,29 +21,27 @@ _STANDING = frozenset({"status", "started_at", "ended_at", "sequence", "priority
 Outcome: TypeAlias = tuple[ExecutionState, bool] | Failure
 
 
-def started_to_messages(
+def started_to_message(
     outcomes: Sequence[Outcome], message: Callable[[ExecutionState], execution_pb2.Execution]
-) -> list[pb.StartExecutionsResult]:
+) -> pb.StartExecutionsResponse:
     """In order. What does not fit is left out and said to be: every execution comes back as a handle at least."""
-    results: list[pb.StartExecutionsResult] = []
+    response = pb.StartExecutionsResponse()
     room = MAX_BYTES - len(outcomes) * BRIEF_BYTES
     for outcome in outcomes:
         room += BRIEF_BYTES
-        result = _to_message(outcome, message)
-        if size_in_list(result) > room and not isinstance(outcome, Failure):
+        result = response.results.add()  # in its place: a message that is made apart is copied
+        if isinstance(outcome, Failure):
+            result.refused.CopyFrom(failure_to_message(outcome.brief(REFUSAL_BYTES)))
+            room -= size_in_list(result)
+            continue
+        result.started.created = outcome[1]
+        result.started.execution.CopyFrom(message(outcome[0]))
+        size = size_in_list(result)
+        if size > room:
             _leave_out(result.started.execution)
-        room -= size_in_list(result)
-        results.append(result)
-    return results
-
-
-def _to_message(
-    outcome: Outcome, message: Callable[[ExecutionState], execution_pb2.Execution]
-) -> pb.StartExecutionsResult:
-    if isinstance(outcome, Failure):
-        return pb.StartExecutionsResult(refused=failure_to_message(outcome.brief(REFUSAL_BYTES)))
-    started = pb.StartExecutionResponse(execution=message(outcome[0]), created=outcome[1])
-    return pb.StartExecutionsResult(started=started)
+            size = size_in_list(result)
+        room -= size
+    return response
 
 
 def _leave_out(execution: execution_pb2.Execution) -> None:

@@ -36,7 +36,7 @@ def span_owner(started: e.ExecutionStarted, execution_id: str) -> str:
 def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attempt: int) -> str:
     """Of an attempt's span (W3C), for the plugin that runs it."""
     own = span_id(span_owner(started, execution_id), (ATTEMPT, path, str(attempt)))
-    return f"00-{started.trace_id.hex()}-{own.hex()}-{started.sampled:02x}"
+    return f"00-{started.trace_id.hex()}-{own.hex()}-{'01' if started.sampled else '00'}"
 
 
 class Link(msgspec.Struct, frozen=True):
