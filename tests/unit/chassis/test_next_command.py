@@ -59,7 +59,7 @@ def test_who_is_there_and_does_not_answer_is_no_reason_to_start_a_mesh(service: 
     assert VARIABLES[service] in said
 
 
-@pytest.mark.parametrize("service", VARIABLES.keys() - {"orchestrator"})
+@pytest.mark.parametrize("service", sorted(VARIABLES.keys() - {"orchestrator"}))
 @pytest.mark.parametrize("lack", Lack)
 def test_a_service_behind_the_orchestrator_is_one_of_a_mesh_that_runs(service: str, lack: Lack) -> None:
     said = next_command(service, "127.0.0.1:7402", {}, lack)
