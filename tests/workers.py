@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,12 @@ def keep_together(items: list[pytest.Item]) -> None:
 def begin_with_the_long_ones(items: list[pytest.Item]) -> None:
     """So that no worker is left alone with one at the end: first what needs more time than others, then the mesh."""
     items.sort(key=lambda item: (item.get_closest_marker("timeout") is None, item.get_closest_marker("mesh") is None))
+
+
+def sendable(value: Any) -> Any:
+    """The same with each lone surrogate as its escape: what workers send is UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {sendable(key): sendable(one) for key, one in value.items()}
+    return type(value)(map(sendable, value)) if type(value) in (list, tuple) else value

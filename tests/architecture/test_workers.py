@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workers import begin_with_the_long_ones, group_of, number_of_workers
+from tests.workers import begin_with_the_long_ones, group_of, number_of_workers, sendable
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +45,9 @@ def test_what_takes_long_begins_first_and_the_rest_keeps_its_order(request: pyte
     begin_with_the_long_ones(items)
 
     assert [made.name for made in items] == ["d", "c", "a", "b"]
+
+
+def test_what_a_worker_hands_on_can_be_written_as_utf8() -> None:
+    handed = sendable({"caf\udce9": ["a\ud800", ("b", None, 3)]})
+
+    assert handed == {"caf\\udce9": ["a\\ud800", ("b", None, 3)]}

@@ -102,7 +102,7 @@ async def test_one_permit_is_one_call_however_many_wait(scene: Scene) -> None:
 
     assert scene.sent() == ["s-0"]
     assert scene.use() is PermitUse.SUCCEEDED
-    assert scene.account.demands() == {Demanded("p", ""): 199}
+    assert scene.account.demands() == {Demanded("p", ""): 1}
 
 
 async def test_a_call_that_comes_anew_makes_the_trial_although_it_could_go_elsewhere(scene: Scene) -> None:

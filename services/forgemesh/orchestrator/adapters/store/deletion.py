@@ -13,9 +13,11 @@ _NEWEST_BEYOND = (
 _EXPIRED = (
     "SELECT key FROM execution WHERE ended_at > 0 AND (ended_at, key) < (?, ?) AND NOT (parent_id <> '' AND ("
     "EXISTS (SELECT 1 FROM execution AS parent WHERE parent.run_id = execution.parent_run AND parent.run_id <> ''"
-    " AND parent.ended_at = 0) OR (execution.parent_run <> '' AND EXISTS (SELECT 1 FROM execution AS parent"
-    " WHERE parent.namespace = execution.namespace AND parent.execution_id = execution.parent_id"
-    " AND parent.ended_at = 0)))) ORDER BY ended_at, key LIMIT ?"
+    " AND parent.ended_at = 0) OR (execution.parent_run <> ''"
+    " AND NOT EXISTS (SELECT 1 FROM execution AS parent WHERE parent.run_id = execution.parent_run"
+    " AND parent.run_id <> '')"
+    " AND EXISTS (SELECT 1 FROM execution AS parent WHERE parent.namespace = execution.namespace"
+    " AND parent.execution_id = execution.parent_id AND parent.ended_at = 0)))) ORDER BY ended_at, key LIMIT ?"
 )
 _LAST = (
     "SELECT max(coalesce((SELECT max({column}) FROM {table}), 0),"
@@ -65,7 +67,7 @@ def expired(connection: sqlite3.Connection, ended_before: int, keep: int, limit:
     Keys of ended executions that are too old or too many, the oldest first.
 
     A child stays as long as its parent is open: the parent may have to ask for its end once more after a crash. So does
-    one that was imported, as long as what bears its parent's name is open: that may be an import of its parent.
+    one whose parent is not here, as an import's, as long as what bears its name is open: that may be an import of it.
     """
     before, key_before = ended_before, 0
     if keep:
