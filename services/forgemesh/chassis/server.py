@@ -127,8 +127,8 @@ def server_options(listen: Listen) -> list[tuple[str, int]]:
         ("grpc.http.overload_protection", 0),  # it refuses streams of callers who keep to the limit
         ("grpc.max_allowed_incoming_connections", callers_share(descriptor_limit())),
         ("grpc.keepalive_time_ms", 5000),
-        ("grpc.keepalive_timeout_ms", 2000),
-        ("grpc.http2.ping_timeout_ms", 2000),
+        ("grpc.keepalive_timeout_ms", 10000),  # a caller that gets no processor for a while is not gone
+        ("grpc.http2.ping_timeout_ms", 10000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 4000),
         ("grpc.http2.settings_timeout", 5000),
