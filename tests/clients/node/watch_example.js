@@ -12,8 +12,8 @@ const { parseArgs, promisify } = require("node:util");
 const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
 
-const DEADLINE_MILLIS = 30_000;
-const WATCH_MILLIS = 60_000;
+const DEADLINE_MILLIS = 60_000;
+const WATCH_MILLIS = 120_000;
 
 function tell(kind, facts) {
   process.stdout.write(`${JSON.stringify({ kind, ...facts })}\n`);
