@@ -18,7 +18,6 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; its ha
 import asyncio
 import contextlib
 import faulthandler
-import logging
 import sys
 import time
 from collections.abc import Callable
