@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import pytest
 
+from tests import once
 from tests.workers import begin_with_the_long_ones, group_of, number_of_workers, sendable
 
 
@@ -51,3 +56,36 @@ def test_what_a_worker_hands_on_can_be_written_as_utf8() -> None:
     handed = sendable({"caf\udce9": ["a\ud800", ("b", None, 3)]})
 
     assert handed == {"caf\\udce9": ["a\\ud800", ("b", None, 3)]}
+
+
+def _make_while_others_ask(folder: Path, made: Path) -> list[str]:
+    def make(unfinished: Path) -> None:
+        with made.open("a") as ledger:
+            ledger.write("made\n")
+        (unfinished / "first").touch()
+        os.sched_yield()
+        (unfinished / "last").touch()
+
+    return sorted(entry.name for entry in once.made_once(folder, make).iterdir())
+
+
+def test_what_several_processes_ask_for_at_once_is_made_by_one_and_seen_whole(tmp_path: Path) -> None:
+    folder, made = tmp_path / "modules", tmp_path / "made"
+
+    with ProcessPoolExecutor(8) as processes:
+        seen = list(processes.map(_make_while_others_ask, [folder] * 16, [made] * 16))
+
+    assert seen == [["first", "last"]] * 16
+    assert made.read_text() == "made\n"
+
+
+def test_what_could_not_be_made_is_tried_again_by_the_next(tmp_path: Path) -> None:
+    def fail(unfinished: Path) -> None:
+        (unfinished / "half").touch()
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        once.made_once(tmp_path / "modules", fail)
+    folder = once.made_once(tmp_path / "modules", lambda unfinished: (unfinished / "all").touch())
+
+    assert [entry.name for entry in folder.iterdir()] == ["all"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.mesh.weather_mesh import WeatherMesh
+from tests.once import made_once
 
 pytestmark = pytest.mark.mesh
 
@@ -28,14 +29,11 @@ def node_modules() -> Path:
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     lock = CLIENT / "package-lock.json"
-    folder = ROOT / ".cache" / f"node-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    if not (folder / "installed").exists():
-        _install(folder)
-    return folder / "node_modules"
+    folder = ROOT / ".cache" / f"node-client-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    return made_once(folder, _install) / "node_modules"
 
 
 def _install(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(CLIENT / name, folder / name)
     command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -47,7 +45,6 @@ def _install(folder: Path) -> None:
         pytest.skip(f"npm took more than {INSTALL_PATIENCE:g} s")
     if done.returncode:
         pytest.skip(f"npm could not install the client's packages: {done.stderr.strip()[-300:]}")
-    (folder / "installed").touch()
 
 
 def told(mesh: WeatherMesh, node_modules: Path, **options: str) -> list[dict[str, Any]]:
