@@ -8,8 +8,15 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from forgemesh.orchestrator.domain import call_fields, document_reading, fields, group_fields, language, step_reading
-from forgemesh.orchestrator.domain.definition import Trigger
+from forgemesh.orchestrator.workflow.definition import Trigger
+from forgemesh.orchestrator.workflow.parse import (
+    calls as call_fields,
+    definition as language,
+    document as document_reading,
+    fields,
+    groups as group_fields,
+    steps as step_reading,
+)
 
 Schema: TypeAlias = dict[str, Any]
 

@@ -14,14 +14,14 @@ from forgemesh.chassis import attributes
 from forgemesh.chassis.service import ServiceSettings
 from forgemesh.cli.exits import ExitCode
 from forgemesh.faults import Fault, workflow
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.codec.yaml_source import read_document
-from forgemesh.orchestrator.domain.control import Action, check_status
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fields import Mistakes
-from forgemesh.orchestrator.domain.language import parse_definition
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution.control import Action, check_status
+from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.settings import OrchestratorSettings
+from forgemesh.orchestrator.workflow.definition import Definition
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.parse.definition import parse_definition
+from forgemesh.orchestrator.workflow.parse.fields import Mistakes
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from forgemesh.plugin import define, manifest_from_toml
 from forgemesh.plugin_host.settings import HostSettings
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 
-from forgemesh.orchestrator.codec.yaml_source import read_document
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.architecture.repository import ROOT, tracked
 from tests.architecture.test_documentation import definitions
 from tests.unit.client.test_workflow import ORDER

@@ -5,8 +5,8 @@ so beforehand by a file `hanging` in its folder.
 
 from pathlib import Path
 
-from forgemesh.orchestrator.domain.expression import MAX_COST, Allowance
 from forgemesh.orchestrator.main import main
+from forgemesh.orchestrator.workflow.expressions.expression import MAX_COST, Allowance
 
 
 def go_on_regardless(self: Allowance, source: str, time: float) -> None:

@@ -23,7 +23,7 @@ def replay(file: str, /, *, to: int | None = None, line: Given) -> None:
     """
     if to is not None and to < 1:
         raise usage(f"--to {to} plays nothing back", hint="events are numbered from 1")
-    command = [sys.executable, "-m", "forgemesh.orchestrator.replay"]
+    command = [sys.executable, "-m", "forgemesh.orchestrator.api.replay"]
     command += ["--to", str(to)] if to is not None else []
     command += ["--json"] if line.terminal.json else []
     say = line.terminal.encoded if line.terminal.json else line.terminal.data

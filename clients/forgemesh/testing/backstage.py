@@ -19,7 +19,7 @@ SHOWN = 4_000
 
 class Backstage:
     """
-    One JSON object a line in each direction, see forgemesh.orchestrator.rehearsal.line.
+    One JSON object a line in each direction, see forgemesh.orchestrator.simulation.line.
 
     `patience` is how many real seconds an answer may take; a process that takes longer is killed.
     """
@@ -28,7 +28,7 @@ class Backstage:
         self._patience = patience
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "forgemesh.orchestrator.rehearsal"],
+            [sys.executable, "-m", "forgemesh.orchestrator.simulation"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,

@@ -28,33 +28,33 @@ from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.chassis.waking_clock import waking_clock
-from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
-from forgemesh.orchestrator.adapters.definition_text import read_definition
-from forgemesh.orchestrator.adapters.exporter import SpanExporter
-from forgemesh.orchestrator.adapters.feed import Feed
-from forgemesh.orchestrator.adapters.hosts import open_hosts
-from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
-from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
-from forgemesh.orchestrator.adapters.turn_file import turns_beside
-from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.demand import Demand
-from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.application.retention import Retention
-from forgemesh.orchestrator.application.scheduled_executions import ScheduledExecutions
-from forgemesh.orchestrator.application.scheduler import Scheduler
-from forgemesh.orchestrator.application.schedules import Schedules
-from forgemesh.orchestrator.application.sweep import Sweep
-from forgemesh.orchestrator.application.use_cases import use_cases
-from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.codec.events import checksum
-from forgemesh.orchestrator.domain.family import FamilyLimits
-from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
-from forgemesh.orchestrator.servicer import APART, SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.api.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
+from forgemesh.orchestrator.api.servicer import APART, SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.dispatch.demand import Demand
+from forgemesh.orchestrator.dispatch.feed.hosts import open_hosts
+from forgemesh.orchestrator.dispatch.feed.subscription import Feed
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.execution.commands.use_cases import use_cases
+from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.retention import Retention
+from forgemesh.orchestrator.execution.engine.sweep import Sweep
+from forgemesh.orchestrator.execution.engine.turn_file import turns_beside
+from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.trace.exporter import SpanExporter
+from forgemesh.orchestrator.schedules.executions import ScheduledExecutions
+from forgemesh.orchestrator.schedules.scheduler import Scheduler
+from forgemesh.orchestrator.schedules.schedules import Schedules
+from forgemesh.orchestrator.schedules.wall_clock import SystemWallClock
 from forgemesh.orchestrator.settings import OrchestratorSettings
+from forgemesh.orchestrator.store.archives import ArchivePacking
+from forgemesh.orchestrator.store.events import checksum
+from forgemesh.orchestrator.store.sqlite.schedule_store import SqliteScheduleStore
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
+from forgemesh.orchestrator.store.sqlite.store import open_store
+from forgemesh.orchestrator.workflow.definition_text import read_definition
+from forgemesh.orchestrator.workflow.definitions import Definitions
+from forgemesh.orchestrator.workflow.registry_catalogue import RegistryCatalogue
 
 _log = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         store = await open_store(database, read_definition)
         hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
         waking = await stack.enter_async_context(waking_clock())
-        account = CallAccount(draw=random.random, awake=waking.now)
-        hosts.on_breach = account.breached
-        feed = Feed(settings.balancer, orchestrator_id, hosts, account)
+        recorder = OutcomeRecorder(draw=random.random, awake=waking.now)
+        hosts.on_breach = recorder.breached
+        feed = Feed(settings.balancer, orchestrator_id, hosts, recorder)
         await stack.enter_async_context(beside(lasting("the feed", feed.run)))
         registry = await stack.enter_async_context(connect(settings.registry))
         await stack.enter_async_context(beside(lasting("the ends of processes", partial(hosts.endings.run, registry))))
@@ -85,7 +85,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         engine = Engine(
             store,
             hosts,
-            account,
+            recorder,
             providers,
             exporter,
             clock=steady.now,
@@ -100,7 +100,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
         offered.sweep.damaged = lambda: store.damaged
-        engine.effects.places.load(await store.slots())
+        engine.effects.concurrency_slots.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence, store.damages)

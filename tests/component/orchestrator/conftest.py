@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.chassis.database import Database
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over
 

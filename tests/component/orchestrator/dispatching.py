@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Lacking, Order, OrderKey
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.domain.definition import Target, Timeouts
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.orchestrator.dispatch.call_request import CallKey, CallRequest, Lacking
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.ports import Answer
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definition import Target, Timeouts
+from forgemesh.orchestrator.workflow.provider import OperationFacts, Provider
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 
 
@@ -26,29 +26,29 @@ class Log:
         self.lines: list[str] = []
         self.moved = asyncio.Event()
         self.dispatcher: Dispatcher | None = None
-        self.held: list[tuple[OrderKey, int]] | None = None
+        self.held: list[tuple[CallKey, int]] | None = None
         """Orders of which it is not on record yet that they are not blocked; None: it is, as soon as it is said."""
 
-    def answered(self, order: Order, answer: Answer) -> None:
+    def answered(self, order: CallRequest, answer: Answer) -> None:
         assert order.path not in self.answers
         self.answers[order.path] = answer
         self._note(f"{order.path} answered")
 
-    def blocked(self, order: Order, lack: Lacking) -> None:
+    def blocked(self, order: CallRequest, lack: Lacking) -> None:
         self.lacks[order.path] = lack
         self._note(f"{order.path} {lack.reason.value}")
 
-    def unblocked(self, order: Order) -> None:
+    def unblocked(self, order: CallRequest) -> None:
         self._note(f"{order.path} unblocked")
         if self.held is not None:
             self.held.append((order.key, order.attempt))
         elif self.dispatcher is not None:
             asyncio.get_running_loop().call_soon(self.dispatcher.released, order.key, order.attempt)
 
-    def broke(self, order: Order, error: Exception, *, sent: bool) -> None:
+    def broke(self, order: CallRequest, error: Exception, *, sent: bool) -> None:
         self._note(f"{order.path} broke by {error}, {'maybe sent' if sent else 'not sent'}")
 
-    def progressed(self, order: Order, fraction: float, note: str, details: Payload | None) -> None:
+    def progressed(self, order: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
         self._note(f"{order.path} {fraction:g} {note}")
 
     def reason(self, path: str) -> str:
@@ -98,11 +98,11 @@ def dispatcher_over(
     log: Log,
     providers: Providers | None = None,
     max_in_flight: int = 0,
-    account: CallAccount | None = None,
+    account: OutcomeRecorder | None = None,
 ) -> Dispatcher:
     """Its clock stands still at one second."""
     known = providers or Providers(ScriptedCatalogue())
-    counted = account or CallAccount()
+    counted = account or OutcomeRecorder()
     log.dispatcher = Dispatcher(hosts, counted, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
     return log.dispatcher
 
@@ -112,7 +112,7 @@ def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Pro
     return Provider(plugin_id=plugin_id, plugin_version=plugin_version, **(known | facts))
 
 
-def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> Order:
+def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> CallRequest:
     known: dict[str, Any] = {
         "key": key(path, facts.pop("execution_id", "e"), facts.pop("namespace", "default")),
         "attempt": 1,
@@ -121,15 +121,15 @@ def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any
         "input": Payload(b"{}"),
         "traceparent": "",
     }
-    return Order(**(known | facts))
+    return CallRequest(**(known | facts))
 
 
-def to_interface(path: str, version_range: str = "", **terms: Any) -> Order:
+def to_interface(path: str, version_range: str = "", **terms: Any) -> CallRequest:
     """An order for any provider of `shape`; `terms` are of its target, but for what an order has of its own."""
     facts = {name: terms.pop(name) for name in ("affinity", "tried", "idempotent") if name in terms}
     target = Target(interface="shape", version_range=version_range, operation="o", **terms)
     return order(path, target=target, **facts)
 
 
-def key(path: str, execution_id: str = "e", namespace: str = "default") -> OrderKey:
+def key(path: str, execution_id: str = "e", namespace: str = "default") -> CallKey:
     return (namespace, execution_id, ""), path

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer, Caller, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, Caller, Invocation
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.policy import DEFAULT, PluginPolicy
 from forgemesh.routing.snapshot import Revision, Snapshot

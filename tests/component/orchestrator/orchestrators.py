@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from forgemesh.chassis.database import Database, open_database
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore, open_store
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.executions import Executions
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.application.recovery import Recovery
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.application.turns import Turns
-from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
-from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.codec.events import checksum
-from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.domain.family import FamilyLimits
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
-from forgemesh.orchestrator.domain.state import ExecutionState
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
-from forgemesh.orchestrator.ports import Store
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.commands.use_cases import UseCases, use_cases
+from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.ports import Store
+from forgemesh.orchestrator.execution.engine.recovery import Recovery
+from forgemesh.orchestrator.execution.engine.turns import Turns
+from forgemesh.orchestrator.execution.facts import Event
+from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.queries.executions import Executions
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.store.archives import ArchivePacking
+from forgemesh.orchestrator.store.events import checksum
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore, open_store
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definitions import Definitions
+from forgemesh.orchestrator.workflow.provider import OperationFacts, Provider
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.unit.orchestrator.workflows import parsed
 
@@ -71,7 +71,7 @@ class Orchestrator:
 
     store: Store
     hosts: ScriptedHosts
-    account: CallAccount
+    account: OutcomeRecorder
     engine: Engine
     offered: UseCases
     catalogue: AnyPlugin
@@ -140,7 +140,7 @@ def orchestrator_over(
     family: FamilyLimits | None = None,
     turns: Turns | None = None,
 ) -> Orchestrator:
-    spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), CallAccount()
+    spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), OutcomeRecorder()
     account.begins()
     providers = Providers(catalogue)
     engine = Engine(

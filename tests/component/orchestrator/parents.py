@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder, ExecutionRow
+from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import Orchestrator
 

@@ -19,17 +19,17 @@ from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import DefinitionNotFound
-from forgemesh.orchestrator.adapters.store.schedule_store import SqliteScheduleStore
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
-from forgemesh.orchestrator.application.requests_under_way import RequestsUnderWay
-from forgemesh.orchestrator.application.scheduler import Scheduler
-from forgemesh.orchestrator.application.schedules import Schedules
-from forgemesh.orchestrator.domain.recorded import Recorded
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import Run, Schedule
-from forgemesh.orchestrator.ports import StoredDefinition
-from forgemesh.orchestrator.schedule_ports import DamagedSchedule, Opened, ScheduledStart, ScheduleStore
-from forgemesh.orchestrator.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
+from forgemesh.orchestrator.api.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
+from forgemesh.orchestrator.execution.commands.pending_requests import RequestsUnderWay
+from forgemesh.orchestrator.execution.recorded import Recorded
+from forgemesh.orchestrator.schedules.ports import DamagedSchedule, Opened, ScheduledStart, ScheduleStore
+from forgemesh.orchestrator.schedules.schedule import Run, Schedule
+from forgemesh.orchestrator.schedules.scheduler import Scheduler
+from forgemesh.orchestrator.schedules.schedules import Schedules
+from forgemesh.orchestrator.store.sqlite.schedule_store import SqliteScheduleStore
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.ports import StoredDefinition
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.manual_clock import ManualClock
 from tests.unit.orchestrator.schedules import NOON

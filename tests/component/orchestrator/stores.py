@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain.events import Event
-from forgemesh.orchestrator.ports import Begin, Created, NewExecution, Standing, Wanted
+from forgemesh.orchestrator.execution.engine.ports import Begin, Created, NewExecution, Standing, Wanted
+from forgemesh.orchestrator.execution.facts import Event
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.orchestrators import store_over
 
 T = TypeVar("T")

@@ -3,9 +3,9 @@
 import pytest
 
 from forgemesh.faults.control import ExecutionState
-from forgemesh.orchestrator.application.retention import Retention
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import IdReuse
+from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.engine.retention import Retention
+from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over
 from tests.component.orchestrator.parents import CHILD, PARENT, child_of, registered

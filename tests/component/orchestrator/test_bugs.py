@@ -10,13 +10,14 @@ import pytest
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.application import calls, children, route
-from forgemesh.orchestrator.application.effects import Effects
-from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.starts import Starts
-from forgemesh.orchestrator.application.suspension import TRIES
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.dispatch import router as route
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.commands.starts import Starts
+from forgemesh.orchestrator.execution.engine import calls, children
+from forgemesh.orchestrator.execution.engine.effects import Effects
+from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.suspension import TRIES
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, ScriptedLink, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator
 
@@ -223,7 +224,7 @@ async def test_an_alarm_that_fails_keeps_no_other_one_from_ringing(
 ) -> None:
     late = ONE.replace("}}", "}, timeouts: {start_to_close: 100ms}, retry: {max_attempts: 100, initial: 1ms}}")
     plant = Plant(monkeypatch, swept.engine.effects.calls._dispatcher, "_run_out")
-    plant.strikes = lambda errand, fault: errand.order.run[1] == "e"
+    plant.strikes = lambda call, fault: call.request.run[1] == "e"
     with no_other_trouble():
         await swept.start(late)
         await swept.start(late, execution_id="innocent")
@@ -320,9 +321,9 @@ async def test_the_sweep_sees_an_order_that_is_in_no_queue(orchestrator: Orchest
     running = orchestrator.engine.running("default", "e")
     assert running is not None
     await running.durable()
-    errand = orchestrator.engine.effects.calls._dispatcher.active.find((running.run, "a"))
-    assert errand is not None
-    errand.lane.queue.remove(errand.order.key)
+    call = orchestrator.engine.effects.calls._dispatcher.active.find((running.run, "a"))
+    assert call is not None
+    call.target_queue.queue.remove(call.request.key)
 
     await orchestrator.offered.sweep.run()
     await orchestrator.offered.sweep.run()

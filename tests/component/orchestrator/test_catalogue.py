@@ -12,9 +12,9 @@ from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.faults.service import ServiceUnreachable
-from forgemesh.orchestrator.adapters import catalogue as module
-from forgemesh.orchestrator.adapters.catalogue import RegistryCatalogue
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
+from forgemesh.orchestrator.workflow import registry_catalogue as module
+from forgemesh.orchestrator.workflow.provider import OperationFacts, Provider
+from forgemesh.orchestrator.workflow.registry_catalogue import RegistryCatalogue
 from forgemesh.registry.main import running
 from tests.component.registry.registries import settings_of
 from tests.manual_clock import ManualClock

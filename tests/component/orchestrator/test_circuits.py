@@ -8,12 +8,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.adapters.exporter import encode
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.orchestrator.dispatch.ports import Answer
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.execution.trace.exporter import encode
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.outcome import PermitUse
 from forgemesh.routing.policy import PluginPolicy, Policy

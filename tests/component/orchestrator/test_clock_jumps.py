@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
 

@@ -6,7 +6,7 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.control import ExecutionState
-from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.execution import facts as e
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore

@@ -14,12 +14,12 @@ from forgemesh.faults.control import (
     NoIncident,
 )
 from forgemesh.faults.workflow import Cancelled, ExecutionExists, ExecutionNotFound
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status, StepStatus
-from forgemesh.orchestrator.ports import IdReuse
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, Call, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from forgemesh.chassis.callers import Callers
-from forgemesh.orchestrator.application.starts import TOGETHER, StartRequest
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.execution.commands.starts import TOGETHER, StartRequest
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.orchestrators import Orchestrator
 
 SOURCE = """

@@ -1,6 +1,6 @@
 import asyncio
 
-from forgemesh.orchestrator.application.deadlines import TICKS, Deadlines
+from forgemesh.orchestrator.dispatch.deadlines import TICKS, Deadlines
 from tests.component.orchestrator.hosts import PATIENCE
 
 

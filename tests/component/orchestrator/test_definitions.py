@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.domain.definition import Call, Compensation, Definition, Sequence, Target, Timeouts
-from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.domain.template import EMPTY, Literal
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.workflow.definition import Call, Compensation, Definition, Sequence, Target, Timeouts
+from forgemesh.orchestrator.workflow.definitions import Definitions
+from forgemesh.orchestrator.workflow.expressions.template import EMPTY, Literal
+from forgemesh.orchestrator.workflow.provider import OperationFacts
 from tests.component.orchestrator.dispatching import provider
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import AnyPlugin

@@ -6,8 +6,8 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.workflow import ExecutionNotFound
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain.events import Event
+from forgemesh.orchestrator.execution.facts import Event
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.test_controls import CALL

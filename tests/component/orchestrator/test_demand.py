@@ -1,6 +1,6 @@
 from forgemesh.faults.service import ServiceUnreachable
-from forgemesh.orchestrator.application.demand import Demand
-from forgemesh.orchestrator.application.order import Wanted
+from forgemesh.orchestrator.dispatch.call_request import Wanted
+from forgemesh.orchestrator.dispatch.demand import Demand
 from forgemesh.routing.endpoint import Health
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, order, to_interface
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.waiting_room import MOST_DEMANDS
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.pending_queue import MOST_DEMANDS
 from forgemesh.routing.endpoint import Health
 from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
 
-def at_work() -> tuple[Dispatcher, CallAccount, list[str]]:
+def at_work() -> tuple[Dispatcher, OutcomeRecorder, list[str]]:
     """A dispatcher that knows of no instance, what it counts, and a list that grows when that is urgent."""
-    account, urgent = CallAccount(), list[str]()
+    account, urgent = OutcomeRecorder(), list[str]()
     dispatcher = dispatcher_over(ScriptedHosts(), Log(), account=account)
     account.on_urgent = lambda: urgent.append("now")
     return dispatcher, account, urgent
@@ -32,7 +32,7 @@ async def test_orders_for_a_plugin_without_instances_are_told_by_versions_and_th
 
 
 async def test_an_order_that_runs_waits_no_more() -> None:
-    account, hosts = CallAccount(), ScriptedHosts()
+    account, hosts = OutcomeRecorder(), ScriptedHosts()
     dispatcher = dispatcher_over(hosts, Log(), account=account)
     dispatcher.send(order("a"))
     waiting = dict(account.demands())
@@ -59,7 +59,7 @@ async def test_no_more_plugins_are_told_than_a_report_may_hold() -> None:
 
 
 async def test_orders_behind_an_open_circuit_ask_for_one_instance_however_many_they_are() -> None:
-    account, hosts = CallAccount(), ScriptedHosts()
+    account, hosts = OutcomeRecorder(), ScriptedHosts()
     dispatcher = dispatcher_over(hosts, Log(), account=account)
     hosts.show("p", with_open_circuit("i-1", account.clock() + 60))
     for number in range(50):
@@ -72,7 +72,7 @@ async def test_orders_behind_an_open_circuit_ask_for_one_instance_however_many_t
 
 
 async def test_orders_count_one_by_one_as_long_as_another_instance_may_help_them() -> None:
-    account, hosts = CallAccount(), ScriptedHosts()
+    account, hosts = OutcomeRecorder(), ScriptedHosts()
     dispatcher = dispatcher_over(hosts, Log(), account=account)
     hosts.show("q", endpoint("j-1", health=Health.UNREACHABLE))
     for number in range(3):

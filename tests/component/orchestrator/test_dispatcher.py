@@ -1,13 +1,13 @@
 import pytest
 
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.application import waiting_room
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Waiting
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.domain.definition import Timeouts
-from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.dispatch import pending_queue
+from forgemesh.orchestrator.dispatch.call_request import Waiting
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.values.failure import failure_of
+from forgemesh.orchestrator.workflow.definition import Timeouts
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint, with_open_circuit
@@ -91,7 +91,7 @@ async def test_one_plugin_does_not_hold_up_another(dispatcher: Dispatcher, hosts
 async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_room, "FULL_NOTICE", 0.25)
+    monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.25)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path in "abcd":
         dispatcher.send(order(path))
@@ -112,7 +112,7 @@ async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
 async def test_a_reason_that_changes_is_put_on_record_and_an_older_notice_is_void(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_room, "FULL_NOTICE", 0.02)
+    monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.02)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     dispatcher.send(order("running"))
     dispatcher.send(order("a"))
@@ -318,7 +318,7 @@ async def test_how_long_a_circuit_stays_open_is_told_as_it_is_when_somebody_asks
     hosts: ScriptedHosts, log: Log
 ) -> None:
     clock = ManualClock()
-    account = CallAccount(clock=clock.monotonic)
+    account = OutcomeRecorder(clock=clock.monotonic)
     providers = Providers(ScriptedCatalogue())
     dispatcher = Dispatcher(hosts, account, providers, lambda: round(clock.monotonic() * 1e9), log)
     hosts.show("p", with_open_circuit("i-1", until=1_030.0))

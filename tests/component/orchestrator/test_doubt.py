@@ -15,9 +15,9 @@ from forgemesh.faults.plugin import (
     WrongIncarnation,
 )
 from forgemesh.faults.workflow import Cancelled, HeartbeatTimeout, HostLost, StartToCloseTimeout
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure, failure_of
 from tests.component.orchestrator.orchestrators import Orchestrator
 
 CALL = "call: {plugin: p, operation: o}"

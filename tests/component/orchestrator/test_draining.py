@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from forgemesh.api.plugin.v1 import session_pb2
-from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.routing.endpoint import Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -24,7 +24,7 @@ class Scene:
     """Two instances, of which only the first is known while three orders leave: it takes one of them at a time."""
 
     def __init__(self, hosts: FeedHosts, going: str, staying: str) -> None:
-        self.hosts, self.log, self.account = hosts, Log(), CallAccount()
+        self.hosts, self.log, self.account = hosts, Log(), OutcomeRecorder()
         self.going, self.staying = endpoint("i-1", address=going), endpoint("i-2", address=staying)
         self.log.dispatcher = self.dispatcher = Dispatcher(
             hosts, self.account, Providers(ScriptedCatalogue()), lambda: 1_000_000_000, self.log

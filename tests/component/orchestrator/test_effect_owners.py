@@ -8,9 +8,9 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.service import InvalidRequest
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.test_controls import BROKEN, CALL, UNDO

@@ -9,10 +9,10 @@ import pytest
 
 from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.api.registry.v1 import event_pb2
-from forgemesh.orchestrator.adapters import endings as module
-from forgemesh.orchestrator.adapters.endings import Endings, ending_of
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.dispatch import endings as module
+from forgemesh.orchestrator.dispatch.endings import Endings, ending_of
+from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, ScriptedSession, linked, serving_plugin
 
 KILLED = "killed by signal 9"

@@ -6,14 +6,14 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionExists, ExecutionInputInvalid, HostLost
-from forgemesh.orchestrator.application import dispatcher
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status, StepStatus
-from forgemesh.orchestrator.domain.trace import span_id, span_owner
-from forgemesh.orchestrator.ports import IdReuse
+from forgemesh.orchestrator.dispatch import dispatcher
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.execution.trace.spans import span_id, span_owner
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
 from tests.component.orchestrator.stores import held_store

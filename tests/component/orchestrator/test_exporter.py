@@ -3,10 +3,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis.span_encoding import SHORTEST, end_of
 from forgemesh.chassis.telemetry import SpanSink
-from forgemesh.orchestrator.adapters.exporter import SpanExporter, encode
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts, span_id, span_owner
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.trace.exporter import SpanExporter, encode
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts, span_id, span_owner
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch
 

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from forgemesh.orchestrator.application import waiting_room
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Waiting
+from forgemesh.orchestrator.dispatch import pending_queue
+from forgemesh.orchestrator.dispatch.call_request import Waiting
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 
@@ -83,7 +83,7 @@ async def test_no_more_calls_are_in_flight_than_the_process_may_have(hosts: Scri
 async def test_a_process_that_stays_full_says_so_and_what_may_be_done(
     hosts: ScriptedHosts, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_room, "FULL_NOTICE", 0.02)
+    monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.02)
     dispatcher = dispatcher_over(hosts, log, max_in_flight=1)
     hosts.show("p", endpoint("i-1"))
     dispatcher.send(order("a"))
@@ -114,7 +114,7 @@ async def test_what_waits_for_a_broken_plugin_takes_no_place_of_the_process(host
 async def test_plugins_that_wait_for_a_full_process_take_turns(hosts: ScriptedHosts, log: Log) -> None:
     ticks = iter(range(1, 10_000))
     dispatcher: Dispatcher = dispatcher_over(hosts, log, max_in_flight=1)
-    dispatcher._room.clock = lambda: next(ticks) * 1_000_000_000
+    dispatcher._pending.clock = lambda: next(ticks) * 1_000_000_000
     for plugin_id in "pqr":
         hosts.show(plugin_id, endpoint(f"{plugin_id}-1"))
     for plugin_id, count in (("p", 5), ("q", 2), ("r", 2)):

@@ -7,14 +7,14 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.family import FamilyLimits
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import ExecutionRow, IdReuse
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, IdReuse
+from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.failure import failure_of
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.parents import CALL, CHILD, PARENT, members, passes, registered

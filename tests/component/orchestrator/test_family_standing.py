@@ -6,11 +6,11 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
-from forgemesh.orchestrator.application import recovery
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.explain import Explanation
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine import recovery
+from forgemesh.orchestrator.execution.explain import Explanation
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.failure import Failure
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.parents import CALL, CHILD, PARENT, child_of, members, passes, registered

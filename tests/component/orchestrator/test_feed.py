@@ -10,12 +10,12 @@ import pytest
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, policy_pb2, report_pb2, snapshot_pb2
 from forgemesh.chassis.tasks import beside
-from forgemesh.orchestrator.adapters import feed
-from forgemesh.orchestrator.adapters.feed import Feed
-from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
-from forgemesh.orchestrator.application.call_account import CallAccount, Departure
-from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.orchestrator.dispatch.feed import subscription as feed
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.dispatch.feed.subscription import Feed
+from forgemesh.orchestrator.dispatch.outcome_recorder import Departure, OutcomeRecorder
+from forgemesh.orchestrator.dispatch.ports import Answer
+from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.routing.eligibility import RemoteLoad
 from forgemesh.routing.scaling import Demanded
 from tests.component.orchestrator.balancers import ScriptedBalancer, endpoint, serving_balancer
@@ -25,7 +25,7 @@ SETTLES = (report_pb2.PERMIT_USE_SUCCEEDED, report_pb2.PERMIT_USE_FAILED, report
 
 
 class Subscriber:
-    def __init__(self, hosts: FeedHosts, account: CallAccount, feed: Feed) -> None:
+    def __init__(self, hosts: FeedHosts, account: OutcomeRecorder, feed: Feed) -> None:
         self.hosts, self.account, self.feed = hosts, account, feed
 
     def call(self) -> Departure:
@@ -45,7 +45,7 @@ async def balancer() -> ScriptedBalancer:
 
 @pytest.fixture
 async def subscriber(balancer: ScriptedBalancer) -> AsyncIterator[Subscriber]:
-    account = CallAccount()
+    account = OutcomeRecorder()
     async with serving_balancer(balancer) as address, open_hosts("o-1") as hosts:
         feed = Feed(address, "o-1", hosts, account)
         async with beside(feed.run()):
@@ -238,7 +238,7 @@ async def test_a_subscriber_that_stops_says_nothing_more(balancer: ScriptedBalan
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(serving_balancer(balancer))
         hosts = await stack.enter_async_context(open_hosts("o-1"))
-        async with beside(Feed(address, "o-1", hosts, CallAccount()).run()):
+        async with beside(Feed(address, "o-1", hosts, OutcomeRecorder()).run()):
             balancer.show("p", 1, endpoint("i-1", ADDRESS))
             await balancer.until(lambda: bool(balancer.acks))
 

@@ -8,9 +8,9 @@ from forgemesh.api.errors.v1.failure_pb2 import Failure
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
 from forgemesh.faults import Code
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import UNMADE
+from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import UNMADE
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 
 

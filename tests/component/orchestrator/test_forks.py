@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from forgemesh.faults.control import CheckpointNotFound, CheckpointSuperseded, ExecutionState
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.orchestrators import Orchestrator
 from tests.component.orchestrator.test_controls import BROKEN, CALL, THREE_BRANCHES, TWO, UNDO, pause
 

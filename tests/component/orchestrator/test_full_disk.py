@@ -6,7 +6,7 @@ from forgemesh.chassis.database import Database
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator
 

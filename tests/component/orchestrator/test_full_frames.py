@@ -11,9 +11,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.telemetry import SpanSink
-from forgemesh.orchestrator.adapters.session import SessionLink
-from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
-from forgemesh.orchestrator.ports import Answer, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, Invocation
+from forgemesh.orchestrator.dispatch.session.link import SessionLink
+from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
 from forgemesh.plugin import Context, OperationError, Payload as AuthorsPayload, define, operation, plugin
 from forgemesh.plugin_host.hosting import hosting
 from forgemesh.plugin_host.identity import Identity

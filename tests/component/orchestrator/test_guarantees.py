@@ -11,10 +11,10 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.guarantee import line_of
-from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.dispatch.doubt import line_of
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.workflow.provider import OperationFacts
 from tests.component.orchestrator.dispatching import provider
 from tests.component.orchestrator.hosts import endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over

@@ -9,16 +9,16 @@ import pytest
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.application import hedging
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Order
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.domain.definition import Timeouts
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.orchestrator.dispatch import hedging
+from forgemesh.orchestrator.dispatch.call_request import CallRequest
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.ports import Answer
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definition import Timeouts
+from forgemesh.orchestrator.workflow.provider import OperationFacts
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.policy import OperationPolicy, PluginPolicy
 from forgemesh.routing.retry_budget import RetryBudget
@@ -44,16 +44,16 @@ class Orders(Log):
 
     def __init__(self) -> None:
         super().__init__()
-        self.orders: dict[str, Order] = {}
+        self.orders: dict[str, CallRequest] = {}
 
-    def answered(self, order: Order, answer: Answer) -> None:
+    def answered(self, order: CallRequest, answer: Answer) -> None:
         super().answered(order, answer)
         self.orders[order.path] = order
 
 
 class Scene:
     def __init__(self) -> None:
-        self.hosts, self.log, self.account = ScriptedHosts(), Orders(), CallAccount()
+        self.hosts, self.log, self.account = ScriptedHosts(), Orders(), OutcomeRecorder()
         self.catalogue = ScriptedCatalogue()
         self.providers = Providers(self.catalogue)
         self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, account=self.account)

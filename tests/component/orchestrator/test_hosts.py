@@ -10,9 +10,9 @@ import pytest
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb, snapshot_pb2
 from forgemesh.chassis.tasks import beside
 from forgemesh.feed.snapshots import snapshot_from_message
-from forgemesh.orchestrator.adapters.feed import Feed
-from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
-from forgemesh.orchestrator.application.call_account import CallAccount
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.dispatch.feed.subscription import Feed
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.routing.endpoint import Admission, CircuitState, Health
 from tests.component.orchestrator.balancers import ScriptedBalancer, endpoint, serving_balancer
 from tests.component.orchestrator.hosts import PATIENCE
@@ -29,7 +29,7 @@ async def hosts(balancer: ScriptedBalancer) -> AsyncIterator[FeedHosts]:
     async with (
         serving_balancer(balancer) as address,
         open_hosts("o-1") as following,
-        beside(Feed(address, "o-1", following, CallAccount()).run()),
+        beside(Feed(address, "o-1", following, OutcomeRecorder()).run()),
     ):
         yield following
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from forgemesh.faults.service import ServiceUnreachable
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.providers import Providers
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import Health
 from forgemesh.routing.scaling import Demanded
@@ -170,7 +170,7 @@ async def test_a_key_stays_with_a_provider(
 async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_interface(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = CallAccount()
+    account = OutcomeRecorder()
     account.begins()
     dispatcher = dispatcher_over(hosts, log, providers, account=account)
     catalogue.provided["shape"] = [provider("circle"), provider("square")]
@@ -191,7 +191,7 @@ async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_int
 async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_provider_can_take_it(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = CallAccount()
+    account = OutcomeRecorder()
     account.begins()
     dispatcher = dispatcher_over(hosts, log, providers, account=account)
     catalogue.provided["shape"] = [provider("circle"), provider("square")]
@@ -212,7 +212,7 @@ async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_p
 async def test_an_order_for_an_interface_is_told_with_the_versions_that_provide_it(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = CallAccount()
+    account = OutcomeRecorder()
     dispatcher = dispatcher_over(hosts, log, providers, account=account)
     catalogue.provided["shape"] = [
         provider("circle", "1.0.0"),

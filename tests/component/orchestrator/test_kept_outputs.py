@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import KeptResult
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import KeptResult
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.routing.endpoint import Endpoint
 from tests.component.orchestrator.dispatching import provider
 from tests.component.orchestrator.hosts import PATIENCE, endpoint

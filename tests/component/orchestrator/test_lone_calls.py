@@ -12,8 +12,8 @@ from forgemesh.api.plugin.v1 import plugin_service_pb2 as pb
 from forgemesh.chassis.status import rpc_status_of
 from forgemesh.faults import Fault
 from forgemesh.faults.plugin import InstanceFull, OperationNotFound, WrongIncarnation
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 
 

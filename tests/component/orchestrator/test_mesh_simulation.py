@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.simulated_mesh.laws import Broken
 from tests.component.orchestrator.simulated_mesh.planted import PLANTED, Plant
 from tests.component.orchestrator.simulated_mesh.world import MeshWorld

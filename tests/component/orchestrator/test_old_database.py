@@ -14,11 +14,11 @@ import pytest
 
 from forgemesh.chassis.database import Database
 from forgemesh.faults.workflow import RequestIdReused
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
+from forgemesh.orchestrator.values.payload import Payload, json_payload
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over
 
@@ -70,7 +70,7 @@ async def taken_up(database: Database) -> Orchestrator:
     hosts.show("rare")
     store = await store_over(database)
     found = orchestrator_over(store, hosts, store.epoch)
-    found.engine.effects.places.load(await store.slots())
+    found.engine.effects.concurrency_slots.load(await store.slots())
     await found.recovery.run()
     return found
 
@@ -98,7 +98,7 @@ async def test_a_key_that_was_blocked_for_ever_is_free(orchestrator: Orchestrato
     state = await start(orchestrator, workflow, {"k": key}, execution_id="new")
 
     assert state.status is Status.RUNNING
-    assert orchestrator.engine.effects.places.leaked() == 0
+    assert orchestrator.engine.effects.concurrency_slots.leaked() == 0
 
 
 async def test_whoever_waited_behind_a_holder_gets_its_place(orchestrator: Orchestrator) -> None:

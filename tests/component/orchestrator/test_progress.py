@@ -4,8 +4,8 @@ import pytest
 
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import session_pb2
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_DETAILS, MAX_INLINE
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.dispatch.session.codec import MAX_DETAILS, MAX_INLINE
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 
 

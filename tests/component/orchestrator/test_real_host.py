@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from forgemesh.orchestrator.adapters.session import SessionLink
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Order
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.domain.definition import Target, Timeouts
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import HostLink
+from forgemesh.orchestrator.dispatch.call_request import CallRequest
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.ports import HostLink
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.dispatch.session.link import SessionLink
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definition import Target, Timeouts
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
 from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, key, order
@@ -62,14 +62,14 @@ async def log() -> Log:
 async def dispatcher(served: Served, log: Log) -> AsyncIterator[Dispatcher]:
     hosts = OneHost(served.host.server.address)
     running = asyncio.create_task(hosts.link.run())
-    log.dispatcher = Dispatcher(hosts, CallAccount(), Providers(ScriptedCatalogue()), time.time_ns, log)
+    log.dispatcher = Dispatcher(hosts, OutcomeRecorder(), Providers(ScriptedCatalogue()), time.time_ns, log)
     yield log.dispatcher
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
 
 
-def call(path: str, operation: str, timeouts: Timeouts | None = None, **given: Any) -> Order:
+def call(path: str, operation: str, timeouts: Timeouts | None = None, **given: Any) -> CallRequest:
     target = Target(plugin_id="test.kit", operation=operation)
     return order(path, target=target, timeouts=timeouts or Timeouts(), input=Payload(json.dumps(given).encode()))
 

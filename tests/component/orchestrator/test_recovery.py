@@ -6,11 +6,11 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.fold import IllegalFact
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.fold import IllegalFact
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore, failing_store

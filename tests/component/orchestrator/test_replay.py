@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from forgemesh.cli.main import main as forgemesh
-from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.replay import Moment, Tape, main
+from forgemesh.orchestrator.api.replay import Moment, Tape, main
+from forgemesh.orchestrator.store.archives import ArchivePacking
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator
 

@@ -11,11 +11,11 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults import Fault
 from forgemesh.faults.control import SignalIdReused
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import IdReuse
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 

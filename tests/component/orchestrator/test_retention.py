@@ -4,13 +4,8 @@ from asyncio import Future
 import pytest
 
 from forgemesh.chassis.database import Database
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.application.retention import BATCH, Retention
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import (
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import (
     Created,
     ExecutionFilter,
     ExecutionOrder,
@@ -19,7 +14,12 @@ from forgemesh.orchestrator.ports import (
     Request,
     Standing,
 )
+from forgemesh.orchestrator.execution.engine.retention import BATCH, Retention
+from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.settings import OrchestratorSettings
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.stores import asked
 
 NOW = 1_000 * SECOND

@@ -17,7 +17,7 @@ from forgemesh.client import Client, ExecutionFilter, ExecutionHandle, Pause, Re
 from forgemesh.faults.control import ExecutionState as Impossible, ExecutionSuperseded
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import ExecutionNotFound
-from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.api.servicer import SERVICE, OrchestratorServicer
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 

@@ -19,7 +19,7 @@ from forgemesh.faults import Fault
 from forgemesh.faults.schedule import ScheduleChanged, ScheduleExists, ScheduleInvalid, ScheduleNotFound
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import DefinitionNotFound, ExecutionInputInvalid
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.schedules import Running, served_schedules
 from tests.unit.orchestrator.schedules import MINUTE, NOON

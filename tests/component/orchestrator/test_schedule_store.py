@@ -10,13 +10,13 @@ import pytest
 from forgemesh.chassis.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import RequestIdReused
-from forgemesh.orchestrator.adapters.store.schedule_store import KEPT_RUNS, SqliteScheduleStore
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.recorded import Recorded
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally, Target
-from forgemesh.orchestrator.domain.timetable import Interval, Timetable
+from forgemesh.orchestrator.execution.recorded import Recorded
+from forgemesh.orchestrator.schedules.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally, Target
+from forgemesh.orchestrator.schedules.timetable import Interval, Timetable
+from forgemesh.orchestrator.store.sqlite.schedule_store import KEPT_RUNS, SqliteScheduleStore
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.schedules import schedule_database, unfenced
 from tests.unit.orchestrator.schedules import MINUTE, NOON, schedule
 

@@ -11,15 +11,15 @@ import pytest
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.workflow import ExecutionInputInvalid, RequestIdReused
-from forgemesh.orchestrator.application.scheduled_executions import ScheduledExecutions
-from forgemesh.orchestrator.application.scheduler import Scheduler
-from forgemesh.orchestrator.application.schedules import Schedules
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import Overlap, RunState, Schedule, Target
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder
-from forgemesh.orchestrator.schedule_ports import ScheduledStart
+from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.schedules.executions import ScheduledExecutions
+from forgemesh.orchestrator.schedules.ports import ScheduledStart
+from forgemesh.orchestrator.schedules.schedule import Overlap, RunState, Schedule, Target
+from forgemesh.orchestrator.schedules.scheduler import Scheduler
+from forgemesh.orchestrator.schedules.schedules import Schedules
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.orchestrators import Orchestrator
 from tests.component.orchestrator.schedules import DEFINITION, ManualWallClock, schedule_database, store_at
 from tests.unit.orchestrator.schedules import plan

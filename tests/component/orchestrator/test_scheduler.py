@@ -10,9 +10,9 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults.schedule import ScheduleFull, ScheduleNotFound
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import ExecutionInputInvalid
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import MAX_WAITING, Occasion, Overlap, RunState, Tally, Target
-from forgemesh.orchestrator.domain.timetable import Timetable
+from forgemesh.orchestrator.schedules.schedule import MAX_WAITING, Occasion, Overlap, RunState, Tally, Target
+from forgemesh.orchestrator.schedules.timetable import Timetable
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.schedules import (
     ManualWallClock,

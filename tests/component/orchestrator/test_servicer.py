@@ -31,9 +31,9 @@ from forgemesh.faults.workflow import (
     PayloadTooLarge,
     RequestIdReused,
 )
-from forgemesh.orchestrator.domain.payload import MAX_INPUT
-from forgemesh.orchestrator.domain.provider import OperationFacts
-from forgemesh.orchestrator.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.api.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.values.payload import MAX_INPUT
+from forgemesh.orchestrator.workflow.provider import OperationFacts
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import Orchestrator
 

@@ -6,10 +6,10 @@ import pytest
 
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
-from forgemesh.orchestrator.adapters import session as module
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
-from forgemesh.orchestrator.adapters.session import MAX_FRAME
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.dispatch.session import link as module
+from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.dispatch.session.link import MAX_FRAME
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
 

@@ -7,10 +7,10 @@ import pytest
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
-from forgemesh.orchestrator.adapters.invocation_codec import MAX_INLINE
-from forgemesh.orchestrator.adapters.protocol_check import MAX_CREDITS
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.ports import Answer
+from forgemesh.orchestrator.dispatch.ports import Answer
+from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.dispatch.session.protocol_check import MAX_CREDITS
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, ScriptedSession, linked, output, serving_plugin
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from forgemesh.chassis.status import rpc_status_of
 from forgemesh.faults.plugin import WrongIncarnation
-from forgemesh.orchestrator.adapters import session as module
+from forgemesh.orchestrator.dispatch.session import link as module
 from tests.component.orchestrator.plugins import ScriptedPlugin, linked, serving_plugin
 
 

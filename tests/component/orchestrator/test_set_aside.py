@@ -5,8 +5,8 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.control import ExecutionTerminated
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.application.turns import ALLOWED, LENGTH, Turns
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution.engine.turns import ALLOWED, LENGTH, Turns
+from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 

@@ -11,12 +11,12 @@ import pytest
 from forgemesh.api.balancer.v1 import snapshot_pb2
 from forgemesh.faults import Code
 from forgemesh.feed.snapshots import snapshot_from_message
-from forgemesh.orchestrator.adapters import feed
-from forgemesh.orchestrator.adapters.feed import Feed
-from forgemesh.orchestrator.adapters.hosts import FeedHosts, open_hosts
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.static_trials import StaticTrials
-from forgemesh.orchestrator.domain.failure import Failure
+from forgemesh.orchestrator.dispatch.feed import subscription as feed
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts, open_hosts
+from forgemesh.orchestrator.dispatch.feed.subscription import Feed
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.static_trials import StaticTrials
+from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, Endpoint
@@ -36,7 +36,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.hosts, self.log, self.clock = ScriptedHosts(), Log(), ManualClock()
-        self.account = CallAccount(clock=self.clock.monotonic, draw=lambda: 0.5)
+        self.account = OutcomeRecorder(clock=self.clock.monotonic, draw=lambda: 0.5)
         self.dispatcher = dispatcher_over(self.hosts, self.log, account=self.account)
         self.trials = StaticTrials("o-1", self.account, self._snapshots, self._amend)
         self.began = self.clock.now
@@ -133,7 +133,7 @@ class Silence:
 
     def __init__(self, hosts: FeedHosts) -> None:
         self.clock, self.hosts = ManualClock(), hosts
-        self.account = CallAccount(clock=self.clock.monotonic, awake=self.clock.monotonic)
+        self.account = OutcomeRecorder(clock=self.clock.monotonic, awake=self.clock.monotonic)
         self.feed = Feed("127.0.0.1:1", "o-1", hosts, self.account)
 
     def show(self, **facts: object) -> None:

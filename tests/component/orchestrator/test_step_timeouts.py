@@ -6,12 +6,12 @@ import pytest
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import StartToCloseTimeout
-from forgemesh.orchestrator.application import dispatcher as module
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.application.order import Running, Waiting
-from forgemesh.orchestrator.domain.definition import Timeouts
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.dispatch import dispatcher as module
+from forgemesh.orchestrator.dispatch.call_request import Running, Waiting
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.workflow.definition import Timeouts
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
@@ -245,7 +245,7 @@ async def test_a_stop_waits_for_what_is_under_way_and_sends_nothing_more(
 async def test_the_time_for_which_this_process_stood_still_is_no_silence_of_the_plugin(
     hosts: ScriptedHosts, log: Log
 ) -> None:
-    deaf = CallAccount(awake=lambda: 7.0)
+    deaf = OutcomeRecorder(awake=lambda: 7.0)
     dispatcher = dispatcher_over(hosts, log, account=deaf)
     hosts.show("p", endpoint("i-1"))
     dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.3)))

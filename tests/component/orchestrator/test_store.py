@@ -7,17 +7,11 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
-from forgemesh.orchestrator.adapters.store.sqlite_store import PAGE_BYTES, SqliteStore
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import (
-    Created,
-    ExecutionOrder,
-    NewExecution,
-    Request,
-    Standing,
-)
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionOrder, NewExecution, Request, Standing
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.store.sqlite.store import PAGE_BYTES, SqliteStore
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import store_over
 from tests.component.orchestrator.stores import asked

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import (
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import (
     Created,
     ExecutionFilter,
     ExecutionOrder,
@@ -18,6 +16,9 @@ from forgemesh.orchestrator.ports import (
     Request,
     Standing,
 )
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.byteflips import crashed_copy, fates_of_flips
 from tests.component.orchestrator.orchestrators import database_at, store_over
 from tests.component.orchestrator.stores import asked
@@ -32,7 +33,7 @@ STARTED = e.ExecutionStarted(
     workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b'{"n": 1}'), trace_id=b"t" * 16
 )
 
-DISPATCH = e.Dispatch(instance_id="i", incarnation=1, plugin_version="1.0.0", at=12)
+DISPATCH = Dispatch(instance_id="i", incarnation=1, plugin_version="1.0.0", at=12)
 
 
 def new(number: int) -> NewExecution:

@@ -11,13 +11,8 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.faults.workflow import ExecutionExists
-from forgemesh.orchestrator.adapters.store.deletion import expired
-from forgemesh.orchestrator.adapters.store.execution_rows import page
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import (
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import (
     Created,
     ExecutionFilter,
     ExecutionOrder,
@@ -27,6 +22,11 @@ from forgemesh.orchestrator.ports import (
     Request,
     Standing,
 )
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.store.sqlite.deletion import expired
+from forgemesh.orchestrator.store.sqlite.execution_rows import page
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.stores import asked
 from tests.unit.orchestrator.workflows import call, of_steps
 

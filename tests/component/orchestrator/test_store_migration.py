@@ -4,13 +4,13 @@ from pathlib import Path
 from forgemesh.api.orchestrator.v1 import event_pb2
 from forgemesh.chassis.database import Bulk, open_database
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS
-from forgemesh.orchestrator.codec.events import event_to_message
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.store.events import event_to_message
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.orchestrators import database_at, store_over
 
 SOURCE = "name: w\nversion: 1.0.0\nsteps: [{id: a, call: {plugin: p, operation: o}}]"

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.dispatcher import Dispatcher
-from forgemesh.orchestrator.domain.failure import failure_of
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_trip import FAILURES
@@ -28,7 +28,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.hosts, self.log, self.clock = ScriptedHosts(), Log(), ManualClock()
-        self.account = CallAccount(clock=self.clock.monotonic)
+        self.account = OutcomeRecorder(clock=self.clock.monotonic)
         self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, account=self.account)
         self.account.begins()
 
@@ -224,7 +224,7 @@ async def test_orders_are_looked_at_again_when_their_circuit_is_due_although_nob
         hosts._listeners = listeners
 
     silently(endpoint("i-1"))
-    scene.dispatcher._lanes.changed("p")  # only the wake is missing
+    scene.dispatcher._target_queues.changed("p")  # only the wake is missing
 
     assert (await hosts.call("a")).invocation.attempt == 1
     assert scene.log.lines == ["a CIRCUIT_OPEN", "a unblocked"]

@@ -9,9 +9,9 @@ from forgemesh.chassis.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepStatus
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure, failure_of
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from forgemesh.orchestrator.adapters import wall_clock
-from forgemesh.orchestrator.adapters.wall_clock import SystemWallClock
+from forgemesh.orchestrator.schedules import wall_clock
+from forgemesh.orchestrator.schedules.wall_clock import SystemWallClock
 from tests.component.orchestrator.hosts import PATIENCE
 
 MILLISECOND = 1_000_000

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from forgemesh.client.expression import Expression, Path, cel, has, literal, size, source_of, template
-from forgemesh.orchestrator.adapters.cel import CelCompiler
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
 
 INPUT, TOTAL = Path("input"), Path("steps.a.output.total")
 VARIABLES = ("input", "steps.a.output")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.client.workflow import Cache, Compensation, Concurrency, Retry, Step, Timeouts, Workflow, has, size
-from forgemesh.orchestrator.codec.workflows import workflow_from_message
-from forgemesh.orchestrator.codec.yaml_source import read_document
+from forgemesh.orchestrator.api.workflows import workflow_from_message
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.unit.client.written_workflow import written
 from tests.unit.language.every_key import EVERY_KEY
 from tests.unit.orchestrator.random_workflows import Author

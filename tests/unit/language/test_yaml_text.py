@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.language.yaml_text import WIDTH, yaml_text
-from forgemesh.orchestrator.codec.yaml_source import read_document
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.unit.language.every_key import EVERY_KEY
 
 json_values = st.recursive(

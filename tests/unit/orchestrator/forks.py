@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fold import apply
-from forgemesh.orchestrator.domain.forking import Holder, takeover
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.fold import apply
+from forgemesh.orchestrator.execution.forking import Holder, takeover
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.values.payload import Payload, json_payload
+from forgemesh.orchestrator.workflow.definition import Definition
 from tests.unit.orchestrator.histories import History, broken
 from tests.unit.orchestrator.workflows import call, map_, of_steps
 

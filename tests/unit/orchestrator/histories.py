@@ -8,22 +8,23 @@ from typing import TypeVar
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, HostLost
-from forgemesh.orchestrator.codec.events import event_from_stored, opened
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.attempts import failed, succeeded
-from forgemesh.orchestrator.domain.decide import advance, record, recovered
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.ending import open_below
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.fold import fold
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, Scope, Status, StepState
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.attempts import failed, succeeded
+from forgemesh.orchestrator.execution.decide import advance, record, recovered
+from forgemesh.orchestrator.execution.ending import open_below
+from forgemesh.orchestrator.execution.fold import fold
+from forgemesh.orchestrator.execution.state import ExecutionState, Scope, Status, StepState
+from forgemesh.orchestrator.store.events import event_from_stored, opened
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Definition
 
 F = TypeVar("F")
 
 START = 1_764_000_000 * SECOND
-DISPATCH = e.Dispatch(instance_id="i-1", incarnation=7, plugin_version="1.0.0", at=START)
+DISPATCH = Dispatch(instance_id="i-1", incarnation=7, plugin_version="1.0.0", at=START)
 
 
 def unavailable(**facts: object) -> Failure:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import (
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,
     Call,
     Definition,

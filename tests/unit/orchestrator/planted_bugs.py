@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from forgemesh.orchestrator.domain import (
+from forgemesh.orchestrator.execution import (
     attempts,
     beginning,
     branch_count,
     compensation,
     decide,
     ending,
-    events as e,
+    facts as e,
     fold,
     scopes,
     triggers,
 )
-from forgemesh.orchestrator.domain.state import ExecutionState, Status, StepState, StepStatus
+from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
 from tests.unit.orchestrator.world import World
 
 Plant = Callable[[pytest.MonkeyPatch], None]

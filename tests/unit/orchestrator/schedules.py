@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import Overlap, Plan, Run, RunState, Schedule, Target
-from forgemesh.orchestrator.domain.scheduling import Decision, decide
-from forgemesh.orchestrator.domain.timetable import Timetable
+from forgemesh.orchestrator.schedules.schedule import Overlap, Plan, Run, RunState, Schedule, Target
+from forgemesh.orchestrator.schedules.scheduling import Decision, decide
+from forgemesh.orchestrator.schedules.timetable import Timetable
+from forgemesh.orchestrator.values.retry import SECOND
 
 MINUTE = 60 * SECOND
 

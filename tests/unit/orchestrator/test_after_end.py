@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from forgemesh.faults.control import ExecutionTerminated
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.decide import advance, record
-from forgemesh.orchestrator.domain.failure import failure_of
-from forgemesh.orchestrator.domain.fold import AfterEnd, apply, fold, restore
-from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.decide import advance, record
+from forgemesh.orchestrator.execution.fold import AfterEnd, apply, fold, restore
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.failure import failure_of
+from forgemesh.orchestrator.values.payload import NULL
 from tests.unit.orchestrator.histories import DISPATCH, History, broken, picture
 from tests.unit.orchestrator.workflows import call, of_steps
 

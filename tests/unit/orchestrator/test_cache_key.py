@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from forgemesh.orchestrator.domain.cache_key import LENGTH, cache_key
-from forgemesh.orchestrator.domain.definition import Target
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.execution.cache_key import LENGTH, cache_key
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definition import Target
 
 TARGET = Target(operation="o", interface="shape", version_range="^1", must={"region": "eu"}, prefer={"gpu": "yes"})
 ASKED = Payload(b"1")

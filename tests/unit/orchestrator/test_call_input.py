@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from forgemesh.language.json_schema import Allowance
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
-from forgemesh.orchestrator.domain.template import TemplateCompiler
+from forgemesh.orchestrator.workflow.call_input import input_mistakes, known_of
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.expressions.template import TemplateCompiler
 
 SCHEMA: dict[str, Any] = {
     "$ref": "#/$defs/Charge",

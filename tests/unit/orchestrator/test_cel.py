@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from forgemesh.faults.workflow import ExpressionError
-from forgemesh.orchestrator.adapters.cel import CelCompiler, CelProgram
-from forgemesh.orchestrator.domain.expression import ExpressionMistake
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler, CelProgram
+from forgemesh.orchestrator.workflow.expressions.expression import ExpressionMistake
 
 VARIABLES = ("input", "execution", "steps.a.output", "steps.a.status", "steps.b.output", "steps.b.status")
 
@@ -70,7 +70,7 @@ def test_the_keys_of_an_object_are_in_order() -> None:
 
 def test_the_order_of_keys_is_the_same_in_every_process() -> None:
     program = (
-        "from forgemesh.orchestrator.adapters.cel import CelCompiler\n"
+        "from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler\n"
         "print(list(CelCompiler().compile(\"{'c': 1, 'a': 2, 'd': 3, 'b': 4, 'e': 5}\", ()).evaluate({})))"
     )
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from forgemesh.faults.workflow import ExpressionError, PayloadTooLarge
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.adapters.cel_cost import Cost, cost_at, cost_of
-from forgemesh.orchestrator.adapters.cel_syntax import tree_of
-from forgemesh.orchestrator.domain.expression import MAX_COST, MAX_TOGETHER, Allowance, ExpressionMistake
-from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
-from forgemesh.orchestrator.domain.template import TemplateCompiler, evaluate
+from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.expressions.cel_cost import Cost, cost_at, cost_of
+from forgemesh.orchestrator.workflow.expressions.cel_syntax import tree_of
+from forgemesh.orchestrator.workflow.expressions.expression import MAX_COST, MAX_TOGETHER, Allowance, ExpressionMistake
+from forgemesh.orchestrator.workflow.expressions.template import TemplateCompiler, evaluate
 
 VARIABLES = ("input", "execution", "steps.a.output")
 

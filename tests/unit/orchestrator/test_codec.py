@@ -14,22 +14,23 @@ from forgemesh.api.orchestrator.v1 import event_pb2
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.faults import Code
 from forgemesh.faults.service import DataCorrupted
-from forgemesh.orchestrator.codec import events as codec
-from forgemesh.orchestrator.codec.blobs import INLINE
-from forgemesh.orchestrator.codec.events import event_from_stored, event_to_message, opened, stored_event
-from forgemesh.orchestrator.codec.executions import execution_to_message
-from forgemesh.orchestrator.codec.payloads import (
+from forgemesh.orchestrator.api.executions import execution_to_message
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.store import events as codec
+from forgemesh.orchestrator.store.blobs import INLINE
+from forgemesh.orchestrator.store.events import event_from_stored, event_to_message, opened, stored_event
+from forgemesh.orchestrator.store.step_events import _WRITERS, step_event
+from forgemesh.orchestrator.values.failure import MAX_CAUSES, MAX_DEPTH, Failure
+from forgemesh.orchestrator.values.payload import JSON, MAX_INPUT, Payload
+from forgemesh.orchestrator.values.retry import LONGEST_WISH
+from forgemesh.orchestrator.wire.payloads import (
     MAX_FACTS,
     failure_from_message,
     failure_to_message,
     foreign_failure,
     payload_from_message,
 )
-from forgemesh.orchestrator.codec.step_events import _WRITERS, step_event
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.failure import MAX_CAUSES, MAX_DEPTH, Failure
-from forgemesh.orchestrator.domain.payload import JSON, MAX_INPUT, Payload
-from forgemesh.orchestrator.domain.retry import LONGEST_WISH
 from tests.unit.orchestrator.histories import History, broken, kept
 from tests.unit.orchestrator.workflows import call, of_steps
 
@@ -112,7 +113,7 @@ def test_what_an_ordinary_step_leaves_needs_no_message(kind: type, draw: st.Data
     fact = draw.draw(values_of(kind))
     names = set(get_type_hints(kind))
     ordinary = {"input": Payload(data), "output": Payload(data), "cache_key": "", "affinity": "", "child_id": ""}
-    ordinary["dispatch"] = draw.draw(values_of(e.Dispatch).filter(lambda dispatch: dispatch.at))
+    ordinary["dispatch"] = draw.draw(values_of(Dispatch).filter(lambda dispatch: dispatch.at))
     fact = msgspec.structs.replace(fact, **{name: ordinary[name] for name in names & set(ordinary)})
 
     event = e.Event(draw.draw(st.integers(1, 2**63 - 1)), draw.draw(st.integers(1, 2**63 - 1)), fact)

@@ -4,8 +4,8 @@ from itertools import combinations
 import pytest
 
 from forgemesh.faults.control import ConcurrencyKeyInvalid
-from forgemesh.orchestrator.domain.concurrency_key import LONGEST, concurrency_key
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.execution.concurrency_key import LONGEST, concurrency_key
+from forgemesh.orchestrator.values.payload import Payload
 
 
 def key_of(value: object) -> str:

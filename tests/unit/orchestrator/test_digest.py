@@ -2,7 +2,7 @@ import itertools
 
 from hypothesis import given, strategies as st
 
-from forgemesh.orchestrator.domain.digest import Part, digest, is_digest, text_of
+from forgemesh.orchestrator.values.digest import Part, digest, is_digest, text_of
 
 ATOMS: list[Part] = [
     None,

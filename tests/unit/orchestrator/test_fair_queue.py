@@ -2,7 +2,7 @@ from itertools import pairwise
 
 from hypothesis import given, strategies as st
 
-from forgemesh.orchestrator.domain.fair_queue import AGEING, FairQueue, Shares
+from forgemesh.orchestrator.dispatch.fair_queue import AGEING, FairQueue, Shares
 
 Queue = FairQueue[str, str]
 

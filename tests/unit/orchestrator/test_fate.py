@@ -5,12 +5,13 @@ import pytest
 
 from forgemesh.faults import Code, Fault
 from forgemesh.faults.workflow import InDoubt
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Published
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.fate import NOTHING_RAN, is_in_doubt, is_unknown
-from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.dispatch.refusals import NOTHING_RAN
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.fate import is_in_doubt, is_unknown
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Published
 from tests.unit.orchestrator.histories import DISPATCH, History, broken, host_lost
 from tests.unit.orchestrator.workflows import CALL, call, of_steps
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from forgemesh.faults.control import ExecutionState as Refused
-from forgemesh.orchestrator.domain import control, events as e, fold, forking
-from forgemesh.orchestrator.domain.compensation import is_undone
-from forgemesh.orchestrator.domain.control import Action, check
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Definition
-from forgemesh.orchestrator.domain.fork_names import name_in_fork, name_in_origin
-from forgemesh.orchestrator.domain.forking import Holder, check_origin, lent, run_of, takeover
-from forgemesh.orchestrator.domain.payload import Payload, json_payload
+from forgemesh.orchestrator.execution import control, facts as e, fold, forking
+from forgemesh.orchestrator.execution.compensation import is_undone
+from forgemesh.orchestrator.execution.control import Action, check
+from forgemesh.orchestrator.execution.fork_names import name_in_fork, name_in_origin
+from forgemesh.orchestrator.execution.forking import Holder, check_origin, lent, run_of, takeover
+from forgemesh.orchestrator.values.payload import Payload, json_payload
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition
 from tests.unit.orchestrator.forks import remembered
 from tests.unit.orchestrator.histories import History, broken, host_lost
 from tests.unit.orchestrator.random_workflows import Author

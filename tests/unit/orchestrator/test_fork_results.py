@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.values.payload import Payload
 from tests.unit.orchestrator.forks import (
     UNDO,
     effects,

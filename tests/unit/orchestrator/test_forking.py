@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from forgemesh.faults.control import ExecutionState as Refused
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.checkpoint import checkpoint_at
-from forgemesh.orchestrator.domain.fold import apply
-from forgemesh.orchestrator.domain.fork_names import name_in_fork, name_in_origin
-from forgemesh.orchestrator.domain.forking import Holder, check_origin
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.checkpoint import checkpoint_at
+from forgemesh.orchestrator.execution.fold import apply
+from forgemesh.orchestrator.execution.fork_names import name_in_fork, name_in_origin
+from forgemesh.orchestrator.execution.forking import Holder, check_origin
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.values.payload import Payload
 from tests.unit.orchestrator.forks import (
     UNDO,
     effects,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.values.payload import Payload
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, of_steps
 

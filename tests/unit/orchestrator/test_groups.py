@@ -3,11 +3,11 @@ from itertools import permutations
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import next_wake
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.decide import next_wake
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import Payload
 from tests.unit.orchestrator.histories import (
     History,
     broken,

@@ -1,6 +1,7 @@
 from ulid import ULID
 
-from forgemesh.orchestrator.application.identifiers import is_run_id, new_run_id, new_ulid
+from forgemesh.orchestrator.execution.engine.run_ids import new_run_id, new_ulid
+from forgemesh.orchestrator.values.identifiers import is_run_id
 
 
 def test_what_is_made_up_is_a_ulid_in_lower_case() -> None:

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from forgemesh.api.plugin.v1 import invocation_pb2
-from forgemesh.orchestrator.adapters.invocation_codec import write_invocation
-from forgemesh.orchestrator.domain.payload import NULL
-from forgemesh.orchestrator.ports import Invocation
+from forgemesh.orchestrator.dispatch.ports import Invocation
+from forgemesh.orchestrator.dispatch.session.codec import write_invocation
+from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.routing.eligibility import Permit
 
 

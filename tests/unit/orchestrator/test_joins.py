@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from forgemesh.orchestrator.domain import events as e
+from forgemesh.orchestrator.execution import facts as e
 from tests.unit.orchestrator.histories import History, broken, facts_of
 from tests.unit.orchestrator.workflows import call, of_steps
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from forgemesh.orchestrator.domain.definition import Call, Parallel, Switch
-from forgemesh.orchestrator.domain.retry import RetryRule
-from forgemesh.orchestrator.domain.template import EMPTY
+from forgemesh.orchestrator.values.retry import RetryRule
+from forgemesh.orchestrator.workflow.definition import Call, Parallel, Switch
+from forgemesh.orchestrator.workflow.expressions.template import EMPTY
 from tests.unit.orchestrator.workflows import (
     CALL,
     call,

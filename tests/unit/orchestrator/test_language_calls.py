@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from forgemesh.orchestrator.domain.definition import Call, Child, Timeouts
-from forgemesh.orchestrator.domain.reading import Reference
-from forgemesh.orchestrator.domain.retry import RetryRule
-from forgemesh.orchestrator.domain.template import EMPTY, Fields, Literal
+from forgemesh.orchestrator.values.retry import RetryRule
+from forgemesh.orchestrator.workflow.definition import Call, Child, Timeouts
+from forgemesh.orchestrator.workflow.expressions.reading import Reference
+from forgemesh.orchestrator.workflow.expressions.template import EMPTY, Fields, Literal
 from tests.unit.orchestrator.workflows import CALL, call, child, map_, of_steps, parallel, violations_of
 
 

@@ -3,10 +3,10 @@ import tracemalloc
 import pytest
 
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.domain.definition import Trigger
-from forgemesh.orchestrator.domain.fields import Mistakes
-from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.workflow.definition import Trigger
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.parse.definition import parse_definition
+from forgemesh.orchestrator.workflow.parse.fields import Mistakes
 from tests.unit.orchestrator.workflows import call, case, child, map_, of_steps, parallel, switch, violations_of, wait
 
 

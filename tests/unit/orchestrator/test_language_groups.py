@@ -1,8 +1,8 @@
 import pytest
 
-from forgemesh.orchestrator.domain.definition import Join, Map, Parallel, Wait
-from forgemesh.orchestrator.domain.reading import Reference
-from forgemesh.orchestrator.domain.template import Literal
+from forgemesh.orchestrator.workflow.definition import Join, Map, Parallel, Wait
+from forgemesh.orchestrator.workflow.expressions.reading import Reference
+from forgemesh.orchestrator.workflow.expressions.template import Literal
 from tests.unit.orchestrator.workflows import call, case, map_, of_steps, parallel, switch, violations_of, wait
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from forgemesh.orchestrator.domain.reading import Reference
-from forgemesh.orchestrator.domain.template import Literal
+from forgemesh.orchestrator.workflow.expressions.reading import Reference
+from forgemesh.orchestrator.workflow.expressions.template import Literal
 from tests.unit.orchestrator.workflows import call, map_, of_steps, parallel, violations_of
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.decide import advance, next_wake, record
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.decide import advance, next_wake, record
+from forgemesh.orchestrator.execution.state import ExecutionState
 from tests.unit.orchestrator.histories import History
 from tests.unit.orchestrator.workflows import parsed
 

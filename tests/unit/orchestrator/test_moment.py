@@ -1,6 +1,6 @@
 import pytest
 
-from forgemesh.orchestrator.domain.moment import moment
+from forgemesh.orchestrator.values.moment import moment
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from itertools import product
 import pytest
 
 from forgemesh.faults import Fault
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.liveness import is_stuck
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.standing import derived_status
-from forgemesh.orchestrator.domain.state import Status
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.liveness import is_stuck
+from forgemesh.orchestrator.execution.standing import derived_status
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.unit.orchestrator.histories import History, broken, picture
 from tests.unit.orchestrator.workflows import call, of_steps
 

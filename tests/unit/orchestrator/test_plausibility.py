@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.decide import advance, record, recovered
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fold import restore
-from forgemesh.orchestrator.domain.payload import NULL, Payload
-from forgemesh.orchestrator.domain.plausibility import check_event, check_rest
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.decide import advance, record, recovered
+from forgemesh.orchestrator.execution.fold import restore
+from forgemesh.orchestrator.execution.plausibility import check_event, check_rest
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.values.payload import NULL, Payload
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Definition
 from tests.unit.orchestrator.histories import START, History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, of_steps, parallel
 from tests.unit.orchestrator.world import World

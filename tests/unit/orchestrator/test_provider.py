@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from forgemesh.orchestrator.domain.definition import Target
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider, careful, eligible, fits, ranked
+from forgemesh.orchestrator.workflow.definition import Target
+from forgemesh.orchestrator.workflow.provider import OperationFacts, Provider, careful, eligible, fits, ranked
 
 
 def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Provider:

@@ -5,7 +5,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1.control_pb2 import ExecutionFilter
 from forgemesh.faults.service import InvalidRequest
-from forgemesh.orchestrator.codec.requests import filter_of
+from forgemesh.orchestrator.api.requests import filter_of
 
 LAST = Timestamp(seconds=253_402_300_799, nanos=999_999_999)
 FIRST = Timestamp(seconds=-62_135_596_800)

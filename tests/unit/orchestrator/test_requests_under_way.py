@@ -1,7 +1,7 @@
 import asyncio
 from asyncio import Future
 
-from forgemesh.orchestrator.application.requests_under_way import RequestsUnderWay
+from forgemesh.orchestrator.execution.commands.pending_requests import RequestsUnderWay
 
 PATIENCE = 180.0
 

@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.retry import FAILOVER, LONGEST_WISH, UNMADE, RetryRule
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.retry import FAILOVER, LONGEST_WISH, UNMADE, RetryRule
 
 AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
 ALMOST_ONE = 1 - 2**-53

@@ -2,19 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.schedule import (
-    MAX_WAITING,
-    Occasion,
-    Overlap,
-    Pause,
-    RunState,
-    Tally,
-    Target,
-)
-from forgemesh.orchestrator.domain.scheduling import TOLD, decide
-from forgemesh.orchestrator.domain.timetable import Interval, Timetable
+from forgemesh.orchestrator.schedules.schedule import MAX_WAITING, Occasion, Overlap, Pause, RunState, Tally, Target
+from forgemesh.orchestrator.schedules.scheduling import TOLD, decide
+from forgemesh.orchestrator.schedules.timetable import Interval, Timetable
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.unit.orchestrator.schedules import MINUTE, NOON, World, at, plan, schedule, world
 
 

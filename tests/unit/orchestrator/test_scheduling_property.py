@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings, strategies as st
 
-from forgemesh.orchestrator.domain.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule
-from forgemesh.orchestrator.domain.scheduling import decide
+from forgemesh.orchestrator.schedules.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule
+from forgemesh.orchestrator.schedules.scheduling import decide
 from tests.unit.orchestrator.schedules import MINUTE, NOON, plan, schedule
 
 OPEN = (RunState.WAITING, RunState.STARTING)

@@ -1,13 +1,13 @@
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.attempts import failed, succeeded
-from forgemesh.orchestrator.domain.decide import decide, next_wake
-from forgemesh.orchestrator.domain.failure import Failure
-from forgemesh.orchestrator.domain.payload import MAX_INPUT, Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.attempts import failed, succeeded
+from forgemesh.orchestrator.execution.decide import decide, next_wake
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.unit.orchestrator.histories import (
     DISPATCH,
     START,

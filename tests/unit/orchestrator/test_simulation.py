@@ -7,10 +7,10 @@ from typing import Any, Self
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from forgemesh.orchestrator.adapters.exporter import encode
-from forgemesh.orchestrator.domain import decide, events as e, fold, scopes, state, triggers
-from forgemesh.orchestrator.domain.state import Status
-from forgemesh.orchestrator.domain.trace import BLOCKED, RUN, ExecutionTrace, span_id
+from forgemesh.orchestrator.execution import decide, facts as e, fold, scopes, state, triggers
+from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.execution.trace.exporter import encode
+from forgemesh.orchestrator.execution.trace.spans import BLOCKED, RUN, ExecutionTrace, span_id
 from tests.unit.orchestrator.histories import History, unavailable
 from tests.unit.orchestrator.planted_bugs import PLANTED
 from tests.unit.orchestrator.workflows import call, of_steps, parallel

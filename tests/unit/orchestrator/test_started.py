@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.orchestrator.codec.executions import execution_to_message
-from forgemesh.orchestrator.codec.started import started_to_message
-from forgemesh.orchestrator.domain.payload import Payload
+from forgemesh.orchestrator.api.executions import execution_to_message
+from forgemesh.orchestrator.api.started import started_to_message
+from forgemesh.orchestrator.values.payload import Payload
 from tests.unit.orchestrator.histories import History, broken
 from tests.unit.orchestrator.workflows import call, of_steps
 

@@ -9,10 +9,10 @@ from itertools import combinations_with_replacement, product
 
 import pytest
 
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Definition
 from tests.unit.orchestrator.histories import History, broken
 from tests.unit.orchestrator.workflows import call, case, map_, of_steps, parallel, switch, wait
 

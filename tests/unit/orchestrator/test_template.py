@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.faults.workflow import ExpressionError
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.reading import MAX_LOOKED_INTO, Reference
-from forgemesh.orchestrator.domain.template import (
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.expressions.reading import MAX_LOOKED_INTO, Reference
+from forgemesh.orchestrator.workflow.expressions.template import (
     Template,
     TemplateCompiler,
     TemplateMistake,

@@ -1,9 +1,9 @@
 import pytest
 
 from forgemesh.faults.workflow import ExpressionError
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.template import TemplateCompiler, evaluate
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.expressions.template import TemplateCompiler, evaluate
 
 
 def evaluated(tree: object, value: Payload) -> Payload:

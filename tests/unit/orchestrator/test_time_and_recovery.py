@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from forgemesh.orchestrator.domain import control, events as e
-from forgemesh.orchestrator.domain.attempts import timeouts_of
-from forgemesh.orchestrator.domain.decide import advance, decide, next_wake
-from forgemesh.orchestrator.domain.definition import Published
-from forgemesh.orchestrator.domain.fold import apply, fold
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import Status, StepStatus
+from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.attempts import timeouts_of
+from forgemesh.orchestrator.execution.decide import advance, decide, next_wake
+from forgemesh.orchestrator.execution.fold import apply, fold
+from forgemesh.orchestrator.execution.state import Status, StepStatus
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Published
 from tests.unit.orchestrator.histories import (
     START,
     History,

@@ -4,8 +4,8 @@ from itertools import islice, pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.timetable import BadTime, Interval, Timetable, check_cron, check_zone
+from forgemesh.orchestrator.schedules.timetable import BadTime, Interval, Timetable, check_cron, check_zone
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.unit.orchestrator.schedules import MINUTE, NOON, at
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"

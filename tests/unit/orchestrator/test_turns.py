@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from forgemesh.orchestrator.adapters.turn_file import turns_beside
-from forgemesh.orchestrator.application.turns import ALLOWED, LENGTH, LONGEST, REMEMBERED, Turns
+from forgemesh.orchestrator.execution.engine.turn_file import turns_beside
+from forgemesh.orchestrator.execution.engine.turns import ALLOWED, LENGTH, LONGEST, REMEMBERED, Turns
 
 
 def next_process(slots: list[int]) -> Turns:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forgemesh.orchestrator.rehearsal.virtual_loop import VirtualLoop
+from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
 
 DAY = 86_400.0
 

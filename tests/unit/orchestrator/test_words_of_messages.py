@@ -12,11 +12,11 @@ from forgemesh.faults import workflow
 from forgemesh.faults.workflow import DefinitionInvalid, ExecutionInputInvalid
 from forgemesh.language.json_schema import Allowance
 from forgemesh.language.json_value import shown
-from forgemesh.orchestrator.application.call_input import input_mistakes, known_of
-from forgemesh.orchestrator.application.input_check import check_input
-from forgemesh.orchestrator.codec.yaml_source import read_document
-from forgemesh.orchestrator.domain.payload import json_payload
-from forgemesh.orchestrator.domain.template import Literal
+from forgemesh.orchestrator.values.payload import json_payload
+from forgemesh.orchestrator.workflow.call_input import input_mistakes, known_of
+from forgemesh.orchestrator.workflow.expressions.template import Literal
+from forgemesh.orchestrator.workflow.input_check import check_input
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.unit.language.every_key import EVERY_KEY
 from tests.unit.orchestrator.histories import History
 from tests.unit.orchestrator.workflows import call, of_steps, parsed

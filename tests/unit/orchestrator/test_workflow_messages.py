@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.language.json_text import json_text
-from forgemesh.orchestrator.codec.workflows import workflow_from_message, workflow_to_message
-from forgemesh.orchestrator.codec.yaml_source import read_document
+from forgemesh.orchestrator.api.workflows import workflow_from_message, workflow_to_message
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.unit.language.every_key import EVERY_KEY
 from tests.unit.orchestrator.random_workflows import Author
 from tests.unit.orchestrator.workflows import CALL, call, map_, parallel, parsed, switch, violations

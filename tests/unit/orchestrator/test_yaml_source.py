@@ -3,8 +3,8 @@ import random
 import pytest
 
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.codec.yaml_source import MAX_BYTES, Document, read_document
-from forgemesh.orchestrator.domain.fields import Place
+from forgemesh.orchestrator.workflow.parse.fields import Place
+from forgemesh.orchestrator.workflow.yaml.source import MAX_BYTES, Document, read_document
 
 
 def refusal(text: str) -> str:

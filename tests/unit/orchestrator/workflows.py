@@ -3,11 +3,11 @@
 import json
 
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.orchestrator.adapters.cel import CelCompiler
-from forgemesh.orchestrator.codec.yaml_source import read_document
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.fields import Mistakes
-from forgemesh.orchestrator.domain.language import parse_definition
+from forgemesh.orchestrator.workflow.definition import Definition
+from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
+from forgemesh.orchestrator.workflow.parse.definition import parse_definition
+from forgemesh.orchestrator.workflow.parse.fields import Mistakes
+from forgemesh.orchestrator.workflow.yaml.source import read_document
 
 CALL = {"plugin": "p", "operation": "o"}
 

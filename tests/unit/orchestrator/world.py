@@ -8,17 +8,18 @@ from collections import Counter
 
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.orchestrator.codec.events import stored_event
-from forgemesh.orchestrator.domain import control, decide, ending, events as e, fold
-from forgemesh.orchestrator.domain.attempts import failed, succeeded
-from forgemesh.orchestrator.domain.definition import Call
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.forking import takeover
-from forgemesh.orchestrator.domain.liveness import is_stuck
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.domain.state import ExecutionState, StepState, StepStatus
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.execution import control, decide, ending, facts as e, fold
+from forgemesh.orchestrator.execution.attempts import failed, succeeded
+from forgemesh.orchestrator.execution.forking import takeover
+from forgemesh.orchestrator.execution.liveness import is_stuck
+from forgemesh.orchestrator.execution.state import ExecutionState, StepState, StepStatus
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.store.events import stored_event
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Call
 from tests.unit.orchestrator.histories import DISPATCH, START, broken, host_lost, kept, picture, unavailable
 from tests.unit.orchestrator.ledger import Ledger
 from tests.unit.orchestrator.random_workflows import Author
@@ -177,7 +178,7 @@ class World:
             return unavailable()
         return broken() if chance < 0.86 else host_lost()
 
-    def _tell(self, path: str, attempt: int, outcome: Payload | Failure, dispatch: e.Dispatch | None) -> None:
+    def _tell(self, path: str, attempt: int, outcome: Payload | Failure, dispatch: Dispatch | None) -> None:
         if isinstance(outcome, Payload):
             self._turn(succeeded(self.state, path, attempt, outcome, dispatch))
         else:

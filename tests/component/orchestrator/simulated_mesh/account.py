@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import Child, Definition
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.workflow.definition import Child, Definition
 from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedger
 
 

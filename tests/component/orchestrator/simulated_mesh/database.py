@@ -17,7 +17,7 @@ from forgemesh.chassis.database_faults import closed
 from forgemesh.chassis.database_file import DatabaseFile
 from forgemesh.chassis.files_in_place import FilesInPlace
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.adapters.store.schema import MIGRATIONS, NEW_EVENT
+from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS, NEW_EVENT
 
 T = TypeVar("T")
 

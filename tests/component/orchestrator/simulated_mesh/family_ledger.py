@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.unit.orchestrator.ledger import Ledger
 

@@ -10,12 +10,12 @@ import sqlite3
 from functools import cache
 from typing import Any
 
-from forgemesh.orchestrator.adapters.definition_text import read_definition
-from forgemesh.orchestrator.adapters.hosts import FeedHosts
-from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.domain.definition import Definition
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts
+from forgemesh.orchestrator.store.sqlite.store import open_store
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import Definition
+from forgemesh.orchestrator.workflow.definition_text import read_definition
+from forgemesh.orchestrator.workflow.definitions import Definitions
 from tests.component.orchestrator.simulated_mesh.database import Whims, WorldDatabase, blank_disk, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.plugins import INTERFACE, Plugins

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.steady_clock import SteadyClock
-from forgemesh.orchestrator.adapters.hosts import FeedHosts
-from forgemesh.orchestrator.adapters.store.sqlite_store import open_store
-from forgemesh.orchestrator.application.call_account import CallAccount
-from forgemesh.orchestrator.application.definitions import Definitions
-from forgemesh.orchestrator.application.engine import Engine
-from forgemesh.orchestrator.application.providers import Providers
-from forgemesh.orchestrator.application.use_cases import UseCases, use_cases
-from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.codec.events import checksum
-from forgemesh.orchestrator.domain.trace import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.execution.commands.use_cases import UseCases, use_cases
+from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
+from forgemesh.orchestrator.store.archives import ArchivePacking
+from forgemesh.orchestrator.store.events import checksum
+from forgemesh.orchestrator.store.sqlite.store import open_store
+from forgemesh.orchestrator.workflow.definitions import Definitions
 from tests.component.orchestrator.simulated_mesh.database import WorldDatabase
 from tests.component.orchestrator.simulated_mesh.library import parse
 from tests.component.orchestrator.simulated_mesh.virtual_time import LifeLoop
@@ -53,7 +53,7 @@ class Life:
         world, name = self._world, f"o-{self._number}"
         store = await open_store(self.database, parse)
         hosts = FeedHosts(name)
-        account = CallAccount(clock=self._loop.time)
+        account = OutcomeRecorder(clock=self._loop.time)
         account.begins()
         providers = Providers(world.plugins)
         self.engine = engine = Engine(
@@ -72,7 +72,7 @@ class Life:
         self.offered = use_cases(
             store, engine, definitions, clock=self.clock.now, checksum=checksum, packing=ArchivePacking()
         )
-        engine.effects.places.load(await store.slots())
+        engine.effects.concurrency_slots.load(await store.slots())
         world.plugins.begin(hosts)
         sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
         engine.on_suspended = sweeping.nudge

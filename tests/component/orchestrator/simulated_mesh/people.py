@@ -9,14 +9,14 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from forgemesh.faults import Fault
-from forgemesh.orchestrator.application.bulk import Bulk
-from forgemesh.orchestrator.application.starts import StartRequest
-from forgemesh.orchestrator.application.use_cases import UseCases
-from forgemesh.orchestrator.codec.archives import ArchivePacking
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.payload import json_payload
-from forgemesh.orchestrator.domain.state import ExecutionState
-from forgemesh.orchestrator.ports import IdReuse
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.commands.bulk import Bulk
+from forgemesh.orchestrator.execution.commands.starts import StartRequest
+from forgemesh.orchestrator.execution.commands.use_cases import UseCases
+from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.store.archives import ArchivePacking
+from forgemesh.orchestrator.values.payload import json_payload
 from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACES

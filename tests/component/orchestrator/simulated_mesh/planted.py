@@ -9,22 +9,23 @@ from typing import Any
 import pytest
 
 from forgemesh.faults.workflow import OrchestratorLost
-from forgemesh.orchestrator.adapters.open_calls import OpenCalls
-from forgemesh.orchestrator.adapters.store.sqlite_store import SqliteStore
-from forgemesh.orchestrator.application import calls, engine
-from forgemesh.orchestrator.application.arrivals import Arrivals
-from forgemesh.orchestrator.application.children import Children
-from forgemesh.orchestrator.application.places import Places, Room, RoomKey
-from forgemesh.orchestrator.application.results import Results
-from forgemesh.orchestrator.application.running import Running
-from forgemesh.orchestrator.application.starts import StartRequest, Starts
-from forgemesh.orchestrator.domain import attempts, beginning, decide, events as e, fate, fold, scopes
-from forgemesh.orchestrator.domain.cache_key import cache_key
-from forgemesh.orchestrator.domain.definition import Target
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
-from forgemesh.orchestrator.domain.payload import Payload
-from forgemesh.orchestrator.domain.state import ExecutionState, Status
-from forgemesh.orchestrator.ports import ExecutionRow, KeptResult
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.dispatch.session.open_calls import OpenCalls
+from forgemesh.orchestrator.execution import attempts, beginning, decide, facts as e, fate, fold, scopes
+from forgemesh.orchestrator.execution.cache_key import cache_key
+from forgemesh.orchestrator.execution.commands.starts import StartRequest, Starts
+from forgemesh.orchestrator.execution.engine import calls, engine
+from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
+from forgemesh.orchestrator.execution.engine.children import Children
+from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, Room, RoomKey
+from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, KeptResult
+from forgemesh.orchestrator.execution.engine.results import Results
+from forgemesh.orchestrator.execution.engine.running import Running
+from forgemesh.orchestrator.execution.state import ExecutionState, Status
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.workflow.definition import Target
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -32,7 +33,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def admits_who_has_ended(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits the longest is opened again by its key, even if it has ended meanwhile."""
 
-    def first(self: Places, key: RoomKey, room: Room) -> Running | None:
+    def first(self: ConcurrencySlots, key: RoomKey, room: Room) -> Running | None:
         return next((self._engine.running(key[0], execution_id) for execution_id in room.queue), None)
 
     def apply(state: ExecutionState, event: e.Event) -> None:
@@ -41,7 +42,7 @@ def admits_who_has_ended(patch: pytest.MonkeyPatch) -> None:
         if state.to_take:
             scopes.end_taken(state, event.at)
 
-    patch.setattr(Places, "_first", first)
+    patch.setattr(ConcurrencySlots, "_first", first)
     patch.setattr(decide, "apply", apply)
 
 
@@ -67,7 +68,7 @@ def keeps_outputs_for_every_namespace(patch: pytest.MonkeyPatch) -> None:
 
 
 def takes_a_missing_receipt_for_proof(patch: pytest.MonkeyPatch) -> None:
-    def unknown(failure: Failure, dispatch: e.Dispatch | None, *, told: bool) -> bool:
+    def unknown(failure: Failure, dispatch: Dispatch | None, *, told: bool) -> bool:
         return fate.is_unknown(failure, dispatch, told=told) and (dispatch is None or dispatch.accepted)
 
     patch.setattr(attempts, "is_unknown", unknown)

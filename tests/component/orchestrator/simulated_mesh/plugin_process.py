@@ -15,8 +15,8 @@ from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2, session_
 from forgemesh.faults import Code, Fault
 from forgemesh.faults.plugin import InstanceDraining, InstanceFull, WrongIncarnation
 from forgemesh.faults.workflow import Cancelled
-from forgemesh.orchestrator.codec.payloads import failure_to_message
-from forgemesh.orchestrator.domain.failure import Failure, failure_of
+from forgemesh.orchestrator.values.failure import Failure, failure_of
+from forgemesh.orchestrator.wire.payloads import failure_to_message
 from tests.component.orchestrator.simulated_mesh.wire import CUT, bare, refused
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import count
 
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
-from forgemesh.orchestrator.adapters.hosts import FeedHosts
-from forgemesh.orchestrator.domain.provider import OperationFacts, Provider
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.provider import OperationFacts, Provider
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot

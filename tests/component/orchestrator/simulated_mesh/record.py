@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forgemesh.orchestrator.application.places import BY
-from forgemesh.orchestrator.codec.events import event_from_stored, opened
-from forgemesh.orchestrator.domain import events as e
-from forgemesh.orchestrator.domain.definition import COMPENSATION, Call, Child, Definition, Wait
-from forgemesh.orchestrator.domain.fork_names import name_in_origin
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine.concurrency_slots import BY
+from forgemesh.orchestrator.execution.fork_names import name_in_origin
+from forgemesh.orchestrator.store.events import event_from_stored, opened
+from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child, Definition, Wait
 from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.database import Whims
 from tests.component.orchestrator.simulated_mesh.effects import Effects, StepKey

@@ -9,8 +9,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TypeVar, TypeVarTuple
 
-from forgemesh.orchestrator.domain.retry import SECOND
-from forgemesh.orchestrator.rehearsal.virtual_loop import VirtualLoop
+from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
+from forgemesh.orchestrator.values.retry import SECOND
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")

@@ -14,10 +14,10 @@ from unittest import mock
 
 from forgemesh.faults import Fault
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.adapters import session
-from forgemesh.orchestrator.domain.events import SignalReceived
-from forgemesh.orchestrator.domain.payload import json_payload
-from forgemesh.orchestrator.domain.retry import SECOND
+from forgemesh.orchestrator.dispatch.session import link as session
+from forgemesh.orchestrator.execution.facts import SignalReceived
+from forgemesh.orchestrator.values.payload import json_payload
+from forgemesh.orchestrator.values.retry import SECOND
 from tests.component.orchestrator.simulated_mesh.database import Whims, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand, listening
@@ -209,7 +209,7 @@ class MeshWorld:
             self._care()
             return
         sweep = life.offered.sweep
-        self.saved, self.leaked = sweep.saved, life.engine.effects.places.leaked()
+        self.saved, self.leaked = sweep.saved, life.engine.effects.concurrency_slots.leaked()
         demand(sweep.saved == 0, "nothing has to be saved", sweep.saved)
         demand(self.leaked == 0, "no place leaks", self.leaked)
         demand(life.engine.count == 0, "nothing is open for nothing", life.engine.count)

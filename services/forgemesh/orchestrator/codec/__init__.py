@@ -1,1 +1,0 @@
-"""Domain values and their messages, both ways."""

@@ -1,0 +1,1 @@
+"""One call on its way to a plugin instance and back."""

@@ -1,0 +1,1 @@
+"""The subscription to the balancer: snapshots, permits and load one way, outcomes the other."""

@@ -1,0 +1,351 @@
+"""Where orders wait until an instance may take them, and in which order they are called."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from forgemesh.orchestrator.dispatch.call_request import (
+    CallKey,
+    Crowded,
+    HeldBack,
+    Lacking,
+    Leaving,
+    Listener,
+    Waiting,
+    Wanted,
+)
+from forgemesh.orchestrator.dispatch.deadlines import Alarm, Deadlines
+from forgemesh.orchestrator.dispatch.fair_queue import FairQueue
+from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
+from forgemesh.orchestrator.dispatch.router import Route
+from forgemesh.routing.pick import Lack, NoPick
+from forgemesh.routing.scaling import Demanded, counting
+
+_log = logging.getLogger(__name__)
+
+CALLED_AGAIN = 1.0
+"""Seconds after which those are called again whom a bug has kept from being called."""
+FULL_NOTICE = 0.5
+"""Seconds without progress after which fullness is put on record: queues that move are ordinary."""
+LEAST_WAIT = 0.05
+"""Seconds between looks at what should be over by now."""
+VAIN = 16
+"""So many that wait are asked in vain, one after the other, whether a permit suits them."""
+MOST_DEMANDS = 2000
+"""So many kinds of instances that are waited for are told at a time."""
+AHEAD = 64
+"""So many of those on record as blocked are told together at most that they may leave."""
+
+
+@dataclass(slots=True, eq=False)
+class TargetQueue:
+    """
+    The orders that wait for the same, for all of which `lack` is why, since `lacked_at` (Unix nanoseconds).
+
+    `noticed`: that is on record. `wake` rings when the lack may be over by itself. `ahead`: so many of those on record
+    as blocked are told together that they may leave, the more have left since somebody could not.
+    """
+
+    route: Route
+    queue: FairQueue[CallKey, InFlightCall]
+    lack: Lacking | None = None
+    lacked_at: int = 0
+    noticed: bool = False
+    alarm: Alarm | None = None
+    wake: Alarm | None = None
+    ahead: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class PendingQueue:
+    """
+    Lets orders go as soon as something that they wait for changes, never by polling. Those that wait for the same
+    instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
+    either, the same rules decide between the instances.
+
+    `depart` sends an order or says why it cannot go; `lift` puts on record that one is not blocked any more; `refuse`
+    ends one that would wait for what does not come by itself; `crowded` says why nobody can go; `urgent` is told when
+    somebody begins to wait for a circuit, or for an instance where there is none. `clock` gives Unix nanoseconds,
+    `monotonic` the seconds by which permits and circuits go.
+    """
+
+    depart: Callable[[InFlightCall], Lacking | None]
+    lift: Callable[[InFlightCall], None]
+    refuse: Callable[[InFlightCall, Lacking], None]
+    crowded: Callable[[], Crowded | None]
+    urgent: Callable[[], None]
+    listener: Listener
+    deadlines: Deadlines
+    clock: Callable[[], int]
+    monotonic: Callable[[], float]
+    closed: bool = False
+    _target_queues: dict[TargetQueue, None] = field(default_factory=dict)
+    """Those in which somebody waits."""
+    _stirred: dict[TargetQueue, None] = field(default_factory=dict)
+    """Those in which somebody may be able to go."""
+    _called: bool = False
+
+    def enter(self, inflight: InFlightCall, lack: Lacking | None) -> None:
+        """Wait; `lack` is None for an order that has to queue behind others."""
+        target_queue, request = inflight.target_queue, inflight.request
+        flow = request.run[:2]
+        target_queue.queue.push(request.key, inflight, flow=flow, priority=request.priority, now=inflight.since / 1e9)
+        if lack is not None:
+            self._target_queues[target_queue] = None
+            if isinstance(lack, Leaving):
+                target_queue.lack, target_queue.lacked_at = target_queue.lack or lack, self.clock()
+                return
+            if isinstance(lack, Crowded):
+                self._stirred[target_queue] = None
+            target_queue.noticed = False
+            self._lacking(target_queue, lack)
+            if not lack.passes:
+                self._stir([target_queue])
+        elif target_queue.noticed and target_queue.lack is not None:
+            self._put_on_record(inflight, target_queue.lack)
+
+    def leave(self, inflight: InFlightCall) -> None:
+        """Wait no more, without being served."""
+        target_queue = inflight.target_queue
+        target_queue.queue.remove(inflight.request.key)
+        if not target_queue.queue:
+            self._empty(target_queue)
+        elif inflight.lifts:  # it was about to leave, and those behind it waited for that
+            self._stir([target_queue])
+
+    def changed(self, concerns: Callable[[Route], bool]) -> None:
+        """Something has changed for the routes that it concerns."""
+        if self._target_queues:
+            self._stir([target_queue for target_queue in self._target_queues if concerns(target_queue.route)])
+
+    def demands(self) -> dict[Demanded, int]:
+        """
+        How many count that wait for an instance, by plugin and versions; one that several could serve counts with each.
+
+        Of more kinds than may be told versions are left out, and then plugins.
+        """
+        found: dict[Demanded, int] = {}
+        for target_queue in self._target_queues:
+            if not isinstance(target_queue.lack, Crowded):
+                waiting = (
+                    counting(len(target_queue.queue), target_queue.lack.reason)
+                    if target_queue.lack
+                    else len(target_queue.queue)
+                )
+                for one in target_queue.route.demanded:
+                    found[one] = found.get(one, 0) + waiting
+        return found if len(found) <= MOST_DEMANDS else _fewer(found)
+
+    def released(self, inflight: InFlightCall) -> None:
+        """It is on record that the call is not blocked any more."""
+        self._stir([inflight.target_queue])
+
+    def more_room(self) -> None:
+        """This process has room for one more call."""
+        if self._stirred:
+            self._call()
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What orders wait for that nobody serves."""
+        return {
+            target_queue.route.wanted
+            for target_queue in self._target_queues
+            if target_queue.lack and target_queue.lack.reason is Lack.NOT_REGISTERED
+        }
+
+    def waiting(self, inflight: InFlightCall) -> Waiting:
+        """How it stands with a waiting order."""
+        target_queue = inflight.target_queue
+        lack = target_queue.lack
+        assert lack is not None
+        wait = lack.retry_after
+        if isinstance(lack, NoPick) and wait is not None:
+            passed = (self.clock() - target_queue.lacked_at) / 1e9
+            lack = replace(lack, retry_after=max(0.0, wait - passed))
+        return Waiting(
+            lack=lack,
+            since=inflight.since,
+            until=target_queue.lacked_at + round(wait * 1e9) if wait is not None else 0,
+            position=target_queue.queue.position(inflight.request.key),
+        )
+
+    def _stir(self, target_queues: Iterable[TargetQueue]) -> None:
+        self._stirred.update(dict.fromkeys(target_queues))
+        if self._stirred:
+            self._call()
+
+    def _call(self) -> None:
+        if not self._called:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """A bug leaves nobody waiting for ever: all are called again."""
+        self._called = False
+        stirred = dict(self._stirred)
+        try:
+            if not self.closed:
+                self._let_go()
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("calls that wait were not looked after, which is tried again; this is a bug")
+            self._stirred.update({target_queue: None for target_queue in stirred if target_queue.queue})
+            self.deadlines.set(CALLED_AGAIN, PendingQueue._call, self)
+
+    def _let_go(self) -> None:
+        """One order after the other, as long as somebody may be able to go."""
+        moving = {target_queue: None for target_queue in self._stirred if target_queue.queue}
+        self._stirred.clear()
+        leaving = self._make_trials(moving)
+        moving = {target_queue: None for target_queue in moving if target_queue.queue and target_queue not in leaving}
+        crowded = self.crowded()
+        while moving and crowded is None:
+            target_queue = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
+            inflight = target_queue.queue.first()
+            blocked = bool(inflight.blocked)
+            lack = self.depart(inflight)
+            if inflight.request.key not in target_queue.queue:
+                self._moved(target_queue)  # a bug has ended it
+            elif lack is None:
+                target_queue.queue.pop(self.clock() / 1e9)
+                self._moved(target_queue)
+            elif isinstance(lack, Leaving):
+                self._lift(target_queue, blocked)
+            elif lack.passes:
+                self._lacking(target_queue, lack)
+            else:
+                self.refuse(inflight, lack)
+            if (lack is not None and lack.passes) or not target_queue.queue:
+                del moving[target_queue]
+            crowded = self.crowded()
+        for target_queue in moving:
+            assert crowded is not None
+            self._lacking(target_queue, crowded)
+        self._stirred.update(moving)
+
+    def _lift(self, target_queue: TargetQueue, fresh: bool) -> None:
+        """If the first one is about to leave since now, those behind it shall not have to wait for that one by one."""
+        if not fresh:
+            return
+        for inflight in list(islice(target_queue.queue, target_queue.ahead)):
+            if inflight.blocked and not inflight.lifts:
+                self.lift(inflight)
+        target_queue.ahead = min(2 * target_queue.ahead, AHEAD)
+
+    def _make_trials(self, target_queues: Iterable[TargetQueue]) -> set[TargetQueue]:
+        """
+        Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is.
+
+        Returns the lanes in which one is about to leave: what it leaves by is not for others.
+        """
+        now = self.monotonic()
+        hopeful = [target_queue for target_queue in target_queues if target_queue.route.may_try(now)]
+        leaving: set[TargetQueue] = set()
+        vain = 0
+        for inflight in sorted((inflight for target_queue in hopeful for inflight in target_queue.queue), key=_risk):
+            target_queue = inflight.target_queue
+            if vain == VAIN or self.crowded() is not None:
+                break
+            if target_queue in leaving or not target_queue.route.may_try(now):
+                continue
+            lack = self.depart(inflight)
+            if lack is None:
+                target_queue.queue.remove(inflight.request.key)
+                self._moved(target_queue)
+            elif isinstance(lack, Leaving):
+                leaving.add(target_queue)
+            else:
+                vain += 1
+        return leaving
+
+    def _moved(self, target_queue: TargetQueue) -> None:
+        target_queue.noticed = False
+        self._call_off(target_queue)
+        if not target_queue.queue:
+            self._empty(target_queue)
+
+    def _empty(self, target_queue: TargetQueue) -> None:
+        self._call_off(target_queue)
+        self._set_wake(target_queue, None)
+        self._target_queues.pop(target_queue, None)
+        self._stirred.pop(target_queue, None)
+        target_queue.lack = None
+
+    def _lacking(self, target_queue: TargetQueue, lack: Lacking) -> None:
+        """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
+        news = (
+            target_queue.lack is None
+            or lack.reason is not target_queue.lack.reason
+            or not (target_queue.noticed or target_queue.alarm)
+        )
+        target_queue.lack, target_queue.lacked_at, target_queue.ahead = lack, self.clock(), 1
+        self._set_wake(target_queue, lack.retry_after)
+        if not news:
+            if target_queue.noticed:  # the first one may have been about to leave
+                self._put_on_record(target_queue.queue.first(), lack)
+            return
+        self._call_off(target_queue)
+        if lack.reason in (Lack.CIRCUIT_OPEN, Lack.NOT_REGISTERED):
+            self.urgent()
+        if _passing(target_queue, lack):
+            target_queue.noticed = False
+            target_queue.alarm = self.deadlines.set(FULL_NOTICE, self._notice, target_queue)
+        else:
+            self._notice(target_queue)
+
+    def _set_wake(self, target_queue: TargetQueue, seconds: float | None) -> None:
+        if target_queue.wake is not None:
+            self.deadlines.call_off(target_queue.wake)
+        target_queue.wake = (
+            None if seconds is None else self.deadlines.set(max(seconds, LEAST_WAIT), self._due, target_queue)
+        )
+
+    def _due(self, target_queue: TargetQueue) -> None:
+        target_queue.wake = None
+        self._stir([target_queue])
+
+    def _notice(self, target_queue: TargetQueue) -> None:
+        target_queue.alarm = None
+        target_queue.noticed = True
+        assert target_queue.lack is not None
+        for inflight in list(target_queue.queue):
+            self._put_on_record(inflight, target_queue.lack)
+
+    def _put_on_record(self, inflight: InFlightCall, lack: Lacking) -> None:
+        if inflight.blocked != lack.reason.value:
+            inflight.blocked = lack.reason.value
+            self.listener.blocked(inflight.request, lack)
+
+    def _call_off(self, target_queue: TargetQueue) -> None:
+        if target_queue.alarm is not None:
+            self.deadlines.call_off(target_queue.alarm)
+            target_queue.alarm = None
+
+
+def _passing(target_queue: TargetQueue, lack: Lacking) -> bool:
+    return isinstance(lack, Crowded | HeldBack) or lack.reason is Lack.ALL_FULL or not target_queue.route.settled
+
+
+def _fewer(demands: dict[Demanded, int]) -> dict[Demanded, int]:
+    found: dict[Demanded, int] = {}
+    for one, count in demands.items():
+        any_version = Demanded(one.plugin_id, "")
+        if any_version in found or len(found) < MOST_DEMANDS:
+            found[any_version] = found.get(any_version, 0) + count
+    return found
+
+
+def _risk(inflight: InFlightCall) -> int:
+    """What a second run of the call might do."""
+    return _RISKS[inflight.request.idempotent]
+
+
+_RISKS = {True: 0, None: 1, False: 2}
+
+
+def _rank(target_queue: TargetQueue) -> tuple[float, int, int]:
+    return target_queue.queue.rank()

@@ -1,0 +1,1 @@
+"""The link to one incarnation of a plugin instance."""

@@ -1,0 +1,1 @@
+"""Drives open executions: decide, commit, only then act."""

@@ -1,0 +1,146 @@
+"""Histories that others began: of another mesh, or of a process that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import Future
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from forgemesh.faults import Fault
+from forgemesh.faults.service import ShuttingDown
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.decide import record
+from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, NewExecution, Request, Store, Wanted
+from forgemesh.orchestrator.execution.engine.run_ids import new_run_id
+from forgemesh.orchestrator.execution.engine.running import Running, new_execution, standing_of
+from forgemesh.orchestrator.execution.family import begun_as, is_ending
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
+from forgemesh.orchestrator.workflow.definition import Definition
+
+if TYPE_CHECKING:
+    from forgemesh.orchestrator.execution.engine.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+
+class Arrivals:
+    """Reads and writes them; all of them go on by Engine.go_on."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+        self.taking_up = asyncio.Lock()
+        """Held while executions that nobody runs are read, until they go on."""
+
+    async def adopt(self, state: ExecutionState, history: Sequence[e.Event]) -> None:
+        """
+        Commit an execution that another mesh has begun, with its history; if it is open, it pauses.
+
+        It is another run than the one there, which may go on, or come a second time.
+        """
+        state.run_id = new_run_id()
+        events = list(history)
+        running = Running(0, state, ExecutionTrace(state.execution_id, state.definition))
+        running.heir = await self._is_heir(state)
+        request = Request("", "", id_chosen=True)
+
+        def begin() -> tuple[NewExecution, Sequence[e.Event]]:
+            if self._engine.stopping:
+                raise ShuttingDown("the orchestrator")
+            events.extend([record(state, fact, self._engine.clock()) for fact in self._arrival(running)])
+            running.standing = standing_of(state)
+            new = new_execution(running, request)
+            if not running.heir:  # a copy of what is here, or was: it is nobody's child
+                new = replace(new, parent_run="")
+            self._engine.comes(running)
+            return replace(new, schedule_incarnation=""), events
+
+        await self._store.create(Wanted(*running.name, request), begin, partial(self._adopted, running, events))
+        await running.durable()
+
+    def _arrival(self, running: Running) -> Iterator[e.Fact]:
+        """What an import is held by, before anything of it goes on here."""
+        if not running.open:
+            return
+        if self._engine.effects.concurrency_slots.adopt(running.state):
+            yield e.ExecutionQueued()
+        if running.state.own_pause is None and not is_ending(running.state):
+            yield e.PauseRequested(reason="it was taken over from another mesh")
+
+    def _adopted(self, running: Running, events: list[e.Event], written: Future[Created]) -> None:
+        """An import is durable: from here on it is what a process finds that takes up after a crash."""
+        self._engine.came(running)
+        if not self._engine.may_enter(running, written):
+            if running.open:
+                self._engine.effects.concurrency_slots.withdraw(running.state)
+            return
+        created = written.result()
+        running.key = created.key
+        first = created.position - len(events)
+        for index, event in enumerate(events, start=1):
+            self._engine.show(running, event, first + index)
+        if running.open:
+            self._engine.go_on(running)
+
+    async def find_open(self, row: ExecutionRow, definition: Definition, spans_from: int) -> Running | None:
+        """
+        An open execution that this process does not run yet, as the store has it; see `go_on`.
+
+        Spans of events from `spans_from` on are exported once more. One that had ended and was opened again by an older
+        release stays as its first end left it.
+        """
+        if self._engine.running(row.namespace, row.execution_id) is not None:
+            return None
+        await self._engine.suspension.settled((row.namespace, row.execution_id))
+        state, trace = await self._engine.load(row, definition, spans_from)
+        if state.ended is not None:
+            await self._heal(row, state)
+        self._engine.suspended.discard((row.namespace, row.execution_id))
+        if state.ended is not None or self._engine.running(row.namespace, row.execution_id) is not None:
+            return None
+        running = Running(row.key, state, trace)
+        running.parent_run = running.parent_run or row.parent_run
+        running.heir = await self._is_heir(state)
+        return running
+
+    async def end(
+        self, row: ExecutionRow, definition: Definition, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> bool:
+        """
+        Whether what `ask` gives has ended an execution that nobody runs: nothing else is decided in it. Raises what
+        `ask` raises.
+        """
+        async with self.taking_up:
+            running = await self.find_open(row, definition, 1 << 62)
+            if running is None:
+                return False
+            name = running.name
+            try:
+                facts = ask(running.state)
+            except Fault:
+                self._engine.suspended.add(name)
+                raise
+            self._engine.enter(running)
+            self._engine.turn(running, facts)
+        await running.durable()
+        self._engine.turns.set_aside.pop(name, None)
+        return True
+
+    async def _is_heir(self, state: ExecutionState) -> bool:
+        return state.imported and await self._store.find_run(begun_as(state)) is None
+
+    async def _heal(self, row: ExecutionRow, state: ExecutionState) -> None:
+        """Its row says that it is open, its history that it has ended: the history is right."""
+        found = await self._store.find(row.namespace, row.execution_id)
+        if found is None or found.key != row.key or found.status.final:
+            return  # it has ended while it was being read
+        await self._store.append(row.key, [], standing_of(state))
+        ended = state.status.value
+        _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
+        self._engine.effects.healed(state)
+        self._engine.on_ended(state)

@@ -1,0 +1,344 @@
+"""The open attempts of calls: from durable events to orders, and from answers back to facts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from forgemesh.orchestrator.dispatch.call_request import (
+    CallKey,
+    CallRequest,
+    Lacking,
+    RunKey,
+    Running as Underway,
+    Waiting,
+    Wanted,
+)
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
+from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
+from forgemesh.orchestrator.dispatch.ports import Answer, Hosts
+from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.attempts import (
+    doubts_of,
+    failed,
+    is_idempotent,
+    is_timed,
+    is_vouched,
+    succeeded,
+    target_of,
+    timeouts_of,
+)
+from forgemesh.orchestrator.execution.control import unsent
+from forgemesh.orchestrator.execution.ending import open_below
+from forgemesh.orchestrator.execution.engine.results import Results
+from forgemesh.orchestrator.execution.engine.running import Running, Said
+from forgemesh.orchestrator.execution.explain import Hindrance
+from forgemesh.orchestrator.execution.state import ExecutionState, StepState
+from forgemesh.orchestrator.execution.trace.spans import traceparent
+from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.retry import LONGEST_WISH, SECOND, UNCOUNTED
+from forgemesh.orchestrator.workflow.definition import Call, Child
+from forgemesh.routing.pick import Lack, NoPick
+
+if TYPE_CHECKING:
+    from forgemesh.orchestrator.execution.engine.engine import Engine
+
+
+class Calls:
+    """What the engine wants of plugins; is told by the dispatcher what becomes of it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        hosts: Hosts,
+        recorder: OutcomeRecorder,
+        providers: Providers,
+        results: Results,
+        *,
+        max_in_flight: int = 0,
+    ) -> None:
+        self._engine = engine
+        self._results = results
+        self._looking: dict[CallKey, int] = {}
+        """Attempts of which it is not known yet whether their result is kept."""
+        self._dispatcher = Dispatcher(hosts, recorder, providers, engine.clock, self, max_in_flight=max_in_flight)
+
+    @property
+    def wanted(self) -> set[Wanted]:
+        """What calls wait for that nobody serves."""
+        return self._dispatcher.wanted
+
+    async def stop(self, grace: float) -> None:
+        """Begin nothing more; return once calls under way have ended, or after `grace` seconds."""
+        await self._dispatcher.stop(grace)
+
+    def start(self, running: Running, step: StepState) -> None:
+        """An open attempt is on record and may leave; or its result is there already."""
+        request, cache_key = _request(running, step), _begun(step).cache_key
+        if not cache_key:
+            self._dispatcher.send(request)
+            return
+        self._looking[request.key] = request.attempt
+        self._results.look_up(cache_key, request.target, partial(self._looked_up, running, request))
+
+    def _looked_up(self, running: Running, request: CallRequest, kept: tuple[Dispatch, Answer] | None) -> None:
+        self._looking.pop(request.key, None)
+        try:
+            self._take_result(running, request, kept)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
+
+    def _take_result(self, running: Running, request: CallRequest, kept: tuple[Dispatch, Answer] | None) -> None:
+        """It was neither called nor waiting meanwhile, so that nobody could take it back."""
+        if self._engine.running(*running.name) is not running or not _is_open(running.state, request):
+            return
+        if is_held(running.state, running.state.open_attempts[request.path]):
+            self.turn_back(running, request.path)
+        elif kept is None:
+            self._dispatcher.send(request)
+        else:
+            request.dispatch = kept[0]
+            self.answered(request, kept[1])
+
+    def take_up(self, running: Running, step: StepState) -> None:
+        """An attempt that was open when the execution was left is known not to have been sent: it goes on as it was."""
+        self._dispatcher.send(_request(running, step))
+
+    def released(self, running: Running, fact: e.StepUnblocked) -> None:
+        """It is on record that an attempt is not blocked any more: its call may leave."""
+        self._dispatcher.released(_key(running, fact.path), fact.attempt)
+
+    def unsent(self, running: Running) -> dict[str, int]:
+        """Attempts by step path that wait here and have not been sent."""
+        return {request.path: request.attempt for request in self._dispatcher.active.unsent(running.run)}
+
+    def drives(self, running: Running, step: StepState) -> bool:
+        """Whether the open attempt waits, is under way, or is looked up: only then something becomes of it."""
+        key = _key(running, step.path)
+        return self._looking.get(key) == step.attempts or self._dispatcher.active.carries(key, step.attempts)
+
+    def stray(self) -> list[RunKey]:
+        """What has orders although it is not in memory."""
+        return [run for run in self._dispatcher.active.runs() if self._of(run) is None]
+
+    def forget_run(self, run: RunKey) -> None:
+        """Nobody waits for what it has ordered."""
+        self._dispatcher.forget_all(run)
+
+    def take_back(self, running: Running, path: str) -> None:
+        """Cancel the open calls at and below a group, or all of an execution; each of them still ends by itself."""
+        for step in open_below(running.state, path):
+            self._dispatcher.cancel(_key(running, step.path))
+
+    def interrupt(self, running: Running) -> None:
+        """Cancel every open call, because of a pause."""
+        for step in list(running.state.open_attempts.values()):
+            if not isinstance(step.step, Child):
+                self._dispatcher.cancel(_key(running, step.path))
+
+    def withhold(self, running: Running) -> None:
+        """A pause has begun: what has not left yet does not leave any more."""
+        for request in self._dispatcher.active.unsent(running.run):
+            self._dispatcher.forget(request.key)
+            self.turn_back(running, request.path)
+
+    def turn_back(self, running: Running, path: str) -> None:
+        """An attempt has not left and does not leave any more."""
+        fact = unsent(running.state, path, self._engine.clock())
+        if fact is not None:
+            self._engine.turn(running, (fact,))
+
+    def forget(self, running: Running, path: str) -> None:
+        """The attempt's end was decided without it."""
+        self._dispatcher.forget(_key(running, path))
+
+    def forget_all(self, running: Running) -> None:
+        """The execution has ended, or what memory knows of it is void."""
+        self._dispatcher.forget_all(running.run)
+
+    def explain(self, running: Running) -> dict[str, Hindrance]:
+        """What the dispatcher knows of the execution's open calls, by step path."""
+        found: dict[str, Hindrance] = {}
+        for path in running.state.open_attempts:
+            known = self._dispatcher.explain(_key(running, path))
+            if isinstance(known, Waiting):
+                found[path] = _waits(path, known)
+            elif known is not None:
+                found[path] = _runs(path, known)
+        return found
+
+    def answered(self, request: CallRequest, answer: Answer) -> None:
+        """See order.Listener."""
+        running = self._of(request.run)
+        if running is None:
+            return
+        try:
+            self._answered(running, request, answer)
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
+
+    def _answered(self, running: Running, request: CallRequest, answer: Answer) -> None:
+        path = request.path
+        said = running.said.pop(path, None)
+        where = _where(request.dispatch, answer) if request.dispatch is not None and answer.sent else None
+        if answer.failure is None and answer.output is not None:
+            fact = succeeded(running.state, path, request.attempt, answer.output, where)
+            self._keep(running.state, request, answer, where)
+        else:
+            assert answer.failure is not None
+            now, draw = self._engine.clock(), self._engine.draw()
+            details = said.details if said is not None else None
+            failure, told = answer.failure, answer.told
+            fact = failed(
+                running.state, path, request.attempt, failure, where, now, draw, details, told=told, said=request.said
+            )
+        if fact is not None:
+            self._engine.turn(running, (fact,))
+
+    def _of(self, run: RunKey) -> Running | None:
+        """The execution that gave an order, if it is open; never another one that has got its id."""
+        running = self._engine.running(*run[:2])
+        return running if running is not None and running.run == run else None
+
+    def broke(self, request: CallRequest, error: Exception, *, sent: bool) -> None:
+        """See order.Listener."""
+        running = self._of(request.run)
+        if running is not None:
+            self._engine.suspension.broke(running, error, {} if sent else {request.path: request.attempt})
+
+    def _turn(self, running: Running, fact: e.Fact) -> None:
+        try:
+            self._engine.turn(running, (fact,))
+        except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
+            self._engine.suspension.broke(running, error)
+
+    def _keep(self, state: ExecutionState, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
+        step = state.steps.get(request.path)
+        if step is None or step.started is None or not step.started.cache_key or where is None or where.cached:
+            return
+        if isinstance(step.step, Call) and step.step.cache is not None and answer.output is not None:
+            ends = self._engine.clock() + int(step.step.cache.ttl * SECOND)
+            plugin_id = where.plugin_id or request.target.plugin_id
+            self._results.keep(step.started.cache_key, plugin_id, where, answer.output, ends)
+
+    def blocked(self, request: CallRequest, lack: Lacking) -> None:
+        """See order.Listener."""
+        running = self._of(request.run)
+        if running is not None and _is_open(running.state, request):
+            wait = min(lack.retry_after or 0.0, LONGEST_WISH)
+            until = self._engine.clock() + int(wait * SECOND) if wait else 0
+            fact = e.StepBlocked(
+                request.path, request.attempt, lack.reason.value, lack.message, until, _opened_by(lack)
+            )
+            self._turn(running, fact)
+        if lack.reason is Lack.NOT_REGISTERED:
+            self._engine.on_wanted()
+
+    def unblocked(self, request: CallRequest) -> None:
+        """See order.Listener."""
+        running = self._of(request.run)
+        if running is not None and _is_open(running.state, request):
+            self._turn(running, e.StepUnblocked(request.path, request.attempt))
+
+    def progressed(self, request: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
+        """See order.Listener."""
+        running = self._of(request.run)
+        if running is not None:
+            before = running.said.get(request.path)
+            if details is None and before is not None:
+                details = before.details
+            running.said[request.path] = Said(fraction, note, details)
+
+
+def is_held(state: ExecutionState, step: StepState) -> bool:
+    """Whether something that was decided since keeps an attempt from leaving that has not left yet."""
+    return step.compensates is None and (state.pause is not None or state.queued or state.is_stopping(step.scope))
+
+
+def _key(running: Running, path: str) -> CallKey:
+    return running.run, path
+
+
+def _begun(step: StepState) -> e.AttemptStarted:
+    assert step.started is not None
+    return step.started
+
+
+def _request(running: Running, step: StepState) -> CallRequest:
+    """For the newest attempt of a step."""
+    state, fact = running.state, _begun(step)
+    started = state.started
+    assert isinstance(step.step, Call)
+    assert step.input is not None
+    assert started is not None
+    compensating = step.compensates is not None
+    return CallRequest(
+        key=_key(running, fact.path),
+        attempt=fact.attempt,
+        target=target_of(step),
+        timeouts=timeouts_of(state, step),
+        input=step.input,
+        traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
+        deadline=0 if compensating else state.deadline,
+        close_at=step.close_at,
+        tried=frozenset(step.tried) if step.tried else _NONE,
+        priority=started.priority + step.step.priority,
+        affinity=fact.affinity,
+        details=step.details,
+        idempotent=is_idempotent(state, step, step.step),
+        retry=step.failure is not None and step.failure.reason not in UNCOUNTED,
+        since=step.attempted_at,
+        blocked=step.blocked.reason if step.blocked is not None else "",
+        vouched=is_vouched(step),
+        timed=is_timed(step),
+        doubts=doubts_of(step),
+    )
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _opened_by(lack: Lacking) -> str:
+    """The traceparent of the call that opened the circuit for which an order waits, if one did."""
+    tripped = lack.tripped if isinstance(lack, NoPick) else None
+    return tripped.circuit.traceparent if tripped is not None else ""
+
+
+def _is_open(state: ExecutionState, request: CallRequest) -> bool:
+    step = state.open_attempts.get(request.path)
+    return step is not None and step.attempts == request.attempt
+
+
+def _where(dispatch: Dispatch, answer: Answer) -> Dispatch:
+    if answer.session and answer.accepted:
+        return dispatch
+    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)
+
+
+def _waits(path: str, waiting: Waiting) -> Hindrance:
+    place = f"; {waiting.position} go before it" if waiting.position else ""
+    return Hindrance(
+        step_path=path,
+        reason=waiting.lack.reason.value,
+        message=f"{waiting.lack.message}{place}",
+        since=waiting.since,
+        until=waiting.until,
+    )
+
+
+def _runs(path: str, underway: Underway) -> Hindrance:
+    where = underway.dispatch.instance_id
+    doing = "is told to stop" if underway.cancelling else "works on it"
+    said = f", {underway.fraction:.0%} done" if underway.heard_at else ""
+    note = f": {underway.note}" if underway.note else ""
+    return Hindrance(
+        step_path=path,
+        reason="RUNNING",
+        message=f"instance {where!r} {doing}{said}{note}",
+        since=underway.since,
+        instance_id=where,
+    )

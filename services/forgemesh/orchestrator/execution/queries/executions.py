@@ -1,0 +1,200 @@
+"""Looking at executions; what is shown is durable."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from forgemesh.chassis.callers import caller
+from forgemesh.chassis.turnstile import Turnstile
+from forgemesh.faults.control import ExecutionSuperseded
+from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
+from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.checkpoint import Checkpoint, checkpoint_at
+from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.history import pages
+from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
+from forgemesh.orchestrator.execution.explain import Explanation, explain
+from forgemesh.orchestrator.execution.fold import restore
+from forgemesh.orchestrator.execution.progress import expected_end, progress
+from forgemesh.orchestrator.execution.state import ExecutionState
+from forgemesh.orchestrator.workflow.definitions import Definitions
+
+WATCH_PAGE = 200
+READING = 8
+"""Watches that read at a time; the others wait for their caller's turn, and whoever reads once waits for these only."""
+NEVER = 1 << 62
+"""A sequence number that no event reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An execution as people see it: with what is known of it beyond its history."""
+
+    state: ExecutionState
+    progress: float
+    expected_end: int
+    suspended: str
+    said: dict[str, tuple[float, str]]
+
+
+class Executions:
+    """Use cases over the engine and the store. `checksum` is that of an event as the store keeps it."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        definitions: Definitions,
+        clock: Callable[[], int],
+        checksum: Callable[[e.Event], int],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._definitions = definitions
+        self._clock = clock
+        self._checksum = checksum
+        self._reading = Turnstile(READING)
+
+    async def get(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionState:
+        """As far as it is durable; raises what `row` raises."""
+        row = await self.row(namespace, execution_id, run_id)
+        stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
+        state, _ = await self._engine.load(row, stored.definition)
+        if state.left_to_do:
+            state.handed_over = {path: await self._named(run) for path, run in await self._given(state)}
+        return state
+
+    async def _given(self, state: ExecutionState) -> list[tuple[str, str]]:
+        """What was left to do and is a fork's since."""
+        claims = await self._store.claims(state.run_id)
+        return [(path, claims[path]) for path in state.left_to_do if path in claims]
+
+    async def _named(self, run: str) -> str:
+        row = await self._store.find_run(run)
+        return f"{row.execution_id}@{run}" if row is not None else run
+
+    def view(self, state: ExecutionState) -> View:
+        """The state with how far it is and whether anybody runs it."""
+        running = self._engine.running(state.namespace, state.execution_id, state.run_id)
+        said = {path: (one.fraction, one.note) for path, one in running.said.items()} if running is not None else {}
+        fractions = {path: fraction for path, (fraction, _) in said.items()}
+        suspended = self.suspended(state) if running is None and not state.status.final else ""
+        end = expected_end(state, fractions, self._clock()) if not suspended else 0
+        return View(state, progress(state, fractions), end, suspended, said)
+
+    def suspended(self, state: ExecutionState) -> str:
+        """Why nobody runs an open execution at this moment."""
+        set_aside = self._engine.turns.set_aside.get((state.namespace, state.execution_id), "")
+        return set_aside or self._engine.trouble or "its orchestrator has not taken it up yet"
+
+    def _suspension(self, state: ExecutionState) -> str:
+        """The same, with what ends it."""
+        if (state.namespace, state.execution_id) in self._engine.turns.set_aside:
+            return f"{self.suspended(state)}; end it by `forgemesh execution terminate {state.execution_id}`"
+        cause, end = self.suspended(state), "; it goes on by itself"
+        return cause if cause.endswith(end) else cause + end
+
+    async def row(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
+        """
+        What lists show of it: of that run or, if none is named, of the one that has the id.
+
+        Raises ExecutionNotFound, and ExecutionSuperseded if another run has the id of the one that is named.
+        """
+        row = await self._store.find(namespace, execution_id, run_id)
+        if row is not None:
+            return row
+        current = await self._store.find(namespace, execution_id) if run_id else None
+        if current is not None:
+            raise ExecutionSuperseded(execution_id, run_id, current.run_id)
+        raise ExecutionNotFound(execution_id, run_id)
+
+    async def page(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
+        """Reads what was acknowledged before."""
+        return await self._store.executions(wanted, order, token, limit)
+
+    async def watch(
+        self, namespace: str, execution_id: str, from_sequence: int, run_id: str = ""
+    ) -> AsyncIterator[list[e.Event]]:
+        """Durable events from `from_sequence` on, as they come; ends after the last one of the run."""
+        async with self._reading.passing(caller()):
+            row = await self.row(namespace, execution_id, run_id)
+        following = min(max(1, from_sequence), NEVER)
+        while True:
+            running = self._engine.running(namespace, execution_id, row.run_id)
+            changed = running.change() if running is not None else None
+            async with self._reading.passing(caller()):
+                events = await self._store.events(row.key, following, WATCH_PAGE)
+            if events:
+                over = _end_in(events)
+                yield events[:over]
+                following = events[-1].sequence + 1
+                if over is not None:
+                    return
+            elif changed is not None:
+                await changed.wait()
+            elif (row := await self.row(namespace, execution_id, row.run_id)).sequence < following:
+                if not row.status.final:
+                    raise ExecutionSuspended(execution_id)
+                return
+
+    async def explain(self, namespace: str, execution_id: str, run_id: str = "") -> Explanation:
+        """Why it does not move; raises what `row` raises."""
+        running = self._engine.running(namespace, execution_id, run_id)
+        if running is None:
+            state = await self.get(namespace, execution_id, run_id)
+            reason = "" if state.status.final else self._suspension(state)
+            return explain(state, self._clock(), {}, reason, 0)
+        effects = self._engine.effects
+        ahead, holders = (
+            effects.concurrency_slots.ahead_of(running.state),
+            effects.concurrency_slots.holders_of(running.state),
+        )
+        known = {**effects.calls.explain(running), **effects.children.families.explain(running)}
+        return explain(running.state, self._clock(), known, "", ahead, holders)
+
+    async def checkpoints(
+        self, namespace: str, execution_id: str, after: int, limit: int, run_id: str = ""
+    ) -> tuple[ExecutionRow, Sequence[Checkpoint]]:
+        """Those with a sequence number above `after`, in order of time."""
+        row = await self.row(namespace, execution_id, run_id)
+        found: list[Checkpoint] = []
+        async for state, event in self.replay(row, upto=NEVER):
+            checkpoint = checkpoint_at(state, event, self._checksum(event)) if event.sequence > after else None
+            if checkpoint is not None:
+                found.append(checkpoint)
+                if len(found) == limit:
+                    break
+        return row, found
+
+    async def replay(self, row: ExecutionRow, upto: int) -> AsyncIterator[tuple[ExecutionState, e.Event]]:
+        """
+        The state after each event up to a sequence number; ended iterations of maps are kept in it.
+
+        Raises ExecutionNotFound if it is deleted meanwhile.
+        """
+        stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
+        state = ExecutionState(row.namespace, row.execution_id, stored.definition, run_id=row.run_id, remember=True)
+        async for events in pages(self._store, row):
+            for event in events:
+                if event.sequence > upto:
+                    return
+                if not restore(state, event):
+                    return
+                yield state, event
+
+    async def newest_checkpoint(self, row: ExecutionRow) -> Checkpoint | None:
+        """The last point at which a step had ended."""
+        newest = None
+        async for state, event in self.replay(row, upto=NEVER):
+            newest = checkpoint_at(state, event, self._checksum(event)) or newest
+        return newest
+
+
+def _end_in(events: Sequence[e.Event]) -> int | None:
+    """How many of the events there are up to the end of the execution; None if it is not among them."""
+    ends = (number for number, event in enumerate(events, start=1) if isinstance(event.fact, _ENDS))
+    return next(ends, None)
+
+
+_ENDS = (e.ExecutionSucceeded, e.ExecutionFailed)

@@ -1,0 +1,1 @@
+"""The spans of an execution, and their way to the collector."""

@@ -1,1 +1,0 @@
-"""A workflow on rehearsal: the real engine and store over plugins that a script plays, in a time that skips."""

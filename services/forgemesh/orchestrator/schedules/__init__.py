@@ -1,0 +1,1 @@
+"""Executions that start by the clock."""

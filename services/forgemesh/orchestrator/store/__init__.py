@@ -1,0 +1,1 @@
+"""Definitions, histories and schedules as they are kept."""

@@ -1,0 +1,1 @@
+"""What every other room speaks of: payloads, failures, retries, identifiers. It knows nobody."""

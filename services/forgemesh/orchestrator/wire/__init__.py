@@ -1,0 +1,1 @@
+"""Payloads and failures as messages, for every room that talks to another process."""

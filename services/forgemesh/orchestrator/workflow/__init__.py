@@ -1,0 +1,1 @@
+"""What a workflow is and how its text is read. It knows nobody who runs one."""

@@ -1,0 +1,1 @@
+"""Templates and the expressions in them."""

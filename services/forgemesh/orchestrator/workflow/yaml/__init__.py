@@ -1,0 +1,1 @@
+"""YAML and JSON texts as trees that know where each part stood."""
