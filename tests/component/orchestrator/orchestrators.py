@@ -124,8 +124,9 @@ class Orchestrator:
                 state = await self.executions.get("default", execution_id)
                 if holds(state):
                     return state
-                assert change is not None, f"it is over: {state.status}"
-                await change.wait()
+                assert not state.status.final, f"it is over: {state.status}"
+                if change is not None:  # else it is being taken up again, and the next look at the store gives it time
+                    await change.wait()
 
     async def history(self, execution_id: str = "e") -> list[Event]:
         row = await self.executions.row("default", execution_id)
