@@ -12,7 +12,7 @@ from tests.mesh.supervised import plugin_source, running_registry, section, supe
 pytestmark = pytest.mark.mesh
 
 HEAD = """
-from forgemesh.plugin_host import load
+from forgemesh.plugin_host.host.process import load
 
 honest = load.LoadMeter.report
 

@@ -9,7 +9,7 @@ end_on_sigterm()
 import logging
 import os
 
-from forgemesh.plugin_host.own_logger import OwnLogger, own_stderr
+from forgemesh.plugin_host.host.plugin.own_logger import OwnLogger, own_stderr
 
 logging.setLoggerClass(OwnLogger)  # what is imported here is ours; what the plugin imports later is its author's
 
@@ -31,30 +31,30 @@ from forgemesh.chassis.service import service_main
 from forgemesh.chassis.telemetry import exporting_spans
 from forgemesh.faults import Fault
 from forgemesh.plugin import PluginDefinition, manifest_of
-from forgemesh.plugin_host.attachment import Attachment
-from forgemesh.plugin_host.cgroup_limit import memory_limit
-from forgemesh.plugin_host.config_file import read_config
-from forgemesh.plugin_host.drafting import drafted
-from forgemesh.plugin_host.forks import CopiesKeepNothing, Origin
-from forgemesh.plugin_host.hosting import Host, hosting, instance_of, registered
-from forgemesh.plugin_host.identity import Identity, default_instance_id
-from forgemesh.plugin_host.loader import Beginning, Plugin, load_definition, started
-from forgemesh.plugin_host.memory import MemoryWatch, bound_process
-from forgemesh.plugin_host.orphan import (
+from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY
+from forgemesh.plugin_host.host.plugin.config_file import read_config
+from forgemesh.plugin_host.host.plugin.drafting import drafted
+from forgemesh.plugin_host.host.plugin.forks import CopiesKeepNothing, Origin
+from forgemesh.plugin_host.host.plugin.loader import Beginning, Plugin, load_definition, started
+from forgemesh.plugin_host.host.plugin.start_failure import Phase, StartFailed, phase_of
+from forgemesh.plugin_host.host.process.cgroup_limit import memory_limit
+from forgemesh.plugin_host.host.process.memory import MemoryWatch, bound_process
+from forgemesh.plugin_host.host.process.stall import StallReporter
+from forgemesh.plugin_host.host.server.hosting import Host, hosting, instance_of, registered
+from forgemesh.plugin_host.host.supervision.attachment import Attachment
+from forgemesh.plugin_host.host.supervision.orphan import (
     EXIT_ORPHANED,
     ORPHAN_LIMIT,
     end_within,
     end_without_parent,
     live_without_parent,
 )
-from forgemesh.plugin_host.registration import Registration
-from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
+from forgemesh.plugin_host.host.telemetry.tracing import trace_authors_code
+from forgemesh.plugin_host.registration.identity import Identity, default_instance_id
+from forgemesh.plugin_host.registration.registration import Registration
 from forgemesh.plugin_host.scope import EndedEarly, interrupted_by, task_scope
 from forgemesh.plugin_host.settings import HostSettings
-from forgemesh.plugin_host.stall import StallReporter
-from forgemesh.plugin_host.start_failure import Phase, StartFailed, phase_of
-from forgemesh.plugin_host.supervisor.waiting import first_of
-from forgemesh.plugin_host.tracing import trace_authors_code
+from forgemesh.plugin_host.waiting import first_of
 
 _log = logging.getLogger(__name__)
 

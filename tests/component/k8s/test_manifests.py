@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forgemesh.plugin_host.loader import load_definition
+from forgemesh.plugin_host.host.plugin.loader import load_definition
 from tests.architecture.repository import ROOT
 from tests.component.k8s.ladder import problems
 from tests.component.k8s.manifests import K8S, Manifests, render

@@ -15,9 +15,9 @@ from forgemesh.orchestrator.dispatch.ports import Answer, Invocation
 from forgemesh.orchestrator.dispatch.session.link import SessionLink
 from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
 from forgemesh.plugin import Context, OperationError, Payload as AuthorsPayload, define, operation, plugin
-from forgemesh.plugin_host.hosting import hosting
-from forgemesh.plugin_host.identity import Identity
-from forgemesh.plugin_host.loader import started
+from forgemesh.plugin_host.host.plugin.loader import started
+from forgemesh.plugin_host.host.server.hosting import hosting
+from forgemesh.plugin_host.registration.identity import Identity
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.plugin_host.hosts import eventually, settings_of
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.guardian import guarding
+from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
+from forgemesh.plugin_host.supervisor.registry.external_registrar import ForeignUpkeep
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.surroundings import Surroundings
-from forgemesh.plugin_host.supervisor.survivors import Survivors
-from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
 from tests.component.plugin_host.hosts import Served, host_at
 
 

@@ -18,11 +18,11 @@ from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.telemetry import SpanSink
 from forgemesh.plugin import define
-from forgemesh.plugin_host.hosting import Host, hosting
-from forgemesh.plugin_host.identity import Identity
-from forgemesh.plugin_host.loader import Plugin, started
+from forgemesh.plugin_host.host.calls.suspects import Suspects
+from forgemesh.plugin_host.host.plugin.loader import Plugin, started
+from forgemesh.plugin_host.host.server.hosting import Host, hosting
+from forgemesh.plugin_host.registration.identity import Identity
 from forgemesh.plugin_host.settings import HostSettings
-from forgemesh.plugin_host.suspects import Suspects
 from tests.component.plugin_host.kit import Kit
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from forgemesh.api.supervisor.v1 import host_pb2
 from forgemesh.plugin import define, operation, plugin
-from forgemesh.plugin_host.loader import load_definition, started
-from forgemesh.plugin_host.start_failure import PluginNotLoaded
+from forgemesh.plugin_host.host.plugin.loader import load_definition, started
+from forgemesh.plugin_host.host.plugin.start_failure import PluginNotLoaded
 
 
 class Unspeakable(Exception):

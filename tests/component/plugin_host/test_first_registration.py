@@ -17,9 +17,9 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health import LIVENESS, OVERALL, READINESS, STARTUP
 from forgemesh.chassis.server import Serving
-from forgemesh.plugin_host.hosting import SERVICES, registered
-from forgemesh.plugin_host.identity import Identity
-from forgemesh.plugin_host.registration import Registration
+from forgemesh.plugin_host.host.server.hosting import SERVICES, registered
+from forgemesh.plugin_host.registration.identity import Identity
+from forgemesh.plugin_host.registration.registration import Registration
 from forgemesh.registry.main import running
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, settings_of
 from tests.component.registry.registries import settings_of as registry_settings

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.chassis.channel import connect
-from forgemesh.plugin_host.load_service import LONGEST, SHORTEST, STREAMS, LoadService, _pause
+from forgemesh.plugin_host.host.server.load_service import LONGEST, SHORTEST, STREAMS, LoadService, _pause
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invocation, session
 
 METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"

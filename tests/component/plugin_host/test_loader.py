@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from forgemesh.faults.supervisor import LoadsFull, PluginNotConfigured
-from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.loader import MOST_LOADS, Loader
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.registry_link import NoRegistry
-from forgemesh.plugin_host.supervisor.surroundings import Surroundings
+from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
+from forgemesh.plugin_host.supervisor.fleet.loader import MOST_LOADS, Loader
+from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.registry.registry_link import NoRegistry
 
 
 async def test_so_many_loads_wait_at_a_time_and_the_next_one_is_refused_before_it_does_anything(

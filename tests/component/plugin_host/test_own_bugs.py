@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.plugin_host.execution import Execution
-from forgemesh.plugin_host.runner import Runner
+from forgemesh.plugin_host.host.calls.call_runner import Runner
+from forgemesh.plugin_host.host.calls.operation_run import Execution
 from tests.component.plugin_host.hosts import host_at, invoke
 
 

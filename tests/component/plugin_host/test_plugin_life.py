@@ -13,8 +13,8 @@ import pytest
 from forgemesh.api.payload.v1.payload_pb2 import Payload
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.plugin import define, operation, plugin
-from forgemesh.plugin_host.loader import Beginning, Plugin, started
-from forgemesh.plugin_host.start_failure import PluginNotLoaded, StartFailed
+from forgemesh.plugin_host.host.plugin.loader import Beginning, Plugin, started
+from forgemesh.plugin_host.host.plugin.start_failure import PluginNotLoaded, StartFailed
 
 
 @dataclass

@@ -18,8 +18,8 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import (
 )
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.server import Serving
-from forgemesh.plugin_host.hosting import registered
-from forgemesh.plugin_host.registration import Registration
+from forgemesh.plugin_host.host.server.hosting import registered
+from forgemesh.plugin_host.registration.registration import Registration
 from forgemesh.registry.main import running
 from tests.component.plugin_host.hosts import DEADLINE, Served, eventually, host_at, invoke, settings_of
 from tests.component.registry.registries import settings_of as registry_settings

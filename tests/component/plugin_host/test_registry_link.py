@@ -14,19 +14,19 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2 as pb
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.tasks import beside
-from forgemesh.plugin_host.supervisor.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.domain.blame import Blame
-from forgemesh.plugin_host.supervisor.domain.ending import ending_of
-from forgemesh.plugin_host.supervisor.domain.happening import Happening, Kind
-from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
-from forgemesh.plugin_host.supervisor.guardian import Guardian
-from forgemesh.plugin_host.supervisor.keeper import Keeper
-from forgemesh.plugin_host.supervisor.life import Life
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.registry_link import MOST_EVENTS, RegistryLink
+from forgemesh.plugin_host.supervisor.hosts.blame import Blame
+from forgemesh.plugin_host.supervisor.hosts.context import Registrant, Surroundings
+from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening, Kind
+from forgemesh.plugin_host.supervisor.hosts.process_run import Life
+from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
+from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.processes.ending import ending_of
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import Guardian
+from forgemesh.plugin_host.supervisor.registry.registry_link import MOST_EVENTS, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.surroundings import Surroundings
-from forgemesh.plugin_host.supervisor.survivors import Survivors
+from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
 from tests.component.plugin_host.registry import DEADLINE, Registry, serving_registry
 
 
@@ -161,7 +161,7 @@ async def test_a_plugin_that_does_not_run_is_published(registry: Registry) -> No
 
 
 class NoUpkeep:
-    async def run(self, keeper: Keeper, life: Life) -> None:
+    async def run(self, registrant: Registrant, life: Life) -> None:
         raise AssertionError("no process runs in this test")
 
 

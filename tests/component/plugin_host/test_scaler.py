@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.registry_link import NoRegistry
-from forgemesh.plugin_host.supervisor.scaler import Scaler
-from forgemesh.plugin_host.supervisor.surroundings import Surroundings
+from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
+from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
+from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.registry.registry_link import NoRegistry
 from forgemesh.routing.scaling import Scale, ScaleRule
 
 

@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis.logs import JsonFormatter
 from forgemesh.chassis.telemetry import SpanSink, exporting_spans
-from forgemesh.plugin_host.author_spans import tracer_provider
+from forgemesh.plugin_host.host.telemetry.author_spans import tracer_provider
 from tests.component.plugin_host.collector import Collector, attributes_of, collecting
 from tests.component.plugin_host.hosts import Served, eventually, host_at, invocation, invoke, session
 

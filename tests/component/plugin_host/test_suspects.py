@@ -10,8 +10,8 @@ import pytest
 
 from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2
+from forgemesh.plugin_host.host.calls.suspects import Suspects
 from forgemesh.plugin_host.running_calls import digest_of, left_running
-from forgemesh.plugin_host.suspects import Suspects
 from tests.component.plugin_host.hosts import Served, eventually, host_at, invocation, session
 
 

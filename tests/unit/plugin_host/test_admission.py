@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.domain.admission import Admission, Verdict
+from forgemesh.plugin_host.host.calls.admission import Admission, Verdict
 
 
 def test_calls_run_until_the_concurrency_is_reached_and_then_wait() -> None:

@@ -1,6 +1,6 @@
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.supervisor.domain.blame import MOST_SUSPECTS, Blame
+from forgemesh.plugin_host.supervisor.hosts.blame import MOST_SUSPECTS, Blame
 
 A, B, C = (bytes([letter]) * 16 for letter in b"abc")
 

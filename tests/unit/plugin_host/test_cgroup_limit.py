@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.cgroup_limit import memory_limit
+from forgemesh.plugin_host.host.process.cgroup_limit import memory_limit
 
 MEBIBYTE = 1 << 20
 NONE_IN_VERSION_1 = "9223372036854771712"

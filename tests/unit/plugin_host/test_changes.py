@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.changes import Changes
-from forgemesh.plugin_host.supervisor.domain.change import Change, Configuration, Stage
-from forgemesh.plugin_host.supervisor.group import Group
-from forgemesh.plugin_host.supervisor.journal import Journal
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.changes.changes import Changes
+from forgemesh.plugin_host.supervisor.fleet.group import Group
+from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.state.change import Change, Configuration, Stage
+from forgemesh.plugin_host.supervisor.state.journal import Journal
 
 OLD, NEW = Configuration(text="1", revision=1), Configuration(text="2", revision=2)
 

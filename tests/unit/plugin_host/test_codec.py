@@ -7,7 +7,15 @@ from hypothesis import given, strategies as st
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import InstanceFull
 from forgemesh.plugin import OperationError, Payload
-from forgemesh.plugin_host.codec import LONGEST, MAX_OUTPUT, MAX_TEXT, cut, declared_failure, failure_of, fitting
+from forgemesh.plugin_host.host.calls.codec import (
+    LONGEST,
+    MAX_OUTPUT,
+    MAX_TEXT,
+    cut,
+    declared_failure,
+    failure_of,
+    fitting,
+)
 
 
 @given(st.text(st.characters(), max_size=3000))

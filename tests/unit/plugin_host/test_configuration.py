@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.config import ConfigurationInvalid, read_configuration
-from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
-from forgemesh.plugin_host.supervisor.plan import Limits
+from forgemesh.plugin_host.supervisor.plan.config import ConfigurationInvalid, read_configuration
+from forgemesh.plugin_host.supervisor.plan.plan import Limits
+from forgemesh.plugin_host.supervisor.plan.restart import RestartPolicy, RestartRule
 from forgemesh.routing.scaling import ScaleRule
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from forgemesh.faults.supervisor import ConfigInvalid
-from forgemesh.plugin_host.supervisor.reconfigurer import check
+from forgemesh.plugin_host.supervisor.changes.reconfigurer import check
 
 
 @pytest.mark.parametrize("depth", [51, 950, 100_000])

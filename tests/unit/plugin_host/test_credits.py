@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from hypothesis import given, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from forgemesh.plugin_host.domain.credits import CreditPool
+from forgemesh.plugin_host.host.session.credits import CreditPool
 
 SIZE = 12
 

@@ -1,7 +1,7 @@
 from hypothesis import given, strategies as st
 from semantic_version import Version
 
-from forgemesh.plugin_host.domain.draft import draft_version
+from forgemesh.plugin_host.host.plugin.draft import draft_version
 
 CONTENTS = st.lists(st.binary(max_size=2), min_size=1, max_size=12)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.guardian import guarding
-from forgemesh.plugin_host.supervisor.guardian_program import guard
-from forgemesh.plugin_host.supervisor.process_table import start_time_of
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper_program import guard
+from forgemesh.plugin_host.supervisor.processes.process_table import start_time_of
 from tests.mesh.processes import alive, eventually
 
 PATIENCE = 180.0

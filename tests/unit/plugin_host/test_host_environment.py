@@ -1,8 +1,8 @@
 import os
 from dataclasses import replace
 
-from forgemesh.plugin_host.supervisor.environment import Credentials, host_environment
-from forgemesh.plugin_host.supervisor.plan import Limits, PluginPlan
+from forgemesh.plugin_host.supervisor.plan.plan import Limits, PluginPlan
+from forgemesh.plugin_host.supervisor.processes.environment import Credentials, host_environment
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 
 SETTINGS = SupervisorSettings(registry="127.0.0.1:1", traces="127.0.0.1:2")

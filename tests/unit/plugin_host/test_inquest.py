@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from forgemesh.plugin_host.running_calls import DIGEST
-from forgemesh.plugin_host.supervisor.domain.blame import Blame
-from forgemesh.plugin_host.supervisor.inquest import Inquest
+from forgemesh.plugin_host.supervisor.hosts.blame import Blame
+from forgemesh.plugin_host.supervisor.hosts.inquest import Inquest
 
 CALL = b"c" * DIGEST
 

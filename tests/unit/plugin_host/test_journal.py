@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from forgemesh.plugin_host.supervisor.domain.change import Configuration
-from forgemesh.plugin_host.supervisor.journal import Journal
+from forgemesh.plugin_host.supervisor.state.change import Configuration
+from forgemesh.plugin_host.supervisor.state.journal import Journal
 
 
 def test_what_was_noted_is_written_again_when_its_file_has_gone(tmp_path: Path) -> None:

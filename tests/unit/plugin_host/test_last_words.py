@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.domain.last_words import LONGEST, last_words
+from forgemesh.plugin_host.supervisor.processes.last_words import LONGEST, last_words
 
 SEGFAULT = """\
 loading the model

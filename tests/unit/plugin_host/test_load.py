@@ -1,7 +1,7 @@
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.runner import DEFAULT_CONCURRENCY
-from forgemesh.plugin_host.supervisor.domain.load import Idleness, demand_of
+from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY
+from forgemesh.plugin_host.supervisor.hosts.load import Idleness, demand_of
 from forgemesh.routing.scaling import DEFAULT_CAPACITY, Scale, ScaleRule
 
 

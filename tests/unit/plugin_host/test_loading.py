@@ -3,7 +3,7 @@ import random
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.supervisor.domain.loading import (
+from forgemesh.plugin_host.supervisor.needs.loading import (
     Decision,
     Member,
     Need,

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.supervisor import output
-from forgemesh.plugin_host.supervisor.log_excerpt import excerpt
-from forgemesh.plugin_host.supervisor.output import CONTINUED, LONGEST_LINE, Follower, Line, OutputLog
+from forgemesh.plugin_host.supervisor.processes import output
+from forgemesh.plugin_host.supervisor.processes.log_excerpt import excerpt
+from forgemesh.plugin_host.supervisor.processes.output import CONTINUED, LONGEST_LINE, Follower, Line, OutputLog
 
 
 def logged(path: Path, *chunks: bytes) -> OutputLog:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.chassis.process import CannotStart
-from forgemesh.plugin_host.supervisor.owner_key import owner_token, read_or_make
+from forgemesh.plugin_host.supervisor.state.owner_key import owner_token, read_or_make
 
 
 def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.domain.permits import FENCE, REMEMBERED, Permits
+from forgemesh.plugin_host.host.calls.permits import FENCE, REMEMBERED, Permits
 
 
 def admitted(permits: Permits, permit_id: str, incarnation: int = 1, generation: int = 2, at: float = 100.0) -> bool:

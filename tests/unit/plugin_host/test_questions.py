@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.questions import ON_ITS_WAY, Questions, Unanswered
+from forgemesh.plugin_host.supervisor.hosts.questions import ON_ITS_WAY, Questions, Unanswered
 
 NOTHING_LEFT = -ON_ITS_WAY
 

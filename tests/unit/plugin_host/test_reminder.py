@@ -1,4 +1,4 @@
-from forgemesh.plugin_host.domain.reminder import Reminder
+from forgemesh.plugin_host.registration.reminder import Reminder
 
 
 def test_what_goes_on_is_said_when_it_begins_and_again_after_each_period() -> None:

@@ -1,15 +1,15 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.supervisor.domain.ending import OUT_OF_MEMORY, Ending, ending_of
-from forgemesh.plugin_host.supervisor.domain.host import (
+from forgemesh.plugin_host.supervisor.hosts.host import (
     LONGEST_HISTORY,
     Host,
     IllegalTransition,
     Phase,
     State,
 )
-from forgemesh.plugin_host.supervisor.domain.restart import RestartPolicy, RestartRule
+from forgemesh.plugin_host.supervisor.plan.restart import RestartPolicy, RestartRule
+from forgemesh.plugin_host.supervisor.processes.ending import OUT_OF_MEMORY, Ending, ending_of
 
 MANY = RestartRule(crashes=1000, within=1e9)
 CRASH = Ending(exit_code=1)

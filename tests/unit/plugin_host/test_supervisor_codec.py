@@ -5,7 +5,7 @@ import pytest
 
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import host_pb2
-from forgemesh.plugin_host.supervisor.codec import (
+from forgemesh.plugin_host.supervisor.hosts.codec import (
     event_message,
     host_message,
     load_of,
@@ -13,11 +13,11 @@ from forgemesh.plugin_host.supervisor.codec import (
     needs_of,
     offer_of,
 )
-from forgemesh.plugin_host.supervisor.domain.ending import ending_of
-from forgemesh.plugin_host.supervisor.domain.happening import Kind, happening_of
-from forgemesh.plugin_host.supervisor.domain.host import Host, State
-from forgemesh.plugin_host.supervisor.domain.loading import Need, OnLoss
-from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
+from forgemesh.plugin_host.supervisor.hosts.host import Host, State
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, happening_of
+from forgemesh.plugin_host.supervisor.needs.loading import Need, OnLoss
+from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
+from forgemesh.plugin_host.supervisor.processes.ending import ending_of
 
 
 def dependency(**fields: object) -> manifest_pb2.Dependency:

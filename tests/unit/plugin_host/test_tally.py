@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.domain.tally import FRESH, REMEMBERED, Rates, Tally
+from forgemesh.plugin_host.host.calls.tally import FRESH, REMEMBERED, Rates, Tally
 
 
 def test_rates_are_taken_over_the_time_since_they_were_last_taken() -> None:

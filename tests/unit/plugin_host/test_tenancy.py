@@ -1,6 +1,6 @@
 import pytest
 
-from forgemesh.plugin_host.domain.tenancy import Tenancy
+from forgemesh.plugin_host.registration.tenancy import Tenancy
 
 
 def said(incarnation: int, renewals: int) -> dict[str, str]:

@@ -23,26 +23,26 @@ from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.plugin_host.scope import task_scope
-from forgemesh.plugin_host.supervisor.cgroup import Cgroups, delegated
-from forgemesh.plugin_host.supervisor.changes import Changes
-from forgemesh.plugin_host.supervisor.config import read_configuration
-from forgemesh.plugin_host.supervisor.fleet import Fleet
-from forgemesh.plugin_host.supervisor.guardian import guarding
-from forgemesh.plugin_host.supervisor.journal import Journal
-from forgemesh.plugin_host.supervisor.loader import Loader
-from forgemesh.plugin_host.supervisor.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.process import parent_pipe
-from forgemesh.plugin_host.supervisor.process_table import new_mark
-from forgemesh.plugin_host.supervisor.reconfigurer import Reconfigurer
-from forgemesh.plugin_host.supervisor.registry_link import NoRegistry, RegistryLink
-from forgemesh.plugin_host.supervisor.reloader import Reloader
-from forgemesh.plugin_host.supervisor.resumption import Resumption
-from forgemesh.plugin_host.supervisor.scaler import Scaler
-from forgemesh.plugin_host.supervisor.servicer import Office, SupervisorServicer
+from forgemesh.plugin_host.supervisor.api.servicer import Office, SupervisorServicer
+from forgemesh.plugin_host.supervisor.changes.changes import Changes
+from forgemesh.plugin_host.supervisor.changes.reconfigurer import Reconfigurer
+from forgemesh.plugin_host.supervisor.changes.reloader import Reloader
+from forgemesh.plugin_host.supervisor.changes.resumption import Resumption
+from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
+from forgemesh.plugin_host.supervisor.fleet.loader import Loader
+from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
+from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.plan.config import read_configuration
+from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
+from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups, delegated
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
+from forgemesh.plugin_host.supervisor.processes.process import parent_pipe
+from forgemesh.plugin_host.supervisor.processes.process_table import new_mark
+from forgemesh.plugin_host.supervisor.registry.external_registrar import ForeignUpkeep
+from forgemesh.plugin_host.supervisor.registry.registry_link import NoRegistry, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.state_files import holding_state
-from forgemesh.plugin_host.supervisor.surroundings import Surroundings
-from forgemesh.plugin_host.supervisor.upkeep import ForeignUpkeep
+from forgemesh.plugin_host.supervisor.state.journal import Journal
+from forgemesh.plugin_host.supervisor.state.state_files import holding_state
 
 _log = logging.getLogger(__name__)
 

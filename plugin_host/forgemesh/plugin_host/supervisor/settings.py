@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forgemesh.chassis.service import ServiceSettings
-from forgemesh.plugin_host.supervisor.domain.restart import RestartRule
+from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,0 @@
-"""The arithmetic of a plugin host: who may run, who may send."""

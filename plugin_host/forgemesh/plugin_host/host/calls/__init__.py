@@ -1,0 +1,1 @@
+"""A call in the host: admitted, run and answered once."""

@@ -1,0 +1,1 @@
+"""The author's plugin in this process: imported, started, stopped, and kept from what is the host's."""

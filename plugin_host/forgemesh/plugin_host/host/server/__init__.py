@@ -1,0 +1,1 @@
+"""A host as a server: its port and its services over gRPC."""

@@ -1,0 +1,1 @@
+"""The spans of calls, and those that the author adds."""

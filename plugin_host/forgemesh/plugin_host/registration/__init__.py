@@ -1,0 +1,1 @@
+"""The registration of one instance, for whoever keeps it: a host for itself, a supervisor for programs that cannot."""

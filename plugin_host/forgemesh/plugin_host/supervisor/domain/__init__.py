@@ -1,1 +1,0 @@
-"""What a supervised plugin host is, and how it changes."""

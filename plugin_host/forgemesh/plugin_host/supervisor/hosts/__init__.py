@@ -1,0 +1,1 @@
+"""One instance: run for as long as it is wanted, process after process."""

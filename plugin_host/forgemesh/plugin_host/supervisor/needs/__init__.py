@@ -1,0 +1,1 @@
+"""Who may start now, by what needs what. It knows no process."""

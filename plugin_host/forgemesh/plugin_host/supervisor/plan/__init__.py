@@ -1,0 +1,1 @@
+"""What forgemesh.toml says is to run, and when it is started again."""

@@ -1,0 +1,1 @@
+"""What one supervisor leaves in files for the one that comes after."""
