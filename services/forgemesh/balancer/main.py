@@ -25,15 +25,15 @@ from forgemesh.balancer.adapters.health_checks import HealthChecks
 from forgemesh.balancer.adapters.load_reports import LoadReports
 from forgemesh.balancer.adapters.plugin_catalogue import PluginCatalogue
 from forgemesh.balancer.adapters.registry_watch import RegistryWatch
-from forgemesh.balancer.application.availability import Availability
 from forgemesh.balancer.application.balancer import Balancer, Times
-from forgemesh.balancer.application.events import Events
-from forgemesh.balancer.application.operators import Operators
-from forgemesh.balancer.application.picks import Picks
-from forgemesh.balancer.application.policies import Policies
-from forgemesh.balancer.application.recollection import keep_circuits, recall
-from forgemesh.balancer.application.scaler import Scaler
-from forgemesh.balancer.application.wants import Wants
+from forgemesh.balancer.application.callers.wants import Wants
+from forgemesh.balancer.application.circuit_persistence import keep_circuits, recall
+from forgemesh.balancer.application.events.events import Events
+from forgemesh.balancer.application.members.availability import Availability
+from forgemesh.balancer.application.policies.policies import Policies
+from forgemesh.balancer.application.requests.operators import Operators
+from forgemesh.balancer.application.requests.picks import Picks
+from forgemesh.balancer.application.requests.scaler import Scaler
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.scaler_servicer import SERVICE as SCALER_SERVICE, ScalerServicer
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer

@@ -8,7 +8,7 @@ from typing import Any
 
 from forgemesh.api.keda.v1 import external_scaler_service_pb2 as pb
 from forgemesh.api.keda.v1.external_scaler_service_pb2_grpc import ExternalScalerServicer
-from forgemesh.balancer.application.scaler import Scaler
+from forgemesh.balancer.application.requests.scaler import Scaler
 from forgemesh.balancer.codec import triggers as codec
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ExternalScaler"].full_name

@@ -10,10 +10,10 @@ from typing import Any
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceServicer
 from forgemesh.balancer.application.balancer import Balancer
-from forgemesh.balancer.application.operators import Operators
-from forgemesh.balancer.application.picks import Picks
-from forgemesh.balancer.application.policies import Policies
-from forgemesh.balancer.application.subscription import LONGEST_REASON, Subscription
+from forgemesh.balancer.application.feed.subscription import LONGEST_REASON, Subscription
+from forgemesh.balancer.application.policies.policies import Policies
+from forgemesh.balancer.application.requests.operators import Operators
+from forgemesh.balancer.application.requests.picks import Picks
 from forgemesh.balancer.codec import circuits, events, feed as codec, picks, policies
 from forgemesh.balancer.codec.events import LONGEST_NAME
 from forgemesh.chassis.pages import fitting, key_before, size_of, token_after

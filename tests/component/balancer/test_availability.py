@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 
-from forgemesh.balancer.application.availability import Availability
+from forgemesh.balancer.application.members.availability import Availability
 from forgemesh.balancer.domain.fleet import Fleet, Standing
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.faults.service import ServiceUnreachable

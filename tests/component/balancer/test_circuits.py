@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forgemesh.api.balancer.v1 import report_pb2 as pb, snapshot_pb2
-from forgemesh.balancer.application.events import Watched
+from forgemesh.balancer.application.events.events import Watched
 from forgemesh.balancer.domain.events import Change, CircuitChange, HealthChange, LoadChange
 from forgemesh.chassis.health import Health
 from forgemesh.routing.circuit_rule import CircuitRule

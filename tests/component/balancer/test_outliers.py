@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from forgemesh.api.balancer.v1 import report_pb2 as pb
-from forgemesh.balancer.application.events import Watched
+from forgemesh.balancer.application.events.events import Watched
 from forgemesh.balancer.domain.events import EjectionChange
 from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.outlier import OutlierRule

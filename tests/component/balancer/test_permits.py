@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.balancer.application import permits
+from forgemesh.balancer.application.circuits import permits
 from forgemesh.routing.circuit_rule import CircuitRule
 from tests.component.balancer.meshes import DEADLINE, subscribed
 from tests.component.balancer.test_circuits import HALF_OPEN, guarded

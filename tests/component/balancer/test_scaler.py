@@ -15,7 +15,7 @@ from forgemesh.api.keda.v1 import external_scaler_service_pb2 as keda_pb
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2 as registry_pb
 from forgemesh.balancer.adapters import plugin_catalogue
-from forgemesh.balancer.application import demands
+from forgemesh.balancer.application.callers import demands
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.registry import PluginNotFound

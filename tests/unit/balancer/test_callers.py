@@ -1,4 +1,4 @@
-from forgemesh.balancer.application.callers import MEMORY, PATIENCE, Callers
+from forgemesh.balancer.application.callers.callers import MEMORY, PATIENCE, Callers
 from forgemesh.balancer.domain.caller import Caller, Place, Told
 from forgemesh.routing.outcome import CallCounts, CountKey
 from tests.manual_clock import ManualClock

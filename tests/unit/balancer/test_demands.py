@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from forgemesh.balancer.application.callers import PATIENCE, Callers
-from forgemesh.balancer.application.demands import IN_VAIN, MOST_IN_VAIN, RECENT, SETTLING, Demands
+from forgemesh.balancer.application.callers.callers import PATIENCE, Callers
+from forgemesh.balancer.application.callers.demands import IN_VAIN, MOST_IN_VAIN, RECENT, SETTLING, Demands
 from forgemesh.balancer.domain.caller import Caller, Told
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.faults.routing import BalancerWarming

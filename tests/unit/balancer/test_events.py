@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from forgemesh.balancer.application.events import Events, Told, Watched
+from forgemesh.balancer.application.events.events import Events, Told, Watched
 from forgemesh.balancer.domain.event_log import Position
 from forgemesh.balancer.domain.events import EjectionChange, Event, PolicyChange
 from forgemesh.faults.routing import BalancerWarming, EventsCompacted

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import pytest
 
 from forgemesh.balancer.adapters.decision_store import NoDecisions
-from forgemesh.balancer.application.events import Events, Watched
-from forgemesh.balancer.application.policies import Policies
+from forgemesh.balancer.application.events.events import Events, Watched
+from forgemesh.balancer.application.policies.policies import Policies
 from forgemesh.balancer.domain.events import Author, Event, PolicyChange
 from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.faults.routing import PolicyChanged

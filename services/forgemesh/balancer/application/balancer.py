@@ -7,16 +7,16 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from forgemesh.balancer.application.busyness import Busyness
-from forgemesh.balancer.application.callers import Callers
-from forgemesh.balancer.application.circuits import Circuits, Guarded
-from forgemesh.balancer.application.demands import Demands
-from forgemesh.balancer.application.events import Events
-from forgemesh.balancer.application.feed import Feed
-from forgemesh.balancer.application.load_weights import LoadWeights
-from forgemesh.balancer.application.outliers import Outliers
-from forgemesh.balancer.application.permits import Permits
-from forgemesh.balancer.application.subscription import Subscription
+from forgemesh.balancer.application.callers.callers import Callers
+from forgemesh.balancer.application.callers.demands import Demands
+from forgemesh.balancer.application.circuits.circuits import Circuits, Guarded
+from forgemesh.balancer.application.circuits.permits import Permits
+from forgemesh.balancer.application.events.events import Events
+from forgemesh.balancer.application.feed.feed import Feed
+from forgemesh.balancer.application.feed.load_publisher import Busyness
+from forgemesh.balancer.application.feed.subscription import Subscription
+from forgemesh.balancer.application.members.load_weights import LoadWeights
+from forgemesh.balancer.application.members.outliers import Outliers
 from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, Member, Standing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as pb
-from forgemesh.balancer.application.operators import Inspected, Selection
+from forgemesh.balancer.application.requests.operators import Inspected, Selection
 from forgemesh.balancer.codec.events import LONGEST_NAME, author
 from forgemesh.balancer.domain.events import Author
 from forgemesh.chassis.violations import Violations

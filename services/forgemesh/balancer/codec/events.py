@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, event_pb2 as pb
-from forgemesh.balancer.application.events import Told, Watched
+from forgemesh.balancer.application.events.events import Told, Watched
 from forgemesh.balancer.domain.event_log import Entry, Position
 from forgemesh.balancer.domain.events import (
     Author,

@@ -11,8 +11,8 @@ from forgemesh.api.balancer.v1 import (
     snapshot_pb2 as snapshot_pb,
 )
 from forgemesh.api.registry.v1 import availability_pb2, instance_pb2
-from forgemesh.balancer.application.permits import Grant
-from forgemesh.balancer.application.subscription import Beat, Loads, News
+from forgemesh.balancer.application.circuits.permits import Grant
+from forgemesh.balancer.application.feed.subscription import Beat, Loads, News
 from forgemesh.balancer.domain.caller import Place, Told
 from forgemesh.balancer.domain.fleet import Member, Standing
 from forgemesh.balancer.domain.policies import LONGEST_NAME

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forgemesh.balancer.application.callers import Callers
-from forgemesh.balancer.application.subscription import Busy, Loads
+from forgemesh.balancer.application.callers.callers import Callers
+from forgemesh.balancer.application.feed.subscription import Busy, Loads
 from forgemesh.balancer.domain.caller import Caller, Place
 from forgemesh.balancer.domain.events import LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, Standing

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from forgemesh.balancer.application.balancer import Balancer
-from forgemesh.balancer.application.circuits import Guarded
+from forgemesh.balancer.application.circuits.circuits import Guarded
 from forgemesh.balancer.domain.decisions import Decisions, LastCircuit
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.routing.circuit_rule import CircuitRule

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from forgemesh.balancer.application.permits import Grant
+from forgemesh.balancer.application.circuits.permits import Grant
 from forgemesh.balancer.domain.caller import Caller
 from forgemesh.balancer.domain.mailbox import Mailbox
 from forgemesh.faults.service import ShuttingDown

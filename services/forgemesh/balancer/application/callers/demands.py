@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from math import inf
 
-from forgemesh.balancer.application.callers import Callers
+from forgemesh.balancer.application.callers.callers import Callers
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.faults.routing import BalancerWarming

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from forgemesh.balancer.application.callers import Callers
-from forgemesh.balancer.application.circuits import Circuits, Guarded
+from forgemesh.balancer.application.callers.callers import Callers
+from forgemesh.balancer.application.circuits.circuits import Circuits, Guarded
 from forgemesh.balancer.domain.caller import Caller, Place
 from forgemesh.routing.outcome import PermitOutcome, PermitUse
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.balancer.application.balancer import Balancer
-from forgemesh.balancer.application.circuits import Guarded
+from forgemesh.balancer.application.circuits.circuits import Guarded
 from forgemesh.balancer.domain.caller import Place
 from forgemesh.balancer.domain.decisions import Forced
 from forgemesh.balancer.domain.events import Author

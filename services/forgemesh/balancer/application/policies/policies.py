@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from forgemesh.balancer.application.events import Events
+from forgemesh.balancer.application.events.events import Events
 from forgemesh.balancer.domain.events import Author, PolicyChange
 from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.balancer.ports import DecisionStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from forgemesh.balancer.application.subscription import Loads, Subscription
+from forgemesh.balancer.application.feed.subscription import Loads, Subscription
 from forgemesh.balancer.domain.caller import Caller
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.chassis.containment import contained

@@ -1,0 +1,1 @@
+"""Callers and their calls: what runs, what waits, and which plugins they miss."""

@@ -1,0 +1,1 @@
+"""What happens to circuits, health, load and policies, told to whoever watches."""

@@ -1,0 +1,1 @@
+"""Snapshots and load on their way to subscribers."""

@@ -1,0 +1,1 @@
+"""What people rule for the calls of plugins."""

@@ -1,0 +1,1 @@
+"""What people, callers without a subscription and whoever starts instances ask of the balancer."""
