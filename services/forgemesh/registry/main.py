@@ -23,12 +23,12 @@ from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
-from forgemesh.registry.application import Registry
+from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.refusals import Refusals
+from forgemesh.registry.application.registry import Registry
 from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
 from forgemesh.registry.domain.census import InstanceLimits
-from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Stored
-from forgemesh.registry.refusals import Refusals
 from forgemesh.registry.servicer import APART, SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
 

@@ -12,11 +12,11 @@ from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from forgemesh.chassis.callers import host_of
 from forgemesh.chassis.pages import fitting, size_of, token_after
-from forgemesh.registry.application import Registry
-from forgemesh.registry.availability import Verdict
+from forgemesh.registry.application.availability import Verdict
+from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.refusals import Refusals
+from forgemesh.registry.application.registry import Registry
 from forgemesh.registry.codec import events, instances, manifests, providers, refusals, requests, resolutions
-from forgemesh.registry.news import News
-from forgemesh.registry.refusals import Refusals
 
 _log = logging.getLogger(__name__)
 

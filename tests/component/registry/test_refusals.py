@@ -9,7 +9,7 @@ import pytest
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import refusal_pb2, registry_service_pb2 as pb
-from forgemesh.registry.refusals import LASTING, MOST
+from forgemesh.registry.application.refusals import LASTING, MOST
 from tests.component.registry.registries import registration
 from tests.manual_clock import ManualClock
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from forgemesh.api.registry.v1 import event_pb2 as pb, registry_service_pb2 as service_pb
 from forgemesh.chassis.violations import Violations
+from forgemesh.registry.application.event_publisher import Told
 from forgemesh.registry.codec import instances
 from forgemesh.registry.domain.event import Event, Kind, Reported
-from forgemesh.registry.news import Told
 
 LONGEST = 64 * 1024
 _KINDS = {kind: pb.EventKind.Value(f"EVENT_KIND_{kind.name}") for kind in Kind}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forgemesh.api.registry.v1 import instance_pb2 as pb, registry_service_pb2 as service_pb
-from forgemesh.registry.application import Everything, Quiet, Step
+from forgemesh.registry.application.registry import Everything, Quiet, Step
 from forgemesh.registry.domain.changes import Changed, Gone, GoneReason
 from forgemesh.registry.domain.instance import Instance, Registration, Revision, State
 

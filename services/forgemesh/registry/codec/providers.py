@@ -6,9 +6,9 @@ from math import isfinite
 
 from forgemesh.api.plugin.v1 import load_pb2
 from forgemesh.api.registry.v1 import provider_pb2 as pb, registry_service_pb2 as service_pb
+from forgemesh.registry.application.providers import Search
 from forgemesh.registry.codec import instances, resolutions
 from forgemesh.registry.domain.ranking import Condition, Load, Ranked
-from forgemesh.registry.providers import Search
 
 USUAL, MOST = 10, 500
 

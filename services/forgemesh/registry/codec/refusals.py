@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.registry.v1 import refusal_pb2, registry_service_pb2 as pb
 from forgemesh.chassis.pages import fitting
-from forgemesh.registry.refusals import Applicant, Refusal
+from forgemesh.registry.application.refusals import Applicant, Refusal
 
 MOST_BYTES = 48 * 1024
 """Of all refusals in one message, which has a page of instances beside them."""

@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from forgemesh.registry.application.event_publisher import News
 from forgemesh.registry.domain.event import Kind
 from forgemesh.registry.domain.instance import Registration
-from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,11 @@ from typing import TypeAlias, TypeVar
 
 from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
-from forgemesh.registry.availability import Availability, Verdict
-from forgemesh.registry.contests import Contests
+from forgemesh.registry.application.availability import Availability, Verdict
+from forgemesh.registry.application.contests import Contests
+from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.providers import Known, Search
+from forgemesh.registry.application.settling import settle, within
 from forgemesh.registry.domain.census import Census, InstanceLimits
 from forgemesh.registry.domain.changes import Change, Changed, ChangeLog, Gone, GoneReason
 from forgemesh.registry.domain.event import Kind
@@ -25,10 +28,7 @@ from forgemesh.registry.domain.ranking import Load, Ranked
 from forgemesh.registry.domain.resolution import Resolution
 from forgemesh.registry.domain.resolver import resolve
 from forgemesh.registry.domain.rules import Rules
-from forgemesh.registry.news import News
 from forgemesh.registry.ports import Clock, Store, Stored
-from forgemesh.registry.providers import Known, Search
-from forgemesh.registry.settling import settle, within
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from forgemesh.registry.application.event_publisher import News
 from forgemesh.registry.domain.event import Kind
 from forgemesh.registry.domain.instance import Registration
-from forgemesh.registry.news import News
 
 
 class Verdict(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.faults.registry import InterfaceNotFound, NoProviderAvailable, PluginNotFound, VersionConflict
-from forgemesh.registry.availability import Verdict
+from forgemesh.registry.application.availability import Verdict
 from forgemesh.registry.domain.candidates import Candidates
 from forgemesh.registry.domain.catalogue import Catalogue
 from forgemesh.registry.domain.instance import Registration, State
