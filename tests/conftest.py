@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.surroundings import leave_surroundings, use_memory_disk
+from tests.environment import leave_environment, use_memory_disk
 from tests.workers import (
     begin_with_the_long_ones,
     is_worker,
@@ -23,7 +23,7 @@ settings.load_profile("everywhere")
 
 
 def pytest_configure() -> None:
-    leave_surroundings()
+    leave_environment()
     use_memory_disk()
 
 

@@ -21,7 +21,7 @@ from tests.architecture.repository import GENERATED
 Path: TypeAlias = tuple[FieldDescriptor, ...]
 
 
-class Place(NamedTuple):
+class Container(NamedTuple):
     """A list or a map in messages of a type, by the fields that lead to it, itself the last."""
 
     root: Descriptor
@@ -57,12 +57,12 @@ def roots() -> tuple[Descriptor, ...]:
 
 
 @cache
-def places_in(root: Descriptor) -> tuple[Place, ...]:
+def places_in(root: Descriptor) -> tuple[Container, ...]:
     """Each list and each map that messages of the type can hold, once."""
     return tuple(_places(root))
 
 
-def holding(place: Place, count: int) -> Any:
+def holding(place: Container, count: int) -> Any:
     """A message with so many entries in one place."""
     message = GetMessageClass(place.root)()
     holder = message
@@ -102,14 +102,14 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def _places(root: Descriptor) -> Iterator[Place]:
+def _places(root: Descriptor) -> Iterator[Container]:
     """Nearest first."""
     seen = {root.full_name}
     following: list[tuple[Descriptor, Path]] = [(root, ())]
     while following:
         holder, path = following.pop(0)
         for field in holder.fields:
-            place = Place(root, (*path, field))
+            place = Container(root, (*path, field))
             if field.is_repeated:
                 yield place
             inner = field.message_type
@@ -120,5 +120,5 @@ def _places(root: Descriptor) -> Iterator[Place]:
                 following.append((inner, place.path))
 
 
-def _is_alone(place: Place) -> bool:
+def _is_alone(place: Container) -> bool:
     return place.field.full_name in ALONE

@@ -18,7 +18,7 @@ def plant(*_):
     from forgemesh.plugin_host.supervisor.fleet import fleet
     from forgemesh.plugin_host.supervisor.hosts import host_runner
 
-    for owner, name in ((host_runner.Keeper, "_conclude"), (fleet.Fleet, "_decide_anew")):
+    for owner, name in ((host_runner.HostRunner, "_conclude"), (fleet.Fleet, "_decide_anew")):
         def planted(*given, _owner=owner, _name=name, _real=getattr(owner, name)):
             setattr(_owner, _name, _real)
             raise LookupError(f"planted in {_name}")

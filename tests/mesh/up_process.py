@@ -233,12 +233,12 @@ def _rest(stream: IO[bytes] | None) -> str:
 def await_end(pids: Mapping[str, int], within: float = STOP_DEADLINE) -> list[str]:
     """Wait for processes, ours or not; the names of those that outlive `within` seconds."""
     until = time.monotonic() + within
-    survivors = []
+    left_running = []
     for name, pid in pids.items():
         with contextlib.suppress(ProcessLookupError):
             handle = os.pidfd_open(pid)
             ended, _, _ = select.select([handle], [], [], max(0.0, until - time.monotonic()))
             os.close(handle)
             if not ended:
-                survivors.append(name)
-    return survivors
+                left_running.append(name)
+    return left_running

@@ -35,7 +35,7 @@ DEADLINE = 180.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One line of a plugin's own account of what it was asked to do."""
 
     event: str
@@ -66,7 +66,7 @@ class WeatherMesh:
         """An input for the example's workflow."""
         return {"path": str(self.example / "data" / csv), "directory": str(self.directory / "reports")}
 
-    def ledger(self, execution_id: str) -> list[Entry]:
+    def ledger(self, execution_id: str) -> list[LedgerEntry]:
         """What the plugins noted of an execution, in order of time."""
         entries = []
         for file in (self.directory / "ledger").glob("*.jsonl"):
@@ -74,7 +74,7 @@ class WeatherMesh:
                 noted = json.loads(line)
                 if noted["execution_id"] == execution_id:
                     entries.append(
-                        Entry(noted["event"], noted["step_path"], noted["attempt"], noted["at_ns"], noted["pid"])
+                        LedgerEntry(noted["event"], noted["step_path"], noted["attempt"], noted["at_ns"], noted["pid"])
                     )
         return sorted(entries, key=lambda entry: entry.at)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step, StepStatus
-from forgemesh.cli.attendance import escaped, show_output
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.executions import note, took
+from forgemesh.cli.follow import escaped, show_output
 from forgemesh.cli.iteration_steps import LONGEST_HISTORY, MOST_STEPS, chosen, has_iterations, iteration_steps
 from forgemesh.cli.moment import ahead, moment
 from forgemesh.cli.progress import cut, duration, short

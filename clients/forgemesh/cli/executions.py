@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from forgemesh.cli.arguments import seconds
-from forgemesh.cli.attendance import attend
 from forgemesh.cli.command_line import Given
+from forgemesh.cli.follow import follow_to_end
 from forgemesh.cli.moment import moment
 from forgemesh.cli.problem import usage
 from forgemesh.cli.progress import duration
@@ -101,7 +101,7 @@ async def watch(
     wait = seconds(timeout, "--timeout")
     async with Client.connect(line.address) as mesh:
         found = await find_execution(mesh, execution, line.namespace)
-        await attend(found, line.terminal, wait, events_as_data=line.terminal.json)
+        await follow_to_end(found, line.terminal, wait, events_as_data=line.terminal.json)
 
 
 def took(execution: Execution) -> str:

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from forgemesh.api.orchestrator.v1.execution_pb2 import ExecutionStatus, StepStatus
 from forgemesh.cli.arguments import input_of
-from forgemesh.cli.attendance import say_started
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.execution_control import File, Pairs
+from forgemesh.cli.follow import say_started
 from forgemesh.cli.moment import moment
 from forgemesh.cli.selection import find_execution
 from forgemesh.cli.table import Table, word

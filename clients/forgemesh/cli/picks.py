@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from forgemesh.api.balancer.v1.policy_pb2 import Policy
 from forgemesh.cli.balancer import balancer_of
 from forgemesh.cli.command_line import CommandLine, Given, switch
-from forgemesh.cli.neighbours import snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import usage
+from forgemesh.cli.service_discovery import snapshots
 from forgemesh.cli.session_trouble import is_in_trouble
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value

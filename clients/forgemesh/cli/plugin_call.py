@@ -16,13 +16,13 @@ from forgemesh.api.plugin.v1.invocation_pb2 import Invocation, InvocationResult
 from forgemesh.api.plugin.v1.plugin_service_pb2 import InvokeRequest
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceStub
 from forgemesh.cli.arguments import input_of, seconds
-from forgemesh.cli.attendance import show_bytes, show_result
 from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import BY_CODE, ExitCode
-from forgemesh.cli.neighbours import catalogue, never_published, snapshots
+from forgemesh.cli.follow import show_bytes, show_result
 from forgemesh.cli.plugin_prospect import Prospect, prospect_of, request_plugin
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.service_address import address_for_spans, addresses_of, why_closed
+from forgemesh.cli.service_discovery import catalogue, never_published, snapshots
 from forgemesh.cli.table import word
 from forgemesh.client import Client
 from forgemesh.client.failure import code_of_number

@@ -13,11 +13,11 @@ from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_difference import Difference, deserved_version, differences
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.neighbours import published
 from forgemesh.cli.plugin_inspection import Inspection, inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection, read_tables, sections_of
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.service_address import said_here, service_address
+from forgemesh.cli.service_discovery import published
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client
 from forgemesh.faults import Fault

@@ -8,10 +8,10 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.neighbours import never_published, published, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.service_address import addresses_of
+from forgemesh.cli.service_discovery import never_published, published, snapshots
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import as_value
 from forgemesh.client import Client

@@ -7,7 +7,7 @@ from enum import Enum
 from forgemesh.api.registry.v1.registry_service_pb2 import RequestPluginRequest
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.api.supervisor.v1.host_pb2 import HostState
-from forgemesh.cli.neighbours import DEADLINE, hosts
+from forgemesh.cli.service_discovery import DEADLINE, hosts
 from forgemesh.client.peer import Peer
 from forgemesh.faults import Fault
 

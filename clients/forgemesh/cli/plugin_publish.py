@@ -14,11 +14,11 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.secret_file import NoSecret, make_secret, read_secret
 from forgemesh.cli.arguments import seconds
 from forgemesh.cli.command_line import CommandLine, Given
-from forgemesh.cli.neighbours import DEADLINE, published
 from forgemesh.cli.plugin_check import all_chosen, inspect_all, refuse_changed, refuse_invalid, refuse_twice
 from forgemesh.cli.plugin_sections import CONFIG
 from forgemesh.cli.problem import Problem, problem_of, usage
 from forgemesh.cli.service_address import service_address
+from forgemesh.cli.service_discovery import DEADLINE, published
 from forgemesh.cli.terminal import Terminal
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer

@@ -18,12 +18,12 @@ from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.log_line import readable
 from forgemesh.cli.mesh.process import ended
-from forgemesh.cli.neighbours import published
 from forgemesh.cli.plugin_check import chosen, refuse_changed, refuse_invalid
 from forgemesh.cli.plugin_inspection import inspect_plugin
 from forgemesh.cli.plugin_sections import CONFIG, PluginSection
 from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.service_address import address_for_spans, service_address
+from forgemesh.cli.service_discovery import published
 from forgemesh.client import Client
 from forgemesh.plugin.search_path import search_path
 

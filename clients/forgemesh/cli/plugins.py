@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.chassis.next_command import is_in_kubernetes, is_on_this_machine
 from forgemesh.cli.command_line import CommandLine, Given, switch
-from forgemesh.cli.neighbours import catalogue, hosts, snapshots
 from forgemesh.cli.plugin_state import OK, health_of, hosts_of, plugin_state, serving_state
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.service_address import addresses_of, why_unreachable
+from forgemesh.cli.service_discovery import catalogue, hosts, snapshots
 from forgemesh.cli.session_trouble import Troubles, by_instance, session_troubles
 from forgemesh.cli.table import Table
 from forgemesh.cli.terminal import as_value

@@ -23,7 +23,7 @@ _DECISIONS = {"retry": "is tried again", "complete": "counts as succeeded", "fai
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ProgressLine:
     """What happened at a step: a mark, the step, how long it took, and the rest; `style` is a colour."""
 
     mark: str
@@ -51,7 +51,7 @@ class Progress:
     _open: dict[str, int] = field(default_factory=dict)
     _maps: dict[str, int] = field(default_factory=dict)
 
-    def take(self, event: ExecutionEvent) -> Line | None:
+    def take(self, event: ExecutionEvent) -> ProgressLine | None:
         """The next event in order; a line if people want to know."""
         told = TELLERS.get(event.WhichOneof("kind") or "")
         return told(self, event) if told else None
@@ -71,17 +71,19 @@ class Progress:
             )
         )
 
-    def _started(self, event: ExecutionEvent) -> Line | None:
+    def _started(self, event: ExecutionEvent) -> ProgressLine | None:
         self.began = event.unix_nano
         started = event.execution_started
         if started.queued:
-            return Line("⏸", "", "", f"waits for a place under its concurrency key {started.concurrency_key}", "yellow")
+            return ProgressLine(
+                "⏸", "", "", f"waits for a place under its concurrency key {started.concurrency_key}", "yellow"
+            )
         if started.origin.forked_from:
-            return Line("⑂", "", "", f"a fork of execution {started.origin.forked_from}", "cyan")
+            return ProgressLine("⑂", "", "", f"a fork of execution {started.origin.forked_from}", "cyan")
         return None
 
-    def _admitted(self, event: ExecutionEvent) -> Line:
-        return Line("▸", "", "", "has its place under its concurrency key", "cyan")
+    def _admitted(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("▸", "", "", "has its place under its concurrency key", "cyan")
 
     def _succeeded(self, event: ExecutionEvent) -> None:
         self.status, self.ended = "succeeded", event.unix_nano
@@ -90,148 +92,152 @@ class Progress:
         self.status, self.ended = word(event.execution_failed.status or "FAILED", ""), event.unix_nano
         self.failure = event.execution_failed.failure
 
-    def _recovered(self, event: ExecutionEvent) -> Line:
-        return Line("↻", "", "", "another orchestrator process goes on with it", "yellow")
+    def _recovered(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("↻", "", "", "another orchestrator process goes on with it", "yellow")
 
-    def _pause_requested(self, event: ExecutionEvent) -> Line:
+    def _pause_requested(self, event: ExecutionEvent) -> ProgressLine:
         asked = event.pause_requested
         runs = "what runs is taken back" if asked.interrupt else "what runs comes to its end"
-        return Line("⏸", "", "", joined((f"asked to pause{_whom(asked.by, asked.reason)}", runs)), "yellow")
+        return ProgressLine("⏸", "", "", joined((f"asked to pause{_whom(asked.by, asked.reason)}", runs)), "yellow")
 
-    def _paused(self, event: ExecutionEvent) -> Line:
-        return Line("⏸", "", "", "paused until somebody resumes it", "yellow")
+    def _paused(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("⏸", "", "", "paused until somebody resumes it", "yellow")
 
-    def _resumed(self, event: ExecutionEvent) -> Line:
-        return Line("▸", "", "", f"resumed{_whom(event.execution_resumed.by)}", "cyan")
+    def _resumed(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("▸", "", "", f"resumed{_whom(event.execution_resumed.by)}", "cyan")
 
-    def _cancel_requested(self, event: ExecutionEvent) -> Line:
+    def _cancel_requested(self, event: ExecutionEvent) -> ProgressLine:
         asked = event.cancel_requested
-        return Line("■", "", "", f"cancelled{_whom(asked.by, asked.reason)}", "yellow")
+        return ProgressLine("■", "", "", f"cancelled{_whom(asked.by, asked.reason)}", "yellow")
 
-    def _stop_requested(self, event: ExecutionEvent) -> Line:
+    def _stop_requested(self, event: ExecutionEvent) -> ProgressLine:
         stop = event.stop_requested
         cause = short(stop.failure) if stop.HasField("failure") else "enough branches have succeeded"
-        return Line("■", event.step_path, "", f"ends early: {cause}", "yellow")
+        return ProgressLine("■", event.step_path, "", f"ends early: {cause}", "yellow")
 
-    def _compensation_started(self, event: ExecutionEvent) -> Line:
+    def _compensation_started(self, event: ExecutionEvent) -> ProgressLine:
         cause = short(event.compensation_started.failure)
-        return Line("↶", "", "", f"what was done is undone: {cause}", "yellow")
+        return ProgressLine("↶", "", "", f"what was done is undone: {cause}", "yellow")
 
-    def _signal_received(self, event: ExecutionEvent) -> Line:
+    def _signal_received(self, event: ExecutionEvent) -> ProgressLine:
         signal = event.signal_received
-        return Line("✉", "", "", f"signal {signal.name}{_whom(signal.by)}", "cyan")
+        return ProgressLine("✉", "", "", f"signal {signal.name}{_whom(signal.by)}", "cyan")
 
-    def _variables_set(self, event: ExecutionEvent) -> Line:
-        return Line("=", event.step_path, "", f"sets {', '.join(sorted(event.variables_set.values))}", "dim")
+    def _variables_set(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("=", event.step_path, "", f"sets {', '.join(sorted(event.variables_set.values))}", "dim")
 
-    def _attempt_started(self, event: ExecutionEvent) -> Line | None:
+    def _attempt_started(self, event: ExecutionEvent) -> ProgressLine | None:
         self._open.setdefault(event.step_path, event.unix_nano)
         started = event.attempt_started
         self.retries += started.attempt > 1
         if started.child_execution_id:
-            return Line("→", event.step_path, "", f"execution {started.child_execution_id}", "cyan")
+            return ProgressLine("→", event.step_path, "", f"execution {started.child_execution_id}", "cyan")
         return None
 
-    def _attempt_succeeded(self, event: ExecutionEvent) -> Line:
+    def _attempt_succeeded(self, event: ExecutionEvent) -> ProgressLine:
         done = event.attempt_succeeded
         undone = event.step_path.endswith(COMPENSATION)
         self.steps += not undone
         self.undone += undone
         attempt = f"attempt {done.attempt}" if done.attempt > 1 else ""
         note = joined((done.dispatch.instance_id, attempt, "kept from before" if done.dispatch.cached else ""))
-        return Line("↶" if undone else "✓", event.step_path, self._took(event), note, "green")
+        return ProgressLine("↶" if undone else "✓", event.step_path, self._took(event), note, "green")
 
-    def _attempt_failed(self, event: ExecutionEvent) -> Line:
+    def _attempt_failed(self, event: ExecutionEvent) -> ProgressLine:
         tried = event.attempt_failed
         instance, which = tried.dispatch.instance_id, f"attempt {tried.attempt} "
         if tried.next_attempt_unix_nano:
             pause = tried.next_attempt_unix_nano - event.unix_nano
             following = f"next in {duration(pause)}" if pause >= _NOTICEABLE else "next at once"
             note = joined((instance, f"{which}failed: {short(tried.failure)}", following))
-            return Line("⟳", event.step_path, "", note, "yellow")
+            return ProgressLine("⟳", event.step_path, "", note, "yellow")
         if tried.incident:
             why = "may have taken effect" if tried.incident == "IN_DOUBT" else "failed"
             note = joined((instance, f"{which}{why}: {short(tried.failure)}", _PERSON))
-            return Line("!", event.step_path, self._took(event), note, "red")
+            return ProgressLine("!", event.step_path, self._took(event), note, "red")
         self.steps += not event.step_path.endswith(COMPENSATION)
         if tried.failure.reason == Cancelled.reason:
-            return Line("-", event.step_path, self._took(event), joined((instance, "cancelled")), "dim")
+            return ProgressLine("-", event.step_path, self._took(event), joined((instance, "cancelled")), "dim")
         note = joined((instance, f"{which if tried.attempt > 1 else ''}failed: {tried.failure.reason}"))
-        return Line("✗", event.step_path, self._took(event), note, "red")
+        return ProgressLine("✗", event.step_path, self._took(event), note, "red")
 
-    def _incident_opened(self, event: ExecutionEvent) -> Line:
+    def _incident_opened(self, event: ExecutionEvent) -> ProgressLine:
         note = joined((short(event.incident_opened.failure), _PERSON))
-        return Line("!", event.step_path, self._took(event), note, "red")
+        return ProgressLine("!", event.step_path, self._took(event), note, "red")
 
-    def _incident_resolved(self, event: ExecutionEvent) -> Line:
+    def _incident_resolved(self, event: ExecutionEvent) -> ProgressLine:
         decided = event.incident_resolved
         what = _DECISIONS.get(decided.action, decided.action)
         self.steps += decided.action != "retry"
-        return Line("▸", event.step_path, "", f"{what}{_whom(decided.by, decided.reason)}", "cyan")
+        return ProgressLine("▸", event.step_path, "", f"{what}{_whom(decided.by, decided.reason)}", "cyan")
 
-    def _blocked(self, event: ExecutionEvent) -> Line:
+    def _blocked(self, event: ExecutionEvent) -> ProgressLine:
         blocked = event.step_blocked
         note = f"waits: {blocked.reason}, {cut(blocked.message)}"
-        return Line("⏸", event.step_path, "", note, "yellow")
+        return ProgressLine("⏸", event.step_path, "", note, "yellow")
 
-    def _unblocked(self, event: ExecutionEvent) -> Line:
-        return Line("▸", event.step_path, "", "goes on", "cyan")
+    def _unblocked(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("▸", event.step_path, "", "goes on", "cyan")
 
-    def _wait_started(self, event: ExecutionEvent) -> Line:
+    def _wait_started(self, event: ExecutionEvent) -> ProgressLine:
         self._open.setdefault(event.step_path, event.unix_nano)
         wait = event.wait_started
         signal = f"for signal {wait.signal}" if wait.signal else ""
         length = duration(wait.until_unix_nano - event.unix_nano) if wait.until_unix_nano else ""
         most = f"at most {length}" if wait.signal and length else length
-        return Line("⏲", event.step_path, "", " ".join(part for part in ("waits", signal, most) if part), "cyan")
+        return ProgressLine(
+            "⏲", event.step_path, "", " ".join(part for part in ("waits", signal, most) if part), "cyan"
+        )
 
-    def _wait_ended(self, event: ExecutionEvent) -> Line:
+    def _wait_ended(self, event: ExecutionEvent) -> ProgressLine:
         self.steps += 1
         note = "the signal has come" if event.wait_ended.signal_sequence else ""
-        return Line("✓", event.step_path, self._took(event), note, "green")
+        return ProgressLine("✓", event.step_path, self._took(event), note, "green")
 
-    def _group_started(self, event: ExecutionEvent) -> Line:
+    def _group_started(self, event: ExecutionEvent) -> ProgressLine:
         group = event.group_started
         if not group.HasField("items"):
-            return Line("→", event.step_path, "", ", ".join(group.branches), "cyan")
+            return ProgressLine("→", event.step_path, "", ", ".join(group.branches), "cyan")
         self._maps[event.step_path] = event.unix_nano
-        return Line("→", event.step_path, "", counted(group.count, "item"), "cyan")
+        return ProgressLine("→", event.step_path, "", counted(group.count, "item"), "cyan")
 
-    def _group_succeeded(self, event: ExecutionEvent) -> Line | None:
+    def _group_succeeded(self, event: ExecutionEvent) -> ProgressLine | None:
         """The end of a map only: in other groups it follows from that of the branches."""
         began = self._maps.pop(event.step_path, None)
         if began is None:
             return None
-        return Line("✓", event.step_path, duration(event.unix_nano - began), "all items", "green")
+        return ProgressLine("✓", event.step_path, duration(event.unix_nano - began), "all items", "green")
 
-    def _result_taken(self, event: ExecutionEvent) -> Line:
+    def _result_taken(self, event: ExecutionEvent) -> ProgressLine:
         owner = event.result_taken.effect_owner
         told = f"; its effect is that of {owner}" if owner else ""
-        return Line("=", event.step_path, "", f"taken over from the origin{told}", "dim")
+        return ProgressLine("=", event.step_path, "", f"taken over from the origin{told}", "dim")
 
-    def _effect_taken(self, event: ExecutionEvent) -> Line:
-        return Line("=", event.step_path, "", "its effect is this execution's from now on", "dim")
+    def _effect_taken(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("=", event.step_path, "", "its effect is this execution's from now on", "dim")
 
-    def _child_refused(self, event: ExecutionEvent) -> Line:
+    def _child_refused(self, event: ExecutionEvent) -> ProgressLine:
         refused = event.child_command_refused
         told = f"execution {refused.child_execution_id} refuses to {refused.command}: {short(refused.failure)}"
-        return Line("!", event.step_path, "", told, "yellow")
+        return ProgressLine("!", event.step_path, "", told, "yellow")
 
-    def _queued(self, event: ExecutionEvent) -> Line:
-        return Line("⏸", "", "", "gives up its place under its concurrency key: others held all of them", "yellow")
+    def _queued(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine(
+            "⏸", "", "", "gives up its place under its concurrency key: others held all of them", "yellow"
+        )
 
-    def _step_failed(self, event: ExecutionEvent) -> Line | None:
+    def _step_failed(self, event: ExecutionEvent) -> ProgressLine | None:
         known = self._open.pop(event.step_path, None) is not None
         self.steps += known
-        return Line("✗", event.step_path, "", short(event.step_failed.failure), "red")
+        return ProgressLine("✗", event.step_path, "", short(event.step_failed.failure), "red")
 
-    def _skipped(self, event: ExecutionEvent) -> Line:
+    def _skipped(self, event: ExecutionEvent) -> ProgressLine:
         self._open.pop(event.step_path, None)
-        return Line("-", event.step_path, "", f"skipped: {event.step_skipped.reason}", "dim")
+        return ProgressLine("-", event.step_path, "", f"skipped: {event.step_skipped.reason}", "dim")
 
-    def _cancelled(self, event: ExecutionEvent) -> Line:
+    def _cancelled(self, event: ExecutionEvent) -> ProgressLine:
         self._open.pop(event.step_path, None)
-        return Line("-", event.step_path, "", "cancelled", "dim")
+        return ProgressLine("-", event.step_path, "", "cancelled", "dim")
 
     def _took(self, event: ExecutionEvent) -> str:
         return duration(event.unix_nano - self._open.pop(event.step_path, event.unix_nano))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from forgemesh.api.registry.v1.registry_service_pb2 import ListInstancesRequest
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.cli.moment import ago
-from forgemesh.cli.neighbours import DEADLINE
+from forgemesh.cli.service_discovery import DEADLINE
 from forgemesh.cli.terminal import as_value
 from forgemesh.client.peer import Peer
 

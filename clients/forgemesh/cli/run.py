@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from forgemesh.cli.arguments import input_of, seconds, source_of
-from forgemesh.cli.attendance import attend, say_started
 from forgemesh.cli.command_line import Given, switch
+from forgemesh.cli.follow import follow_to_end, say_started
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.service_address import address_for_spans
 from forgemesh.client import Client
@@ -107,7 +107,7 @@ async def run(
                 return
             line.terminal.talk(f"▶ {name} {execution.id}  trace {execution.trace_id}")
             try:
-                await attend(execution, line.terminal, wait)
+                await follow_to_end(execution, line.terminal, wait)
             except Problem as problem:
                 span.failed(problem.reason, problem.message)
                 raise

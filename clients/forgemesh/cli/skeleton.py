@@ -95,7 +95,7 @@ def test_it_greets_nobody():
 _WORKFLOW_TEST = Template("""
 
 def test_the_workflow_tries_a_second_time():
-    with Rehearsal(PROJECT / "workflows" / "greet.yaml") as play:
+    with WorkflowEnvironment(PROJECT / "workflows" / "greet.yaml") as play:
         greet = play.on("$plugin_id", "greet")
         greet.fails("BUSY", retryable=True, times=1).then.returns({"text": "Hello, Ada!"})
         outcome = play.run({"name": "Ada"})
@@ -134,7 +134,7 @@ Then:
 def project_files(project: str, name: PluginName) -> dict[str, str]:
     """Texts by the path of their file in the project's folder."""
     words = _words(name, PLUGINS) | {"project": project}
-    test = plugin_test(name, PLUGINS).replace("import run_plugin", "import Rehearsal, run_plugin")
+    test = plugin_test(name, PLUGINS).replace("import run_plugin", "import WorkflowEnvironment, run_plugin")
     return {
         "forgemesh.toml": _CONFIG.substitute() + section(name, PLUGINS),
         f"{PLUGINS}/{name.module}.py": plugin_text(name),

@@ -17,10 +17,10 @@ from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health_facts import REASON, told_in
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
-from forgemesh.cli.neighbours import hosts, snapshots
 from forgemesh.cli.plugin_call import hindrance
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.service_address import Unreachable, addresses_of, why_unreachable
+from forgemesh.cli.service_discovery import hosts, snapshots
 from forgemesh.cli.session_trouble import Troubles, by_instance, session_troubles, trouble_of
 from forgemesh.cli.supervisor import WITHOUT
 from forgemesh.cli.table import Table, joined, word

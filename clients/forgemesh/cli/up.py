@@ -21,14 +21,14 @@ from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.mesh.directory import DataDirectory, holding
-from forgemesh.cli.mesh.keeper import Keeper, Processes
 from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
 from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
-from forgemesh.cli.mesh.reloading import Reloading
+from forgemesh.cli.mesh.service_runner import Processes, ServiceRunner
 from forgemesh.cli.mesh.watchdog import LEAST, STALL_LIMIT
 from forgemesh.cli.problem import usage
+from forgemesh.cli.reloading import Reloading
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import Terminal
 from forgemesh.client.mesh_file import DATA_DIRECTORY, FILE_NAME, MeshFacts, ServiceFacts
@@ -89,7 +89,7 @@ async def _serve(plan: Plan, terminal: Terminal, stall_limit: float, stop: Stop)
             for service in stage:
                 refuse_taken(service, plan.listens(service))
         mesh = _Mesh(directory, terminal, datetime.now(UTC))
-        keeper = Keeper(
+        runner = ServiceRunner(
             plan=plan,
             directory=directory,
             alive=alive.end,
@@ -99,7 +99,7 @@ async def _serve(plan: Plan, terminal: Terminal, stall_limit: float, stop: Stop)
         )
         terminal.talk(f"starting a mesh in {plan.data} ...")
         try:
-            async with beside(keeper.run(mesh.announce), _reload(plan, keeper, mesh)):
+            async with beside(runner.run(mesh.announce), _reload(plan, runner, mesh)):
                 await stop.wait()
                 terminal.talk("stopping ...")
                 directory.withdraw()
@@ -110,17 +110,17 @@ async def _serve(plan: Plan, terminal: Terminal, stall_limit: float, stop: Stop)
     terminal.talk("stopped")
 
 
-async def _reload(plan: Plan, keeper: Keeper, mesh: _Mesh) -> None:
+async def _reload(plan: Plan, runner: ServiceRunner, mesh: _Mesh) -> None:
     """Once the mesh runs: replace plugins whose source changes, if that is wanted."""
     await mesh.announced.wait()
-    if plan.reload and plan.config is not None and "supervisor" in keeper.running:
-        supervisor = partial(_address, keeper, "supervisor")
+    if plan.reload and plan.config is not None and "supervisor" in runner.running:
+        supervisor = partial(_address, runner, "supervisor")
         reloading = Reloading(config=plan.config, supervisor=supervisor, say=mesh.terminal.talk)
         await lasting("the watch for changes", reloading.run)
 
 
-def _address(keeper: Keeper, service: str) -> str:
-    return keeper.running[service].address
+def _address(runner: ServiceRunner, service: str) -> str:
+    return runner.running[service].address
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from forgemesh.api.registry.v1.provider_pb2 import Condition, Label, Preference
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.api.registry.v1.resolution_pb2 import RequiredBy, Requirement
 from forgemesh.cli.command_line import Given, switch
-from forgemesh.cli.neighbours import DEADLINE
 from forgemesh.cli.service_address import service_address
+from forgemesh.cli.service_discovery import DEADLINE
 from forgemesh.cli.table import Table
 from forgemesh.client import Client
 from forgemesh.client.peer import Peer

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.next_command import Lack, unreachable
 from forgemesh.chassis.status import from_rpc_error
-from forgemesh.client.lanes import Lanes
+from forgemesh.client.connection_pool import ConnectionPool
 from forgemesh.faults import Code, Fault, ForeignFault, code_of
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import PayloadTooLarge
@@ -73,7 +73,7 @@ class Peer:
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
         """A channel to it that takes any number of calls; nothing is sent before the first one."""
-        async with Lanes(self.address) as channel:
+        async with ConnectionPool(self.address) as channel:
             yield channel
 
     async def call(

@@ -45,7 +45,7 @@ class Calling(Placing, total=False):
     affinity: object
 
 
-class Running(Placing, total=False):
+class ChildOptions(Placing, total=False):
     """What another workflow as a step may have."""
 
     retry: Retry
@@ -130,7 +130,7 @@ class Sequence(Block):
         *,
         version: str | None = None,
         input: object = None,  # noqa: A002 - what the language calls it
-        **options: Unpack[Running],
+        **options: Unpack[ChildOptions],
     ) -> Step:
         """Run another workflow; the highest version at the time if none is named."""
         named = {"name": workflow} | ({"version": version} if version else {})

@@ -34,7 +34,7 @@ class Failure:
 
     @classmethod
     def told(cls, said: Mapping[str, Any] | None) -> Failure | None:
-        """As the process of the rehearsal tells it."""
+        """As the process of the workflow environment tells it."""
         if said is None:
             return None
         causes = tuple(cause for one in said["causes"] if (cause := cls.told(one)) is not None)
@@ -87,7 +87,7 @@ class Outcome:
 
     @classmethod
     def told(cls, said: Mapping[str, Any], calls: Sequence[Call]) -> Outcome:
-        """As the process of the rehearsal tells it, with the calls that it made."""
+        """As the process of the workflow environment tells it, with the calls that it made."""
         steps = {
             path: Step(**{**step, "failure": Failure.told(step["failure"])}) for path, step in said["steps"].items()
         }

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from forgemesh.testing.outcome import Outcome
 
 
-class RehearsalError(PortableError):
-    """A rehearsal cannot go on; its text says what to change."""
+class WorkflowEnvironmentError(PortableError):
+    """A workflow environment cannot go on; its text says what to change."""
 
 
-class Refused(RehearsalError):
+class Refused(WorkflowEnvironmentError):
     """The engine refuses a definition or an input; `mistakes` names everything that is wrong, with line and column."""
 
     def __init__(self, subject: str, reason: str, message: str, mistakes: Sequence[str]) -> None:
@@ -25,11 +25,11 @@ class Refused(RehearsalError):
         self.mistakes = tuple(mistakes)
 
 
-class Unscripted(RehearsalError):
+class Unscripted(WorkflowEnvironmentError):
     """A step called what the script says nothing about."""
 
 
-class Stuck(RehearsalError):
+class Stuck(WorkflowEnvironmentError):
     """Nothing will ever happen any more and the execution has not ended; `outcome` is how it stands."""
 
     def __init__(self, message: str, outcome: Outcome) -> None:

@@ -65,5 +65,5 @@ class DecisionStore(Protocol):
     def note(self, circuit: LastCircuit) -> None:
         """Keep where a circuit stands now, soon; a loss does no harm, as subscribers know it too."""
 
-    def forget_circuits(self, places: Collection[tuple[str, int]]) -> None:
+    def forget_circuits(self, instance_keys: Collection[tuple[str, int]]) -> None:
         """These registrations (instance id, incarnation) are over: keep nothing of their circuits, soon."""

@@ -50,10 +50,10 @@ class BalancerServicer(BalancerServiceServicer):
             _log.info("%s (boot %s) subscribes", hello.subscriber_id, hello.boot_id)
             async with (
                 beside(self._listen(request_iterator, subscription)),
-                contextlib.aclosing(subscription.news()) as stream,
+                contextlib.aclosing(subscription.updates()) as stream,
             ):
-                async for news in stream:
-                    yield codec.news_to_message(news, self._balancer.epoch, self._clock())
+                async for updates in stream:
+                    yield codec.update_to_message(updates, self._balancer.epoch, self._clock())
 
     async def _listen(self, requests: AsyncIterator[pb.SubscribeRequest], subscription: Subscription) -> None:
         """What the subscriber says after its hello, for as long as it says anything."""
@@ -100,7 +100,7 @@ class BalancerServicer(BalancerServiceServicer):
         more, last = more or len(messages) < len(page), page[len(messages) - 1] if messages else None
         return pb.ListCircuitsResponse(
             circuits=messages,
-            next_page_token=token_after(last.plugin_id, last.place[0]) if more and last is not None else "",
+            next_page_token=token_after(last.plugin_id, last.instance_key[0]) if more and last is not None else "",
         )
 
     async def SetCircuit(self, request: pb.SetCircuitRequest, context: Any) -> pb.SetCircuitResponse:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from forgemesh.chassis.place_in_code import where
+from forgemesh.chassis.code_position import where
 from forgemesh.chassis.threads import start_thread
 
 _log = logging.getLogger(__name__)

@@ -139,10 +139,10 @@ class SpanSink:
     endpoints: Sequence[str]
     counts: SpanCounts = field(default_factory=SpanCounts)
     on_sent: Callable[[object], None] = lambda mark: None
-    _lines: list[Line] = field(default_factory=list)
+    _lines: list[SpanQueue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._lines = [Line(endpoint, self.resource, self.counts) for endpoint in self.endpoints]
+        self._lines = [SpanQueue(endpoint, self.resource, self.counts) for endpoint in self.endpoints]
         if self._lines:
             self._lines[0].on_taken = self._taken
 
@@ -181,7 +181,7 @@ class SpanSink:
 
 
 @dataclass(slots=True)
-class Line:
+class SpanQueue:
     """What waits for one endpoint, first come, first sent."""
 
     endpoint: str

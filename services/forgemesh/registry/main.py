@@ -23,7 +23,7 @@ from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
-from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.event_publisher import EventPublisher
 from forgemesh.registry.application.refusals import Refusals
 from forgemesh.registry.application.registry import Registry
 from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
@@ -42,7 +42,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
         store = SqliteStore(database)
         stored = await store.load()
         _name_unreadable_patterns(stored)
-        news = News(
+        events = EventPublisher(
             clock,
             epoch=secrets.randbits(48) + 1,
             bookmark=settings.bookmark,
@@ -52,12 +52,12 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             store,
             clock,
             stored,
-            news,
+            events,
             _limits(settings),
             bookmark=settings.bookmark,
             remembered=settings.remembered_changes,
         )
-        servicer = RegistryServicer(registry, news, Refusals(clock), default_ttl=settings.lease)
+        servicer = RegistryServicer(registry, events, Refusals(clock), default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with (
             beside(lasting("the turn of the registry", registry.run)),
@@ -69,7 +69,7 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
                 yield server
             finally:
                 registry.close()
-                news.close()
+                events.close()
 
 
 def _limits(settings: RegistrySettings) -> InstanceLimits:

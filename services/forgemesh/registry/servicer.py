@@ -13,7 +13,7 @@ from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceS
 from forgemesh.chassis.callers import host_of
 from forgemesh.chassis.pages import fitting, size_of, token_after
 from forgemesh.registry.application.availability import Verdict
-from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.event_publisher import EventPublisher
 from forgemesh.registry.application.refusals import Refusals
 from forgemesh.registry.application.registry import Registry
 from forgemesh.registry.codec import events, instances, manifests, providers, refusals, requests, resolutions
@@ -28,9 +28,9 @@ APART = (f"/{SERVICE}/RenewLease",)
 class RegistryServicer(RegistryServiceServicer):
     """`default_ttl` (seconds) is the lease of an instance that asks for none."""
 
-    def __init__(self, registry: Registry, news: News, refused: Refusals, *, default_ttl: float) -> None:
+    def __init__(self, registry: Registry, events: EventPublisher, refused: Refusals, *, default_ttl: float) -> None:
         self._registry = registry
-        self._news = news
+        self._events = events
         self._refused = refused
         self._default_ttl = default_ttl
 
@@ -141,16 +141,16 @@ class RegistryServicer(RegistryServiceServicer):
 
     async def RequestPlugin(self, request: pb.RequestPluginRequest, context: Any) -> pb.RequestPluginResponse:
         plugin_id, interface_name = requests.wish(request)
-        self._news.wanted(plugin_id, interface_name)
+        self._events.wanted(plugin_id, interface_name)
         return pb.RequestPluginResponse()
 
     async def ReportEvents(self, request: pb.ReportEventsRequest, context: Any) -> pb.ReportEventsResponse:
-        self._news.report(request.reporter_id, request.first, events.reported(request))
+        self._events.report(request.reporter_id, request.first, events.reported(request))
         return pb.ReportEventsResponse()
 
     async def WatchEvents(self, request: pb.WatchEventsRequest, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
         resume = instances.from_revision(request.resume_after) if request.HasField("resume_after") else None
-        async with contextlib.aclosing(self._news.watch(resume, request.plugin_id)) as steps:
+        async with contextlib.aclosing(self._events.watch(resume, request.plugin_id)) as steps:
             async for told in steps:
                 yield events.told_to_message(told)
 

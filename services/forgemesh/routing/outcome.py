@@ -142,7 +142,7 @@ class CallCounts:
 
     def plus(self, outcome: Outcome, seconds: float, failure: CallFailure | None = None) -> CallCounts:
         """A call ended after `seconds`; `failure` goes with Outcome.FAILURE."""
-        tally = Tally(self)
+        tally = CallCounter(self)
         tally.ended(outcome, seconds, failure)
         return tally.counts()
 
@@ -181,8 +181,8 @@ class CallCounts:
         )
 
 
-class Tally:
-    """An account of calls that is written at each of them: CallCounts, for whoever makes the calls."""
+class CallCounter:
+    """Counts of calls, written at each of them: CallCounts, for whoever makes the calls."""
 
     __slots__ = (
         "_latencies",

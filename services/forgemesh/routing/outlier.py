@@ -37,7 +37,7 @@ class Identity(NamedTuple):
     incarnation: int
 
 
-class Tally(NamedTuple):
+class IntervalCalls(NamedTuple):
     """The calls of one interval that say something about their instance."""
 
     succeeded: int = 0
@@ -81,7 +81,7 @@ class Ejections:
         """Those that are ejected."""
         return frozenset(identity for identity, ejection in self.known.items() if ejection.until is not None)
 
-    def sweep(self, rule: OutlierRule, tallies: Mapping[Identity, Tally], now: float) -> Self:
+    def sweep(self, rule: OutlierRule, tallies: Mapping[Identity, IntervalCalls], now: float) -> Self:
         """
         What follows from one interval; `tallies` names every instance, those without calls too.
 
@@ -98,7 +98,7 @@ class Ejections:
         return replace(self, known=dict(_aged(known, now)))
 
 
-def _outliers(rule: OutlierRule, tallies: Mapping[Identity, Tally]) -> list[Identity]:
+def _outliers(rule: OutlierRule, tallies: Mapping[Identity, IntervalCalls]) -> list[Identity]:
     """Those that are to be ejected, the worst first."""
     seen = {identity: tally for identity, tally in tallies.items() if tally.calls >= max(1, rule.minimum_calls)}
     if not seen or len(seen) < rule.minimum_instances:

@@ -14,10 +14,10 @@ from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegis
 from forgemesh.routing.affinity import favourite, favourite_with_room
 from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, any_version, permit_for
 from forgemesh.routing.endpoint import CircuitState, Endpoint
+from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import less_loaded, load_of
 from forgemesh.routing.policy import PluginPolicy, Policy
 from forgemesh.routing.round_robin import Turns, forget, next_turn
-from forgemesh.routing.sieve import sieve
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.weighted_round_robin import next_weighted_turn
 from forgemesh.routing.weights import BY_WEIGHT, weights_of
@@ -126,7 +126,7 @@ def pick(
     rules = snapshot.policy
     policy = rules.pick_of(operation)
     terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
-    eligible, trials, excluded = sieve(snapshot, local, terms)
+    eligible, trials, excluded = filter_endpoints(snapshot, local, terms)
     permit: Permit | None = None
     against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
     if trials and (half_open := _on_trial(eligible, trials, affinity)):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from forgemesh.routing.endpoint import Endpoint
 
 TURN = 720_720
-"""One pick, in the units of the account; 1 to 16 instances share it without a remainder."""
+"""One pick, in the units of credit; 1 to 16 instances share it without a remainder."""
 NOTHING = -TURN * TURN
 """Nobody is owed as little."""
 
@@ -30,29 +30,29 @@ class Turns(NamedTuple):
 
 def next_turn(turns: Turns, eligible: Sequence[Endpoint]) -> tuple[Endpoint, Turns]:
     """
-    The endpoint that is owed most, of `eligible` (not empty, ordered by instance id), and the accounts after the pick.
+    The endpoint that is owed most, of `eligible` (not empty, ordered by instance id), and the credits after the pick.
 
     As long as the set stays the same, every window of its length holds each endpoint once. Whatever happens to the
     others, an instance that stays gets its fair share, rounded, give or take one.
     """
-    owed = accounts(turns, eligible)
+    owed = credits_of(turns, eligible)
     share, most, before = TURN // len(eligible), NOTHING, owed.get
     for endpoint in eligible:
         instance_id = endpoint.instance_id
-        owed[instance_id] = account = before(instance_id, 0) + share
-        if account > most:
-            chosen, most = endpoint, account
+        owed[instance_id] = credit = before(instance_id, 0) + share
+        if credit > most:
+            chosen, most = endpoint, credit
     owed[chosen.instance_id] = most - share * len(eligible)
     return chosen, Turns(owed, turns.start)
 
 
-def accounts(turns: Turns, eligible: Sequence[Endpoint]) -> dict[str, int]:
+def credits_of(turns: Turns, eligible: Sequence[Endpoint]) -> dict[str, int]:
     """What everybody is owed, to be changed; at first so little that it only decides who begins."""
     return dict(turns.owed) if turns.owed else _first_order(eligible, turns.start)
 
 
 def forget(turns: Turns, remaining: Sequence[Endpoint]) -> Turns:
-    """The accounts without those of instances that are gone."""
+    """The credits without those of instances that are gone."""
     kept = {e.instance_id: turns.owed[e.instance_id] for e in remaining if e.instance_id in turns.owed}
     return Turns(kept, turns.start)
 

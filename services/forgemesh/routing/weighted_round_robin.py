@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from typing import cast
 
 from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.round_robin import NOTHING, TURN, Turns, accounts
+from forgemesh.routing.round_robin import NOTHING, TURN, Turns, credits_of
 
 
 def next_weighted_turn(turns: Turns, eligible: Sequence[Endpoint], weights: Sequence[float]) -> tuple[Endpoint, Turns]:
     """
-    The endpoint that is owed most by its weight (above 0, finite), as in `next_turn`, and the accounts after the pick.
+    The endpoint that is owed most by its weight (above 0, finite), as in `next_turn`, and the credits after the pick.
 
     Smooth weighted round robin (nginx): 5:1:1 gives a a b a c a a. As long as whole weights stay the same, every window
     of their sum holds each endpoint as often as its weight says, exactly if the sum is at most TURN. Weights that
     change keep what was owed, which is less than two picks.
     """
     shares = shares_of(weights)
-    owed = accounts(turns, eligible)
+    owed = credits_of(turns, eligible)
     most, before = NOTHING, owed.get
     for endpoint, share in zip(eligible, shares, strict=True):
         instance_id = endpoint.instance_id
-        owed[instance_id] = account = before(instance_id, 0) + share
-        if account > most:
-            chosen, most = endpoint, account
+        owed[instance_id] = credit = before(instance_id, 0) + share
+        if credit > most:
+            chosen, most = endpoint, credit
     owed[chosen.instance_id] = most - sum(shares)
     return chosen, Turns(owed, turns.start)
 

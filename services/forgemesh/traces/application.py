@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from forgemesh.faults.tracing import TraceNotFound
 from forgemesh.traces.domain.retention import Retention
-from forgemesh.traces.domain.span import Delivery, Place, StoredSpan
+from forgemesh.traces.domain.span import Delivery, PageEnd, StoredSpan
 from forgemesh.traces.domain.summary import TraceSummary
 from forgemesh.traces.ports import SpanStore
 
@@ -27,7 +27,7 @@ class Traces:
         if any(delivery.spans for delivery in deliveries):
             await self._store.store(deliveries, self._clock())
 
-    async def trace(self, trace_id: bytes, after: Place | None) -> tuple[list[StoredSpan], bool]:
+    async def trace(self, trace_id: bytes, after: PageEnd | None) -> tuple[list[StoredSpan], bool]:
         """One page of a trace, and whether there is more; raises TraceNotFound."""
         spans, more = await self._store.spans_of(trace_id, after)
         if not spans and after is None:
@@ -41,7 +41,7 @@ class Traces:
             raise TraceNotFound(execution_id)
         return trace_id
 
-    async def newest(self, after: Place | None, limit: int) -> tuple[list[TraceSummary], bool]:
+    async def newest(self, after: PageEnd | None, limit: int) -> tuple[list[TraceSummary], bool]:
         """One page of the list of traces, newest first, and whether there is more."""
         found = await self._store.newest(after, limit + 1)
         return found[:limit], len(found) > limit

@@ -20,7 +20,7 @@ from forgemesh.chassis.counting import excess_of
 from forgemesh.chassis.pages import key_before, token_after
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
-from forgemesh.traces.domain.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Delivery, Place, Span, StoredSpan
+from forgemesh.traces.domain.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Delivery, PageEnd, Span, StoredSpan
 from forgemesh.traces.domain.summary import TraceSummary
 
 MAX_SPAN_BYTES = 128 * 1024
@@ -207,14 +207,14 @@ def to_page_token(start: int, key: bytes) -> str:
     return token_after(str(start), key.hex())
 
 
-def place_of(token: str, key_bytes: int) -> Place | None:
+def page_end_of(token: str, key_bytes: int) -> PageEnd | None:
     """Where the page before ended; None for the first page. Raises InvalidRequest for any other text."""
     key = key_before(token, 2)
     if key is None:
         return None
     start, hexadecimal = key
     if start.isdecimal() and len(start) < 20 and int(start) <= _LATEST and _is_hexadecimal(hexadecimal, key_bytes):
-        return Place(int(start), bytes.fromhex(hexadecimal))
+        return PageEnd(int(start), bytes.fromhex(hexadecimal))
     raise InvalidRequest([Violation("page_token", "must come from an earlier response to the same request")])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from forgemesh.traces.domain.span import Delivery, Place, StoredSpan
+from forgemesh.traces.domain.span import Delivery, PageEnd, StoredSpan
 from forgemesh.traces.domain.summary import TraceSummary
 
 
@@ -15,13 +15,13 @@ class SpanStore(Protocol):
     async def store(self, deliveries: Sequence[Delivery], now: float) -> None:
         """Keep the spans, which came `now`; they are readable once this returns."""
 
-    async def spans_of(self, trace_id: bytes, after: Place | None) -> tuple[list[StoredSpan], bool]:
+    async def spans_of(self, trace_id: bytes, after: PageEnd | None) -> tuple[list[StoredSpan], bool]:
         """Spans of the trace by start and span id, as many as a response takes, and whether more follow."""
 
     async def trace_of(self, execution_id: str) -> bytes | None:
         """The trace of the execution; the one that came last, if several name it."""
 
-    async def newest(self, after: Place | None, limit: int) -> list[TraceSummary]:
+    async def newest(self, after: PageEnd | None, limit: int) -> list[TraceSummary]:
         """Traces by start and trace id, last first."""
 
     async def count(self) -> int:

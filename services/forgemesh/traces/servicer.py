@@ -35,7 +35,7 @@ class TracesServicer(TraceServiceServicer):
         self._traces = traces
 
     async def GetTrace(self, request: pb.GetTraceRequest, context: Any) -> pb.GetTraceResponse:
-        after = codec.place_of(request.page_token, SPAN_ID_BYTES)
+        after = codec.page_end_of(request.page_token, SPAN_ID_BYTES)
         trace_id = await self._trace_id(request)
         spans, more = await self._traces.trace(trace_id, after)
         return pb.GetTraceResponse(
@@ -50,7 +50,7 @@ class TracesServicer(TraceServiceServicer):
         raise InvalidRequest([Violation("key", "say a trace id or an execution id")])
 
     async def ListTraces(self, request: pb.ListTracesRequest, context: Any) -> pb.ListTracesResponse:
-        after = codec.place_of(request.page_token, TRACE_ID_BYTES)
+        after = codec.page_end_of(request.page_token, TRACE_ID_BYTES)
         size = size_of(request.page_size, usual=50)
         found, more = await self._traces.newest(after, size)
         page = fitting(codec.to_summary(summary) for summary in found)

@@ -44,7 +44,7 @@ async def registry_at(database: Path, listen: str = ANYWHERE, **others: Any) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class ServedBalancer:
     """A balancer under test."""
 
     stub: BalancerServiceAsyncStub
@@ -57,7 +57,7 @@ class Neighbour:
 
 
 @contextlib.asynccontextmanager
-async def balancer_of(registry: str, **others: Any) -> AsyncIterator[Neighbour]:
+async def balancer_of(registry: str, **others: Any) -> AsyncIterator[ServedBalancer]:
     """A balancer that is quick to notice, unless told otherwise."""
     given: dict[str, Any] = {
         "listen": ANYWHERE,
@@ -74,7 +74,7 @@ async def balancer_of(registry: str, **others: Any) -> AsyncIterator[Neighbour]:
         balancer_running(BalancerSettings(registry=registry, **(given | others))) as (server, balancer),
         connect(server.address) as channel,
     ):
-        yield Neighbour(BalancerServiceStub(channel), balancer, server)
+        yield ServedBalancer(BalancerServiceStub(channel), balancer, server)
 
 
 @contextlib.asynccontextmanager
@@ -200,7 +200,7 @@ class Subscriber:
 
 
 @contextlib.asynccontextmanager
-async def subscribed(balancer: Neighbour, **hello: Any) -> AsyncIterator[Subscriber]:
+async def subscribed(balancer: ServedBalancer, **hello: Any) -> AsyncIterator[Subscriber]:
     await balancer.warm()
     subscriber = Subscriber(balancer.stub, **hello)
     try:

@@ -20,7 +20,7 @@ from forgemesh.routing.policy import PluginPolicy
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     balancer_of,
     healthy_instance,
     register,
@@ -37,7 +37,7 @@ BRIEF = CircuitRule(open=0.02, max_open=0.02, permit_lease=30.0)
 @contextlib.asynccontextmanager
 async def mesh(
     tmp_path: Path, *instance_ids: str, policy: PluginPolicy | None = None, **facts: Any
-) -> AsyncIterator[tuple[Neighbour, Health]]:
+) -> AsyncIterator[tuple[ServedBalancer, Health]]:
     """A balancer with healthy instances that have one health together."""
     async with (
         registry_at(tmp_path / "registry.db") as registry,
@@ -53,11 +53,11 @@ async def mesh(
             yield balancer, health
 
 
-async def picked(balancer: Neighbour, **request: Any) -> pb.PickResponse:
+async def picked(balancer: ServedBalancer, **request: Any) -> pb.PickResponse:
     return await balancer.stub.Pick(pb.PickRequest(**({"plugin_id": PLUGIN} | request)))
 
 
-async def settled(balancer: Neighbour, pick: pb.PickResponse, code: int = OK, **request: Any) -> bool:
+async def settled(balancer: ServedBalancer, pick: pb.PickResponse, code: int = OK, **request: Any) -> bool:
     return (await balancer.stub.Settle(pb.SettleRequest(pick_id=pick.pick_id, code=code, **request))).applied
 
 
@@ -67,22 +67,22 @@ async def refusal(call: Any) -> Fault:
     return from_rpc_error(refused.value)
 
 
-async def fail(balancer: Neighbour, times: int, **request: Any) -> None:
+async def fail(balancer: ServedBalancer, times: int, **request: Any) -> None:
     for _ in range(times):
         pick = await picked(balancer, **request)
         await settled(balancer, pick, UNAVAILABLE, failure=report_pb2.CallFailure(reason="HOST_LOST", message="gone"))
 
 
-def circuit(balancer: Neighbour, instance_id: str = "a") -> Any:
-    return next(one.circuit for one in balancer.balancer.circuits if one.place[0] == instance_id)
+def circuit(balancer: ServedBalancer, instance_id: str = "a") -> Any:
+    return next(one.circuit for one in balancer.balancer.circuits if one.instance_key[0] == instance_id)
 
 
-def in_flight(balancer: Neighbour, instance_id: str = "a") -> int:
-    place = next(one.place for one in balancer.balancer.circuits if one.place[0] == instance_id)
-    return balancer.balancer.callers.in_flight(place)
+def in_flight(balancer: ServedBalancer, instance_id: str = "a") -> int:
+    instance_key = next(one.instance_key for one in balancer.balancer.circuits if one.instance_key[0] == instance_id)
+    return balancer.balancer.callers.in_flight(instance_key)
 
 
-async def half_open(balancer: Neighbour) -> None:
+async def half_open(balancer: ServedBalancer) -> None:
     """Until the only circuit is half open, after it was opened."""
     await fail(balancer, 5)
     async with asyncio.timeout(DEADLINE), subscribed(balancer) as feed:

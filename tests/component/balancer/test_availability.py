@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
 from forgemesh.balancer.application.members.availability import Availability
-from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.balancer.domain.fleet import Fleet, MemberState
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.routing.endpoint import Health
@@ -20,7 +20,7 @@ class Registry:
         self.fleet = Fleet(epoch=3)
         self.availability = Availability(self._tell, lambda: self.fleet)
 
-    async def _tell(self, epoch: int, standings: Sequence[Standing]) -> None:
+    async def _tell(self, epoch: int, standings: Sequence[MemberState]) -> None:
         if self.away:
             raise ServiceUnreachable("registry", "127.0.0.1:1", "away")
         self.most = max(self.most, len(standings))

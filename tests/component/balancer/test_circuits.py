@@ -17,7 +17,7 @@ from forgemesh.routing.endpoint import CircuitState
 from forgemesh.routing.policy import PluginPolicy, Policy
 from tests.component.balancer.meshes import (
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     Subscriber,
     balancer_of,
     healthy_instance,
@@ -40,7 +40,7 @@ LONG = CircuitRule(open=60.0)
 class Guarded:
     """A mesh with one healthy instance."""
 
-    neighbour: Neighbour
+    served: ServedBalancer
     health: Health
     incarnation: int
 
@@ -59,7 +59,7 @@ class Guarded:
 
     async def changes(self) -> list[Change]:
         """Everything that has happened, in order."""
-        watch = self.neighbour.balancer.events.watch(None, Watched(history_only=True))
+        watch = self.served.balancer.events.watch(None, Watched(history_only=True))
         async with contextlib.aclosing(watch) as told:
             return [one.entry.event.change async for one in told if one.entry is not None]
 
@@ -75,10 +75,10 @@ async def guarded(tmp_path: Path, rule: CircuitRule, **facts: Any) -> AsyncItera
         healthy_instance() as (health, address),
     ):
         registered = await register(stub, "a", address, **facts)
-        async with balancer_of(registry.address) as neighbour:
-            neighbour.balancer.ruled(PLUGIN, PluginPolicy(circuit=rule))
-            await neighbour.warm()
-            yield Guarded(neighbour, health, registered.instance.incarnation)
+        async with balancer_of(registry.address) as served:
+            served.balancer.ruled(PLUGIN, PluginPolicy(circuit=rule))
+            await served.warm()
+            yield Guarded(served, health, registered.instance.incarnation)
 
 
 async def tripped(mesh: Guarded, feed: Subscriber, generation: int = 0) -> snapshot_pb2.Circuit:
@@ -90,8 +90,8 @@ async def tripped(mesh: Guarded, feed: Subscriber, generation: int = 0) -> snaps
 async def test_failures_that_callers_report_open_the_circuit_and_everybody_is_told_why(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path, LONG) as mesh,
-        subscribed(mesh.neighbour) as feed,
-        subscribed(mesh.neighbour, subscriber_id="another") as other,
+        subscribed(mesh.served) as feed,
+        subscribed(mesh.served, subscriber_id="another") as other,
     ):
         feed.report(mesh.failures(3))
         other.report(mesh.failures(2))
@@ -106,14 +106,14 @@ async def test_failures_that_callers_report_open_the_circuit_and_everybody_is_to
 
 
 async def test_reports_that_come_twice_late_or_not_at_all_count_once(tmp_path: Path) -> None:
-    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.served) as feed:
         feed.report(mesh.failures(2), sequence=1)
         feed.report(mesh.failures(2), sequence=1)
         feed.report(mesh.failures(4), sequence=3)
         feed.report(mesh.failures(3), sequence=2)
         feed.report(mesh.failures(4), sequence=4)
         await feed.taken(4)
-        (before,) = mesh.neighbour.balancer.circuits
+        (before,) = mesh.served.balancer.circuits
         row = before.circuit.failures_in_a_row
         feed.report(mesh.failures(5), sequence=5)
         await feed.until_circuit(OPEN)
@@ -122,7 +122,7 @@ async def test_reports_that_come_twice_late_or_not_at_all_count_once(tmp_path: P
 
 
 async def test_what_was_sent_before_a_circuit_moved_changes_nothing(tmp_path: Path) -> None:
-    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.served) as feed:
         await tripped(mesh, feed)
         await feed.taken(feed.report(mesh.counts(0, started=100, succeeded=95, failed=5)))
         changes = await mesh.circuit_changes()
@@ -131,7 +131,7 @@ async def test_what_was_sent_before_a_circuit_moved_changes_nothing(tmp_path: Pa
 
 
 async def test_counts_of_other_incarnations_and_of_unknown_instances_change_nothing(tmp_path: Path) -> None:
-    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.served) as feed:
         old = mesh.failures(50)
         old.incarnation -= 1
         unknown = mesh.failures(50)
@@ -147,10 +147,10 @@ async def test_a_caller_that_reports_to_a_balancer_for_the_first_time_begins_wit
 ) -> None:
     async with (
         guarded(tmp_path, LONG) as mesh,
-        subscribed(mesh.neighbour, baseline=[mesh.failures(50)]) as feed,
+        subscribed(mesh.served, baseline=[mesh.failures(50)]) as feed,
     ):
         await feed.taken(feed.report(mesh.failures(52)))
-        (known,) = mesh.neighbour.balancer.circuits
+        (known,) = mesh.served.balancer.circuits
         row = known.circuit.failures_in_a_row
 
     assert row == 2
@@ -161,8 +161,8 @@ async def test_the_caller_with_calls_waiting_gets_the_one_permit_and_its_success
 ) -> None:
     async with (
         guarded(tmp_path, BRIEF) as mesh,
-        subscribed(mesh.neighbour) as busy,
-        subscribed(mesh.neighbour, subscriber_id="idle") as idle,
+        subscribed(mesh.served) as busy,
+        subscribed(mesh.served, subscriber_id="idle") as idle,
     ):
         await tripped(mesh, busy)
         busy.report(waiting=3)
@@ -186,7 +186,7 @@ async def test_the_caller_with_calls_waiting_gets_the_one_permit_and_its_success
 
 
 async def test_a_failed_trial_call_opens_the_circuit_again_with_its_own_cause(tmp_path: Path) -> None:
-    async with guarded(tmp_path, BRIEF) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, BRIEF) as mesh, subscribed(mesh.served) as feed:
         await tripped(mesh, feed)
         feed.report(waiting=1)
         permit = await feed.permit()
@@ -202,8 +202,8 @@ async def test_a_failed_trial_call_opens_the_circuit_again_with_its_own_cause(tm
 
 async def test_nobody_is_asked_to_try_an_instance_for_which_there_are_no_calls(tmp_path: Path) -> None:
     rule = CircuitRule(open=0.05, max_open=0.05)
-    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour, subscriber_id="idle") as idle:
-        async with subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.served, subscriber_id="idle") as idle:
+        async with subscribed(mesh.served) as feed:
             await tripped(mesh, feed)
         await idle.until_circuit(HALF_OPEN)
         await idle.taken(idle.report())
@@ -218,8 +218,8 @@ async def test_nobody_is_asked_to_try_an_instance_for_which_there_are_no_calls(t
 async def test_a_permit_that_is_given_back_goes_to_somebody_else(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path, BRIEF) as mesh,
-        subscribed(mesh.neighbour) as first,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
+        subscribed(mesh.served) as first,
+        subscribed(mesh.served, subscriber_id="second") as second,
     ):
         await tripped(mesh, first)
         first.report(waiting=5)
@@ -235,9 +235,9 @@ async def test_a_permit_that_is_given_back_goes_to_somebody_else(tmp_path: Path)
 async def test_the_permit_of_a_caller_that_is_gone_goes_to_another_one_before_its_lease_is_over(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path, BRIEF) as mesh,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
+        subscribed(mesh.served, subscriber_id="second") as second,
     ):
-        async with subscribed(mesh.neighbour) as first:
+        async with subscribed(mesh.served) as first:
             await tripped(mesh, first)
             first.report(waiting=5)
             permit = await first.permit()
@@ -245,7 +245,7 @@ async def test_the_permit_of_a_caller_that_is_gone_goes_to_another_one_before_it
             await first.taken(first.report(permits=[started]))
         second.report(waiting=1)
         other = await second.permit()
-        (known,) = mesh.neighbour.balancer.circuits
+        (known,) = mesh.served.balancer.circuits
         lost = known.circuit.trials.lost
 
     assert other.generation == permit.generation
@@ -253,7 +253,7 @@ async def test_the_permit_of_a_caller_that_is_gone_goes_to_another_one_before_it
 
 
 async def test_an_instance_that_was_out_for_its_health_comes_back_by_a_trial_call(tmp_path: Path) -> None:
-    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, LONG) as mesh, subscribed(mesh.served) as feed:
         await mesh.health.not_ready()
         await feed.until_health(a=snapshot_pb2.HEALTH_NOT_SERVING)
         await mesh.health.ready()
@@ -278,7 +278,7 @@ async def test_an_instance_that_is_asked_a_moment_before_it_is_ready_for_the_fir
     ):
         await health.not_ready()
         await register(stub, "a", address)
-        async with balancer_of(registry.address) as neighbour, subscribed(neighbour) as feed:
+        async with balancer_of(registry.address) as served, subscribed(served) as feed:
             await feed.until_health(a=snapshot_pb2.HEALTH_NOT_SERVING)
             await health.ready()
             state = await feed.until_health(a=snapshot_pb2.HEALTH_SERVING)
@@ -287,7 +287,7 @@ async def test_an_instance_that_is_asked_a_moment_before_it_is_ready_for_the_fir
 
 
 async def test_an_instance_that_does_not_answer_its_health_check_gets_no_trial_call(tmp_path: Path) -> None:
-    async with guarded(tmp_path, BRIEF) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, BRIEF) as mesh, subscribed(mesh.served) as feed:
         feed.report(waiting=1)
         await mesh.health.not_ready()
         await feed.until_health(a=snapshot_pb2.HEALTH_NOT_SERVING)
@@ -307,7 +307,7 @@ async def test_a_balancer_takes_over_what_its_subscribers_know_of_circuits(tmp_p
     known = snapshot_pb2.Circuit(state=state, generation=7, open_for_millis=60_000, cause="it was bad")
     async with guarded(tmp_path, LONG) as mesh:
         circuit = pb.KnownCircuit(plugin_id=PLUGIN, instance_id="a", incarnation=mesh.incarnation, circuit=known)
-        async with subscribed(mesh.neighbour, circuits=[circuit]) as feed:
+        async with subscribed(mesh.served, circuits=[circuit]) as feed:
             adopted = await feed.until_circuit(OPEN)
 
     assert adopted.generation == (7 if state == OPEN else 8)
@@ -318,7 +318,7 @@ async def test_a_generation_that_no_circuit_can_have_is_not_taken_over(tmp_path:
     known = snapshot_pb2.Circuit(state=OPEN, generation=2**64 - 1, open_for_millis=60_000)
     async with guarded(tmp_path, LONG) as mesh:
         circuit = pb.KnownCircuit(plugin_id=PLUGIN, instance_id="a", incarnation=mesh.incarnation, circuit=known)
-        async with subscribed(mesh.neighbour, circuits=[circuit]) as feed:
+        async with subscribed(mesh.served, circuits=[circuit]) as feed:
             kept = await feed.until_circuit(CLOSED)
             opened = await tripped(mesh, feed)
 
@@ -326,7 +326,7 @@ async def test_a_generation_that_no_circuit_can_have_is_not_taken_over(tmp_path:
 
 
 async def test_an_instance_that_is_nearly_full_is_told_of_once_and_once_when_it_is_not(tmp_path: Path) -> None:
-    async with guarded(tmp_path, LONG, max_in_flight=10) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, LONG, max_in_flight=10) as mesh, subscribed(mesh.served) as feed:
         for in_flight in (5, 9, 10, 9, 8, 9, 3):
             await feed.taken(feed.report(mesh.counts(started=10, in_flight=in_flight)))
         loads = [one for one in await mesh.changes() if isinstance(one, LoadChange)]
@@ -342,10 +342,10 @@ async def test_an_instance_that_is_nearly_full_is_told_of_once_and_once_when_it_
 async def test_callers_hear_what_others_do_if_they_choose_by_it(tmp_path: Path) -> None:
     async with (
         guarded(tmp_path, LONG) as mesh,
-        subscribed(mesh.neighbour) as feed,
-        subscribed(mesh.neighbour, subscriber_id="other") as other,
+        subscribed(mesh.served) as feed,
+        subscribed(mesh.served, subscriber_id="other") as other,
     ):
-        mesh.neighbour.balancer.ruled(PLUGIN, PluginPolicy(pick=Policy.LEAST_CONNECTIONS))
+        mesh.served.balancer.ruled(PLUGIN, PluginPolicy(pick=Policy.LEAST_CONNECTIONS))
         feed.report(mesh.counts(started=3, in_flight=3))
         other.report(mesh.counts(started=4, in_flight=4))
         while feed.loads.get("a", pb.LoadHint()).in_flight != 7:

@@ -19,7 +19,7 @@ from forgemesh.routing.endpoint import Admission
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     Subscriber,
     balancer_of,
     deregister,
@@ -45,7 +45,7 @@ async def fault_of(subscriber: Subscriber) -> Fault:
         return from_rpc_error(error)
 
 
-async def list_snapshots(balancer: Neighbour, **request: object) -> pb.ListSnapshotsResponse:
+async def list_snapshots(balancer: ServedBalancer, **request: object) -> pb.ListSnapshotsResponse:
     return await balancer.stub.ListSnapshots(pb.ListSnapshotsRequest(**request))  # type: ignore[arg-type]
 
 

@@ -43,12 +43,12 @@ class Instance(grpc.GenericRpcHandler):
         self._said = said
         self._loop = asyncio.get_running_loop()
         self.asked = 0
-        self.news = asyncio.Event()
+        self.updates = asyncio.Event()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         assert handler_call_details.method == METHOD
         self.asked += 1
-        self._loop.call_soon_threadsafe(self.news.set)
+        self._loop.call_soon_threadsafe(self.updates.set)
         if not self._said:
             return None
         return grpc.unary_stream_rpc_method_handler(lambda request, context: iter(self._said), None, _encoded)
@@ -56,8 +56,8 @@ class Instance(grpc.GenericRpcHandler):
     async def until_asked(self, times: int) -> None:
         async with asyncio.timeout(DEADLINE):
             while self.asked < times:
-                self.news.clear()
-                await self.news.wait()
+                self.updates.clear()
+                await self.updates.wait()
 
 
 def _encoded(report: load_pb2.LoadReport) -> bytes:

@@ -17,7 +17,7 @@ from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     balancer_of,
     healthy_instance,
     register,
@@ -47,36 +47,36 @@ async def registered(tmp_path: Path, *instance_ids: str) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def mesh(tmp_path: Path, *instance_ids: str, **settings: Any) -> AsyncIterator[Neighbour]:
+async def mesh(tmp_path: Path, *instance_ids: str, **settings: Any) -> AsyncIterator[ServedBalancer]:
     async with registered(tmp_path, *instance_ids) as registry, balancer_of(registry, **settings) as balancer:
         await balancer.warm()
         yield balancer
 
 
-async def listed(balancer: Neighbour, **request: Any) -> pb.ListCircuitsResponse:
+async def listed(balancer: ServedBalancer, **request: Any) -> pb.ListCircuitsResponse:
     return await balancer.stub.ListCircuits(pb.ListCircuitsRequest(**request))
 
 
 async def ordered(
-    balancer: Neighbour, order: pb.CircuitOrder.ValueType, instance_id: str = "", plugin_id: str = PLUGIN
+    balancer: ServedBalancer, order: pb.CircuitOrder.ValueType, instance_id: str = "", plugin_id: str = PLUGIN
 ) -> Sequence[pb.InstanceCircuit]:
     request = pb.SetCircuitRequest(plugin_id=plugin_id, instance_id=instance_id, order=order, author=ALICE)
     return (await balancer.stub.SetCircuit(request)).circuits
 
 
-async def set_policy(balancer: Neighbour, version: int | None = None, **policy: Any) -> pb.PolicyRecord:
+async def set_policy(balancer: ServedBalancer, version: int | None = None, **policy: Any) -> pb.PolicyRecord:
     wanted = policy_pb2.PluginPolicy(**({"plugin_id": PLUGIN} | policy))
     request = pb.SetPolicyRequest(policy=wanted, expected_version=version, author=ALICE)
     return (await balancer.stub.SetPolicy(request)).record
 
 
-async def history(balancer: Neighbour, **request: Any) -> list[event_pb2.BalancerEvent]:
+async def history(balancer: ServedBalancer, **request: Any) -> list[event_pb2.BalancerEvent]:
     call = balancer.stub.WatchEvents(pb.WatchEventsRequest(history_only=True, **request))
     async with asyncio.timeout(DEADLINE):
         return [told.event async for told in call if told.HasField("event")]
 
 
-async def circuit_events(balancer: Neighbour) -> list[event_pb2.BalancerEvent]:
+async def circuit_events(balancer: ServedBalancer) -> list[event_pb2.BalancerEvent]:
     return [event for event in await history(balancer) if event.HasField("circuit")]
 
 
@@ -84,7 +84,7 @@ def states(circuits: Sequence[pb.InstanceCircuit]) -> dict[str, int]:
     return {one.instance_id: one.circuit.state for one in circuits}
 
 
-async def fail(balancer: Neighbour, instance_id: str, times: int) -> None:
+async def fail(balancer: ServedBalancer, instance_id: str, times: int) -> None:
     """Callers report so many failures in a row."""
     (incarnation,) = [
         standing.member.incarnation

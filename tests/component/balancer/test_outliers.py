@@ -11,7 +11,7 @@ from forgemesh.routing.outlier import OutlierRule
 from forgemesh.routing.policy import PluginPolicy
 from tests.component.balancer.meshes import (
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     balancer_of,
     healthy_instance,
     register,
@@ -24,8 +24,8 @@ NEVER = CircuitRule(consecutive_failures=0, failure_rate=0.0)
 QUICK = OutlierRule(interval=0.1, base_ejection=0.3, max_ejection=0.3, minimum_calls=5, success_rate_factor=0.0)
 
 
-async def ejections(neighbour: Neighbour) -> list[tuple[str, EjectionChange]]:
-    watch = neighbour.balancer.events.watch(None, Watched(history_only=True))
+async def ejections(served: ServedBalancer) -> list[tuple[str, EjectionChange]]:
+    watch = served.balancer.events.watch(None, Watched(history_only=True))
     async with contextlib.aclosing(watch) as told:
         events = [one.entry.event async for one in told if one.entry is not None]
     return [(event.instance_id, event.change) for event in events if isinstance(event.change, EjectionChange)]
@@ -38,10 +38,10 @@ async def test_an_instance_that_fails_much_more_than_its_siblings_is_out_for_a_w
         healthy_instance() as (_, address),
     ):
         incarnations = {name: (await register(stub, name, address)).instance.incarnation for name in "abc"}
-        async with balancer_of(registry.address) as neighbour:
-            neighbour.balancer.ruled(PLUGIN, PluginPolicy(circuit=NEVER, outliers=QUICK))
-            await neighbour.warm()
-            async with subscribed(neighbour) as feed:
+        async with balancer_of(registry.address) as served:
+            served.balancer.ruled(PLUGIN, PluginPolicy(circuit=NEVER, outliers=QUICK))
+            await served.warm()
+            async with subscribed(served) as feed:
                 counts = [
                     pb.CallCounts(
                         plugin_id=PLUGIN,
@@ -56,7 +56,7 @@ async def test_an_instance_that_fails_much_more_than_its_siblings_is_out_for_a_w
                 feed.report(*counts)
                 out = await feed.until(lambda endpoints: any(one.ejected for one in endpoints.values()))
                 back = await feed.until(lambda endpoints: not any(one.ejected for one in endpoints.values()))
-            told = await ejections(neighbour)
+            told = await ejections(served)
 
     assert [one.instance_id for one in out.endpoints if one.ejected] == ["b"]
     assert back.revision.revision > out.revision.revision
@@ -73,11 +73,11 @@ async def test_without_a_rule_nobody_is_out_any_more(tmp_path: Path) -> None:
         healthy_instance() as (_, address),
     ):
         registered = [(await register(stub, name, address)).instance for name in "abc"]
-        async with balancer_of(registry.address) as neighbour:
+        async with balancer_of(registry.address) as served:
             rule = OutlierRule(interval=0.1, minimum_calls=5, success_rate_factor=0.0)
-            neighbour.balancer.ruled(PLUGIN, PluginPolicy(circuit=NEVER, outliers=rule))
-            await neighbour.warm()
-            async with subscribed(neighbour) as feed:
+            served.balancer.ruled(PLUGIN, PluginPolicy(circuit=NEVER, outliers=rule))
+            await served.warm()
+            async with subscribed(served) as feed:
                 feed.report(
                     *(
                         pb.CallCounts(
@@ -92,7 +92,7 @@ async def test_without_a_rule_nobody_is_out_any_more(tmp_path: Path) -> None:
                     )
                 )
                 await feed.until(lambda endpoints: endpoints["a"].ejected)
-                neighbour.balancer.ruled(PLUGIN, PluginPolicy())
+                served.balancer.ruled(PLUGIN, PluginPolicy())
                 back = await feed.until(lambda endpoints: not endpoints["a"].ejected)
 
     assert back.policy.HasField("outliers") is False

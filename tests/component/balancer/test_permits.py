@@ -15,15 +15,15 @@ async def test_a_caller_that_lets_its_permits_run_out_comes_after_all_others(tmp
     rule = CircuitRule(open=0.05, max_open=0.05, permit_lease=0.1)
     async with (
         guarded(tmp_path, rule) as mesh,
-        subscribed(mesh.neighbour) as hung,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
+        subscribed(mesh.served) as hung,
+        subscribed(mesh.served, subscriber_id="second") as second,
     ):
         second.report(waiting=1)
         hung.report(mesh.failures(5), waiting=100)
         await hung.permit()
         async with asyncio.timeout(DEADLINE):
             permit = await second.permit()
-        (known,) = mesh.neighbour.balancer.circuits
+        (known,) = mesh.served.balancer.circuits
 
     assert permit.instance_id == "a"
     assert known.circuit.opened == 1
@@ -31,7 +31,7 @@ async def test_a_caller_that_lets_its_permits_run_out_comes_after_all_others(tmp
 
 async def test_a_caller_is_given_hardly_more_permits_than_it_has_calls_for(tmp_path: Path) -> None:
     rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
-    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.served) as feed:
         feed.report(mesh.failures(5), waiting=30)
         await feed.until_circuit(HALF_OPEN)
         await feed.taken(feed.report(waiting=30))
@@ -44,7 +44,7 @@ async def test_a_caller_is_given_hardly_more_permits_than_it_has_calls_for(tmp_p
 
 async def test_a_thousand_permits_are_dealt_in_a_moment(tmp_path: Path) -> None:
     rule = CircuitRule(open=0.05, max_open=0.05, permits=1000)
-    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.neighbour) as feed:
+    async with guarded(tmp_path, rule) as mesh, subscribed(mesh.served) as feed:
         feed.report(mesh.failures(5), waiting=1000)
         await feed.until_circuit(HALF_OPEN)
         async with asyncio.timeout(DEADLINE):
@@ -60,8 +60,8 @@ async def test_a_caller_that_has_fallen_silent_is_given_no_permit(
     rule = CircuitRule(open=0.2, max_open=0.2, permit_lease=60.0)
     async with (
         guarded(tmp_path, rule) as mesh,
-        subscribed(mesh.neighbour) as hung,
-        subscribed(mesh.neighbour, subscriber_id="second") as second,
+        subscribed(mesh.served) as hung,
+        subscribed(mesh.served, subscriber_id="second") as second,
     ):
         hung.report(mesh.failures(5), waiting=100)
         await second.until_circuit(HALF_OPEN)

@@ -271,9 +271,9 @@ async def test_an_instance_that_is_gone_leaves_no_calls_behind(tmp_path: Path) -
     async with mesh(tmp_path, "a") as (balancer, _):
         pick = await picked(balancer)
         (guarded,) = balancer.balancer.circuits
-        balancer.balancer.gone(*guarded.place)
+        balancer.balancer.gone(*guarded.instance_key)
         applied = await settled(balancer, pick, UNAVAILABLE)
-        left = balancer.balancer.callers.in_flight(guarded.place)
+        left = balancer.balancer.callers.in_flight(guarded.instance_key)
 
     assert applied
     assert left == 0

@@ -24,7 +24,7 @@ from forgemesh.faults.service import InvalidRequest, ServiceUnreachable, Shuttin
 from forgemesh.routing.scaling import ScaleRule, wish
 from tests.component.balancer.meshes import (
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     Subscriber,
     balancer_of,
     healthy_instance,
@@ -48,7 +48,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def mesh(tmp_path: Path, *versions: str, **others: Any) -> AsyncIterator[tuple[Neighbour, Any]]:
+async def mesh(tmp_path: Path, *versions: str, **others: Any) -> AsyncIterator[tuple[ServedBalancer, Any]]:
     """A balancer, and a registry in which these versions of the plugin are published and nothing runs."""
     async with (
         registry_at(tmp_path / "registry.db") as registry,

@@ -15,8 +15,8 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 
 async def test_a_balancer_whose_registry_is_away_has_started_and_is_not_ready() -> None:
-    async with balancer_of(NOBODY) as neighbour:
-        for address in (neighbour.server.address, neighbour.server.health_address):
+    async with balancer_of(NOBODY) as served:
+        for address in (served.server.address, served.server.health_address):
             async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(DEADLINE):
                 watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=STARTUP))
                 while (await watch.read()).status != SERVING:

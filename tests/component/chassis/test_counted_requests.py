@@ -15,7 +15,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.service import InvalidRequest
-from tests.received import Place, holding, methods, places_in
+from tests.received import Container, holding, methods, places_in
 
 PATIENCE = 180.0
 COUNTED = [method for method in methods() if places_in(method.input_type)]
@@ -98,7 +98,7 @@ async def test_every_rpc_takes_its_bounds_and_refuses_one_more_of_anything_by_na
             assert read == []
 
 
-def check(error: grpc.aio.AioRpcError, place: Place, bound: int) -> None:
+def check(error: grpc.aio.AioRpcError, place: Container, bound: int) -> None:
     fault = from_rpc_error(error)
     assert isinstance(fault, InvalidRequest)
     (violation,) = fault.violations

@@ -16,8 +16,8 @@ from forgemesh.api.registry.v1.instance_pb2 import Instance
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.kubernetes_manifest import manifest
 from forgemesh.cli.main import main
-from forgemesh.cli.neighbours import catalogue
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_discovery import catalogue
 from forgemesh.registry.main import running
 from tests.component.cli.typed import Typed
 from tests.component.registry.registries import settings_of

@@ -13,8 +13,8 @@ import pytest
 from forgemesh.cli import plugin_publish
 from forgemesh.cli.command_line import CommandLine
 from forgemesh.cli.exits import ExitCode
-from forgemesh.cli.neighbours import catalogue
 from forgemesh.cli.problem import Problem
+from forgemesh.cli.service_discovery import catalogue
 from forgemesh.registry.main import running
 from tests.component.cli.typed import Typed
 from tests.component.registry.registries import settings_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.cli.mesh.plan import TRACES, Plan
-from forgemesh.cli.mesh.process import DidNotStart, Running, launch, refuse_taken
+from forgemesh.cli.mesh.process import DidNotStart, ServiceProcess, launch, refuse_taken
 from forgemesh.cli.problem import Problem
 
 
@@ -25,7 +25,7 @@ def alive() -> Iterator[tuple[int, int]]:
         pass
 
 
-async def start(data: Path, alive: tuple[int, int], **settings: str) -> Running:
+async def start(data: Path, alive: tuple[int, int], **settings: str) -> ServiceProcess:
     plan = Plan(data=data, tables={}, environment=dict(os.environ) | settings, any_port=True)
     return await launch(
         TRACES,

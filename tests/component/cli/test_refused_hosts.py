@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Office:
+class OperatedMesh:
     """A command line that leads to a real registry and a real balancer; instance a serves."""
 
     typed: Typed
@@ -38,7 +38,7 @@ class Office:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def operated(tmp_path: Path) -> AsyncIterator[OperatedMesh]:
     async with (
         registry_at(tmp_path / "registry.db") as server,
         registry_stub(server.address) as registry,
@@ -49,20 +49,22 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
             services = {"registry": server.address, "balancer": balancer.server.address}
             async with typing(Script(services=services)) as typed:
                 await balancer.warm()
-                yield Office(typed, registry)
+                yield OperatedMesh(typed, registry)
 
 
-async def test_the_status_and_the_list_of_plugins_name_it_with_the_reason(office: Office) -> None:
+async def test_the_status_and_the_list_of_plugins_name_it_with_the_reason(operated: OperatedMesh) -> None:
     instance = instance_pb2.Instance(instance_id="a", plugin_id=PLUGIN, plugin_version="1.0.0", address="127.0.0.1:2")
     with pytest.raises(grpc.aio.AioRpcError):
-        await office.registry.RegisterInstance(RegisterInstanceRequest(instance=instance, owner_token="of another one"))
+        await operated.registry.RegisterInstance(
+            RegisterInstanceRequest(instance=instance, owner_token="of another one")
+        )
     said, told = [], []
     for command in (status.status, plugins.list_):
         for as_json in (False, True):
-            office.typed.out.truncate(0)
-            office.typed.out.seek(0)
-            await command(line=office.typed.line(json=as_json))
-            written = office.typed.out.getvalue()
+            operated.typed.out.truncate(0)
+            operated.typed.out.seek(0)
+            await command(line=operated.typed.line(json=as_json))
+            written = operated.typed.out.getvalue()
             if as_json:
                 told += json.loads(written)["refused"]
             else:
@@ -74,7 +76,7 @@ async def test_the_status_and_the_list_of_plugins_name_it_with_the_reason(office
     assert [one["reason"] for one in told] == ["INSTANCE_OWNED_BY_OTHER"] * 2
 
 
-async def test_where_nobody_was_refused_nothing_is_said_about_it(office: Office) -> None:
-    await status.status(line=office.typed.line())
+async def test_where_nobody_was_refused_nothing_is_said_about_it(operated: OperatedMesh) -> None:
+    await status.status(line=operated.typed.line())
 
-    assert "refused" not in office.typed.out.getvalue()
+    assert "refused" not in operated.typed.out.getvalue()

@@ -20,7 +20,7 @@ from forgemesh.faults.service import ServiceUnreachable
 from tests.component.balancer.meshes import (
     DEADLINE,
     PLUGIN,
-    Neighbour,
+    ServedBalancer,
     balancer_of,
     healthy_instance,
     register,
@@ -42,16 +42,16 @@ async def registry(tmp_path: Path) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def neighbour(registry: str) -> AsyncIterator[Neighbour]:
-    async with balancer_of(registry) as neighbour:
-        await neighbour.warm()
-        yield neighbour
+async def under_test(registry: str) -> AsyncIterator[ServedBalancer]:
+    async with balancer_of(registry) as under_test:
+        await under_test.warm()
+        yield under_test
 
 
 @pytest.fixture
-async def balancer(neighbour: Neighbour) -> AsyncIterator[Balancer]:
+async def balancer(under_test: ServedBalancer) -> AsyncIterator[Balancer]:
     async with (
-        served(Script(services={"balancer": neighbour.server.address})) as address,
+        served(Script(services={"balancer": under_test.server.address})) as address,
         Client.connect(address) as mesh,
         mesh.balancer() as balancer,
     ):
@@ -66,8 +66,8 @@ class Broken(grpc.aio.AioRpcError):
         super().__init__(grpc.StatusCode.UNAVAILABLE, empty, empty, details="no route")
 
 
-def seen(neighbour: Neighbour) -> Any:
-    (guarded,) = neighbour.balancer.circuits
+def seen(under_test: ServedBalancer) -> Any:
+    (guarded,) = under_test.balancer.circuits
     return guarded.circuit
 
 
@@ -76,32 +76,32 @@ def gist(event: BalancerEvent) -> str:
     return event.author.actor or event.WhichOneof("kind") or ""
 
 
-def in_flight(neighbour: Neighbour) -> int:
-    (guarded,) = neighbour.balancer.circuits
-    return neighbour.balancer.callers.in_flight(guarded.place)
+def in_flight(under_test: ServedBalancer) -> int:
+    (guarded,) = under_test.balancer.circuits
+    return under_test.balancer.callers.in_flight(guarded.instance_key)
 
 
 async def test_a_call_that_is_made_with_a_pick_is_settled_by_how_it_ends(
-    balancer: Balancer, neighbour: Neighbour
+    balancer: Balancer, under_test: ServedBalancer
 ) -> None:
     async with balancer.picked(PLUGIN, version_range="^1", operation="mean") as pick:
-        under_way, where = in_flight(neighbour), pick.endpoint.address
-    calls = seen(neighbour).window.calls
+        under_way, where = in_flight(under_test), pick.endpoint.address
+    calls = seen(under_test).window.calls
     with pytest.raises(Broken):
         async with balancer.picked(PLUGIN):
             raise Broken
-    failed = seen(neighbour)
+    failed = seen(under_test)
     with pytest.raises(ZeroDivisionError):
         async with balancer.picked(PLUGIN):
             _ = 1 / 0
 
     assert (under_way, where, calls) == (1, "127.0.0.1:7001", 1)
     assert failed.last_failure.message == "no route"
-    assert failed.failures_in_a_row == seen(neighbour).failures_in_a_row == 1
-    assert in_flight(neighbour) == 0
+    assert failed.failures_in_a_row == seen(under_test).failures_in_a_row == 1
+    assert in_flight(under_test) == 0
 
 
-async def test_a_call_that_is_cancelled_is_settled_too(balancer: Balancer, neighbour: Neighbour) -> None:
+async def test_a_call_that_is_cancelled_is_settled_too(balancer: Balancer, under_test: ServedBalancer) -> None:
     began = asyncio.Event()
 
     async def call() -> None:
@@ -115,11 +115,11 @@ async def test_a_call_that_is_cancelled_is_settled_too(balancer: Balancer, neigh
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert in_flight(neighbour) == 0
-    assert seen(neighbour).window.calls == 0
+    assert in_flight(under_test) == 0
+    assert seen(under_test).window.calls == 0
 
 
-async def test_a_pick_is_settled_by_hand(balancer: Balancer, neighbour: Neighbour) -> None:
+async def test_a_pick_is_settled_by_hand(balancer: Balancer, under_test: ServedBalancer) -> None:
     pick = await balancer.pick(PLUGIN, explain=True)
     applied = [await balancer.settle(pick.pick_id, Code.UNAVAILABLE, latency=0.5) for _ in range(2)]
 

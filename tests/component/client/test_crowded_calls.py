@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from forgemesh.chassis.server import Listen, serving
-from forgemesh.client.lanes import MOST, Lanes
+from forgemesh.client.connection_pool import MOST, ConnectionPool
 from forgemesh.client.peer import Peer
 
 PATIENCE = 180.0
@@ -52,7 +52,7 @@ class Inn:
 
 
 @contextlib.asynccontextmanager
-async def open_inn() -> AsyncIterator[tuple[Inn, Lanes]]:
+async def open_inn() -> AsyncIterator[tuple[Inn, ConnectionPool]]:
     inn = Inn()
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Stay": grpc.unary_unary_rpc_method_handler(inn.stay),
@@ -64,48 +64,48 @@ async def open_inn() -> AsyncIterator[tuple[Inn, Lanes]]:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     listen = Listen(address="127.0.0.1:0", health_address="127.0.0.1:0", grace=0.1)
-    async with serving(listen, [SERVICE], add) as server, Lanes(server.address) as lanes:
-        yield inn, lanes
+    async with serving(listen, [SERVICE], add) as server, ConnectionPool(server.address) as pool:
+        yield inn, pool
 
 
-async def call(lanes: Lanes, method: str, timeout: float) -> bytes:
-    answer: bytes = await lanes.unary_unary(f"/{SERVICE}/{method}")(b"guest", timeout=timeout)
+async def call(pool: ConnectionPool, method: str, timeout: float) -> bytes:
+    answer: bytes = await pool.unary_unary(f"/{SERVICE}/{method}")(b"guest", timeout=timeout)
     return answer
 
 
 async def test_of_many_short_calls_a_bounded_number_is_under_way_and_all_are_answered() -> None:
-    async with open_inn() as (inn, lanes):
-        calls = [asyncio.create_task(call(lanes, "Stay", 10.0)) for _ in range(3 * MOST)]
+    async with open_inn() as (inn, pool):
+        calls = [asyncio.create_task(call(pool, "Stay", 10.0)) for _ in range(3 * MOST)]
         await inn.guests(MOST)
         inn.door.set()
         answers = await asyncio.gather(*calls)
 
     assert answers == [b"guest"] * 3 * MOST
     assert inn.most == MOST
-    assert lanes.connections == 1
+    assert pool.connections == 1
 
 
 @pytest.mark.parametrize("number", [MOST, 12 * MOST])
 async def test_streams_however_many_never_stand_in_the_way_of_a_short_call(number: int) -> None:
-    async with open_inn() as (inn, lanes):
-        follow = lanes.unary_stream(f"/{SERVICE}/Follow")
+    async with open_inn() as (inn, pool):
+        follow = pool.unary_stream(f"/{SERVICE}/Follow")
         streams = [follow(b"guest") for _ in range(number)]
         for stream in streams:
             await stream.read()
         await inn.guests(number)
-        answer = await call(lanes, "PassBy", 10.0)
+        answer = await call(pool, "PassBy", 10.0)
         for stream in streams:
             stream.cancel()
 
     assert answer == b"guest"
-    assert lanes.connections == 1 + number // MOST
+    assert pool.connections == 1 + number // MOST
 
 
 async def test_calls_that_may_last_never_stand_in_the_way_of_a_short_call() -> None:
-    async with open_inn() as (inn, lanes):
-        lasting = [asyncio.create_task(call(lanes, "Stay", PATIENCE)) for _ in range(2 * MOST)]
+    async with open_inn() as (inn, pool):
+        lasting = [asyncio.create_task(call(pool, "Stay", PATIENCE)) for _ in range(2 * MOST)]
         await inn.guests(2 * MOST)
-        answer = await call(lanes, "PassBy", 10.0)
+        answer = await call(pool, "PassBy", 10.0)
         inn.door.set()
         await asyncio.gather(*lasting)
 
@@ -113,14 +113,14 @@ async def test_calls_that_may_last_never_stand_in_the_way_of_a_short_call() -> N
 
 
 async def test_a_place_is_free_again_when_its_stream_has_ended() -> None:
-    async with open_inn() as (inn, lanes):
+    async with open_inn() as (inn, pool):
         inn.door.set()
-        follow = lanes.unary_stream(f"/{SERVICE}/Follow")
+        follow = pool.unary_stream(f"/{SERVICE}/Follow")
         for _ in range(3):
             for stream in [follow(b"guest") for _ in range(MOST)]:
                 assert [answer async for answer in stream] == [b"guest", b"guest"]
 
-    assert lanes.connections == 2
+    assert pool.connections == 2
 
 
 async def test_calls_whose_streams_a_server_refuses_are_made_again() -> None:
@@ -132,8 +132,8 @@ async def test_calls_whose_streams_a_server_refuses_are_made_again() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with Lanes(f"127.0.0.1:{port}") as lanes:
-            answers = await asyncio.gather(*(call(lanes, "PassBy", 10.0) for _ in range(400)))
+        async with ConnectionPool(f"127.0.0.1:{port}") as pool:
+            answers = await asyncio.gather(*(call(pool, "PassBy", 10.0) for _ in range(400)))
     finally:
         await server.stop(0)
 
@@ -142,4 +142,4 @@ async def test_calls_whose_streams_a_server_refuses_are_made_again() -> None:
 
 async def test_every_client_of_the_mesh_has_such_a_channel() -> None:
     async with Peer("orchestrator", "127.0.0.1:1").channel() as channel:
-        assert isinstance(channel, Lanes)
+        assert isinstance(channel, ConnectionPool)

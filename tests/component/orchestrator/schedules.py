@@ -208,7 +208,7 @@ class Running:
 
     def schedule(self, schedule_id: str = "s") -> Schedule:
         """What is durable of it."""
-        return self.scheduler.keeper("default", schedule_id).schedule
+        return self.scheduler.loop("default", schedule_id).schedule
 
     async def until(self, holds: Callable[[Schedule], bool], schedule_id: str = "s") -> Schedule:
         """The schedule as soon as what is durable of it fulfils the condition, or the process has died."""

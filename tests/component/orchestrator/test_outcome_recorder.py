@@ -14,7 +14,7 @@ from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, CircuitView
-from forgemesh.routing.local_trip import FAILURES
+from forgemesh.routing.local_breaker import FAILURES
 from forgemesh.routing.outcome import CountKey, PermitUse
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.scaling import Demanded
@@ -318,8 +318,8 @@ async def test_an_instance_that_cannot_be_reached_is_left_out_for_a_moment_and_t
     kept.call(GOOD)
     for _ in range(FAILURES - 1):
         kept.call(LOST, took=1.0)
-    assert (kept.urgent, set(kept.account.trips.out)) == (0, set())
+    assert (kept.urgent, set(kept.account.breakers.out)) == (0, set())
 
     kept.call(LOST, took=1.0)
 
-    assert (kept.urgent, set(kept.account.trips.out)) == (1, {("i-1", 1)})
+    assert (kept.urgent, set(kept.account.breakers.out)) == (1, {("i-1", 1)})

@@ -12,7 +12,7 @@ from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.local_trip import FAILURES
+from forgemesh.routing.local_breaker import FAILURES
 from forgemesh.routing.outcome import PermitUse
 from forgemesh.routing.pick import NoPick
 from forgemesh.routing.scaling import Demanded
@@ -233,7 +233,7 @@ async def test_orders_are_looked_at_again_when_their_circuit_is_due_although_nob
 async def test_an_instance_that_this_process_cannot_reach_is_left_out_until_its_moment_is_over(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forgemesh.routing.local_trip.OUT", 0.03)
+    monkeypatch.setattr("forgemesh.routing.local_breaker.OUT", 0.03)
     scene.hosts.show("p", endpoint("i-1"))
     for number in range(FAILURES):
         scene.dispatcher.send(order(f"s-{number}"))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
 from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
-from forgemesh.plugin_host.supervisor.registry.external_registrar import ForeignUpkeep
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
+from forgemesh.plugin_host.supervisor.registry.external_registrar import ExternalRegistrar
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
 from tests.component.plugin_host.hosts import Served, host_at
 
 
@@ -24,16 +24,16 @@ async def served() -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-def around(tmp_path: Path) -> Iterator[Surroundings]:
+def context(tmp_path: Path) -> Iterator[SupervisorContext]:
     settings = SupervisorSettings(log_directory=tmp_path)
-    with guarding() as guardian:
-        yield Surroundings(
+    with reaping_orphans() as orphan_reaper:
+        yield SupervisorContext(
             settings=settings,
             key=b"",
             pipe=0,
             slots=asyncio.Semaphore(1),
-            upkeep=ForeignUpkeep(""),
-            survivors=Survivors(tmp_path / "state", tmp_path / "address"),
+            registrar=ExternalRegistrar(""),
+            reattach_store=ReattachStore(tmp_path / "state", tmp_path / "address"),
             cgroups=Cgroups(None),
-            guardian=guardian,
+            orphan_reaper=orphan_reaper,
         )

@@ -85,7 +85,7 @@ async def invoke(served: Served, operation: str, **others: Any) -> invocation_pb
     return response.result
 
 
-class Caller:
+class HostCaller:
     """The caller's side of one session."""
 
     def __init__(self, call: Any) -> None:
@@ -144,12 +144,12 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def session(served: Served, *, first: bool = True, **hello: Any) -> AsyncIterator[Caller]:
+async def session(served: Served, *, first: bool = True, **hello: Any) -> AsyncIterator[HostCaller]:
     """An open session; its hello, and with `first` the host's, are behind it."""
     call = served.stub.Session()
     greeting: dict[str, Any] = {"protocol_min": 1, "protocol_max": 1, "caller_id": "test"} | hello
     await call.write(session_pb2.SessionRequest(hello=session_pb2.ClientHello(**greeting)))
-    caller = Caller(call)
+    caller = HostCaller(call)
     try:
         if first:
             await caller.read()

@@ -28,7 +28,7 @@ class Kit:
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.unblock = threading.Event()
-        self.life: list[str] = []
+        self.process_run: list[str] = []
         self.running = 0
         self.most_running = 0
         self.counted = 0
@@ -36,10 +36,10 @@ class Kit:
         self.tracer = trace.get_tracer("author")
 
     async def start(self) -> None:
-        self.life.append("started")
+        self.process_run.append("started")
 
     def stop(self) -> None:
-        self.life.append("stopped")
+        self.process_run.append("stopped")
 
     @operation(idempotent=True)
     async def echo(self, value: Any) -> Any:

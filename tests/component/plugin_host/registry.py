@@ -35,7 +35,7 @@ class Registry(RegistryServiceServicer):
         self.deregistered: list[pb.DeregisterInstanceRequest] = []
         self.to_watch: asyncio.Queue[pb.WatchInstancesResponse] = asyncio.Queue()
         self.events: asyncio.Queue[pb.WatchEventsResponse] = asyncio.Queue()
-        self._news = asyncio.Condition()
+        self._updates = asyncio.Condition()
 
     async def WatchInstances(self, request: Any, context: Any) -> AsyncIterator[pb.WatchInstancesResponse]:
         while True:
@@ -47,9 +47,9 @@ class Registry(RegistryServiceServicer):
         return pb.ListPluginsResponse(manifests=[manifest])
 
     async def PublishManifest(self, request: pb.PublishManifestRequest, context: Any) -> pb.PublishManifestResponse:
-        async with self._news:
+        async with self._updates:
             self.published.append(request.manifest.plugin_id)
-            self._news.notify_all()
+            self._updates.notify_all()
         return pb.PublishManifestResponse(created=True)
 
     async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[pb.WatchEventsResponse]:
@@ -62,15 +62,15 @@ class Registry(RegistryServiceServicer):
     async def ReportEvents(self, request: pb.ReportEventsRequest, context: Any) -> pb.ReportEventsResponse:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
-        async with self._news:
+        async with self._updates:
             self.reported.append(request)
-            self._news.notify_all()
+            self._updates.notify_all()
         return pb.ReportEventsResponse()
 
     async def RegisterInstance(self, request: pb.RegisterInstanceRequest, context: Any) -> pb.RegisterInstanceResponse:
-        async with self._news:
+        async with self._updates:
             self.registered.append(request)
-            self._news.notify_all()
+            self._updates.notify_all()
         instance = instance_pb2.Instance(instance_id=request.instance.instance_id, incarnation=7)
         return pb.RegisterInstanceResponse(instance=instance)
 
@@ -80,14 +80,14 @@ class Registry(RegistryServiceServicer):
     async def DeregisterInstance(
         self, request: pb.DeregisterInstanceRequest, context: Any
     ) -> pb.DeregisterInstanceResponse:
-        async with self._news:
+        async with self._updates:
             self.deregistered.append(request)
-            self._news.notify_all()
+            self._updates.notify_all()
         return pb.DeregisterInstanceResponse(changed=True)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE), self._news:
-            await self._news.wait_for(condition)
+        async with asyncio.timeout(DEADLINE), self._updates:
+            await self._updates.wait_for(condition)
 
 
 @contextlib.asynccontextmanager

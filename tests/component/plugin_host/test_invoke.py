@@ -360,10 +360,10 @@ async def test_a_drain_does_not_wait_beyond_its_grace(served: Served) -> None:
 
 async def test_a_plugin_is_started_before_the_first_call_and_stopped_after_the_last() -> None:
     async with host_at() as served:
-        assert served.kit.life == ["started"]
+        assert served.kit.process_run == ["started"]
         await invoke(served, "echo", value=1)
 
-    assert served.kit.life == ["started", "stopped"]
+    assert served.kit.process_run == ["started", "stopped"]
 
 
 async def test_the_grace_of_a_host_counts_from_the_signal_on_and_not_from_the_end_of_the_drain_delay(

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.plugin_host.host.calls.call_runner import Runner
-from forgemesh.plugin_host.host.calls.operation_run import Execution
+from forgemesh.plugin_host.host.calls.call_runner import CallRunner
+from forgemesh.plugin_host.host.calls.operation_run import OperationRun
 from tests.component.plugin_host.hosts import host_at, invoke
 
 
@@ -20,7 +20,7 @@ async def test_a_bug_in_carrying_a_call_out_is_its_answer_and_the_next_call_has_
     arguments: dict[str, Any] = {"seconds": 0} if operation == "spins" else {"value": 7}
     async with host_at() as served:
         with monkeypatch.context() as patch:
-            patch.setattr(Execution, method, planted)
+            patch.setattr(OperationRun, method, planted)
             failures = [(await invoke(served, operation, **arguments)).failure for _ in range(100)]
         result = await invoke(served, operation, **arguments)
 
@@ -33,16 +33,16 @@ async def test_a_bug_in_carrying_a_call_out_is_its_answer_and_the_next_call_has_
 async def test_a_bug_in_an_answer_ends_that_call_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = Runner._answer
+    real = CallRunner._answer
     struck: list[Any] = []
 
-    def planted(runner: Runner, call: Any, outcome: Any) -> None:
+    def planted(runner: CallRunner, call: Any, outcome: Any) -> None:
         if not struck:
             struck.append(call)
             raise LookupError("planted")
         real(runner, call, outcome)
 
-    monkeypatch.setattr(Runner, "_answer", planted)
+    monkeypatch.setattr(CallRunner, "_answer", planted)
     async with host_at() as served:
         late = await invoke(served, "echo", value=7, remaining_millis=500)
         result = await invoke(served, "echo", value=7)

@@ -9,7 +9,7 @@ from forgemesh.api.plugin.v1 import invocation_pb2
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import InstanceFull, PermitRefused
-from tests.component.plugin_host.hosts import Caller, Served, eventually, host_at, invocation, invoke, session
+from tests.component.plugin_host.hosts import HostCaller, Served, eventually, host_at, invocation, invoke, session
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def trial(permit_id: str, generation: int = 2, **others: Any) -> invocation_pb2.
     return invocation("counts", permit=permit, **others)
 
 
-async def refusal(caller: Caller, wanted: invocation_pb2.Invocation) -> failure_pb2.Failure:
+async def refusal(caller: HostCaller, wanted: invocation_pb2.Invocation) -> failure_pb2.Failure:
     [call_id] = await caller.send(wanted)
     result = (await caller.results(1))[call_id]
     assert not any(call_id in frame.accepted for frame in caller.frames)
     return result.failure
 
 
-async def made(caller: Caller, wanted: invocation_pb2.Invocation) -> bool:
+async def made(caller: HostCaller, wanted: invocation_pb2.Invocation) -> bool:
     [call_id] = await caller.send(wanted)
     return (await caller.results(1))[call_id].HasField("output")
 

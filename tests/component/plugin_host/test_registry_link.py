@@ -15,18 +15,18 @@ from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_
 from forgemesh.chassis.channel import connect
 from forgemesh.chassis.tasks import beside
 from forgemesh.plugin_host.supervisor.hosts.blame import Blame
-from forgemesh.plugin_host.supervisor.hosts.context import Registrant, Surroundings
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening, Kind
-from forgemesh.plugin_host.supervisor.hosts.process_run import Life
+from forgemesh.plugin_host.supervisor.hosts.context import Registrant, SupervisorContext
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, LifecycleEvent
+from forgemesh.plugin_host.supervisor.hosts.process_run import ProcessRun
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
 from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.processes.ending import ending_of
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import Guardian
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
 from forgemesh.plugin_host.supervisor.registry.registry_link import MOST_EVENTS, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
 from tests.component.plugin_host.registry import DEADLINE, Registry, serving_registry
 
 
@@ -42,23 +42,23 @@ class Heard:
     def __init__(self) -> None:
         self.changes = 0
         self.wanted: list[tuple[str, str]] = []
-        self._news = asyncio.Event()
+        self._updates = asyncio.Event()
 
     def changed(self) -> None:
         self.changes += 1
-        self._news.set()
+        self._updates.set()
 
     def wants(self, plugin_id: str, interface_name: str) -> None:
         self.wanted.append((plugin_id, interface_name))
-        self._news.set()
+        self._updates.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE):
             while True:
                 if condition():
                     return
-                self._news.clear()
-                await self._news.wait()
+                self._updates.clear()
+                await self._updates.wait()
 
 
 @contextlib.asynccontextmanager
@@ -124,8 +124,8 @@ async def test_what_is_wanted_is_heard_and_the_watch_resumes_or_starts_anew(regi
     assert [watch.resume_after.revision for watch in registry.watches] == [0, 7, 0]
 
 
-def happened(number: int) -> Happening:
-    return Happening(kind=Kind.CRASHED, at=float(number + 1), message=str(number), facts={"phase": "SERVING"})
+def happened(number: int) -> LifecycleEvent:
+    return LifecycleEvent(kind=Kind.CRASHED, at=float(number + 1), message=str(number), facts={"phase": "SERVING"})
 
 
 async def test_what_happened_while_the_registry_was_away_is_told_in_order_and_once(registry: Registry) -> None:
@@ -160,25 +160,25 @@ async def test_a_plugin_that_does_not_run_is_published(registry: Registry) -> No
         await registry.until(lambda: registry.published == ["shop.lazy"])
 
 
-class NoUpkeep:
-    async def run(self, registrant: Registrant, life: Life) -> None:
+class NoRegistrar:
+    async def run(self, registrant: Registrant, process_run: ProcessRun) -> None:
         raise AssertionError("no process runs in this test")
 
 
-def keeper_in(directory: Path) -> Keeper:
+def runner_in(directory: Path) -> HostRunner:
     """One that never starts anything; its host is moved by hand."""
-    around = Surroundings(
+    context = SupervisorContext(
         settings=SupervisorSettings(log_directory=directory),
         key=b"key",
         pipe=0,
         slots=asyncio.Semaphore(1),
-        upkeep=NoUpkeep(),
-        survivors=Survivors(directory / "state", directory / "address"),
+        registrar=NoRegistrar(),
+        reattach_store=ReattachStore(directory / "state", directory / "address"),
         cgroups=Cgroups(None),
-        guardian=Guardian(),
+        orphan_reaper=OrphanReaper(),
     )
     plan = PluginPlan(name="stock", load="stock:Stock", restart=RestartRule(crashes=1))
-    return Keeper(plan, "stock-1", around, Blame(3, 600.0), lambda keeper, before: None)
+    return HostRunner(plan, "stock-1", context, Blame(3, 600.0), lambda runner, before: None)
 
 
 async def test_an_instance_in_a_crash_loop_stays_registered_with_the_reason_until_it_is_reset(
@@ -186,22 +186,22 @@ async def test_an_instance_in_a_crash_loop_stays_registered_with_the_reason_unti
 ) -> None:
     caplog.set_level("INFO")
     manifest = manifest_pb2.Manifest(plugin_id="shop.stock", version="2.0.0")
-    keeper = keeper_in(tmp_path)
-    keeper.host = keeper.host.started(7, now=1.0).failed("exit code 1", ending_of(1), now=2.0, jitter=0.5)
+    runner = runner_in(tmp_path)
+    runner.host = runner.host.started(7, now=1.0).failed("exit code 1", ending_of(1), now=2.0, jitter=0.5)
     async with linked(registry) as (link, _):
         link.address = "127.0.0.1:7404"
-        link.stand_in(keeper, manifest)
+        link.stand_in(runner, manifest)
         async with asyncio.timeout(DEADLINE):
             while "registered as incarnation 7" not in caplog.text:
                 await asyncio.sleep(0.01)
-        keeper.host = keeper.host.reset("it was reset", now=3.0)
-        link.stand_in(keeper, manifest)
+        runner.host = runner.host.reset("it was reset", now=3.0)
+        link.stand_in(runner, manifest)
         await registry.until(lambda: len(registry.deregistered) == 1)
-    keeper.log.close()
+    runner.log.close()
 
     (said,) = registry.registered
     assert said.instance.state == instance_pb2.INSTANCE_STATE_CRASH_LOOP
     assert said.instance.state_reason == "1 crash: exit code 1"
     assert (said.instance.instance_id, said.instance.plugin_id) == ("stock-1", "shop.stock")
-    assert said.owner_token == keeper.owner_token
+    assert said.owner_token == runner.owner_token
     assert registry.deregistered[0].incarnation == 7

@@ -10,12 +10,12 @@ from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault
 from forgemesh.faults.plugin import ProtocolUnsupported, WrongIncarnation
 from forgemesh.faults.service import InvalidRequest
-from tests.component.plugin_host.hosts import Caller, Served, eventually, invocation, invoke, session
+from tests.component.plugin_host.hosts import HostCaller, Served, eventually, invocation, invoke, session
 
 POOL = 6  # two run, four wait
 
 
-async def refusal(caller: Caller) -> Fault:
+async def refusal(caller: HostCaller) -> Fault:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.until(lambda frame: False)
     return from_rpc_error(refused.value)
@@ -55,7 +55,7 @@ async def test_a_session_begins_with_a_hello(served: Served) -> None:
     call = served.stub.Session()
     await call.write(session_pb2.SessionRequest(invocations=[invocation("echo", 1, value=1)]))
 
-    assert isinstance(await refusal(Caller(call)), InvalidRequest)
+    assert isinstance(await refusal(HostCaller(call)), InvalidRequest)
 
 
 async def test_calls_are_answered_each_once(served: Served) -> None:

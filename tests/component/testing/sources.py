@@ -1,4 +1,4 @@
-"""Definitions that several tests rehearse."""
+"""Definitions that several tests run."""
 
 CALL = "call: {plugin: p, operation: o}"
 ONE = f"name: one\nsteps:\n  - {{id: x, {CALL}, input: '${{input}}'}}\noutput: '${{steps.x.output}}'\n"

@@ -1,9 +1,9 @@
 from forgemesh.balancer.application.callers.callers import MEMORY, PATIENCE, Callers
-from forgemesh.balancer.domain.caller import Caller, Place, Told
+from forgemesh.balancer.domain.caller import Caller, InstanceKey, Told
 from forgemesh.routing.outcome import CallCounts, CountKey
 from tests.manual_clock import ManualClock
 
-HERE: Place = ("a", 4)
+HERE: InstanceKey = ("a", 4)
 KEY = CountKey("weather.stats", "a", 4, 1)
 
 
@@ -18,7 +18,7 @@ class Counted:
         self.clock = ManualClock()
         self.callers = Callers(self.clock.monotonic)
         self.callers.keep([HERE])
-        self.moved: list[Place] = []
+        self.moved: list[InstanceKey] = []
         self.lost: list[Caller] = []
         self.succeeded = self.failed = 0
         self.callers.on_counts = self.count

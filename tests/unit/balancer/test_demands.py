@@ -42,7 +42,9 @@ class World:
     def says(self, caller: Caller, waiting: Mapping[str, int], in_flight: Mapping[tuple[str, int], int]) -> None:
         """A caller has calls that wait, by range of versions, and calls under way."""
         self.sequence += 1
-        told = [Told(CountKey(PLUGIN, *place, 0), CallCounts(), count) for place, count in in_flight.items()]
+        told = [
+            Told(CountKey(PLUGIN, *instance_key, 0), CallCounts(), count) for instance_key, count in in_flight.items()
+        ]
         demands = {Demanded(PLUGIN, version_range): count for version_range, count in waiting.items()}
         self.callers.reported(caller, self.sequence, told, demands)
 

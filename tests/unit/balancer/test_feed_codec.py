@@ -28,4 +28,4 @@ def test_of_what_a_subscriber_says_nothing_is_kept_under_a_name_that_nobody_can_
     assert [one.key[:2] for one in codec.told(report.counts)] == [(fits, fits)]
     assert [one.plugin_id for one in codec.demands(report)] == [fits]
     assert [one.permit_id for one in codec.permits(report)] == [fits]
-    assert [place[0] for place, _ in codec.known_circuits(hello, 0.0)] == [fits]
+    assert [instance_key[0] for instance_key, _ in codec.known_circuits(hello, 0.0)] == [fits]

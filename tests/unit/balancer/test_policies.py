@@ -25,7 +25,7 @@ class FullDisk(NoDecisions):
         raise StoreUnavailable("balancer.db", "disk full")
 
 
-class Office:
+class KeptPolicies:
     def __init__(self, store: NoDecisions, stored: Iterable[PolicyRecord] = ()) -> None:
         clock = ManualClock()
         self.events = Events(clock.wall, clock.monotonic, heartbeat=1.0)
@@ -40,7 +40,7 @@ class Office:
 
 
 async def test_a_plugin_that_nobody_spoke_of_has_the_default_at_version_0() -> None:
-    policies = Office(NoDecisions()).policies
+    policies = KeptPolicies(NoDecisions()).policies
 
     assert policies.record("weather.stats") == PolicyRecord("weather.stats", DEFAULT)
     assert policies.changed() == []
@@ -49,64 +49,64 @@ async def test_a_plugin_that_nobody_spoke_of_has_the_default_at_version_0() -> N
 async def test_what_was_set_before_counts() -> None:
     stored = PolicyRecord("weather.stats", LEAST, 4, ALICE)
 
-    assert Office(NoDecisions(), [stored]).policies.of("weather.stats") == LEAST
+    assert KeptPolicies(NoDecisions(), [stored]).policies.of("weather.stats") == LEAST
 
 
 async def test_a_change_counts_at_once_and_is_told_with_its_author() -> None:
-    office = Office(NoDecisions())
-    await office.policies.set("b", HASH, None, ALICE)
-    first = await office.policies.set("a", LEAST, 0, ALICE)
-    second = await office.policies.set("a", HASH, 1, BOB)
+    kept = KeptPolicies(NoDecisions())
+    await kept.policies.set("b", HASH, None, ALICE)
+    first = await kept.policies.set("a", LEAST, 0, ALICE)
+    second = await kept.policies.set("a", HASH, 1, BOB)
 
     assert (first.version, second) == (1, PolicyRecord("a", HASH, 2, BOB))
-    assert office.counting == [("b", HASH), ("a", LEAST), ("a", HASH)]
-    assert [record.plugin_id for record in office.policies.changed()] == ["a", "b"]
-    assert (await office.told())[-1] == Event(plugin_id="a", author=BOB, change=PolicyChange(2))
+    assert kept.counting == [("b", HASH), ("a", LEAST), ("a", HASH)]
+    assert [record.plugin_id for record in kept.policies.changed()] == ["a", "b"]
+    assert (await kept.told())[-1] == Event(plugin_id="a", author=BOB, change=PolicyChange(2))
 
 
 async def test_a_change_that_starts_from_another_version_is_refused() -> None:
-    office = Office(NoDecisions())
-    await office.policies.set("a", LEAST, None, ALICE)
+    kept = KeptPolicies(NoDecisions())
+    await kept.policies.set("a", LEAST, None, ALICE)
 
     with pytest.raises(PolicyChanged, match="at version 1 and not at 0"):
-        await office.policies.set("a", HASH, 0, BOB)
+        await kept.policies.set("a", HASH, 0, BOB)
 
-    assert office.policies.of("a") == LEAST
+    assert kept.policies.of("a") == LEAST
 
 
 async def test_of_many_changes_that_start_from_one_version_exactly_one_counts() -> None:
-    office = Office(NoDecisions())
-    changes = [office.policies.set("a", PluginPolicy(load_memory=1.0 + n), 0, ALICE) for n in range(20)]
+    kept = KeptPolicies(NoDecisions())
+    changes = [kept.policies.set("a", PluginPolicy(load_memory=1.0 + n), 0, ALICE) for n in range(20)]
     results = await asyncio.gather(*changes, return_exceptions=True)
 
     assert len([one for one in results if isinstance(one, PolicyRecord)]) == 1
     assert len([one for one in results if isinstance(one, PolicyChanged)]) == 19
-    assert len(office.counting) == 1
+    assert len(kept.counting) == 1
 
 
 async def test_a_change_that_is_repeated_changes_nothing_more() -> None:
-    office = Office(NoDecisions())
-    first = await office.policies.set("a", LEAST, 0, ALICE)
-    again = await office.policies.set("a", LEAST, 0, ALICE)
+    kept = KeptPolicies(NoDecisions())
+    first = await kept.policies.set("a", LEAST, 0, ALICE)
+    again = await kept.policies.set("a", LEAST, 0, ALICE)
 
     assert again == first
-    assert len(office.counting) == len(await office.told()) == 1
+    assert len(kept.counting) == len(await kept.told()) == 1
 
 
 async def test_back_to_the_default_is_a_change_like_any_other() -> None:
-    office = Office(NoDecisions())
-    await office.policies.set("a", LEAST, None, ALICE)
-    record = await office.policies.set("a", DEFAULT, 1, BOB)
+    kept = KeptPolicies(NoDecisions())
+    await kept.policies.set("a", LEAST, None, ALICE)
+    record = await kept.policies.set("a", DEFAULT, 1, BOB)
 
     assert record.version == 2
-    assert office.policies.changed() == []
+    assert kept.policies.changed() == []
 
 
 async def test_a_change_that_cannot_be_kept_does_not_count() -> None:
-    office = Office(FullDisk())
+    kept = KeptPolicies(FullDisk())
 
     with pytest.raises(StoreUnavailable):
-        await office.policies.set("a", LEAST, None, ALICE)
+        await kept.policies.set("a", LEAST, None, ALICE)
 
-    assert office.policies.of("a") == DEFAULT
-    assert office.counting == []
+    assert kept.policies.of("a") == DEFAULT
+    assert kept.counting == []

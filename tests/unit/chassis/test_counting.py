@@ -5,7 +5,7 @@ from forgemesh.api.orchestrator.v1 import orchestrator_service_pb2 as pb
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
 from forgemesh.bounds import ALONE, APART, BOUNDS
 from forgemesh.chassis.counting import Excess, excess_of
-from tests.received import Place, holding, is_map, places_in, roots
+from tests.received import Container, holding, is_map, places_in, roots
 
 EVERY_PLACE = [place for root in roots() for place in places_in(root)]
 each_place = pytest.mark.parametrize("place", EVERY_PLACE, ids=str)
@@ -21,7 +21,7 @@ def test_what_is_counted_apart_is_a_list_that_is_received() -> None:
 
 
 @each_place
-def test_a_message_may_hold_as_many_as_its_bound_says_and_not_one_more(place: Place) -> None:
+def test_a_message_may_hold_as_many_as_its_bound_says_and_not_one_more(place: Container) -> None:
     bound = BOUNDS[place.field.full_name]
     full, over = holding(place, bound), holding(place, bound + 1)
 

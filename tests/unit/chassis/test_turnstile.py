@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from forgemesh.chassis.turnstile import CROWD, NEWCOMERS, PAUSE, ROUNDS, Turnstile
 
 
-class Passage:
+class Passing:
     """A turnstile, and who has passed it in which order; each passage is over when the test says so."""
 
     def __init__(self, width: int) -> None:
@@ -59,8 +59,8 @@ async def settled() -> None:
 
 
 @pytest.fixture
-async def passage() -> AsyncIterator[Passage]:
-    one = Passage(1)
+async def passing() -> AsyncIterator[Passing]:
+    one = Passing(1)
     yield one
     for task in one.tasks:
         task.cancel()
@@ -69,7 +69,7 @@ async def passage() -> AsyncIterator[Passage]:
 
 
 async def test_where_there_is_room_nobody_waits() -> None:
-    wide = Passage(3)
+    wide = Passing(3)
 
     await wide.come("a", "a", "b")
 
@@ -77,40 +77,40 @@ async def test_where_there_is_room_nobody_waits() -> None:
     await wide.empty()
 
 
-async def test_one_call_now_and_then_waits_for_what_is_under_way_and_not_for_a_crowd(passage: Passage) -> None:
-    await passage.come(*["crowd"] * 100)
-    await passage.go(10)
+async def test_one_call_now_and_then_waits_for_what_is_under_way_and_not_for_a_crowd(passing: Passing) -> None:
+    await passing.come(*["crowd"] * 100)
+    await passing.go(10)
 
-    await passage.come("other")
-    await passage.go()
+    await passing.come("other")
+    await passing.go()
 
-    assert passage.passed[-1] == "other"
+    assert passing.passed[-1] == "other"
 
 
-async def test_one_call_now_and_then_is_next_however_many_connections_a_crowd_has(passage: Passage) -> None:
+async def test_one_call_now_and_then_is_next_however_many_connections_a_crowd_has(passing: Passing) -> None:
     crowd = [f"crowd-{number}" for number in range(50)]
-    await passage.come(*crowd * 10)
-    await passage.go(120)
+    await passing.come(*crowd * 10)
+    await passing.go(120)
 
     for _ in range(5):
-        await passage.come("other")
-        await passage.go()
-        assert passage.passed[-1] == "other"
-        await passage.go(2)
+        await passing.come("other")
+        await passing.go()
+        assert passing.passed[-1] == "other"
+        await passing.go(2)
 
 
-async def test_callers_who_all_have_much_to_do_take_turns(passage: Passage) -> None:
-    await passage.come("x", *["a"] * 10, *["b"] * 10)
-    await passage.go(20)
+async def test_callers_who_all_have_much_to_do_take_turns(passing: Passing) -> None:
+    await passing.come("x", *["a"] * 10, *["b"] * 10)
+    await passing.go(20)
 
-    assert max(abs(passage.passed[:n].count("a") - passage.passed[:n].count("b")) for n in range(20)) <= 2
+    assert max(abs(passing.passed[:n].count("a") - passing.passed[:n].count("b")) for n in range(20)) <= 2
 
 
-async def test_the_calls_of_one_caller_keep_their_order(passage: Passage) -> None:
+async def test_the_calls_of_one_caller_keep_their_order(passing: Passing) -> None:
     done: list[int] = []
 
     async def one(number: int) -> None:
-        async with passage.turnstile.passing("a"):
+        async with passing.turnstile.passing("a"):
             done.append(number)
             await asyncio.sleep(0)
 
@@ -119,79 +119,79 @@ async def test_the_calls_of_one_caller_keep_their_order(passage: Passage) -> Non
     assert done == list(range(20))
 
 
-async def test_endless_newcomers_do_not_starve_who_has_had_a_turn(passage: Passage) -> None:
-    await passage.come("x", "patient", "patient", "patient")
-    await passage.go()
+async def test_endless_newcomers_do_not_starve_who_has_had_a_turn(passing: Passing) -> None:
+    await passing.come("x", "patient", "patient", "patient")
+    await passing.go()
     for number in range(12):
-        await passage.come(f"new-{number}", f"newer-{number}")
-        await passage.go()
+        await passing.come(f"new-{number}", f"newer-{number}")
+        await passing.go()
 
-    assert passage.passed[: 2 + 2 * (NEWCOMERS + 1)].count("patient") == 3
+    assert passing.passed[: 2 + 2 * (NEWCOMERS + 1)].count("patient") == 3
 
 
 async def test_while_a_crowd_arrives_only_newcomers_are_let_through_and_everybody_once_it_has_come() -> None:
-    passage = Passage(1)
-    passage.turnstile = Turnstile(1, hold=1000.0)
-    await passage.come("x", *["crowd"] * 2 * CROWD)
-    await passage.go()
-    await passage.come("newcomer")
-    await passage.empty()
-    meanwhile = list(passage.passed)
+    passing = Passing(1)
+    passing.turnstile = Turnstile(1, hold=1000.0)
+    await passing.come("x", *["crowd"] * 2 * CROWD)
+    await passing.go()
+    await passing.come("newcomer")
+    await passing.empty()
+    meanwhile = list(passing.passed)
 
-    await passage.all_through(2 + 2 * CROWD)
+    await passing.all_through(2 + 2 * CROWD)
 
     assert meanwhile == ["x", "crowd", "newcomer"]
 
 
 async def test_a_loop_that_got_no_processor_does_not_take_its_own_stall_for_the_end_of_a_crowd() -> None:
-    passage = Passage(1)
-    passage.turnstile = Turnstile(1, hold=1000.0)
-    await passage.come("x", *["crowd"] * 2 * CROWD)
-    await passage.go()
+    passing = Passing(1)
+    passing.turnstile = Turnstile(1, hold=1000.0)
+    await passing.come("x", *["crowd"] * 2 * CROWD)
+    await passing.go()
     for _ in range(5):
         time.sleep(2 * PAUSE)
         for _ in range(ROUNDS // 4):
             await asyncio.sleep(0)
-        await passage.come("crowd")
-        await passage.empty()
-    meanwhile = list(passage.passed)
+        await passing.come("crowd")
+        await passing.empty()
+    meanwhile = list(passing.passed)
 
-    await passage.all_through(6 + 2 * CROWD)
+    await passing.all_through(6 + 2 * CROWD)
 
     assert meanwhile == ["x", "crowd"]
 
 
 async def test_few_who_arrive_are_let_through_at_once() -> None:
-    passage = Passage(1)
-    passage.turnstile = Turnstile(1, hold=1000.0)
-    await passage.come("x", *["few"] * (CROWD - 1))
-    await passage.go()
+    passing = Passing(1)
+    passing.turnstile = Turnstile(1, hold=1000.0)
+    await passing.come("x", *["few"] * (CROWD - 1))
+    await passing.go()
 
-    assert passage.passed == ["x", "few"]
-    await passage.empty()
+    assert passing.passed == ["x", "few"]
+    await passing.empty()
 
 
-async def test_who_gives_up_leaves_the_turn_to_the_next(passage: Passage) -> None:
-    await passage.come("x", "a", "b")
+async def test_who_gives_up_leaves_the_turn_to_the_next(passing: Passing) -> None:
+    await passing.come("x", "a", "b")
 
-    passage.tasks[1].cancel()
+    passing.tasks[1].cancel()
     await settled()
-    await passage.go()
+    await passing.go()
 
-    assert passage.passed == ["x", "b"]
+    assert passing.passed == ["x", "b"]
 
 
-async def test_who_gives_up_in_the_moment_of_the_turn_leaves_it_to_the_next(passage: Passage) -> None:
-    await passage.come("x", "a", "b")
+async def test_who_gives_up_in_the_moment_of_the_turn_leaves_it_to_the_next(passing: Passing) -> None:
+    await passing.come("x", "a", "b")
 
-    passage.inside.pop(0).set()
+    passing.inside.pop(0).set()
     await asyncio.sleep(0)  # the first one leaves now, and the second one is let in
-    passage.tasks[1].cancel()
+    passing.tasks[1].cancel()
     await settled()
 
-    assert "b" in passage.passed or passage.passed == ["x", "a"]
-    await passage.empty()
-    assert passage.passed[-1] == "b"
+    assert "b" in passing.passed or passing.passed == ["x", "a"]
+    await passing.empty()
+    assert passing.passed[-1] == "b"
 
 
 @given(
@@ -201,25 +201,25 @@ async def test_who_gives_up_in_the_moment_of_the_turn_leaves_it_to_the_next(pass
 async def test_nobody_is_forgotten_and_never_are_more_inside_than_the_width(
     width: int, steps: list[tuple[str, int]]
 ) -> None:
-    passage, expected = Passage(width), 0
+    passing, expected = Passing(width), 0
     for step, number in steps:
         if step == "come":
-            await passage.come(f"caller-{number}")
-        elif step == "go" and passage.inside:
-            await passage.go()
-        elif step == "give up" and passage.tasks:
-            passage.tasks[number % len(passage.tasks)].cancel()
+            await passing.come(f"caller-{number}")
+        elif step == "go" and passing.inside:
+            await passing.go()
+        elif step == "give up" and passing.tasks:
+            passing.tasks[number % len(passing.tasks)].cancel()
             await settled()
-            passage.inside = [event for event in passage.inside if not event.is_set()]
-    gone = {task for task in passage.tasks if task.cancelled()}
-    while any(not task.done() for task in passage.tasks):
-        for event in passage.inside:
+            passing.inside = [event for event in passing.inside if not event.is_set()]
+    gone = {task for task in passing.tasks if task.cancelled()}
+    while any(not task.done() for task in passing.tasks):
+        for event in passing.inside:
             event.set()
-        passage.inside = []
+        passing.inside = []
         await settled()
         expected += 1
         assert expected < 100
 
-    assert all(task.done() for task in passage.tasks)
-    assert not any(passage.turnstile.waiting(f"caller-{number}") for number in range(6))
-    assert len(gone) <= len(passage.tasks)
+    assert all(task.done() for task in passing.tasks)
+    assert not any(passing.turnstile.waiting(f"caller-{number}") for number in range(6))
+    assert len(gone) <= len(passing.tasks)

@@ -9,7 +9,7 @@ from forgemesh.plugin_host.supervisor.needs.loading import (
     Need,
     Offer,
     OnLoss,
-    Standing,
+    Readiness,
     decide,
     levels,
     losers,
@@ -17,10 +17,10 @@ from forgemesh.plugin_host.supervisor.needs.loading import (
 
 
 def member(
-    name: str, *needs: Need, standing: Standing = Standing.WAITING, version: str = "1.0.0", provides: str = ""
+    name: str, *needs: Need, standing: Readiness = Readiness.WAITING, version: str = "1.0.0", provides: str = ""
 ) -> Member:
     interfaces = ((provides, "1.2.0"),) if provides else ()
-    offer = None if standing is Standing.UNKNOWN else Offer(plugin_id=name, version=version, interfaces=interfaces)
+    offer = None if standing is Readiness.UNKNOWN else Offer(plugin_id=name, version=version, interfaces=interfaces)
     return Member(instance_id=f"{name}-1", standing=standing, offer=offer, needs=needs)
 
 
@@ -44,10 +44,10 @@ def test_a_dependent_waits_until_what_it_needs_serves() -> None:
     waiting = decide([member("a", need("b")), member("b")], ())
     assert (waiting.start, names(waiting.waiting["a-1"])) == (("b-1",), ["b"])
 
-    coming = decide([member("a", need("b")), member("b", standing=Standing.COMING)], ())
+    coming = decide([member("a", need("b")), member("b", standing=Readiness.COMING)], ())
     assert (coming.start, coming.hopeless) == ((), {})
 
-    assert decide([member("a", need("b")), member("b", standing=Standing.SERVING)], ()).start == ("a-1",)
+    assert decide([member("a", need("b")), member("b", standing=Readiness.SERVING)], ()).start == ("a-1",)
 
 
 def test_what_serves_elsewhere_counts() -> None:
@@ -58,7 +58,7 @@ def test_what_serves_elsewhere_counts() -> None:
 @pytest.mark.parametrize("version_range", ["^1.1", "1.1.0"])
 def test_an_interface_is_met_by_whoever_provides_it(version_range: str) -> None:
     wanted = need("timeseries.summary", version_range, interface=True)
-    provider = member("b", standing=Standing.SERVING, provides="timeseries.summary")
+    provider = member("b", standing=Readiness.SERVING, provides="timeseries.summary")
 
     assert decide([member("a", wanted), provider], ()).start == ("a-1",)
 
@@ -71,13 +71,13 @@ def test_a_need_that_nobody_can_meet_is_named() -> None:
 
 
 def test_what_was_stopped_for_a_loss_is_hopeless_unless_what_it_lost_is_on_its_way() -> None:
-    paused = member("a", need("b", on_loss=OnLoss.STOP), standing=Standing.PAUSED)
+    paused = member("a", need("b", on_loss=OnLoss.STOP), standing=Readiness.PAUSED)
 
     lost = decide([paused], ())
-    coming = decide([paused, member("b", standing=Standing.COMING)], ())
+    coming = decide([paused, member("b", standing=Readiness.COMING)], ())
     stuck = decide([paused, member("b", need("c"))], ())
-    back = decide([paused, member("b", standing=Standing.SERVING)], ())
-    unknown = decide([paused, member("x", standing=Standing.UNKNOWN)], ())
+    back = decide([paused, member("b", standing=Readiness.SERVING)], ())
+    unknown = decide([paused, member("x", standing=Readiness.UNKNOWN)], ())
 
     assert {key: names(value) for key, value in lost.hopeless.items()} == {"a-1": ["b"]}
     assert (coming.hopeless, coming.resume) == ({}, ())
@@ -87,7 +87,7 @@ def test_what_was_stopped_for_a_loss_is_hopeless_unless_what_it_lost_is_on_its_w
 
 
 def test_nothing_is_hopeless_while_somebody_has_not_said_what_it_is() -> None:
-    assert decide([member("a", need("b")), member("x", standing=Standing.UNKNOWN)], ()).hopeless == {}
+    assert decide([member("a", need("b")), member("x", standing=Readiness.UNKNOWN)], ()).hopeless == {}
 
 
 def test_an_optional_need_that_is_on_its_way_comes_first() -> None:
@@ -100,8 +100,8 @@ def test_an_optional_need_that_is_on_its_way_comes_first() -> None:
     "others",
     [
         [],
-        [member("b", standing=Standing.OUT)],
-        [member("b", version="2.0.0", standing=Standing.SERVING)],
+        [member("b", standing=Readiness.OUT)],
+        [member("b", version="2.0.0", standing=Readiness.SERVING)],
         [member("b", need("nowhere"))],
     ],
 )
@@ -135,7 +135,7 @@ def test_a_circle_with_an_optional_edge_is_broken_there() -> None:
 
 def test_what_a_serving_host_lost_makes_it_degraded_ignored_or_stopped() -> None:
     def after(on_loss: OnLoss) -> Decision:
-        return decide([member("a", need("b", on_loss=on_loss), standing=Standing.SERVING)], ())
+        return decide([member("a", need("b", on_loss=on_loss), standing=Readiness.SERVING)], ())
 
     assert after(OnLoss.DEGRADE).lacking == {"a-1": ("b",)}
     assert after(OnLoss.IGNORE).lacking == {"a-1": ()}
@@ -143,18 +143,18 @@ def test_what_a_serving_host_lost_makes_it_degraded_ignored_or_stopped() -> None
 
 
 def test_a_stopped_host_comes_back_with_what_it_needs() -> None:
-    stopped = member("a", need("b", on_loss=OnLoss.STOP), standing=Standing.PAUSED)
+    stopped = member("a", need("b", on_loss=OnLoss.STOP), standing=Readiness.PAUSED)
 
     assert decide([stopped], ()).resume == ()
-    assert decide([stopped, member("b", standing=Standing.SERVING)], ()).resume == ("a-1",)
+    assert decide([stopped, member("b", standing=Readiness.SERVING)], ()).resume == ("a-1",)
 
 
 def test_who_loses_something_when_a_host_leaves() -> None:
     members = [
-        member("a", standing=Standing.SERVING),
-        member("b", need("a"), standing=Standing.SERVING),
-        member("c", maybe("a"), standing=Standing.SERVING),
-        member("d", need("b"), standing=Standing.SERVING),
+        member("a", standing=Readiness.SERVING),
+        member("b", need("a"), standing=Readiness.SERVING),
+        member("c", maybe("a"), standing=Readiness.SERVING),
+        member("d", need("b"), standing=Readiness.SERVING),
     ]
 
     assert losers(members, {"a-1"}, ()) == ["b-1"]
@@ -190,11 +190,11 @@ def test_hosts_of_any_graph_without_circle_all_serve_in_the_end_each_after_what_
         for number in range(count)
     }
     order = sorted(needs, key=lambda _: chance.random())
-    standing = dict.fromkeys(order, Standing.WAITING)
-    while set(standing.values()) != {Standing.SERVING}:
+    standing = dict.fromkeys(order, Readiness.WAITING)
+    while set(standing.values()) != {Readiness.SERVING}:
         found = decide([member(name, *needs[name], standing=standing[name]) for name in order], ())
         assert found.start
         for key in found.start:
             name = key.removesuffix("-1")
-            assert all(standing[one.name] is Standing.SERVING for one in needs[name])
-            standing[name] = Standing.SERVING
+            assert all(standing[one.name] is Readiness.SERVING for one in needs[name])
+            standing[name] = Readiness.SERVING

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from forgemesh.plugin_host.supervisor.processes import output
 from forgemesh.plugin_host.supervisor.processes.log_excerpt import excerpt
-from forgemesh.plugin_host.supervisor.processes.output import CONTINUED, LONGEST_LINE, Follower, Line, OutputLog
+from forgemesh.plugin_host.supervisor.processes.output import CONTINUED, LONGEST_LINE, Follower, LogLine, OutputLog
 
 
 def logged(path: Path, *chunks: bytes) -> OutputLog:
@@ -48,7 +48,7 @@ def test_the_last_lines_are_remembered_and_long_ones_cut(tmp_path: Path) -> None
     log.add(b"first\n" + b"x" * 5_000 + b"\nlast\n")
 
     first, cut, last = log.tail(10)
-    assert (first, last) == (Line("stats-1", 7.0, "first"), Line("stats-1", 7.0, "last"))
+    assert (first, last) == (LogLine("stats-1", 7.0, "first"), LogLine("stats-1", 7.0, "last"))
     assert cut.text == "x" * output.LONGEST_REMEMBERED + "…"
     assert [line.text for line in log.tail(1)] == ["last"]
     assert log.tail(0) == []

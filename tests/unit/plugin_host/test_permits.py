@@ -1,9 +1,11 @@
 from hypothesis import given, strategies as st
 
-from forgemesh.plugin_host.host.calls.permits import FENCE, REMEMBERED, Permits
+from forgemesh.plugin_host.host.calls.permits import FENCE, REMEMBERED, UsedPermits
 
 
-def admitted(permits: Permits, permit_id: str, incarnation: int = 1, generation: int = 2, at: float = 100.0) -> bool:
+def admitted(
+    permits: UsedPermits, permit_id: str, incarnation: int = 1, generation: int = 2, at: float = 100.0
+) -> bool:
     if permits.refusal(permit_id, incarnation, generation, at):
         return False
     permits.use(permit_id, incarnation, generation, at)
@@ -11,7 +13,7 @@ def admitted(permits: Permits, permit_id: str, incarnation: int = 1, generation:
 
 
 def test_a_permit_is_good_for_one_call() -> None:
-    permits = Permits()
+    permits = UsedPermits()
 
     assert admitted(permits, "p")
     assert permits.refusal("p", 1, 2, 1e9) == "a call was made for it already"
@@ -19,14 +21,14 @@ def test_a_permit_is_good_for_one_call() -> None:
 
 
 def test_asking_uses_nothing_up() -> None:
-    permits = Permits()
+    permits = UsedPermits()
 
     assert permits.refusal("p", 1, 2, 100.0) == ""
     assert admitted(permits, "p")
 
 
 def test_a_newer_generation_shuts_the_older_ones_out() -> None:
-    permits = Permits()
+    permits = UsedPermits()
     assert admitted(permits, "p", generation=4)
 
     assert permits.refusal("q", 1, 3, 101.0) == "it is of generation 3 and the circuit is at generation 4 by now"
@@ -35,7 +37,7 @@ def test_a_newer_generation_shuts_the_older_ones_out() -> None:
 
 
 def test_a_newer_incarnation_counts_its_generations_anew() -> None:
-    permits = Permits()
+    permits = UsedPermits()
     assert admitted(permits, "p", incarnation=7, generation=9)
 
     assert admitted(permits, "q", incarnation=8, generation=2)
@@ -43,7 +45,7 @@ def test_a_newer_incarnation_counts_its_generations_anew() -> None:
 
 
 def test_a_balancer_that_starts_anew_is_not_shut_out_for_ever() -> None:
-    permits = Permits()
+    permits = UsedPermits()
     assert admitted(permits, "p", generation=9, at=100.0)
 
     assert not admitted(permits, "q", generation=2, at=100.0 + FENCE - 1)
@@ -51,11 +53,11 @@ def test_a_balancer_that_starts_anew_is_not_shut_out_for_ever() -> None:
 
 
 def test_a_permit_without_a_name_is_none() -> None:
-    assert Permits().refusal("", 1, 2, 100.0) == "it has no name"
+    assert UsedPermits().refusal("", 1, 2, 100.0) == "it has no name"
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    permits = Permits()
+    permits = UsedPermits()
     for number in range(REMEMBERED + 10):
         assert admitted(permits, f"p-{number}")
 
@@ -65,7 +67,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 2), st.integers(1, 3)), max_size=60))
 def test_no_permit_is_admitted_twice_and_no_generation_after_a_newer_one(asked: list[tuple[int, int, int]]) -> None:
-    permits, used = Permits(), list[tuple[tuple[int, int], str]]()
+    permits, used = UsedPermits(), list[tuple[tuple[int, int], str]]()
     for number, incarnation, generation in asked:
         name = f"{number}-{incarnation}-{generation}"
         if admitted(permits, name, incarnation, generation):
@@ -76,7 +78,7 @@ def test_no_permit_is_admitted_twice_and_no_generation_after_a_newer_one(asked: 
 
 
 def test_a_permit_with_an_endless_name_is_not_kept() -> None:
-    permits = Permits()
+    permits = UsedPermits()
 
     assert admitted(permits, "p" * 256)
     assert permits.refusal("p" * 257, 1, 2, 100.0) == "its name has more than 256 characters"

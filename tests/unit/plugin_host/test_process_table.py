@@ -97,7 +97,7 @@ def test_without_a_mark_nothing_belongs_to_it() -> None:
     assert belonging({2: one(2)}, Kin(0)) == {}
 
 
-def test_the_guardian_ends_what_is_marked_after_its_leader_has_ended(marked: subprocess.Popen[bytes]) -> None:
+def test_the_orphan_reaper_ends_what_is_marked_after_its_leader_has_ended(marked: subprocess.Popen[bytes]) -> None:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as leader:
         line = f"~ {leader.pid} {start_time_of(leader.pid)} {MARK}\n"
         leader.kill()

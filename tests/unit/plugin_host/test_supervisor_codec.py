@@ -14,7 +14,7 @@ from forgemesh.plugin_host.supervisor.hosts.codec import (
     offer_of,
 )
 from forgemesh.plugin_host.supervisor.hosts.host import Host, State
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, happening_of
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, lifecycle_event_of
 from forgemesh.plugin_host.supervisor.needs.loading import Need, OnLoss
 from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
 from forgemesh.plugin_host.supervisor.processes.ending import ending_of
@@ -93,9 +93,9 @@ def test_every_state_has_a_message() -> None:
 
 def test_every_kind_of_event_has_a_message() -> None:
     for kind in Kind:
-        happening = happening_of(host(), host().started(7, now=1.0))
-        assert happening is not None
-        message = event_message(type(happening)(kind=kind, at=1.0, message="it happened"), "supervisor here")
+        event = lifecycle_event_of(host(), host().started(7, now=1.0))
+        assert event is not None
+        message = event_message(type(event)(kind=kind, at=1.0, message="it happened"), "supervisor here")
         assert message.source == "supervisor here"
 
 
@@ -115,7 +115,7 @@ def test_what_others_hear_of_the_life_of_a_host() -> None:
     then(states[-1].started(8, now=8.0))
     then(states[-1].draining(now=9.0))
     then(states[-1].stopped("exit code 0", now=10.0))
-    heard = [happening_of(before, after) for before, after in itertools.pairwise(states)]
+    heard = [lifecycle_event_of(before, after) for before, after in itertools.pairwise(states)]
 
     assert [one.kind if one else None for one in heard] == [
         Kind.STARTED,
@@ -140,7 +140,7 @@ def test_others_hear_of_a_crash_loop_and_of_its_reset() -> None:
     looping = started.failed("exit code 1", ending_of(1), now=2.0, jitter=0.5)
     reset = looping.reset("it was reset", now=3.0)
 
-    loop, again = happening_of(started, looping), happening_of(looping, reset)
+    loop, again = lifecycle_event_of(started, looping), lifecycle_event_of(looping, reset)
 
     assert loop is not None
     assert again is not None

@@ -1,7 +1,7 @@
 import pytest
 
 from forgemesh.faults import Code
-from forgemesh.routing.outcome import LATENCIES, CallCounts, CallFailure, Outcome, Tally, classify, latency_bound
+from forgemesh.routing.outcome import LATENCIES, CallCounter, CallCounts, CallFailure, Outcome, classify, latency_bound
 
 REFUSED = CallFailure(code=Code.UNAVAILABLE, message="connection refused")
 
@@ -89,7 +89,7 @@ def test_failures_in_a_row_end_with_a_success_and_with_nothing_else() -> None:
 
 def test_a_tally_goes_on_from_what_was_counted_before() -> None:
     before = CallCounts(started=3, failed=2, failures_in_a_row=2, last_failure=REFUSED, latencies=(0, 1))
-    tally = Tally(before)
+    tally = CallCounter(before)
 
     assert tally.counts() == before
     tally.ended(Outcome.OK, 0.002)

@@ -3,17 +3,17 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.routing.outlier import Ejections, Identity, OutlierRule, Tally
+from forgemesh.routing.outlier import Ejections, Identity, IntervalCalls, OutlierRule
 
 RULE = OutlierRule()
 BY_RATE = replace(RULE, failure_share=0.0)
 BY_SHARE = replace(RULE, success_rate_factor=0.0)
 
 
-def tallies(*rates: float, calls: int = 100) -> dict[Identity, Tally]:
+def tallies(*rates: float, calls: int = 100) -> dict[Identity, IntervalCalls]:
     """Instances a, b, c and so on, with their shares of failures."""
     return {
-        Identity(name, 1): Tally(succeeded=calls - round(share * calls), failed=round(share * calls))
+        Identity(name, 1): IntervalCalls(succeeded=calls - round(share * calls), failed=round(share * calls))
         for name, share in zip("abcdefghij", rates, strict=False)
     }
 
@@ -51,8 +51,8 @@ def test_instances_with_few_calls_are_not_compared_and_without_enough_instances_
     some = tallies(0.0, 0.0, 1.0)
 
     assert names(Ejections().sweep(BY_SHARE, some, now=10.0)) == "c"
-    assert names(Ejections().sweep(BY_SHARE, some | {Identity("b", 1): Tally(19, 0)}, now=10.0)) == ""
-    assert names(Ejections().sweep(BY_SHARE, some | {Identity("c", 1): Tally(0, 19)}, now=10.0)) == ""
+    assert names(Ejections().sweep(BY_SHARE, some | {Identity("b", 1): IntervalCalls(19, 0)}, now=10.0)) == ""
+    assert names(Ejections().sweep(BY_SHARE, some | {Identity("c", 1): IntervalCalls(0, 19)}, now=10.0)) == ""
     assert names(Ejections().sweep(BY_SHARE, tallies(0.0, 1.0), now=10.0)) == ""
 
 
@@ -67,7 +67,7 @@ def test_no_more_than_their_share_are_out_the_worst_first_but_one_always_may(mos
 
 def test_who_is_out_already_counts_against_the_share() -> None:
     ejections = Ejections().sweep(BY_SHARE, tallies(0.0, 0.0, 0.0, 1.0), now=10.0)
-    ejections = ejections.sweep(BY_SHARE, tallies(0.0, 1.0, 1.0, 0.0) | {Identity("d", 1): Tally()}, now=20.0)
+    ejections = ejections.sweep(BY_SHARE, tallies(0.0, 1.0, 1.0, 0.0) | {Identity("d", 1): IntervalCalls()}, now=20.0)
 
     assert names(ejections) == "bd"
 
@@ -107,7 +107,7 @@ def test_an_instance_is_in_again_at_the_first_sweep_after_its_time() -> None:
 
 def test_a_new_incarnation_begins_without_a_past_and_who_is_gone_is_forgotten() -> None:
     ejections = Ejections().sweep(BY_SHARE, tallies(0.0, 0.0, 1.0), now=10.0)
-    restarted = tallies(0.0, 0.0) | {Identity("c", 2): Tally(100, 0)}
+    restarted = tallies(0.0, 0.0) | {Identity("c", 2): IntervalCalls(100, 0)}
 
     assert ejections.sweep(BY_SHARE, restarted, now=20.0).known == {}
 
@@ -119,7 +119,7 @@ def test_a_new_incarnation_begins_without_a_past_and_who_is_gone_is_forgotten() 
 def test_the_share_holds_after_any_history(history: list[list[tuple[int, int]]], most: float) -> None:
     rule, ejections = replace(RULE, max_ejected=most), Ejections()
     for number, interval in enumerate(history):
-        counted = {Identity(str(one), 1): Tally(*counts) for one, counts in enumerate(interval)}
+        counted = {Identity(str(one), 1): IntervalCalls(*counts) for one, counts in enumerate(interval)}
         ejections = ejections.sweep(rule, counted, now=10.0 * number)
 
         assert len(ejections.out) <= max(1, most * 5)

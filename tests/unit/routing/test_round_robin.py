@@ -85,7 +85,7 @@ def test_accounts_stay_small_and_balanced_however_often_the_set_changes(flapping
     _, turns = picks([eligible for eligible in flapping if eligible])
 
     assert abs(sum(turns.owed.values())) <= len(INSTANCES) ** 2
-    assert all(abs(account) < 2 * TURN for account in turns.owed.values())
+    assert all(abs(credit) < 2 * TURN for credit in turns.owed.values())
 
 
 def test_instances_that_are_gone_are_forgotten_and_the_others_keep_their_turn() -> None:

@@ -8,7 +8,7 @@ from forgemesh.api.traces.v1 import span_pb2
 from forgemesh.chassis.pages import token_after
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.traces import codec
-from forgemesh.traces.domain.span import Place, StoredSpan
+from forgemesh.traces.domain.span import PageEnd, StoredSpan
 from tests.unit.traces import otlp
 
 
@@ -157,10 +157,10 @@ def test_a_trace_id_may_be_written_in_capitals() -> None:
 
 
 def test_a_page_token_leads_back_to_its_place() -> None:
-    place = Place(otlp.START, otlp.span_id(5))
+    place = PageEnd(otlp.START, otlp.span_id(5))
 
-    assert codec.place_of(codec.to_page_token(*place), 8) == place
-    assert codec.place_of("", 8) is None
+    assert codec.page_end_of(codec.to_page_token(*place), 8) == place
+    assert codec.page_end_of("", 8) is None
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_a_page_token_leads_back_to_its_place() -> None:
 )
 def test_a_page_token_of_somebody_else_is_refused(token: str) -> None:
     with pytest.raises(InvalidRequest):
-        codec.place_of(token, 8)
+        codec.page_end_of(token, 8)

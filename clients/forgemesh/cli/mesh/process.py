@@ -32,7 +32,7 @@ class _Ready(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class ServiceProcess:
     """A process that said it was ready, and where it listens; `trouble` is why it runs no more."""
 
     service: Service
@@ -58,7 +58,7 @@ class DidNotStart(Problem):
 
 async def launch(
     service: Service, *, arguments: Sequence[str], environment: Mapping[str, str], log: Path, alive: int
-) -> Running:
+) -> ServiceProcess:
     """
     Start a service in a session of its own; returns once it is ready.
 
@@ -88,7 +88,7 @@ async def launch(
         await _end(process)
         raise _did_not_start(service, process, silent, _written_since(log, before), log)
     facts = msgspec.json.decode(line, type=_Ready)
-    return Running(service, process, facts.address, facts.health_address, heartbeat)
+    return ServiceProcess(service, process, facts.address, facts.health_address, heartbeat)
 
 
 async def _spawn(

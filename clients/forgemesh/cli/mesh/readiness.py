@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
-from forgemesh.cli.neighbours import hosts, snapshots
+from forgemesh.cli.service_discovery import hosts, snapshots
 from forgemesh.faults import Fault
 
 HOSTS_DEADLINE = 30.0

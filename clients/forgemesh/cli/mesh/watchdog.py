@@ -12,7 +12,7 @@ from pathlib import Path
 from forgemesh.chassis.heartbeat import TELL_WHERE, Heartbeat
 from forgemesh.chassis.logs import JsonFormatter
 from forgemesh.chassis.waking_clock import WakingClock
-from forgemesh.cli.mesh.process import Running
+from forgemesh.cli.mesh.process import ServiceProcess
 
 LEAST = 2.0
 """Seconds below which a loop that merely has much to do would be taken for one that hangs."""
@@ -33,7 +33,7 @@ class Watchdog:
     clock: WakingClock
     say: Callable[..., None]
 
-    async def watch(self, running: Running, log: Path) -> None:
+    async def watch(self, running: ServiceProcess, log: Path) -> None:
         """Return once the process hung, and was killed: whoever waits for its end starts another one."""
         if not self.limit:
             return

@@ -23,7 +23,7 @@ from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.plugin_host.scope import task_scope
-from forgemesh.plugin_host.supervisor.api.servicer import Office, SupervisorServicer
+from forgemesh.plugin_host.supervisor.api.servicer import Services, SupervisorServicer
 from forgemesh.plugin_host.supervisor.changes.changes import Changes
 from forgemesh.plugin_host.supervisor.changes.reconfigurer import Reconfigurer
 from forgemesh.plugin_host.supervisor.changes.reloader import Reloader
@@ -31,14 +31,14 @@ from forgemesh.plugin_host.supervisor.changes.resumption import Resumption
 from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.loader import Loader
 from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
-from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
 from forgemesh.plugin_host.supervisor.plan.config import read_configuration
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups, delegated
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
 from forgemesh.plugin_host.supervisor.processes.process import parent_pipe
 from forgemesh.plugin_host.supervisor.processes.process_table import new_mark
-from forgemesh.plugin_host.supervisor.registry.external_registrar import ForeignUpkeep
+from forgemesh.plugin_host.supervisor.registry.external_registrar import ExternalRegistrar
 from forgemesh.plugin_host.supervisor.registry.registry_link import NoRegistry, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.state.journal import Journal
@@ -52,32 +52,32 @@ SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 async def run(settings: SupervisorSettings, stop: Stop) -> None:
     """Start in reading order, stop in reverse; ready when it serves, whatever becomes of the hosts."""
     plans = read_configuration(settings.plugins, settings.restart)
-    with holding_state(settings) as state, parent_pipe() as pipe, guarding() as guardian:
+    with holding_state(settings) as state, parent_pipe() as pipe, reaping_orphans() as orphan_reaper:
         if not new_mark():
             _log.warning("RLIMIT_RTTIME cannot be set here: daemons that plugins start outlive them; see `ulimit -R`")
-        around = Surroundings(
+        context = SupervisorContext(
             settings=settings,
             key=state.key,
             pipe=pipe,
             slots=asyncio.Semaphore(settings.parallel_starts),
-            upkeep=ForeignUpkeep(settings.registry),
+            registrar=ExternalRegistrar(settings.registry),
             cgroups=_cgroups(plans),
-            guardian=guardian,
-            survivors=state.survivors,
+            orphan_reaper=orphan_reaper,
+            reattach_store=state.reattach_store,
         )
         async with linked(settings) as mesh, task_scope() as hosts:
-            fleet = Fleet(plans, around, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
-            office = open_office(fleet, settings, Changes(hosts), state.journal)
-            resumption = Resumption(fleet, state.journal, office.reconfigurer, hosts)
-            mesh.on_change, mesh.on_wanted = fleet.nudge, office.scaler.wanted
-            around.registry_is_there = lambda: mesh.there
-            add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(office))
+            fleet = Fleet(plans, context, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
+            services = services_of(fleet, settings, Changes(hosts), state.journal)
+            resumption = Resumption(fleet, state.journal, services.reconfigurer, hosts)
+            mesh.on_change, mesh.on_wanted = fleet.nudge, services.scaler.wanted
+            context.registry_is_there = lambda: mesh.there
+            add = partial(add_SupervisorServiceServicer_to_server, SupervisorServicer(services))
             async with serving(settings.listening(receive_limit=SESSION_LIMIT), SERVICES, add) as server:
-                around.address = mesh.address = server.address
+                context.address = mesh.address = server.address
                 await server.health.ready()
                 tell_ready(address=server.address, health_address=server.health_address)
                 kept = state.look_after(server.health.hinder)
-                async with beside(mesh.run(), lasting("the look at loads", office.scaler.run), kept):
+                async with beside(mesh.run(), lasting("the look at loads", services.scaler.run), kept):
                     resumption.begin()
                     await stop.wait()
                     await server.health.not_ready()
@@ -96,10 +96,10 @@ def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
     return found
 
 
-def open_office(fleet: Fleet, settings: SupervisorSettings, changes: Changes, journal: Journal) -> Office:
+def services_of(fleet: Fleet, settings: SupervisorSettings, changes: Changes, journal: Journal) -> Services:
     """Who answers for what."""
     reloader = Reloader(fleet, changes, journal)
-    return Office(
+    return Services(
         fleet=fleet,
         changes=changes,
         loader=Loader(fleet),

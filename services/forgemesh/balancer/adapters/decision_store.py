@@ -112,8 +112,8 @@ class SqliteDecisions:
 
         self._write_soon(work)
 
-    def forget_circuits(self, places: Collection[tuple[str, int]]) -> None:
-        rows = list(places)
+    def forget_circuits(self, instance_keys: Collection[tuple[str, int]]) -> None:
+        rows = list(instance_keys)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("DELETE FROM circuits WHERE instance_id = ? AND incarnation = ?", rows)
@@ -149,7 +149,7 @@ class NoDecisions:
     def note(self, circuit: LastCircuit) -> None:
         return None
 
-    def forget_circuits(self, places: Collection[tuple[str, int]]) -> None:
+    def forget_circuits(self, instance_keys: Collection[tuple[str, int]]) -> None:
         return None
 
 

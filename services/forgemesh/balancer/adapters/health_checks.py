@@ -13,7 +13,7 @@ from forgemesh.balancer.adapters.followers import Followers
 from forgemesh.balancer.adapters.health_check import CheckRule, HealthCheck
 from forgemesh.balancer.adapters.one_by_one import OneByOne
 from forgemesh.balancer.adapters.proof_of_identity import ProofOfIdentity
-from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.fleet import Member
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import Report
@@ -33,7 +33,7 @@ class HealthChecks:
         self._clock = clock
         self._tasks = Followers("check")
         self._beginning = OneByOne()
-        self._checks: dict[Place, HealthCheck] = {}
+        self._checks: dict[InstanceKey, HealthCheck] = {}
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -59,18 +59,18 @@ class HealthChecks:
     async def _check(self, report: Report, member: Member) -> None:
         """One member that breaks its check in a way that nobody foresaw is no reason to stop checking the others."""
         await self._beginning.turn()  # hundreds may come at once, and each opens a connection
-        place = member.instance_id, member.incarnation
-        tell = partial(report, *place)
+        instance_key = member.instance_id, member.incarnation
+        tell = partial(report, *instance_key)
         while True:
             proof = ProofOfIdentity(member, self._rule.deadline)
-            check = self._checks[place] = HealthCheck(
+            check = self._checks[instance_key] = HealthCheck(
                 member.health_address, self._rule, tell, self._clock, proof, self._beginning
             )
             try:
                 await check.run()
             except asyncio.CancelledError:
-                if self._checks.get(place) is check:
-                    del self._checks[place]
+                if self._checks.get(instance_key) is check:
+                    del self._checks[instance_key]
                 raise
             except Exception:  # noqa: BLE001 - the seam
                 _log.exception("the health check of %s failed", member.instance_id)

@@ -14,7 +14,7 @@ from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.codec import feed as codec
-from forgemesh.balancer.domain.fleet import Standing
+from forgemesh.balancer.domain.fleet import MemberState
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.chassis.tasks import lasting
@@ -66,7 +66,7 @@ class RegistryWatch:
                 self._tell(message)
                 self._seen = message.revision
 
-    async def tell(self, epoch: int, standings: Sequence[Standing]) -> None:
+    async def tell(self, epoch: int, standings: Sequence[MemberState]) -> None:
         """Tell the registry how instances are; raises Fault."""
         request = pb.ReportAvailabilityRequest(
             balancer_epoch=epoch, changes=[codec.availability(standing) for standing in standings]

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from forgemesh.balancer.application.callers.callers import Callers
 from forgemesh.balancer.application.callers.demands import Demands
 from forgemesh.balancer.application.circuits.circuits import Circuits, Guarded
-from forgemesh.balancer.application.circuits.permits import Permits
+from forgemesh.balancer.application.circuits.permits import PermitDealer
 from forgemesh.balancer.application.events.events import Events
 from forgemesh.balancer.application.feed.feed import Feed
-from forgemesh.balancer.application.feed.load_publisher import Busyness
+from forgemesh.balancer.application.feed.load_publisher import LoadPublisher
 from forgemesh.balancer.application.feed.subscription import Subscription
 from forgemesh.balancer.application.members.load_weights import LoadWeights
 from forgemesh.balancer.application.members.outliers import Outliers
-from forgemesh.balancer.domain.caller import Place, Told
+from forgemesh.balancer.domain.caller import InstanceKey, Told
 from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
-from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
+from forgemesh.balancer.domain.fleet import Fleet, Member, MemberState
 from forgemesh.balancer.domain.probe import Verdict
 from forgemesh.balancer.ports import HealthChecks, LoadReports
 from forgemesh.chassis.containment import contained
@@ -83,10 +83,10 @@ class Balancer:
         self.callers = Callers(clock)
         self.circuits = Circuits(lambda: self._fleet, checks, clock, draw)
         self.demands = Demands(lambda: self._fleet, self.callers, clock)
-        self.busyness = Busyness(lambda: self._fleet, self.callers)
+        self.load_publisher = LoadPublisher(lambda: self._fleet, self.callers)
         self.weights = LoadWeights(lambda: self._fleet, reports, clock)
-        self.feed = Feed(clock, self.busyness.of, heartbeat=times.heartbeat)
-        self.permits = Permits(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
+        self.feed = Feed(clock, self.load_publisher.of, heartbeat=times.heartbeat)
+        self.permits = PermitDealer(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
         self.outliers = Outliers(lambda: self._fleet, clock)
         self._synced, self._checked = asyncio.Event(), asyncio.Event()
         self._changed = asyncio.Event()
@@ -101,10 +101,10 @@ class Balancer:
         self.circuits.on_change = self._circuit_changed
         self.circuits.on_look = self._due.set
         self.outliers.on_out = self._ejected
-        self.busyness.published = self.feed.snapshot
-        self.busyness.weight = self.weights.of
-        self.weights.on_report = self.busyness.told
-        self.busyness.on_overload = self._load_changed
+        self.load_publisher.published = self.feed.snapshot
+        self.load_publisher.weight = self.weights.of
+        self.weights.on_report = self.load_publisher.told
+        self.load_publisher.on_overload = self._load_changed
 
     @property
     def epoch(self) -> int:
@@ -154,10 +154,10 @@ class Balancer:
         self.weights.follow()
         self._due.set()
 
-    def adopted(self, circuits: Iterable[tuple[Place, CircuitView]]) -> None:
+    def adopted(self, circuits: Iterable[tuple[InstanceKey, CircuitView]]) -> None:
         """Circuits as an earlier balancer left them."""
-        for place, view in circuits:
-            self.circuits.left_behind(place, view)
+        for instance_key, view in circuits:
+            self.circuits.left_behind(instance_key, view)
 
     def reported(
         self,
@@ -249,7 +249,7 @@ class Balancer:
     async def _look_after_loads(self) -> None:
         while True:
             await asyncio.sleep(LOAD_PERIOD)
-            for plugin_id in self.busyness.news():
+            for plugin_id in self.load_publisher.updates():
                 with contained(f"the load of {plugin_id}"):
                     self.feed.publish_loads(plugin_id)
 
@@ -259,10 +259,10 @@ class Balancer:
         standings = fleet.standings.values()
         members = [standing.member for standing in standings]
         self._checks.follow([member for member in members if member.has_process], self.judged)
-        places = frozenset((member.instance_id, member.incarnation) for member in members)
-        self.callers.keep(places)
-        self.busyness.keep(places)
-        self.demands.keep(places)
+        instance_keys = frozenset((member.instance_id, member.incarnation) for member in members)
+        self.callers.keep(instance_keys)
+        self.load_publisher.keep(instance_keys)
+        self.demands.keep(instance_keys)
         self.circuits.follow(standings)
         self.weights.follow()
 
@@ -291,9 +291,9 @@ class Balancer:
         standing = self._fleet.standing(key.instance_id, key.incarnation)
         return standing is not None and standing.member.plugin_id == key.plugin_id
 
-    def _moved(self, place: Place) -> None:
-        self.busyness.moved(place)
-        self.demands.moved(place)
+    def _moved(self, instance_key: InstanceKey) -> None:
+        self.load_publisher.moved(instance_key)
+        self.demands.moved(instance_key)
 
     def _counted(self, key: CountKey, counts: CallCounts) -> None:
         if counts.started:
@@ -303,12 +303,12 @@ class Balancer:
 
     def _circuit_changed(self, guarded: Guarded, before: CircuitState | None, author: Author | None) -> None:
         view = guarded.circuit.view()
-        self._take(self._fleet.guarded(*guarded.place, view, self._clock()))
+        self._take(self._fleet.guarded(*guarded.instance_key, view, self._clock()))
         if before is not None and view.state is not before:
-            self._publish_event(guarded.plugin_id, guarded.place, CircuitChange(before, view), author)
+            self._publish_event(guarded.plugin_id, guarded.instance_key, CircuitChange(before, view), author)
         self.on_circuit(guarded)
 
-    def _load_changed(self, standing: Standing, change: LoadChange) -> None:
+    def _load_changed(self, standing: MemberState, change: LoadChange) -> None:
         member = standing.member
         self._publish_event(member.plugin_id, (member.instance_id, member.incarnation), change)
 
@@ -325,11 +325,11 @@ class Balancer:
     def _publish_event(
         self,
         plugin_id: str,
-        place: Place,
+        instance_key: InstanceKey,
         change: CircuitChange | HealthChange | LoadChange | EjectionChange,
         author: Author | None = None,
     ) -> None:
-        instance_id, incarnation = place
+        instance_id, incarnation = instance_key
         self.events.publish(
             change, plugin_id=plugin_id, instance_id=instance_id, incarnation=incarnation, author=author
         )

@@ -41,7 +41,7 @@ def keep_circuits(
         view = guarded.circuit.view()
         if view.state is CircuitState.OPEN:
             view = replace(view, open_until=view.open_until - clock() + wall())
-        store.note(LastCircuit(guarded.plugin_id, *guarded.place, view))
+        store.note(LastCircuit(guarded.plugin_id, *guarded.instance_key, view))
 
     balancer.on_circuit = keep
     balancer.circuits.on_gone = store.forget_circuits

@@ -42,8 +42,8 @@ def to_message(one: Inspected, now: float) -> pb.InstanceCircuit:
     circuit, window = one.circuit, one.circuit.window.at(now)
     message = pb.InstanceCircuit(
         plugin_id=one.plugin_id,
-        instance_id=one.place[0],
-        incarnation=one.place[1],
+        instance_id=one.instance_key[0],
+        incarnation=one.instance_key[1],
         circuit=circuit_to_message(circuit.view(), now),
         calls=window.calls,
         failed=window.failed,

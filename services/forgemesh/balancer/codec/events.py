@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forgemesh.api.balancer.v1 import balancer_service_pb2 as service_pb, event_pb2 as pb
 from forgemesh.balancer.application.events.events import Told, Watched
-from forgemesh.balancer.domain.event_log import Entry, Position
+from forgemesh.balancer.domain.event_log import Position, RecordedEvent
 from forgemesh.balancer.domain.events import (
     Author,
     Change,
@@ -50,7 +50,7 @@ def told_to_message(told: Told, now: float) -> service_pb.WatchEventsResponse:
     return service_pb.WatchEventsResponse(event=_event(told.entry, now), position=position)
 
 
-def _event(entry: Entry, now: float) -> pb.BalancerEvent:
+def _event(entry: RecordedEvent, now: float) -> pb.BalancerEvent:
     event = entry.event
     message = pb.BalancerEvent(
         position=_position(entry.position),

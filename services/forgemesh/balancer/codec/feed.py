@@ -12,9 +12,9 @@ from forgemesh.api.balancer.v1 import (
 )
 from forgemesh.api.registry.v1 import availability_pb2, instance_pb2
 from forgemesh.balancer.application.circuits.permits import Grant
-from forgemesh.balancer.application.feed.subscription import Beat, Loads, News
-from forgemesh.balancer.domain.caller import Place, Told
-from forgemesh.balancer.domain.fleet import Member, Standing
+from forgemesh.balancer.application.feed.subscription import Beat, Loads, Update
+from forgemesh.balancer.domain.caller import InstanceKey, Told
+from forgemesh.balancer.domain.fleet import Member, MemberState
 from forgemesh.balancer.domain.policies import LONGEST_NAME
 from forgemesh.feed.reports import LONGEST_WORD, counts_from_message, permit_from_message
 from forgemesh.feed.snapshots import circuit_from_message, millis, snapshot_to_message
@@ -62,7 +62,7 @@ def member(message: instance_pb2.Instance) -> Member:
     )
 
 
-def availability(standing: Standing) -> availability_pb2.Availability:
+def availability(standing: MemberState) -> availability_pb2.Availability:
     """What the registry is told of an instance's health."""
     return availability_pb2.Availability(
         instance_id=standing.member.instance_id,
@@ -94,7 +94,7 @@ def demands(report: report_pb.OutcomeReport) -> dict[Demanded, int]:
     return found
 
 
-def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[Place, CircuitView]]:
+def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[InstanceKey, CircuitView]]:
     """The circuits of which a subscriber knows from an earlier balancer, without what cannot be."""
     return [
         ((known.instance_id, known.incarnation), _circuit(known.circuit, now))
@@ -103,19 +103,19 @@ def known_circuits(hello: service_pb.SubscriberHello, now: float) -> list[tuple[
     ]
 
 
-def news_to_message(news: News, epoch: int, now: float) -> service_pb.SubscribeResponse:
+def update_to_message(updates: Update, epoch: int, now: float) -> service_pb.SubscribeResponse:
     """What a subscriber is sent."""
-    match news:
+    match updates:
         case Beat():
             return service_pb.SubscribeResponse(
-                heartbeat=service_pb.Heartbeat(epoch=epoch, acknowledged=news.acknowledged)
+                heartbeat=service_pb.Heartbeat(epoch=epoch, acknowledged=updates.acknowledged)
             )
         case Grant():
-            return service_pb.SubscribeResponse(permit=_grant_to_message(news))
+            return service_pb.SubscribeResponse(permit=_grant_to_message(updates))
         case Loads():
-            return service_pb.SubscribeResponse(loads=_loads_to_message(news))
+            return service_pb.SubscribeResponse(loads=_loads_to_message(updates))
         case _:
-            return service_pb.SubscribeResponse(snapshot=snapshot_to_message(news, now))
+            return service_pb.SubscribeResponse(snapshot=snapshot_to_message(updates, now))
 
 
 def _is_name(text: str) -> bool:
@@ -136,7 +136,7 @@ def _circuit(message: snapshot_pb.Circuit, now: float) -> CircuitView:
 
 
 def _grant_to_message(grant: Grant) -> report_pb.PermitGrant:
-    instance_id, incarnation = grant.place
+    instance_id, incarnation = grant.instance_key
     return report_pb.PermitGrant(
         permit_id=grant.permit_id,
         plugin_id=grant.plugin_id,

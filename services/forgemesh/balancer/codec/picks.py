@@ -9,8 +9,8 @@ from forgemesh.chassis.violations import Violations
 from forgemesh.faults import Code
 from forgemesh.feed.policies import POLICY
 from forgemesh.feed.snapshots import endpoint_to_message
-from forgemesh.routing.judgement import Judgement
 from forgemesh.routing.outcome import CallFailure
+from forgemesh.routing.pick_explanation import PickExplanation
 from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
 LONGEST_KEY = 512
@@ -64,7 +64,7 @@ def choice_to_message(choice: Choice, now: float) -> pb.PickResponse:
         permit_id=choice.permit_id,
         generation=choice.endpoint.circuit.generation,
         policy=POLICY[choice.policy],
-        judgements=[_judgement(one, choice.endpoint.instance_id) for one in choice.judgements],
+        judgements=[_explanation(one, choice.endpoint.instance_id) for one in choice.explanations],
     )
 
 
@@ -87,7 +87,7 @@ def _failure(request: pb.SettleRequest) -> CallFailure:
     )
 
 
-def _judgement(one: Judgement, chosen: str) -> pb.Judgement:
+def _explanation(one: PickExplanation, chosen: str) -> pb.Judgement:
     return pb.Judgement(
         instance_id=one.instance_id,
         exclusion=one.exclusion.value if one.exclusion is not None else "",

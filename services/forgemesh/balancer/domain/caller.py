@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from forgemesh.routing.outcome import CallCounts, CountKey
 from forgemesh.routing.scaling import Demanded
 
-Place: TypeAlias = tuple[str, int]
+InstanceKey: TypeAlias = tuple[str, int]
 """Instance id and incarnation."""
 
 
@@ -38,9 +38,9 @@ class Caller:
     sequence: int = 0
     left_at: float | None = None
     lost_at: float | None = None
-    counts: dict[tuple[str, Place], tuple[int, CallCounts]] = field(default_factory=dict)
+    counts: dict[tuple[str, InstanceKey], tuple[int, CallCounts]] = field(default_factory=dict)
     """By plugin and place, those of the newest generation that it spoke of."""
-    in_flight: dict[Place, int] = field(default_factory=dict)
+    in_flight: dict[InstanceKey, int] = field(default_factory=dict)
     demands: Mapping[Demanded, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     active_at: dict[str, float] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Caller:
             self._difference(told)
 
     def take(
-        self, sequence: int, news: Iterable[Told], demands: Mapping[Demanded, int], now: float
+        self, sequence: int, updates: Iterable[Told], demands: Mapping[Demanded, int], now: float
     ) -> list[tuple[CountKey, CallCounts]]:
         """A report: what is new in it, of generations that it has not left behind. An old report holds nothing new."""
         if sequence <= self.sequence:
@@ -65,7 +65,7 @@ class Caller:
             if count > before.get(plugin_id, 0):
                 self.declined_at.pop(plugin_id, None)
         found = []
-        for told in news:
+        for told in updates:
             plugin_id = told.key.plugin_id
             difference = self._difference(told)
             if difference is None:
@@ -83,17 +83,17 @@ class Caller:
             waiting[one.plugin_id] = waiting.get(one.plugin_id, 0) + count
         self.demands, self.waiting = demands, waiting
 
-    def forget(self, place: Place) -> None:
+    def forget(self, instance_key: InstanceKey) -> None:
         """The instance is gone."""
-        self.in_flight.pop(place, None)
-        for key in [key for key in self.counts if key[1] == place]:
+        self.in_flight.pop(instance_key, None)
+        for key in [key for key in self.counts if key[1] == instance_key]:
             del self.counts[key]
 
     def _difference(self, told: Told) -> CallCounts | None:
         key = told.key
-        place = (key.instance_id, key.incarnation)
-        generation, known = self.counts.get((key.plugin_id, place), (-1, CallCounts()))
+        instance_key = (key.instance_id, key.incarnation)
+        generation, known = self.counts.get((key.plugin_id, instance_key), (-1, CallCounts()))
         if key.generation < generation:
             return None
-        self.counts[key.plugin_id, place] = key.generation, told.counts
+        self.counts[key.plugin_id, instance_key] = key.generation, told.counts
         return told.counts.since(known) if key.generation == generation else told.counts

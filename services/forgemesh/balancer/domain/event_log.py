@@ -20,7 +20,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordedEvent:
     """An event in its place; `at` is seconds since 1970."""
 
     position: Position
@@ -37,7 +37,7 @@ class EventLog:
 
     def __init__(self, epoch: int, limit: int) -> None:
         self._epoch = epoch
-        self._entries: deque[Entry] = deque(maxlen=limit)
+        self._entries: deque[RecordedEvent] = deque(maxlen=limit)
         self._last = 0
 
     @property
@@ -50,14 +50,14 @@ class EventLog:
         """The one before the oldest event that is kept."""
         return Position(self._epoch, self._last - len(self._entries))
 
-    def append(self, event: Event, at: float) -> Entry:
+    def append(self, event: Event, at: float) -> RecordedEvent:
         """Remember the next event and, if need be, forget the oldest."""
         self._last += 1
-        entry = Entry(self.last, at, event)
+        entry = RecordedEvent(self.last, at, event)
         self._entries.append(entry)
         return entry
 
-    def after(self, seen: Position, most: int) -> Sequence[Entry]:
+    def after(self, seen: Position, most: int) -> Sequence[RecordedEvent]:
         """The first events behind `seen`, at most so many; raises EventsCompacted if some behind it are forgotten."""
         if seen.epoch != self._epoch or not self.start.number <= seen.number <= self._last:
             raise EventsCompacted(seen.epoch, seen.number)

@@ -45,7 +45,7 @@ CLOSED = CircuitView()
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MemberState:
     """
     A member, its health, which is what it is since `since` on a clock that never goes back, and its circuit.
 
@@ -97,7 +97,7 @@ class Fleet:
     """
 
     epoch: int
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    standings: Mapping[str, MemberState] = field(default_factory=dict)
     revisions: Mapping[str, int] = field(default_factory=dict)
     policies: Mapping[str, PluginPolicy] = field(default_factory=dict)
 
@@ -105,14 +105,14 @@ class Fleet:
         """What is ruled for the plugin."""
         return self.policies.get(plugin_id, DEFAULT)
 
-    def standing(self, instance_id: str, incarnation: int) -> Standing | None:
+    def standing(self, instance_id: str, incarnation: int) -> MemberState | None:
         """None unless the instance is there at that incarnation."""
         present = self.standings.get(instance_id)
         return present if present is not None and present.member.incarnation == incarnation else None
 
     def listed(self, members: Iterable[Member], now: float) -> Fleet:
         """Exactly these are registered; what is known of their health stays known."""
-        changes: dict[str, Standing | None] = dict.fromkeys(self.standings)
+        changes: dict[str, MemberState | None] = dict.fromkeys(self.standings)
         changes |= {member.instance_id: self._present(member, now) for member in members}
         return self._with(changes)
 
@@ -177,12 +177,12 @@ class Fleet:
         revision = Revision(self.epoch, self.revisions.get(plugin_id, 0))
         return Snapshot(plugin_id, revision, self.policy(plugin_id), endpoints)
 
-    def _present(self, member: Member, now: float) -> Standing:
+    def _present(self, member: Member, now: float) -> MemberState:
         """A member as it stands: what is known of its incarnation stays known."""
         present = self.standing(member.instance_id, member.incarnation)
-        return Standing(member, UNCHECKED, now) if present is None else replace(present, member=member)
+        return MemberState(member, UNCHECKED, now) if present is None else replace(present, member=member)
 
-    def _with(self, changes: Mapping[str, Standing | None]) -> Fleet:
+    def _with(self, changes: Mapping[str, MemberState | None]) -> Fleet:
         """The fleet with these standings put in or, if None, taken out."""
         standings, revisions = dict(self.standings), dict(self.revisions)
         touched: set[str] = set()

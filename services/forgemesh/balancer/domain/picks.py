@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.judgement import Judgement
 from forgemesh.routing.outcome import CallFailure, CountKey
+from forgemesh.routing.pick_explanation import PickExplanation
 from forgemesh.routing.policy import Policy
 
 LEASE = 60.0
@@ -45,7 +45,7 @@ class Choice:
     endpoint: Endpoint
     policy: Policy
     permit_id: str = ""
-    judgements: Sequence[Judgement] = ()
+    explanations: Sequence[PickExplanation] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Outstanding:
     until: float
 
 
-class Ledger:
+class OutstandingPicks:
     """The picks under way."""
 
     def __init__(self, most: int = MOST) -> None:

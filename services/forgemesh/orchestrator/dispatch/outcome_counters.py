@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import NamedTuple, TypeAlias
 
-from forgemesh.routing.outcome import CallCounts, CountKey, Tally
+from forgemesh.routing.outcome import CallCounter, CallCounts, CountKey
 
 Current: TypeAlias = Mapping[str, tuple[int, int]]
 """Incarnation and circuit generation of each instance of a plugin."""
@@ -30,7 +30,7 @@ class Entry:
 
     def __init__(self, key: CountKey) -> None:
         self.key = key
-        self.tally = Tally()
+        self.tally = CallCounter()
         self.touched = 0
         self.lost_at = -inf
 

@@ -19,7 +19,7 @@ from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.local_trip import LocalTrips
+from forgemesh.routing.local_breaker import LocalBreakers
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
 from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.scaling import Demanded
@@ -86,7 +86,7 @@ class OutcomeRecorder:
     on_urgent: Callable[[], None] = lambda: None
     on_change: Callable[[str], None] = lambda plugin_id: None
     counters: OutcomeCounters = field(default_factory=OutcomeCounters)
-    trips: LocalTrips = field(default_factory=LocalTrips)
+    breakers: LocalBreakers = field(default_factory=LocalBreakers)
     permits: Permits = field(init=False)
     _loads: dict[str, dict[str, RemoteLoad]] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
@@ -151,8 +151,8 @@ class OutcomeRecorder:
         self.counters.touch(entry)
         if told is not None:
             self._failed(entry, told)
-        elif self.trips.streaks and outcome is not Outcome.IGNORED:
-            self.trips.answered((entry.key.instance_id, entry.key.incarnation))
+        elif self.breakers.streaks and outcome is not Outcome.IGNORED:
+            self.breakers.answered((entry.key.instance_id, entry.key.incarnation))
 
     def breached(self, plugin_id: str, endpoint: Endpoint, what: str) -> None:
         """An instance broke the protocol: one failure of its own, whatever calls are lost with that."""
@@ -230,7 +230,7 @@ class OutcomeRecorder:
         self.permits.acknowledge(sequence)
         if sequence > self.counters.acknowledged:
             for key in self.counters.acknowledge(sequence):
-                self.trips.forget((key.instance_id, key.incarnation))
+                self.breakers.forget((key.instance_id, key.incarnation))
 
     def forget_loads(self) -> None:
         """What others do is not known any more."""
@@ -241,13 +241,13 @@ class OutcomeRecorder:
         if failure.code != Code.UNAVAILABLE:
             return
         now = self.clock()
-        until = self.trips.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
+        until = self.breakers.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
         if until is not None:
             asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id, until)
             self.on_urgent()
 
     def _let_in(self, plugin_id: str, until: float) -> None:
-        self.trips.over(max(until, self.clock()))  # a loop may ring a moment too early
+        self.breakers.over(max(until, self.clock()))  # a loop may ring a moment too early
         self.on_change(plugin_id)
 
 

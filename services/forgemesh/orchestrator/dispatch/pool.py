@@ -60,7 +60,7 @@ class Pool:
         self._permits: Mapping[str, Permit] = recorder.permits.shown(plugin_id)
         self._in_flight: dict[str, int] = {}
         self._full: set[str] = set()
-        self._view = LocalView(tripped=recorder.trips.out, permits=self._permits, loads=recorder.loads(plugin_id))
+        self._view = LocalView(tripped=recorder.breakers.out, permits=self._permits, loads=recorder.loads(plugin_id))
         self._uniform: str | None = None
         self._entries: dict[str, Entry] = {}
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint
-from forgemesh.routing.local_trip import Registration
+from forgemesh.routing.local_breaker import Registration
 from forgemesh.routing.outcome import PermitOutcome, PermitUse
 from forgemesh.routing.snapshot import Snapshot
 

@@ -20,7 +20,7 @@ class Scheduler:
         self._store = store
         self._starter = starter
         self._clock = clock
-        self._keepers: dict[tuple[str, str], ScheduleLoop] = {}
+        self._loops: dict[tuple[str, str], ScheduleLoop] = {}
         self._damaged: dict[tuple[str, str], DamagedSchedule] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._changing = asyncio.Lock()
@@ -37,8 +37,8 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                for keeper in self._keepers.values():
-                    tasks.create_task(_lasting(keeper))
+                for loop in self._loops.values():
+                    tasks.create_task(_lasting(loop))
                 await asyncio.Event().wait()
         finally:
             self._tasks = None
@@ -47,13 +47,13 @@ class Scheduler:
         """The schedule as kept, and whether it is new; raises DataCorrupted if one of its name cannot be read."""
         async with self._changing:
             self._check_sound(schedule.namespace, schedule.id)
-            known = self._keepers.get((schedule.namespace, schedule.id))
+            known = self._loops.get((schedule.namespace, schedule.id))
             if known is not None:
                 return known.schedule, False
-            keeper = self._keep(await self._store.create(schedule))
+            loop = self._keep(await self._store.create(schedule))
             if self._tasks is not None:
-                self._tasks.create_task(_lasting(keeper))
-            return keeper.schedule, True
+                self._tasks.create_task(_lasting(loop))
+            return loop.schedule, True
 
     async def delete(self, namespace: str, schedule_id: str) -> bool:
         """Whether it was there."""
@@ -63,24 +63,24 @@ class Scheduler:
                 await self._store.delete(damaged.key)
                 del self._damaged[namespace, schedule_id]
                 return True
-            keeper = self._keepers.get((namespace, schedule_id))
-            if keeper is None:
+            loop = self._loops.get((namespace, schedule_id))
+            if loop is None:
                 return False
-            await keeper.delete()
-            del self._keepers[namespace, schedule_id]
+            await loop.delete()
+            del self._loops[namespace, schedule_id]
             return True
 
-    def keeper(self, namespace: str, schedule_id: str) -> ScheduleLoop:
+    def loop(self, namespace: str, schedule_id: str) -> ScheduleLoop:
         """Raises ScheduleNotFound, or DataCorrupted if it cannot be read."""
         self._check_sound(namespace, schedule_id)
-        keeper = self._keepers.get((namespace, schedule_id))
-        if keeper is None:
+        loop = self._loops.get((namespace, schedule_id))
+        if loop is None:
             raise ScheduleNotFound(schedule_id)
-        return keeper
+        return loop
 
     def find(self, namespace: str, schedule_id: str) -> Schedule | None:
-        keeper = self._keepers.get((namespace, schedule_id))
-        return keeper.schedule if keeper is not None else None
+        loop = self._loops.get((namespace, schedule_id))
+        return loop.schedule if loop is not None else None
 
     def damaged(self, namespace: str) -> list[DamagedSchedule]:
         """Those of a namespace that cannot be read, by id: nothing of them happens, and they can be deleted."""
@@ -94,19 +94,19 @@ class Scheduler:
 
     def schedules(self, namespace: str) -> list[Schedule]:
         """Those of a namespace by id."""
-        found = [keeper.schedule for keeper in self._keepers.values() if keeper.schedule.namespace == namespace]
+        found = [loop.schedule for loop in self._loops.values() if loop.schedule.namespace == namespace]
         return sorted(found, key=lambda schedule: schedule.id)
 
     def _keep(self, schedule: Schedule) -> ScheduleLoop:
-        keeper = ScheduleLoop(schedule, self._store, self._starter, self._clock)
-        self._keepers[schedule.namespace, schedule.id] = keeper
-        return keeper
+        loop = ScheduleLoop(schedule, self._store, self._starter, self._clock)
+        self._loops[schedule.namespace, schedule.id] = loop
+        return loop
 
     def _ended(self, namespace: str, schedule_id: str) -> None:
-        keeper = self._keepers.get((namespace, schedule_id))
-        if keeper is not None:
-            keeper.nudge()
+        loop = self._loops.get((namespace, schedule_id))
+        if loop is not None:
+            loop.nudge()
 
 
-def _lasting(keeper: ScheduleLoop) -> Coroutine[Any, Any, None]:
-    return lasting(f"schedule {keeper.schedule.id}", keeper.run)
+def _lasting(loop: ScheduleLoop) -> Coroutine[Any, Any, None]:
+    return lasting(f"schedule {loop.schedule.id}", loop.run)

@@ -70,8 +70,8 @@ class Schedules:
         self, namespace: str, schedule_id: str, plan: Plan, revision: int, mistakes: Sequence[Violation] = ()
     ) -> Schedule:
         """As `create`; also raises ScheduleNotFound, and ScheduleChanged if `revision` is set and not the newest."""
-        keeper = self._scheduler.keeper(namespace, schedule_id)
-        if keeper.schedule.plan != plan or mistakes:
+        loop = self._scheduler.loop(namespace, schedule_id)
+        if loop.schedule.plan != plan or mistakes:
             await self._check(namespace, schedule_id, plan, mistakes, self._clock.now())
 
         def updated(schedule: Schedule, now: int) -> Schedule:
@@ -81,7 +81,7 @@ class Schedules:
                 raise ScheduleChanged(schedule_id, revision, schedule.revision)
             return schedule.updated(plan, now)
 
-        return await keeper.change(updated)
+        return await loop.change(updated)
 
     async def delete(self, namespace: str, schedule_id: str) -> bool:
         """Whether it was there."""
@@ -93,15 +93,15 @@ class Schedules:
         def paused(schedule: Schedule, now: int) -> Schedule:
             return schedule.paused(Pause(by, reason, schedule.pause.at if schedule.pause is not None else now))
 
-        return await self._scheduler.keeper(namespace, schedule_id).change(paused)
+        return await self._scheduler.loop(namespace, schedule_id).change(paused)
 
     async def resume(self, namespace: str, schedule_id: str) -> Schedule:
         """Raises ScheduleNotFound."""
-        return await self._scheduler.keeper(namespace, schedule_id).change(lambda schedule, now: schedule.resumed())
+        return await self._scheduler.loop(namespace, schedule_id).change(lambda schedule, now: schedule.resumed())
 
     async def get(self, namespace: str, schedule_id: str) -> tuple[Schedule, list[Run], list[str]]:
         """The schedule, its newest decisions, and the ids of the open executions that it started."""
-        schedule = self._scheduler.keeper(namespace, schedule_id).schedule
+        schedule = self._scheduler.loop(namespace, schedule_id).schedule
         recent = await self._store.recent(schedule.key, RECENT)
         opened = await self._starter.open_executions(schedule)
         return schedule, recent, [one.execution_id for one in opened]
@@ -124,24 +124,24 @@ class Schedules:
     ) -> tuple[Schedule, Run]:
         """Start once, now, and what became of it."""
         _check_request_id(request_id)
-        keeper = self._scheduler.keeper(namespace, schedule_id)
+        loop = self._scheduler.loop(namespace, schedule_id)
         content = text_of("trigger", schedule_id, overlap.value if overlap is not None else None)
         async with self._under_way.alone(namespace, request_id):
-            runs = await keeper.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span, content)
-        return keeper.schedule, runs[0]
+            runs = await loop.ask((), Occasion.TRIGGERED, overlap, request_id, linked_span, content)
+        return loop.schedule, runs[0]
 
     async def backfill(
         self, namespace: str, schedule_id: str, start_at: int, end_at: int, overlap: Overlap, request_id: str
     ) -> tuple[Schedule, list[Run]]:
         """Start for each moment of a range of the past, both ends included, and what became of each."""
         _check_request_id(request_id)
-        keeper = self._scheduler.keeper(namespace, schedule_id)
+        loop = self._scheduler.loop(namespace, schedule_id)
         # as texts: a time that nobody can mean may take more than 64 bits, and is refused below
         content = text_of("backfill", schedule_id, str(start_at), str(end_at), overlap.value)
-        earlier = await keeper.asked(request_id, content)
+        earlier = await loop.asked(request_id, content)
         if earlier:  # whatever has become of the timetable since
-            return keeper.schedule, earlier
-        timetable = keeper.schedule.plan.timetable
+            return loop.schedule, earlier
+        timetable = loop.schedule.plan.timetable
         violations = _range_violations(start_at, end_at, self._clock.now())
         moments: list[int] = []
         if not violations:
@@ -154,8 +154,8 @@ class Schedules:
         if violations:
             raise InvalidRequest(violations)
         async with self._under_way.alone(namespace, request_id):
-            runs = await keeper.ask(moments, Occasion.BACKFILLED, overlap, request_id, "", content)
-        return keeper.schedule, runs
+            runs = await loop.ask(moments, Occasion.BACKFILLED, overlap, request_id, "", content)
+        return loop.schedule, runs
 
     async def preview(
         self,
@@ -176,7 +176,7 @@ class Schedules:
         if violations:
             raise InvalidRequest(violations)
         if plan is None:
-            schedule = self._scheduler.keeper(namespace, schedule_id).schedule
+            schedule = self._scheduler.loop(namespace, schedule_id).schedule
             plan, used, seed = schedule.plan, schedule.used, schedule.seed
         else:
             await self._check(namespace, schedule_id or "preview", plan, mistakes, now)

@@ -1,4 +1,4 @@
-"""The process of a rehearsal; forgemesh.testing starts it and speaks to it over its stdin and stdout (see line)."""
+"""The process of a workflow environment; forgemesh.testing starts it and speaks to it over its stdin and stdout (see pipe)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from forgemesh.chassis.tasks import watched
 from forgemesh.orchestrator.simulation.environment import setting_up
-from forgemesh.orchestrator.simulation.line import Line
+from forgemesh.orchestrator.simulation.pipe import Pipe
 from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
 
 
-async def rehearse(folder: Path, loop: VirtualLoop) -> None:
+async def serve_test(folder: Path, loop: VirtualLoop) -> None:
     """Do what is said until nobody is there any more."""
-    line = await Line.open()
-    async with setting_up(line, loop, folder / "rehearsal.sqlite3") as environment:
+    pipe = await Pipe.open()
+    async with setting_up(pipe, loop, folder / "test.sqlite3") as environment:
         able = {"register": environment.register, "run": environment.play}
         work: asyncio.Task[None] | None = None
-        while (heard := await line.hear()) is not None:
+        while (heard := await pipe.hear()) is not None:
             kind, content = heard
             if kind == "answer":
                 environment.plugins.answer(content)
@@ -31,7 +31,7 @@ async def rehearse(folder: Path, loop: VirtualLoop) -> None:
 
 
 def _stop_at_a_bug(error: Exception | None) -> None:
-    """Whoever rehearses finds the traceback on stderr."""
+    """Whoever runs the test finds the traceback on stderr."""
     if error is not None:
         traceback.print_exception(error)
         raise SystemExit(1) from error
@@ -43,7 +43,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="forgemesh-") as folder,
         asyncio.Runner(loop_factory=lambda: loop) as runner,
     ):
-        runner.run(rehearse(Path(folder), loop))
+        runner.run(serve_test(Path(folder), loop))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.facts import Event, SignalReceived
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
 from forgemesh.orchestrator.simulation.attended_database import AttendedDatabase
-from forgemesh.orchestrator.simulation.line import Line
+from forgemesh.orchestrator.simulation.pipe import Pipe
 from forgemesh.orchestrator.simulation.report import account
 from forgemesh.orchestrator.simulation.scripted_plugins import ScriptedPlugins
 from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
@@ -41,12 +41,12 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 
 NAMESPACE = "default"
 EPOCH = 1_767_225_600 * SECOND
-"""2026-01-01T00:00:00Z, the moment in which every rehearsal begins."""
-BY = "rehearsal"
+"""2026-01-01T00:00:00Z, the moment in which every run begins."""
+BY = "test"
 
 
 class _NoSpans:
-    """See ports.Spans; nobody looks at the trace of a rehearsal."""
+    """See ports.Spans; nobody looks at the trace of a workflow environment."""
 
     def export(self, trace: ExecutionTrace, spans: object, position: int) -> None:
         pass
@@ -71,14 +71,14 @@ class _Play:
 class Environment:
     """The whole orchestrator but for the wire; while nothing is played, its time stands still."""
 
-    def __init__(self, line: Line, loop: VirtualLoop, store: Store, epoch: int) -> None:
-        self._line = line
+    def __init__(self, pipe: Pipe, loop: VirtualLoop, store: Store, epoch: int) -> None:
+        self._pipe = pipe
         self._loop = loop
         self._store = store
         self._random = random.Random(0)
         self._numbers = count(1)
         self._play: _Play | None = None
-        self.plugins = ScriptedPlugins(line, loop)
+        self.plugins = ScriptedPlugins(pipe, loop)
         self._providers = Providers(self.plugins)
         self._engine = Engine(
             store,
@@ -107,10 +107,10 @@ class Environment:
             interfaces = self.plugins.enrol(read_definition(NAMESPACE, asked["source"]))
             stored, _ = await self._offered.definitions.register(NAMESPACE, asked["source"])
         except Fault as fault:
-            self._line.say("refused", _refusal(fault))
+            self._pipe.say("refused", _refusal(fault))
             return
         await self._look_up(interfaces)
-        self._line.say("registered", {"workflow": stored.definition.name})
+        self._pipe.say("registered", {"workflow": stored.definition.name})
 
     async def _look_up(self, interfaces: set[str]) -> None:
         """Know the providers of interfaces from the start: nobody looks for them again and again, as in a mesh."""
@@ -127,7 +127,7 @@ class Environment:
         """Run a workflow and tell what came of it; nothing of it is left over for the next one."""
         self._random.seed(asked["seed"])
         self.plugins.begin()
-        execution_id = f"rehearsal-{next(self._numbers)}"
+        execution_id = f"test-{next(self._numbers)}"
         request = StartRequest(
             namespace=NAMESPACE,
             workflow=asked["workflow"],
@@ -137,7 +137,7 @@ class Environment:
         try:
             state, _ = await self._offered.starts.start(request)
         except Fault as fault:
-            self._line.say("refused", _refusal(fault))
+            self._pipe.say("refused", _refusal(fault))
             return
         running = self._engine.running(NAMESPACE, execution_id)
         play = await self._follow(running, asked) if running is not None else None
@@ -147,7 +147,7 @@ class Environment:
             outcome["out_of_time"] = play.out_of_time
             outcome["hindrances"] = await self._hindrances(execution_id)
         await self._clear()
-        self._line.say("stuck" if stuck else "ended", outcome)
+        self._pipe.say("stuck" if stuck else "ended", outcome)
 
     async def _follow(self, running: Running, asked: dict[str, Any]) -> _Play:
         """Let time pass until the execution has ended, or until it is stuck."""
@@ -224,16 +224,16 @@ class Environment:
         """Children that were let go, and whatever is stuck, end here."""
         for running in self._engine.all_running():
             with contextlib.suppress(Fault):
-                await self._offered.controls.terminate(*running.name, BY, "the rehearsal is over")
+                await self._offered.controls.terminate(*running.name, BY, "the test is over")
 
 
 @contextlib.asynccontextmanager
-async def setting_up(line: Line, loop: VirtualLoop, path: Path) -> AsyncIterator[Environment]:
+async def setting_up(pipe: Pipe, loop: VirtualLoop, path: Path) -> AsyncIterator[Environment]:
     """A stage over a database of its own at `path`; time stands still."""
     loop.hold()
     async with open_database(path, MIGRATIONS, synchronous="NORMAL") as database:
         store = await open_store(AttendedDatabase(database, loop), read_definition)
-        yield Environment(line, loop, store, store.epoch)
+        yield Environment(pipe, loop, store, store.epoch)
 
 
 def _refusal(fault: Fault) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The plugins of a rehearsal: there is every one that a definition names, and a script answers for it."""
+"""The plugins of a workflow environment: there is every one that a definition names, and a script answers for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, HostLost
 from forgemesh.orchestrator.dispatch.ports import Answer, Caller, HostLink, Invocation
-from forgemesh.orchestrator.simulation.line import Line
+from forgemesh.orchestrator.simulation.pipe import Pipe
 from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import json_payload
@@ -38,8 +38,8 @@ class _Part:
 class ScriptedPlugins:
     """Hosts and catalogue in one. An interface is provided by a plugin of the same name."""
 
-    def __init__(self, line: Line, loop: VirtualLoop) -> None:
-        self.line = line
+    def __init__(self, pipe: Pipe, loop: VirtualLoop) -> None:
+        self.pipe = pipe
         self.loop = loop
         self.began = 0.0
         self.parts: dict[int, _Part] = {}
@@ -89,7 +89,7 @@ class ScriptedPlugins:
             Endpoint(
                 instance_id=f"{plugin_id}-{version}",
                 incarnation=1,
-                address="rehearsal",
+                address="test",
                 plugin_version=version,
                 health=Health.SERVING,
                 session=True,
@@ -137,7 +137,7 @@ class ScriptedPlugins:
             "input": invocation.input.value(),
             "at": self.loop.time() - self.began,
         }
-        self.line.say("call", call)
+        self.pipe.say("call", call)
         return self._numbers
 
     def answer(self, said: Mapping[str, Any]) -> None:

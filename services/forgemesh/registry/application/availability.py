@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.event_publisher import EventPublisher
 from forgemesh.registry.domain.event import Kind
 from forgemesh.registry.domain.instance import Registration
 
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
 class Availability:
     """Not durable: a balancer says everything again when it finds a registry that was started anew."""
 
-    news: News
+    events: EventPublisher
     _epoch: int = 0
     _known: dict[str, Verdict] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Availability:
 
     def _tell(self, registration: Registration, verdict: Verdict) -> None:
         if verdict.available:
-            self.news.about(Kind.AVAILABLE, registration, f"instance {verdict.instance_id} serves")
+            self.events.about(Kind.AVAILABLE, registration, f"instance {verdict.instance_id} serves")
         else:
             why = f": {verdict.reason}" if verdict.reason else ""
-            self.news.about(Kind.UNAVAILABLE, registration, f"instance {verdict.instance_id} does not serve{why}")
+            self.events.about(Kind.UNAVAILABLE, registration, f"instance {verdict.instance_id} does not serve{why}")

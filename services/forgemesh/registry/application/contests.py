@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.event_publisher import EventPublisher
 from forgemesh.registry.domain.event import Kind
 from forgemesh.registry.domain.instance import Registration
 from forgemesh.registry.ports import Clock
@@ -36,8 +36,8 @@ class Contests:
     replaced by another while its lease was valid, and comes back, does: both live.
     """
 
-    def __init__(self, news: News, clock: Clock) -> None:
-        self._news = news
+    def __init__(self, events: EventPublisher, clock: Clock) -> None:
+        self._events = events
         self._clock = clock
         self._replaced: dict[str, deque[_Replaced]] = {}
         self._told: dict[str, float] = {}
@@ -67,7 +67,7 @@ class Contests:
             " them, or give it an instance id of its own"
         )
         _log.warning("%s", said)
-        self._news.about(Kind.CONTESTED, after, said, one=one, other=other)
+        self._events.about(Kind.CONTESTED, after, said, one=one, other=other)
 
 
 def _who(registration: Registration) -> Who:

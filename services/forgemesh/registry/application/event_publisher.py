@@ -1,4 +1,4 @@
-"""The stream of everything that happens to plugins."""
+"""Publishes everything that happens to plugins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Told:
     event: Event | Reported | None
 
 
-class News:
+class EventPublisher:
     """
     Every event once, in one order, told only after what it tells of can be read.
 

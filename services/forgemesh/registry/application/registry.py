@@ -14,7 +14,7 @@ from forgemesh.faults.registry import PluginNotFound
 from forgemesh.faults.service import ShuttingDown, StoreUnavailable
 from forgemesh.registry.application.availability import Availability, Verdict
 from forgemesh.registry.application.contests import Contests
-from forgemesh.registry.application.event_publisher import News
+from forgemesh.registry.application.event_publisher import EventPublisher
 from forgemesh.registry.application.providers import Known, Search
 from forgemesh.registry.application.settling import settle, within
 from forgemesh.registry.domain.census import Census, InstanceLimits
@@ -70,14 +70,14 @@ class Registry:
         store: Store,
         clock: Clock,
         stored: Stored,
-        news: News,
+        events: EventPublisher,
         limits: InstanceLimits,
         *,
         bookmark: float,
         remembered: int,
     ) -> None:
-        self._news = news
-        self._availability = Availability(news)
+        self._events = events
+        self._availability = Availability(events)
         self._preservation = Preservation()
         self._preserving = False
         self._store = store
@@ -90,7 +90,7 @@ class Registry:
         self._turn = -1
         self._bookmark = bookmark
         self._log = ChangeLog(self._instances.epoch, self._instances.revision, remembered)
-        self._contests = Contests(news, clock)
+        self._contests = Contests(events, clock)
         self._leases = Leases()
         self._census = Census(limits, self._instances.registrations)
         for registration in self._instances.registrations.values():
@@ -138,7 +138,7 @@ class Registry:
                 self._catalogue = self._catalogue.after(manifest)
                 plugin_id, version = manifest.key
                 said = f"plugin {plugin_id} {version} is published"
-                self._news.tell(Kind.PUBLISHED, said, plugin_id=plugin_id, plugin_version=version)
+                self._events.tell(Kind.PUBLISHED, said, plugin_id=plugin_id, plugin_version=version)
             return created
 
         return await self._in_turn(work)
@@ -159,7 +159,7 @@ class Registry:
             await self._commit(self._instances.quarantine(key, reason or ""), rules)
             kind = Kind.RELEASED if reason is None else Kind.QUARANTINED
             said = "may be used again" if reason is None else f"is in quarantine: {reason}"
-            self._news.tell(kind, f"plugin {key[0]} {key[1]} {said}", plugin_id=key[0], plugin_version=key[1])
+            self._events.tell(kind, f"plugin {key[0]} {key[1]} {said}", plugin_id=key[0], plugin_version=key[1])
             return True
 
         return await self._in_turn(work)
@@ -176,7 +176,7 @@ class Registry:
             await self._commit((), rules)
             kind = Kind.PINNED if version_range else Kind.UNPINNED
             said = f"is held to {version_range}" if version_range else "is held to no range any more"
-            self._news.tell(kind, f"plugin {plugin_id} {said}", plugin_id=plugin_id)
+            self._events.tell(kind, f"plugin {plugin_id} {said}", plugin_id=plugin_id)
             return True
 
         return await self._in_turn(work)
@@ -341,10 +341,10 @@ class Registry:
             self._preserving = True
             said = f"{held} leases ran out together with others; their instances are kept as suspect"
             _log.error("%s", said)
-            self._news.tell(Kind.PRESERVING, said)
+            self._events.tell(Kind.PRESERVING, said)
         elif self._preserving and not any(one.suspect for one in self._instances.registrations.values()):
             self._preserving = False
-            self._news.tell(Kind.PRESERVED, "no instance is kept any more whose lease ran out")
+            self._events.tell(Kind.PRESERVED, "no instance is kept any more whose lease ran out")
 
     async def _trust(self, instance_id: str) -> None:
         """A suspect has renewed its lease."""
@@ -378,14 +378,14 @@ class Registry:
             expired = change.reason is GoneReason.EXPIRED
             how = "is gone: its lease expired" if expired else "said goodbye"
             kind = Kind.EXPIRED if expired else Kind.DEREGISTERED
-            self._news.about(kind, before, f"instance {change.instance_id} {how}")
+            self._events.about(kind, before, f"instance {change.instance_id} {how}")
             return
         after = change.registration
         if before is None or before.incarnation != after.incarnation:
             how = "is in a crash loop" if after.instance.state is State.CRASH_LOOP else "is registered"
-            self._news.about(Kind.REGISTERED, after, f"instance {change.instance_id} {how}")
+            self._events.about(Kind.REGISTERED, after, f"instance {change.instance_id} {how}")
         elif before.instance.state is not after.instance.state:
-            self._news.about(Kind.DRAINING, after, f"instance {change.instance_id} drains")
+            self._events.about(Kind.DRAINING, after, f"instance {change.instance_id} drains")
 
     def _start_lease(self, registration: Registration) -> None:
         self._leases.extend(registration.instance.instance_id, self._clock.monotonic() + registration.ttl)

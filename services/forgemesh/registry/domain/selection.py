@@ -10,7 +10,7 @@ from typing import TypeAlias
 from forgemesh.registry.domain.candidates import Candidates
 from forgemesh.registry.domain.catalogue import Release
 from forgemesh.registry.domain.manifest import Requirement
-from forgemesh.registry.domain.reach import Node, Reach, node_of
+from forgemesh.registry.domain.requirement_closure import Node, RequirementClosure, node_of
 from forgemesh.registry.domain.resolution import Wish
 
 
@@ -45,7 +45,7 @@ class Selection:
         self._wishes: dict[Node, dict[Asking, Wish]] = {}
         self._providers: dict[Asking, str] = {}
         self.chosen: dict[str, Release] = {}
-        reach = Reach.of(candidates, [wish.requirement for wish in wishes])
+        reach = RequirementClosure.of(candidates, [wish.requirement for wish in wishes])
         self._ranks, self._parts = reach.ranks, reach.parts
         self._waiting: list[tuple[int, Node]] = []
         for number, wish in enumerate(wishes):

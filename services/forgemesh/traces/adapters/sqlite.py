@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from forgemesh.chassis.database import Bulk, Database
 from forgemesh.traces import codec
-from forgemesh.traces.domain.span import Delivery, Growth, Place, StoredSpan, growth_of
+from forgemesh.traces.domain.span import Delivery, Growth, PageEnd, StoredSpan, growth_of
 from forgemesh.traces.domain.summary import TraceSummary
 
 MIGRATIONS = (
@@ -104,8 +104,8 @@ _FORGET = """
 _MOST_ASKED = 1024
 _SEEN_INTERVAL = 60.0
 _Row: TypeAlias = tuple[int, bytes, int, int, bytes]
-_BEFORE_ALL = Place(-1, b"")
-_AFTER_ALL = Place(2**63 - 1, b"\xff" * 17)
+_BEFORE_ALL = PageEnd(-1, b"")
+_AFTER_ALL = PageEnd(2**63 - 1, b"\xff" * 17)
 
 
 class _Known(NamedTuple):
@@ -143,7 +143,7 @@ class SqliteSpanStore:
 
         await self._database.write(work)
 
-    async def spans_of(self, trace_id: bytes, after: Place | None) -> tuple[list[StoredSpan], bool]:
+    async def spans_of(self, trace_id: bytes, after: PageEnd | None) -> tuple[list[StoredSpan], bool]:
         def work(connection: sqlite3.Connection) -> tuple[list[StoredSpan], bool]:
             found: list[StoredSpan] = []
             size = 0
@@ -163,7 +163,7 @@ class SqliteSpanStore:
 
         return await self._database.read(work)
 
-    async def newest(self, after: Place | None, limit: int) -> list[TraceSummary]:
+    async def newest(self, after: PageEnd | None, limit: int) -> list[TraceSummary]:
         def work(connection: sqlite3.Connection) -> list[TraceSummary]:
             rows = connection.execute(_NEWEST, (*(after or _AFTER_ALL), limit))
             return [TraceSummary(*row) for row in rows]

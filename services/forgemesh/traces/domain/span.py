@@ -46,7 +46,7 @@ class StoredSpan(NamedTuple):
     resource: bytes
 
 
-class Place(NamedTuple):
+class PageEnd(NamedTuple):
     """Where a page ended: the start and the id (of a span, or of a trace) of its last entry."""
 
     start: int

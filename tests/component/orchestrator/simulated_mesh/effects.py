@@ -36,7 +36,7 @@ class Effects:
     on_record: Callable[[StepKey], int] = lambda step: 0
     on_leaving: Callable[[StepKey], None] = lambda step: None
     is_served: Callable[[str, str], bool] = lambda plugin_id, version: True
-    on_happening: Callable[[StepKey], None] = lambda step: None
+    on_event: Callable[[StepKey], None] = lambda step: None
     calls: dict[str, StepKey] = field(default_factory=dict)
     """By traceparent, which no two attempts share."""
     sends: dict[StepKey, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
@@ -66,7 +66,7 @@ class Effects:
         """A process has done it."""
         step = self._step(invocation)
         self.done[step].append((invocation.attempt, now))
-        self.on_happening(step)
+        self.on_event(step)
 
     def answer(
         self, invocation: invocation_pb2.Invocation, plugin_id: str, version: str, facts: Mapping[str, str]

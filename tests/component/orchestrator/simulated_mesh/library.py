@@ -19,7 +19,7 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 from tests.component.orchestrator.simulated_mesh.database import Whims, WorldDatabase, blank_disk, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.plugins import INTERFACE, Plugins
-from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, LifeLoop
+from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, RunLoop
 from tests.unit.orchestrator.random_workflows import Author
 
 SHARED = 20
@@ -101,14 +101,14 @@ def library(number: int) -> tuple[str, ...]:
 @cache
 def shelved(number: int) -> bytes:
     """A database in which every workflow of one library is registered, in two namespaces."""
-    loop = LifeLoop(0)
+    loop = RunLoop(0)
     with contextlib.closing(disk_of(blank_disk())) as disk:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(_register(disk, loop, library(number)))
         return disk.serialize()
 
 
-async def _register(disk: sqlite3.Connection, loop: LifeLoop, sources: tuple[str, ...]) -> None:
+async def _register(disk: sqlite3.Connection, loop: RunLoop, sources: tuple[str, ...]) -> None:
     store = await open_store(WorldDatabase(disk, Whims(lambda: 0.0), loop), parse)
     plugins = Plugins(random.Random(0), Calendar(), Effects())
     definitions = Definitions(store, plugins, FeedHosts("registrar"), parse, lambda: EPOCH)

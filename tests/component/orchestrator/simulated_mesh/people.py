@@ -23,7 +23,7 @@ from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACE
 from tests.component.orchestrator.simulated_mesh.record import FIRST_SIGNAL, Record
 
 if TYPE_CHECKING:
-    from tests.component.orchestrator.simulated_mesh.life import Life
+    from tests.component.orchestrator.simulated_mesh.process_run import ProcessRun
 
 WISHES = {
     "start": 30,
@@ -54,12 +54,12 @@ class People:
         self.answers: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
 
-    async def act(self, life: Life) -> None:
+    async def act(self, process_run: ProcessRun) -> None:
         """One of them does something; being refused is part of it."""
         wish = self.draw.choices(list(WISHES), list(WISHES.values()))[0]
         do: Callable[[UseCases], Awaitable[None]] = getattr(self, f"_{wish}")
         try:
-            await do(life.offered)
+            await do(process_run.offered)
         except Fault as fault:
             self.refusals[fault.reason] = self.refusals.get(fault.reason, 0) + 1
 

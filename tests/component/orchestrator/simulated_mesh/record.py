@@ -32,7 +32,7 @@ HASTE = 50_000_000
 class Moment:
     """When a transaction was committed: in which life, and at which true time."""
 
-    life: int = 0
+    process_run: int = 0
     now: int = 0
 
 
@@ -66,7 +66,7 @@ class Record:
         effects.run_of = self._run_of
         effects.on_record = self._on_record
         effects.on_leaving = self._leaves
-        effects.on_happening = self._happened
+        effects.on_event = self._happened
 
     def look(self) -> None:
         """Take in what has become durable."""
@@ -169,7 +169,7 @@ class Record:
     def _about_an_attempt(self, account: Account, fact: e.Fact) -> None:
         match fact:
             case e.WaitStarted(path):
-                account.waits[path] = (self.moment.life, self.moment.now)
+                account.waits[path] = (self.moment.process_run, self.moment.now)
             case e.WaitEnded(path, _, 0):
                 self._waited(account, path)
             case e.StepBlocked(path, attempt):
@@ -195,8 +195,8 @@ class Record:
     def _waited(self, account: Account, path: str) -> None:
         """Within one life of the orchestrator no clock that somebody sets shortens a wait."""
         step = account.definition.step_at(path)
-        life, since = account.waits.get(path, (-1, 0))  # an import has begun it elsewhere
-        if life == self.moment.life and isinstance(step, Wait) and step.seconds is not None:
+        process_run, since = account.waits.get(path, (-1, 0))  # an import has begun it elsewhere
+        if process_run == self.moment.process_run and isinstance(step, Wait) and step.seconds is not None:
             took = self.moment.now - since + HASTE
             demand(took >= step.seconds * SECOND, "a wait takes its time", account.name, path, took)
 

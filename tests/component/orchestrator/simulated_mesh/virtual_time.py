@@ -20,7 +20,7 @@ class Died(SystemExit):
     """The orchestrator's process is gone; event loops let nothing but this kind of exception out of a callback."""
 
 
-class LifeLoop(VirtualLoop):
+class RunLoop(VirtualLoop):
     """The loop of one life of the orchestrator, from a moment on; what others do in threads happens at once."""
 
     def __init__(self, began: int) -> None:
@@ -44,7 +44,7 @@ class Calendar:
     def __init__(self) -> None:
         self._entries: list[tuple[int, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._loop: LifeLoop | None = None
+        self._loop: RunLoop | None = None
         self._now = 0
 
     @property
@@ -58,7 +58,7 @@ class Calendar:
         if self._loop is not None:
             self._loop.call_at(at / SECOND, self._ring, self._loop)
 
-    def enter(self, loop: LifeLoop) -> None:
+    def enter(self, loop: RunLoop) -> None:
         """A life begins."""
         self._loop = loop
         for at, _, _ in sorted(self._entries):
@@ -78,6 +78,6 @@ class Calendar:
             do()
         self._now = until
 
-    def _ring(self, loop: LifeLoop) -> None:
+    def _ring(self, loop: RunLoop) -> None:
         while loop is self._loop and self._entries and self._entries[0][0] <= loop.nanoseconds + 1_000:
             heappop(self._entries)[2]()

@@ -22,11 +22,11 @@ from tests.component.orchestrator.simulated_mesh.database import Whims, disk_of
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand, listening
 from tests.component.orchestrator.simulated_mesh.library import EPOCH, SHARED, find, shelved
-from tests.component.orchestrator.simulated_mesh.life import Life
 from tests.component.orchestrator.simulated_mesh.people import People
 from tests.component.orchestrator.simulated_mesh.plugins import Plugins
+from tests.component.orchestrator.simulated_mesh.process_run import ProcessRun
 from tests.component.orchestrator.simulated_mesh.record import Moment, Record
-from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, Died, LifeLoop
+from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, Died, RunLoop
 from tests.component.orchestrator.simulated_mesh.wire import Channel
 
 TROUBLE = 10.0
@@ -49,7 +49,7 @@ class MeshWorld:
         self.plugins = Plugins(self.draw, self.calendar, self.effects)
         self.record = Record(self.disk, self.whims, self.effects, lambda _, name, __: find(seed, name))
         self.people = People(self.draw, self.record)
-        self.life: Life | None = None
+        self.process_run: ProcessRun | None = None
         self.deaths = 0
         self.clock_error = 0
         self.calm = False
@@ -94,13 +94,13 @@ class MeshWorld:
         self.clock_error = self.draw.choice((-60, 0, 60)) * SECOND
 
     def _act(self) -> None:
-        life = self.life
+        process_run = self.process_run
         if self.calm:
             return
-        if life is None or not life.ready:
+        if process_run is None or not process_run.ready:
             self.calendar.after(0.5, self._act)
         else:
-            life.spawn(self.people.act(life))
+            process_run.spawn(self.people.act(process_run))
 
     def _strike(self) -> None:
         if not self.calm:
@@ -124,27 +124,27 @@ class MeshWorld:
             raise Broken("every execution ends", str(left))
 
     def _why(self, namespace: str, execution_id: str) -> str:
-        running = self.life.engine.running(namespace, execution_id) if self.life is not None else None
+        running = self.process_run.engine.running(namespace, execution_id) if self.process_run is not None else None
         if running is None:
             return "is not in memory"
         state = running.state
         return f"{state.status.value} queued={state.queued} open={list(state.open_attempts)} waits={list(state.waits)}"
 
     def _live(self) -> None:
-        loop = LifeLoop(self.calendar.now)
+        loop = RunLoop(self.calendar.now)
         runner = asyncio.Runner(loop_factory=lambda: loop)
         try:
-            life = Life(self, runner.get_loop(), self.deaths + 1)  # type: ignore[arg-type]
+            process_run = ProcessRun(self, runner.get_loop(), self.deaths + 1)  # type: ignore[arg-type]
             loop.set_exception_handler(self._raised)
             self.calendar.enter(loop)
-            self.life = life
-            runner.run(life.run())
+            self.process_run = process_run
+            runner.run(process_run.run())
             self.over = True
         except (Died, StoreUnavailable):  # whoever cannot write ends, and is started again
             self.deaths += 1
         finally:
-            life.database.dead = True
-            self.life = None
+            process_run.database.dead = True
+            self.process_run = None
             self.plugins.silence()
             self.calendar.leave()
             runner.close()
@@ -152,7 +152,7 @@ class MeshWorld:
 
     def _raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if self.life is not None and error is not None:
+        if self.process_run is not None and error is not None:
             self.bug(error)
 
     def bug(self, error: BaseException) -> None:
@@ -160,13 +160,13 @@ class MeshWorld:
         raise Broken("nothing raises but faults", repr(error)) from error
 
     def _committed(self) -> None:
-        if self.life is not None:
+        if self.process_run is not None:
             self.record.moment = Moment(self.deaths, self.calendar.now)
         self.record.look()
 
     def _moment(self) -> None:
         """Between any two writes the process may die."""
-        if self.calm or self.deaths >= MOST_DEATHS or self.life is None or not self.life.ready:
+        if self.calm or self.deaths >= MOST_DEATHS or self.process_run is None or not self.process_run.ready:
             return
         self._until_death -= 1
         if self._until_death <= 0:
@@ -175,20 +175,20 @@ class MeshWorld:
 
     def _care(self) -> None:
         """People see to what waits for them, until nothing is open."""
-        life = self.life
-        if life is None or not life.ready:
+        process_run = self.process_run
+        if process_run is None or not process_run.ready:
             self.calendar.after(0.5, self._care)
             return
         if not self.record.open_ones():
             self.calendar.after(15.0, self._close)
             return
-        life.spawn(self._look_after(life))
+        process_run.spawn(self._look_after(process_run))
         self.calendar.after(1.0, self._care)
 
-    async def _look_after(self, life: Life) -> None:
-        controls = life.offered.controls
+    async def _look_after(self, process_run: ProcessRun) -> None:
+        controls = process_run.offered.controls
         for account in self.record.open_ones():
-            running = life.engine.running(account.namespace, account.execution_id)
+            running = process_run.engine.running(account.namespace, account.execution_id)
             if running is None:
                 continue
             state, name = running.state, running.name
@@ -197,26 +197,26 @@ class MeshWorld:
                     await controls.resume(*name, "", "caretaker")
                 for path in list(state.incidents):
                     done = bool(self.effects.done.get((account.key, path)))
-                    await self.people.resolve(life.offered, account, path, "complete" if done else "fail")
+                    await self.people.resolve(process_run.offered, account, path, "complete" if done else "fail")
                 for signal in list(state.listening):
-                    await life.offered.controls.signal(*name, SignalReceived(signal, json_payload(1)))
+                    await process_run.offered.controls.signal(*name, SignalReceived(signal, json_payload(1)))
 
     def _close(self) -> None:
         """Everything has ended, and some time has passed."""
-        life = self.life
-        assert life is not None
+        process_run = self.process_run
+        assert process_run is not None
         if self.record.open_ones():  # something came late
             self._care()
             return
-        sweep = life.offered.sweep
-        self.saved, self.leaked = sweep.saved, life.engine.effects.concurrency_slots.leaked()
+        sweep = process_run.offered.sweep
+        self.saved, self.leaked = sweep.saved, process_run.engine.effects.concurrency_slots.leaked()
         demand(sweep.saved == 0, "nothing has to be saved", sweep.saved)
         demand(self.leaked == 0, "no place leaks", self.leaked)
-        demand(life.engine.count == 0, "nothing is open for nothing", life.engine.count)
-        under_way = life.engine.effects.calls._dispatcher.in_flight
+        demand(process_run.engine.count == 0, "nothing is open for nothing", process_run.engine.count)
+        under_way = process_run.engine.effects.calls._dispatcher.in_flight
         demand(under_way == 0, "no call leaks", under_way)
         self.record.check_rows()
-        life.stop.set()
+        process_run.stop.set()
 
 
 @contextlib.contextmanager

@@ -30,12 +30,12 @@ from forgemesh.faults.service import Internal
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
 from forgemesh.plugin_host.host.calls.admission import Admission, Verdict
 from forgemesh.plugin_host.host.calls.call import Call, Receiver
+from forgemesh.plugin_host.host.calls.call_statistics import CallStatistics
 from forgemesh.plugin_host.host.calls.codec import Outcome, cut, failure_of
-from forgemesh.plugin_host.host.calls.lost_places import LostPlaces
-from forgemesh.plugin_host.host.calls.operation_run import Execution
-from forgemesh.plugin_host.host.calls.permits import Permits
+from forgemesh.plugin_host.host.calls.lost_slots import LostSlots
+from forgemesh.plugin_host.host.calls.operation_run import OperationRun
+from forgemesh.plugin_host.host.calls.permits import UsedPermits
 from forgemesh.plugin_host.host.calls.suspects import Suspects
-from forgemesh.plugin_host.host.calls.tally import Tally
 from forgemesh.plugin_host.host.plugin.loader import Operation, Plugin
 from forgemesh.plugin_host.host.plugin.threads import WorkerThreads
 from forgemesh.plugin_host.host.telemetry.call_spans import CallSpans
@@ -52,7 +52,7 @@ LAST_WORDS = 0.5
 """Seconds that an operation has to end by itself when its call is taken back or its time is over."""
 
 
-class Runner:
+class CallRunner:
     """
     The calls of one host.
 
@@ -80,8 +80,8 @@ class Runner:
         self._spans = spans
         self._tasks = tasks
         self._admission = Admission(plugin.definition.max_concurrency or DEFAULT_CONCURRENCY, queue_limit)
-        self._permits = Permits()
-        self._execution = Execution(plugin.definition.plugin_id, out_of_memory)
+        self._permits = UsedPermits()
+        self._execution = OperationRun(plugin.definition.plugin_id, out_of_memory)
         self._threads = WorkerThreads(self._admission.concurrency)
         self._waiting: deque[Call] = deque()
         self._record = record
@@ -92,8 +92,8 @@ class Runner:
         self._blank = copy_context()
         self._draining = False
         self._drained = asyncio.Event()
-        self.tally = Tally()
-        self.lost = LostPlaces(self._admission.concurrency, after=stuck, patience=stuck_restart)
+        self.tally = CallStatistics()
+        self.lost = LostSlots(self._admission.concurrency, after=stuck, patience=stuck_restart)
 
     @property
     def capacity(self) -> int:

@@ -25,7 +25,7 @@ from forgemesh.plugin_host.host.plugin.own_logger import speaking_of
 from forgemesh.plugin_host.scope import is_cancellation
 
 
-class Execution:
+class OperationRun:
     """
     Runs the operations of one plugin. Each call has a context of its own: task or thread, and contextvars.
 

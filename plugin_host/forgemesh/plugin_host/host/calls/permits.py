@@ -16,7 +16,7 @@ Not for ever: a balancer that starts with nothing to go by counts anew.
 
 
 @dataclass(slots=True)
-class Permits:
+class UsedPermits:
     """
     Which permits an instance has made calls for, kept in place; moments are seconds of one clock that only grows.
 

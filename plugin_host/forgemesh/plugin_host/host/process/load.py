@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forgemesh.api.plugin.v1 import load_pb2
-from forgemesh.plugin_host.host.calls.call_runner import Runner
+from forgemesh.plugin_host.host.calls.call_runner import CallRunner
 
 FRESH = 0.1
 """Seconds for which a report is told again as it is."""
@@ -25,7 +25,7 @@ class LoadMeter:
     `cores` is how many of them the process may use, 0 all. `lag` tells for how long the event loop has not turned.
     """
 
-    def __init__(self, runner: Runner, cores: float) -> None:
+    def __init__(self, runner: CallRunner, cores: float) -> None:
         self.lag: Callable[[], float] = float
         self._runner = runner
         self._cores = cores or float(usable_cores())

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from forgemesh.chassis.place_in_code import where
+from forgemesh.chassis.code_position import where
 
 
 class StallReporter:

@@ -22,7 +22,7 @@ from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import SpanSink
-from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY, Runner
+from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY, CallRunner
 from forgemesh.plugin_host.host.calls.suspects import Suspects
 from forgemesh.plugin_host.host.plugin.loader import Plugin
 from forgemesh.plugin_host.host.process.load import LoadMeter
@@ -64,7 +64,7 @@ class Host:
     """A plugin that is served."""
 
     server: Serving
-    runner: Runner
+    runner: CallRunner
     sessions: Sessions
     load: LoadMeter
     rotation: Rotation
@@ -109,7 +109,7 @@ async def hosting(
     """
     async with task_scope() as tasks:
         spans = CallSpans(sink, plugin.definition, identity.instance_id, lambda: identity.incarnation)
-        runner = Runner(
+        runner = CallRunner(
             plugin,
             identity,
             spans,

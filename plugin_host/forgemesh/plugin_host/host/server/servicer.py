@@ -13,7 +13,7 @@ from forgemesh.faults.plugin import OperationNotFound, ProtocolUnsupported
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.plugin import Payload
 from forgemesh.plugin_host.host.calls.call import Call
-from forgemesh.plugin_host.host.calls.call_runner import Runner
+from forgemesh.plugin_host.host.calls.call_runner import CallRunner
 from forgemesh.plugin_host.host.calls.codec import failure_of
 from forgemesh.plugin_host.host.plugin.loader import Plugin
 from forgemesh.plugin_host.host.session.session import Session, Sessions
@@ -33,7 +33,7 @@ class PluginServicer(PluginServiceServicer):
         self,
         plugin: Plugin,
         identity: Identity,
-        runner: Runner,
+        runner: CallRunner,
         sessions: Sessions,
         load: Callable[[], bytes],
         *,

@@ -12,7 +12,7 @@ from forgemesh.faults.plugin import InstanceFull, OperationNotFound, Poison
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.plugin import Payload
 from forgemesh.plugin_host.host.calls.call import Call
-from forgemesh.plugin_host.host.calls.call_runner import Runner
+from forgemesh.plugin_host.host.calls.call_runner import CallRunner
 from forgemesh.plugin_host.host.calls.codec import cut, failure_of
 from forgemesh.plugin_host.host.session.credits import CreditPool
 from forgemesh.plugin_host.host.session.farewell import Farewell
@@ -72,7 +72,7 @@ class Session:
     Whatever waits when the stream can be written leaves as one message. The reader never waits for the writer.
     """
 
-    def __init__(self, runner: Runner, sessions: Sessions, instance_id: str) -> None:
+    def __init__(self, runner: CallRunner, sessions: Sessions, instance_id: str) -> None:
         self._runner = runner
         self._sessions = sessions
         self._instance_id = instance_id

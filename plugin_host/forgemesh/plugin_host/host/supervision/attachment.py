@@ -27,7 +27,7 @@ from forgemesh.plugin_host.host.calls.suspects import Suspects
 from forgemesh.plugin_host.host.plugin.loader import LONGEST_CHANGE
 from forgemesh.plugin_host.host.plugin.start_failure import Phase, SupervisorRefused
 from forgemesh.plugin_host.host.supervision.orphan import keep_output_open
-from forgemesh.plugin_host.host.supervision.supervisor_stream import Line
+from forgemesh.plugin_host.host.supervision.supervisor_stream import SupervisorStream
 from forgemesh.plugin_host.settings import HostSettings
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Attachment:
         self._closed = threading.Event()
         self._failed = False
         self._opened = False
-        self._line = Line(
+        self._line = SupervisorStream(
             self._address,
             self._hello,
             self._hear,

@@ -33,7 +33,7 @@ _FINAL = frozenset((Code.PERMISSION_DENIED, Code.FAILED_PRECONDITION, Code.UNIMP
 Outbox: TypeAlias = "queue.SimpleQueue[pb.AttachRequest | None]"
 
 
-class Line:
+class SupervisorStream:
     """
     Says `hello()` to the supervisor at `where()`, then what `say` is given; tells `heard` each of its messages.
 

@@ -26,8 +26,8 @@ from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.loader import Loaded, Loader
 from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
 from forgemesh.plugin_host.supervisor.hosts.codec import host_message, timestamp
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
-from forgemesh.plugin_host.supervisor.processes.output import Follower, Line
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
+from forgemesh.plugin_host.supervisor.processes.output import Follower, LogLine
 
 HELLO_DEADLINE = 10.0
 DESCRIBE_DEADLINE = 5.0
@@ -35,7 +35,7 @@ DEFAULT_LINES, MOST_LINES = 10, 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Office:
+class Services:
     """Everything that can be asked of a supervisor."""
 
     fleet: Fleet
@@ -49,9 +49,9 @@ class Office:
 class SupervisorServicer(SupervisorServiceServicer):
     """Serves one supervisor."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
-        self._fleet = office.fleet
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._fleet = services.fleet
 
     async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
         return pb.ListHostsResponse(hosts=[host_message(host) for host in self._fleet.hosts])
@@ -70,52 +70,52 @@ class SupervisorServicer(SupervisorServiceServicer):
         found.refuse()
         if not self._fleet.has(request.instance_id):
             raise HandshakeRefused(request.instance_id, "this supervisor has no such host")
-        keeper = self._fleet.keeper(request.instance_id)
-        keeper.alive(request.token)
-        keeper.announce(request.token, request.address, await _manifest(keeper, request))
+        runner = self._fleet.runner(request.instance_id)
+        runner.alive(request.token)
+        runner.announce(request.token, request.address, await _manifest(runner, request))
         return pb.AnnounceResponse()
 
     async def LoadPlugins(self, request: pb.LoadPluginsRequest, context: Any) -> pb.LoadPluginsResponse:
         names = list(request.names)
-        loaded = await self._office.changes.own(lambda: self._office.loader.load(names))
+        loaded = await self._services.changes.own(lambda: self._services.loader.load(names))
         return pb.LoadPluginsResponse(plugins=[_loaded(one) for one in loaded])
 
     async def UnloadPlugin(self, request: pb.UnloadPluginRequest, context: Any) -> pb.UnloadPluginResponse:
         name, cascade = request.name, request.cascade
-        stopped = await self._office.changes.own(lambda: self._office.loader.unload(name, cascade=cascade))
+        stopped = await self._services.changes.own(lambda: self._services.loader.unload(name, cascade=cascade))
         return pb.UnloadPluginResponse(stopped=stopped)
 
     async def ReloadPlugin(self, request: pb.ReloadPluginRequest, context: Any) -> pb.ReloadPluginResponse:
-        reloaded = await self._office.reloader.reload(request.name, force=request.force)
+        reloaded = await self._services.reloader.reload(request.name, force=request.force)
         return pb.ReloadPluginResponse(
             from_version=reloaded.from_version, to_version=reloaded.to_version, instance_ids=reloaded.instance_ids
         )
 
     async def ConfigurePlugin(self, request: pb.ConfigurePluginRequest, context: Any) -> pb.ConfigurePluginResponse:
-        configured = await self._office.reconfigurer.configure(
+        configured = await self._services.reconfigurer.configure(
             request.name, request.config, dry_run=request.dry_run, force=request.force
         )
         return pb.ConfigurePluginResponse(revision=configured.revision, reloaded=configured.reloaded)
 
     async def ScalePlugin(self, request: pb.ScalePluginRequest, context: Any) -> pb.ScalePluginResponse:
-        return pb.ScalePluginResponse(before=await self._office.scaler.scale(request.name, request.instances))
+        return pb.ScalePluginResponse(before=await self._services.scaler.scale(request.name, request.instances))
 
     async def ResetHost(self, request: pb.ResetHostRequest, context: Any) -> pb.ResetHostResponse:
-        keepers = self._chosen(request.instance_id, request.name)
-        return pb.ResetHostResponse(instance_ids=[keeper.instance_id for keeper in keepers if keeper.reset()])
+        runners = self._chosen(request.instance_id, request.name)
+        return pb.ResetHostResponse(instance_ids=[runner.instance_id for runner in runners if runner.reset()])
 
     async def TailLogs(self, request: pb.TailLogsRequest, context: Any) -> AsyncIterator[pb.TailLogsResponse]:
         if request.instance_id or request.name:
             self._chosen(request.instance_id, request.name)
         count = min(request.lines or DEFAULT_LINES, MOST_LINES)
 
-        def chosen(keeper: Keeper) -> bool:
-            named = request.instance_id in ("", keeper.instance_id)
-            return named and request.name in ("", keeper.plan.name)
+        def chosen(runner: HostRunner) -> bool:
+            named = request.instance_id in ("", runner.instance_id)
+            return named and request.name in ("", runner.plan.name)
 
         follower = Follower()
         with self._fleet.followed_by(follower, chosen):
-            logs = [keeper.log for keeper in self._fleet.keepers if chosen(keeper)]
+            logs = [runner.log for runner in self._fleet.runners if chosen(runner)]
             for line in sorted((line for log in logs for line in log.tail(count)), key=lambda line: line.at):
                 yield _line(line)
             if not request.follow:
@@ -124,11 +124,11 @@ class SupervisorServicer(SupervisorServiceServicer):
             async for line in follower.lines():
                 yield _line(line)
 
-    def _chosen(self, instance_id: str, name: str) -> list[Keeper]:
+    def _chosen(self, instance_id: str, name: str) -> list[HostRunner]:
         found = Violations()
         found.unless(bool(instance_id) != bool(name), "instance_id", "say either instance_id or name")
         found.refuse()
-        return [self._fleet.keeper(instance_id)] if instance_id else self._fleet.group(name).staying
+        return [self._fleet.runner(instance_id)] if instance_id else self._fleet.group(name).staying
 
 
 async def _hello(requests: AsyncIterator[attach_pb2.AttachRequest]) -> attach_pb2.AttachHello:
@@ -142,12 +142,12 @@ async def _hello(requests: AsyncIterator[attach_pb2.AttachRequest]) -> attach_pb
     return first.hello
 
 
-async def _manifest(keeper: Keeper, request: pb.AnnounceRequest) -> manifest_pb2.Manifest:
+async def _manifest(runner: HostRunner, request: pb.AnnounceRequest) -> manifest_pb2.Manifest:
     """What the process says, or what its section names, or what it answers when it is asked."""
     if request.HasField("manifest"):
         return request.manifest
-    if keeper.plan.manifest is not None:
-        return keeper.plan.manifest
+    if runner.plan.manifest is not None:
+        return runner.plan.manifest
     async with connect(request.address, keepalive=False) as channel:
         try:
             described = await PluginServiceStub(channel).Describe(
@@ -156,7 +156,7 @@ async def _manifest(keeper: Keeper, request: pb.AnnounceRequest) -> manifest_pb2
         except grpc.aio.AioRpcError as error:
             fault = from_rpc_error(error)
             raise HandshakeRefused(
-                keeper.instance_id,
+                runner.instance_id,
                 f"it announced no manifest, and Describe at {request.address} fails: {fault.message}; announce one, "
                 "serve Describe, or name a TOML file with `manifest` in its section",
             ) from error
@@ -175,5 +175,5 @@ def _loaded(loaded: Loaded) -> pb.LoadedPlugin:
     )
 
 
-def _line(line: Line) -> pb.TailLogsResponse:
+def _line(line: LogLine) -> pb.TailLogsResponse:
     return pb.TailLogsResponse(instance_id=line.source, at=timestamp(line.at), line=line.text, dropped=line.dropped)

@@ -20,7 +20,7 @@ from forgemesh.plugin_host.supervisor.changes.inquiry import Inquiry
 from forgemesh.plugin_host.supervisor.changes.reloader import Reloader
 from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.group import Group
-from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import tell
+from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import publish
 from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind
 from forgemesh.plugin_host.supervisor.state.change import Change, Configuration, Stage
 from forgemesh.plugin_host.supervisor.state.journal import Journal
@@ -63,9 +63,9 @@ class Reconfigurer:
 
         async def tell_all() -> None:
             inquiry = Inquiry(self._fleet, group, group.configuration)
-            for keeper in await inquiry.running():
-                if not group.revision or keeper.host.config_revision != group.revision:
-                    await inquiry.insist(keeper)
+            for runner in await inquiry.running():
+                if not group.revision or runner.host.config_revision != group.revision:
+                    await inquiry.insist(runner)
 
         await self._changes.of(group, tell_all)
 
@@ -85,12 +85,12 @@ class Reconfigurer:
         except (ConfigRejected, ReloadFailed) as refused:
             await inquiry.undo()
             if isinstance(refused, ConfigRejected):
-                tell(self._fleet, group, Kind.CONFIG_REJECTED, refused.message)
+                publish(self._fleet, group, Kind.CONFIG_REJECTED, refused.message)
             self._journal.settle(group.name, group.configuration)
             raise
         self._journal.settle(group.name, group.configuration)
         text = f"{group.name}: configuration {wanted.revision}"
-        tell(self._fleet, group, Kind.CONFIGURED, text, {"to": str(wanted.revision)})
+        publish(self._fleet, group, Kind.CONFIGURED, text, {"to": str(wanted.revision)})
         return Configured(revision=wanted.revision, reloaded=reload)
 
 

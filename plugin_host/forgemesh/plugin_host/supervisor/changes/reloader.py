@@ -15,9 +15,9 @@ from forgemesh.faults.supervisor import ReloadFailed
 from forgemesh.plugin_host.supervisor.changes.changes import Changes
 from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.group import Group, Known
-from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import tell
+from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import publish
 from forgemesh.plugin_host.supervisor.hosts.host import RUNNING, SERVING, Phase, State
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
 from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind
 from forgemesh.plugin_host.supervisor.hosts.questions import Unanswered
 from forgemesh.plugin_host.supervisor.state.change import Change, Stage
@@ -79,44 +79,44 @@ class Reloader:
             stage=Stage.TRYING,
             before=before.configuration,
             after=group.configuration,
-            old=tuple(keeper.instance_id for keeper in old),
+            old=tuple(runner.instance_id for runner in old),
         )
         self._journal.note(change)
         try:
-            first = group.plan.exclusive and any(keeper.wanted or keeper.host.state in RUNNING for keeper in old)
+            first = group.plan.exclusive and any(runner.wanted or runner.host.state in RUNNING for runner in old)
             new = await (self._afresh if first else self._beside)(group, before, change, force=force)
         except ReloadFailed as failed:
             self._journal.settle(group.name, group.configuration)
-            tell(self._fleet, group, Kind.RELOAD_FAILED, failed.message, {"phase": failed.metadata["phase"]})
+            publish(self._fleet, group, Kind.RELOAD_FAILED, failed.message, {"phase": failed.metadata["phase"]})
             raise
         self._journal.settle(group.name, group.configuration)
         return self._reloaded(group, before, new)
 
-    def _reloaded(self, group: Group, before: Known, new: Sequence[Keeper]) -> Reloaded:
+    def _reloaded(self, group: Group, before: Known, new: Sequence[HostRunner]) -> Reloaded:
         reloaded = Reloaded(
             from_version=before.manifest.version if before.manifest is not None else "",
             to_version=group.manifest.version if group.manifest is not None else "",
-            instance_ids=tuple(keeper.instance_id for keeper in new),
+            instance_ids=tuple(runner.instance_id for runner in new),
         )
         group.blame.forgive()
         facts = {"from": reloaded.from_version, "to": reloaded.to_version}
-        tell(self._fleet, group, Kind.RELOADED, f"{group.name}: {', '.join(reloaded.instance_ids)} took over", facts)
+        publish(self._fleet, group, Kind.RELOADED, f"{group.name}: {', '.join(reloaded.instance_ids)} took over", facts)
         return reloaded
 
-    async def _beside(self, group: Group, before: Known, change: Change, *, force: bool) -> list[Keeper]:
-        predecessors = [keeper for keeper in group.staying if keeper.host.state in SERVING]
+    async def _beside(self, group: Group, before: Known, change: Change, *, force: bool) -> list[HostRunner]:
+        predecessors = [runner for runner in group.staying if runner.host.state in SERVING]
         group.on = True
-        new: list[Keeper] = []
+        new: list[HostRunner] = []
         try:
             for number in range(group.count):
-                keeper = self._fleet.add(group, held=True)
-                new.append(keeper)
-                keeper.start()
-                await self._called_back(group, keeper)
-                keeper.state = await _state_of(group, predecessors[number : number + 1], force=force)
-                keeper.held = False
+                runner = self._fleet.add(group, held=True)
+                new.append(runner)
+                runner.start()
+                await self._called_back(group, runner)
+                runner.state = await _state_of(group, predecessors[number : number + 1], force=force)
+                runner.held = False
                 self._fleet.nudge()
-                await self._serving(group, keeper)
+                await self._serving(group, runner)
             if predecessors:
                 await asyncio.sleep(OVERLAP)
             _judge(group, new)
@@ -127,15 +127,15 @@ class Reloader:
                 group.restore(before)
             raise
         self._journal.note(replace(change, stage=Stage.REPLACING))
-        await self._end([keeper for keeper in group.staying if keeper not in new], _REPLACED)
+        await self._end([runner for runner in group.staying if runner not in new], _REPLACED)
         _judge(group, new, _OVER)
         return new
 
-    async def _afresh(self, group: Group, before: Known, change: Change, *, force: bool) -> list[Keeper]:
+    async def _afresh(self, group: Group, before: Known, change: Change, *, force: bool) -> list[HostRunner]:
         """The old one first: it holds something that there is only once."""
         old = group.staying
         try:
-            states = [await _state_of(group, [keeper], force=force) for keeper in old]
+            states = [await _state_of(group, [runner], force=force) for runner in old]
         except BaseException:
             group.restore(before)
             raise
@@ -147,8 +147,8 @@ class Reloader:
         group.on = True
         new = self._begun(group, states)
         try:
-            for keeper in new:
-                await self._serving(group, keeper)
+            for runner in new:
+                await self._serving(group, runner)
             _judge(group, new)
         except ReloadFailed:
             await self._end(new, _FAILED)
@@ -157,60 +157,60 @@ class Reloader:
             raise
         return new
 
-    def _begun(self, group: Group, states: Sequence[attach_pb2.SavedState | None]) -> list[Keeper]:
+    def _begun(self, group: Group, states: Sequence[attach_pb2.SavedState | None]) -> list[HostRunner]:
         """As many hosts as the plugin is to have, with what others have left."""
         new = [self._fleet.add(group) for _ in range(group.count)]
-        for keeper, state in zip_longest(new, states[: len(new)]):
-            keeper.state = state
-            keeper.start()
+        for runner, state in zip_longest(new, states[: len(new)]):
+            runner.state = state
+            runner.start()
         self._fleet.nudge()
         return new
 
-    async def _end(self, keepers: Sequence[Keeper], why: str) -> None:
-        for keeper in keepers:
-            keeper.retire(why)
-        await self._fleet.gone(keepers)
+    async def _end(self, runners: Sequence[HostRunner], why: str) -> None:
+        for runner in runners:
+            runner.retire(why)
+        await self._fleet.gone(runners)
 
-    async def _called_back(self, group: Group, keeper: Keeper) -> None:
+    async def _called_back(self, group: Group, runner: HostRunner) -> None:
         def looked() -> bool:
-            _refuse_failed(group, keeper)
-            return keeper.host.state is State.HANDSHAKING
+            _refuse_failed(group, runner)
+            return runner.host.state is State.HANDSHAKING
 
-        async with _in_time(group, keeper):
+        async with _in_time(group, runner):
             await self._fleet.until(looked)
 
-    async def _serving(self, group: Group, keeper: Keeper) -> None:
+    async def _serving(self, group: Group, runner: HostRunner) -> None:
         def looked() -> bool:
-            _refuse_failed(group, keeper)
-            hopeless = self._fleet.decision.hopeless.get(keeper.instance_id)
-            if hopeless and keeper.host.state is State.HANDSHAKING:
+            _refuse_failed(group, runner)
+            hopeless = self._fleet.decision.hopeless.get(runner.instance_id)
+            if hopeless and runner.host.state is State.HANDSHAKING:
                 cause = f"it needs {', '.join(need.text for need in hopeless)}, and nothing provides that"
                 raise ReloadFailed(group.name, Phase.INIT.value, cause, remains=_remains(group))
-            return keeper.host.state in SERVING
+            return runner.host.state in SERVING
 
-        async with _in_time(group, keeper):
+        async with _in_time(group, runner):
             await self._fleet.until(looked)
 
 
 @contextlib.asynccontextmanager
-async def _in_time(group: Group, keeper: Keeper) -> AsyncIterator[None]:
+async def _in_time(group: Group, runner: HostRunner) -> AsyncIterator[None]:
     """What nobody ends while the registry is away, or something that is needed is long on its way."""
     patience = PATIENCE * group.plan.start_timeout
     try:
         async with asyncio.timeout(patience):
             yield
     except TimeoutError as error:
-        waits = f": {keeper.host.reason}" if keeper.host.reason else ""
+        waits = f": {runner.host.reason}" if runner.host.reason else ""
         cause = f"it does not serve after {patience:g} s{waits}"
-        phase = keeper.host.failing_phase.value
+        phase = runner.host.failing_phase.value
         raise ReloadFailed(group.name, phase, cause, remains=_remains(group)) from error
 
 
-def _refuse_failed(group: Group, keeper: Keeper, remains: str = "") -> None:
+def _refuse_failed(group: Group, runner: HostRunner, remains: str = "") -> None:
     """Raise ReloadFailed if it has ended, also if it was started again since."""
-    host = keeper.host
-    if host.state in (State.BACKOFF, State.CRASH_LOOP) or host.restarts or (not keeper.wanted and not keeper.lost):
-        alone = group.plan.exclusive and group.staying[0] is keeper
+    host = runner.host
+    if host.state in (State.BACKOFF, State.CRASH_LOOP) or host.restarts or (not runner.wanted and not runner.lost):
+        alone = group.plan.exclusive and group.staying[0] is runner
         ended = "; it is exclusive, so its old process had ended before" if alone else ""
         reason = host.reason or next((step.reason for step in reversed(host.history) if step.phase is not None), "")
         raise ReloadFailed(
@@ -226,19 +226,19 @@ def _remains(group: Group) -> str:
     return "the old one goes on" if oldest.host.state in SERVING else "it stands as it did before"
 
 
-def _judge(group: Group, new: Sequence[Keeper], remains: str = "") -> None:
+def _judge(group: Group, new: Sequence[HostRunner], remains: str = "") -> None:
     """At the end, after all of them have come up: whether they still serve."""
-    for keeper in new:
-        _refuse_failed(group, keeper, remains)
+    for runner in new:
+        _refuse_failed(group, runner, remains)
 
 
-async def _state_of(group: Group, keepers: Sequence[Keeper], *, force: bool) -> attach_pb2.SavedState | None:
+async def _state_of(group: Group, runners: Sequence[HostRunner], *, force: bool) -> attach_pb2.SavedState | None:
     """What one host leaves for the one after it, if it is there and serves; it cannot be lost unless `force`."""
-    keeper = next((one for one in keepers if one.host.state in SERVING and one.life is not None), None)
-    if keeper is None or keeper.life is None:
+    runner = next((one for one in runners if one.host.state in SERVING and one.process_run is not None), None)
+    if runner is None or runner.process_run is None:
         return None
     try:
-        saved = await keeper.life.save_state(keeper.plan.change_timeout)
+        saved = await runner.process_run.save_state(runner.plan.change_timeout)
     except Unanswered as unanswered:
         failure = str(unanswered)
     else:
@@ -246,12 +246,12 @@ async def _state_of(group: Group, keepers: Sequence[Keeper], *, force: bool) -> 
         if not failure:
             return saved if saved.HasField("payload") else None
     if force:
-        _log.warning("%s is replaced without its state, which it cannot save: %s", keeper.instance_id, failure)
+        _log.warning("%s is replaced without its state, which it cannot save: %s", runner.instance_id, failure)
         return None
     raise ReloadFailed(
         group.name,
         Phase.SERVING.value,
-        f"{keeper.instance_id} cannot save its state: {failure}",
+        f"{runner.instance_id} cannot save its state: {failure}",
         what=f"plugin {group.name!r} is not reloaded",
         remains=f"it goes on with it; go on without its state: forgemesh plugin reload {group.name} --force",
     )

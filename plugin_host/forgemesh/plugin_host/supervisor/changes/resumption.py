@@ -54,9 +54,9 @@ class Resumption:
                 self._journal.settle(group.name, group.configuration)
             return
         _log.warning("%s was being changed when an earlier supervisor ended; %s", group.name, change.end)
-        for keeper, state in zip(group.keepers, change.states, strict=False):
+        for runner, state in zip(group.runners, change.states, strict=False):
             if state:
-                keeper.state = attach_pb2.SavedState.FromString(state)
+                runner.state = attach_pb2.SavedState.FromString(state)
         tell = found_again and change.before != change.after
         self._tasks.create_task(self._finish(group, change, tell=tell))
 
@@ -76,7 +76,7 @@ class Resumption:
             if tell:
                 await self._reconfigurer.settle(group)
             if any(change.states):
-                await self._fleet.until(lambda: all(keeper.host.state in SERVING for keeper in group.staying))
+                await self._fleet.until(lambda: all(runner.host.state in SERVING for runner in group.staying))
             async with group.changing:
                 if self._journal.change(group.name) is change:
                     self._journal.settle(group.name, group.configuration)

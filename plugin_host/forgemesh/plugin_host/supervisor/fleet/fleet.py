@@ -17,15 +17,15 @@ from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
 from forgemesh.plugin_host.supervisor.fleet.group import Group, usefulness
 from forgemesh.plugin_host.supervisor.hosts.attachment import Attachment
-from forgemesh.plugin_host.supervisor.hosts.context import Surroundings
+from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
 from forgemesh.plugin_host.supervisor.hosts.host import RUNNING, Host, State
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening, Kind, happening_of
-from forgemesh.plugin_host.supervisor.needs.loading import Decision, Member, Need, Offer, Standing, decide
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, LifecycleEvent, lifecycle_event_of
+from forgemesh.plugin_host.supervisor.needs.loading import Decision, Member, Need, Offer, Readiness, decide
 from forgemesh.plugin_host.supervisor.plan.config import ConfigurationInvalid
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.processes.output import Follower
-from forgemesh.plugin_host.supervisor.state.reattach_store import Survivor, end
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachRecord, end
 from forgemesh.routing.scaling import Scale
 
 _log = logging.getLogger(__name__)
@@ -42,19 +42,19 @@ _STOPPING = "the supervisor stops"
 LAZY = "it starts when it is called"
 
 
-class Neighbourhood(Protocol):
+class MeshPort(Protocol):
     """What a supervisor knows of the mesh around it, and tells it."""
 
     def offers(self, own: Callable[[str], bool]) -> Sequence[Offer] | None:
         """What serves elsewhere, i.e. in instances that are not our `own`; None while that is not known yet."""
 
-    def report(self, happening: Happening) -> None:
+    def report(self, event: LifecycleEvent) -> None:
         """Tell the mesh."""
 
     def publish(self, manifest: manifest_pb2.Manifest, owner_key: str = "") -> None:
         """Put a plugin that does not run into the catalogue."""
 
-    def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:
+    def stand_in(self, runner: HostRunner, manifest: manifest_pb2.Manifest | None) -> None:
         """Say whether the instance is in CRASH_LOOP, as it stands now."""
 
 
@@ -64,33 +64,33 @@ class Fleet:
     def __init__(
         self,
         plans: Iterable[PluginPlan],
-        around: Surroundings,
-        mesh: Neighbourhood,
+        context: SupervisorContext,
+        mesh: MeshPort,
         tasks: asyncio.TaskGroup,
         read: Callable[[], Iterable[PluginPlan]],
     ) -> None:
         self.groups = {plan.name: Group(plan) for plan in plans}
         self.decision = Decision()
         self.mesh = mesh
-        self._around = around
+        self._context = context
         self._tasks = tasks
         self._read = read
-        self._by_id: dict[str, tuple[Group, Keeper]] = {}
+        self._by_id: dict[str, tuple[Group, HostRunner]] = {}
         self._decided = asyncio.Event()
         self._left = asyncio.Event()
-        self._followers: list[tuple[Callable[[Keeper], bool], Follower]] = []
+        self._followers: list[tuple[Callable[[HostRunner], bool], Follower]] = []
         self._due = False
         self._closing = False
 
     @property
     def hosts(self) -> list[Host]:
         """As they stand, ordered by instance id."""
-        return sorted((keeper.host for _, keeper in self._by_id.values()), key=lambda host: host.instance_id)
+        return sorted((runner.host for _, runner in self._by_id.values()), key=lambda host: host.instance_id)
 
     @property
-    def keepers(self) -> list[Keeper]:
+    def runners(self) -> list[HostRunner]:
         """All of them."""
-        return [keeper for _, keeper in self._by_id.values()]
+        return [runner for _, runner in self._by_id.values()]
 
     def has(self, instance_id: str) -> bool:
         """Whether there is such a host."""
@@ -103,30 +103,30 @@ class Fleet:
         Processes that an earlier supervisor has left take their places again if that instance `stays`, or are ended.
         """
         homeless = []
-        for survivor in self._around.survivors.left():
-            group = self.groups.get(survivor.name)
-            fits = group is not None and group.plan.reattach and len(group.keepers) < group.count
-            if survivor.runs and group is not None and fits and stays(group, survivor.instance_id):
-                self.add(group, survivor=survivor).start()
+        for reattach_record in self._context.reattach_store.left():
+            group = self.groups.get(reattach_record.name)
+            fits = group is not None and group.plan.reattach and len(group.runners) < group.count
+            if reattach_record.runs and group is not None and fits and stays(group, reattach_record.instance_id):
+                self.add(group, reattach_record=reattach_record).start()
                 group.on = True
             else:
-                homeless.append(survivor)
+                homeless.append(reattach_record)
         end(homeless)
         for group in self.groups.values():
-            while len(group.keepers) < group.count:
-                keeper = self.add(group)
-                if not group.plan.lazy or len(group.keepers) == 1:
-                    keeper.start()
+            while len(group.runners) < group.count:
+                runner = self.add(group)
+                if not group.plan.lazy or len(group.runners) == 1:
+                    runner.start()
             group.on = group.on or not group.plan.lazy
         self.nudge()
 
     def close(self, *, orphaned: bool) -> None:
-        """Stop every host; the tasks of all keepers end."""
+        """Stop every host; the tasks of all host runners end."""
         self._closing = True
-        self._around.orphaned = orphaned
-        for _, keeper in list(self._by_id.values()):
-            with contained(f"the stop of {keeper.instance_id}"):
-                keeper.retire(_STOPPING)
+        self._context.orphaned = orphaned
+        for _, runner in list(self._by_id.values()):
+            with contained(f"the stop of {runner.instance_id}"):
+                runner.retire(_STOPPING)
         for _, follower in self._followers:
             follower.end()
         self._decided.set()
@@ -155,7 +155,7 @@ class Fleet:
             raise PluginNotConfigured(name, sorted(self.groups))
         return self.groups[name]
 
-    def keeper(self, instance_id: str) -> Keeper:
+    def runner(self, instance_id: str) -> HostRunner:
         """Raises HostNotFound."""
         if instance_id not in self._by_id:
             raise HostNotFound(instance_id)
@@ -163,31 +163,31 @@ class Fleet:
 
     def group_of(self, instance_id: str) -> Group:
         """Raises HostNotFound."""
-        self.keeper(instance_id)
+        self.runner(instance_id)
         return self._by_id[instance_id][0]
 
     def attach(self, hello: pb.AttachHello) -> Attachment:
         """A process calls back; raises HandshakeRefused and HostProtocolUnsupported."""
         if hello.instance_id not in self._by_id:
             raise HandshakeRefused(hello.instance_id, "this supervisor has no such host")
-        attachment = self.keeper(hello.instance_id).attach(hello)
-        self.group_of(hello.instance_id).tell_suspects(self._around.clock())
+        attachment = self.runner(hello.instance_id).attach(hello)
+        self.group_of(hello.instance_id).tell_suspects(self._context.clock())
         return attachment
 
-    def add(self, group: Group, *, held: bool = False, survivor: Survivor | None = None) -> Keeper:
-        """Another host; `held` until somebody lets it go on. A `survivor` keeps its instance id."""
-        instance_id = survivor.instance_id if survivor else group.free_id()
-        keeper = Keeper(group.plan, instance_id, self._around, group.blame, self._changed, survivor)
-        keeper.held = held
+    def add(self, group: Group, *, held: bool = False, reattach_record: ReattachRecord | None = None) -> HostRunner:
+        """Another host; `held` until somebody lets it go on. A `reattach_record` keeps its instance id."""
+        instance_id = reattach_record.instance_id if reattach_record else group.free_id()
+        runner = HostRunner(group.plan, instance_id, self._context, group.blame, self._changed, reattach_record)
+        runner.held = held
         if self._closing:
-            keeper.retire(_STOPPING)
-        group.keepers.append(keeper)
-        self._by_id[keeper.instance_id] = (group, keeper)
+            runner.retire(_STOPPING)
+        group.runners.append(runner)
+        self._by_id[runner.instance_id] = (group, runner)
         for choose, follower in self._followers:
-            if choose(keeper):
-                keeper.log.follow(follower)
-        self._tasks.create_task(self._keep(group, keeper))
-        return keeper
+            if choose(runner):
+                runner.log.follow(follower)
+        self._tasks.create_task(self._keep(group, runner))
+        return runner
 
     def switch_on(self, group: Group) -> None:
         """Let it run."""
@@ -196,35 +196,35 @@ class Fleet:
         group.busy_at = asyncio.get_running_loop().time()
         if len(group.staying) < group.count or not group.changing.locked():  # a change has more of them for a while
             self.resize(group, group.count, "its section says so")
-        for keeper in group.staying:
-            keeper.start()
+        for runner in group.staying:
+            runner.start()
         self.nudge()
 
     def switch_off(self, group: Group, why: str, *, disable: bool) -> None:
         """Stop it, and keep it stopped."""
         group.on = False
-        for keeper in group.keepers:
-            keeper.stop(why, disable=disable)
+        for runner in group.runners:
+            runner.stop(why, disable=disable)
         self.nudge()
 
     def resize(self, group: Group, count: int, why: str) -> None:
         """Have so many hosts; those that are of least use go first, of equals the newest."""
         group.count = count
         for _ in range(count - len(group.staying)):
-            keeper = self.add(group)
+            runner = self.add(group)
             if group.on:
-                keeper.start()
-        for keeper in sorted(group.staying, key=usefulness)[count:]:
-            keeper.retire(why)
+                runner.start()
+        for runner in sorted(group.staying, key=usefulness)[count:]:
+            runner.retire(why)
         self.nudge()
 
     async def off(self, group: Group) -> None:
         """Return when no process of it runs, or somebody has switched it on again."""
-        await self.until(lambda: group.on or not any(keeper.host.state in RUNNING for keeper in group.keepers))
+        await self.until(lambda: group.on or not any(runner.host.state in RUNNING for runner in group.runners))
 
-    async def gone(self, keepers: Sequence[Keeper]) -> None:
+    async def gone(self, runners: Sequence[HostRunner]) -> None:
         """Return when hosts that were retired are gone."""
-        await self.until(lambda: not any(keeper.instance_id in self._by_id for keeper in keepers))
+        await self.until(lambda: not any(runner.instance_id in self._by_id for runner in runners))
 
     async def empty(self) -> None:
         """Return when every host that was retired is gone."""
@@ -245,22 +245,22 @@ class Fleet:
         return found
 
     @contextlib.contextmanager
-    def followed_by(self, follower: Follower, choose: Callable[[Keeper], bool]) -> Iterator[None]:
+    def followed_by(self, follower: Follower, choose: Callable[[HostRunner], bool]) -> Iterator[None]:
         """It gets every line that the chosen hosts write, also those that come later, until the supervisor stops."""
         entry = (choose, follower)
         self._followers.append(entry)
-        for keeper in filter(choose, self.keepers):
-            keeper.log.follow(follower)
+        for runner in filter(choose, self.runners):
+            runner.log.follow(follower)
         try:
             yield
         finally:
             self._followers.remove(entry)
-            for keeper in self.keepers:
-                keeper.log.unfollow(follower)
+            for runner in self.runners:
+                runner.log.unfollow(follower)
 
     def members(self) -> list[Member]:
         """All hosts as others depend on them."""
-        return [group.member(keeper) for group in self.groups.values() for keeper in group.keepers]
+        return [group.member(runner) for group in self.groups.values() for runner in group.runners]
 
     def elsewhere(self) -> Sequence[Offer] | None:
         """What serves outside of this supervisor; None while that is not known yet."""
@@ -285,7 +285,7 @@ class Fleet:
         elsewhere = self.elsewhere()
         members = self.members()
         if elsewhere is None:
-            members.append(Member(instance_id="", standing=Standing.UNKNOWN))
+            members.append(Member(instance_id="", standing=Readiness.UNKNOWN))
         self.decision = decide(members, elsewhere or ())
         self._apply(self.decision)
         decided, self._decided = self._decided, asyncio.Event()
@@ -293,28 +293,28 @@ class Fleet:
 
     def _apply(self, decision: Decision) -> None:
         for instance_id in decision.start:
-            with self._of(instance_id) as (group, keeper):
-                keeper.initialize(group.config, group.revision)
+            with self._of(instance_id) as (group, runner):
+                runner.initialize(group.config, group.revision)
         for instance_id, needs in decision.waiting.items():
-            with self._of(instance_id) as (_, keeper):
-                keeper.waits(tuple(sorted(need.name for need in needs)), self._waits_for(instance_id, needs))
+            with self._of(instance_id) as (_, runner):
+                runner.waits(tuple(sorted(need.name for need in needs)), self._waits_for(instance_id, needs))
                 for need in needs:
                     self._wake(need)
         for instance_id, missing in decision.lacking.items():
-            with self._of(instance_id) as (_, keeper):
-                keeper.lacks(missing)
+            with self._of(instance_id) as (_, runner):
+                runner.lacks(missing)
         for instance_id, missing in decision.stop.items():
-            with self._of(instance_id) as (_, keeper):
-                keeper.stop(f"{', '.join(missing)} is lost; it starts again when that is back", lost=missing)
+            with self._of(instance_id) as (_, runner):
+                runner.stop(f"{', '.join(missing)} is lost; it starts again when that is back", lost=missing)
         for instance_id in decision.resume:
-            with self._of(instance_id) as (_, keeper):
-                keeper.start()
+            with self._of(instance_id) as (_, runner):
+                runner.start()
         for group in self.groups.values():
             with contained(group.name):
                 self._rest(group)
 
     @contextlib.contextmanager
-    def _of(self, instance_id: str) -> Iterator[tuple[Group, Keeper]]:
+    def _of(self, instance_id: str) -> Iterator[tuple[Group, HostRunner]]:
         """One host of many: what fails for it fails for no other."""
         found = self._by_id[instance_id]
         with contained(instance_id):
@@ -336,45 +336,45 @@ class Fleet:
         """What was started only to see what it is stops again."""
         if group.on or not group.plan.lazy:
             return
-        for keeper in group.keepers:
-            if keeper.host.state is State.HANDSHAKING and keeper.wanted and not keeper.held:
-                keeper.stop(LAZY)
+        for runner in group.runners:
+            if runner.host.state is State.HANDSHAKING and runner.wanted and not runner.held:
+                runner.stop(LAZY)
                 if group.manifest is not None:
                     self.mesh.publish(group.manifest, group.plan.owner_key())
 
-    async def _keep(self, group: Group, keeper: Keeper) -> None:
+    async def _keep(self, group: Group, runner: HostRunner) -> None:
         try:
             if group.plan.exclusive:
                 with contextlib.suppress(ShuttingDown):
-                    await self.gone([one for one in group.keepers if one.retired and one is not keeper])
-            await keeper.run()
+                    await self.gone([one for one in group.runners if one.retired and one is not runner])
+            await runner.run()
         except Exception:  # noqa: BLE001 - one host is no reason to end the others
-            _log.exception("%s is no longer looked after", keeper.instance_id)
-        group.keepers.remove(keeper)
-        del self._by_id[keeper.instance_id]
+            _log.exception("%s is no longer looked after", runner.instance_id)
+        group.runners.remove(runner)
+        del self._by_id[runner.instance_id]
         self._left.set()
         self.nudge()
 
-    def _changed(self, keeper: Keeper, before: Host) -> None:
-        group = self._by_id[keeper.instance_id][0]
-        if keeper.host.state is State.HANDSHAKING and before.state is State.STARTING and keeper.life is not None:
-            group.learn(keeper.life)
-        if before.state in RUNNING and keeper.host.state not in RUNNING:
-            group.tell_suspects(self._around.clock())
-        if State.CRASH_LOOP in (before.state, keeper.host.state) and before.state is not keeper.host.state:
-            self.mesh.stand_in(keeper, group.manifest)
-        with contained(f"the news of {keeper.instance_id}"):  # they are no reason to look after it no more
-            self._report(keeper, before)
+    def _changed(self, runner: HostRunner, before: Host) -> None:
+        group = self._by_id[runner.instance_id][0]
+        if runner.host.state is State.HANDSHAKING and before.state is State.STARTING and runner.process_run is not None:
+            group.learn(runner.process_run)
+        if before.state in RUNNING and runner.host.state not in RUNNING:
+            group.tell_suspects(self._context.clock())
+        if State.CRASH_LOOP in (before.state, runner.host.state) and before.state is not runner.host.state:
+            self.mesh.stand_in(runner, group.manifest)
+        with contained(f"the news of {runner.instance_id}"):  # they are no reason to look after it no more
+            self._report(runner, before)
         self.nudge()
 
-    def _report(self, keeper: Keeper, before: Host) -> None:
-        happening = happening_of(before, keeper.host, keeper.incarnation)
-        if happening is not None:
-            if happening.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
-                happening = replace(happening, facts={**happening.facts, "output": _last_lines(keeper)})
-            self.mesh.report(happening)
+    def _report(self, runner: HostRunner, before: Host) -> None:
+        event = lifecycle_event_of(before, runner.host, runner.incarnation)
+        if event is not None:
+            if event.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
+                event = replace(event, facts={**event.facts, "output": _last_lines(runner)})
+            self.mesh.report(event)
 
 
-def _last_lines(keeper: Keeper) -> str:
-    lines = [line.text for line in keeper.log.tail(LAST_LINES)]
+def _last_lines(runner: HostRunner) -> str:
+    lines = [line.text for line in runner.log.tail(LAST_LINES)]
     return "\n".join(lines)[-LONGEST_OUTPUT:]

@@ -10,36 +10,36 @@ from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.plugin_host.supervisor.hosts.blame import Blame
 from forgemesh.plugin_host.supervisor.hosts.codec import suspects_message
 from forgemesh.plugin_host.supervisor.hosts.host import RUNNING, SERVING, State
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
-from forgemesh.plugin_host.supervisor.hosts.process_run import Life
-from forgemesh.plugin_host.supervisor.needs.loading import Member, Need, Offer, Standing
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
+from forgemesh.plugin_host.supervisor.hosts.process_run import ProcessRun
+from forgemesh.plugin_host.supervisor.needs.loading import Member, Need, Offer, Readiness
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.state.change import Configuration
 from forgemesh.routing.scaling import DEFAULT_CAPACITY, Scale
 
 _STANDINGS = {
-    State.STARTING: Standing.UNKNOWN,
-    State.HANDSHAKING: Standing.WAITING,
-    State.INITIALIZING: Standing.COMING,
-    State.READY: Standing.SERVING,
-    State.DEGRADED: Standing.SERVING,
+    State.STARTING: Readiness.UNKNOWN,
+    State.HANDSHAKING: Readiness.WAITING,
+    State.INITIALIZING: Readiness.COMING,
+    State.READY: Readiness.SERVING,
+    State.DEGRADED: Readiness.SERVING,
 }
 _OUT = 3
 
 
-def usefulness(keeper: Keeper) -> int:
+def usefulness(runner: HostRunner) -> int:
     """What a host does for its plugin, the smaller the more: it serves, is about to, waits to be started, or is out."""
-    state = keeper.host.state
+    state = runner.host.state
     if state in SERVING:
         return 0
     if state in RUNNING and state is not State.DRAINING:
         return 1
-    return 2 if (keeper.wanted or keeper.lost) and state is not State.CRASH_LOOP else _OUT
+    return 2 if (runner.wanted or runner.lost) and state is not State.CRASH_LOOP else _OUT
 
 
-def has_ended(keeper: Keeper) -> bool:
+def has_ended(runner: HostRunner) -> bool:
     """Whether a host has ended and is not started again: its rule says so, or somebody has stopped it."""
-    return keeper.host.state is State.STOPPED and not keeper.wanted and not keeper.lost
+    return runner.host.state is State.STOPPED and not runner.wanted and not runner.lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Group:
 
     def __init__(self, plan: PluginPlan) -> None:
         self.plan = plan
-        self.keepers: list[Keeper] = []
+        self.runners: list[HostRunner] = []
         self.on = False
         self.count = plan.instances
         self.manifest: manifest_pb2.Manifest | None = None
@@ -88,13 +88,13 @@ class Group:
     @property
     def sleeping(self) -> bool:
         """Whether it does not run, and starts when it is called."""
-        disabled = any(keeper.host.state is State.DISABLED for keeper in self.keepers)
+        disabled = any(runner.host.state is State.DISABLED for runner in self.runners)
         return self.plan.lazy and not self.on and not disabled
 
     @property
-    def staying(self) -> list[Keeper]:
+    def staying(self) -> list[HostRunner]:
         """Its hosts that are not on their way out for good."""
-        return [keeper for keeper in self.keepers if not keeper.retired]
+        return [runner for runner in self.runners if not runner.retired]
 
     @property
     def capacity(self) -> int:
@@ -102,14 +102,14 @@ class Group:
         return (self.manifest.max_concurrency if self.manifest is not None else 0) or DEFAULT_CAPACITY
 
     @property
-    def able(self) -> list[Keeper]:
+    def able(self) -> list[HostRunner]:
         """Its hosts that serve, or are on their way without anybody's help."""
-        return [keeper for keeper in self.staying if usefulness(keeper) < _OUT]
+        return [runner for runner in self.staying if usefulness(runner) < _OUT]
 
     @property
-    def serving(self) -> list[Keeper]:
+    def serving(self) -> list[HostRunner]:
         """Its hosts that take calls."""
-        return [keeper for keeper in self.keepers if keeper.host.state in SERVING]
+        return [runner for runner in self.runners if runner.host.state in SERVING]
 
     @property
     def configuration(self) -> Configuration:
@@ -153,41 +153,41 @@ class Group:
             self.config = plan.config
             self.revision += 1
 
-    def learn(self, life: Life) -> None:
+    def learn(self, process_run: ProcessRun) -> None:
         """One of its hosts has said what it is."""
-        self.manifest, self.offer, self.needs = life.manifest, life.offer, life.needs
+        self.manifest, self.offer, self.needs = process_run.manifest, process_run.offer, process_run.needs
 
     def tell_suspects(self, at: float) -> None:
         """Each of its processes is to know which calls may end it, at a moment in seconds."""
         message = suspects_message(self.blame, at)
-        for keeper in self.keepers:
-            if keeper.life is not None:
-                keeper.life.suspect(message)
+        for runner in self.runners:
+            if runner.process_run is not None:
+                runner.process_run.suspect(message)
 
     def free_id(self) -> str:
         """The lowest number that no host has; one that ends may still be registered."""
-        taken = {keeper.instance_id for keeper in self.keepers}
+        taken = {runner.instance_id for runner in self.runners}
         return next(name for number in itertools.count(1) if (name := f"{self.name}-{number}") not in taken)
 
-    def member(self, keeper: Keeper) -> Member:
+    def member(self, runner: HostRunner) -> Member:
         """One of its hosts, as others depend on it."""
-        life = keeper.life
-        known = life is not None and life.offer is not None
+        process_run = runner.process_run
+        known = process_run is not None and process_run.offer is not None
         return Member(
-            instance_id=keeper.instance_id,
-            standing=self._standing(keeper),
-            offer=life.offer if life is not None and known else self.offer,
-            needs=life.needs if life is not None and known else self.needs,
+            instance_id=runner.instance_id,
+            standing=self._standing(runner),
+            offer=process_run.offer if process_run is not None and known else self.offer,
+            needs=process_run.needs if process_run is not None and known else self.needs,
         )
 
-    def _standing(self, keeper: Keeper) -> Standing:
-        state = keeper.host.state
-        if keeper.held or not self.on:
-            return Standing.SERVING if state in SERVING else Standing.OUT
-        if keeper.lost and not keeper.wanted:
-            return Standing.PAUSED
-        if state is State.STOPPED and keeper.wanted:
-            return Standing.UNKNOWN
-        if state is State.HANDSHAKING and keeper.life is not None and keeper.life.serving.is_set():
-            return Standing.COMING
-        return _STANDINGS.get(state, Standing.OUT)
+    def _standing(self, runner: HostRunner) -> Readiness:
+        state = runner.host.state
+        if runner.held or not self.on:
+            return Readiness.SERVING if state in SERVING else Readiness.OUT
+        if runner.lost and not runner.wanted:
+            return Readiness.PAUSED
+        if state is State.STOPPED and runner.wanted:
+            return Readiness.UNKNOWN
+        if state is State.HANDSHAKING and runner.process_run is not None and runner.process_run.serving.is_set():
+            return Readiness.COMING
+        return _STANDINGS.get(state, Readiness.OUT)

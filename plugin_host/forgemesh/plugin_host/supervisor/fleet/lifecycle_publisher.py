@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.group import Group
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening, Kind
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, LifecycleEvent
 
 
-def tell(fleet: Fleet, group: Group, kind: Kind, message: str, facts: Mapping[str, str] | None = None) -> None:
+def publish(fleet: Fleet, group: Group, kind: Kind, message: str, facts: Mapping[str, str] | None = None) -> None:
     """Tell the mesh what happened to a plugin."""
     offer = group.offer
     fleet.mesh.report(
-        Happening(
+        LifecycleEvent(
             kind=kind,
             at=time.time(),
             message=message,

@@ -12,7 +12,7 @@ from forgemesh.faults.supervisor import DependentsLive, LoadFailed, LoadsFull
 from forgemesh.plugin_host.supervisor.fleet.fleet import LAZY, Fleet
 from forgemesh.plugin_host.supervisor.fleet.group import Group, has_ended
 from forgemesh.plugin_host.supervisor.hosts.host import Host, Phase, State
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
 from forgemesh.plugin_host.supervisor.needs.loading import levels, losers
 
 MOST_LOADS = 100
@@ -58,7 +58,7 @@ class Loader:
         self._fleet.reread()
         wanted = [self._fleet.group(name) for name in names or self._fleet.groups]
         started: list[Group] = []
-        before = {keeper.instance_id: keeper.host.history[-1:] for keeper in self._fleet.keepers}
+        before = {runner.instance_id: runner.host.history[-1:] for runner in self._fleet.runners}
         for group in sorted(wanted, key=lambda one: one.changing.locked()):
             async with group.changing:  # what a change has ended is not to be started beside what it has begun
                 pass
@@ -80,7 +80,7 @@ class Loader:
                 group=group,
                 started=group in started,
                 level=rank.get(group.name, 0),
-                missing=tuple(sorted({name for keeper in group.keepers for name in keeper.host.missing})),
+                missing=tuple(sorted({name for runner in group.runners for name in runner.host.missing})),
             )
             for group in found
         ]
@@ -113,31 +113,31 @@ class Loader:
             started.append(group)
             self._fleet.switch_on(group)
             return
-        for keeper in group.staying:
-            if has_ended(keeper):
-                keeper.start()
+        for runner in group.staying:
+            if has_ended(runner):
+                runner.start()
         if len(group.staying) != group.count:
             self._fleet.resize(group, group.count, "its section says so")
 
     def _served(self, wanted: Sequence[Group], started: list[Group], before: Mapping[str, Sequence[object]]) -> bool:
         """Whether all serve; raises if one of them, or of what they need, will not. `before` is where hosts stood."""
         for group in self._closure(wanted):
-            for keeper in group.staying:
-                host = keeper.host
+            for runner in group.staying:
+                host = runner.host
                 ended_before = host.state is State.BACKOFF and host.history[-1:] == before.get(host.instance_id)
                 if not ended_before:  # else its next start is what this call is about
-                    self._look_at(group, keeper, started, wanted)
+                    self._look_at(group, runner, started, wanted)
         return all(len(group.serving) >= len(group.staying) for group in wanted)
 
-    def _look_at(self, group: Group, keeper: Keeper, started: list[Group], wanted: Sequence[Group]) -> None:
-        host, decision = keeper.host, self._fleet.decision
-        if has_ended(keeper) or host.state in (State.BACKOFF, State.CRASH_LOOP, State.DISABLED):
+    def _look_at(self, group: Group, runner: HostRunner, started: list[Group], wanted: Sequence[Group]) -> None:
+        host, decision = runner.host, self._fleet.decision
+        if has_ended(runner) or host.state in (State.BACKOFF, State.CRASH_LOOP, State.DISABLED):
             raise _Failed(group.name, host)
-        circle = decision.circles.get(keeper.instance_id)
+        circle = decision.circles.get(runner.instance_id)
         if circle and host.state is State.HANDSHAKING:
             raise DependencyCycle(circle)
-        waits = host.state is State.HANDSHAKING or keeper.lost
-        for need in decision.hopeless.get(keeper.instance_id, ()) if waits else ():
+        waits = host.state is State.HANDSHAKING or runner.lost
+        for need in decision.hopeless.get(runner.instance_id, ()) if waits else ():
             provider = next(
                 (one for one in self._fleet.groups.values() if one.offer is not None and one.offer.meets(need)), None
             )
@@ -183,7 +183,7 @@ class Loader:
         members, elsewhere = self._fleet.members(), self._fleet.elsewhere() or ()
         leaving = [group]
         while True:
-            ids = {keeper.instance_id for one in leaving for keeper in one.keepers}
+            ids = {runner.instance_id for one in leaving for runner in one.runners}
             found = {self._fleet.group_of(instance_id).name for instance_id in losers(members, ids, elsewhere)}
             more = [self._fleet.groups[name] for name in sorted(found) if self._fleet.groups[name] not in leaving]
             if not more:
@@ -215,4 +215,4 @@ def _label(group: Group) -> str:
 
 
 def _ready_at(group: Group) -> float:
-    return min((keeper.host.ready_at for keeper in group.keepers if keeper.host.ready_at), default=0.0)
+    return min((runner.host.ready_at for runner in group.runners if runner.host.ready_at), default=0.0)

@@ -9,7 +9,7 @@ from forgemesh.chassis.containment import contained
 from forgemesh.faults.supervisor import ScaleOutOfBounds
 from forgemesh.plugin_host.supervisor.fleet.fleet import LAZY, Fleet
 from forgemesh.plugin_host.supervisor.fleet.group import Group
-from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import tell
+from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import publish
 from forgemesh.plugin_host.supervisor.hosts.host import SERVING, Phase
 from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind
 from forgemesh.plugin_host.supervisor.hosts.load import Idleness, demand_of
@@ -74,13 +74,13 @@ class Scaler:
 
     def _listen(self, group: Group) -> None:
         """A host that is stopped (SIGSTOP) or hangs says nothing; one whose event loop is blocked does."""
-        for keeper in group.serving:
-            life = keeper.life
-            if life is None or life.announced:  # a program that only announces itself tells nothing
+        for runner in group.serving:
+            process_run = runner.process_run
+            if process_run is None or process_run.announced:  # a program that only announces itself tells nothing
                 continue
-            life.silence += 1
-            if self._silence and life.silence >= self._silence:
-                life.fail(Phase.SERVING, f"it has said nothing for {self._silence * TICK:g} s")
+            process_run.silence += 1
+            if self._silence and process_run.silence >= self._silence:
+                process_run.fail(Phase.SERVING, f"it has said nothing for {self._silence * TICK:g} s")
 
     def _follow_load(self, group: Group, now: float) -> None:
         rule = group.plan.scale
@@ -90,7 +90,9 @@ class Scaler:
         dead = len(group.staying) - len(able)  # each has a place, and takes no part in the load
         rule = replace(rule, most=max(rule.least, rule.most - dead))
         capacity = group.capacity
-        loads = [one.life.load if one.life is not None else None for one in able if one.host.state in SERVING]
+        loads = [
+            one.process_run.load if one.process_run is not None else None for one in able if one.host.state in SERVING
+        ]
         said = [one.utilization * capacity for one in loads if one is not None and one.utilization is not None]
         if (not said and group.count) or len(said) < len(loads):
             group.scale, _ = group.scale.desired(rule, len(able), None, capacity, now)
@@ -108,13 +110,13 @@ class Scaler:
         if not group.serving:  # it is idle from when it serves, however long its start takes
             group.busy_at = now
             return
-        loads = [keeper.life.load for keeper in group.serving if keeper.life is not None]
+        loads = [runner.process_run.load for runner in group.serving if runner.process_run is not None]
         asked = any(load is not None and load.busy for load in loads) or len(group.serving) < len(group.staying)
         idleness = Idleness(group.busy_at).seen(busy=asked, now=now)
         group.busy_at = idleness.since
         if not idleness.over(after, now):
             return
-        ids = {keeper.instance_id for keeper in group.keepers}
+        ids = {runner.instance_id for runner in group.runners}
         if losers(self._fleet.members(), ids, self._fleet.elsewhere() or ()):
             return
         self._fleet.switch_off(group, f"nothing was asked of it for {after:g} s; {LAZY}", disable=False)
@@ -124,5 +126,5 @@ class Scaler:
         if count != before:
             self._fleet.resize(group, count, why)
             facts = {"from": str(before), "to": str(count)}
-            tell(self._fleet, group, Kind.SCALED, f"{group.name}: {before} to {count} instances, {why}", facts)
+            publish(self._fleet, group, Kind.SCALED, f"{group.name}: {before} to {count} instances, {why}", facts)
         return before

@@ -11,7 +11,7 @@ from forgemesh.api.registry.v1 import event_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.plugin_host.supervisor.hosts.blame import Blame
 from forgemesh.plugin_host.supervisor.hosts.host import Host, Phase, State, Transition
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import LifecycleEvent
 from forgemesh.plugin_host.supervisor.hosts.load import Load
 from forgemesh.plugin_host.supervisor.needs.loading import Need, Offer, OnLoss
 from forgemesh.routing.version_range import InvalidRange, VersionRange
@@ -114,18 +114,18 @@ def manifest_mistake(manifest: manifest_pb2.Manifest) -> str:
     return ""
 
 
-def event_message(happening: Happening, source: str) -> event_pb2.Event:
+def event_message(event: LifecycleEvent, source: str) -> event_pb2.Event:
     """As it is reported to the registry."""
     return event_pb2.Event(
-        at=timestamp(happening.at),
-        kind=event_pb2.EventKind.Value(f"EVENT_KIND_{happening.kind.value}"),
-        plugin_id=happening.plugin_id,
-        plugin_version=happening.plugin_version,
-        instance_id=happening.instance_id,
-        incarnation=happening.incarnation,
-        message=happening.message,
+        at=timestamp(event.at),
+        kind=event_pb2.EventKind.Value(f"EVENT_KIND_{event.kind.value}"),
+        plugin_id=event.plugin_id,
+        plugin_version=event.plugin_version,
+        instance_id=event.instance_id,
+        incarnation=event.incarnation,
+        message=event.message,
         source=source,
-        facts=happening.facts,
+        facts=event.facts,
     )
 
 

@@ -1,4 +1,4 @@
-"""What all keepers of one supervisor share."""
+"""What all host runners of one supervisor share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Protocol
 
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.plugin_host.supervisor.hosts.host import Host
-from forgemesh.plugin_host.supervisor.hosts.process_run import Life
+from forgemesh.plugin_host.supervisor.hosts.process_run import ProcessRun
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import Guardian
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
 from forgemesh.plugin_host.supervisor.processes.sweeper import Sweeper
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
-from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
 
 
 class Registrant(Protocol):
@@ -34,25 +34,25 @@ class Registrant(Protocol):
         """With which its registration is made and ended."""
 
 
-class Upkeep(Protocol):
+class Registrar(Protocol):
     """Looks after what a process leaves to its supervisor: health and registration."""
 
-    async def run(self, registrant: Registrant, life: Life) -> None:
+    async def run(self, registrant: Registrant, process_run: ProcessRun) -> None:
         """Until cancelled; sets `life.serving` once the instance is registered."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Surroundings:
-    """What all keepers of one supervisor share; `address` is where hosts call back."""
+class SupervisorContext:
+    """What all host runners of one supervisor share; `address` is where hosts call back."""
 
     settings: SupervisorSettings
     key: bytes
     pipe: int
     slots: asyncio.Semaphore
-    upkeep: Upkeep
-    survivors: Survivors
+    registrar: Registrar
+    reattach_store: ReattachStore
     cgroups: Cgroups
-    guardian: Guardian
+    orphan_reaper: OrphanReaper
     sweeper: Sweeper = field(default_factory=Sweeper)
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""

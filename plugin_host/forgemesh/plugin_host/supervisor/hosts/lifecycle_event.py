@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class LifecycleEvent:
     """
     Something that happened to a host, or to a plugin as a whole if it names no instance; `incarnation` is 0 for none.
     """
@@ -43,13 +43,13 @@ class Happening:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def happening_of(before: Host, after: Host, incarnation: int = 0) -> Happening | None:
+def lifecycle_event_of(before: Host, after: Host, incarnation: int = 0) -> LifecycleEvent | None:
     """What a change of a host is for others, whose newest process had this registration; None if it is nothing."""
     kind = _kind(before, after)
     if kind is None:
         return None
     last = after.history[-1]
-    return Happening(
+    return LifecycleEvent(
         kind=kind,
         at=last.at,
         message=f"{after.instance_id}: {after.reason}" if after.reason else after.instance_id,

@@ -1,4 +1,4 @@
-"""One life of a host's process, from its start to its end: what it has said, and what it is to do."""
+"""One process of a host, from its start to its end: what it has said, and what it is to do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Beginning:
     state: pb.SavedState | None = None
 
 
-class Life:
+class ProcessRun:
     """
     `called_back`, `go`, `serving`, `broken` and `ending` are set when these things happen, if they do; `leaving` says
     that the host itself has said that it cannot go on, and ends. `silence` counts looks at it since it said something.

@@ -53,7 +53,7 @@ class Offer:
         return self.plugin_id == need.name and wanted_by(need.version_range)(self.version)
 
 
-class Standing(Enum):
+class Readiness(Enum):
     """How far a host has come, as far as others depend on it."""
 
     UNKNOWN = "unknown"  # it is on its way and has not said yet what it is
@@ -69,7 +69,7 @@ class Member:
     """One host, as the decision sees it. `offer` is None until it is known."""
 
     instance_id: str
-    standing: Standing
+    standing: Readiness
     offer: Offer | None = None
     needs: tuple[Need, ...] = ()
 
@@ -96,17 +96,17 @@ class Decision:
 
 def decide(members: Sequence[Member], elsewhere: Iterable[Offer]) -> Decision:
     """`elsewhere` is what serves outside of this supervisor. Linear in members and needs."""
-    serving = _Offers((*(m.offer for m in members if m.standing is Standing.SERVING and m.offer), *elsewhere))
+    serving = _Offers((*(m.offer for m in members if m.standing is Readiness.SERVING and m.offer), *elsewhere))
     lacking, stop, paused = {}, {}, {}
     for member in members:
         unmet = [need for need in member.needs if not serving.meet(need)]
-        if member.standing is Standing.SERVING:
+        if member.standing is Readiness.SERVING:
             lost = _names(need for need in unmet if need.on_loss is OnLoss.STOP)
             if lost:
                 stop[member.instance_id] = lost
             else:
                 lacking[member.instance_id] = _names(need for need in unmet if need.on_loss is not OnLoss.IGNORE)
-        elif member.standing is Standing.PAUSED:
+        elif member.standing is Readiness.PAUSED:
             paused[member.instance_id] = tuple(n for n in unmet if not n.optional or n.on_loss is OnLoss.STOP)
     start, waiting, hopeless, circles = _Start(members, serving).decided()
     resume = [key for key, lost in paused.items() if not lost]
@@ -124,9 +124,9 @@ def decide(members: Sequence[Member], elsewhere: Iterable[Offer]) -> Decision:
 
 def losers(members: Sequence[Member], leaving: set[str], elsewhere: Iterable[Offer]) -> list[str]:
     """Which serving hosts would lack something that they cannot do without, were those in `leaving` gone."""
-    left = [m for m in members if m.standing is Standing.SERVING and m.instance_id not in leaving]
+    left = [m for m in members if m.standing is Readiness.SERVING and m.instance_id not in leaving]
     others = tuple(elsewhere)
-    before = _Offers((*(m.offer for m in members if m.standing is Standing.SERVING and m.offer), *others))
+    before = _Offers((*(m.offer for m in members if m.standing is Readiness.SERVING and m.offer), *others))
     after = _Offers((*(m.offer for m in left if m.offer), *others))
     return [
         m.instance_id
@@ -151,12 +151,12 @@ def _not_on_their_way(
     members: Sequence[Member], paused: Mapping[str, tuple[Need, ...]], stuck: Collection[str]
 ) -> dict[str, tuple[Need, ...]]:
     """What each of the `paused` hosts has lost that nobody is about to bring back; `stuck` ones will not."""
-    if any(member.standing is Standing.UNKNOWN for member in members):
+    if any(member.standing is Readiness.UNKNOWN for member in members):
         return {}
     coming = _Offers(
         member.offer
         for member in members
-        if member.standing in (Standing.COMING, Standing.WAITING) and member.instance_id not in stuck
+        if member.standing in (Readiness.COMING, Readiness.WAITING) and member.instance_id not in stuck
     )
     found = {key: tuple(need for need in lost if not coming.meet(need)) for key, lost in paused.items()}
     return {key: lost for key, lost in found.items() if lost}
@@ -166,9 +166,9 @@ class _Start:
     """The part of the decision that is about hosts that wait to start."""
 
     def __init__(self, members: Sequence[Member], serving: _Offers) -> None:
-        self._waiting = {m.instance_id: m for m in members if m.standing is Standing.WAITING}
-        self._undecided = any(m.standing is Standing.UNKNOWN for m in members)
-        self._coming = _Offers(m.offer for m in members if m.standing is Standing.COMING and m.offer)
+        self._waiting = {m.instance_id: m for m in members if m.standing is Readiness.WAITING}
+        self._undecided = any(m.standing is Readiness.UNKNOWN for m in members)
+        self._coming = _Offers(m.offer for m in members if m.standing is Readiness.COMING and m.offer)
         self._who = _ByWhat((m.instance_id, m.offer) for m in self._waiting.values() if m.offer)
         self._unmet = {key: [n for n in m.needs if not serving.meet(n)] for key, m in self._waiting.items()}
 

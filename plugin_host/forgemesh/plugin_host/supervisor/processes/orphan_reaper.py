@@ -17,7 +17,7 @@ _PROGRAM = f"import sys; sys.path.append({str(_ROOT)!r}); from {__package__}.orp
 FAREWELL = 2.0
 
 
-class Guardian:
+class OrphanReaper:
     """A process beside this one, started for the first host that it watches, and again if it is gone."""
 
     def __init__(self) -> None:
@@ -76,14 +76,14 @@ class Guardian:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            _log.warning("the guardian is gone, and is started again with the next host: %s", error)
+            _log.warning("the orphan reaper is gone, and is started again with the next host: %s", error)
 
 
 @contextlib.contextmanager
-def guarding() -> Iterator[Guardian]:
-    """A guardian while the block runs."""
-    guardian = Guardian()
+def reaping_orphans() -> Iterator[OrphanReaper]:
+    """An orphan reaper while the block runs."""
+    orphan_reaper = OrphanReaper()
     try:
-        yield guardian
+        yield orphan_reaper
     finally:
-        guardian.close()
+        orphan_reaper.close()

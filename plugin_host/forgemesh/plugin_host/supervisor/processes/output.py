@@ -31,7 +31,7 @@ _NO_DISK = (OSError, ValueError)  # the latter once the file could not be opened
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """A line as it came, and how many before it were left out because their reader was too slow."""
 
     source: str
@@ -44,7 +44,7 @@ class Follower:
     """A bounded queue of lines: who reads too slowly loses some, and is told how many."""
 
     def __init__(self) -> None:
-        self._lines: deque[Line] = deque()
+        self._lines: deque[LogLine] = deque()
         self._dropped = 0
         self._came = asyncio.Event()
         self._over = False
@@ -58,7 +58,7 @@ class Follower:
         """So many lines have come that nobody remembers."""
         self._dropped += number
 
-    def tell(self, line: Line) -> None:
+    def tell(self, line: LogLine) -> None:
         """A line has come."""
         if len(self._lines) >= FOLLOWED:
             self._lines.popleft()
@@ -66,13 +66,13 @@ class Follower:
         self._lines.append(line)
         self._came.set()
 
-    async def lines(self) -> AsyncIterator[Line]:
+    async def lines(self) -> AsyncIterator[LogLine]:
         """Each line as it comes, until `end`."""
         while self._lines or not self._over:
             while self._lines:
                 line = self._lines.popleft()
                 dropped, self._dropped = self._dropped, 0
-                yield Line(line.source, line.at, line.text, dropped)
+                yield LogLine(line.source, line.at, line.text, dropped)
             if not self._over:
                 self._came.clear()
                 await self._came.wait()
@@ -99,7 +99,7 @@ class OutputLog:
         self._said = 0
         self._unwritten: list[bytes] = []
         self._untold: list[bytes | str] = []
-        self._remembered: deque[Line] = deque(maxlen=REMEMBERED)
+        self._remembered: deque[LogLine] = deque(maxlen=REMEMBERED)
         self._followers: set[Follower] = set()
 
     @property
@@ -108,7 +108,7 @@ class OutputLog:
         said = list(self._remembered)[-self._said :] if self._said else []
         return last_words([line.text for line in said if not line.text.startswith(_OWN)])
 
-    def tail(self, count: int) -> list[Line]:
+    def tail(self, count: int) -> list[LogLine]:
         """The last lines that are remembered."""
         return list(self._remembered)[-count:] if count > 0 else []
 
@@ -177,7 +177,7 @@ class OutputLog:
         untold, self._untold = self._untold, []
         self._said += len(untold)
         newest, moment = untold[-REMEMBERED:], self._clock()
-        lines = [Line(self._source, moment, one if isinstance(one, str) else _cut(one)) for one in newest]
+        lines = [LogLine(self._source, moment, one if isinstance(one, str) else _cut(one)) for one in newest]
         self._remembered.extend(lines)
         for follower in self._followers:
             follower.skip(len(untold) - len(newest))

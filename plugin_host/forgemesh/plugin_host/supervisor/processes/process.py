@@ -24,7 +24,7 @@ from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.plugin_host.supervisor.plan.plan import Limits
 from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.processes.ending import Ending, ending_of
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import Guardian
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
 from forgemesh.plugin_host.supervisor.processes.output import OutputLog
 from forgemesh.plugin_host.supervisor.processes.process_table import Kin, mark_of, marking, new_mark, start_time_of
 from forgemesh.plugin_host.supervisor.processes.sweeper import Leftovers
@@ -168,15 +168,15 @@ async def spawned(
     fifo: Path | None,
     memory_limit: int,
     cgroup: Cgroup | None,
-    guardian: Guardian | None,
+    orphan_reaper: OrphanReaper | None,
     patient: bool,
 ) -> AsyncIterator[HostProcess]:
     """
     Start a process; it is gone, with all that it has started, when the block has ended.
 
     `parent_pipe` is the end that breaks when this process dies, None for one that may live on then; that one writes to
-    a named pipe at `fifo`, which another supervisor can open. The `guardian` of one that may not is `patient` if it
-    looks at `parent_pipe`. Raises OSError if nothing can be started.
+    a named pipe at `fifo`, which another supervisor can open. The `orphan_reaper` of one that may not is `patient`
+    if it looks at `parent_pipe`. Raises OSError if nothing can be started.
     """
     mark = new_mark()
     reading, writing = os.pipe() if fifo is None else _made(fifo)
@@ -190,13 +190,13 @@ async def spawned(
         sweep = leftovers.sweeper.sweep
         process = HostProcess(pid, start_time_of(pid), kin, sweep, memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
-            if guardian is not None:
-                guardian.watch(pid, process.started, mark=0 if kin.session else mark, patient=patient)
+            if orphan_reaper is not None:
+                orphan_reaper.watch(pid, process.started, mark=0 if kin.session else mark, patient=patient)
             if cgroup is not None:
                 cgroup.take_in(pid)
             yield process
-        if guardian is not None:
-            guardian.release(pid)
+        if orphan_reaper is not None:
+            orphan_reaper.release(pid)
     if cgroup is not None:
         cgroup.remove()
 

@@ -1,6 +1,6 @@
 """The processes of this machine, as /proc shows them: which of them descend from one, and their end."""
 
-# The guardian's program uses it too, so it imports nothing that is not Python's own.
+# The program of the orphan reaper uses it too, so it imports nothing that is not Python's own.
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ from forgemesh.plugin_host.registration.registration import Registration
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.supervisor.hosts.codec import event_message, offer_of
 from forgemesh.plugin_host.supervisor.hosts.host import State
-from forgemesh.plugin_host.supervisor.hosts.host_runner import Keeper
-from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Happening
+from forgemesh.plugin_host.supervisor.hosts.host_runner import HostRunner
+from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import LifecycleEvent
 from forgemesh.plugin_host.supervisor.needs.loading import Offer
 
 _log = logging.getLogger(__name__)
@@ -96,9 +96,9 @@ class RegistryLink:
             for key in ((one.plugin_id, one.plugin_version),)
         ]
 
-    def report(self, happening: Happening) -> None:
+    def report(self, event: LifecycleEvent) -> None:
         """Tell it, as soon as it is there."""
-        self._events.append(event_message(happening, f"supervisor {socket.gethostname()}"))
+        self._events.append(event_message(event, f"supervisor {socket.gethostname()}"))
         if len(self._events) > MOST_EVENTS:
             self._events.popleft()
             self._first += 1
@@ -111,34 +111,34 @@ class RegistryLink:
         )
         self._to_say.set()
 
-    def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:
+    def stand_in(self, runner: HostRunner, manifest: manifest_pb2.Manifest | None) -> None:
         """Keep an instance that is in CRASH_LOOP registered, with the reason, and no longer than that."""
-        standing = self._stand_ins.pop(keeper.instance_id, None)
+        standing = self._stand_ins.pop(runner.instance_id, None)
         if standing is not None:
             standing.cancel()
-        if keeper.host.state is State.CRASH_LOOP and manifest is not None:
-            self._stand_ins[keeper.instance_id] = watched(
-                lasting(f"the place of {keeper.instance_id}", partial(self._stand_in, keeper, manifest))
+        if runner.host.state is State.CRASH_LOOP and manifest is not None:
+            self._stand_ins[runner.instance_id] = watched(
+                lasting(f"the place of {runner.instance_id}", partial(self._stand_in, runner, manifest))
             )
 
-    async def _stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest) -> None:
+    async def _stand_in(self, runner: HostRunner, manifest: manifest_pb2.Manifest) -> None:
         instance = instance_pb2.Instance(
-            instance_id=keeper.instance_id,
+            instance_id=runner.instance_id,
             plugin_id=manifest.plugin_id,
             plugin_version=manifest.version,
             address=self.address,
-            labels={"host": socket.gethostname(), "name": keeper.plan.name, "tenure": keeper.tenure},
+            labels={"host": socket.gethostname(), "name": runner.plan.name, "tenure": runner.tenure},
             state=instance_pb2.INSTANCE_STATE_CRASH_LOOP,
-            state_reason=keeper.host.reason[:500],
+            state_reason=runner.host.reason[:500],
         )
         registration = Registration(
             self._channel,
             manifest,
             instance,
-            Identity(keeper.instance_id),
-            owner_token=keeper.owner_token,
+            Identity(runner.instance_id),
+            owner_token=runner.owner_token,
             ttl=STAND_IN_TTL,
-            owner_key=keeper.plan.owner_key(),
+            owner_key=runner.plan.owner_key(),
         )
         try:
             await registration.run()
@@ -276,11 +276,11 @@ class NoRegistry:
         """Nothing."""
         return ()
 
-    def report(self, happening: Happening) -> None:
+    def report(self, event: LifecycleEvent) -> None:
         """To nobody."""
 
     def publish(self, manifest: manifest_pb2.Manifest, owner_key: str = "") -> None:
         """Nowhere."""
 
-    def stand_in(self, keeper: Keeper, manifest: manifest_pb2.Manifest | None) -> None:
+    def stand_in(self, runner: HostRunner, manifest: manifest_pb2.Manifest | None) -> None:
         """Nowhere."""

@@ -18,7 +18,7 @@ from forgemesh.plugin_host.supervisor.processes.process_table import Kin, end_ki
 _log = logging.getLogger(__name__)
 
 
-class Survivor(msgspec.Struct, frozen=True, kw_only=True):
+class ReattachRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     A process by its id and the time of its start, which together never mean another one, and its secret.
 
@@ -39,7 +39,7 @@ class Survivor(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.started) and start_time_of(self.pid) == self.started
 
 
-class Survivors:
+class ReattachStore:
     """
     The file at `path`, for its owner's eyes only, as it holds secrets; beside it, at `address_path`, where the
     supervisor listens that noted them last. Neither is there unless there was something to note.
@@ -48,23 +48,23 @@ class Survivors:
     def __init__(self, path: Path, address_path: Path) -> None:
         self._path = path
         self._address_path = address_path
-        self._noted: dict[str, Survivor] = {}
+        self._noted: dict[str, ReattachRecord] = {}
         self._address = ""
 
-    def left(self) -> list[Survivor]:
+    def left(self) -> list[ReattachRecord]:
         """Those that an earlier supervisor has noted, running or not; a file that cannot be read names none."""
         if not self._path.exists():
             return []
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=list[Survivor])
+            found = msgspec.json.decode(self._path.read_bytes(), type=list[ReattachRecord])
         except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
             _log.warning("cannot read which processes an earlier supervisor left in %s: %s", self._path, error)
             return []
         return found
 
-    def note(self, survivor: Survivor, address: str) -> None:
+    def note(self, reattach_record: ReattachRecord, address: str) -> None:
         """It may be found again; until then it finds its supervisor at `address`."""
-        self._noted[survivor.instance_id] = survivor
+        self._noted[reattach_record.instance_id] = reattach_record
         self._address = address
         self._write(self._address_path, address.encode())
         self._write_noted()
@@ -87,7 +87,7 @@ class Survivors:
         return msgspec.json.encode(list(self._noted.values()))
 
     def _write(self, path: Path, content: bytes) -> None:
-        """A disk that takes nothing costs the survivors their successor, not the host its start."""
+        """A disk that takes nothing costs what is to be reattached its successor, not the host its start."""
         try:
             write_atomically(path, content)
         except OSError as error:
@@ -108,19 +108,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def end(survivors: Iterable[Survivor]) -> None:
+def end(reattach_store: Iterable[ReattachRecord]) -> None:
     """Kill processes that nobody has a place for any more, and what they have started; never another process."""
-    survivors = list(survivors)
-    for survivor in survivors:
+    reattach_store = list(reattach_store)
+    for reattach_record in reattach_store:
         with contextlib.suppress(OSError):
-            descriptor = os.pidfd_open(survivor.pid)
+            descriptor = os.pidfd_open(reattach_record.pid)
             try:
-                if survivor.runs:  # looked at while the descriptor holds the process: the id is not another's now
-                    _log.warning("ending process %d of %s, left by an earlier supervisor", survivor.pid, survivor.name)
-                    os.killpg(survivor.pid, signal.SIGKILL)
+                if (
+                    reattach_record.runs
+                ):  # looked at while the descriptor holds the process: the id is not another's now
+                    _log.warning(
+                        "ending process %d of %s, left by an earlier supervisor",
+                        reattach_record.pid,
+                        reattach_record.name,
+                    )
+                    os.killpg(reattach_record.pid, signal.SIGKILL)
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)
-    marks = [survivor.mark for survivor in survivors if survivor.mark]
+    marks = [reattach_record.mark for reattach_record in reattach_store if reattach_record.mark]
     if marks:
         end_kin([Kin(mark) for mark in marks])

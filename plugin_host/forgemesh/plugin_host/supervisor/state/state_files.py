@@ -15,7 +15,7 @@ from forgemesh.chassis.process import CannotStart
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.state.journal import Journal
 from forgemesh.plugin_host.supervisor.state.owner_key import read_or_make, write_key
-from forgemesh.plugin_host.supervisor.state.reattach_store import Survivors
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
 
 
 class StateFiles:
@@ -37,7 +37,7 @@ class StateFiles:
                 f"the lock {self._lock_path} cannot be used: {error.strerror}; delete it, and let this user write to"
                 f" {self._lock_path.parent}"
             ) from error
-        self.survivors = Survivors(settings.state, settings.address_file)
+        self.reattach_store = ReattachStore(settings.state, settings.address_file)
         self.journal = Journal(settings.journal)
         try:
             self.key = read_or_make(self._key_path)
@@ -72,7 +72,7 @@ class StateFiles:
         make_private_folder(self._logs)
         if not self._key_path.exists():
             write_key(self._key_path, self.key)
-        self.survivors.restore()
+        self.reattach_store.restore()
         self.journal.restore()
 
     def close(self) -> None:

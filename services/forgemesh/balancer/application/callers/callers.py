@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from forgemesh.balancer.domain.caller import Caller, Place, Told
+from forgemesh.balancer.domain.caller import Caller, InstanceKey, Told
 from forgemesh.routing.outcome import CallCounts, CountKey
 from forgemesh.routing.scaling import Demanded
 
@@ -25,9 +25,9 @@ class Callers:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._callers: dict[tuple[str, str], Caller] = {}
-        self._in_flight: Counter[Place] = Counter()
-        self._places: frozenset[Place] = frozenset()
-        self.on_load: Callable[[Place], None] = lambda place: None
+        self._in_flight: Counter[InstanceKey] = Counter()
+        self._places: frozenset[InstanceKey] = frozenset()
+        self.on_load: Callable[[InstanceKey], None] = lambda instance_key: None
         self.on_demand: Callable[[str], None] = lambda plugin_id: None
         self.on_counts: Callable[[CountKey, CallCounts], None] = lambda key, counts: None
         self.on_lost: Callable[[Caller], None] = lambda caller: None
@@ -37,9 +37,9 @@ class Callers:
         """Those that have not left."""
         return [caller for caller in self._callers.values() if caller.left_at is None]
 
-    def in_flight(self, place: Place) -> int:
+    def in_flight(self, instance_key: InstanceKey) -> int:
         """Calls under way on the instance, of all callers."""
-        return self._in_flight[place]
+        return self._in_flight[instance_key]
 
     def arrived(self, name: str, boot: str, baseline: Iterable[Told]) -> Caller:
         """
@@ -73,17 +73,17 @@ class Callers:
         for key, counts in differences:
             self.on_counts(key, counts)
 
-    def moved(self, caller: Caller, place: Place, by: int) -> None:
+    def moved(self, caller: Caller, instance_key: InstanceKey, by: int) -> None:
         """A caller that lives here has `by` more calls under way."""
-        self._set_in_flight(caller, place, max(0, caller.in_flight.get(place, 0) + by))
+        self._set_in_flight(caller, instance_key, max(0, caller.in_flight.get(instance_key, 0) + by))
 
-    def keep(self, places: Iterable[Place]) -> None:
+    def keep(self, instance_keys: Iterable[InstanceKey]) -> None:
         """These are the instances that there are."""
-        before, self._places = self._places, frozenset(places)
-        for place in before - self._places:
-            self._in_flight.pop(place, None)
+        before, self._places = self._places, frozenset(instance_keys)
+        for instance_key in before - self._places:
+            self._in_flight.pop(instance_key, None)
             for caller in self._callers.values():
-                caller.forget(place)
+                caller.forget(instance_key)
 
     def sweep(self) -> None:
         """What callers that have left leave behind ends after a while."""
@@ -93,8 +93,8 @@ class Callers:
                 continue
             if now >= caller.left_at + PATIENCE:
                 self.on_lost(caller)
-                for place in list(caller.in_flight):
-                    self._set_in_flight(caller, place, 0)
+                for instance_key in list(caller.in_flight):
+                    self._set_in_flight(caller, instance_key, 0)
             if now >= caller.left_at + MEMORY:
                 del self._callers[key]
 
@@ -121,9 +121,9 @@ class Callers:
     def _known(self, told: Iterable[Told]) -> list[Told]:
         return [one for one in told if (one.key.instance_id, one.key.incarnation) in self._places]
 
-    def _set_in_flight(self, caller: Caller, place: Place, count: int) -> None:
-        before = caller.in_flight.get(place, 0)
+    def _set_in_flight(self, caller: Caller, instance_key: InstanceKey, count: int) -> None:
+        before = caller.in_flight.get(instance_key, 0)
         if count != before:
-            caller.in_flight[place] = count
-            self._in_flight[place] += count - before
-            self.on_load(place)
+            caller.in_flight[instance_key] = count
+            self._in_flight[instance_key] += count - before
+            self.on_load(instance_key)

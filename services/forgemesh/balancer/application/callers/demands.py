@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from math import inf
 
 from forgemesh.balancer.application.callers.callers import Callers
-from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
@@ -39,7 +39,7 @@ class Demands:
         self._clock = clock
         self._settled_at = inf
         self._ended = asyncio.Event()
-        self._called_at: dict[Place, float] = {}
+        self._called_at: dict[InstanceKey, float] = {}
         self._in_vain: dict[Demanded, float] = {}
         self._watchers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         callers.on_demand = self.waits
@@ -59,15 +59,15 @@ class Demands:
         for watcher in self._watchers.get(plugin_id, ()):
             watcher.set()
 
-    def moved(self, place: Place) -> None:
+    def moved(self, instance_key: InstanceKey) -> None:
         """The number of calls under way on an instance has changed."""
-        standing = self._fleet().standing(*place)
-        if standing is not None and self._callers.in_flight(place):
-            self.called(place, standing.member.plugin_id)
+        standing = self._fleet().standing(*instance_key)
+        if standing is not None and self._callers.in_flight(instance_key):
+            self.called(instance_key, standing.member.plugin_id)
 
-    def called(self, place: Place, plugin_id: str) -> None:
+    def called(self, instance_key: InstanceKey, plugin_id: str) -> None:
         """An instance has been called."""
-        self._called_at[place] = self._clock()
+        self._called_at[instance_key] = self._clock()
         self.waits(plugin_id)
 
     def missed(self, demanded: Demanded) -> None:
@@ -78,9 +78,13 @@ class Demands:
         self._in_vain[demanded] = self._clock()
         self.waits(demanded.plugin_id)
 
-    def keep(self, places: Iterable[Place]) -> None:
+    def keep(self, instance_keys: Iterable[InstanceKey]) -> None:
         """These are the instances that there are."""
-        self._called_at = {place: self._called_at[place] for place in places if place in self._called_at}
+        self._called_at = {
+            instance_key: self._called_at[instance_key]
+            for instance_key in instance_keys
+            if instance_key in self._called_at
+        }
 
     def count(self, plugin_id: str, version: str) -> int:
         """Calls that run or wait now; raises BalancerWarming as long as not all that wait are known."""
@@ -125,7 +129,9 @@ class Demands:
 
     def _is_asked(self, plugin_id: str, version: str) -> bool:
         since = self._clock() - RECENT
-        recently = any(self._called_at.get(place, -inf) > since for place in self._places(plugin_id, version))
+        recently = any(
+            self._called_at.get(instance_key, -inf) > since for instance_key in self._places(plugin_id, version)
+        )
         return recently or self._count(plugin_id, version) > 0
 
     def _count(self, plugin_id: str, version: str) -> int:
@@ -139,7 +145,7 @@ class Demands:
         running = sum(map(self._callers.in_flight, self._places(plugin_id, version)))
         return running + (self._callers.waiting(plugin_id, wants) or in_vain)
 
-    def _places(self, plugin_id: str, version: str) -> Iterator[Place]:
+    def _places(self, plugin_id: str, version: str) -> Iterator[InstanceKey]:
         for standing in self._fleet().standings.values():
             member = standing.member
             if member.plugin_id == plugin_id and version in ("", member.plugin_version):

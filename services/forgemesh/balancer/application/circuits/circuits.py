@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.decisions import Forced
 from forgemesh.balancer.domain.events import Author
-from forgemesh.balancer.domain.fleet import Fleet, Member, Standing
+from forgemesh.balancer.domain.fleet import Fleet, Member, MemberState
 from forgemesh.balancer.ports import HealthChecks
 from forgemesh.chassis.containment import contained
 from forgemesh.routing.circuit import Circuit
@@ -28,7 +28,7 @@ class Guarded:
     """An instance at one incarnation and its circuit; until `asked_until` a health check for it is on its way."""
 
     plugin_id: str
-    place: Place
+    instance_key: InstanceKey
     circuit: Circuit
     tenure: str = ""
     asked_until: float = 0.0
@@ -57,14 +57,14 @@ class Circuits:
         self._checks = checks
         self._clock = clock
         self._draw = draw
-        self._guarded: dict[Place, Guarded] = {}
-        self._restless: dict[Place, Guarded] = {}
+        self._guarded: dict[InstanceKey, Guarded] = {}
+        self._restless: dict[InstanceKey, Guarded] = {}
         """Those that time moves."""
-        self._left: dict[Place, CircuitView] | None = {}
+        self._left: dict[InstanceKey, CircuitView] | None = {}
         self._forced: dict[str, Forced] = {}
         self.on_change: OnChange = lambda guarded, before, author: None
         self.on_look: Callable[[], None] = lambda: None
-        self.on_gone: Callable[[Collection[Place]], None] = lambda places: None
+        self.on_gone: Callable[[Collection[InstanceKey]], None] = lambda instance_keys: None
 
     def __iter__(self) -> Iterator[Guarded]:
         return iter(self._guarded.values())
@@ -74,31 +74,31 @@ class Circuits:
         """Those that trial calls decide."""
         return [one for one in self._restless.values() if one.circuit.state is CircuitState.HALF_OPEN]
 
-    def of(self, place: Place) -> Guarded | None:
+    def of(self, instance_key: InstanceKey) -> Guarded | None:
         """The circuit of an instance."""
-        return self._guarded.get(place)
+        return self._guarded.get(instance_key)
 
-    def follow(self, standings: Iterable[Standing]) -> None:
+    def follow(self, standings: Iterable[MemberState]) -> None:
         """These are the instances that there are; a new incarnation starts with a closed circuit."""
         wanted = {(one.member.instance_id, one.member.incarnation): one for one in standings}
         gone = self._guarded.keys() - wanted.keys()
-        for place in gone:
-            del self._guarded[place]
-            self._restless.pop(place, None)
+        for instance_key in gone:
+            del self._guarded[instance_key]
+            self._restless.pop(instance_key, None)
         if gone:
             self.on_gone(gone)
-        for place in wanted.keys() - self._guarded.keys():
-            self._enrol(wanted[place].member)
+        for instance_key in wanted.keys() - self._guarded.keys():
+            self._enrol(wanted[instance_key].member)
 
-    def left_behind(self, place: Place, view: CircuitView) -> None:
+    def left_behind(self, instance_key: InstanceKey, view: CircuitView) -> None:
         """An earlier balancer knew this circuit; what it knew counts if it knew more."""
-        guarded = self._guarded.get(place)
+        guarded = self._guarded.get(instance_key)
         if guarded is not None:
             self._put(guarded, guarded.circuit.adopt(view, self._clock()), inherited=True)
         elif self._left is not None:
-            known = self._left.get(place)
+            known = self._left.get(instance_key)
             if known is None or view.generation > known.generation:
-                self._left[place] = view
+                self._left[instance_key] = view
 
     def synced(self) -> None:
         """All instances are known: what was left behind of others is of no use, from now on."""
@@ -120,9 +120,9 @@ class Circuits:
             circuit = guarded.circuit.record(key.generation, counts, self._clock(), self._draw())
             self._put(guarded, circuit)
 
-    def health_is_back(self, place: Place, reason: str) -> None:
+    def health_is_back(self, instance_key: InstanceKey, reason: str) -> None:
         """The instance serves again: a trial call has to show it, unless its circuit is open anyway."""
-        guarded = self._guarded.get(place)
+        guarded = self._guarded.get(instance_key)
         if guarded is not None:
             self._put(guarded, guarded.circuit.readmit(self._clock(), reason))
             self.on_look()
@@ -151,7 +151,7 @@ class Circuits:
 
     def reset(self, guarded: Guarded, author: Author) -> None:
         """An operator takes back what was forced, and everything that is on record."""
-        self._forced.pop(guarded.place[0], None)
+        self._forced.pop(guarded.instance_key[0], None)
         self._put(guarded, guarded.circuit.reset(f"reset by {_named(author)}", self._clock()), author)
 
     def remember(self, forced: Forced) -> None:
@@ -170,7 +170,7 @@ class Circuits:
         """Do what is due; returns the moment when something is due next, None if nothing is."""
         now = self._clock()
         for guarded in list(self._restless.values()):
-            with contained(f"the circuit of {guarded.place[0]}", failed=partial(_pass_over, guarded, now)):
+            with contained(f"the circuit of {guarded.instance_key[0]}", failed=partial(_pass_over, guarded, now)):
                 self._put(guarded, guarded.circuit.expire(now, self._draw()))
                 if guarded.circuit.is_due(now) and now >= guarded.asked_until and self._serves(guarded):
                     self._ask(guarded)
@@ -191,21 +191,21 @@ class Circuits:
                 self._put(guarded, guarded.circuit.checked(passed, self._clock(), self._draw()))
             self.on_look()
 
-        self._checks.ask(*guarded.place, answered)
+        self._checks.ask(*guarded.instance_key, answered)
 
     def _serves(self, guarded: Guarded) -> bool:
         """An instance that does not serve is left alone until it does."""
-        standing = self._fleet().standings.get(guarded.place[0])
+        standing = self._fleet().standings.get(guarded.instance_key[0])
         return standing is not None and standing.verdict.health is Health.SERVING
 
     def _enrol(self, member: Member) -> None:
-        plugin_id, place = member.plugin_id, (member.instance_id, member.incarnation)
+        plugin_id, instance_key = member.plugin_id, (member.instance_id, member.incarnation)
         circuit, now = Circuit(rule=self._fleet().policy(plugin_id).circuit), self._clock()
-        guarded = self._guarded[place] = Guarded(plugin_id, place, circuit, member.tenure)
-        left = self._left.pop(place, None) if self._left is not None else None
+        guarded = self._guarded[instance_key] = Guarded(plugin_id, instance_key, circuit, member.tenure)
+        left = self._left.pop(instance_key, None) if self._left is not None else None
         if left is not None:
             circuit = circuit.adopt(left, now)
-        forced = self._forced.get(place[0])
+        forced = self._forced.get(instance_key[0])
         if forced is not None and forced.tenure in ("", member.tenure):
             circuit = circuit.force(forced.state, _order(forced.state, forced.author), now)
         self._put(guarded, circuit, inherited=True)
@@ -216,9 +216,9 @@ class Circuits:
         before, guarded.circuit = guarded.circuit, circuit
         if before.view() != circuit.view():
             if circuit.state in _RESTLESS:
-                self._restless[guarded.place] = guarded
+                self._restless[guarded.instance_key] = guarded
             else:
-                self._restless.pop(guarded.place, None)
+                self._restless.pop(guarded.instance_key, None)
             self.on_change(guarded, None if inherited else before.state, author)
             self.on_look()
 

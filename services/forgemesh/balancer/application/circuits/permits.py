@@ -9,7 +9,7 @@ from typing import Protocol
 
 from forgemesh.balancer.application.callers.callers import Callers
 from forgemesh.balancer.application.circuits.circuits import Circuits, Guarded
-from forgemesh.balancer.domain.caller import Caller, Place
+from forgemesh.balancer.domain.caller import Caller, InstanceKey
 from forgemesh.routing.outcome import PermitOutcome, PermitUse
 
 RECENT = 5.0
@@ -35,7 +35,7 @@ class Grant:
 
     permit_id: str
     plugin_id: str
-    place: Place
+    instance_key: InstanceKey
     generation: int
     lease: float
     after_sequence: int
@@ -51,7 +51,7 @@ class Receiver(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Permits:
+class PermitDealer:
     """
     Deals the vacant permits of half-open circuits to callers that have calls for them: first to those with the most
     calls waiting, then to who called last. Nobody is asked to try an instance for which there are no calls. A caller
@@ -86,7 +86,7 @@ class Permits:
         grant = Grant(
             permit_id=self.new_id(),
             plugin_id=guarded.plugin_id,
-            place=guarded.place,
+            instance_key=guarded.instance_key,
             generation=circuit.generation,
             lease=lease,
             after_sequence=caller.sequence,
@@ -116,14 +116,14 @@ class Permits:
 
     def left(self, caller: Caller) -> None:
         """A caller is gone, and its calls with it: what it held of a circuit is lost as one, before its time."""
-        lost: dict[Place, str] = {}
+        lost: dict[InstanceKey, str] = {}
         for permit_id, (guarded, holder) in list(self._holders.items()):
             if holder is caller:
                 del self._holders[permit_id]
-                self.circuits.give_back(guarded, lost.pop(guarded.place, ""))
-                lost[guarded.place] = permit_id
-        for place, permit_id in lost.items():
-            guarded_here = self.circuits.of(place)
+                self.circuits.give_back(guarded, lost.pop(guarded.instance_key, ""))
+                lost[guarded.instance_key] = permit_id
+        for instance_key, permit_id in lost.items():
+            guarded_here = self.circuits.of(instance_key)
             if guarded_here is not None:
                 self.circuits.lose(guarded_here, permit_id)
 

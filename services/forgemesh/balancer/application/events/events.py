@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from forgemesh.balancer.domain.event_log import Entry, EventLog, Position
+from forgemesh.balancer.domain.event_log import EventLog, Position, RecordedEvent
 from forgemesh.balancer.domain.events import Author, Change, Event
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
@@ -37,7 +37,7 @@ class Told:
     """One step of a watch: an event, or None if everything up to `position` is told and nothing happens."""
 
     position: Position
-    entry: Entry | None
+    entry: RecordedEvent | None
 
 
 class Events:

@@ -1,4 +1,4 @@
-"""How busy every instance is, and who needs to know."""
+"""Publishes how busy every instance is to those who choose by it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from forgemesh.balancer.application.callers.callers import Callers
 from forgemesh.balancer.application.feed.subscription import Busy, Loads
-from forgemesh.balancer.domain.caller import Caller, Place
+from forgemesh.balancer.domain.caller import Caller, InstanceKey
 from forgemesh.balancer.domain.events import LoadChange
-from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.balancer.domain.fleet import Fleet, MemberState
 from forgemesh.routing.policy import PluginPolicy, Policy
 from forgemesh.routing.snapshot import Snapshot
 
@@ -18,7 +18,7 @@ CROWDED, CALM = 0.9, 0.8
 _HEEDFUL = frozenset({Policy.LEAST_CONNECTIONS, Policy.RESOURCE_BASED})
 
 
-class Busyness:
+class LoadPublisher:
     """
     Calls under way by instance, as callers report them. `published` gives the snapshot that callers have; `on_overload`
     is told when an instance is nearly full, once, and once when it is no longer.
@@ -27,27 +27,27 @@ class Busyness:
     def __init__(self, fleet: Callable[[], Fleet], callers: Callers) -> None:
         self._fleet = fleet
         self._callers = callers
-        self._crowded: set[Place] = set()
+        self._crowded: set[InstanceKey] = set()
         self._moved: set[str] = set()
         self.published: Callable[[str], Snapshot] = Snapshot.nothing
-        self.weight: Callable[[Place], float] = lambda place: 0.0
-        self.on_overload: Callable[[Standing, LoadChange], None] = lambda standing, change: None
+        self.weight: Callable[[InstanceKey], float] = lambda instance_key: 0.0
+        self.on_overload: Callable[[MemberState, LoadChange], None] = lambda standing, change: None
 
-    def moved(self, place: Place) -> None:
+    def moved(self, instance_key: InstanceKey) -> None:
         """The number of calls under way on an instance has changed."""
-        standing = self._fleet().standing(*place)
+        standing = self._fleet().standing(*instance_key)
         if standing is None:
             return
         self._moved.add(standing.member.plugin_id)
         most = standing.member.max_in_flight
         if not most:
             return
-        count = self._callers.in_flight(place)
-        crowded = place in self._crowded
+        count = self._callers.in_flight(instance_key)
+        crowded = instance_key in self._crowded
         if crowded and count <= CALM * most:
-            self._crowded.discard(place)
+            self._crowded.discard(instance_key)
         elif not crowded and count >= CROWDED * most:
-            self._crowded.add(place)
+            self._crowded.add(instance_key)
         else:
             return
         self.on_overload(standing, LoadChange(not crowded, count, most))
@@ -56,11 +56,11 @@ class Busyness:
         """An instance of a plugin has told of its load."""
         self._moved.add(plugin_id)
 
-    def keep(self, places: frozenset[Place]) -> None:
+    def keep(self, instance_keys: frozenset[InstanceKey]) -> None:
         """These are the instances that there are."""
-        self._crowded &= places
+        self._crowded &= instance_keys
 
-    def news(self) -> list[str]:
+    def updates(self) -> list[str]:
         """The plugins whose instances' loads have changed since this was asked last, if callers heed them."""
         moved, self._moved = self._moved, set()
         return [plugin_id for plugin_id in moved if heeded(self._fleet().policy(plugin_id))]
@@ -70,10 +70,15 @@ class Busyness:
         if not heeded(self._fleet().policy(plugin_id)):
             return Loads(plugin_id, ())
         endpoints = self.published(plugin_id).endpoints
-        places = [(endpoint.instance_id, endpoint.incarnation) for endpoint in endpoints]
+        instance_keys = [(endpoint.instance_id, endpoint.incarnation) for endpoint in endpoints]
         busy = [
-            Busy(*place, self._callers.in_flight(place), caller.in_flight.get(place, 0), self.weight(place))
-            for place in places
+            Busy(
+                *instance_key,
+                self._callers.in_flight(instance_key),
+                caller.in_flight.get(instance_key, 0),
+                self.weight(instance_key),
+            )
+            for instance_key in instance_keys
         ]
         return Loads(plugin_id, tuple(busy))
 

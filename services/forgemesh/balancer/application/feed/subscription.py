@@ -43,7 +43,7 @@ class Loads(NamedTuple):
     busy: tuple[Busy, ...]
 
 
-News: TypeAlias = Snapshot | Loads | Grant | Beat
+Update: TypeAlias = Snapshot | Loads | Grant | Beat
 
 
 class Subscription:
@@ -108,16 +108,16 @@ class Subscription:
         """
         if plugin_id not in self.taken:
             return False
-        is_news = plugin_id not in self.refused
+        is_new = plugin_id not in self.refused
         self.refused[plugin_id] = revision, reason[:LONGEST_REASON]
-        return is_news
+        return is_new
 
     def close(self) -> None:
         """End the news."""
         self._closed = True
         self._something.set()
 
-    async def news(self) -> AsyncGenerator[News, None]:
+    async def updates(self) -> AsyncGenerator[Update, None]:
         """Until closed, which raises ShuttingDown."""
         next_beat = self._clock()
         while not self._closed:
@@ -137,7 +137,7 @@ class Subscription:
                 pass
         raise ShuttingDown("balancer")
 
-    def _unsent(self) -> Iterator[News]:
+    def _unsent(self) -> Iterator[Update]:
         """What there is now; what comes meanwhile is for the next time."""
         for _ in range(len(self._mailbox)):
             yield self._mailbox.take()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from forgemesh.balancer.domain.fleet import Fleet, Standing
+from forgemesh.balancer.domain.fleet import Fleet, MemberState
 from forgemesh.faults import Fault
 from forgemesh.routing.endpoint import Health
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 AT_A_TIME = 200
 """Instances in one message: with their reasons they have to fit into what the registry receives at most."""
 
-Tell: TypeAlias = Callable[[int, Sequence[Standing]], Awaitable[None]]
+Tell: TypeAlias = Callable[[int, Sequence[MemberState]], Awaitable[None]]
 """Tells the registry, under the balancer's epoch, how these instances are; raises Fault."""
 
 
@@ -45,13 +45,13 @@ class Availability:
             if standing.verdict.health is not Health.UNCHECKED
         }
         told = self._told = {one: said for one, said in self._told.items() if one in known}
-        news = [instance_id for instance_id, said in known.items() if told.get(instance_id) != said]
-        for begin in range(0, len(news), AT_A_TIME):
-            some = news[begin : begin + AT_A_TIME]
+        updates = [instance_id for instance_id, said in known.items() if told.get(instance_id) != said]
+        for begin in range(0, len(updates), AT_A_TIME):
+            some = updates[begin : begin + AT_A_TIME]
             try:
                 await self.tell(fleet.epoch, [fleet.standings[instance_id] for instance_id in some])
             except Fault as fault:
-                left = len(news) - begin
+                left = len(updates) - begin
                 _log.info("the registry does not hear about the health of %d instances: %s", left, fault.message)
                 return
             told.update((instance_id, known[instance_id]) for instance_id in some)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.chassis.containment import contained
 from forgemesh.routing.outcome import CallCounts, CountKey
-from forgemesh.routing.outlier import Ejections, Identity, OutlierRule, Tally
+from forgemesh.routing.outlier import Ejections, Identity, IntervalCalls, OutlierRule
 
 
 @dataclass(slots=True, eq=False)
@@ -18,7 +18,7 @@ class _Comparison:
     """Of one plugin's instances since the last sweep."""
 
     sweep_at: float
-    calls: dict[Identity, Tally] = field(default_factory=dict)
+    calls: dict[Identity, IntervalCalls] = field(default_factory=dict)
     ejections: Ejections = field(default_factory=Ejections)
 
 
@@ -40,8 +40,8 @@ class Outliers:
         comparison = self._plugins.get(key.plugin_id)
         if comparison is not None:
             identity = Identity(key.instance_id, key.incarnation)
-            known = comparison.calls.get(identity, Tally())
-            comparison.calls[identity] = Tally(known.succeeded + counts.succeeded, known.failed + counts.failed)
+            known = comparison.calls.get(identity, IntervalCalls())
+            comparison.calls[identity] = IntervalCalls(known.succeeded + counts.succeeded, known.failed + counts.failed)
 
     def ruled(self) -> None:
         """Policies have changed; without a rule nobody is out."""
@@ -82,14 +82,14 @@ class Outliers:
         members = [one.member for one in self._fleet().standings.values() if one.member.plugin_id == plugin_id]
         calls, comparison.calls = comparison.calls, {}
         tallies = {
-            identity: calls.get(identity, Tally())
+            identity: calls.get(identity, IntervalCalls())
             for identity in (Identity(member.instance_id, member.incarnation) for member in members)
         }
         comparison.ejections = comparison.ejections.sweep(rule, tallies, now)
         self.on_out(plugin_id, {one.instance_id: _reason(one, tallies) for one in comparison.ejections.out})
 
 
-def _reason(identity: Identity, tallies: Mapping[Identity, Tally]) -> str:
+def _reason(identity: Identity, tallies: Mapping[Identity, IntervalCalls]) -> str:
     own = tallies[identity]
     others = [tally for one, tally in tallies.items() if one != identity]
     failed, calls = sum(one.failed for one in others), sum(one.calls for one in others)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.application.circuits.circuits import Guarded
-from forgemesh.balancer.domain.caller import Place
+from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.decisions import Forced
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.ports import DecisionStore
@@ -25,7 +25,7 @@ class Inspected:
     """The circuit of an instance, calls under way on that, and whether it is ejected as an outlier."""
 
     plugin_id: str
-    place: Place
+    instance_key: InstanceKey
     circuit: Circuit
     in_flight: int
     ejected: bool
@@ -43,7 +43,7 @@ class Selection:
         """Whether the circuit is one of them."""
         return (
             self.plugin_id in ("", guarded.plugin_id)
-            and self.instance_id in ("", guarded.place[0])
+            and self.instance_id in ("", guarded.instance_key[0])
             and not (self.tripped_only and guarded.circuit.state is CircuitState.CLOSED)
         )
 
@@ -79,7 +79,7 @@ class Operators:
         self._balancer.refuse_unless_warm()
         async with self._deciding:
             meant = Selection(plugin_id, instance_id)
-            found = {one.place[0]: one for one in self._balancer.circuits if meant.holds(one)}
+            found = {one.instance_key[0]: one for one in self._balancer.circuits if meant.holds(one)}
             ids = set(found)
             if state is None:
                 ids |= {one.instance_id for one in self._forced.values() if _means(meant, one)}
@@ -103,7 +103,7 @@ class Operators:
         for one in by_id.values():
             circuits.remember(one)
         for guarded in self._of(by_id):
-            circuits.force(guarded, by_id[guarded.place[0]])
+            circuits.force(guarded, by_id[guarded.instance_key[0]])
 
     def _take_back(self, ids: Collection[str], author: Author) -> None:
         circuits = self._balancer.circuits
@@ -115,17 +115,17 @@ class Operators:
 
     def _of(self, ids: Collection[str]) -> list[Guarded]:
         """The circuits of these instances, by plugin and instance."""
-        return sorted((one for one in self._balancer.circuits if one.place[0] in ids), key=_key)
+        return sorted((one for one in self._balancer.circuits if one.instance_key[0] in ids), key=_key)
 
     def _inspected(self, guarded: Guarded) -> Inspected:
-        standing = self._balancer.fleet.standing(*guarded.place)
-        in_flight = self._balancer.callers.in_flight(guarded.place)
+        standing = self._balancer.fleet.standing(*guarded.instance_key)
+        in_flight = self._balancer.callers.in_flight(guarded.instance_key)
         ejected = standing is not None and standing.ejected
-        return Inspected(guarded.plugin_id, guarded.place, guarded.circuit, in_flight, ejected)
+        return Inspected(guarded.plugin_id, guarded.instance_key, guarded.circuit, in_flight, ejected)
 
 
 def _key(guarded: Guarded) -> tuple[str, str]:
-    return guarded.plugin_id, guarded.place[0]
+    return guarded.plugin_id, guarded.instance_key[0]
 
 
 def _means(meant: Selection, forced: Forced) -> bool:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import TypedDict
 
 from forgemesh.balancer.application.balancer import Balancer
-from forgemesh.balancer.domain.caller import Place, Told
-from forgemesh.balancer.domain.picks import LEASE, Choice, Ended, Ledger, Outstanding, Wish
+from forgemesh.balancer.domain.caller import InstanceKey, Told
+from forgemesh.balancer.domain.picks import LEASE, Choice, Ended, Outstanding, OutstandingPicks, Wish
 from forgemesh.faults import Code
 from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
-from forgemesh.routing.judgement import judge
-from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, Tally, classify
+from forgemesh.routing.outcome import CallCounter, CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, classify
 from forgemesh.routing.pick import Lack, NoPick, pick
+from forgemesh.routing.pick_explanation import explain_pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.scaling import Demanded
@@ -56,8 +56,8 @@ class Picks:
         self._new_id = new_id
         self._caller = balancer.callers.arrived(CALLER, new_id(), ())
         self._sequence = 0
-        self._ledger = Ledger()
-        self._tallies: dict[tuple[str, Place], tuple[int, Tally]] = {}
+        self._outstanding_picks = OutstandingPicks()
+        self._tallies: dict[tuple[str, InstanceKey], tuple[int, CallCounter]] = {}
         self._turns: dict[tuple[str, Policy], Turns] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._sooner = asyncio.Event()
@@ -85,14 +85,14 @@ class Picks:
                 self._balancer.demands.missed(Demanded(wish.plugin_id, wish.version_range))
             raise picked.fault()
         self._turns[wish.plugin_id, policy] = picked.cursor
-        judgements = judge(snapshot, local, **terms) if wish.explain else ()
+        explanations = explain_pick(snapshot, local, **terms) if wish.explain else ()
         permit_id = self._permit(picked.endpoint) if picked.permit is not None else ""
         pick_id = self._begin(wish, picked.endpoint, permit_id)
-        return Choice(pick_id, picked.endpoint, picked.policy, permit_id, judgements)
+        return Choice(pick_id, picked.endpoint, picked.policy, permit_id, explanations)
 
     def settle(self, pick_id: str, ended: Ended) -> bool:
         """A call has ended; False, and nothing happens, if its pick is unknown, or over already."""
-        found = self._ledger.settle(pick_id, self._clock())
+        found = self._outstanding_picks.settle(pick_id, self._clock())
         if found is None:
             return False
         code, failure = Code(ended.code), ended.failure
@@ -117,7 +117,7 @@ class Picks:
 
     def look(self) -> None:
         """Picks whose lease is over are under way no more, and say nothing."""
-        for lost in self._ledger.lost(self._clock()):
+        for lost in self._outstanding_picks.lost(self._clock()):
             _log.debug("pick %s of %s by %s was never settled", lost.pick_id, lost.key.instance_id, lost.caller_id)
             self._end(lost, Outcome.IGNORED, 0.0, None)
 
@@ -126,7 +126,7 @@ class Picks:
         while True:
             self._sooner.clear()
             self.look()
-            end = self._ledger.next_end()
+            end = self._outstanding_picks.next_end()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if end is None else max(0.0, end - self._clock())):
                     await self._sooner.wait()
@@ -145,16 +145,19 @@ class Picks:
     def _view(self, snapshot: Snapshot, trial: bool) -> LocalView:
         """Everybody's calls count like one's own; a permit that is vacant is there for the taking."""
         balancer = self._balancer
-        places = [(endpoint.instance_id, endpoint.incarnation) for endpoint in snapshot.endpoints]
+        instance_keys = [(endpoint.instance_id, endpoint.incarnation) for endpoint in snapshot.endpoints]
         permits = {}
         for endpoint in snapshot.half_open if trial else ():
             guarded = balancer.circuits.of((endpoint.instance_id, endpoint.incarnation))
             if guarded is not None and guarded.circuit.vacant:
                 permits[endpoint.instance_id] = Permit("", endpoint.incarnation, guarded.circuit.generation)
         return LocalView(
-            in_flight={place[0]: balancer.callers.in_flight(place) for place in places},
+            in_flight={instance_key[0]: balancer.callers.in_flight(instance_key) for instance_key in instance_keys},
             permits=permits,
-            loads={place[0]: RemoteLoad(weight=balancer.busyness.weight(place)) for place in places},
+            loads={
+                instance_key[0]: RemoteLoad(weight=balancer.load_publisher.weight(instance_key))
+                for instance_key in instance_keys
+            },
         )
 
     def _permit(self, endpoint: Endpoint) -> str:
@@ -165,14 +168,14 @@ class Picks:
         return self._balancer.permits.take(guarded, self._caller).permit_id
 
     def _begin(self, wish: Wish, endpoint: Endpoint, permit_id: str) -> str:
-        place = endpoint.instance_id, endpoint.incarnation
-        key = CountKey(wish.plugin_id, *place, endpoint.circuit.generation)
+        instance_key = endpoint.instance_id, endpoint.incarnation
+        key = CountKey(wish.plugin_id, *instance_key, endpoint.circuit.generation)
         until = self._clock() + (LEASE if wish.lease is None else wish.lease)
         pick_id = self._new_id()
         self._tally(key).started += 1
-        self._balancer.callers.moved(self._caller, place, +1)
-        end = self._ledger.next_end()
-        self._ledger.add(Outstanding(pick_id, key, wish.operation, wish.caller_id, permit_id, until))
+        self._balancer.callers.moved(self._caller, instance_key, +1)
+        end = self._outstanding_picks.next_end()
+        self._outstanding_picks.add(Outstanding(pick_id, key, wish.operation, wish.caller_id, permit_id, until))
         if end is None or until < end:
             self._sooner.set()
         return pick_id
@@ -180,24 +183,24 @@ class Picks:
     def _end(self, over: Outstanding, outcome: Outcome, took: float, failure: CallFailure | None) -> None:
         """Tell as a report does what became of a call; of one that is too old only that it is over."""
         key, callers = over.key, self._balancer.callers
-        place = key.instance_id, key.incarnation
+        instance_key = key.instance_id, key.incarnation
         tally = self._tally(key)
         tally.ended(outcome, took, failure)
-        callers.moved(self._caller, place, -1)
+        callers.moved(self._caller, instance_key, -1)
         self._sequence += 1
-        told = Told(key, tally.counts(), self._caller.in_flight.get(place, 0))
+        told = Told(key, tally.counts(), self._caller.in_flight.get(instance_key, 0))
         callers.reported(self._caller, self._sequence, [told], {})
 
-    def _tally(self, key: CountKey) -> Tally:
-        """The account of the newest generation; one of an older generation is not kept."""
-        account = key.plugin_id, (key.instance_id, key.incarnation)
-        generation, tally = self._tallies.get(account, (-1, Tally()))
+    def _tally(self, key: CountKey) -> CallCounter:
+        """The counts of the newest generation; those of an older one are not kept."""
+        counted = key.plugin_id, (key.instance_id, key.incarnation)
+        generation, tally = self._tallies.get(counted, (-1, CallCounter()))
         if key.generation == generation:
             return tally
         if generation < 0:
             standing = self._balancer.fleet.standing
             self._tallies = {one: kept for one, kept in self._tallies.items() if standing(*one[1]) is not None}
-        fresh = Tally()
+        fresh = CallCounter()
         if key.generation > generation:
-            self._tallies[account] = key.generation, fresh
+            self._tallies[counted] = key.generation, fresh
         return fresh

@@ -36,7 +36,7 @@ def test_a_run_of_the_suite_inherits_neither_signals_nor_settings() -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
 
-    program = f"import tests.surroundings as suite; suite.leave_surroundings()\n{PROBE}\ntest_nothing_is_inherited()"
+    program = f"import tests.environment as suite; suite.leave_environment()\n{PROBE}\ntest_nothing_is_inherited()"
     command = [sys.executable, "-c", program]
     ran = subprocess.run(
         command, cwd=ROOT, env=os.environ | hostile, preexec_fn=ignorant, capture_output=True, text=True, check=False

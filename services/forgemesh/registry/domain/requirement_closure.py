@@ -21,7 +21,7 @@ def node_of(requirement: Requirement) -> Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class RequirementClosure:
     """
     `ranks` has a number for each node that can be reached, larger than those of all nodes that could need it.
 
@@ -34,7 +34,7 @@ class Reach:
     parts: Mapping[Node, int]
 
     @classmethod
-    def of(cls, candidates: Candidates, roots: Iterable[Requirement]) -> Reach:
+    def of(cls, candidates: Candidates, roots: Iterable[Requirement]) -> RequirementClosure:
         """What these requirements could come to need."""
         starts = [node_of(one) for one in roots]
         needs = _graph(candidates, starts)

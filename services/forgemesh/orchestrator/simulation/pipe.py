@@ -1,5 +1,5 @@
 """
-The line to whoever rehearses: JSON objects, one a line, in each direction; the only key says what it is.
+The pipe to the test: JSON objects, one a line, in each direction; the only key says what it is.
 
 To this process: `register` (`source`), `run` (`workflow`, `input`, `signals`, `cancel_after`, `limit`, `seed`) and
 `answer` (`number`, `takes`, and one of `output`, `failure`, `dies`, `silent`). From it, in answer to the first two:
@@ -18,7 +18,7 @@ import msgspec
 LIMIT = 64 * 1024 * 1024
 
 
-class Line:
+class Pipe:
     """Never blocks: both sides may be telling something large at the same time."""
 
     def __init__(self, reader: asyncio.StreamReader, transport: asyncio.WriteTransport) -> None:
@@ -26,7 +26,7 @@ class Line:
         self._transport = transport
 
     @classmethod
-    async def open(cls) -> Line:
+    async def open(cls) -> Pipe:
         """Over this process's stdin and stdout, where nothing else may be said."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(LIMIT)

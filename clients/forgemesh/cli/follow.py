@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forgemesh.cli.terminal import Terminal
 
 
-async def attend(
+async def follow_to_end(
     execution: ExecutionHandle, terminal: Terminal, wait: float | None, *, events_as_data: bool = False
 ) -> None:
     """

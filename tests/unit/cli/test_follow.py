@@ -1,5 +1,5 @@
 from forgemesh.api.errors.v1.failure_pb2 import Failure
-from forgemesh.cli.attendance import problem_of_failure
+from forgemesh.cli.follow import problem_of_failure
 from forgemesh.client import ExecutionFailed, Status
 
 

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
-from forgemesh.testing.backstage import Backstage
 from forgemesh.testing.outcome import Call, Outcome
 from forgemesh.testing.problem import Refused, Stuck, Unscripted
 from forgemesh.testing.script import Script
 from forgemesh.testing.span import Span, seconds_of
+from forgemesh.testing.worker import Worker
 
 LONGEST = 36_500 * 86_400.0
 """Seconds of virtual time that a run may take at most."""
@@ -28,7 +28,7 @@ Source: TypeAlias = str | Path | Written
 """The path of a definition, its text if it has more than one line, or one that is written in Python."""
 
 
-class Rehearsal:
+class WorkflowEnvironment:
     """
     Runs a definition, and `children` that its steps start, as often as a test likes.
 
@@ -56,7 +56,7 @@ class Rehearsal:
         self._steps: dict[str, Script] = {}
         self._signals: list[dict[str, Any]] = []
         self._cancel_after: float | None = None
-        self._backstage: Backstage | None = None
+        self._worker: Worker | None = None
         self._workflow = ""
 
     def __enter__(self) -> Self:
@@ -67,9 +67,9 @@ class Rehearsal:
 
     def close(self) -> None:
         """End the process; the next run starts another one."""
-        if self._backstage is not None:
-            self._backstage.close()
-            self._backstage = None
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
     def on(self, plugin: str, operation: str) -> Script:
         """A fresh script for the calls of an operation, whoever calls it; an interface counts as a plugin."""
@@ -116,40 +116,40 @@ class Rehearsal:
         }
         self._signals, self._cancel_after = [], None
         try:
-            backstage = self._ready()
-            backstage.say("run", asked | {"workflow": self._workflow})
-            return self._play(backstage)
+            worker = self._ready()
+            worker.say("run", asked | {"workflow": self._workflow})
+            return self._play(worker)
         except Stuck:
             raise
         except BaseException:
             self.close()
             raise
 
-    def _ready(self) -> Backstage:
+    def _ready(self) -> Worker:
         """The process, with all definitions registered."""
         __tracebackhide__ = True
-        if self._backstage is None:
-            self._backstage = Backstage(self._patience)
+        if self._worker is None:
+            self._worker = Worker(self._patience)
             for source in self._sources:
                 name, text = _read(source)
-                self._backstage.say("register", {"source": text})
-                kind, said = self._backstage.hear()
+                self._worker.say("register", {"source": text})
+                kind, said = self._worker.hear()
                 if kind == "refused":
                     raise _refused(name, said)
                 self._workflow = said["workflow"]
-        return self._backstage
+        return self._worker
 
-    def _play(self, backstage: Backstage) -> Outcome:
+    def _play(self, worker: Worker) -> Outcome:
         """Answer calls until the run is over."""
         __tracebackhide__ = True
         calls: list[Call] = []
         while True:
-            kind, said = backstage.hear()
+            kind, said = worker.hear()
             match kind:
                 case "call":
                     number = said.pop("number")
                     calls.append(Call(**said))
-                    self._answer(backstage, number, calls[-1])
+                    self._answer(worker, number, calls[-1])
                 case "ended":
                     return Outcome.told(said, calls)
                 case "stuck":
@@ -157,14 +157,14 @@ class Rehearsal:
                 case _:
                     raise _refused(f"the start of {self._workflow!r}", said)
 
-    def _answer(self, backstage: Backstage, number: int, call: Call) -> None:
+    def _answer(self, worker: Worker, number: int, call: Call) -> None:
         __tracebackhide__ = True
         script = self._script(call)
         answer = script.answer(call) if script is not None else None
         if answer is None:
             raise Unscripted(self._unscripted(call, script))
         try:
-            backstage.say("answer", {**answer, "number": number})
+            worker.say("answer", {**answer, "number": number})
         except (TypeError, ValueError) as error:
             assert script is not None
             raise TypeError(f"the script of {script.name} answers with what is not JSON: {error}") from error

@@ -6,22 +6,22 @@ import sys
 
 import pytest
 
-from forgemesh.testing.backstage import Backstage
-from forgemesh.testing.problem import RehearsalError
+from forgemesh.testing.problem import WorkflowEnvironmentError
+from forgemesh.testing.worker import Worker
 
 PATIENCE = 180.0
 ABANDONED = """
 import sys
-from forgemesh.testing.backstage import Backstage
-backstage = Backstage(30.0)
-print(backstage.pid, flush=True)
+from forgemesh.testing.worker import Worker
+worker = Worker(30.0)
+print(worker.pid, flush=True)
 sys.stdin.read()
 """
 
 
 def test_the_process_is_gone_when_it_is_closed() -> None:
-    with Backstage(PATIENCE) as backstage:
-        pid = backstage.pid
+    with Worker(PATIENCE) as worker:
+        pid = worker.pid
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -42,8 +42,8 @@ def test_the_process_ends_with_the_test_run_that_started_it() -> None:
 
 
 def test_a_bug_in_the_process_is_shown_with_its_traceback() -> None:
-    with Backstage(PATIENCE) as backstage:
-        backstage.say("run", {"seed": 0})
+    with Worker(PATIENCE) as worker:
+        worker.say("run", {"seed": 0})
 
-        with pytest.raises(RehearsalError, match=r"ended with status 1; it said:[^$]*KeyError: 'workflow'"):
-            backstage.hear()
+        with pytest.raises(WorkflowEnvironmentError, match=r"ended with status 1; it said:[^$]*KeyError: 'workflow'"):
+            worker.hear()

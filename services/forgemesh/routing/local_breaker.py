@@ -15,11 +15,11 @@ OUT = 2.0
 JITTER = 0.25
 
 
-class LocalTrips:
+class LocalBreakers:
     """
     The caller's own circuits, below those of the balancer: they only take instances away, and only for a moment.
 
-    An account that is written at each call that fails, and read at each pick. Moments are monotonic seconds.
+    Written at each call that fails, and read at each pick. Moments are monotonic seconds.
     """
 
     __slots__ = ("_until", "streaks")
@@ -31,7 +31,7 @@ class LocalTrips:
 
     @property
     def out(self) -> AbstractSet[Registration]:
-        """Those that are left out now; changes with the account."""
+        """Those that are left out now; changes with them."""
         return self._until.keys()
 
     def failed(self, registration: Registration, now: float, draw: float) -> float | None:

@@ -14,7 +14,7 @@ MEMORY_DISK = Path("/dev/shm")
 ENOUGH_MEMORY = 4 << 30
 
 
-def leave_surroundings() -> None:
+def leave_environment() -> None:
     """
     Leave behind what a terminal, a runner or a shell hands on.
 

@@ -12,10 +12,10 @@ from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.cli.mesh.directory import DataDirectory
 from forgemesh.cli.mesh.log import last_error
 from forgemesh.cli.mesh.plan import Plan, Service
-from forgemesh.cli.mesh.process import DidNotStart, Running, ended, launch
+from forgemesh.cli.mesh.process import DidNotStart, ServiceProcess, ended, launch
 from forgemesh.cli.mesh.watchdog import STALL_LIMIT, Watchdog
 
-Processes = Mapping[str, Running]
+Processes = Mapping[str, ServiceProcess]
 """The processes that run, by the names of their services."""
 
 _STABLE = 30.0
@@ -24,7 +24,7 @@ _MAX_BACKOFF = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Keeper:
+class ServiceRunner:
     """
     The processes of one mesh.
 
@@ -39,7 +39,7 @@ class Keeper:
     say: Callable[..., None]
     changed: Callable[[Processes], None]
     stall_limit: float = STALL_LIMIT
-    running: dict[str, Running] = field(default_factory=dict)
+    running: dict[str, ServiceProcess] = field(default_factory=dict)
     _complete: bool = False
 
     async def run(self, started: Callable[[Processes], Awaitable[None]]) -> None:
@@ -113,7 +113,7 @@ class Keeper:
                 self.changed(self.running)
             self.say(f"{service.name} runs again (pid {self.running[service.name].pid})")
 
-    async def _again(self, service: Service, old: Running, failures: int) -> int:
+    async def _again(self, service: Service, old: ServiceProcess, failures: int) -> int:
         """Try until it is ready; the number of tries in a row that were needed lately."""
         while True:
             if failures:

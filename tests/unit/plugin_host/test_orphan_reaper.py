@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import guarding
+from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
 from forgemesh.plugin_host.supervisor.processes.orphan_reaper_program import guard
 from forgemesh.plugin_host.supervisor.processes.process_table import start_time_of
 from tests.mesh.processes import alive, eventually
@@ -33,17 +33,17 @@ def test_who_has_ended_before_and_whoever_has_his_id_now_is_left_alone(sleeper: 
     assert sleeper.poll() is None
 
 
-def test_a_guardian_that_is_told_of_every_end_ends_nobody(sleeper: subprocess.Popen[bytes]) -> None:
-    with guarding() as guardian:
-        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
-        guardian.release(sleeper.pid)
+def test_an_orphan_reaper_that_is_told_of_every_end_ends_nobody(sleeper: subprocess.Popen[bytes]) -> None:
+    with reaping_orphans() as orphan_reaper:
+        orphan_reaper.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
+        orphan_reaper.release(sleeper.pid)
 
     assert sleeper.poll() is None
 
 
-def test_a_guardian_whose_supervisor_goes_away_ends_those_that_are_left(sleeper: subprocess.Popen[bytes]) -> None:
-    with guarding() as guardian:
-        guardian.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
+def test_an_orphan_reaper_whose_supervisor_goes_away_ends_those_that_are_left(sleeper: subprocess.Popen[bytes]) -> None:
+    with reaping_orphans() as orphan_reaper:
+        orphan_reaper.watch(sleeper.pid, start_time_of(sleeper.pid), mark=0, patient=False)
 
     assert sleeper.wait(PATIENCE) == -9
 

@@ -4,8 +4,8 @@ from hypothesis import given, strategies as st
 
 from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Health
-from forgemesh.routing.judgement import Judgement, judge
 from forgemesh.routing.pick import Picked
+from forgemesh.routing.pick_explanation import PickExplanation, explain_pick
 from forgemesh.routing.policy import OperationPolicy, Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.slow_start import SlowStart
@@ -25,25 +25,25 @@ def test_every_instance_is_judged_in_order() -> None:
     )
     local = LocalView(in_flight={"c": 2}, loads={"c": RemoteLoad(others=4, at=100.0)}, permits={"b": Permit("p", 1, 4)})
 
-    assert judge(at, local, operation="count", trial=True, now=100.0) == (
-        Judgement("a", Exclusion.NOT_SERVING, 0, 1.0),
-        Judgement("b", None, 0, 1.0),
-        Judgement("c", None, 6, 1.0),
-        Judgement("d", Exclusion.TIER, 0, 1.0),
+    assert explain_pick(at, local, operation="count", trial=True, now=100.0) == (
+        PickExplanation("a", Exclusion.NOT_SERVING, 0, 1.0),
+        PickExplanation("b", None, 0, 1.0),
+        PickExplanation("c", None, 6, 1.0),
+        PickExplanation("d", Exclusion.TIER, 0, 1.0),
     )
-    assert judge(at, local, now=100.0)[1].exclusion is Exclusion.TRIAL
+    assert explain_pick(at, local, now=100.0)[1].exclusion is Exclusion.TRIAL
 
 
 def test_the_weight_is_the_one_that_the_policy_goes_by() -> None:
     at = snapshot(endpoint("a", weight=2), endpoint("b", weight=7), pick=Policy.RESOURCE_BASED)
     loads = {"a": RemoteLoad(weight=12.5), "b": RemoteLoad(weight=50.0)}
 
-    assert [one.weight for one in judge(at, LocalView(loads=loads))] == [12.5, 50.0]
-    assert [one.weight for one in judge(at, LocalView())] == [1.0, 1.0]
+    assert [one.weight for one in explain_pick(at, LocalView(loads=loads))] == [12.5, 50.0]
+    assert [one.weight for one in explain_pick(at, LocalView())] == [1.0, 1.0]
 
 
 def test_an_empty_snapshot_has_nobody_to_judge() -> None:
-    assert judge(Snapshot.nothing("weather.stats"), LocalView()) == ()
+    assert explain_pick(Snapshot.nothing("weather.stats"), LocalView()) == ()
 
 
 endpoints = st.builds(
@@ -87,7 +87,7 @@ def test_what_is_picked_was_judged_eligible_and_nothing_else_is(
         *given, pick=policy, panic_threshold=threshold, slow_start=SlowStart(window=10.0), hash_bound=2 * threshold
     )
     local = LocalView(**view)
-    eligible = {one.instance_id for one in judge(at, local, now=100.0, **terms) if one.exclusion is None}
+    eligible = {one.instance_id for one in explain_pick(at, local, now=100.0, **terms) if one.exclusion is None}
 
     answer = pick(at, Turns(), local, affinity=affinity, now=100.0, draw=lambda: 0.7, **terms)
 

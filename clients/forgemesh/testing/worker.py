@@ -1,4 +1,4 @@
-"""The process in which a rehearsal's engine runs, and the line to it."""
+"""The process in which the engine of a workflow environment runs, and the pipe to it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import tempfile
 import threading
 from typing import IO, Any, Self
 
-from forgemesh.testing.problem import RehearsalError
+from forgemesh.testing.problem import WorkflowEnvironmentError
 
 GRACE = 2.0
 """Seconds that the process has to end by itself once nobody speaks to it any more."""
 SHOWN = 4_000
 
 
-class Backstage:
+class Worker:
     """
-    One JSON object a line in each direction, see forgemesh.orchestrator.simulation.line.
+    One JSON object a line in each direction, see forgemesh.orchestrator.simulation.pipe.
 
     `patience` is how many real seconds an answer may take; a process that takes longer is killed.
     """
@@ -48,7 +48,7 @@ class Backstage:
             self._process.stdin.flush()
 
     def hear(self) -> tuple[str, dict[str, Any]]:
-        """The next thing that it says: what it is, and the rest; raises RehearsalError if it says nothing more."""
+        """The next thing that it says: what it is, and the rest. Raises WorkflowEnvironmentError if it ends."""
         assert self._process.stdout is not None
         alarm = threading.Timer(self._patience, self._process.kill)
         alarm.daemon = True
@@ -58,7 +58,7 @@ class Backstage:
         finally:
             alarm.cancel()
         if not text.endswith(b"\n"):
-            raise RehearsalError(self._end())
+            raise WorkflowEnvironmentError(self._end())
         ((kind, content),) = json.loads(text).items()
         return kind, content
 
@@ -68,10 +68,10 @@ class Backstage:
         said = self._complaints.read().decode(errors="replace")[-SHOWN:].strip()
         if status < 0 and not said:
             return (
-                f"the rehearsal did nothing for {self._patience:g} s and was stopped; give it more time with"
-                " Rehearsal(..., patience=SECONDS) if the machine is that busy"
+                f"the workflow environment did nothing for {self._patience:g} s and was stopped; give it more time with"
+                " WorkflowEnvironment(..., patience=SECONDS) if the machine is that busy"
             )
-        return f"the rehearsal's process ended with status {status}; it said:\n{said}"
+        return f"the process of the workflow environment ended with status {status}; it said:\n{said}"
 
     def close(self) -> None:
         """The process is gone when this returns."""

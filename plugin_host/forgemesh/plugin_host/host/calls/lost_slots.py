@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from forgemesh.chassis.place_in_code import where
+from forgemesh.chassis.code_position import where
 from forgemesh.plugin_host.host.calls.call import Call
 from forgemesh.plugin_host.host.plugin.forks import awaitable_of
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _MOST_NAMED = 3
 
 
-class LostPlaces:
+class LostSlots:
     """
     The places, of `places` that there are, whose operations still run `after` seconds after their calls were answered.
 

@@ -21,7 +21,7 @@ _PAUSE = 0.05
 Make = Callable[[grpc.aio.Channel], Any]
 
 
-class Lanes(grpc.aio.Channel):
+class ConnectionPool(grpc.aio.Channel):
     """
     A channel that bounds its calls under way.
 
@@ -35,7 +35,7 @@ class Lanes(grpc.aio.Channel):
         self._address = address
         self._first = connect(address)
         self._room = asyncio.Semaphore(MOST)
-        self._lasting: list[_Lane] = []
+        self._lasting: list[_Connection] = []
 
     @property
     def connections(self) -> int:
@@ -69,7 +69,7 @@ class Lanes(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close every connection."""
-        for channel in (self._first, *(lane.channel for lane in self._lasting)):
+        for channel in (self._first, *(connection.channel for connection in self._lasting)):
             await channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
@@ -92,24 +92,24 @@ class Lanes(grpc.aio.Channel):
 
     def _each(self, make: Make) -> Callable[..., Any]:
         """A call of that method, on a connection that has a place for it."""
-        made: dict[_Lane, Any] = {}
+        made: dict[_Connection, Any] = {}
 
         def call(*arguments: Any, **named: Any) -> Any:
-            lane = self._lane()
-            if lane not in made:
-                made[lane] = make(lane.channel)
-            call = made[lane](*arguments, **named)
-            lane.taken += 1
-            call.add_done_callback(lane.leave)
+            connection = self._connection()
+            if connection not in made:
+                made[connection] = make(connection.channel)
+            call = made[connection](*arguments, **named)
+            connection.taken += 1
+            call.add_done_callback(connection.leave)
             return call
 
         return call
 
-    def _lane(self) -> _Lane:
-        for lane in self._lasting:
-            if lane.taken < MOST:
-                return lane
-        self._lasting.append(_Lane(connect(self._address)))
+    def _connection(self) -> _Connection:
+        for connection in self._lasting:
+            if connection.taken < MOST:
+                return connection
+        self._lasting.append(_Connection(connect(self._address)))
         return self._lasting[-1]
 
     async def _short(self, call: Callable[[float], Awaitable[Any]], timeout: float) -> Any:
@@ -125,7 +125,7 @@ class Lanes(grpc.aio.Channel):
                 await asyncio.sleep(random.uniform(0, _PAUSE))
 
 
-class _Lane:
+class _Connection:
     """A connection for what may last, and how much of it there is."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:

@@ -1,4 +1,4 @@
-"""What an author of workflows writes, over the real process of a rehearsal."""
+"""What an author of workflows writes, over the real process of a workflow environment."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from forgemesh.client.workflow import Workflow
 from forgemesh.faults import Code
-from forgemesh.testing import Call, Rehearsal, fails
+from forgemesh.testing import Call, WorkflowEnvironment, fails
 from tests.component.testing.sources import APPROVAL, CALL, ONE, SAGA, retried
 
 
@@ -16,7 +16,7 @@ def operations(calls: tuple[Call, ...]) -> list[str]:
 
 
 def test_a_call_returns_what_the_script_says_and_sees_its_input() -> None:
-    with Rehearsal(ONE) as play:
+    with WorkflowEnvironment(ONE) as play:
         play.on("p", "o").returns({"n": 2**70, "text": "ä\n"})
         outcome = play.run({"sku": "x"})
 
@@ -36,7 +36,7 @@ def test_a_call_returns_what_the_script_says_and_sees_its_input() -> None:
 
 
 def test_a_declined_card_undoes_what_was_done_in_reverse_order() -> None:
-    with Rehearsal(SAGA) as play:
+    with WorkflowEnvironment(SAGA) as play:
         play.on("shop.stock", "reserve").returns({"id": 7})
         play.on("shop.stock", "pack").returns()
         play.on("shop.stock", "unpack").returns()
@@ -52,7 +52,7 @@ def test_a_declined_card_undoes_what_was_done_in_reverse_order() -> None:
 
 
 def test_three_days_pass_for_the_execution_alone() -> None:
-    with Rehearsal("name: nap\nsteps: [{id: nap, wait: {for: 3d}}]\n") as play:
+    with WorkflowEnvironment("name: nap\nsteps: [{id: nap, wait: {for: 3d}}]\n") as play:
         outcome = play.run()
 
     assert outcome.status == "SUCCEEDED"
@@ -61,14 +61,14 @@ def test_three_days_pass_for_the_execution_alone() -> None:
 
 def test_years_pass_to_the_second() -> None:
     naps = "".join(f"  - {{id: n{number}, wait: {{for: 365d}}}}\n" for number in range(9))
-    with Rehearsal(f"name: naps\nsteps:\n{naps}") as play:
+    with WorkflowEnvironment(f"name: naps\nsteps:\n{naps}") as play:
         outcome = play.run()
 
     assert outcome.elapsed == pytest.approx(9 * 365 * 86_400, abs=0.001)
 
 
 def test_a_failure_that_may_be_retried_is_retried_after_its_pause() -> None:
-    with Rehearsal(retried()) as play:
+    with WorkflowEnvironment(retried()) as play:
         play.on("p", "o").fails("BUSY", code=Code.UNAVAILABLE, retryable=True, times=2).then.returns("done")
         outcome = play.run()
 
@@ -80,7 +80,7 @@ def test_a_failure_that_may_be_retried_is_retried_after_its_pause() -> None:
 
 def test_every_run_of_a_script_goes_the_same_way() -> None:
     def played() -> list[float]:
-        with Rehearsal(retried(), seed=7) as play:
+        with WorkflowEnvironment(retried(), seed=7) as play:
             play.on("p", "o").fails("BUSY", retryable=True)
             return [call.at for call in (*play.run().calls, *play.run().calls)]
 
@@ -92,7 +92,7 @@ def test_every_run_of_a_script_goes_the_same_way() -> None:
 
 
 def test_a_plugin_that_hangs_runs_into_the_timeout() -> None:
-    with Rehearsal(retried(start_to_close="30s")) as play:
+    with WorkflowEnvironment(retried(start_to_close="30s")) as play:
         play.on("p", "o").never_answers()
         outcome = play.run()
 
@@ -104,7 +104,7 @@ def test_a_plugin_that_hangs_runs_into_the_timeout() -> None:
 
 
 def test_the_time_of_all_attempts_ends_even_while_a_call_takes_its_time() -> None:
-    with Rehearsal(retried(schedule_to_close="1h", start_to_close="1d")) as play:
+    with WorkflowEnvironment(retried(schedule_to_close="1h", start_to_close="1d")) as play:
         play.on("p", "o").returns("late", takes="2h")
         outcome = play.run()
 
@@ -114,7 +114,7 @@ def test_the_time_of_all_attempts_ends_even_while_a_call_takes_its_time() -> Non
 
 
 def test_a_call_that_takes_its_time_shows_that_it_lives() -> None:
-    with Rehearsal(retried(heartbeat="5s")) as play:
+    with WorkflowEnvironment(retried(heartbeat="5s")) as play:
         play.on("p", "o").returns("done", takes="50s")
         outcome = play.run()
 
@@ -122,7 +122,7 @@ def test_a_call_that_takes_its_time_shows_that_it_lives() -> None:
 
 
 def test_a_plugin_that_dies_is_called_again_without_a_new_pause() -> None:
-    with Rehearsal(ONE) as play:
+    with WorkflowEnvironment(ONE) as play:
         play.on("p", "o").dies().then.returns("done")
         outcome = play.run()
 
@@ -133,7 +133,7 @@ def test_a_plugin_that_dies_is_called_again_without_a_new_pause() -> None:
 
 
 def test_a_signal_arrives_at_its_moment() -> None:
-    with Rehearsal(APPROVAL) as play:
+    with WorkflowEnvironment(APPROVAL) as play:
         play.signal("approve", {"by": "ada"}, after="2h")
         outcome = play.run()
 
@@ -143,7 +143,7 @@ def test_a_signal_arrives_at_its_moment() -> None:
 
 def test_a_signal_without_a_moment_arrives_once_a_step_waits_for_it() -> None:
     twice = APPROVAL.replace("output:", "  - {id: sign, wait: {signal: approve, timeout: 2d}}\noutput:")
-    with Rehearsal(twice) as play:
+    with WorkflowEnvironment(twice) as play:
         play.signal("approve", 1)
         play.signal("approve", 2)
         outcome = play.run()
@@ -153,7 +153,7 @@ def test_a_signal_without_a_moment_arrives_once_a_step_waits_for_it() -> None:
 
 
 def test_a_signal_that_does_not_come_runs_into_the_timeout() -> None:
-    with Rehearsal(APPROVAL) as play:
+    with WorkflowEnvironment(APPROVAL) as play:
         outcome = play.run()
 
     assert outcome.status == "FAILED"
@@ -161,7 +161,7 @@ def test_a_signal_that_does_not_come_runs_into_the_timeout() -> None:
 
 
 def test_an_execution_is_cancelled_at_its_moment() -> None:
-    with Rehearsal(APPROVAL) as play:
+    with WorkflowEnvironment(APPROVAL) as play:
         play.cancel(after="1h")
         outcome = play.run()
 
@@ -180,7 +180,7 @@ output: "${{steps.each.output}}"
     def doubled(given: int, call: Call) -> int:
         return given * 2
 
-    with Rehearsal(source) as play:
+    with WorkflowEnvironment(source) as play:
         play.on("p", "o").returns(doubled)
         play.at("each/17/x").returns("odd one")
         outcome = play.run({"items": list(range(100))})
@@ -194,17 +194,17 @@ output: "${{steps.each.output}}"
 
 def test_a_pattern_scripts_a_step_in_all_iterations() -> None:
     source = f'name: m\nsteps: [{{id: each, map: {{over: "${{input}}", steps: [{{id: x, {CALL}}}]}}}}]\n'
-    with Rehearsal(source) as play:
+    with WorkflowEnvironment(source) as play:
         play.at("each/*/x").returns()
 
         assert play.run([1, 2, 3]).status == "SUCCEEDED"
 
 
-def test_a_child_workflow_is_rehearsed_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_workflow_is_played_with_its_parent(tmp_path: Path) -> None:
     child = tmp_path / "child.yaml"
     child.write_text(ONE, encoding="utf-8")
     parent = 'name: parent\nsteps:\n  - {id: c, workflow: {name: one}, input: {n: 1}}\noutput: "${steps.c.output}"\n'
-    with Rehearsal(parent, children=[child]) as play:
+    with WorkflowEnvironment(parent, children=[child]) as play:
         play.on("p", "o").returns([7])
         outcome = play.run()
 
@@ -221,7 +221,7 @@ steps:
   - id: y
     call: {interface: image.resize@^1.4, operation: crop}
 """
-    with Rehearsal(source) as play:
+    with WorkflowEnvironment(source) as play:
         play.on("image.resize", "resize").returns()
         play.on("image.resize", "crop").returns()
         outcome = play.run()
@@ -229,10 +229,10 @@ steps:
     assert (outcome.status, outcome.elapsed) == ("SUCCEEDED", 0)
 
 
-def test_a_workflow_written_in_python_is_rehearsed_as_it_is() -> None:
+def test_a_workflow_written_in_python_is_played_as_it_is() -> None:
     flow = Workflow("written")
     flow.call("x", plugin="p", operation="o")
-    with Rehearsal(flow) as play:
+    with WorkflowEnvironment(flow) as play:
         play.on("p", "o").returns()
 
         assert play.run().status == "SUCCEEDED"
@@ -245,7 +245,7 @@ def test_a_function_in_a_script_may_fail_the_call(raised: bool) -> None:
             raise fails("TOO_LARGE", f"not {given['n']}")
         return fails("TOO_LARGE", f"not {given['n']}")
 
-    with Rehearsal(ONE) as play:
+    with WorkflowEnvironment(ONE) as play:
         play.on("p", "o").returns(choosy)
         outcome = play.run({"n": 5})
 
@@ -264,7 +264,7 @@ steps:
         a: [{{id: x, {CALL}, input: "${{input}}"}}]
         b: [{{id: x, {CALL}, input: "${{input}}"}}]
 """
-    with Rehearsal(source) as play:
+    with WorkflowEnvironment(source) as play:
         play.on("p", "o").returns(lambda given, call: given)
         outcome = play.run({"text": large})
 

@@ -21,7 +21,7 @@ from forgemesh.routing.snapshot import Snapshot
 Reasons: TypeAlias = list[tuple[str, Exclusion]]
 
 
-class Sieved(NamedTuple):
+class FilteredEndpoints(NamedTuple):
     """
     What is left of a snapshot: `eligible` of the most preferred tier, the half-open `trials` of any tier on which a
     trial call may be made, and what is against other open endpoints.
@@ -32,22 +32,22 @@ class Sieved(NamedTuple):
     excluded: Reasons
 
 
-def sieve(snapshot: Snapshot, local: LocalView, terms: Terms) -> Sieved:
+def filter_endpoints(snapshot: Snapshot, local: LocalView, terms: Terms) -> FilteredEndpoints:
     """Those that the call may go to; those that were tried already are among them only if there is nobody else."""
-    sieved = _strained(snapshot, local, terms)
-    if terms.tried and not (sieved.eligible or sieved.trials):
-        sieved = _strained(snapshot, local, terms._replace(tried=frozenset()))
-    if not snapshot.tiered or not sieved.eligible:
-        return sieved
-    best = min([endpoint.tier for endpoint in sieved.eligible])
-    lower = [(endpoint.instance_id, Exclusion.TIER) for endpoint in sieved.eligible if endpoint.tier != best]
+    filtered = _filter_once(snapshot, local, terms)
+    if terms.tried and not (filtered.eligible or filtered.trials):
+        filtered = _filter_once(snapshot, local, terms._replace(tried=frozenset()))
+    if not snapshot.tiered or not filtered.eligible:
+        return filtered
+    best = min([endpoint.tier for endpoint in filtered.eligible])
+    lower = [(endpoint.instance_id, Exclusion.TIER) for endpoint in filtered.eligible if endpoint.tier != best]
     if not lower:
-        return sieved
-    preferred = [endpoint for endpoint in sieved.eligible if endpoint.tier == best]
-    return Sieved(preferred, sieved.trials, sieved.excluded + lower)
+        return filtered
+    preferred = [endpoint for endpoint in filtered.eligible if endpoint.tier == best]
+    return FilteredEndpoints(preferred, filtered.trials, filtered.excluded + lower)
 
 
-def _strained(snapshot: Snapshot, local: LocalView, terms: Terms) -> Sieved:
+def _filter_once(snapshot: Snapshot, local: LocalView, terms: Terms) -> FilteredEndpoints:
     trials: Sequence[Endpoint] = ()
     if terms.trial and local.permits and snapshot.half_open:
         trials = [e for e in snapshot.half_open if permit_for(e, local) and not local_exclusion(e, local, terms)]
@@ -55,13 +55,15 @@ def _strained(snapshot: Snapshot, local: LocalView, terms: Terms) -> Sieved:
     if terms.wanted is not any_version or terms.tried or terms.weighs or local.lost or local.tripped:
         judged = [(endpoint, local_exclusion(endpoint, local, terms)) for endpoint in candidates]
         excluded = [(endpoint.instance_id, reason) for endpoint, reason in judged if reason]
-        return Sieved([endpoint for endpoint, reason in judged if reason is None], trials, excluded)
+        return FilteredEndpoints([endpoint for endpoint, reason in judged if reason is None], trials, excluded)
     if not _within(snapshot.least_cap, local):
         full = {e.instance_id for e in candidates if not has_room(e, local, terms.memory, terms.now)}
     if not full:
-        return Sieved(candidates, trials, [])
+        return FilteredEndpoints(candidates, trials, [])
     eligible = [endpoint for endpoint in candidates if endpoint.instance_id not in full]
-    return Sieved(eligible, trials, [(e.instance_id, Exclusion.FULL) for e in candidates if e.instance_id in full])
+    return FilteredEndpoints(
+        eligible, trials, [(e.instance_id, Exclusion.FULL) for e in candidates if e.instance_id in full]
+    )
 
 
 def _within(least_cap: int, local: LocalView) -> bool:

@@ -1,4 +1,4 @@
-"""How each instance is judged for a call, for people who ask why."""
+"""Why a pick went as it did: what spoke for and against each instance."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, any_version
+from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import load_of
-from forgemesh.routing.sieve import sieve
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.weights import BY_WEIGHT, part_of, weights_of
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class PickExplanation:
     """
     What stands against an instance, if anything; the calls under way there, as far as the caller believes in them; and
     the weight by which it is compared with its siblings, 1 if the policy looks at none.
@@ -25,7 +25,7 @@ class Judgement:
     weight: float
 
 
-def judge(
+def explain_pick(
     snapshot: Snapshot,
     local: LocalView,
     *,
@@ -34,19 +34,19 @@ def judge(
     exclude: frozenset[str] = frozenset(),
     trial: bool = False,
     now: float = 0.0,
-) -> tuple[Judgement, ...]:
+) -> tuple[PickExplanation, ...]:
     """What a pick on the same terms goes by, ordered by instance id."""
     rules = snapshot.policy
     policy = rules.pick_of(operation)
     terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
-    eligible, trials, excluded = sieve(snapshot, local, terms)
+    eligible, trials, excluded = filter_endpoints(snapshot, local, terms)
     weights = weights_of(policy, snapshot, eligible, local, now)
     weighed = dict(zip([e.instance_id for e in eligible], weights or [1.0] * len(eligible), strict=True))
     against = dict((*snapshot.ruled_out, *excluded))
     for endpoint in trials:
         del against[endpoint.instance_id]
     return tuple(
-        Judgement(
+        PickExplanation(
             endpoint.instance_id,
             against.get(endpoint.instance_id),
             round(load_of(endpoint, local, rules.load_memory, now)),

@@ -31,7 +31,7 @@ class _Mark:
 
 
 @dataclass(slots=True)
-class Tally:
+class CallStatistics:
     """
     Counts calls in place, since each is told: two additions and an entry in a ring.
 

@@ -20,7 +20,7 @@ from forgemesh.orchestrator.store.sqlite.store import open_store
 from forgemesh.orchestrator.workflow.definitions import Definitions
 from tests.component.orchestrator.simulated_mesh.database import WorldDatabase
 from tests.component.orchestrator.simulated_mesh.library import parse
-from tests.component.orchestrator.simulated_mesh.virtual_time import LifeLoop
+from tests.component.orchestrator.simulated_mesh.virtual_time import RunLoop
 
 if TYPE_CHECKING:
     from tests.component.orchestrator.simulated_mesh.world import MeshWorld
@@ -33,10 +33,10 @@ class _NoSpans:
         pass
 
 
-class Life:
+class ProcessRun:
     """Runs until `stop` is set or the world ends it."""
 
-    def __init__(self, world: MeshWorld, loop: LifeLoop, number: int) -> None:
+    def __init__(self, world: MeshWorld, loop: RunLoop, number: int) -> None:
         self._world = world
         self._loop = loop
         self._number = number
