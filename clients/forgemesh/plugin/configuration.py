@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.faults.portable import PortableError
+from forgemesh.language.allowance import Allowance, SchemaTooCostly, SchemaUnusable
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin.violation import violation_of
@@ -73,8 +74,8 @@ def violations_of(schema: str, value: Any) -> list[str]:
 
     try:
         validator = json_schema.validator_of(json.loads(schema))
-        errors = json_schema.errors_of(validator, value, json_schema.Allowance(CHECKED))
-    except (json_schema.SchemaTooCostly, json_schema.SchemaUnusable) as error:
+        errors = json_schema.errors_of(validator, value, Allowance(CHECKED))
+    except (SchemaTooCostly, SchemaUnusable) as error:
         return [f"$: the schema does not serve: {error}"]
     found = sorted(errors, key=lambda error: [str(step) for step in error.absolute_path])
     return [f"{error.json_path}: {misfit(error)}" for error in found]

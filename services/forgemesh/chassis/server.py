@@ -12,7 +12,6 @@ from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from forgemesh.chassis.callers import Callers
 from forgemesh.chassis.channel import LARGEST
@@ -96,6 +95,8 @@ async def serving(
     add(guarded)
     health_pb2_grpc.add_HealthServicer_to_server(checks.on_loop, guarded)
     if listen.reflection:
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - few ask for it
+
         reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
     await checks.start()
     async with checks.serving(listen.health_address, beside_health) as health_address:

@@ -21,6 +21,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from forgemesh.language.allowance import Allowance, SchemaTooCostly, SchemaUnusable
 from forgemesh.language.schema_patterns import DATA, NAMED, finds, patterns_in
 
 A_RULE, A_REFERENCE, A_PATTERN = 4, 20, 40
@@ -29,27 +30,6 @@ _AT_ONCE = 16
 """Members that are passed over for one unit."""
 _TOLD = 20
 """Characters of a complaint for one unit."""
-
-
-class SchemaTooCostly(ValueError):
-    """The check of this value by this schema goes beyond its allowance."""
-
-
-class SchemaUnusable(ValueError):
-    """The schema cannot be applied: it refers to what is elsewhere or without an end to itself, or breaks its rules."""
-
-
-class Allowance:
-    """Work that the checks may do that share it, in units of about a microsecond of a slow machine."""
-
-    def __init__(self, units: int) -> None:
-        self.left = units
-
-    def spend(self, units: int) -> None:
-        """Raises SchemaTooCostly."""
-        self.left -= units
-        if self.left < 0:
-            raise SchemaTooCostly("the check takes too much work")
 
 
 _ALLOWANCE: ContextVar[Allowance] = ContextVar("allowance")

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from jsonschema import Draft202012Validator
 
-from forgemesh.language.json_schema import (
-    Allowance,
-    SchemaTooCostly,
-    SchemaUnusable,
-    errors_of,
-    is_schema,
-    validator_of,
-)
+from forgemesh.language.allowance import Allowance, SchemaTooCostly, SchemaUnusable
+from forgemesh.language.json_schema import errors_of, is_schema, validator_of
 
 UNITS = 200_000
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from forgemesh.language.json_schema import Allowance, errors_of, validator_of
+from forgemesh.language.allowance import Allowance
+from forgemesh.language.json_schema import errors_of, validator_of
 from forgemesh.language.schema_patterns import patterns_in, read_schema, unreadable_pattern
 
 LONG = "a" * 50_000 + "!"

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.language.json_schema import Allowance
+from forgemesh.language.allowance import Allowance
 from forgemesh.orchestrator.workflow.call_input import input_mistakes, known_of
 from forgemesh.orchestrator.workflow.expressions.cel import CelCompiler
 from forgemesh.orchestrator.workflow.expressions.template import TemplateCompiler

@@ -10,7 +10,7 @@ import pytest
 
 from forgemesh.faults import workflow
 from forgemesh.faults.workflow import DefinitionInvalid, ExecutionInputInvalid
-from forgemesh.language.json_schema import Allowance
+from forgemesh.language.allowance import Allowance
 from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.values.payload import json_payload
 from forgemesh.orchestrator.workflow.call_input import input_mistakes, known_of

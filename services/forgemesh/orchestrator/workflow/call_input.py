@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jsonschema.exceptions import ValidationError
-from jsonschema.protocols import Validator
 
-from forgemesh.language.json_schema import Allowance, SchemaUnusable, errors_of, is_schema, validator_of
+from forgemesh.language.allowance import Allowance, SchemaUnusable
 from forgemesh.language.json_value import misfit
 from forgemesh.language.nesting import MAX_CHECKED, check_depth
 from forgemesh.orchestrator.workflow.expressions.template import Fields, Items, Literal, Template
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
 
 LISTED = 10
 """Mistakes that are told of one call."""
@@ -61,9 +63,11 @@ def input_mistakes(known: object, schema: str, allowance: Allowance) -> list[str
     validator = _validator(schema)
     if validator is None:
         return []
+    from forgemesh.language import json_schema  # noqa: PLC0415 - loads slowly, and no start of the service needs it
+
     try:
-        found = [error for error in errors_of(validator, known, allowance) if _counts(error)]
-        if found and not is_schema(validator.schema, allowance):
+        found = [error for error in json_schema.errors_of(validator, known, allowance) if _counts(error)]
+        if found and not json_schema.is_schema(validator.schema, allowance):
             return []
     except SchemaUnusable:
         return []
@@ -86,10 +90,12 @@ def _inside(value: object) -> Iterable[Any]:
 
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Validator | None:
+    from forgemesh.language import json_schema  # noqa: PLC0415 - as above
+
     try:
         check_depth(schema, MAX_CHECKED)
         tree = msgspec.json.decode(schema)
-        return validator_of(tree) if isinstance(tree, dict) else None
+        return json_schema.validator_of(tree) if isinstance(tree, dict) else None
     except ValueError:
         return None
 

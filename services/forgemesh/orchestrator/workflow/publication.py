@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 
 from forgemesh.faults import Violation
 from forgemesh.faults.workflow import DefinitionInvalid
-from forgemesh.language.json_schema import Allowance, SchemaTooCostly
+from forgemesh.language.allowance import Allowance, SchemaTooCostly
 from forgemesh.orchestrator.workflow.call_input import input_mistakes, known_of
 from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,

@@ -6,13 +6,11 @@ import asyncio
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from forgemesh.faults import Violation
 from forgemesh.faults.supervisor import ConfigInvalid, ConfigRejected, ReloadFailed
-from forgemesh.language.json_schema import Allowance, SchemaTooCostly, SchemaUnusable, errors_of, validator_of
+from forgemesh.language.allowance import Allowance, SchemaTooCostly, SchemaUnusable
 from forgemesh.language.json_value import misfit, read_document
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.plugin_host.supervisor.changes.changes import Changes
@@ -24,6 +22,9 @@ from forgemesh.plugin_host.supervisor.fleet.lifecycle_publisher import publish
 from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind
 from forgemesh.plugin_host.supervisor.state.change import Change, Configuration, Stage
 from forgemesh.plugin_host.supervisor.state.journal import Journal
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 CHECKED = 2_000_000
 """Work that a configuration is checked with; a slow machine does it in some seconds, beside everything else."""
@@ -120,7 +121,9 @@ def check(name: str, config: str, schema: str) -> None:
 
 
 def _errors(schema: str, value: Any) -> list[ValidationError]:
-    return errors_of(validator_of(json.loads(schema)), value, Allowance(CHECKED))
+    from forgemesh.language import json_schema  # noqa: PLC0415 - loads slowly, and no start of the service needs it
+
+    return json_schema.errors_of(json_schema.validator_of(json.loads(schema)), value, Allowance(CHECKED))
 
 
 def _place(path: Any) -> str:
