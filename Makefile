@@ -16,8 +16,8 @@ LOCK_TOOL := uv==0.13.9
 
 BIN := .venv/bin
 
-# Tests in worker processes; those that share a mesh in the same one (tests/workers.py).
-AT_ONCE := --numprocesses auto --dist loadgroup
+# Tests in worker processes; those that share a mesh in the same one, and the long ones first (tests/workers.py).
+AT_ONCE := --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 # What is locked comes as it was built by its authors: building it here would fetch tools that no lock names.
 LOCKED = --require-hashes --only-binary :all: --requirement requirements/$(1).txt

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import once
+from tests import once, seeds
 from tests.workers import begin_with_the_long_ones, group_of, number_of_workers, sendable
 
 
@@ -89,3 +89,15 @@ def test_what_could_not_be_made_is_tried_again_by_the_next(tmp_path: Path) -> No
     folder = once.made_once(tmp_path / "modules", lambda unfinished: (unfinished / "all").touch())
 
     assert [entry.name for entry in folder.iterdir()] == ["all"]
+
+
+def test_the_parts_of_a_simulation_have_each_seed_once() -> None:
+    found = sorted(seed for part in range(seeds.PARTS) for seed in seeds.seeds_of(part))
+
+    assert found == list(range(seeds.FIRST, seeds.FIRST + seeds.SEEDS))
+
+
+def test_whichever_part_ends_last_hears_what_all_have_shown(tmp_path: Path) -> None:
+    heard = [seeds.together(tmp_path, part, {"ends": {"FAILED": part}}) for part in reversed(range(seeds.PARTS))]
+
+    assert heard == [*[None] * (seeds.PARTS - 1), {"ends": {"FAILED": sum(range(seeds.PARTS))}}]

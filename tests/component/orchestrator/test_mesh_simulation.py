@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections import Counter
 
 import pytest
@@ -13,9 +12,8 @@ from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.simulated_mesh.laws import Broken
 from tests.component.orchestrator.simulated_mesh.planted import PLANTED, Plant
 from tests.component.orchestrator.simulated_mesh.world import MeshWorld
+from tests.seeds import FIRST, PARTS, SEEDS, seeds_of, shared_folder, together
 
-SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
-FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 MANY = 1_000
 """Seeds among which everything that can happen has happened."""
 ENOUGH = 400
@@ -33,20 +31,25 @@ def ended(seed: int) -> MeshWorld:
 
 
 @pytest.mark.timeout(0)
-def test_whatever_happens_to_a_mesh_its_laws_hold_and_everything_ends() -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_to_a_mesh_its_laws_hold_and_everything_ends(
+    part: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     ends: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     deaths = 0
-    for seed in range(FIRST, FIRST + SEEDS):
+    for seed in seeds_of(part):
         world = ended(seed)
         ends.update(account.ledger.over for account in world.record.accounts.values())
         kinds += world.record.kinds
         deaths += world.deaths
+    shown = {"ends": ends, "kinds": kinds, "deaths": {"all": deaths}}
 
-    if SEEDS >= MANY:
-        assert deaths > SEEDS / 4
-        assert set(ends) == {status.value for status in Status if status.final}
-        assert set(kinds) == {fact.__name__ for fact in e.Fact.__args__}
+    everything = together(shared_folder(tmp_path_factory, "simulated-meshes"), part, shown)
+    if everything is not None and SEEDS >= MANY:
+        assert everything["deaths"]["all"] > SEEDS / 4
+        assert set(everything["ends"]) == {status.value for status in Status if status.final}
+        assert set(everything["kinds"]) == {fact.__name__ for fact in e.Fact.__args__}
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + 4))

@@ -1,4 +1,3 @@
-import os
 import sys
 from collections import Counter
 from types import FrameType
@@ -11,13 +10,12 @@ from forgemesh.orchestrator.execution import decide, facts as e, fold, scopes, s
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.execution.trace.exporter import encode
 from forgemesh.orchestrator.execution.trace.spans import BLOCKED, RUN, ExecutionTrace, span_id
+from tests.seeds import FIRST, PARTS, SEEDS, seeds_of, shared_folder, together
 from tests.unit.orchestrator.histories import History, unavailable
 from tests.unit.orchestrator.planted_bugs import PLANTED
 from tests.unit.orchestrator.workflows import call, of_steps, parallel
 from tests.unit.orchestrator.world import World
 
-SEEDS = int(os.environ.get("FORGEMESH_SIMULATIONS", "1000"))
-FIRST = int(os.environ.get("FORGEMESH_SEED", "0"))
 OF_MESHES = {"ChildCommandRefused", "ExecutionQueued"}
 """Facts that no execution makes alone; test_mesh_simulation.py requires them."""
 ENOUGH = 400
@@ -36,20 +34,25 @@ def ended(seed: int) -> World:
 
 
 @pytest.mark.timeout(0)
-def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end() -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end(
+    part: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outcomes: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     crashes = 0
-    for seed in range(FIRST, FIRST + SEEDS):
+    for seed in seeds_of(part):
         world = ended(seed)
         outcomes[world.ledger.over] += 1
         kinds.update({type(event.fact).__name__ for event in world.events})
         crashes += world.crashes
         assert_spans_are_whole(world)
+    shown = {"outcomes": outcomes, "kinds": kinds, "crashes": {"all": crashes}}
 
-    if SEEDS >= ENOUGH:
-        assert crashes > SEEDS / 4
-        assert set(outcomes) >= {
+    everything = together(shared_folder(tmp_path_factory, "simulated-executions"), part, shown)
+    if everything is not None and SEEDS >= ENOUGH:
+        assert everything["crashes"]["all"] > SEEDS / 4
+        assert set(everything["outcomes"]) >= {
             "SUCCEEDED",
             "FAILED",
             "COMPENSATED",
@@ -57,7 +60,7 @@ def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end(
             "TIMED_OUT",
             "CANCELLED",
         }
-        assert set(kinds) == {fact.__name__ for fact in e.Fact.__args__} - OF_MESHES
+        assert set(everything["kinds"]) == {fact.__name__ for fact in e.Fact.__args__} - OF_MESHES
 
 
 def assert_spans_are_whole(world: World) -> None:
