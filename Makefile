@@ -91,6 +91,7 @@ chaos: .venv/.dev ## Kill orchestrators and plugin hosts again and again under l
 	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_chaos.py $(ARGS)
 	@FORGEMESH_KILLS=$(or $(KILLS),500) $(BIN)/pytest -s tests/mesh/test_family_chaos.py $(ARGS)
 	@FORGEMESH_KILLS=$(or $(KILLS),1000) $(BIN)/pytest -s tests/mesh/test_supervisor_chaos.py $(ARGS)
+	@FORGEMESH_EVERY_WRITE=1 $(BIN)/pytest -s tests/mesh/test_every_write.py $(ARGS)
 
 .PHONY: chaos-circuits
 chaos-circuits: .venv/.dev ## Half-open instances and 1,000 waiting steps (20 times; ROUNDS=n), a dead balancer, no instances, for long

@@ -1,8 +1,15 @@
-"""kill -9 of the orchestrator after every single write of a saga: the same end each time, and nothing done twice."""
+"""
+kill -9 of the orchestrator after every single write of a saga: the same end each time, and nothing done twice.
+
+In the suite after every third one, beginning anywhere; after each (FORGEMESH_EVERY_WRITE) by `make chaos`. That all
+laws hold wherever an orchestrator dies is what the simulated mesh proves in the suite, over a real database.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 from pathlib import Path
 
 import grpc
@@ -40,6 +47,7 @@ steps:
 """
 STEPS = {"reserve", "both/left/left", "both/right/right", "ship"}
 ENOUGH = 60
+APART = 1 if "FORGEMESH_EVERY_WRITE" in os.environ else 3
 
 
 async def drive(mesh: SagaMesh, execution_id: str) -> Execution:
@@ -101,8 +109,11 @@ async def survives(mesh: SagaMesh, execution_id: str, commits: int) -> bool:
 
 @pytest.mark.timeout(1200)
 async def test_a_saga_ends_the_same_after_a_kill_behind_any_of_its_writes(tmp_path: Path) -> None:
+    seed = int(os.environ.get("FORGEMESH_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"FORGEMESH_SEED={seed}")
+    kills = range(2 + seed % APART, ENOUGH, APART)
     async with running_saga_mesh(tmp_path) as mesh:
-        for commits in range(2, ENOUGH):
+        for commits in kills:
             execution_id = f"saga-{commits}"
             died = await survives(mesh, execution_id, commits)
             if not died:
@@ -110,7 +121,7 @@ async def test_a_saga_ends_the_same_after_a_kill_behind_any_of_its_writes(tmp_pa
 
         assert not died, f"the saga takes more than {ENOUGH} commits"
         assert commits > 12, "it did not die often enough to prove anything"
-        print(f"killed after each of {commits - 2} writes")
+        print(f"killed behind {kills.index(commits)} of {commits - 2} writes")
 
 
 async def assert_it_is_whole(mesh: SagaMesh, ended: Execution, execution_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Random kill -9 of plugin hosts under load; FORGEMESH_KILLS of them, 50 in the suite, 1,000 by `make chaos`."""
+"""Random kill -9 of plugin hosts under load; FORGEMESH_KILLS of them, 20 in the suite, 1,000 by `make chaos`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from tests.mesh.supervised import Supervised, state_of
 
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(3600)]
 
-KILLS = int(os.environ.get("FORGEMESH_KILLS", "50"))
+KILLS = int(os.environ.get("FORGEMESH_KILLS", "20"))
 INSTANCES = 4
+RATE = min(50, KILLS)
+"""Executions that start in a second."""
 
 
 async def killed(mesh: Supervised, chance: random.Random) -> tuple[int, float]:
@@ -54,7 +56,7 @@ async def test_hosts_that_are_killed_again_and_again_cost_no_execution(tmp_path:
     keys = (f"instances = {INSTANCES}", 'crash_budget = { crashes = 100000, within = "1s" }')
     with subprocess.Popen(["sleep", "7200"], start_new_session=True) as bystander:
         try:
-            async with called_mesh(tmp_path, *keys, rate=50, attempts=10) as (mesh, callers):
+            async with called_mesh(tmp_path, *keys, rate=RATE, attempts=10) as (mesh, callers):
                 gone = [await killed(mesh, chance) for _ in range(KILLS)]
                 hosts = await mesh.until(lambda hosts: all(state_of(host) == "READY" for host in hosts.values()))
                 left = [pid for pid, _ in gone if alive(pid)]
