@@ -25,6 +25,18 @@ def imported(tree: ast.Module) -> list[str]:
     return [*found, "end_on_sigterm() is not called"]
 
 
+def called_first(tree: ast.Module) -> list[str]:
+    """What is called at the top level before anything else is imported."""
+    found: list[str] = []
+    for node in tree.body:
+        match node:
+            case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+                found.append(name)
+            case ast.Import() | ast.ImportFrom() if found:
+                break
+    return found
+
+
 def test_there_are_programs() -> None:
     assert len(PROGRAMS) >= 7
 
@@ -32,6 +44,11 @@ def test_there_are_programs() -> None:
 @pytest.mark.parametrize("path", PROGRAMS, ids=relative(PROGRAMS))
 def test_a_program_imports_nothing_before_sigterm_can_end_it(path: Path) -> None:
     assert imported(ast.parse(path.read_text())) == ["__future__", FIRST]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=relative(PROGRAMS))
+def test_a_program_looks_rarely_for_garbage_while_it_loads(path: Path) -> None:
+    assert called_first(ast.parse(path.read_text())) == ["end_on_sigterm", "collect_rarely"]
 
 
 def test_what_is_imported_on_the_way_there_imports_next_to_nothing() -> None:
@@ -47,4 +64,4 @@ def test_what_is_imported_on_the_way_there_imports_next_to_nothing() -> None:
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
     }
 
-    assert heavy <= {"__future__", "os", "signal"}
+    assert heavy <= {"__future__", "gc", "os", "signal"}

@@ -1,11 +1,13 @@
 """
-What process 1 of a container needs before anything else: the kernel drops every signal that it does not handle.
+What a process needs before it loads anything else; process 1 of a container above all: the kernel drops every signal
+that it does not handle.
 
 This module imports next to nothing, since what is imported before it is a time in which SIGTERM is lost.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -21,6 +23,16 @@ def end_on_sigterm() -> None:
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _end)
+
+
+def collect_rarely() -> None:
+    """
+    From now on look for garbage once for 20,000 new objects, where Python does for 700.
+
+    To be called by a program before it imports anything heavy: nearly all that is made by that stays, and to look
+    through it again and again takes a tenth of the CPU of a start, and later of all CPU.
+    """
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _end(number: int, frame: object) -> None:

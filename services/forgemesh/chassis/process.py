@@ -127,8 +127,7 @@ def is_awaited() -> bool:
 def tell_ready(**facts: Any) -> None:
     """Tell the parent, if it asked for it, that this process is ready; `facts` are its addresses."""
     gc.collect()
-    gc.freeze()  # what was made until now stays; looking through it again and again costs a tenth of all CPU
-    gc.set_threshold(20_000, 20, 50)
+    gc.freeze()  # what was made until now stays, and is not looked through again
     fd = os.environ.pop(READY_FD, None)
     if fd is None:
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from forgemesh.chassis.first_process import end_on_sigterm
+from forgemesh.chassis.first_process import collect_rarely, end_on_sigterm
 
 end_on_sigterm()
+collect_rarely()
 
 import os
 
