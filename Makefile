@@ -112,6 +112,10 @@ test-k8s: .venv/.dev ## Test on a real Kubernetes cluster of one node, made here
 test-k8s-full: .venv/.dev ## Test what takes long there: a load under kills and rollouts, and scaling by KEDA and by CPU (ARGS: as above)
 	@tests/k8s/lane.sh full $(ARGS)
 
+.PHONY: test-languages
+test-languages: .venv/.dev ## Test the clients and plugins of other languages, as far as their toolchains are there (ARGS: what pytest takes)
+	@tests/languages/lane.sh $(ARGS)
+
 .PHONY: k8s-up
 k8s-up: .venv/.dev ## Start a cluster of your own to play with, with this checkout's image in it
 	@tests/k8s/lane.sh up
@@ -141,8 +145,9 @@ imports: .venv/.dev ## Check who imports whom
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 .PHONY: protos
-protos: .venv-protos/.ready ## Generate protos/gen from the protos
+protos: .venv-protos/.ready .venv/.dev ## Generate protos/gen, and what other languages need, from the protos
 	@.venv-protos/bin/python protos/generate.py
+	@PATH="$$PWD/$(BIN):$$PATH" clients/go/generate.sh
 
 .PHONY: protos-check
 protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos give
