@@ -49,6 +49,7 @@ def host_environment(
         "FORGEMESH_HOST_NAME": plan.name,
         "FORGEMESH_HOST_TOKEN": credentials.token,
         "FORGEMESH_HOST_TENURE": credentials.tenure,
+        "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
         "FORGEMESH_HOST_SUPERVISOR": credentials.supervisor,
         "FORGEMESH_HOST_REGISTRY": settings.registry,
         "FORGEMESH_HOST_TRACES": settings.traces,
@@ -57,12 +58,11 @@ def host_environment(
         identity |= {
             "FORGEMESH_HOST_LOAD": plan.load,
             "FORGEMESH_HOST_PATH": search_path(plan.directories),
-            "FORGEMESH_HOST_OWNER_TOKEN": credentials.owner_token,
             "PYTHONUNBUFFERED": "1",
         }
     if plan.load and credentials.running_calls:
         identity["FORGEMESH_HOST_RUNNING_CALLS"] = credentials.running_calls
-    if plan.load and plan.owner_key_file:
+    if plan.owner_key_file:
         identity["FORGEMESH_HOST_OWNER_KEY_FILE"] = plan.owner_key_file
     limits = plan.limits
     if plan.load and limits.memory:
