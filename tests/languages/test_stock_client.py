@@ -17,7 +17,7 @@ from tests.once import made_once
 pytestmark = pytest.mark.mesh
 
 ROOT = Path(__file__).parents[2]
-CLIENT = ROOT / "tests" / "clients" / "node"
+CLIENT = Path(__file__).parent / "stock_client"
 INSTALL_PATIENCE = 180.0
 PATIENCE = 180.0
 

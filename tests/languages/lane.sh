@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# lane.sh [ARGS of pytest]: the clients and plugins of other languages: their own tests and linters, then all of them
+# against one another in a real mesh. What a toolchain is missing for is named and skipped.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+PATH="$root/.venv/bin:$PATH"
+
+go_on_its_own() {
+  local fresh unformatted
+  command -v go >/dev/null || { echo "skipped: Go, since there is no go on the PATH"; return; }
+  echo "==== Go"
+  cd "$root/clients/go"
+  unformatted=$(gofmt -l client plugin plugintest examples ./*.go "$here/go")
+  [ -z "$unformatted" ] || { echo "error: gofmt would change $unformatted; gofmt -w does it"; return 1; }
+  fresh=$(mktemp -d)
+  "$root/clients/go/generate.sh" "$fresh"
+  diff -r forgemesh "$fresh/forgemesh" >/dev/null || {
+    echo "error: clients/go/forgemesh is not what the protos give; make protos does it"
+    rm -rf "$fresh"
+    return 1
+  }
+  rm -rf "$fresh"
+  go vet ./...
+  go test -race ./...
+  cd "$here/go"
+  go vet ./...
+}
+
+go_on_its_own
+cd "$root"
+FORGEMESH_LANGUAGES=1 pytest tests/languages "$@"
