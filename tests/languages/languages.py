@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Language:
     name: str
     plugin: tuple[str, ...]
     client: tuple[str, ...]
-    section: dict[str, object]
+    section: Mapping[str, object]
     """What its plugin's section in forgemesh.toml holds beside its configuration."""
 
 

@@ -1,4 +1,4 @@
-"""The process of a workflow environment; forgemesh.testing starts it and speaks to it over stdin and stdout (see pipe)."""
+"""The process of a workflow environment; forgemesh.testing starts it and speaks to it over a pipe (see pipe)."""
 
 from __future__ import annotations
 
