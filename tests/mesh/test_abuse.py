@@ -97,6 +97,8 @@ def check_times(alone: Noticed, noticed: Noticed, least: Noticed | None) -> None
     slowest = SLOWER * alone.start(0.99)
     if least is not None:
         print(f"at a bare server: p99 {least.start(0.99) * 1000:.0f} ms, worst {max(least.starts) * 1000:.0f} ms")
+        ratios = noticed.start(0.99) / least.start(0.99), max(noticed.starts) / max(least.starts)
+        print("  so here {:.1f} and {:.1f} times as long".format(*ratios))
         slowest = max(slowest, *least.starts)
     assert noticed.start(0.99) <= slowest
     assert noticed.slowest_check()[0] <= CHECKED, noticed.slowest_check()

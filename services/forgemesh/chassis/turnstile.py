@@ -27,9 +27,11 @@ class Turnstile:
     is under way, and not for a round of everybody. Those who wait are served all the same, however many newcomers there
     are. Where there is room nobody waits.
 
-    While a crowd arrives, only newcomers are let through, up to `hold` seconds long; then nobody is held back as long.
-    gRPC hands over one call in several rounds of the event loop, in the order in which they came, whosesoever they are,
-    and rounds in which much is done make all of them wait. Once the crowd stands in line here, others pass it.
+    While a crowd arrives, each newcomer gets one turn and nobody else any, up to `hold` seconds long; then nobody is
+    held back as long. gRPC hands over one call in several rounds of the event loop, in the order in which they came,
+    whosesoever they are, and rounds in which much is done make all of them wait. A caller whose calls come one by one
+    out of that line has nothing waiting here each time, so that only the turns that it has had tell a crowd of many
+    connections from newcomers. Once the crowd stands in line here, others pass it.
     """
 
     def __init__(self, width: int, *, hold: float = 0.0) -> None:
@@ -44,6 +46,8 @@ class Turnstile:
         self._new: deque[str] = deque()
         self._old: deque[str] = deque()
         self._streak = 0
+        self._served: set[str] = set()
+        """Who has had a turn since the crowd began to arrive."""
 
     @asynccontextmanager
     async def passing(self, caller: str) -> AsyncIterator[None]:
@@ -67,7 +71,7 @@ class Turnstile:
         line = self._waiting.get(caller)
         if line is None:
             line = self._waiting[caller] = deque()
-            self._new.append(caller)
+            (self._old if caller in self._served else self._new).append(caller)
         line.append(turn)
         self._standing += 1
         self._arrivals += 1
@@ -95,6 +99,7 @@ class Turnstile:
         now = loop.time()
         if self._standing < CROWD or self._come or now < self._free_until:
             self._held_since = 0.0
+            self._served.clear()
             return False
         self._held_since = self._held_since or now
         if now - self._held_since > self._hold:
@@ -118,6 +123,8 @@ class Turnstile:
         newcomer = bool(self._new) and (newcomers_only or self._streak < NEWCOMERS or not self._old)
         self._streak = self._streak + 1 if newcomer else 0
         caller = (self._new if newcomer else self._old).popleft()
+        if newcomers_only:
+            self._served.add(caller)
         line = self._waiting[caller]
         turn = None
         while line and turn is None:

@@ -143,6 +143,38 @@ async def test_while_a_crowd_arrives_only_newcomers_are_let_through_and_everybod
     assert meanwhile == ["x", "crowd", "newcomer"]
 
 
+async def test_while_a_crowd_arrives_who_comes_with_one_call_after_the_other_is_a_newcomer_once() -> None:
+    passing = Passing(1)
+    passing.turnstile = Turnstile(1, hold=1000.0)
+    await passing.come("x", *["crowd"] * 2 * CROWD)
+    await passing.go()
+    for _ in range(4):
+        await passing.come("one", "another")
+        await passing.go(len(passing.inside))
+    meanwhile = list(passing.passed)
+
+    await passing.all_through(9 + 2 * CROWD)
+
+    assert meanwhile == ["x", "crowd", "one", "another"]
+
+
+async def test_after_a_crowd_has_come_everybody_is_a_newcomer_again() -> None:
+    passing = Passing(1)
+    passing.turnstile = Turnstile(1, hold=1000.0)
+    await passing.come("x", *["crowd"] * 2 * CROWD)
+    await passing.go()
+    await passing.come("one")
+    while len(passing.passed) < 4 + CROWD:
+        await passing.empty()
+        await asyncio.sleep(0)
+
+    await passing.come("one")
+    await passing.go()
+
+    assert passing.passed[-1] == "one"
+    await passing.all_through(3 + 2 * CROWD)
+
+
 async def test_a_loop_that_got_no_processor_does_not_take_its_own_stall_for_the_end_of_a_crowd() -> None:
     passing = Passing(1)
     passing.turnstile = Turnstile(1, hold=1000.0)
