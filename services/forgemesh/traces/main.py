@@ -18,14 +18,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.chassis.database import open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside
-from forgemesh.traces.adapters.sqlite import MIGRATIONS, SqliteSpanStore
+from forgemesh.traces.adapters.span_database import open_span_database
+from forgemesh.traces.adapters.sqlite import SqliteSpanStore
 from forgemesh.traces.application import Traces
 from forgemesh.traces.servicer import OtlpServicer, TracesServicer
 from forgemesh.traces.settings import TracesSettings
@@ -37,7 +37,7 @@ _SWEEP_PERIOD = 60.0
 @contextlib.asynccontextmanager
 async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
     """The trace store, not yet ready; starts in reading order, stops in reverse."""
-    async with open_database(settings.database, MIGRATIONS, synchronous="NORMAL") as database:
+    async with open_span_database(settings.database) as database:
         traces = Traces(SqliteSpanStore(database), clock=SteadyClock().seconds, retention=settings.retention())
 
         def add(server: grpc.aio.Server) -> None:
