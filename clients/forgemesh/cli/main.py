@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from forgemesh.chassis.descriptors import too_few_descriptors
 from forgemesh.cli.command_line import CommandLine, switch
 from forgemesh.cli.exits import MEANINGS, ExitCode
 from forgemesh.cli.problem import Problem, problem_of, usage
@@ -125,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     terminal, verbose = Terminal(sys.stdout, sys.stderr, _wants_json(given), sys.stdin), _wants_traceback(given)
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, handlers=[LogHandler(terminal)])
     try:
+        if shortage := too_few_descriptors():
+            raise Problem(ExitCode.FAILED, shortage, reason="TOO_FEW_FILES", code="RESOURCE_EXHAUSTED")
         return int(_app(terminal, given).meta(given, exit_on_error=False, print_error=False) or ExitCode.OK)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED

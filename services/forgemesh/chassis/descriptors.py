@@ -10,6 +10,17 @@ _log = logging.getLogger(__name__)
 MOST = 1 << 20
 """More than this is not asked for, however much the system would give."""
 
+FEWEST = 64
+"""With fewer a process fails here and there before it serves: in its loop, its database, or in gRPC's own code."""
+
+
+def too_few_descriptors() -> str:
+    """Why this process cannot work with the descriptors that it may have; empty if it can."""
+    limit = descriptor_limit()
+    if limit >= FEWEST:
+        return ""
+    return f"at most {limit} files may be open here, and {FEWEST} are needed: start it with `ulimit -n 1024`, or more"
+
 
 def raise_descriptor_limit() -> int:
     """Take as many descriptors as the hard limit allows; how many that is."""
