@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.chassis.regular_file import read_file
+
 DATA_DIRECTORY = ".forgemesh"
 FILE_NAME = "mesh.json"
 
@@ -31,7 +33,7 @@ class MeshFacts(msgspec.Struct, frozen=True, kw_only=True):
 def read_mesh(directory: Path) -> MeshFacts | None:
     """What the mesh in a data directory last said about itself; None if no readable file is there."""
     try:
-        return msgspec.json.decode((directory / FILE_NAME).read_bytes(), type=MeshFacts)
+        return msgspec.json.decode(read_file(directory / FILE_NAME), type=MeshFacts)
     except (OSError, msgspec.MsgspecError):
         return None
 

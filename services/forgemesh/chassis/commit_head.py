@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forgemesh.chassis.private_files import open_private
+from forgemesh.chassis.regular_file import read_file
 
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS commit_head (
@@ -61,7 +62,7 @@ def head_path(database: Path) -> Path:
 def noted(database: Path) -> int:
     """The number of the last commit that was noted; 0 if there is no note, or none that can be read."""
     try:
-        content = head_path(database).read_bytes()[: _NOTE.size]
+        content = read_file(head_path(database))[: _NOTE.size]
     except OSError:
         return 0
     if len(content) < _NOTE.size:

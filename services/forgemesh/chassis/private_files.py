@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from forgemesh.chassis.regular_file import refuse_irregular
+
 _FILE, _FOLDER = 0o600, 0o700
 
 
@@ -21,9 +23,10 @@ def make_private_folder(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """The descriptor of the file, which is made if it is missing and closed to others. Raises OSError."""
-    file = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, _FILE)
+    """The descriptor of a regular file, which is made if it is missing and closed to others. Raises OSError."""
+    file = os.open(path, flags | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, _FILE)
     try:
+        refuse_irregular(path, file)
         keep_private(file)
     except OSError:
         os.close(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from forgemesh.chassis.regular_file import read_file
 from forgemesh.plugin_host.supervisor.state.change import Change, Configuration
 from forgemesh.plugin_host.supervisor.state.reattach_store import write_atomically
 
@@ -66,7 +67,7 @@ class Journal:
         if not self._path.exists():
             return _Noted()
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Noted)
+            return msgspec.json.decode(read_file(self._path), type=_Noted)
         except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
             _log.warning("cannot read what an earlier supervisor was changing in %s: %s", self._path, error)
             return _Noted()

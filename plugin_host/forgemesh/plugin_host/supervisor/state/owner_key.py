@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forgemesh.chassis.private_files import keep_private, make_private_folder, write_once
 from forgemesh.chassis.process import CannotStart
+from forgemesh.chassis.regular_file import read_file
 
 
 def read_or_make(path: Path) -> bytes:
@@ -31,7 +32,7 @@ def write_key(path: Path, key: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
-    key = bytes.fromhex(path.read_text())
+    key = bytes.fromhex(read_file(path).decode("ascii"))
     if not key:
         raise ValueError("it is empty")
     return key

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from forgemesh.chassis.private_files import make_private_folder
+from forgemesh.chassis.regular_file import read_file
 from forgemesh.plugin_host.supervisor.processes.process_table import Kin, end_kin, start_time_of
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class ReattachStore:
         if not self._path.exists():
             return []
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=list[ReattachRecord])
+            found = msgspec.json.decode(read_file(self._path), type=list[ReattachRecord])
         except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
             _log.warning("cannot read which processes an earlier supervisor left in %s: %s", self._path, error)
             return []
