@@ -50,5 +50,5 @@ def test_a_host_whose_life_a_bug_interrupts_is_started_again(place: Workplace) -
         assert answer.stdout == '{"text":"Hello, Ada!"}\n'
         assert mesh.pids()["supervisor"] == before["supervisor"]
         log = (place.data / "logs" / "supervisor.log").read_text()
-        assert "a life of greeter-1 was ended by a bug of the supervisor" in log
+        assert "a process of greeter-1 was ended by a bug of the supervisor" in log
         assert "what the hosts are to do was not decided, which is tried again" in log

@@ -38,7 +38,7 @@ class Registrar(Protocol):
     """Looks after what a process leaves to its supervisor: health and registration."""
 
     async def run(self, registrant: Registrant, process_run: ProcessRun) -> None:
-        """Until cancelled; sets `life.serving` once the instance is registered."""
+        """Until cancelled; sets `process_run.serving` once the instance is registered."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -160,7 +160,7 @@ class HostRunner:
         self._take_over(process_run)
 
     def alive(self, token: str) -> ProcessRun:
-        """The life of the process that holds this secret; raises HandshakeRefused."""
+        """The run of the process that holds this secret; raises HandshakeRefused."""
         if self.process_run is None:
             raise HandshakeRefused(self.instance_id, "no process of it runs")
         self.process_run.check(token)

@@ -28,7 +28,7 @@ _CUT_OFF = "its line to the supervisor is broken"
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a life ends early, and where."""
+    """Why a process is ended early, and where."""
 
     phase: Phase
     reason: str
@@ -135,7 +135,7 @@ class ProcessRun:
             self._attachment.say(pb.AttachResponse(suspects=suspects))
 
     def fail(self, phase: Phase, reason: str) -> None:
-        """This life cannot go on; what was said first counts."""
+        """This process cannot go on; what was said first counts."""
         if self.trouble is None:
             self.trouble = Trouble(phase, reason)
         self.broken.set()

@@ -26,7 +26,7 @@ class _Question:
 
 
 class Questions:
-    """Those of one life of a host."""
+    """Those of one process of a host."""
 
     def __init__(self, instance_id: str) -> None:
         self._instance_id = instance_id

@@ -45,7 +45,7 @@ class ExternalRegistrar:
         self._registry = registry
 
     async def run(self, registrant: Registrant, process_run: ProcessRun) -> None:
-        """Until cancelled; sets `life.serving` once the instance is registered."""
+        """Until cancelled; sets `process_run.serving` once the instance is registered."""
         await process_run.go.wait()
         address = process_run.announced
         if not address:
@@ -118,7 +118,7 @@ class ExternalRegistrar:
 
 
 async def _first(registration: Registration, process_run: ProcessRun) -> None:
-    """Set `life.serving` with the first registration; a refusal for good, then or later, ends the process."""
+    """Set `process_run.serving` with the first registration; a refusal for good, then or later, ends the process."""
     await first_of(registration.first, registration.hopeless)
     if registration.first.is_set():
         process_run.serving.set()
