@@ -16,6 +16,8 @@ from forgemesh.orchestrator.values.retry import RetryRule
 from forgemesh.orchestrator.workflow.expressions.template import EMPTY, Computed, Template
 
 OTHERWISE = "otherwise"
+EACH = "*"
+"""In declared paths, whichever iteration it is."""
 
 
 class Trigger(Enum):
@@ -380,15 +382,32 @@ _INDEX = re.compile(r"(?<![^/])[0-9][^/]*")
 @lru_cache(maxsize=4096)
 def declared(path: str) -> str:
     """An execution's step path without the indexes of iterations and the mark of a compensation."""
-    return _INDEX.sub("*", path.removesuffix(COMPENSATION))
+    return _INDEX.sub(EACH, path.removesuffix(COMPENSATION))
+
+
+def branches_of(step: Step) -> tuple[Branch, ...]:
+    """The sequences inside a step, in order of declaration; that of what is run many times is called `*`."""
+    match step:
+        case Switch() | Parallel():
+            return step.branches
+        case Map():
+            return (Branch(EACH, step.steps),)
+        case Call() | Child() | Wait():
+            return ()
+
+
+def is_undoable(steps: Sequence) -> bool:
+    """Whether one of them, or of those inside, has a compensation."""
+    return any(
+        (isinstance(step, Call) and step.compensate is not None)
+        or any(is_undoable(branch.steps) for branch in branches_of(step))
+        for step in steps
+    )
 
 
 def _walk(prefix: str, steps: Sequence) -> Iterator[tuple[str, Step]]:
     for step in steps:
         path = f"{prefix}{step.id}"
         yield path, step
-        if isinstance(step, Map):
-            yield from _walk(f"{path}/*/", step.steps)
-        elif isinstance(step, Switch | Parallel):
-            for branch in step.branches:
-                yield from _walk(f"{path}/{branch.name}/", branch.steps)
+        for branch in branches_of(step):
+            yield from _walk(f"{path}/{branch.name}/", branch.steps)

@@ -20,6 +20,7 @@ from forgemesh.orchestrator.workflow.definition import (
     Switch,
     Target,
     Wait,
+    branches_of,
 )
 from forgemesh.orchestrator.workflow.expressions.reading import Reference
 from forgemesh.orchestrator.workflow.expressions.template import (
@@ -148,13 +149,8 @@ def _templates(step: Step) -> Iterator[Template | Computed]:
             yield from () if step.until is None else (step.until,)
         case Map():
             yield step.over
-            yield from _inside(step.steps)
         case Switch() | Parallel():
-            for branch in step.branches:
-                yield from () if branch.when is None else (branch.when,)
-                yield from _inside(branch.steps)
-
-
-def _inside(steps: Sequence) -> Iterator[Template | Computed]:
-    for step in steps:
-        yield from _templates(step)
+            yield from (branch.when for branch in step.branches if branch.when is not None)
+    for branch in branches_of(step):
+        for inner in branch.steps:
+            yield from _templates(inner)

@@ -19,6 +19,7 @@ from forgemesh.orchestrator.workflow.definition import (
     Switch,
     Trigger,
     Wait,
+    is_undoable,
 )
 from forgemesh.orchestrator.workflow.expressions.template import Fields as Objects, Items, Literal, Template, Text
 from forgemesh.orchestrator.workflow.parse.calls import read_call, read_child
@@ -260,7 +261,7 @@ class StepReader:
             steps=steps,
             join=join,
             max_concurrency=limit,
-            undoable=_is_undoable(steps),
+            undoable=is_undoable(steps),
             by_index=reads_index(steps),
         )
 
@@ -298,14 +299,3 @@ class StepReader:
             message = f"{said} is not a moment before 2262 such as '2026-01-31T12:00:00Z', with a zone"
             self._mistakes.add((*wait.place, "until"), message)
         return until
-
-
-def _is_undoable(steps: Sequence) -> bool:
-    for step in steps:
-        if isinstance(step, Call) and step.compensate is not None:
-            return True
-        if isinstance(step, Map) and step.undoable:
-            return True
-        if isinstance(step, Switch | Parallel) and any(_is_undoable(branch.steps) for branch in step.branches):
-            return True
-    return False
