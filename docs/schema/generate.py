@@ -113,6 +113,7 @@ def kinds() -> Schema:
         "switch": {"description": "The first case that is true", "type": "array", "minItems": 1, "items": ref("case")},
         "parallel": mapping({"branches": branches, "merge": merge, **group}, needed=("branches",)),
         "map": mapping({**iteration, **group}, needed=("over", "steps")),
+        "loop": mapping(loop(), needed=("until", "max_iterations", "steps")),
         "wait": ref("wait"),
         "workflow": mapping({"name": name("Which workflow"), "version": ref("version")}, needed=("name",)),
     }
@@ -210,6 +211,16 @@ def join() -> Schema:
 def tolerate() -> Schema:
     share = text("A share of the branches, such as 20%", pattern=whole(group_fields.SHARE.pattern))
     return {"description": "Failures that do no harm", "anyOf": [number("", 0, group_fields.MAX_QUORUM), share]}
+
+
+def loop() -> Schema:
+    return {
+        "until": ref("condition", "Evaluated after each round; true ends the loop"),
+        "max_iterations": number("Rounds at most", 1, step_reading.MAX_ITERATIONS),
+        "delay": ref("duration", "From the end of a round to the next one"),
+        "on_limit": choice("When it is still false after the last round", "fail", "succeed"),
+        "steps": ref("steps"),
+    }
 
 
 def wait() -> Schema:

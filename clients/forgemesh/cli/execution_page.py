@@ -13,7 +13,14 @@ from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step, StepSta
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.executions import note, took
 from forgemesh.cli.follow import escaped, show_output
-from forgemesh.cli.iteration_steps import LONGEST_HISTORY, MOST_STEPS, chosen, has_iterations, iteration_steps
+from forgemesh.cli.iteration_steps import (
+    ITERATED,
+    LONGEST_HISTORY,
+    MOST_STEPS,
+    chosen,
+    has_iterations,
+    iteration_steps,
+)
 from forgemesh.cli.moment import ahead, moment
 from forgemesh.cli.progress import cut, duration, short
 from forgemesh.cli.selection import find_execution
@@ -129,7 +136,7 @@ def _of_run(execution_id: str, run_id: str) -> str:
 
 
 def steps(execution: Execution, now: int, inside: Sequence[Step] = ()) -> Table:
-    """A row for each step; those `inside` iterations stand after their map."""
+    """A row for each step; those `inside` iterations stand after their map or loop."""
     table = Table(("STEP", "KIND", "STATUS", "ATTEMPTS", "INSTANCE", "TOOK", "WHY"))
     for step in _in_order(execution.steps, inside):
         length = step.ended_at.ToNanoseconds() - step.began_at.ToNanoseconds() if step.HasField("ended_at") else None
@@ -149,7 +156,7 @@ def _in_order(listed: Iterable[Step], inside: Sequence[Step]) -> Iterator[Step]:
     left = list(inside)
     for step in listed:
         yield step
-        below = [one for one in left if step.kind == "map" and one.step_path.startswith(f"{step.step_path}/")]
+        below = [one for one in left if step.kind in ITERATED and one.step_path.startswith(f"{step.step_path}/")]
         left = [one for one in left if one not in below]
         yield from below
     yield from left

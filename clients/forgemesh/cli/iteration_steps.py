@@ -1,4 +1,7 @@
-"""The steps inside the iterations of maps, read from the history: an execution forgets them when they have ended."""
+"""
+The steps inside the iterations of maps and the rounds of loops, read from the history: an execution forgets them when
+they have ended.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 LONGEST_HISTORY = 20_000
 """Events that are read at most: a second or two."""
 MOST_STEPS = 20
+ITERATED = frozenset({"map", "loop"})
+"""Kinds of steps of which the steps inside are forgotten when an iteration has ended."""
 _ENDS = {
     "attempt_succeeded": StepStatus.STEP_STATUS_SUCCEEDED,
     "group_succeeded": StepStatus.STEP_STATUS_SUCCEEDED,
@@ -30,8 +35,8 @@ _BEGINNINGS = {"attempt_started": "call", "group_started": "group", "wait_starte
 
 
 def has_iterations(execution: Execution) -> bool:
-    """Whether a map of it has begun."""
-    return any(step.kind == "map" and step.branches for step in execution.steps)
+    """Whether a map or a loop of it has begun."""
+    return any(step.kind in ITERATED and step.branches for step in execution.steps)
 
 
 async def iteration_steps(handle: ExecutionHandle, execution: Execution) -> list[Step]:

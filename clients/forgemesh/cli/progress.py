@@ -18,6 +18,7 @@ TIME_WIDTH = 8
 MESSAGE_WIDTH = 160
 COMPENSATION = ":compensate"
 _NOTICEABLE = 1_000_000
+_UNKNOWN = "something of a kind that this release of the client does not know; install that of the mesh"
 _PERSON = "waits for a person"
 _DECISIONS = {"retry": "is tried again", "complete": "counts as succeeded", "fail": "counts as failed"}
 
@@ -53,7 +54,10 @@ class Progress:
 
     def take(self, event: ExecutionEvent) -> ProgressLine | None:
         """The next event in order; a line if people want to know."""
-        told = TELLERS.get(event.WhichOneof("kind") or "")
+        kind = event.WhichOneof("kind")
+        if kind is None:
+            return ProgressLine("?", event.step_path, "", _UNKNOWN, "yellow")
+        told = TELLERS.get(kind)
         return told(self, event) if told else None
 
     def open_steps(self) -> list[str]:
@@ -201,6 +205,16 @@ class Progress:
         self._maps[event.step_path] = event.unix_nano
         return ProgressLine("→", event.step_path, "", counted(group.count, "item"), "cyan")
 
+    def _round_started(self, event: ExecutionEvent) -> ProgressLine:
+        return ProgressLine("→", event.step_path, "", f"round {event.round_started.index}", "cyan")
+
+    def _round_judged(self, event: ExecutionEvent) -> ProgressLine | None:
+        """Only a pause before the next round is worth a line: the round itself, or the loop's end, has one."""
+        pause = event.round_judged.next_round_unix_nano - event.unix_nano
+        if pause < _NOTICEABLE:
+            return None
+        return ProgressLine("⏲", event.step_path, "", f"next round in {duration(pause)}", "cyan")
+
     def _group_succeeded(self, event: ExecutionEvent) -> ProgressLine | None:
         """The end of a map only: in other groups it follows from that of the branches."""
         began = self._maps.pop(event.step_path, None)
@@ -267,6 +281,8 @@ TELLERS = {
     "wait_started": Progress._wait_started,
     "wait_ended": Progress._wait_ended,
     "group_started": Progress._group_started,
+    "round_started": Progress._round_started,
+    "round_judged": Progress._round_judged,
     "group_succeeded": Progress._group_succeeded,
     "result_taken": Progress._result_taken,
     "effect_taken": Progress._effect_taken,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from forgemesh.api.traces.v1.span_pb2 import SPAN_STATUS_ERROR
 from forgemesh.chassis.attributes import INSTANCE_ID, STEP_ATTEMPT, STEP_PATH
+from forgemesh.cli.iteration_steps import ITERATED
 from forgemesh.cli.progress import counted
 from forgemesh.cli.trace_tree import summary
 
@@ -52,8 +53,8 @@ def _iterations(spans: Sequence[Span], execution: Execution) -> Iterator[str]:
                 seen["/".join(parts[:place])].add(part)
     for step in execution.steps:
         absent = step.branches_succeeded + step.branches_failed - len(seen[step.step_path])
-        if step.kind == "map" and absent > 0:
-            yield f"{counted(absent, 'iteration')} of {step.step_path}"
+        if step.kind in ITERATED and absent > 0:
+            yield f"{counted(absent, 'iteration' if step.kind == 'map' else 'round')} of {step.step_path}"
 
 
 def _calls(spans: Sequence[Span]) -> Iterator[str]:

@@ -181,6 +181,29 @@ class Sequence(Block):
         self._add(step_id, {"map": _group({"over": template(over), "steps": steps}, joining)}, joining)
         return Map(step_id, steps)
 
+    def loop(
+        self,
+        step_id: str,
+        /,
+        until: Condition,
+        *,
+        max_iterations: int,
+        delay: Length | None = None,
+        on_limit: Literal["fail", "succeed"] | None = None,
+        **placing: Unpack[Placing],
+    ) -> Loop:
+        """
+        Run the same steps again and again until `until` is true of a round, `max_iterations` times at most.
+
+        `until` names the steps of the round by their ids: `Step("ask").output.ready`.
+        """
+        steps: list[Tree] = []
+        pause = None if delay is None else length(delay)
+        loop: Tree = {"until": source_of(until), "max_iterations": max_iterations, "delay": pause, "on_limit": on_limit}
+        said = {key: value for key, value in loop.items() if value is not None}
+        self._add(step_id, {"loop": said | {"steps": steps}}, placing)
+        return Loop(step_id, steps)
+
     def _add(self, step_id: str, kind: Tree, options: Placing) -> Step:
         """As people write it: when it begins, the kind's own keys, and what else stands beside them."""
         said: Tree = {key: _said(value, key) for key, value in options.items() if key not in _GROUP}
@@ -239,6 +262,19 @@ class Map(Step, Sequence):
     @property
     def index(self) -> Path:
         """Its place in the list, from 0."""
+        return Path("index")
+
+
+class Loop(Step, Sequence):
+    """The steps of one round."""
+
+    def __init__(self, step_id: str, tree: list[Tree]) -> None:
+        Step.__init__(self, step_id)
+        Sequence.__init__(self, tree)
+
+    @property
+    def index(self) -> Path:
+        """Which round it is, from 0."""
         return Path("index")
 
 

@@ -36,6 +36,7 @@ PER_MESSAGE: Mapping[str, Mapping[str, int]] = {
     "forgemesh.api.orchestrator.v1.Workflow.Case": {"steps": 1_000, "otherwise": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Branch": {"steps": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Map": {"steps": 1_000},
+    "forgemesh.api.orchestrator.v1.Workflow.Loop": {"steps": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Switch": {"cases": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Parallel": {"branches": 1_000},
     "forgemesh.api.orchestrator.v1.Workflow.Texts": {"texts": 10_000},

@@ -302,6 +302,18 @@ class InDoubt(Fault):
         )
 
 
+class LoopLimitReached(Fault):
+    code = Code.FAILED_PRECONDITION
+    reason = "LOOP_LIMIT_REACHED"
+
+    def __init__(self, step_path: str, rounds: int, until: str) -> None:
+        super().__init__(
+            f"loop {step_path!r} has run the {rounds} rounds that its max_iterations allows, and {until!r} is still"
+            " false; raise max_iterations, or say `on_limit: succeed` to go on with the output of the last round",
+            {"step_path": step_path, "rounds": str(rounds), "until": until},
+        )
+
+
 class BranchesFailed(Fault):
     code = Code.ABORTED
     reason = "BRANCHES_FAILED"

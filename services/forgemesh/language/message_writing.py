@@ -41,7 +41,7 @@ def _inside(step: Mapping[str, Any]) -> list[list[Any]]:
         return [case.get("otherwise") or case.get("steps") or [] for case in step["switch"]]
     if step.get("parallel") is not None:
         return list(step["parallel"]["branches"].values())
-    return [step["map"]["steps"]] if step.get("map") is not None else []
+    return [step[kind]["steps"] for kind in ("map", "loop") if step.get(kind) is not None]
 
 
 def _write(message: Message, tree: Any) -> None:

@@ -70,6 +70,11 @@ def _map(sequence: Sequence, step_id: str, tree: Any, options: Any) -> None:
     _write(sequence.map(step_id, tree["over"], **_joining(tree), **options), tree["steps"])
 
 
+def _loop(sequence: Sequence, step_id: str, tree: Any, options: Any) -> None:
+    more = {key: value for key, value in tree.items() if key not in ("until", "steps")}
+    _write(sequence.loop(step_id, tree["until"], **more, **options), tree["steps"])
+
+
 def _wait(sequence: Sequence, step_id: str, tree: Any, options: Any) -> None:
     if "for" in tree:
         sequence.pause(step_id, tree["for"], **options)
@@ -80,4 +85,12 @@ def _wait(sequence: Sequence, step_id: str, tree: Any, options: Any) -> None:
         sequence.signal(step_id, tree["signal"], **more, **options)
 
 
-_KINDS = {"call": _call, "workflow": _child, "switch": _switch, "parallel": _parallel, "map": _map, "wait": _wait}
+_KINDS = {
+    "call": _call,
+    "workflow": _child,
+    "switch": _switch,
+    "parallel": _parallel,
+    "map": _map,
+    "loop": _loop,
+    "wait": _wait,
+}

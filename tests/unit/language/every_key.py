@@ -69,6 +69,13 @@ steps:
           input: ["${item}", "${index}"]
           cache: {ttl: 10m, key: "${input.count}"}
   - {id: few, map: {over: "${vars.list}", tolerate: 3, steps: [{id: w, wait: {signal: go}}]}, after: [each]}
+  - id: again
+    loop:
+      until: steps.w.status == 'SUCCEEDED' || index > 3
+      max_iterations: 5
+      delay: 1m
+      on_limit: succeed
+      steps: [{id: w, wait: {signal: go, timeout: 1h, on_timeout: skip}}]
   - {id: calm, parallel: {join: any, branches: {a: [{id: x, wait: {for: 1s}}]}}}
   - {id: bold, parallel: {join: all, tolerate: 1, merge: error, branches: {a: [{id: x, wait: {for: 1s}}]}}}
 output: {total: "${vars.total}", all: "${steps.each.output}"}

@@ -199,6 +199,7 @@ def _picture_of_step(step: StepState) -> tuple[object, ...]:
         (step.attempts, step.lost),
         (step.input, own_output, step.failure, step.dispatch),
         (step.blocked, step.blocked_at),
+        (step.verdict, step.merged),
         (step.branch_names, step.stopping, step.skipped, step.taken, step.doubtful, step.idle, step.astray),
         _picture_of_branches(step),
     )

@@ -10,6 +10,7 @@ from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,
     Call,
     Definition,
+    Loop,
     Map,
     Parallel,
     Sequence,
@@ -38,6 +39,8 @@ class Ledger:
     incidents: set[str] = field(default_factory=set)
     stopping: set[str] = field(default_factory=set)
     branches: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    verdicts: dict[str, e.RoundJudged] = field(default_factory=dict)
+    """Of loops, on the newest round, once it is judged."""
     undoable: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
     signals: set[int] = field(default_factory=set)
@@ -168,12 +171,8 @@ class Ledger:
 
     def _about_a_step(self, fact: e.Fact) -> None:
         match fact:
-            case e.GroupStarted(path, branches, items, count):
-                self._begin(path)
-                self.branches[path] = branches if items is None else tuple(str(n) for n in range(count))
-            case e.GroupSucceeded(path):
-                self._check_join(path)
-                self._end(path, "SUCCEEDED")
+            case e.GroupStarted() | e.RoundStarted() | e.RoundJudged() | e.GroupSucceeded():
+                self._about_a_group(fact)
             case e.WaitStarted(path):
                 self._begin(path)
             case e.WaitEnded(path, _, signal):
@@ -193,8 +192,50 @@ class Ledger:
                 self.stopping.add(path)
                 self.paused = self.paused and bool(path)
 
+    def _about_a_group(self, fact: e.GroupStarted | e.RoundStarted | e.RoundJudged | e.GroupSucceeded) -> None:
+        match fact:
+            case e.GroupStarted(path, branches, items, count):
+                self._begin(path)
+                self.branches[path] = branches if items is None else tuple(str(n) for n in range(count))
+                if isinstance(self._step(path), Loop):
+                    self.branches[path] = ("0",)
+            case e.RoundStarted(path, index):
+                self._begin_round(path, index)
+            case e.RoundJudged(path):
+                self._judge(path, fact)
+            case e.GroupSucceeded(path):
+                self._check_join(path)
+                self._end(path, "SUCCEEDED")
+
+    def _begin_round(self, path: str, index: int) -> None:
+        verdict = self.verdicts.pop(path)  # none is run without a verdict on the one before it
+        assert path in self.begun
+        assert path not in self.ended
+        assert not self.paused, f"a round of {path} begins during a pause"
+        assert not self.queued
+        assert not self.compensating
+        assert not self._is_stopping(path), f"a round of {path} begins in what stops"
+        assert index == verdict.index + 1 == len(self.branches[path])
+        assert 0 < verdict.next_at <= self.at, f"round {index} of {path} begins too early"
+        self.branches[path] += (str(index),)
+
+    def _judge(self, path: str, verdict: e.RoundJudged) -> None:
+        loop = self._step(path)
+        assert isinstance(loop, Loop)
+        assert path not in self.verdicts, f"round {verdict.index} of {path} is judged twice"
+        assert path not in self.ended
+        assert verdict.index == len(self.branches[path]) - 1
+        assert self._branch_is_good(f"{path}/{verdict.index}"), "a round is judged that has not ended well"
+        assert verdict.index < loop.max_iterations
+        last = verdict.done or verdict.index + 1 == loop.max_iterations
+        assert last is (verdict.next_at == 0)
+        self.verdicts[path] = verdict
+
     def _check_join(self, path: str) -> None:
         group = self._step(path)
+        if isinstance(group, Loop):
+            verdict = self.verdicts[path]
+            assert verdict.done or (group.on_limit == "succeed" and verdict.index + 1 == group.max_iterations)
         if not isinstance(group, Parallel | Map):
             return
         good = [name for name in self.branches[path] if self._branch_is_good(f"{path}/{name}")]
@@ -227,7 +268,7 @@ class Ledger:
             return False
         if path in self.taken:
             return not self.taken[path].idle
-        if not isinstance(self._step(path), Switch | Parallel | Map):
+        if not isinstance(self._step(path), Switch | Parallel | Map | Loop):
             return True
         return any(self._branch_did_something(f"{path}/{name}") for name in self.branches[path])
 
@@ -349,7 +390,7 @@ class Ledger:
         if not group:
             return self.definition.steps
         step = self._step(group)
-        if isinstance(step, Map):
+        if isinstance(step, Map | Loop):
             return step.steps
         assert isinstance(step, Switch | Parallel)
         return next(branch.steps for branch in step.branches if branch.name == path.split("/")[-2])

@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.unit.orchestrator.workflows import CALL
 
-KINDS = ("call", "parallel", "switch", "map", "wait", "workflow")
-WEIGHTS = (12, 3, 2, 2, 2, 1)
+KINDS = ("call", "parallel", "switch", "map", "loop", "wait", "workflow")
+WEIGHTS = (12, 3, 2, 2, 2, 2, 1)
 TRIGGERS = ("all_succeeded", "all_succeeded", "none_failed", "any_succeeded", "all_done")
 VARIABLES = ("u", "v")
 
@@ -21,6 +21,7 @@ class Author:
     draw: random.Random
     names: int = 0
     inside_map: int = 0
+    inside_loop: int = 0
     fresh: dict[str, None] = field(default_factory=dict)
 
     def definition(self) -> dict[str, Any]:
@@ -107,6 +108,19 @@ class Author:
         self._join(group, max(count, 1))
         step["map"] = group
 
+    def _loop(self, step: dict[str, Any], depth: int, visible: tuple[str, ...]) -> None:
+        draw = self.draw
+        self.inside_loop += 1
+        steps = self.sequence(depth + 1, visible)
+        self.inside_loop -= 1
+        ended = draw.choice(steps)["id"]
+        conditions = [f"steps.{ended}.status == 'SUCCEEDED'", f"index == {draw.randint(0, 3)}", self.condition(visible)]
+        group: dict[str, Any] = {"until": draw.choice(conditions), "max_iterations": draw.randint(1, 4), "steps": steps}
+        if draw.random() < 0.5:
+            group["delay"] = "200ms"
+        group["on_limit"] = draw.choice(["fail", "succeed", "succeed"])
+        step["loop"] = group
+
     def _join(self, group: dict[str, Any], count: int) -> None:
         draw = self.draw
         group["join"] = draw.choice(["all", "all", "all_settled", "any", {"quorum": draw.randint(1, count)}])
@@ -146,6 +160,8 @@ class Author:
             return "${input.absent}"
         if self.inside_map and draw.random() < 0.3:
             return {"item": "${item}", "index": "${index}"}
+        if self.inside_loop and draw.random() < 0.3:
+            return {"index": "${index}", "v": "${vars.v}"}
         if visible and draw.random() < 0.7:
             step = draw.choice(visible)
             return draw.choice(

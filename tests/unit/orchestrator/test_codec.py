@@ -158,10 +158,19 @@ def test_a_record_that_was_cut_off_is_refused(cut: int) -> None:
 def test_a_record_of_another_release_is_refused_by_its_schema() -> None:
     body = stored_event(e.Event(1, 2, e.StepCancelled("a")))[0]
     newer = event_pb2.StoredEvent.FromString(body)
-    newer.schema_version = 3
+    newer.schema_version = 4
 
-    with pytest.raises(DataCorrupted, match="it has schema 3, this release knows 2"):
+    with pytest.raises(DataCorrupted, match="it has schema 4, this release knows 3"):
         kept(newer.SerializeToString(), "event 7/3")
+
+
+def test_what_an_earlier_release_can_read_is_kept_as_it_reads_it_and_what_it_cannot_is_not() -> None:
+    versions = {
+        type(fact): event_pb2.StoredEvent.FromString(stored_event(e.Event(1, 2, fact))[0]).schema_version
+        for fact in (e.StepCancelled("a"), e.GroupStarted("a"), e.RoundStarted("a", 1), e.RoundJudged("a", 1))
+    }
+
+    assert versions == {e.StepCancelled: 2, e.GroupStarted: 2, e.RoundStarted: 3, e.RoundJudged: 3}
 
 
 def test_a_record_that_says_nothing_we_know_is_refused() -> None:

@@ -16,7 +16,7 @@ from forgemesh.orchestrator.values.payload import NULL, Payload
 from forgemesh.orchestrator.values.retry import SECOND
 from forgemesh.orchestrator.workflow.definition import Definition
 from tests.unit.orchestrator.histories import START, History, broken, unavailable
-from tests.unit.orchestrator.workflows import call, of_steps, parallel
+from tests.unit.orchestrator.workflows import call, loop, of_steps, parallel
 from tests.unit.orchestrator.world import World
 
 SEEDS, WORLDS = 1_500, 150
@@ -28,8 +28,9 @@ UNDO = {"compensate": {"plugin": "p", "operation": "o"}}
 def definition() -> Definition:
     branches = parallel("g", l=[call("x")], r=[{"id": "w", "wait": {"signal": "go"}}])
     inner = {"over": "${input.l}", "steps": [call("y", **UNDO)]}
-    steps = (call("a", set={"v": 2}, **UNDO), branches, {"id": "m", "map": inner}, call("b", retry={"max_attempts": 2}))
-    return of_steps(*steps, vars={"v": 1}, timeout="1h")
+    rounds = loop("o", "index == 1", call("z", set={"v": "${index}"}, **UNDO), limit=3, delay="1s")
+    first = (call("a", set={"v": 2}, **UNDO), branches, {"id": "m", "map": inner}, rounds)
+    return of_steps(*first, call("b", retry={"max_attempts": 2}), vars={"v": 1}, timeout="1h")
 
 
 DEEDS: tuple[Callable[[History], object], ...] = (
@@ -37,9 +38,12 @@ DEEDS: tuple[Callable[[History], object], ...] = (
     lambda history: history.succeed("g/l/x", 1),
     lambda history: history.turn(*control.signal(history.state, e.SignalReceived("go", Payload(b"1"), "s"))),
     lambda history: [history.succeed(path, 1) for path in ("m/0/y", "m/1/y")],
+    lambda history: history.succeed("o/0/z", 1),
+    lambda history: history.wait(1),
+    lambda history: history.succeed("o/1/z", 1),
     lambda history: history.fail("b", unavailable()),
     lambda history: [history.wait(1), history.fail("b", broken())],
-    lambda history: [history.succeed(f"{path}:compensate", 1) for path in ("m/1/y", "m/0/y", "a")],
+    lambda history: [history.succeed(f"{path}:compensate", 1) for path in ("o/1/z", "o/0/z", "m/1/y", "m/0/y", "a")],
 )
 
 
@@ -53,6 +57,7 @@ def played() -> Iterator[History]:
 
 
 PATHS = ("", "a", "b", "g", "g/l/x", "g/r/w", "m", "m/0/y", "m/7/y", "zz", "a:compensate", "zz:compensate", "m/x/y")
+PATHS += ("o", "o/0/z", "o/1/z", "o/2/z", "o/x/z")
 MAY_LACK = ("input", "payload", "items", "details")
 NUMBERS = (0, 1, -1, 2, 2**31, 2**63 - 1, 1 - 2**63, 4 * 10**18)
 PAYLOADS = tuple(map(Payload, (b"", b"null", b"[1,2,3]", b"{bad", b"NaN", b"[" * 3000, b"1" * 400)))
@@ -92,6 +97,7 @@ def foreign(drawn: random.Random) -> e.Fact:
             *(e.IncidentOpened(path, broken()), e.IncidentResolved(path, "retry", None, "", "")),
             *(e.StopRequested(path, None), e.StopRequested(path, broken()), e.VariablesSet(path, {})),
             *(e.GroupStarted(path, ("l",)), e.GroupStarted(path, (), Payload(b"[1]"), number)),
+            *(e.RoundStarted(path, number), e.RoundJudged(path, number, drawn.random() < 0.5, number)),
             *(e.GroupSucceeded(path), e.EffectTaken(path, path), e.ResultTaken(path, Payload(b"1"))),
         )
     )

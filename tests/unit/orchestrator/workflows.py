@@ -59,6 +59,11 @@ def map_(step_id: str, over: object, *steps: dict[str, object], **group: object)
     return {"id": step_id, "map": {"over": over, "steps": list(steps), **group}}
 
 
+def loop(step_id: str, until: str, *steps: dict[str, object], limit: int = 10, **more: object) -> dict[str, object]:
+    """`more` are further keys of the loop itself, such as `delay`; `limit` is its `max_iterations`."""
+    return {"id": step_id, "loop": {"until": until, "max_iterations": limit, "steps": list(steps), **more}}
+
+
 def wait(step_id: str, seconds: str = "", **kind: object) -> dict[str, object]:
     """For `seconds`, such as "5m"; else what `kind` says: `until`, or `signal` with its `timeout`."""
     return {"id": step_id, "wait": kind | ({"for": seconds} if seconds else {})}

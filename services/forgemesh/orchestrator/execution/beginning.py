@@ -13,7 +13,7 @@ from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.orchestrator.values.moment import moment
 from forgemesh.orchestrator.values.payload import Payload, check_size
 from forgemesh.orchestrator.values.retry import SECOND
-from forgemesh.orchestrator.workflow.definition import Call, Child, Map, Parallel, Step, Switch, Wait
+from forgemesh.orchestrator.workflow.definition import Call, Child, Loop, Map, Parallel, Step, Switch, Wait
 from forgemesh.orchestrator.workflow.expressions.reading import Read
 from forgemesh.orchestrator.workflow.expressions.template import Template, evaluate, evaluate_condition
 
@@ -49,6 +49,8 @@ def _begin(state: ExecutionState, path: str, step: Step, read: Read, now: int) -
             return _choose(path, step, read)
         case Map():
             return _begin_map(path, step, read)
+        case Loop():
+            return e.GroupStarted(path)
         case Wait():
             return _begin_wait(path, step, read, now)
 

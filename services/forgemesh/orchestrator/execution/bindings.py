@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from forgemesh.orchestrator.execution.state import ExecutionState, Scope, StepState
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.values.payload import NULL, Payload, json_payload
-from forgemesh.orchestrator.workflow.definition import Map
 from forgemesh.orchestrator.workflow.expressions.reading import Read
 
 
@@ -68,8 +67,10 @@ def _error(failure: Failure | None) -> dict[str, object] | None:
 
 def _iteration(state: ExecutionState, scope: Scope | None, fact: str) -> Payload:
     for one in state.scopes_from(scope):
-        if one.group is not None and isinstance(one.group.step, Map):
-            return one.item if fact == "item" and one.item is not None else json_payload(one.index)
+        if fact == "item" and one.item is not None:
+            return one.item
+        if fact == "index" and one.index >= 0:
+            return json_payload(one.index)
     raise KeyError(fact)
 
 

@@ -12,13 +12,14 @@ from forgemesh.orchestrator.execution.beginning import begin, set_variables, sta
 from forgemesh.orchestrator.execution.compensation import next_compensation
 from forgemesh.orchestrator.execution.ending import settle, stop
 from forgemesh.orchestrator.execution.fold import apply, refused
+from forgemesh.orchestrator.execution.rounds import next_round
 from forgemesh.orchestrator.execution.scopes import is_due
 from forgemesh.orchestrator.execution.state import ExecutionState, StepState, StepStatus
 from forgemesh.orchestrator.execution.triggers import skip_reason
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.orchestrator.values.retry import SECOND
-from forgemesh.orchestrator.workflow.definition import Child, Wait
+from forgemesh.orchestrator.workflow.definition import Child, Loop, Wait
 
 
 def advance(
@@ -74,7 +75,7 @@ def decide(state: ExecutionState, now: int, ahead: int = 0) -> Iterator[e.Fact]:
         fault = control_faults.ExecutionCancelled(state.execution_id, cause.by, cause.reason)
         yield from stop(state, "", failure_of(fault))
     elif state.to_settle and not _is_held(state):
-        yield from settle(state, next(reversed(state.to_settle)))
+        yield from settle(state, next(reversed(state.to_settle)), now)
     elif _is_late(state, now):
         seconds = state.definition.timeout or (state.deadline - state.started_at) / SECOND
         yield from stop(state, "", failure_of(workflow.ExecutionTimeout(state.execution_id, seconds)))
@@ -179,6 +180,8 @@ def _fall_due(state: ExecutionState, step: StepState, at: int) -> Iterator[e.Fac
         yield close_timeout(state, step)
     elif step.path in state.waiting:
         yield next_attempt(state, step)
+    elif isinstance(step.step, Loop):
+        yield next_round(step)
     elif isinstance(step.step, Wait) and step.step.signal:
         fault = workflow.SignalTimeout(step.path, step.step.signal, step.step.seconds or 0.0)
         if step.step.on_timeout == "skip":

@@ -9,10 +9,12 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.bindings import reader
 from forgemesh.orchestrator.execution.branch_count import Enough, must_stop, outcome, summary
 from forgemesh.orchestrator.execution.compensation import bad_end
+from forgemesh.orchestrator.execution.rounds import after_round
 from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.triggers import unhandled_failure
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import check_size
+from forgemesh.orchestrator.workflow.definition import Loop
 from forgemesh.orchestrator.workflow.expressions.template import evaluate
 
 
@@ -32,7 +34,7 @@ def open_below(state: ExecutionState, path: str) -> list[StepState]:
     return [step for step in state.open_attempts.values() if step.path.startswith(prefix)]
 
 
-def settle(state: ExecutionState, path: str) -> Iterator[e.Fact]:
+def settle(state: ExecutionState, path: str, now: int) -> Iterator[e.Fact]:
     """What follows from the end of a branch of the group at `path`, or of everything."""
     if not path:
         yield _finish(state)
@@ -44,7 +46,7 @@ def settle(state: ExecutionState, path: str) -> Iterator[e.Fact]:
         if early is not None:
             yield from stop(state, path, early if isinstance(early, Failure) else None)
         return
-    yield _group_end(state, group)
+    yield after_round(state, group, now) if isinstance(group.step, Loop) else _group_end(state, group)
 
 
 def _group_end(state: ExecutionState, group: StepState) -> e.Fact:

@@ -57,7 +57,14 @@ def _attempt_failed(fact: e.AttemptFailed, at: int) -> str:
 
 
 def _group_started(fact: e.GroupStarted, at: int) -> str:
-    return f"group started: {', '.join(fact.branches) or fact.count}"
+    branches = ", ".join(fact.branches) or fact.count
+    return f"group started: {branches}" if branches or fact.items is not None else "loop started"
+
+
+def _round_judged(fact: e.RoundJudged, at: int) -> str:
+    if fact.next_at:
+        return f"round {fact.index} judged: the next one {_in(fact.next_at, at)}"
+    return f"round {fact.index} judged: {'it is the last' if fact.done else 'there may be no further one'}"
 
 
 def _wait_started(fact: e.WaitStarted, at: int) -> str:
@@ -100,6 +107,8 @@ _TELLERS: Mapping[type, Callable[[Any, int], str]] = {
     e.IncidentOpened: lambda fact, at: f"waits for a person: {_failed(fact.failure)}",
     e.IncidentResolved: lambda fact, at: f"incident resolved ({fact.action}){_by(fact.by)}",
     e.GroupStarted: _group_started,
+    e.RoundStarted: lambda fact, at: f"round {fact.index} started",
+    e.RoundJudged: _round_judged,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _wait_ended,
     e.StepFailed: lambda fact, at: f"failed: {_failed(fact.failure)}",

@@ -139,7 +139,9 @@ def _open(step: StepState) -> Hindrance:
 
 def _wait(state: ExecutionState, step: StepState) -> Hindrance:
     waits = step.waits
-    assert waits is not None
+    if waits is None:
+        message, since = "set when the round before it ended; its next round begins then", step.began_at
+        return Hindrance(step_path=step.path, reason="TIMER", message=message, since=since, until=step.next_at)
     if waits.signal:
         message = f"send it with `forgemesh execution signal {state.execution_id} {waits.signal}`"
         return Hindrance(step_path=step.path, reason="SIGNAL", message=message, since=step.began_at, until=waits.until)

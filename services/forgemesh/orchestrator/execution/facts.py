@@ -270,6 +270,26 @@ class GroupStarted(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+class RoundStarted(msgspec.Struct, frozen=True):
+    """Round `index` of a loop begins, which is not its first: that one begins with the loop."""
+
+    path: str
+    index: int
+
+
+class RoundJudged(msgspec.Struct, frozen=True):
+    """
+    Round `index` of a loop has ended, and its condition was evaluated, once for all.
+
+    `done`: it is true, and the loop ends. `next_at` is when the next round begins; 0 if none does.
+    """
+
+    path: str
+    index: int
+    done: bool = False
+    next_at: int = 0
+
+
 class GroupSucceeded(msgspec.Struct, frozen=True):
     path: str
 
@@ -352,6 +372,8 @@ Fact: TypeAlias = (
     | IncidentOpened
     | IncidentResolved
     | GroupStarted
+    | RoundStarted
+    | RoundJudged
     | GroupSucceeded
     | WaitStarted
     | WaitEnded

@@ -16,6 +16,7 @@ from forgemesh.orchestrator.execution.fork_names import iterations_in
 from forgemesh.orchestrator.execution.guarantee import doubts_after
 from forgemesh.orchestrator.execution.scopes import (
     begin_step,
+    end_round,
     end_step,
     end_taken,
     leave_waiting,
@@ -24,6 +25,7 @@ from forgemesh.orchestrator.execution.scopes import (
     open_scope,
     pass_on,
     start_group,
+    start_round,
     wake,
 )
 from forgemesh.orchestrator.execution.standing import (
@@ -285,6 +287,14 @@ def _group_started(state: ExecutionState, fact: e.GroupStarted, at: int) -> None
     start_group(state, begin_step(state, fact.path, at), fact, at)
 
 
+def _round_started(state: ExecutionState, fact: e.RoundStarted, at: int) -> None:
+    start_round(state, state.steps[fact.path], at)
+
+
+def _round_judged(state: ExecutionState, fact: e.RoundJudged, at: int) -> None:
+    end_round(state, state.steps[fact.path], fact)
+
+
 def _group_succeeded(state: ExecutionState, fact: e.GroupSucceeded, at: int) -> None:
     group = state.steps[fact.path]
     group.failure = None
@@ -382,6 +392,8 @@ _FOLDS: Mapping[type, Callable[[ExecutionState, Any, int], None]] = {
     e.IncidentOpened: _incident_opened,
     e.IncidentResolved: _incident_resolved,
     e.GroupStarted: _group_started,
+    e.RoundStarted: _round_started,
+    e.RoundJudged: _round_judged,
     e.GroupSucceeded: _group_succeeded,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _wait_ended,

@@ -12,6 +12,7 @@ from forgemesh.faults.control import ExecutionState as Refused
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.bindings import reader
 from forgemesh.orchestrator.execution.fork_names import items_told_apart, name_in_fork
+from forgemesh.orchestrator.execution.scopes import round_path
 from forgemesh.orchestrator.execution.state import ExecutionState, Scope, StepState, StepStatus
 from forgemesh.orchestrator.execution.triggers import UPSTREAM_FAILED, UPSTREAM_SKIPPED, is_taken_up
 from forgemesh.orchestrator.values.payload import Payload
@@ -19,6 +20,7 @@ from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,
     Call,
     Definition,
+    Loop,
     Map,
     Parallel,
     Sequence,
@@ -182,8 +184,8 @@ class _Taking:
     _same: dict[tuple[int, int], bool] = field(default_factory=dict)
     _items: dict[str, list[str]] = field(default_factory=dict)
 
-    def walk(self, known: Sequence, wanted: Sequence, prefix: str) -> None:
-        """Take what holds of one sequence, of whose steps `known` are the origin's and `wanted` the fork's."""
+    def walk(self, known: Sequence, wanted: Sequence, prefix: str) -> bool:
+        """Take what holds of one sequence, `known` the origin's and `wanted` the fork's, and say whether all does."""
         holds: set[int] = set()
         for index in _in_order(wanted):
             step = self.state.steps.get(f"{prefix}{wanted[index].id}")
@@ -193,6 +195,7 @@ class _Taking:
                 holds.add(index)
             elif step.path not in self.rerun:
                 self._walk_inside(step, wanted[index])
+        return len(holds) == len(wanted)
 
     def _holds(self, step: StepState, known: Sequence, wanted: Sequence, index: int) -> bool:
         if step.path in self.again or not self._is_same(step.step, wanted[index]) or not self._has_same_items(step):
@@ -214,12 +217,21 @@ class _Taking:
             for number in range(group.branches.next if group.branches is not None else 0):
                 if f"{group.path}/{number}" in self.state.scopes:
                     self.walk(known.steps, wanted.steps, f"{group.path}/{number}/")
+        elif isinstance(known, Loop) and isinstance(wanted, Loop):
+            self._walk_rounds(group, known, wanted)
         elif isinstance(known, Switch | Parallel) and type(known) is type(wanted):
             there = {branch.name: branch for branch in wanted.branches}
             for branch in known.branches:
                 other = there.get(branch.name)
                 if branch.name in group.branch_names and other is not None and same_condition(branch, other):
                     self.walk(branch.steps, other.steps, f"{group.path}/{branch.name}/")
+
+    def _walk_rounds(self, group: StepState, known: Loop, wanted: Loop) -> None:
+        """A round holds if those before it hold as a whole: it went on from what they had left."""
+        for number in range(group.branches.next if group.branches is not None else 0):
+            path = round_path(group, number)
+            if path not in self.state.scopes or not self.walk(known.steps, wanted.steps, f"{path}/"):
+                return
 
     def _is_same(self, known: Step, wanted: Step) -> bool:
         if known is wanted:
@@ -261,8 +273,10 @@ class _Taking:
         scope: Scope | None = step.scope
         items: list[str] = []
         while scope is not None and scope.group is not None:
-            if scope.index >= 0:
+            if scope.item is not None:
                 items.insert(0, self._items[scope.group.path][scope.index])
+            elif scope.index >= 0:
+                items.insert(0, str(scope.index))
             scope = scope.outer
         return items
 

@@ -9,14 +9,17 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import Status
 
 _EVERY: frozenset[type] = frozenset(get_args(e.Fact)) - {e.ExecutionStarted}
-_BEGINNINGS: frozenset[type] = frozenset({e.AttemptStarted, e.GroupStarted, e.WaitStarted, e.IncidentOpened})
-"""Of steps, and of further attempts at them."""
+_BEGINNINGS: frozenset[type] = frozenset(
+    {e.AttemptStarted, e.GroupStarted, e.WaitStarted, e.IncidentOpened, e.RoundStarted}
+)
+"""Of steps, of further attempts at them, and of further rounds."""
 _OF_STEPS: frozenset[type] = _BEGINNINGS | {
     e.AttemptSucceeded,
     e.AttemptFailed,
     e.StepBlocked,
     e.StepUnblocked,
     e.IncidentResolved,
+    e.RoundJudged,
     e.GroupSucceeded,
     e.WaitEnded,
     e.StepFailed,
@@ -36,11 +39,16 @@ MAY_FOLLOW: Mapping[Status, frozenset[type]] = {
     Status.RUNNING: _EVERY - _STANDING,
     Status.PAUSING: _EVERY - _BEGINNINGS - _ENDS - {e.WaitEnded},
     Status.PAUSED: _EVERY - _BEGINNINGS - _ENDS - {e.WaitEnded, e.ExecutionPaused},
-    Status.CANCELLING: _EVERY - _BEGINNINGS - _REQUESTS - _STANDING - {e.ExecutionSucceeded, e.ResultTaken},
+    Status.CANCELLING: _EVERY
+    - _BEGINNINGS
+    - _REQUESTS
+    - _STANDING
+    - {e.ExecutionSucceeded, e.ResultTaken, e.RoundJudged},
     Status.COMPENSATING: _EVERY
     - _REQUESTS
     - _STANDING
     - _ENDS
-    - {e.CancelRequested, e.StopRequested, e.GroupStarted, e.WaitStarted, e.SignalReceived, e.ResultTaken},
+    - {e.CancelRequested, e.StopRequested, e.GroupStarted, e.WaitStarted, e.SignalReceived, e.ResultTaken}
+    - {e.RoundStarted, e.RoundJudged},
 } | {status: frozenset[type]() for status in Status if status.final}
 """By where it stands. Stored histories are not held to this, but for their end: older versions made some others."""

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.beginning import MAX_ITEMS
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
-from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child, Map, Parallel, Switch, Wait
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child, Loop, Map, Parallel, Switch, Wait
 
 TRACE_ID = 16
 """Bytes."""
 _ACTIONS = ("retry", "complete", "fail")
-_BEGINNINGS = (e.AttemptStarted, e.GroupStarted, e.WaitStarted, e.IncidentOpened)
+_BEGINNINGS = (e.AttemptStarted, e.GroupStarted, e.WaitStarted, e.IncidentOpened, e.RoundStarted)
 _INCIDENTS = ("", "EXHAUSTED", "IN_DOUBT")
 
 Check: TypeAlias = Callable[[ExecutionState, Any], bool]
@@ -137,6 +137,8 @@ def _group_started(state: ExecutionState, fact: e.GroupStarted) -> bool:
         return False
     if isinstance(step, Map):
         return 0 <= fact.count <= MAX_ITEMS and _count_of(fact) == fact.count and not fact.branches
+    if isinstance(step, Loop):
+        return not fact.branches
     if isinstance(step, Parallel):
         return fact.branches == tuple(branch.name for branch in step.branches)
     return (
@@ -157,7 +159,24 @@ def _group_ends(state: ExecutionState, path: str) -> bool:
 
 
 def _group_succeeded(state: ExecutionState, fact: e.GroupSucceeded) -> bool:
-    return _group_ends(state, fact.path)
+    group = state.steps.get(fact.path)
+    judged = group is None or not isinstance(group.step, Loop) or group.verdict is not None
+    return judged and _group_ends(state, fact.path)
+
+
+def _round_started(state: ExecutionState, fact: e.RoundStarted) -> bool:
+    loop = state.waits.get(fact.path)
+    return loop is not None and loop.branches is not None and fact.index == loop.branches.next
+
+
+def _round_judged(state: ExecutionState, fact: e.RoundJudged) -> bool:
+    loop = state.steps.get(fact.path)
+    if loop is None or not isinstance(loop.step, Loop) or not _group_ends(state, fact.path):
+        return False
+    branches, last = loop.branches, fact.done or fact.index + 1 == loop.step.max_iterations
+    assert branches is not None
+    is_next = loop.verdict is None and not branches.failures and fact.index == branches.next - 1 < branches.ended
+    return is_next and fact.next_at >= 0 and last is (fact.next_at == 0)
 
 
 def _wait_started(state: ExecutionState, fact: e.WaitStarted) -> bool:
@@ -190,7 +209,9 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested) -> bool:
     if not fact.path:
         return state.stopping is None
     group = state.steps.get(fact.path)
-    return group is not None and group.branches is not None and not group.status.final and group.stopping is None
+    if group is None or isinstance(group.step, Loop):  # nobody stops one early: it has no second branch
+        return False
+    return group.branches is not None and not group.status.final and group.stopping is None
 
 
 def _variables_set(state: ExecutionState, fact: e.VariablesSet) -> bool:
@@ -226,6 +247,8 @@ _CHECKS: Mapping[type, Check] = {
     e.IncidentOpened: _incident_opened,
     e.IncidentResolved: _incident_resolved,
     e.GroupStarted: _group_started,
+    e.RoundStarted: _round_started,
+    e.RoundJudged: _round_judged,
     e.GroupSucceeded: _group_succeeded,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _wait_ended,

@@ -12,7 +12,18 @@ from forgemesh.orchestrator.execution.fork_names import items_told_apart
 from forgemesh.orchestrator.execution.state import Branches, ExecutionState, Scope, StepState, StepStatus, max_open
 from forgemesh.orchestrator.execution.triggers import look_back, may_run, unhandled_failure, was_done
 from forgemesh.orchestrator.values.payload import Payload
-from forgemesh.orchestrator.workflow.definition import Branch, Call, Child, Map, Parallel, Sequence, Switch, Trigger
+from forgemesh.orchestrator.workflow.definition import (
+    Branch,
+    Call,
+    Child,
+    Group,
+    Loop,
+    Map,
+    Parallel,
+    Sequence,
+    Switch,
+    Trigger,
+)
 
 
 def open_scope(
@@ -46,6 +57,10 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
     """A step ends; unless it has variables to set first, those after it get their turn."""
     step.status, step.ended_at, step.next_at, step.close_at = status, at, 0, 0
     _forget(state, step)
+    if isinstance(step.step, Loop) and step.branches is not None:
+        _forget_round(state, step)
+        if status is not StepStatus.SUCCEEDED:
+            step.merged = {}
     if step.compensates is not None:
         state.undoing = None
         if status is StepStatus.SUCCEEDED:
@@ -89,18 +104,31 @@ def open_branches(state: ExecutionState, group: StepState, at: int) -> None:
         if isinstance(group.step, Map):
             item, path, steps = group.items[number], f"{group.path}/{number}", group.step.steps
             open_scope(state, path, steps, group, at, item=item, index=number, source=_source(state, group, number))
+        elif isinstance(group.step, Loop):
+            path, source = round_path(group, number), _source(state, group, number)
+            open_scope(state, path, group.step.steps, group, at, index=number, source=source)
+            state.scopes[path].vars |= group.merged
         else:
             branch = _branch(group, number)
             source = _source(state, group, branch.name)
             open_scope(state, f"{group.path}/{branch.name}", branch.steps, group, at, source=source)
 
 
+def round_path(group: StepState, index: int) -> str:
+    """The path of a round of a loop."""
+    return f"{group.path}/{index}"
+
+
 def _source(state: ExecutionState, group: StepState, branch: str | int) -> str | None:
-    """In a fork, the sequence of the origin that a branch stands for: of an iteration, the one for an equal item."""
+    """
+    In a fork, the sequence of the origin that a branch stands for: of an iteration, the one for an equal item, of a
+    loop, the same round.
+    """
     if not state.taken:
         return None
     above = state.source_of(group)
-    name = branch if isinstance(branch, str) else (group.sources or {}).get(branch)
+    by_name = isinstance(branch, str) or isinstance(group.step, Loop)
+    name = branch if by_name else (group.sources or {}).get(branch)  # type: ignore[arg-type]
     return f"{above}/{name}" if above is not None and name is not None else None
 
 
@@ -114,8 +142,8 @@ def _branch(group: StepState, number: int) -> Branch:
 
 def start_group(state: ExecutionState, group: StepState, fact: e.GroupStarted, at: int) -> None:
     """Open the branches of a group that has begun."""
-    assert isinstance(group.step, Switch | Parallel | Map)
-    count = fact.count if isinstance(group.step, Map) else len(fact.branches)
+    assert isinstance(group.step, Group)
+    count = _count(group.step, fact)
     group.branch_names = fact.branches
     group.branches = Branches(count, max_open(group.step), tolerated(group, count, state.rules))
     if fact.items is not None:
@@ -126,6 +154,16 @@ def start_group(state: ExecutionState, group: StepState, fact: e.GroupStarted, a
     open_branches(state, group, at)
     if count == 0:
         state.to_settle[group.path] = None
+
+
+def _count(group: Group, fact: e.GroupStarted) -> int:
+    match group:
+        case Map():
+            return fact.count
+        case Loop():
+            return group.max_iterations
+        case Switch() | Parallel():
+            return len(fact.branches)
 
 
 def _find_sources(state: ExecutionState, group: StepState) -> None:
@@ -143,6 +181,9 @@ def merge_variables(state: ExecutionState, group: StepState) -> None:
     """What the branches of a group that has succeeded have set is seen after it; that of iterations stays inside."""
     assert group.branches is not None
     if isinstance(group.step, Map):
+        return
+    if isinstance(group.step, Loop):
+        group.scope.vars |= group.merged
         return
     names = [name for name in group.branch_names if name in group.branches.outputs]
     if isinstance(group.step, Parallel) and group.step.merge == "first":
@@ -224,6 +265,8 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
     assert branches is not None
     branches.open -= 1
     failure = unhandled_failure(state, scope)
+    if isinstance(group.step, Loop):
+        branches.outputs.clear()
     if failure is not None:
         branches.failures[scope.name] = failure
     elif is_complete(scope):
@@ -232,6 +275,9 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
         else:
             branches.succeeded += 1
         branches.outputs[scope.name] = _branch_output(state, scope, group)
+    if isinstance(group.step, Loop):
+        state.to_settle[group.path] = None
+        return
     if isinstance(group.step, Map) and not group.step.undoable and not state.remember:
         _drop(state, scope)
     stops = group.stopping is None and not state.is_stopping(group.scope) and must_stop(group) is not None
@@ -269,6 +315,35 @@ def _drop(state: ExecutionState, scope: Scope) -> None:
             inner = state.scopes.get(f"{step.path}/{name}")
             if inner is not None:
                 _drop(state, inner)
+
+
+def start_round(state: ExecutionState, loop: StepState, at: int) -> None:
+    """The next round of a loop begins."""
+    leave_waits(state, loop)
+    loop.status, loop.next_at, loop.verdict = StepStatus.RUNNING, 0, None
+    leave_waiting(state, loop.path)
+    open_branches(state, loop, at)
+
+
+def end_round(state: ExecutionState, loop: StepState, verdict: e.RoundJudged) -> None:
+    """A round of a loop has been judged: the next one is waited for, or the loop ends."""
+    loop.verdict = verdict
+    loop.merged = dict(state.scopes[round_path(loop, verdict.index)].vars)
+    _forget_round(state, loop)
+    if verdict.next_at:
+        state.to_settle.pop(loop.path, None)
+        loop.status, loop.next_at = StepStatus.WAITING, verdict.next_at
+        state.waits[loop.path] = loop
+        wake(state, verdict.next_at, loop.path)
+
+
+def _forget_round(state: ExecutionState, loop: StepState) -> None:
+    """The newest round of a loop, once it has been judged or the loop has ended; the ones before it are forgotten."""
+    assert isinstance(loop.step, Loop)
+    assert loop.branches is not None
+    scope = state.scopes.get(round_path(loop, loop.branches.next - 1))
+    if scope is not None and not loop.step.undoable and not state.remember:
+        _drop(state, scope)
 
 
 def _forget(state: ExecutionState, step: StepState) -> None:
@@ -310,6 +385,6 @@ def is_due(state: ExecutionState, at: int, path: str) -> bool:
         return False
     if path in state.waiting and step.next_at == at:
         return True
-    if path in state.waits and step.waits is not None and step.waits.until == at:
+    if path in state.waits and (step.next_at == at or (step.waits is not None and step.waits.until == at)):
         return True
     return step.close_at == at and path not in state.incidents

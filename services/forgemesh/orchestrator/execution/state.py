@@ -11,7 +11,16 @@ from forgemesh.orchestrator.dispatch.doubt import Doubt
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.values.payload import NULL, Payload, json_payload
-from forgemesh.orchestrator.workflow.definition import Definition, Group, Map, Parallel, Sequence, Step
+from forgemesh.orchestrator.workflow.definition import (
+    Definition,
+    Group,
+    Loop,
+    Map,
+    Parallel,
+    Sequence,
+    Step,
+    Switch,
+)
 
 _ENDS = {"SUCCEEDED", "FAILED", "CANCELLED", "TERMINATED", "TIMED_OUT", "COMPENSATED", "COMPENSATION_FAILED"}
 _ENDS_OF_STEPS = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"}
@@ -67,7 +76,7 @@ class Scope:
 
     `open` counts its steps whose turn has come and that have not ended; `behind` counts, of steps with several before
     them, those that have not ended; `vars` are the variables that its own steps have set; `item` and `index` only in
-    an iteration of a map.
+    an iteration of a map or, without an item, in a round of a loop.
     """
 
     path: str
@@ -159,7 +168,9 @@ class StepState:
     branches: Branches | None = None
     items: tuple[Payload, ...] = ()
     merged: dict[str, Payload] = field(default_factory=dict)
-    """Variables that the branches of a group have set."""
+    """Variables that the branches of a group have set; of a loop, what its ended rounds have left."""
+    verdict: e.RoundJudged | None = None
+    """Of a loop, on the newest round; None while it runs, and until it is judged."""
     stopping: e.StopRequested | None = None
     waits: e.WaitStarted | None = None
     skipped: str = ""
@@ -251,7 +262,7 @@ class ExecutionState:
     waiting: dict[str, StepState] = field(default_factory=dict)
     """Whose next attempt is due later."""
     waits: dict[str, StepState] = field(default_factory=dict)
-    """Wait steps that have begun."""
+    """Wait steps that have begun, and loops between two rounds."""
     listening: dict[str, dict[str, StepState]] = field(default_factory=dict)
     """Those of them that wait for a signal, by its name."""
     incidents: dict[str, StepState] = field(default_factory=dict)
@@ -354,4 +365,10 @@ class ExecutionState:
 
 def max_open(group: Group) -> int:
     """How many branches of the group run at once; 0 is all of them."""
-    return group.max_concurrency if isinstance(group, Parallel | Map) else 0
+    match group:
+        case Parallel() | Map():
+            return group.max_concurrency
+        case Loop():
+            return 1
+        case Switch():
+            return 0

@@ -11,7 +11,8 @@ from forgemesh.chassis.counting import excess_of
 from forgemesh.faults.control import ArchiveUnreadable
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.execution.archives.archives import Archive
-from forgemesh.orchestrator.store.events import event_from_stored, event_to_message, opened, record_of
+from forgemesh.orchestrator.execution.facts import Event
+from forgemesh.orchestrator.store.events import event_from_stored, event_to_message, opened, record_of, version_of
 from forgemesh.orchestrator.workflow.definition import Published
 
 FORMAT = 1
@@ -29,7 +30,7 @@ class ArchivePacking:
             namespace=archive.namespace,
             execution_id=archive.execution_id,
             definition_source=archive.source,
-            events=[record_of(event_to_message(event).SerializeToString()) for event in archive.events],
+            events=[_record(event) for event in archive.events],
             published={path: _to_message(said) for path, said in archive.published.items()},
         )
         message.digest = _digest(message)
@@ -59,6 +60,10 @@ class ArchivePacking:
             or {path: Published(idempotent) for path, idempotent in message.idempotence.items()},
             events=[event_from_stored(opened(body, record), {}, record) for record, body in records],
         )
+
+
+def _record(event: Event) -> bytes:
+    return record_of(event_to_message(event).SerializeToString(), version=version_of(event))
 
 
 def _digest(message: control_pb2.ExecutionArchive) -> bytes:

@@ -25,8 +25,13 @@ from forgemesh.orchestrator.wire.payloads import (
     payload_to_message,
 )
 
-SCHEMA_VERSION = 2
-"""Version 1 knew only the events of calls, switches and parallel groups; they read the same."""
+SCHEMA_VERSION = 3
+"""
+Version 1 knew only the events of calls, switches and parallel groups, version 2 not those of rounds. They read the
+same, and an event is kept as what knew it first reads it: version 2, unless it is newer.
+"""
+_USUAL_VERSION = 2
+_VERSIONS: Mapping[type, int] = {e.RoundStarted: 3, e.RoundJudged: 3}
 OLDEST_VERSION = 1
 
 
@@ -34,15 +39,20 @@ def stored_event(event: e.Event) -> tuple[bytes, Mapping[bytes, bytes]]:
     """The event as the store keeps it, with schema version and checksum; and the contents that are kept apart."""
     body = step_event(event) or event_to_message(event).SerializeToString()
     if len(body) <= INLINE:
-        return record_of(body), _NOTHING
+        return record_of(body, version=version_of(event)), _NOTHING
     message = event_to_message(event)
     blobs = take_out(message)
-    return record_of(message.SerializeToString() if blobs else body, tuple(blobs)), blobs
+    return record_of(message.SerializeToString() if blobs else body, tuple(blobs), version_of(event)), blobs
 
 
-def record_of(body: bytes, blobs: Sequence[bytes] = ()) -> bytes:
+def version_of(event: e.Event) -> int:
+    """The first schema version in which there were events of this kind, as far as that is told apart."""
+    return _VERSIONS.get(type(event.fact), _USUAL_VERSION)
+
+
+def record_of(body: bytes, blobs: Sequence[bytes] = (), version: int = _USUAL_VERSION) -> bytes:
     """A serialised event with schema version and checksum."""
-    head = _HEAD.pack(_VERSION, SCHEMA_VERSION, _CHECKSUM, zlib.crc32(body))
+    head = _HEAD.pack(_VERSION, version, _CHECKSUM, zlib.crc32(body))
     record = head + length_delimited(pb.StoredEvent.EVENT_FIELD_NUMBER, len(body)) + body
     return record + pb.StoredEvent(blobs=blobs).SerializeToString() if blobs else record
 
@@ -295,6 +305,11 @@ _TO_MESSAGE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     e.IncidentOpened: ("incident_opened", lambda f: pb.IncidentOpened(failure=failure_to_message(f.failure))),
     e.IncidentResolved: ("incident_resolved", _incident_resolved),
     e.GroupStarted: ("group_started", _group_started),
+    e.RoundStarted: ("round_started", lambda f: pb.RoundStarted(index=f.index)),
+    e.RoundJudged: (
+        "round_judged",
+        lambda f: pb.RoundJudged(index=f.index, done=f.done, next_round_unix_nano=f.next_at),
+    ),
     e.GroupSucceeded: ("group_succeeded", lambda f: pb.GroupSucceeded()),
     e.WaitStarted: ("wait_started", lambda f: pb.WaitStarted(until_unix_nano=f.until, signal=f.signal)),
     e.WaitEnded: (
@@ -375,6 +390,8 @@ _FROM_MESSAGE: Mapping[str, Callable[[str, Any], e.Fact]] = {
     "incident_opened": lambda path, m: e.IncidentOpened(path, failure_from_message(m.failure)),
     "incident_resolved": _incident_resolved_fact,
     "group_started": lambda path, m: e.GroupStarted(path, tuple(m.branches), optional_payload(m, "items"), m.count),
+    "round_started": lambda path, m: e.RoundStarted(path, m.index),
+    "round_judged": lambda path, m: e.RoundJudged(path, m.index, m.done, m.next_round_unix_nano),
     "group_succeeded": lambda path, m: e.GroupSucceeded(path),
     "wait_started": lambda path, m: e.WaitStarted(path, m.until_unix_nano, m.signal),
     "wait_ended": lambda path, m: e.WaitEnded(path, payload_from_message(m.output), m.signal_sequence),

@@ -266,6 +266,26 @@ class Map(Common):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loop(Common):
+    """
+    The same steps again and again, as rounds named by index, one after the other, until `until` is true of a round.
+
+    A round sees the variables as the one before it left them. After `max_iterations` rounds the step fails, or has
+    succeeded all the same, as `on_limit` says. `delay` is in seconds, from the end of a round to the next one;
+    `undoable`: a step inside has a compensation, so that rounds are remembered after their end.
+    """
+
+    until: Computed
+    steps: Sequence
+    max_iterations: int
+    delay: float = 0.0
+    on_limit: Literal["fail", "succeed"] = "fail"
+    undoable: bool = False
+
+    kind = "loop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait(Common):
     """
     For `seconds`, until a moment (an RFC 3339 text), or for a signal, for which it waits `seconds` at most if they are
@@ -298,10 +318,10 @@ class Child(Common):
     kind = "workflow"
 
 
-Group: TypeAlias = Switch | Parallel | Map
+Group: TypeAlias = Switch | Parallel | Map | Loop
 Worker: TypeAlias = Call | Child
 """What has attempts."""
-Step: TypeAlias = Call | Switch | Parallel | Map | Wait | Child
+Step: TypeAlias = Call | Switch | Parallel | Map | Loop | Wait | Child
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +410,7 @@ def branches_of(step: Step) -> tuple[Branch, ...]:
     match step:
         case Switch() | Parallel():
             return step.branches
-        case Map():
+        case Map() | Loop():
             return (Branch(EACH, step.steps),)
         case Call() | Child() | Wait():
             return ()

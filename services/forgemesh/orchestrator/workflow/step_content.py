@@ -13,6 +13,7 @@ from forgemesh.orchestrator.workflow.definition import (
     Call,
     Child,
     Join,
+    Loop,
     Map,
     Parallel,
     Sequence,
@@ -60,6 +61,8 @@ def _own(step: Step) -> Content:
             return (_join(step.join), step.merge, named if step.merge != "error" else frozenset(named))
         case Map():
             return (_join(step.join), _form(step.over), _sequence(step.steps))
+        case Loop():
+            return (_condition(step.until), step.max_iterations, step.on_limit, _sequence(step.steps))
         case Wait():
             until = _form(step.until) if step.until is not None else None
             return (step.seconds, until, step.signal, step.on_timeout)
@@ -149,6 +152,8 @@ def _templates(step: Step) -> Iterator[Template | Computed]:
             yield from () if step.until is None else (step.until,)
         case Map():
             yield step.over
+        case Loop():
+            yield step.until
         case Switch() | Parallel():
             yield from (branch.when for branch in step.branches if branch.when is not None)
     for branch in branches_of(step):

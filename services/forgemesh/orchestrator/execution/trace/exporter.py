@@ -162,6 +162,7 @@ _NAMES = {
     "operation": names.OPERATION,
     "branches": names.GROUP_BRANCHES,
     "items": names.GROUP_ITEMS,
+    "round": names.LOOP_ROUND,
     "child": names.CHILD_EXECUTION_ID,
     "reason": names.BLOCKED_REASON,
     "skipped": names.SKIPPED_REASON,

@@ -14,10 +14,10 @@ from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.fate import is_in_doubt
 from forgemesh.orchestrator.values.failure import Failure
-from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition, Loop
 
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
-WAIT, PAUSE, INCIDENT, COMPENSATE = "wait", "pause", "incident", "compensate"
+WAIT, PAUSE, INCIDENT, COMPENSATE, ROUND = "wait", "pause", "incident", "compensate", "round"
 
 
 @lru_cache(maxsize=8192)
@@ -106,8 +106,9 @@ class ExecutionTrace:
     """
     Turns events into finished spans; see docs/architecture.md for the model.
 
-    An attempt is a span named after its step, below its group or the run; a group is a span; so are a skipped step, a
-    block, a wait, a pause, an incident, the compensation and the gap that a dead orchestrator left.
+    An attempt is a span named after its step, below its group or the run; a group is a span, and so is each round of a
+    loop, with its steps below it; so are a skipped step, a block, a wait, a pause, an incident, the compensation, and
+    the gap that a dead orchestrator left.
     """
 
     execution_id: str
@@ -200,8 +201,19 @@ class ExecutionTrace:
         return [span]
 
     def _group_started(self, fact: e.GroupStarted, at: int) -> list[SpanFacts]:
-        self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at, (_branches(fact),))
+        if not self._is_loop(fact.path):
+            self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at, (_branches(fact),))
+            return []
+        self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at)
+        return self._round_started(e.RoundStarted(fact.path, 0), at)
+
+    def _round_started(self, fact: e.RoundStarted, at: int) -> list[SpanFacts]:
+        key, facts = (ROUND, fact.path, str(fact.index)), (("step", fact.path), ("round", fact.index))
+        self._gaps[ROUND, fact.path] = _Gap(key, (GROUP, fact.path), f"round {fact.index}", at, facts)
         return []
+
+    def _round_judged(self, fact: e.RoundJudged, at: int) -> list[SpanFacts]:
+        return self._end_gap(ROUND, fact.path, at)
 
     def _wait_started(self, fact: e.WaitStarted, at: int) -> list[SpanFacts]:
         name = f"wait {fact.signal}" if fact.signal else "wait"
@@ -213,7 +225,9 @@ class ExecutionTrace:
 
     def _step_ended(self, fact: e.GroupSucceeded | e.StepFailed | e.StepCancelled, at: int) -> list[SpanFacts]:
         failure = fact.failure if isinstance(fact, e.StepFailed) else None
-        spans = [span for kind in (GROUP, WAIT, INCIDENT) for span in self._end_gap(kind, fact.path, at, failure)]
+        spans = [
+            span for kind in (ROUND, GROUP, WAIT, INCIDENT) for span in self._end_gap(kind, fact.path, at, failure)
+        ]
         if spans or failure is None:
             return spans
         return [self._moment(fact.path, at, (("step", fact.path),), failure)]
@@ -300,11 +314,19 @@ class ExecutionTrace:
         return [gap.over(at, failure)] if gap is not None else []
 
     def _around(self, path: str) -> tuple[str, ...]:
-        """The group whose branch the step is in (its path without branch and id), the compensation, or the run."""
+        """
+        The group whose branch the step is in (its path without branch and id), of a loop the round, the compensation,
+        or the run.
+        """
         if path.endswith(COMPENSATION):
             return (COMPENSATE,)
-        group = path.rsplit("/", 2)[0] if path.count("/") >= 2 else ""
-        return (GROUP, group) if group else (RUN,)
+        if path.count("/") < 2:
+            return (RUN,)
+        group, branch, _ = path.rsplit("/", 2)
+        return (ROUND, group, branch) if self._is_loop(group) else (GROUP, group)
+
+    def _is_loop(self, path: str) -> bool:
+        return isinstance(self.definition.step_at(path), Loop)
 
 
 def _branches(fact: e.GroupStarted) -> tuple[str, str | int]:
@@ -319,6 +341,8 @@ _PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]
     e.StepBlocked: ExecutionTrace._step_blocked,
     e.StepUnblocked: ExecutionTrace._step_unblocked,
     e.GroupStarted: ExecutionTrace._group_started,
+    e.RoundStarted: ExecutionTrace._round_started,
+    e.RoundJudged: ExecutionTrace._round_judged,
     e.GroupSucceeded: ExecutionTrace._step_ended,
     e.StepFailed: ExecutionTrace._step_ended,
     e.StepCancelled: ExecutionTrace._step_ended,

@@ -63,6 +63,10 @@ class Reading:
             self.mistakes.add((*fields.place, key), error.message, offset=error.offset_in(source))
             return None
 
+    def never(self) -> Computed:
+        """What stands for a condition that cannot be read, or is missing."""
+        return compile_expression("false", self.compiler, (), boolean=True)
+
     def assignments(
         self, fields: Fields, key: str, see: Callable[[int], NameScope]
     ) -> tuple[tuple[str, Template], ...]:

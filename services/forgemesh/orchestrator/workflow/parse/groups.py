@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from forgemesh.language.json_value import shown
-from forgemesh.orchestrator.workflow.definition import Join, Parallel, Sequence, Switch
+from forgemesh.orchestrator.workflow.definition import Join, Map, Sequence, branches_of
 from forgemesh.orchestrator.workflow.parse.fields import LONGEST_NUMBER, Fields
 
 MAX_QUORUM = 100_000
@@ -59,6 +59,6 @@ def variables_set(steps: Sequence) -> set[str]:
     """Variables that the steps set for what comes after them; those of a map's iterations stay inside."""
     found = {name for step in steps for name, _ in step.sets}
     for step in steps:
-        if isinstance(step, Switch | Parallel):
-            found |= {name for branch in step.branches for name in variables_set(branch.steps)}
+        if not isinstance(step, Map):
+            found |= {name for branch in branches_of(step) for name in variables_set(branch.steps)}
     return found

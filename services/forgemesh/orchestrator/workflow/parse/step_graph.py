@@ -137,6 +137,10 @@ def _named_in(key: str, value: object) -> Iterator[str]:
     elif key == "branches":
         for branch in value.values() if isinstance(value, dict) else ():
             yield from _named_in_sequence(branch)
+    elif key == "loop" and isinstance(value, dict):
+        own = ids_of(value["steps"]) if isinstance(value.get("steps"), list) else {}
+        yield from _named_in_sequence(value.get("steps"))
+        yield from (name for name in _named_in("when", value.get("until")) if name not in own)
     elif key in ("switch", "parallel", "map") and isinstance(value, dict | list):
         for part in value if isinstance(value, list) else [value]:
             for inner_key, inner in part.items() if isinstance(part, dict) else ():

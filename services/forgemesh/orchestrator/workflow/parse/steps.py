@@ -10,8 +10,8 @@ from forgemesh.orchestrator.values.moment import moment
 from forgemesh.orchestrator.workflow.definition import (
     OTHERWISE,
     Branch,
-    Call,
     Common,
+    Loop,
     Map,
     Parallel,
     Sequence,
@@ -35,8 +35,10 @@ MAX_EDGES = 5_000
 MAX_DEPTH = 50
 MAX_BRANCHES = 500
 MAX_CONCURRENCY = 10_000
+MAX_ITERATIONS = 100_000
+"""Rounds of one loop, as many as a map has items."""
 
-KINDS = ("call", "switch", "parallel", "map", "wait", "workflow")
+KINDS = ("call", "switch", "parallel", "map", "loop", "wait", "workflow")
 _STEP_KEYS = frozenset(
     {*KINDS, "id", "after", "trigger", "when", "set", "input", "retry", "timeouts", "no_match", "idempotent"}
     | {"in_doubt", "on_exhausted", "compensate", "cache", "priority", "affinity", "on_close"}
@@ -133,6 +135,7 @@ class StepReader:
             "switch": self._switch,
             "parallel": self._parallel,
             "map": self._map,
+            "loop": self._loop,
         }
         return readers[kind](fields, common, scope, depth)
 
@@ -263,6 +266,32 @@ class StepReader:
             max_concurrency=limit,
             undoable=is_undoable(steps),
             by_index=reads_index(steps),
+        )
+
+    def _loop(self, fields: Fields, common: Common, scope: NameScope, depth: int) -> Loop:
+        group = fields.mapping("loop", required=True)
+        if group is None:
+            return Loop(**common.facts(), until=self._reading.never(), steps=Sequence.in_order(()), max_iterations=1)
+        inside = scope.plus("index")
+        steps = self.sequence(group.items("steps"), (*group.place, "steps"), inside, depth + 1)
+        until = self._reading.condition(group, "until", inside.within(self.reach(steps)), required=True)
+        limit = group.whole("max_iterations", 1, low=1, high=MAX_ITERATIONS)
+        if not group.has("max_iterations"):
+            self._mistakes.add(
+                (*group.place, "max_iterations"),
+                f"max_iterations is missing: say how many rounds there may be at most, 1 to {MAX_ITERATIONS}",
+            )
+        on_limit = group.choice("on_limit", ("fail", "succeed"), "fail")
+        delay = group.seconds("delay", None)
+        group.finish()
+        return Loop(
+            **common.facts(),
+            until=until or self._reading.never(),
+            steps=steps,
+            max_iterations=limit,
+            delay=delay or 0.0,
+            on_limit="succeed" if on_limit == "succeed" else "fail",
+            undoable=is_undoable(steps),
         )
 
     def _wait(self, fields: Fields, common: Common, scope: NameScope) -> Wait:

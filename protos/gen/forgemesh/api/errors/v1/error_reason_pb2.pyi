@@ -158,6 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The execution that a workflow step started did not end well."""
     ERROR_REASON_ARCHIVE_UNREADABLE: _ErrorReason.ValueType  # 253
     """The file of an exported execution is of a newer release."""
+    ERROR_REASON_LOOP_LIMIT_REACHED: _ErrorReason.ValueType  # 254
+    """A loop has run as many rounds as it may, and its condition is still false."""
     ERROR_REASON_CONCURRENCY_KEY_INVALID: _ErrorReason.ValueType  # 270
     """The workflow's concurrency key is null, empty, too long or not JSON for this input."""
     ERROR_REASON_NOT_REGISTERED: _ErrorReason.ValueType  # 120
@@ -368,6 +370,8 @@ ERROR_REASON_CHILD_FAILED: ErrorReason.ValueType  # 252
 """The execution that a workflow step started did not end well."""
 ERROR_REASON_ARCHIVE_UNREADABLE: ErrorReason.ValueType  # 253
 """The file of an exported execution is of a newer release."""
+ERROR_REASON_LOOP_LIMIT_REACHED: ErrorReason.ValueType  # 254
+"""A loop has run as many rounds as it may, and its condition is still false."""
 ERROR_REASON_CONCURRENCY_KEY_INVALID: ErrorReason.ValueType  # 270
 """The workflow's concurrency key is null, empty, too long or not JSON for this input."""
 ERROR_REASON_NOT_REGISTERED: ErrorReason.ValueType  # 120

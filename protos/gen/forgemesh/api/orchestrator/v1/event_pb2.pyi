@@ -49,6 +49,8 @@ class ExecutionEvent(_message.Message):
     RESULT_TAKEN_FIELD_NUMBER: _builtins.int
     VARIABLES_SET_FIELD_NUMBER: _builtins.int
     EFFECT_TAKEN_FIELD_NUMBER: _builtins.int
+    ROUND_STARTED_FIELD_NUMBER: _builtins.int
+    ROUND_JUDGED_FIELD_NUMBER: _builtins.int
     GROUP_STARTED_FIELD_NUMBER: _builtins.int
     GROUP_SUCCEEDED_FIELD_NUMBER: _builtins.int
     STEP_FAILED_FIELD_NUMBER: _builtins.int
@@ -149,12 +151,20 @@ class ExecutionEvent(_message.Message):
         """
 
     @_builtins.property
+    def round_started(self) -> Global___RoundStarted:
+        """A further round of a loop began; the first one begins with the loop."""
+
+    @_builtins.property
+    def round_judged(self) -> Global___RoundJudged:
+        """A round of a loop ended, and its condition was evaluated."""
+
+    @_builtins.property
     def group_started(self) -> Global___GroupStarted:
-        """A switch, a parallel group or a map began."""
+        """A switch, a parallel group, a map or a loop began."""
 
     @_builtins.property
     def group_succeeded(self) -> Global___GroupSucceeded:
-        """A switch, a parallel group or a map ended well."""
+        """A switch, a parallel group, a map or a loop ended well."""
 
     @_builtins.property
     def step_failed(self) -> Global___StepFailed:
@@ -222,6 +232,8 @@ class ExecutionEvent(_message.Message):
         result_taken: Global___ResultTaken | None = ...,
         variables_set: Global___VariablesSet | None = ...,
         effect_taken: Global___EffectTaken | None = ...,
+        round_started: Global___RoundStarted | None = ...,
+        round_judged: Global___RoundJudged | None = ...,
         group_started: Global___GroupStarted | None = ...,
         group_succeeded: Global___GroupSucceeded | None = ...,
         step_failed: Global___StepFailed | None = ...,
@@ -234,11 +246,11 @@ class ExecutionEvent(_message.Message):
         child_command_refused: Global___ChildCommandRefused | None = ...,
         execution_queued: Global___ExecutionQueued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "round_judged", b"round_judged", "round_started", b"round_started", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "attempt_succeeded", b"attempt_succeeded", "cancel_requested", b"cancel_requested", "child_command_refused", b"child_command_refused", "compensation_started", b"compensation_started", "effect_taken", b"effect_taken", "execution_admitted", b"execution_admitted", "execution_failed", b"execution_failed", "execution_paused", b"execution_paused", "execution_queued", b"execution_queued", "execution_recovered", b"execution_recovered", "execution_resumed", b"execution_resumed", "execution_started", b"execution_started", "execution_succeeded", b"execution_succeeded", "group_started", b"group_started", "group_succeeded", b"group_succeeded", "incident_opened", b"incident_opened", "incident_resolved", b"incident_resolved", "kind", b"kind", "pause_requested", b"pause_requested", "result_taken", b"result_taken", "round_judged", b"round_judged", "round_started", b"round_started", "sequence", b"sequence", "signal_received", b"signal_received", "step_blocked", b"step_blocked", "step_cancelled", b"step_cancelled", "step_failed", b"step_failed", "step_path", b"step_path", "step_skipped", b"step_skipped", "step_unblocked", b"step_unblocked", "stop_requested", b"stop_requested", "unix_nano", b"unix_nano", "variables_set", b"variables_set", "wait_ended", b"wait_ended", "wait_started", b"wait_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "effect_taken", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started", "child_command_refused", "execution_queued"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["execution_started", "execution_succeeded", "execution_failed", "execution_recovered", "execution_admitted", "pause_requested", "execution_paused", "execution_resumed", "cancel_requested", "signal_received", "attempt_started", "attempt_succeeded", "attempt_failed", "step_blocked", "step_unblocked", "incident_opened", "incident_resolved", "result_taken", "variables_set", "effect_taken", "round_started", "round_judged", "group_started", "group_succeeded", "step_failed", "step_skipped", "step_cancelled", "stop_requested", "wait_started", "wait_ended", "compensation_started", "child_command_refused", "execution_queued"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1365,6 +1377,60 @@ class GroupSucceeded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupSucceeded: _TypeAlias = GroupSucceeded  # noqa: Y015
+
+@_typing.final
+class RoundStarted(_message.Message):
+    """A further round of a loop began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which one, from 0."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundStarted: _TypeAlias = RoundStarted  # noqa: Y015
+
+@_typing.final
+class RoundJudged(_message.Message):
+    """The verdict on a round of a loop: final, and not looked for again when the execution is taken up by somebody else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    NEXT_ROUND_UNIX_NANO_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which one, from 0."""
+    done: _builtins.bool
+    """Whether the loop's condition is true. The loop ends then."""
+    next_round_unix_nano: _builtins.int
+    """When the next round begins, Unix time in nanoseconds. Zero: there is none, since the condition is true, or there may
+    be no more rounds.
+    """
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        done: _builtins.bool = ...,
+        next_round_unix_nano: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "index", b"index", "next_round_unix_nano", b"next_round_unix_nano"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundJudged: _TypeAlias = RoundJudged  # noqa: Y015
 
 @_typing.final
 class StepFailed(_message.Message):

@@ -277,7 +277,9 @@ class Execution(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Its steps in order of their beginning; iterations of a map only while they run. Not set in lists."""
+        """Its steps in order of their beginning; iterations of a map and rounds of a
+        loop only while they run. Not set in lists.
+        """
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
@@ -374,7 +376,7 @@ class Step(_message.Message):
     step_path: _builtins.str
     """Its place, e.g. "analyse/wind/wind"."""
     kind: _builtins.str
-    """call, switch, parallel, map, wait or workflow."""
+    """call, switch, parallel, map, loop, wait or workflow."""
     status: Global___StepStatus.ValueType
     """Where it stands."""
     attempts: _builtins.int
@@ -396,7 +398,7 @@ class Step(_message.Message):
     waits_for_signal: _builtins.str
     """The signal that a wait waits for."""
     branches: _builtins.int
-    """Branches of a group."""
+    """Branches of a group; of a loop, the rounds that have begun."""
     branches_succeeded: _builtins.int
     """Those that ended well."""
     branches_failed: _builtins.int
@@ -425,7 +427,7 @@ class Step(_message.Message):
 
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When its next attempt is due, while it waits for one."""
+        """When its next attempt, or of a loop its next round, is due, while it waits for one."""
 
     @_builtins.property
     def waits_until(self) -> _timestamp_pb2.Timestamp:

@@ -215,6 +215,29 @@ class Workflow(_message.Message):
     MERGE_LAST: Workflow.Merge.ValueType  # 3
     """That of the last."""
 
+    class _OnLimit:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OnLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Workflow._OnLimit.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ON_LIMIT_UNSPECIFIED: Workflow._OnLimit.ValueType  # 0
+        """As fail."""
+        ON_LIMIT_FAIL: Workflow._OnLimit.ValueType  # 1
+        """The step fails."""
+        ON_LIMIT_SUCCEED: Workflow._OnLimit.ValueType  # 2
+        """The step succeeds, with the output of the last round."""
+
+    class OnLimit(_OnLimit, metaclass=_OnLimitEnumTypeWrapper):
+        """What it means that a loop has run as many rounds as it may."""
+
+    ON_LIMIT_UNSPECIFIED: Workflow.OnLimit.ValueType  # 0
+    """As fail."""
+    ON_LIMIT_FAIL: Workflow.OnLimit.ValueType  # 1
+    """The step fails."""
+    ON_LIMIT_SUCCEED: Workflow.OnLimit.ValueType  # 2
+    """The step succeeds, with the output of the last round."""
+
     class _OnTimeout:
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
@@ -490,6 +513,7 @@ class Workflow(_message.Message):
         MAP_FIELD_NUMBER: _builtins.int
         WAIT_FIELD_NUMBER: _builtins.int
         WORKFLOW_FIELD_NUMBER: _builtins.int
+        LOOP_FIELD_NUMBER: _builtins.int
         INPUT_FIELD_NUMBER: _builtins.int
         RETRY_FIELD_NUMBER: _builtins.int
         TIMEOUTS_FIELD_NUMBER: _builtins.int
@@ -553,6 +577,10 @@ class Workflow(_message.Message):
             """Runs another workflow."""
 
         @_builtins.property
+        def loop(self) -> Global___Workflow.Loop:
+            """Runs steps again and again until a condition is true."""
+
+        @_builtins.property
         def input(self) -> Global___Workflow.Template:
             """Of calls and workflows: what they are given."""
 
@@ -590,6 +618,7 @@ class Workflow(_message.Message):
             map: Global___Workflow.Map | None = ...,
             wait: Global___Workflow.Wait | None = ...,
             workflow: Global___Workflow.Child | None = ...,
+            loop: Global___Workflow.Loop | None = ...,
             input: Global___Workflow.Template | None = ...,
             retry: Global___Workflow.Retry | None = ...,
             timeouts: Global___Workflow.Timeouts | None = ...,
@@ -603,9 +632,9 @@ class Workflow(_message.Message):
             no_match: Global___Workflow.NoMatch.ValueType = ...,
             on_close: Global___Workflow.OnClose.ValueType = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "idempotent", b"idempotent", "input", b"input", "kind", b"kind", "map", b"map", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "idempotent", b"idempotent", "input", b"input", "kind", b"kind", "loop", b"loop", "map", b"map", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "id", b"id", "idempotent", b"idempotent", "in_doubt", b"in_doubt", "input", b"input", "kind", b"kind", "map", b"map", "no_match", b"no_match", "on_close", b"on_close", "on_exhausted", b"on_exhausted", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "trigger", b"trigger", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "_priority", b"_priority", "_when", b"_when", "affinity", b"affinity", "after", b"after", "cache", b"cache", "call", b"call", "compensate", b"compensate", "id", b"id", "idempotent", b"idempotent", "in_doubt", b"in_doubt", "input", b"input", "kind", b"kind", "loop", b"loop", "map", b"map", "no_match", b"no_match", "on_close", b"on_close", "on_exhausted", b"on_exhausted", "parallel", b"parallel", "priority", b"priority", "retry", b"retry", "set", b"set", "switch", b"switch", "timeouts", b"timeouts", "trigger", b"trigger", "wait", b"wait", "when", b"when", "workflow", b"workflow"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
         _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
@@ -613,7 +642,7 @@ class Workflow(_message.Message):
         _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
         _WhichOneofReturnType__when: _TypeAlias = _typing.Literal["when"]  # noqa: Y015
         _WhichOneofArgType__when: _TypeAlias = _typing.Literal["_when", b"_when"]  # noqa: Y015
-        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["call", "switch", "parallel", "map", "wait", "workflow"]  # noqa: Y015
+        _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["call", "switch", "parallel", "map", "wait", "workflow", "loop"]  # noqa: Y015
         _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
@@ -1110,6 +1139,46 @@ class Workflow(_message.Message):
         _WhichOneofReturnType__max_concurrency: _TypeAlias = _typing.Literal["max_concurrency"]  # noqa: Y015
         _WhichOneofArgType__max_concurrency: _TypeAlias = _typing.Literal["_max_concurrency", b"_max_concurrency"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType__max_concurrency) -> _WhichOneofReturnType__max_concurrency | None: ...
+
+    @_typing.final
+    class Loop(_message.Message):
+        """The same steps again and again, one round after the other."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        UNTIL_FIELD_NUMBER: _builtins.int
+        MAX_ITERATIONS_FIELD_NUMBER: _builtins.int
+        DELAY_FIELD_NUMBER: _builtins.int
+        ON_LIMIT_FIELD_NUMBER: _builtins.int
+        STEPS_FIELD_NUMBER: _builtins.int
+        until: _builtins.str
+        """A CEL expression, evaluated after each round; true ends the loop."""
+        max_iterations: _builtins.int
+        """How many rounds there may be: 1 to 100,000."""
+        delay: _builtins.str
+        """From the end of a round to the next one; none if it is left out."""
+        on_limit: Global___Workflow.OnLimit.ValueType
+        """What it means that the condition is still false after the last round."""
+        @_builtins.property
+        def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Workflow.Step]:
+            """At least one."""
+
+        def __init__(
+            self,
+            *,
+            until: _builtins.str = ...,
+            max_iterations: _builtins.int = ...,
+            delay: _builtins.str | None = ...,
+            on_limit: Global___Workflow.OnLimit.ValueType = ...,
+            steps: _abc.Iterable[Global___Workflow.Step] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_delay", b"_delay", "delay", b"delay"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_delay", b"_delay", "delay", b"delay", "max_iterations", b"max_iterations", "on_limit", b"on_limit", "steps", b"steps", "until", b"until"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__delay: _TypeAlias = _typing.Literal["delay"]  # noqa: Y015
+        _WhichOneofArgType__delay: _TypeAlias = _typing.Literal["_delay", b"_delay"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__delay) -> _WhichOneofReturnType__delay | None: ...
 
     @_typing.final
     class Wait(_message.Message):
