@@ -190,6 +190,8 @@ def test_the_workflow_written_in_python_is_valid_as_the_yaml_that_it_prints(caps
 
     assert [path for path, _ in parsed(CelCompiler(), capsys.readouterr().out).walk()] == [
         "reserve",
+        "weigh",
+        "weigh/*/scale",
         "ship",
         "ship/bulk/freight",
         "ship/otherwise/pack",

@@ -8,7 +8,7 @@ from forgemesh.orchestrator.execution.trace.exporter import SpanExporter, encode
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts, span_id, span_owner
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.unit.orchestrator.histories import History, broken, unavailable
-from tests.unit.orchestrator.workflows import call, case, of_steps, parallel, switch
+from tests.unit.orchestrator.workflows import call, case, loop, of_steps, parallel, switch
 
 
 def spans_of(history: History) -> tuple[ExecutionTrace, list[SpanFacts]]:
@@ -33,6 +33,29 @@ def failed_history() -> History:
     history.block("g/b/x")
     history.fail("g/b/x", broken())
     return history
+
+
+def test_each_round_of_a_loop_is_a_span_with_the_spans_of_its_steps_below_it() -> None:
+    inner = parallel("g", b=[call("x")])
+    history = History(of_steps(loop("l", "index == 1", call("a"), inner, delay="1s")))
+    for path in ("l/0/a", "l/0/g/b/x"):
+        history.succeed(path)
+    history.wait(1)
+    history.succeed("l/1/a")
+    history.fail("l/1/g/b/x", broken())
+    spans = encoded(history)
+
+    parents = {key: span.parent_span_id for key, span in spans.items()}
+    for number in ("0", "1"):
+        one = spans[f"round/l/{number}"]
+        assert parents[f"attempt/l/{number}/a/1"] == parents[f"group/l/{number}/g"] == one.span_id
+        assert one.parent_span_id == spans["group/l"].span_id
+        assert one.name == f"round {number}"
+        assert texts(one)["forgemesh.loop.round"] == number
+    first, second = spans["round/l/0"], spans["round/l/1"]
+    assert second.start_time_unix_nano == first.start_time_unix_nano + 1_000_000_000
+    assert first.end_time_unix_nano < second.start_time_unix_nano
+    assert (first.status.code, second.status.code) == (Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR)
 
 
 async def test_spans_say_what_happened_and_hang_together() -> None:

@@ -294,6 +294,25 @@ def test_a_child_that_refuses_a_command_and_a_place_that_is_given_up_are_told() 
     ]
 
 
+def test_rounds_of_a_loop_and_the_pauses_between_them_are_told() -> None:
+    judged = pb.RoundJudged(index=0, next_round_unix_nano=5_000 * MS)
+
+    assert words(
+        at(0, "poll", group_started=pb.GroupStarted()),
+        at(0, "poll", round_judged=judged),
+        at(5_000, "poll", round_started=pb.RoundStarted(index=1)),
+        at(5_000, "poll", round_judged=pb.RoundJudged(index=1, next_round_unix_nano=5_000 * MS)),
+        at(5_000, "poll", round_judged=pb.RoundJudged(index=2, done=True)),
+    ) == ["→ poll", "⏲ poll next round in 5.0 s", "→ poll round 1"]
+
+
+def test_what_a_newer_mesh_tells_and_this_client_does_not_know_is_said_to_be_that() -> None:
+    (line,) = told(pb.ExecutionEvent(sequence=7, step_path="x"))[1]
+
+    assert "x" in line
+    assert "of a kind that this release of the client does not know; install that of the mesh" in line
+
+
 def test_every_kind_of_event_can_be_told() -> None:
     kinds = [field.name for field in pb.ExecutionEvent.DESCRIPTOR.oneofs_by_name["kind"].fields]
     progress = Progress()

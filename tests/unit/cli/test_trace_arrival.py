@@ -43,6 +43,13 @@ def test_the_plugins_side_of_a_call_is_expected_and_that_of_a_failed_one_is_not(
     assert expected([ROOT, attempt(2, "fetch", failed=True)], FETCH) == []
 
 
+def test_rounds_that_are_done_are_expected() -> None:
+    looped = Execution(steps=[Step(step_path="poll", kind="loop", branches=2, branches_succeeded=2)])
+    spans = [ROOT, attempt(2, "poll/0/x"), plugin_span(3, 2, "poll/0/x")]
+
+    assert expected(spans, looped) == ["1 round of poll"]
+
+
 def test_iterations_that_are_done_are_expected() -> None:
     mapped = Execution(steps=[Step(step_path="each", kind="map", branches=3, branches_succeeded=2, branches_failed=1)])
     spans = [ROOT, attempt(2, "each/0/x"), attempt(3, "each/2/x"), attempt(4, "each/2/y", failed=True)]

@@ -56,8 +56,10 @@ def played() -> Iterator[History]:
         yield history
 
 
-PATHS = ("", "a", "b", "g", "g/l/x", "g/r/w", "m", "m/0/y", "m/7/y", "zz", "a:compensate", "zz:compensate", "m/x/y")
-PATHS += ("o", "o/0/z", "o/1/z", "o/2/z", "o/x/z")
+PATHS = (
+    *("", "a", "b", "g", "g/l/x", "g/r/w", "m", "m/0/y", "m/7/y", "zz", "a:compensate", "zz:compensate", "m/x/y"),
+    *("o", "o/0/z", "o/1/z", "o/2/z", "o/x/z"),
+)
 MAY_LACK = ("input", "payload", "items", "details")
 NUMBERS = (0, 1, -1, 2, 2**31, 2**63 - 1, 1 - 2**63, 4 * 10**18)
 PAYLOADS = tuple(map(Payload, (b"", b"null", b"[1,2,3]", b"{bad", b"NaN", b"[" * 3000, b"1" * 400)))
