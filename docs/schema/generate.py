@@ -8,12 +8,12 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from forgemesh.notation import duration
 from forgemesh.orchestrator.workflow.definition import Trigger
 from forgemesh.orchestrator.workflow.parse import (
     calls as call_fields,
     definition as language,
     document as document_reading,
-    fields,
     groups as group_fields,
     steps as step_reading,
 )
@@ -37,7 +37,7 @@ def schema() -> Schema:
             "id": identifier(),
             "template": {"description": "Any value; texts may hold expressions, ${...}"},
             "condition": text("A CEL expression that is true or false", minLength=1),
-            "duration": text("Such as 200ms, 5s, 1.5m, 1h or 1d", pattern=whole(fields.DURATION.pattern)),
+            "duration": text("Such as 200ms, 5s, 1.5m, 1h or 1d", pattern=whole(duration.WRITTEN.pattern)),
             "version": text("SemVer, such as 1.0.0", pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([-+].*)?$"),
             "assignments": {"type": "object", "propertyNames": ref("id"), "additionalProperties": ref("template")},
             "steps": {"type": "array", "minItems": 1, "maxItems": step_reading.MAX_STEPS, "items": ref("step")},

@@ -13,19 +13,20 @@ import msgspec
 
 from forgemesh.cli.problem import usage
 from forgemesh.language.json_value import NotJson, quoted, read_document, shown
+from forgemesh.notation.duration import seconds_of
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
+_BARE = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def seconds(text: str | None, option: str) -> float | None:
     """A duration such as 500ms, 30s, 2m, 1h, 7d or a bare number of seconds."""
     if text is None:
         return None
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise usage(f"{option} {text!r} is not a duration", hint="write it like 500ms, 30s, 2m, 1h or 7d")
-    return float(found[1]) * _SECONDS[found[2]]
+    try:
+        return seconds_of(float(text) if _BARE.fullmatch(text.strip()) else text, zero=True)
+    except ValueError as error:
+        hint = "write it like 500ms, 30s, 2m, 1h or 7d"
+        raise usage(f"{option} {text!r} is not a duration", hint=hint) from error
 
 
 def input_of(pairs: Sequence[str], file: str | None, option: str = "-i ") -> object:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from forgemesh.language.json_value import NotJson, read_json, write_json
+from forgemesh.notation.duration import seconds_of
 from forgemesh.plugin.configuration import Configuration, configuration_of
 from forgemesh.plugin.declaration import (
     DeclaredPlugin,
@@ -22,7 +23,6 @@ from forgemesh.plugin.declaration import (
     plugin_declaration,
 )
 from forgemesh.plugin.dependency import Requires, requirements
-from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin.failure import PluginDefinitionError
 from forgemesh.plugin.functions import Function, Functions, hook_functions
 from forgemesh.plugin.limits import Limits, checked_limits

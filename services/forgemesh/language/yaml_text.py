@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 from forgemesh.language.json_text import json_text
+from forgemesh.notation.duration import WRITTEN
 
 WIDTH = 100
 
 _PLAIN = re.compile(
     r"[A-Za-z_][\w.@^~+/-]*(?: [\w.@^~+/-]+)*"
-    r"|[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)"
+    rf"|{WRITTEN.pattern}"
     r"|[0-9]+\.[0-9]+\.[0-9]+(?:[-+][\w.+-]*)?",
     re.ASCII,
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from forgemesh.cli.kubernetes.workload import Limits
-from forgemesh.plugin.duration import seconds_of
+from forgemesh.notation.duration import seconds_of
 from forgemesh.plugin.size import bytes_of
 
 MOST_PODS = 1000

@@ -12,8 +12,8 @@ import msgspec
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.language.json_value import NotJson, shown, write_json
+from forgemesh.notation.duration import seconds_of
 from forgemesh.plugin import PluginDefinitionError, manifest_from_toml
-from forgemesh.plugin.duration import seconds_of
 from forgemesh.plugin.size import bytes_of
 from forgemesh.plugin_host.supervisor.plan.plan import CHANGE_TIMEOUT, START_TIMEOUT, Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.plan.restart import RestartPolicy, RestartRule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,13 +10,10 @@ from typing import TypeAlias
 
 from forgemesh.faults import Violation
 from forgemesh.language.json_value import shown
+from forgemesh.notation.duration import exact_seconds
 
 Place: TypeAlias = tuple[str | int, ...]
 
-DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-LONGEST_NUMBER = 1_000
-"""Characters of a number that is read exactly, with its unit."""
-_SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 MAX_MISTAKES = 200
 """Of one document; whoever mends so many learns of the others then."""
 _YEAR = Fraction(366 * 86400)
@@ -111,9 +107,8 @@ class Fields:
         value = self.take(key)
         if value is None:
             return default
-        match = DURATION.fullmatch(value) if isinstance(value, str) and len(value) <= LONGEST_NUMBER else None
-        seconds = Fraction(match[1]) * _SECONDS[match[2]] if match else Fraction(0)
-        if not _NANOSECOND <= seconds <= _YEAR:
+        seconds = exact_seconds(value) if isinstance(value, str) else None
+        if seconds is None or not _NANOSECOND <= seconds <= _YEAR:
             self.mistakes.add((*self.place, key), f"{shown(value)} is not a duration such as 200ms, 5s, 2m, 1h or 1d")
             return default
         return float(seconds)

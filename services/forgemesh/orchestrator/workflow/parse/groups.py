@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from forgemesh.language.json_value import shown
+from forgemesh.notation.duration import LONGEST_NUMBER
 from forgemesh.orchestrator.workflow.definition import Join, Map, Sequence, branches_of
-from forgemesh.orchestrator.workflow.parse.fields import LONGEST_NUMBER, Fields
+from forgemesh.orchestrator.workflow.parse.fields import Fields
 
 MAX_QUORUM = 100_000
 """As many items as a map runs over."""

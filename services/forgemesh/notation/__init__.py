@@ -1,0 +1,1 @@
+"""How values are written that people give: the same wherever they write them."""
