@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from forgemesh.cli.problem import usage
+from forgemesh.notation.names import fits_dotted
 
-_DOTTED = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)*")
 _SEPARATORS = re.compile(r"[-_.]+")
 _LONGEST = 60
 
@@ -25,7 +25,7 @@ class PluginName:
     def of(cls, text: str) -> Self:
         """Raises Problem for a name that cannot be all of these."""
         name = cls(text)
-        if _DOTTED.fullmatch(text) is None or len(text) > _LONGEST or text[-1] in "-_":
+        if not fits_dotted(text) or len(text) > _LONGEST or text[-1] in "-_":
             raise usage(
                 f"{text!r} cannot be the name of a plugin",
                 hint="take lower-case letters, digits and - with a dot between the parts, such as shop.stock",

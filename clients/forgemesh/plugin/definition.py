@@ -13,6 +13,7 @@ import msgspec
 
 from forgemesh.language.json_value import NotJson, read_json, write_json
 from forgemesh.notation.duration import seconds_of
+from forgemesh.notation.names import fits_dotted, fits_identifier, fits_version
 from forgemesh.plugin.configuration import Configuration, configuration_of
 from forgemesh.plugin.declaration import (
     DeclaredPlugin,
@@ -26,7 +27,6 @@ from forgemesh.plugin.dependency import Requires, requirements
 from forgemesh.plugin.failure import PluginDefinitionError
 from forgemesh.plugin.functions import Function, Functions, hook_functions
 from forgemesh.plugin.limits import Limits, checked_limits
-from forgemesh.plugin.notation import fits_dotted, fits_identifier, fits_version
 from forgemesh.plugin.parameters import Input, signature_of
 from forgemesh.plugin.payload import JSON, Payload, checked_payload
 from forgemesh.plugin.violation import Misfit, violation_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from forgemesh.plugin.notation import fits_dotted, fits_range
+from forgemesh.notation.names import fits_dotted, fits_range
 
 OnLoss: TypeAlias = Literal["ignore", "degrade", "stop"]
 

@@ -13,13 +13,13 @@ import msgspec
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.language.json_value import misfit
 from forgemesh.notation.duration import seconds_of
+from forgemesh.notation.names import fits_identifier
 from forgemesh.plugin.declaration import PluginDeclaration
 from forgemesh.plugin.definition import check_plugin
 from forgemesh.plugin.dependency import OnLoss, Requires, requirements
 from forgemesh.plugin.failure import PluginDefinitionError
 from forgemesh.plugin.limits import Limits, checked_limits
 from forgemesh.plugin.manifest import dependency_of, idempotency_of, limits_of
-from forgemesh.plugin.notation import fits_identifier
 from forgemesh.plugin.violation import violation_of
 
 Note = Callable[[str], None]

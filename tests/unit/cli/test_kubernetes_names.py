@@ -11,7 +11,7 @@ from forgemesh.cli.kubernetes.names import (
     name_with_content,
     workload_name,
 )
-from forgemesh.plugin.notation import fits_dotted, fits_version
+from forgemesh.notation.names import fits_dotted, fits_version
 
 IDS = st.from_regex(re.compile(r"[a-z][a-z0-9_-]{0,70}(?:\.[a-z0-9][a-z0-9_-]{0,20}){0,3}"), fullmatch=True).filter(
     fits_dotted

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.api.plugin.v1 import manifest_pb2
+from forgemesh.notation.names import fits_range
 from forgemesh.plugin import Limits, PluginDefinitionError, Requires, define, manifest_of, operation, plugin
-from forgemesh.plugin.notation import fits_range
 
 
 def manifest(**said: object) -> manifest_pb2.Manifest:

@@ -15,15 +15,14 @@ from forgemesh.chassis.pages import key_before
 from forgemesh.chassis.violations import Violations
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.language.schema_patterns import read_schema
+from forgemesh.notation.names import LONGEST_NAME, fits_dotted, fits_identifier
 from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
 from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
 from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
-_OPERATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCHEMA = f"must be a JSON Schema as JSON text, nested at most {MAX_CHECKED} deep"
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
@@ -36,7 +35,6 @@ _SAID_BY_INSTANCES = frozenset(
     )
 )
 
-LONGEST_NAME = 128
 SHORTEST_KEY, LONGEST_TOKEN = 16, 256
 MOST_LABELS = 16 * 1024
 """Bytes of the labels of one instance: the registry tells of all instances at once."""
@@ -96,7 +94,7 @@ def check_schemas(message: manifest_pb2.Manifest) -> None:
 def manifest(message: manifest_pb2.Manifest) -> Manifest:
     """The manifest to publish; raises InvalidRequest."""
     found = Violations()
-    found.unless(_fits(_NAME, message.plugin_id), "manifest.plugin_id", _NAME_RULE)
+    found.unless(fits_dotted(message.plugin_id), "manifest.plugin_id", _NAME_RULE)
     found.unless(_is_version(message.version), "manifest.version", _VERSION_RULE)
     _check_interfaces(found, message)
     _check_dependencies(found, message)
@@ -118,7 +116,7 @@ def requirements(request: pb.ResolvePluginsRequest) -> list[Requirement]:
 def quarantine(request: pb.SetQuarantineRequest) -> tuple[Key, str | None]:
     """The version and why it is out of use, None if it no longer is; raises InvalidRequest."""
     found = Violations()
-    found.unless(_fits(_NAME, request.plugin_id), "plugin_id", _NAME_RULE)
+    found.unless(fits_dotted(request.plugin_id), "plugin_id", _NAME_RULE)
     found.unless(_is_version(request.version), "version", _VERSION_RULE)
     said = 0 < len(request.reason) <= LONGEST_VALUE or not request.quarantined
     found.unless(said, "reason", f"must say in 1 to {LONGEST_VALUE} characters why")
@@ -129,7 +127,7 @@ def quarantine(request: pb.SetQuarantineRequest) -> tuple[Key, str | None]:
 def pin(request: pb.PinVersionRequest) -> tuple[str, str]:
     """The plugin and the range that it is held to; raises InvalidRequest."""
     found = Violations()
-    found.unless(_fits(_NAME, request.plugin_id), "plugin_id", _NAME_RULE)
+    found.unless(fits_dotted(request.plugin_id), "plugin_id", _NAME_RULE)
     _check_range(found, request.version_range, "version_range")
     found.refuse()
     return request.plugin_id, request.version_range
@@ -157,7 +155,7 @@ def wish(request: pb.RequestPluginRequest) -> tuple[str, str]:
     found = Violations()
     one = bool(request.plugin_id) != bool(request.interface_name)
     found.unless(one, "plugin_id", "set either this or interface_name")
-    found.unless(_fits(_NAME, request.plugin_id or request.interface_name), "plugin_id", _NAME_RULE)
+    found.unless(fits_dotted(request.plugin_id or request.interface_name), "plugin_id", _NAME_RULE)
     found.refuse()
     return request.plugin_id, request.interface_name
 
@@ -181,7 +179,7 @@ def page_of_instances(token: str) -> str:
 
 def _check_instance(found: Violations, instance: instance_pb2.Instance) -> None:
     found.unless(_fits(_INSTANCE_ID, instance.instance_id), "instance.instance_id", _INSTANCE_RULE)
-    found.unless(_fits(_NAME, instance.plugin_id), "instance.plugin_id", _NAME_RULE)
+    found.unless(fits_dotted(instance.plugin_id), "instance.plugin_id", _NAME_RULE)
     found.unless(_is_version(instance.plugin_version), "instance.plugin_version", _VERSION_RULE)
     found.unless(_is_address(instance.address), "instance.address", _ADDRESS_RULE)
     health = instance.health_address or instance.address
@@ -208,7 +206,7 @@ def _check_interfaces(found: Violations, message: manifest_pb2.Manifest) -> None
     names = Counter(interface.name for interface in message.provides)
     for index, interface in enumerate(message.provides):
         at = f"manifest.provides[{index}]"
-        found.unless(_fits(_NAME, interface.name), f"{at}.name", _NAME_RULE)
+        found.unless(fits_dotted(interface.name), f"{at}.name", _NAME_RULE)
         found.unless(_is_version(interface.version), f"{at}.version", _VERSION_RULE)
         found.unless(names[interface.name] == 1, f"{at}.name", f"{interface.name!r} must occur once")
 
@@ -229,7 +227,7 @@ def _check_dependencies(found: Violations, message: manifest_pb2.Manifest) -> No
 
 def _check_target(found: Violations, message: manifest_pb2.Dependency | resolution_pb2.Requirement, at: str) -> None:
     """What is wanted has a name and a range."""
-    found.unless(_fits(_NAME, message.plugin_id or message.interface_name), f"{at}.target", _NAME_RULE)
+    found.unless(fits_dotted(message.plugin_id or message.interface_name), f"{at}.target", _NAME_RULE)
     _check_range(found, message.version_range, f"{at}.version_range")
 
 
@@ -246,7 +244,7 @@ def _check_operations(found: Violations, message: manifest_pb2.Manifest) -> None
     found.unless(bool(names), "manifest.operations", "must not be empty")
     for index, operation in enumerate(message.operations):
         at = f"manifest.operations[{index}]"
-        found.unless(_fits(_OPERATION, operation.name), f"{at}.name", "must be an identifier")
+        found.unless(fits_identifier(operation.name), f"{at}.name", "must be an identifier")
         found.unless(names[operation.name] == 1, f"{at}.name", f"{operation.name!r} must occur once")
         known = operation.idempotency in manifest_pb2.Idempotency.values()
         found.unless(known, f"{at}.idempotency", "must be IDEMPOTENT, NOT_IDEMPOTENT or unset")

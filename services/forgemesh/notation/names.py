@@ -13,7 +13,8 @@ _SEMVER = re.compile(
 )
 _BOUND = r"(?:\^|~>?|[<>]=?|!=|==?)?\s*v?(?:[xX*]|\d+(?:\.(?:\d+|[xX*])){0,2})(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
 _RANGE = re.compile(rf"\s*{_BOUND}(?:(?:\s*,\s*|\s*\|\|\s*|\s+-\s+|\s+){_BOUND})*\s*")
-_LONGEST = 128
+LONGEST_NAME = 128
+"""Characters."""
 
 
 def fits_dotted(text: object) -> bool:
@@ -37,4 +38,4 @@ def fits_range(text: object) -> bool:
 
 
 def _fits(pattern: re.Pattern[str], text: object) -> bool:
-    return isinstance(text, str) and len(text) <= _LONGEST and pattern.fullmatch(text) is not None
+    return isinstance(text, str) and len(text) <= LONGEST_NAME and pattern.fullmatch(text) is not None
