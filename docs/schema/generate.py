@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
+from forgemesh.language.words import words_of
 from forgemesh.notation import duration
-from forgemesh.orchestrator.workflow.definition import Trigger
 from forgemesh.orchestrator.workflow.parse import (
     calls as call_fields,
     definition as language,
@@ -57,7 +58,7 @@ def schema() -> Schema:
 
 def definition() -> Schema:
     types = "|".join(language.TYPES)
-    conflict = choice("What becomes of one more", "queue", "cancel_in_progress", "cancel_newest")
+    conflict = choice("What becomes of one more", Workflow.OnConflict)
     return {
         "name": name("Unique in its namespace"),
         "version": ref("version"),
@@ -106,7 +107,7 @@ def kinds() -> Schema:
         "propertyNames": ref("id"),
         "additionalProperties": ref("steps"),
     }
-    merge = choice("Whose value of a variable counts that several branches set", "error", "first", "last")
+    merge = choice("Whose value of a variable counts that several branches set", Workflow.Merge)
     iteration = {"over": ref("template", "The list"), "steps": ref("steps")}
     return {
         "call": ref("call", "Call an operation of a plugin"),
@@ -124,7 +125,7 @@ def common() -> Schema:
     return {
         "id": ref("id", "Unique among its neighbours"),
         "after": {"description": after, "type": "array", "items": ref("id")},
-        "trigger": choice("What those must have come to", *(trigger.value for trigger in Trigger)),
+        "trigger": choice("What those must have come to", Workflow.Trigger),
         "when": ref("condition", "False skips the step"),
         "set": ref("assignments", "Variables that it sets once it has succeeded"),
     }
@@ -138,14 +139,14 @@ def beside() -> Schema:
         "retry": ref("retry"),
         "timeouts": ref("timeouts"),
         "idempotent": {"description": "Whether two calls have the effect of one", "type": "boolean"},
-        "in_doubt": choice("When nobody knows whether it had its effect", "retry", "fail", "manual"),
-        "on_exhausted": choice("What follows the last attempt", "fail", "incident"),
+        "in_doubt": choice("When nobody knows whether it had its effect", Workflow.InDoubt),
+        "on_exhausted": choice("What follows the last attempt", Workflow.OnExhausted),
         "compensate": ref("compensation", "What undoes it"),
         "cache": mapping({"ttl": ref("duration"), "key": ref("template", "Instead of the input")}, needed=("ttl",)),
         "priority": number("Those with the highest first", -priority, priority),
         "affinity": ref("template", "A key; equal keys go to the same instance"),
-        "no_match": choice("When no case is true", "fail", "skip"),
-        "on_close": choice("When this execution is stopped", "cancel", "terminate", "abandon"),
+        "no_match": choice("When no case is true", Workflow.NoMatch),
+        "on_close": choice("When this execution is stopped", Workflow.OnClose),
     }
 
 
@@ -218,13 +219,13 @@ def loop() -> Schema:
         "until": ref("condition", "Evaluated after each round; true ends the loop"),
         "max_iterations": number("Rounds at most", 1, step_reading.MAX_ITERATIONS),
         "delay": ref("duration", "From the end of a round to the next one"),
-        "on_limit": choice("When it is still false after the last round", "fail", "succeed"),
+        "on_limit": choice("When it is still false after the last round", Workflow.OnLimit),
         "steps": ref("steps"),
     }
 
 
 def wait() -> Schema:
-    skip = choice("When the signal does not come", "fail", "skip")
+    skip = choice("When the signal does not come", Workflow.OnTimeout)
     signal = {"signal": name("Its name"), "timeout": ref("duration"), "on_timeout": skip}
     return {
         "anyOf": [
@@ -269,8 +270,9 @@ def number(description: str, low: int, high: int) -> Schema:
     return described({"type": "integer", "minimum": low, "maximum": high}, description)
 
 
-def choice(description: str, *words: str) -> Schema:
-    return described({"enum": list(words)}, description)
+def choice(description: str, enumeration: Any) -> Schema:
+    """Of the words that the message of a workflow has."""
+    return described({"enum": words_of(enumeration.DESCRIPTOR)}, description)
 
 
 def ref(kind: str, description: str = "") -> Schema:

@@ -1,3 +1,4 @@
+import json
 import random
 from typing import Any
 
@@ -8,11 +9,12 @@ from hypothesis import given, strategies as st
 from forgemesh.api.orchestrator.v1.workflow_pb2 import Workflow
 from forgemesh.faults.workflow import DefinitionInvalid
 from forgemesh.language.json_text import json_text
+from forgemesh.language.words import words_of
 from forgemesh.orchestrator.api.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.workflow.yaml.source import read_document
 from tests.unit.language.every_key import EVERY_KEY
 from tests.unit.orchestrator.random_workflows import Author
-from tests.unit.orchestrator.workflows import CALL, call, map_, parallel, parsed, switch, violations
+from tests.unit.orchestrator.workflows import CALL, call, loop, map_, parallel, parsed, switch, violations
 
 MINIMAL: dict[str, Any] = {"name": "w", "steps": [call("a")]}
 
@@ -160,3 +162,31 @@ def test_what_is_missing_in_a_message_is_for_the_parser_to_say() -> None:
         "steps[0].id",
         "steps[0]",
     ]
+
+
+WHERE: dict[str, Any] = {
+    "OnConflict": lambda word: of_words(call("a"), concurrency={"key": "k", "on_conflict": word}),
+    "Trigger": lambda word: of_words(call("a"), call("b", trigger=word)),
+    "InDoubt": lambda word: of_words(call("a", in_doubt=word)),
+    "OnExhausted": lambda word: of_words(call("a", on_exhausted=word)),
+    "NoMatch": lambda word: of_words(switch("a", {"otherwise": [call("b")]}, no_match=word)),
+    "JoinMode": lambda word: of_words(map_("a", [1], call("b"), join=word)),
+    "Merge": lambda word: of_words({"id": "a", "parallel": {"branches": {"b": [call("c")]}, "merge": word}}),
+    "OnTimeout": lambda word: of_words({"id": "a", "wait": {"signal": "s", "on_timeout": word}}),
+    "OnClose": lambda word: of_words({"id": "a", "workflow": {"name": "w"}, "on_close": word}),
+    "OnLimit": lambda word: of_words(loop("a", "true", call("b"), on_limit=word)),
+}
+"""By enumeration, what is wrong with a definition that has a word of it."""
+
+
+def of_words(*steps: object, **more: object) -> list[str]:
+    return violations(json.dumps({"name": "w", "steps": steps, **more}))
+
+
+@pytest.mark.parametrize("enumeration", list(Workflow.DESCRIPTOR.enum_types), ids=lambda one: one.name)
+def test_the_language_has_the_words_of_its_messages_and_no_others(enumeration: Any) -> None:
+    words = words_of(enumeration)
+
+    assert [WHERE[enumeration.name](word) for word in words] == [[] for _ in words]
+    (refused,) = WHERE[enumeration.name]("other")
+    assert set(refused.rpartition("is none of ")[2].split(", ")) == set(words)
