@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.next_command import Lack, unreachable
 from forgemesh.chassis.status import from_rpc_error
@@ -149,7 +149,7 @@ def was_not_taken(error: grpc.aio.AioRpcError, fault: Fault) -> bool:
 
 def backoff(failures: int) -> float:
     """Seconds until the next try."""
-    return random.uniform(0.5, 1) * min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(failures, 10))
+    return drawn_pause(failures, first=_INITIAL_BACKOFF, most=_MAX_BACKOFF, least=0.5)
 
 
 def _lack(error: grpc.aio.AioRpcError) -> Lack:

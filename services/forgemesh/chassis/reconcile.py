@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable
 
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class ReconcileLoop:
                 _log.exception("%s failed, run %d in a row", self._name, failures)
             wait = self._period
             if failures:
-                wait = longest_pause(failures, first=0.1, most=self._period) * random.uniform(0.5, 1)
+                wait = drawn_pause(failures, first=0.1, most=self._period, least=0.5)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):  # wait_for of Python 3.11 loses a cancellation beside a nudge
                     await self._nudged.wait()

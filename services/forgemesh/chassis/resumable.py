@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import TypeVar
 
 import grpc
 
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.chassis.waking_clock import WakingClock, patience
 from forgemesh.faults import Fault
@@ -65,4 +64,4 @@ async def follow(
         on_break()
         log = _log.warning if failures == 1 else _log.debug
         log("%s broke (%s), opening it again", name, reason)
-        await asyncio.sleep(random.uniform(0, longest_pause(failures, first=INITIAL_BACKOFF, most=MAX_BACKOFF)))
+        await asyncio.sleep(drawn_pause(failures, first=INITIAL_BACKOFF, most=MAX_BACKOFF))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 
 T = TypeVar("T")
 
@@ -61,8 +60,7 @@ async def lasting(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> N
             _log.exception("%s has ended by a bug, time %d in a row; it begins again", name, failures, extra=facts)
         else:
             return
-        pause = longest_pause(failures, first=FIRST_PAUSE, most=LONGEST_PAUSE)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))
+        await asyncio.sleep(drawn_pause(failures, first=FIRST_PAUSE, most=LONGEST_PAUSE, least=0.5))
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyVa
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.span_limit import is_too_large, within_limit
 from forgemesh.chassis.tasks import lasting, watched
@@ -37,7 +38,7 @@ SOON = 0.02
 BATCH_BYTES = SESSION_LIMIT - 64 * 1024
 SEND_DEADLINE = 5.0
 FLUSH_PATIENCE = 5.0
-MAX_BACKOFF = 2.0
+FIRST_BACKOFF, MAX_BACKOFF = 0.1, 2.0
 MAX_TEXT = 4096
 
 INTERNAL = Span.SPAN_KIND_INTERNAL
@@ -263,7 +264,7 @@ class SpanQueue:
 
     async def _send(self, export: Export, request: bytes, spans: int) -> int | None:
         """How many of the spans were refused for good; None if the sink closes before the endpoint answers."""
-        wait = 0.1
+        failures = 0
         while True:
             try:
                 answer = await export(request, timeout=SEND_DEADLINE)
@@ -279,8 +280,8 @@ class SpanQueue:
                 return refused
             if self.closing.is_set():
                 return None
-            await _either(self.closing, wait)
-            wait = min(wait * 2, MAX_BACKOFF)
+            await _either(self.closing, drawn_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF, least=0.5))
+            failures += 1
 
     def _note(self, error: grpc.aio.AioRpcError | None) -> None:
         """Say when it begins to fail and when that is over."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.cli.mesh.directory import DataDirectory
@@ -20,7 +21,7 @@ Processes = Mapping[str, ServiceProcess]
 
 _STABLE = 30.0
 _LOOK_PERIOD = 0.5
-_MAX_BACKOFF = 5.0
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,7 +118,7 @@ class ServiceRunner:
         """Try until it is ready; the number of tries in a row that were needed lately."""
         while True:
             if failures:
-                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2.0**failures))
+                await asyncio.sleep(drawn_pause(failures, first=_FIRST_BACKOFF, most=_MAX_BACKOFF, least=0.5))
             failures += 1
             try:
                 await self._launch(service, (old.address, old.health_address))

@@ -13,7 +13,7 @@ import grpc
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Code, Fault, code_of, reason_of
 from forgemesh.faults.registry import InstanceOwnedByOther, LeaseNotFound, ManifestConflict, StaleIncarnation
@@ -177,4 +177,4 @@ class Registration:
             return self._ttl / 3 * random.uniform(0.9, 1.1)
         if failures == 1 and not self._registered:
             return random.uniform(0, FIRST_BACKOFF)
-        return random.uniform(0, longest_pause(failures, first=FIRST_BACKOFF, most=LONGEST_BACKOFF))
+        return drawn_pause(failures, first=FIRST_BACKOFF, most=LONGEST_BACKOFF)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from forgemesh.chassis.backoff import longest_pause
 from forgemesh.faults import Code, Fault, code_of, reason_of
 from forgemesh.faults.schedule import ScheduleFull, ScheduleNotFound
 from forgemesh.orchestrator.execution.recorded import Recorded
@@ -52,7 +53,7 @@ class ScheduleLoop:
                 failures = 0
             except Exception as error:  # noqa: BLE001 - one schedule's trouble is not that of the others
                 failures += 1
-                seconds = min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(failures - 1, 10))
+                seconds = longest_pause(failures - 1, first=_INITIAL_BACKOFF, most=_MAX_BACKOFF)
                 wake = self._clock.now() + int(seconds * SECOND)
                 _tell(self.schedule, error, failures)
             await self._clock.wait(self._nudged, wake)

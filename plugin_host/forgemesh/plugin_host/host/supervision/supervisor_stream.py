@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import grpc
 
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import SupervisorServiceStub
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import connect_blocking
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.chassis.threads import start_thread
@@ -108,7 +107,7 @@ class SupervisorStream:
                 return
             log = _log.warning if failures == 1 else _log.debug
             log("the line to the supervisor broke (%s), opening it again", reason)
-            self._closed.wait(random.uniform(0, longest_pause(failures, first=FIRST_BACKOFF, most=LONGEST_BACKOFF)))
+            self._closed.wait(drawn_pause(failures, first=FIRST_BACKOFF, most=LONGEST_BACKOFF))
 
     def _is_over(self, fault: Fault | None) -> bool:
         if fault is not None and code_of(fault) in _FINAL:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import os
-import random
 import secrets
 import socket
 from collections import deque
@@ -18,6 +17,7 @@ import grpc
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import event_pb2, instance_pb2, registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.resumable import follow
 from forgemesh.chassis.tasks import lasting, watched
@@ -39,6 +39,7 @@ CALL_DEADLINE = 5.0
 MOST_EVENTS = 1000
 """Events that wait for a registry that is away; more push out the oldest."""
 BATCH = 100
+FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 STAND_IN_TTL = 15.0
 
@@ -222,7 +223,7 @@ class RegistryLink:
             except grpc.aio.AioRpcError as error:
                 failures += 1
                 _log.debug("the registry does not take what happened: %s", error.details())
-                await asyncio.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10))))
+                await asyncio.sleep(drawn_pause(failures, first=FIRST_PAUSE, most=LONGEST_PAUSE))
 
     async def _say_all(self) -> None:
         self._to_say.clear()

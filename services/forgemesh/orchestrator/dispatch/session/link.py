@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import grpc
 
 from forgemesh.api.plugin.v1 import plugin_service_pb2_grpc, session_pb2
-from forgemesh.chassis.backoff import longest_pause
+from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.tasks import watched
 from forgemesh.chassis.waking_clock import patience
@@ -177,8 +176,7 @@ class SessionLink:
                 while not self._by_unary:
                     failures = 0 if await self._session_once() else failures + 1
                     if not self._by_unary:
-                        longest = longest_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF)
-                        await asyncio.sleep(random.uniform(0, longest))
+                        await asyncio.sleep(drawn_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF))
                 self._reach_changed()
                 queue, self._queue = self._queue, []
                 for call_id in queue:
