@@ -229,6 +229,8 @@ class Ledger:
         assert verdict.index < loop.max_iterations
         last = verdict.done or verdict.index + 1 == loop.max_iterations
         assert last is (verdict.next_at == 0)
+        wanted = loop.until.program.source.removeprefix("index == ")
+        assert not wanted.isdigit() or verdict.done is (verdict.index == int(wanted)), f"{path} misjudges a round"
         self.verdicts[path] = verdict
 
     def _check_join(self, path: str) -> None:

@@ -10,16 +10,19 @@ import pytest
 from forgemesh.orchestrator.execution import (
     attempts,
     beginning,
+    bindings,
     branch_count,
     compensation,
     decide,
     ending,
     facts as e,
     fold,
+    rounds,
     scopes,
     triggers,
 )
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
+from forgemesh.orchestrator.values.payload import json_payload
 from tests.unit.orchestrator.world import World
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -152,6 +155,24 @@ def forgets_the_failure_behind_a_step_that_was_skipped(patch: pytest.MonkeyPatch
     patch.setattr(triggers, "leads_from_failure", lambda scope, index: False)
 
 
+def goes_on_beyond_the_last_round(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rounds, "_end", lambda loop, verdict: e.RoundStarted(loop.path, verdict.index + 1))
+
+
+def takes_a_round_that_failed_for_a_good_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rounds, "outcome", lambda loop: None)
+
+
+def judges_the_round_that_comes_next(patch: pytest.MonkeyPatch) -> None:
+    judge = bindings.reader
+
+    def ahead(state: ExecutionState, scope: Any) -> Any:
+        read = judge(state, scope)
+        return lambda variable: json_payload(scope.index + 1) if variable == "index" else read(variable)
+
+    patch.setattr(rounds, "reader", ahead)
+
+
 PLANTED: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -172,5 +193,8 @@ PLANTED: Mapping[str, Plant] = {
         calls_a_quorum_too_early,
         takes_a_step_that_was_skipped_for_one_that_was_done,
         forgets_the_failure_behind_a_step_that_was_skipped,
+        goes_on_beyond_the_last_round,
+        takes_a_round_that_failed_for_a_good_one,
+        judges_the_round_that_comes_next,
     )
 }
