@@ -8,21 +8,21 @@ from typing import Any
 
 from tests.unit.orchestrator.workflows import CALL
 
-KINDS = ("call", "parallel", "switch", "map", "loop", "wait", "workflow")
-WEIGHTS = (12, 3, 2, 2, 2, 2, 1)
+WEIGHTS = {"call": 12, "parallel": 3, "switch": 2, "map": 2, "loop": 2, "wait": 2, "workflow": 1}
 TRIGGERS = ("all_succeeded", "all_succeeded", "none_failed", "any_succeeded", "all_done")
 VARIABLES = ("u", "v")
 
 
 @dataclass
 class Author:
-    """Writes one workflow; `visible` are the steps that the next one may name."""
+    """Writes one workflow, of steps of the kinds in `weights`; `visible` are the steps that the next one may name."""
 
     draw: random.Random
     names: int = 0
     inside_map: int = 0
     inside_loop: int = 0
     fresh: dict[str, None] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=lambda: WEIGHTS)
 
     def definition(self) -> dict[str, Any]:
         draw = self.draw
@@ -62,7 +62,7 @@ class Author:
         draw = self.draw
         self.names += 1
         step: dict[str, Any] = {"id": f"s{self.names}"}
-        kind = draw.choices(KINDS, WEIGHTS)[0] if depth < 3 else "call"
+        kind = draw.choices(list(self.weights), list(self.weights.values()))[0] if depth < 3 else "call"
         getattr(self, f"_{kind}")(step, depth, visible)
         if draw.random() < 0.1:
             step["when"] = self.condition(visible)

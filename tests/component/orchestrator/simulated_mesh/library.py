@@ -20,12 +20,14 @@ from tests.component.orchestrator.simulated_mesh.database import Whims, WorldDat
 from tests.component.orchestrator.simulated_mesh.effects import Effects
 from tests.component.orchestrator.simulated_mesh.plugins import INTERFACE, Plugins
 from tests.component.orchestrator.simulated_mesh.virtual_time import Calendar, RunLoop
-from tests.unit.orchestrator.random_workflows import Author
+from tests.unit.orchestrator.random_workflows import WEIGHTS, Author
 
 SHARED = 20
 """So many seeds after one another share a library: what an expression costs is its compilation."""
 NAMES = ("leaf", "keyed", "middle", "top", "again")
 """Each may have those before it as children; `again` has itself."""
+LOOPING = 4
+"""One library in so many knows loops, so that the others stay what planted mistakes are looked for in."""
 MOST_STEPS = 7
 
 NAMESPACES = ("default", "other")
@@ -37,10 +39,11 @@ parse = cache(read_definition)
 
 
 class FamilyAuthor(Author):
-    """Writes a workflow whose steps may be executions of the workflows in `children`."""
+    """Writes a workflow whose steps may be executions of the workflows in `children`, with `loops` or without."""
 
-    def __init__(self, draw: random.Random, children: tuple[str, ...]) -> None:
-        super().__init__(draw)
+    def __init__(self, draw: random.Random, children: tuple[str, ...], *, loops: bool) -> None:
+        kinds = WEIGHTS if loops else {kind: weight for kind, weight in WEIGHTS.items() if kind != "loop"}
+        super().__init__(draw, weights=kinds)
         self.children = children
 
     def step(self, depth: int, visible: tuple[str, ...]) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def library(number: int) -> tuple[str, ...]:
     sources = []
     for index, name in enumerate(NAMES):
         children = NAMES[:index] if name != "again" else (*NAMES[:2], "again")
-        tree = FamilyAuthor(draw, children).definition()
+        tree = FamilyAuthor(draw, children, loops=number % LOOPING == LOOPING - 1).definition()
         if name == "again":
             own = {"workflow": {"name": "again"}, "input": {"n": "${input.n - 1}", "k": "${input.k}"}}
             tree["steps"].insert(0, {"id": "again", "when": "input.n > 0", **own})
