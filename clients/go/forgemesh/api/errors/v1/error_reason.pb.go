@@ -162,6 +162,8 @@ const (
 	ErrorReason_ERROR_REASON_CHILD_FAILED ErrorReason = 252
 	// The file of an exported execution is of a newer release.
 	ErrorReason_ERROR_REASON_ARCHIVE_UNREADABLE ErrorReason = 253
+	// A loop has run as many rounds as it may, and its condition is still false.
+	ErrorReason_ERROR_REASON_LOOP_LIMIT_REACHED ErrorReason = 254
 	// The workflow's concurrency key is null, empty, too long or not JSON for this input.
 	ErrorReason_ERROR_REASON_CONCURRENCY_KEY_INVALID ErrorReason = 270
 	// No instance of the plugin is registered.
@@ -303,6 +305,7 @@ var (
 		251: "ERROR_REASON_CONCURRENCY_EXCEEDED",
 		252: "ERROR_REASON_CHILD_FAILED",
 		253: "ERROR_REASON_ARCHIVE_UNREADABLE",
+		254: "ERROR_REASON_LOOP_LIMIT_REACHED",
 		270: "ERROR_REASON_CONCURRENCY_KEY_INVALID",
 		120: "ERROR_REASON_NOT_REGISTERED",
 		121: "ERROR_REASON_NONE_HEALTHY",
@@ -407,6 +410,7 @@ var (
 		"ERROR_REASON_CONCURRENCY_EXCEEDED":      251,
 		"ERROR_REASON_CHILD_FAILED":              252,
 		"ERROR_REASON_ARCHIVE_UNREADABLE":        253,
+		"ERROR_REASON_LOOP_LIMIT_REACHED":        254,
 		"ERROR_REASON_CONCURRENCY_KEY_INVALID":   270,
 		"ERROR_REASON_NOT_REGISTERED":            120,
 		"ERROR_REASON_NONE_HEALTHY":              121,
@@ -475,7 +479,7 @@ var File_forgemesh_api_errors_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_forgemesh_api_errors_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"*forgemesh/api/errors/v1/error_reason.proto\x12\x17forgemesh.api.errors.v1*\xb2\x1c\n" +
+	"*forgemesh/api/errors/v1/error_reason.proto\x12\x17forgemesh.api.errors.v1*\xd8\x1c\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12 \n" +
@@ -544,7 +548,8 @@ const file_forgemesh_api_errors_v1_error_reason_proto_rawDesc = "" +
 	"\"ERROR_REASON_CHECKPOINT_SUPERSEDED\x10\xfa\x01\x12&\n" +
 	"!ERROR_REASON_CONCURRENCY_EXCEEDED\x10\xfb\x01\x12\x1e\n" +
 	"\x19ERROR_REASON_CHILD_FAILED\x10\xfc\x01\x12$\n" +
-	"\x1fERROR_REASON_ARCHIVE_UNREADABLE\x10\xfd\x01\x12)\n" +
+	"\x1fERROR_REASON_ARCHIVE_UNREADABLE\x10\xfd\x01\x12$\n" +
+	"\x1fERROR_REASON_LOOP_LIMIT_REACHED\x10\xfe\x01\x12)\n" +
 	"$ERROR_REASON_CONCURRENCY_KEY_INVALID\x10\x8e\x02\x12\x1f\n" +
 	"\x1bERROR_REASON_NOT_REGISTERED\x10x\x12\x1d\n" +
 	"\x19ERROR_REASON_NONE_HEALTHY\x10y\x12\x1d\n" +

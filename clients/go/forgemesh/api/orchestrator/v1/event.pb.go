@@ -56,6 +56,8 @@ type ExecutionEvent struct {
 	//	*ExecutionEvent_ResultTaken
 	//	*ExecutionEvent_VariablesSet
 	//	*ExecutionEvent_EffectTaken
+	//	*ExecutionEvent_RoundStarted
+	//	*ExecutionEvent_RoundJudged
 	//	*ExecutionEvent_GroupStarted
 	//	*ExecutionEvent_GroupSucceeded
 	//	*ExecutionEvent_StepFailed
@@ -310,6 +312,24 @@ func (x *ExecutionEvent) GetEffectTaken() *EffectTaken {
 	return nil
 }
 
+func (x *ExecutionEvent) GetRoundStarted() *RoundStarted {
+	if x != nil {
+		if x, ok := x.Kind.(*ExecutionEvent_RoundStarted); ok {
+			return x.RoundStarted
+		}
+	}
+	return nil
+}
+
+func (x *ExecutionEvent) GetRoundJudged() *RoundJudged {
+	if x != nil {
+		if x, ok := x.Kind.(*ExecutionEvent_RoundJudged); ok {
+			return x.RoundJudged
+		}
+	}
+	return nil
+}
+
 func (x *ExecutionEvent) GetGroupStarted() *GroupStarted {
 	if x != nil {
 		if x, ok := x.Kind.(*ExecutionEvent_GroupStarted); ok {
@@ -514,13 +534,23 @@ type ExecutionEvent_EffectTaken struct {
 	EffectTaken *EffectTaken `protobuf:"bytes,40,opt,name=effect_taken,json=effectTaken,proto3,oneof"`
 }
 
+type ExecutionEvent_RoundStarted struct {
+	// A further round of a loop began; the first one begins with the loop.
+	RoundStarted *RoundStarted `protobuf:"bytes,43,opt,name=round_started,json=roundStarted,proto3,oneof"`
+}
+
+type ExecutionEvent_RoundJudged struct {
+	// A round of a loop ended, and its condition was evaluated.
+	RoundJudged *RoundJudged `protobuf:"bytes,44,opt,name=round_judged,json=roundJudged,proto3,oneof"`
+}
+
 type ExecutionEvent_GroupStarted struct {
-	// A switch, a parallel group or a map began.
+	// A switch, a parallel group, a map or a loop began.
 	GroupStarted *GroupStarted `protobuf:"bytes,30,opt,name=group_started,json=groupStarted,proto3,oneof"`
 }
 
 type ExecutionEvent_GroupSucceeded struct {
-	// A switch, a parallel group or a map ended well.
+	// A switch, a parallel group, a map or a loop ended well.
 	GroupSucceeded *GroupSucceeded `protobuf:"bytes,31,opt,name=group_succeeded,json=groupSucceeded,proto3,oneof"`
 }
 
@@ -610,6 +640,10 @@ func (*ExecutionEvent_ResultTaken) isExecutionEvent_Kind() {}
 func (*ExecutionEvent_VariablesSet) isExecutionEvent_Kind() {}
 
 func (*ExecutionEvent_EffectTaken) isExecutionEvent_Kind() {}
+
+func (*ExecutionEvent_RoundStarted) isExecutionEvent_Kind() {}
+
+func (*ExecutionEvent_RoundJudged) isExecutionEvent_Kind() {}
 
 func (*ExecutionEvent_GroupStarted) isExecutionEvent_Kind() {}
 
@@ -2761,6 +2795,117 @@ func (*GroupSucceeded) Descriptor() ([]byte, []int) {
 	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{30}
 }
 
+// A further round of a loop began.
+type RoundStarted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which one, from 0.
+	Index         uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoundStarted) Reset() {
+	*x = RoundStarted{}
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoundStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoundStarted) ProtoMessage() {}
+
+func (x *RoundStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoundStarted.ProtoReflect.Descriptor instead.
+func (*RoundStarted) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RoundStarted) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// The verdict on a round of a loop: final, and not looked for again when the execution is taken up by somebody else.
+type RoundJudged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which one, from 0.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Whether the loop's condition is true. The loop ends then.
+	Done bool `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// When the next round begins, Unix time in nanoseconds. Zero: there is none, since the condition is true, or there may
+	// be no more rounds.
+	NextRoundUnixNano int64 `protobuf:"varint,3,opt,name=next_round_unix_nano,json=nextRoundUnixNano,proto3" json:"next_round_unix_nano,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RoundJudged) Reset() {
+	*x = RoundJudged{}
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoundJudged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoundJudged) ProtoMessage() {}
+
+func (x *RoundJudged) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoundJudged.ProtoReflect.Descriptor instead.
+func (*RoundJudged) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RoundJudged) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RoundJudged) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *RoundJudged) GetNextRoundUnixNano() int64 {
+	if x != nil {
+		return x.NextRoundUnixNano
+	}
+	return 0
+}
+
 // A step failed.
 type StepFailed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2772,7 +2917,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[31]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +2929,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[31]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +2942,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{31}
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StepFailed) GetFailure() *v11.Failure {
@@ -2818,7 +2963,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[32]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2975,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[32]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +2988,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{32}
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StepSkipped) GetReason() string {
@@ -2862,7 +3007,7 @@ type StepCancelled struct {
 
 func (x *StepCancelled) Reset() {
 	*x = StepCancelled{}
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[33]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +3019,7 @@ func (x *StepCancelled) String() string {
 func (*StepCancelled) ProtoMessage() {}
 
 func (x *StepCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[33]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +3032,7 @@ func (x *StepCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCancelled.ProtoReflect.Descriptor instead.
 func (*StepCancelled) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{33}
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{35}
 }
 
 // A group or the execution is ending early.
@@ -2901,7 +3046,7 @@ type StopRequested struct {
 
 func (x *StopRequested) Reset() {
 	*x = StopRequested{}
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[34]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3058,7 @@ func (x *StopRequested) String() string {
 func (*StopRequested) ProtoMessage() {}
 
 func (x *StopRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[34]
+	mi := &file_forgemesh_api_orchestrator_v1_event_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3071,7 @@ func (x *StopRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequested.ProtoReflect.Descriptor instead.
 func (*StopRequested) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{34}
+	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StopRequested) GetFailure() *v11.Failure {
@@ -2940,7 +3085,7 @@ var File_forgemesh_api_orchestrator_v1_event_proto protoreflect.FileDescriptor
 
 const file_forgemesh_api_orchestrator_v1_event_proto_rawDesc = "" +
 	"\n" +
-	")forgemesh/api/orchestrator/v1/event.proto\x12\x1dforgemesh.api.orchestrator.v1\x1a%forgemesh/api/errors/v1/failure.proto\x1a&forgemesh/api/payload/v1/payload.proto\"\xd8\x16\n" +
+	")forgemesh/api/orchestrator/v1/event.proto\x12\x1dforgemesh.api.orchestrator.v1\x1a%forgemesh/api/errors/v1/failure.proto\x1a&forgemesh/api/payload/v1/payload.proto\"\xfd\x17\n" +
 	"\x0eExecutionEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1b\n" +
 	"\tunix_nano\x18\x02 \x01(\x03R\bunixNano\x12\x1b\n" +
@@ -2966,6 +3111,8 @@ const file_forgemesh_api_orchestrator_v1_event_proto_rawDesc = "" +
 	"\fresult_taken\x18\x1b \x01(\v2*.forgemesh.api.orchestrator.v1.ResultTakenH\x00R\vresultTaken\x12R\n" +
 	"\rvariables_set\x18\x1c \x01(\v2+.forgemesh.api.orchestrator.v1.VariablesSetH\x00R\fvariablesSet\x12O\n" +
 	"\feffect_taken\x18( \x01(\v2*.forgemesh.api.orchestrator.v1.EffectTakenH\x00R\veffectTaken\x12R\n" +
+	"\rround_started\x18+ \x01(\v2+.forgemesh.api.orchestrator.v1.RoundStartedH\x00R\froundStarted\x12O\n" +
+	"\fround_judged\x18, \x01(\v2*.forgemesh.api.orchestrator.v1.RoundJudgedH\x00R\vroundJudged\x12R\n" +
 	"\rgroup_started\x18\x1e \x01(\v2+.forgemesh.api.orchestrator.v1.GroupStartedH\x00R\fgroupStarted\x12X\n" +
 	"\x0fgroup_succeeded\x18\x1f \x01(\v2-.forgemesh.api.orchestrator.v1.GroupSucceededH\x00R\x0egroupSucceeded\x12L\n" +
 	"\vstep_failed\x18  \x01(\v2).forgemesh.api.orchestrator.v1.StepFailedH\x00R\n" +
@@ -3145,7 +3292,13 @@ const file_forgemesh_api_orchestrator_v1_event_proto_rawDesc = "" +
 	"\bbranches\x18\x01 \x03(\tR\bbranches\x127\n" +
 	"\x05items\x18\x02 \x01(\v2!.forgemesh.api.payload.v1.PayloadR\x05items\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\"\x10\n" +
-	"\x0eGroupSucceeded\"H\n" +
+	"\x0eGroupSucceeded\"$\n" +
+	"\fRoundStarted\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\"h\n" +
+	"\vRoundJudged\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\x12/\n" +
+	"\x14next_round_unix_nano\x18\x03 \x01(\x03R\x11nextRoundUnixNano\"H\n" +
 	"\n" +
 	"StepFailed\x12:\n" +
 	"\afailure\x18\x01 \x01(\v2 .forgemesh.api.errors.v1.FailureR\afailure\"%\n" +
@@ -3169,7 +3322,7 @@ func file_forgemesh_api_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 	return file_forgemesh_api_orchestrator_v1_event_proto_rawDescData
 }
 
-var file_forgemesh_api_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_forgemesh_api_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_forgemesh_api_orchestrator_v1_event_proto_goTypes = []any{
 	(*ExecutionEvent)(nil),      // 0: forgemesh.api.orchestrator.v1.ExecutionEvent
 	(*StoredEvent)(nil),         // 1: forgemesh.api.orchestrator.v1.StoredEvent
@@ -3202,15 +3355,17 @@ var file_forgemesh_api_orchestrator_v1_event_proto_goTypes = []any{
 	(*StepUnblocked)(nil),       // 28: forgemesh.api.orchestrator.v1.StepUnblocked
 	(*GroupStarted)(nil),        // 29: forgemesh.api.orchestrator.v1.GroupStarted
 	(*GroupSucceeded)(nil),      // 30: forgemesh.api.orchestrator.v1.GroupSucceeded
-	(*StepFailed)(nil),          // 31: forgemesh.api.orchestrator.v1.StepFailed
-	(*StepSkipped)(nil),         // 32: forgemesh.api.orchestrator.v1.StepSkipped
-	(*StepCancelled)(nil),       // 33: forgemesh.api.orchestrator.v1.StepCancelled
-	(*StopRequested)(nil),       // 34: forgemesh.api.orchestrator.v1.StopRequested
-	nil,                         // 35: forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry
-	nil,                         // 36: forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry
-	nil,                         // 37: forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry
-	(*v1.Payload)(nil),          // 38: forgemesh.api.payload.v1.Payload
-	(*v11.Failure)(nil),         // 39: forgemesh.api.errors.v1.Failure
+	(*RoundStarted)(nil),        // 31: forgemesh.api.orchestrator.v1.RoundStarted
+	(*RoundJudged)(nil),         // 32: forgemesh.api.orchestrator.v1.RoundJudged
+	(*StepFailed)(nil),          // 33: forgemesh.api.orchestrator.v1.StepFailed
+	(*StepSkipped)(nil),         // 34: forgemesh.api.orchestrator.v1.StepSkipped
+	(*StepCancelled)(nil),       // 35: forgemesh.api.orchestrator.v1.StepCancelled
+	(*StopRequested)(nil),       // 36: forgemesh.api.orchestrator.v1.StopRequested
+	nil,                         // 37: forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry
+	nil,                         // 38: forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry
+	nil,                         // 39: forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry
+	(*v1.Payload)(nil),          // 40: forgemesh.api.payload.v1.Payload
+	(*v11.Failure)(nil),         // 41: forgemesh.api.errors.v1.Failure
 }
 var file_forgemesh_api_orchestrator_v1_event_proto_depIdxs = []int32{
 	2,  // 0: forgemesh.api.orchestrator.v1.ExecutionEvent.execution_started:type_name -> forgemesh.api.orchestrator.v1.ExecutionStarted
@@ -3233,49 +3388,51 @@ var file_forgemesh_api_orchestrator_v1_event_proto_depIdxs = []int32{
 	13, // 17: forgemesh.api.orchestrator.v1.ExecutionEvent.result_taken:type_name -> forgemesh.api.orchestrator.v1.ResultTaken
 	12, // 18: forgemesh.api.orchestrator.v1.ExecutionEvent.variables_set:type_name -> forgemesh.api.orchestrator.v1.VariablesSet
 	14, // 19: forgemesh.api.orchestrator.v1.ExecutionEvent.effect_taken:type_name -> forgemesh.api.orchestrator.v1.EffectTaken
-	29, // 20: forgemesh.api.orchestrator.v1.ExecutionEvent.group_started:type_name -> forgemesh.api.orchestrator.v1.GroupStarted
-	30, // 21: forgemesh.api.orchestrator.v1.ExecutionEvent.group_succeeded:type_name -> forgemesh.api.orchestrator.v1.GroupSucceeded
-	31, // 22: forgemesh.api.orchestrator.v1.ExecutionEvent.step_failed:type_name -> forgemesh.api.orchestrator.v1.StepFailed
-	32, // 23: forgemesh.api.orchestrator.v1.ExecutionEvent.step_skipped:type_name -> forgemesh.api.orchestrator.v1.StepSkipped
-	33, // 24: forgemesh.api.orchestrator.v1.ExecutionEvent.step_cancelled:type_name -> forgemesh.api.orchestrator.v1.StepCancelled
-	34, // 25: forgemesh.api.orchestrator.v1.ExecutionEvent.stop_requested:type_name -> forgemesh.api.orchestrator.v1.StopRequested
-	17, // 26: forgemesh.api.orchestrator.v1.ExecutionEvent.wait_started:type_name -> forgemesh.api.orchestrator.v1.WaitStarted
-	18, // 27: forgemesh.api.orchestrator.v1.ExecutionEvent.wait_ended:type_name -> forgemesh.api.orchestrator.v1.WaitEnded
-	19, // 28: forgemesh.api.orchestrator.v1.ExecutionEvent.compensation_started:type_name -> forgemesh.api.orchestrator.v1.CompensationStarted
-	4,  // 29: forgemesh.api.orchestrator.v1.ExecutionEvent.child_command_refused:type_name -> forgemesh.api.orchestrator.v1.ChildCommandRefused
-	5,  // 30: forgemesh.api.orchestrator.v1.ExecutionEvent.execution_queued:type_name -> forgemesh.api.orchestrator.v1.ExecutionQueued
-	38, // 31: forgemesh.api.orchestrator.v1.ExecutionStarted.input:type_name -> forgemesh.api.payload.v1.Payload
-	3,  // 32: forgemesh.api.orchestrator.v1.ExecutionStarted.origin:type_name -> forgemesh.api.orchestrator.v1.Origin
-	39, // 33: forgemesh.api.orchestrator.v1.ChildCommandRefused.failure:type_name -> forgemesh.api.errors.v1.Failure
-	38, // 34: forgemesh.api.orchestrator.v1.SignalReceived.payload:type_name -> forgemesh.api.payload.v1.Payload
-	35, // 35: forgemesh.api.orchestrator.v1.VariablesSet.values:type_name -> forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry
-	38, // 36: forgemesh.api.orchestrator.v1.ResultTaken.output:type_name -> forgemesh.api.payload.v1.Payload
-	36, // 37: forgemesh.api.orchestrator.v1.ResultTaken.variables:type_name -> forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry
-	39, // 38: forgemesh.api.orchestrator.v1.ResultTaken.failure:type_name -> forgemesh.api.errors.v1.Failure
-	37, // 39: forgemesh.api.orchestrator.v1.EffectTaken.view:type_name -> forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry
-	39, // 40: forgemesh.api.orchestrator.v1.IncidentOpened.failure:type_name -> forgemesh.api.errors.v1.Failure
-	38, // 41: forgemesh.api.orchestrator.v1.IncidentResolved.payload:type_name -> forgemesh.api.payload.v1.Payload
-	38, // 42: forgemesh.api.orchestrator.v1.WaitEnded.output:type_name -> forgemesh.api.payload.v1.Payload
-	39, // 43: forgemesh.api.orchestrator.v1.CompensationStarted.failure:type_name -> forgemesh.api.errors.v1.Failure
-	38, // 44: forgemesh.api.orchestrator.v1.ExecutionSucceeded.output:type_name -> forgemesh.api.payload.v1.Payload
-	39, // 45: forgemesh.api.orchestrator.v1.ExecutionFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
-	38, // 46: forgemesh.api.orchestrator.v1.AttemptStarted.input:type_name -> forgemesh.api.payload.v1.Payload
-	38, // 47: forgemesh.api.orchestrator.v1.AttemptSucceeded.output:type_name -> forgemesh.api.payload.v1.Payload
-	26, // 48: forgemesh.api.orchestrator.v1.AttemptSucceeded.dispatch:type_name -> forgemesh.api.orchestrator.v1.Dispatch
-	39, // 49: forgemesh.api.orchestrator.v1.AttemptFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
-	26, // 50: forgemesh.api.orchestrator.v1.AttemptFailed.dispatch:type_name -> forgemesh.api.orchestrator.v1.Dispatch
-	38, // 51: forgemesh.api.orchestrator.v1.AttemptFailed.details:type_name -> forgemesh.api.payload.v1.Payload
-	38, // 52: forgemesh.api.orchestrator.v1.GroupStarted.items:type_name -> forgemesh.api.payload.v1.Payload
-	39, // 53: forgemesh.api.orchestrator.v1.StepFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
-	39, // 54: forgemesh.api.orchestrator.v1.StopRequested.failure:type_name -> forgemesh.api.errors.v1.Failure
-	38, // 55: forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry.value:type_name -> forgemesh.api.payload.v1.Payload
-	38, // 56: forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry.value:type_name -> forgemesh.api.payload.v1.Payload
-	38, // 57: forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry.value:type_name -> forgemesh.api.payload.v1.Payload
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	31, // 20: forgemesh.api.orchestrator.v1.ExecutionEvent.round_started:type_name -> forgemesh.api.orchestrator.v1.RoundStarted
+	32, // 21: forgemesh.api.orchestrator.v1.ExecutionEvent.round_judged:type_name -> forgemesh.api.orchestrator.v1.RoundJudged
+	29, // 22: forgemesh.api.orchestrator.v1.ExecutionEvent.group_started:type_name -> forgemesh.api.orchestrator.v1.GroupStarted
+	30, // 23: forgemesh.api.orchestrator.v1.ExecutionEvent.group_succeeded:type_name -> forgemesh.api.orchestrator.v1.GroupSucceeded
+	33, // 24: forgemesh.api.orchestrator.v1.ExecutionEvent.step_failed:type_name -> forgemesh.api.orchestrator.v1.StepFailed
+	34, // 25: forgemesh.api.orchestrator.v1.ExecutionEvent.step_skipped:type_name -> forgemesh.api.orchestrator.v1.StepSkipped
+	35, // 26: forgemesh.api.orchestrator.v1.ExecutionEvent.step_cancelled:type_name -> forgemesh.api.orchestrator.v1.StepCancelled
+	36, // 27: forgemesh.api.orchestrator.v1.ExecutionEvent.stop_requested:type_name -> forgemesh.api.orchestrator.v1.StopRequested
+	17, // 28: forgemesh.api.orchestrator.v1.ExecutionEvent.wait_started:type_name -> forgemesh.api.orchestrator.v1.WaitStarted
+	18, // 29: forgemesh.api.orchestrator.v1.ExecutionEvent.wait_ended:type_name -> forgemesh.api.orchestrator.v1.WaitEnded
+	19, // 30: forgemesh.api.orchestrator.v1.ExecutionEvent.compensation_started:type_name -> forgemesh.api.orchestrator.v1.CompensationStarted
+	4,  // 31: forgemesh.api.orchestrator.v1.ExecutionEvent.child_command_refused:type_name -> forgemesh.api.orchestrator.v1.ChildCommandRefused
+	5,  // 32: forgemesh.api.orchestrator.v1.ExecutionEvent.execution_queued:type_name -> forgemesh.api.orchestrator.v1.ExecutionQueued
+	40, // 33: forgemesh.api.orchestrator.v1.ExecutionStarted.input:type_name -> forgemesh.api.payload.v1.Payload
+	3,  // 34: forgemesh.api.orchestrator.v1.ExecutionStarted.origin:type_name -> forgemesh.api.orchestrator.v1.Origin
+	41, // 35: forgemesh.api.orchestrator.v1.ChildCommandRefused.failure:type_name -> forgemesh.api.errors.v1.Failure
+	40, // 36: forgemesh.api.orchestrator.v1.SignalReceived.payload:type_name -> forgemesh.api.payload.v1.Payload
+	37, // 37: forgemesh.api.orchestrator.v1.VariablesSet.values:type_name -> forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry
+	40, // 38: forgemesh.api.orchestrator.v1.ResultTaken.output:type_name -> forgemesh.api.payload.v1.Payload
+	38, // 39: forgemesh.api.orchestrator.v1.ResultTaken.variables:type_name -> forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry
+	41, // 40: forgemesh.api.orchestrator.v1.ResultTaken.failure:type_name -> forgemesh.api.errors.v1.Failure
+	39, // 41: forgemesh.api.orchestrator.v1.EffectTaken.view:type_name -> forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry
+	41, // 42: forgemesh.api.orchestrator.v1.IncidentOpened.failure:type_name -> forgemesh.api.errors.v1.Failure
+	40, // 43: forgemesh.api.orchestrator.v1.IncidentResolved.payload:type_name -> forgemesh.api.payload.v1.Payload
+	40, // 44: forgemesh.api.orchestrator.v1.WaitEnded.output:type_name -> forgemesh.api.payload.v1.Payload
+	41, // 45: forgemesh.api.orchestrator.v1.CompensationStarted.failure:type_name -> forgemesh.api.errors.v1.Failure
+	40, // 46: forgemesh.api.orchestrator.v1.ExecutionSucceeded.output:type_name -> forgemesh.api.payload.v1.Payload
+	41, // 47: forgemesh.api.orchestrator.v1.ExecutionFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
+	40, // 48: forgemesh.api.orchestrator.v1.AttemptStarted.input:type_name -> forgemesh.api.payload.v1.Payload
+	40, // 49: forgemesh.api.orchestrator.v1.AttemptSucceeded.output:type_name -> forgemesh.api.payload.v1.Payload
+	26, // 50: forgemesh.api.orchestrator.v1.AttemptSucceeded.dispatch:type_name -> forgemesh.api.orchestrator.v1.Dispatch
+	41, // 51: forgemesh.api.orchestrator.v1.AttemptFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
+	26, // 52: forgemesh.api.orchestrator.v1.AttemptFailed.dispatch:type_name -> forgemesh.api.orchestrator.v1.Dispatch
+	40, // 53: forgemesh.api.orchestrator.v1.AttemptFailed.details:type_name -> forgemesh.api.payload.v1.Payload
+	40, // 54: forgemesh.api.orchestrator.v1.GroupStarted.items:type_name -> forgemesh.api.payload.v1.Payload
+	41, // 55: forgemesh.api.orchestrator.v1.StepFailed.failure:type_name -> forgemesh.api.errors.v1.Failure
+	41, // 56: forgemesh.api.orchestrator.v1.StopRequested.failure:type_name -> forgemesh.api.errors.v1.Failure
+	40, // 57: forgemesh.api.orchestrator.v1.VariablesSet.ValuesEntry.value:type_name -> forgemesh.api.payload.v1.Payload
+	40, // 58: forgemesh.api.orchestrator.v1.ResultTaken.VariablesEntry.value:type_name -> forgemesh.api.payload.v1.Payload
+	40, // 59: forgemesh.api.orchestrator.v1.EffectTaken.ViewEntry.value:type_name -> forgemesh.api.payload.v1.Payload
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_forgemesh_api_orchestrator_v1_event_proto_init() }
@@ -3304,6 +3461,8 @@ func file_forgemesh_api_orchestrator_v1_event_proto_init() {
 		(*ExecutionEvent_ResultTaken)(nil),
 		(*ExecutionEvent_VariablesSet)(nil),
 		(*ExecutionEvent_EffectTaken)(nil),
+		(*ExecutionEvent_RoundStarted)(nil),
+		(*ExecutionEvent_RoundJudged)(nil),
 		(*ExecutionEvent_GroupStarted)(nil),
 		(*ExecutionEvent_GroupSucceeded)(nil),
 		(*ExecutionEvent_StepFailed)(nil),
@@ -3323,7 +3482,7 @@ func file_forgemesh_api_orchestrator_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forgemesh_api_orchestrator_v1_event_proto_rawDesc), len(file_forgemesh_api_orchestrator_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -231,7 +231,8 @@ type Execution struct {
 	Sequence uint64 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Its trace, 32 hex digits.
 	TraceId string `protobuf:"bytes,12,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	// Its steps in order of their beginning; iterations of a map only while they run. Not set in lists.
+	// Its steps in order of their beginning; iterations of a map and rounds of a
+	// loop only while they run. Not set in lists.
 	Steps []*Step `protobuf:"bytes,13,rep,name=steps,proto3" json:"steps,omitempty"`
 	// When it must have ended. Unset: never.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=deadline,proto3" json:"deadline,omitempty"`
@@ -491,7 +492,7 @@ type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its place, e.g. "analyse/wind/wind".
 	StepPath string `protobuf:"bytes,1,opt,name=step_path,json=stepPath,proto3" json:"step_path,omitempty"`
-	// call, switch, parallel, map, wait or workflow.
+	// call, switch, parallel, map, loop, wait or workflow.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Where it stands.
 	Status StepStatus `protobuf:"varint,3,opt,name=status,proto3,enum=forgemesh.api.orchestrator.v1.StepStatus" json:"status,omitempty"`
@@ -507,7 +508,7 @@ type Step struct {
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Why it does not move, while BLOCKED: a reason of the errors area such as NONE_HEALTHY.
 	BlockedReason string `protobuf:"bytes,9,opt,name=blocked_reason,json=blockedReason,proto3" json:"blocked_reason,omitempty"`
-	// When its next attempt is due, while it waits for one.
+	// When its next attempt, or of a loop its next round, is due, while it waits for one.
 	NextAttemptAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=next_attempt_at,json=nextAttemptAt,proto3" json:"next_attempt_at,omitempty"`
 	// Why it does not move, while BLOCKED, for people.
 	BlockedMessage string `protobuf:"bytes,11,opt,name=blocked_message,json=blockedMessage,proto3" json:"blocked_message,omitempty"`
@@ -522,7 +523,7 @@ type Step struct {
 	WaitsUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=waits_until,json=waitsUntil,proto3" json:"waits_until,omitempty"`
 	// The signal that a wait waits for.
 	WaitsForSignal string `protobuf:"bytes,16,opt,name=waits_for_signal,json=waitsForSignal,proto3" json:"waits_for_signal,omitempty"`
-	// Branches of a group.
+	// Branches of a group; of a loop, the rounds that have begun.
 	Branches uint32 `protobuf:"varint,17,opt,name=branches,proto3" json:"branches,omitempty"`
 	// Those that ended well.
 	BranchesSucceeded uint32 `protobuf:"varint,18,opt,name=branches_succeeded,json=branchesSucceeded,proto3" json:"branches_succeeded,omitempty"`

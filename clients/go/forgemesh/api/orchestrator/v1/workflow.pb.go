@@ -416,6 +416,59 @@ func (Workflow_Merge) EnumDescriptor() ([]byte, []int) {
 	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 6}
 }
 
+// What it means that a loop has run as many rounds as it may.
+type Workflow_OnLimit int32
+
+const (
+	// As fail.
+	Workflow_ON_LIMIT_UNSPECIFIED Workflow_OnLimit = 0
+	// The step fails.
+	Workflow_ON_LIMIT_FAIL Workflow_OnLimit = 1
+	// The step succeeds, with the output of the last round.
+	Workflow_ON_LIMIT_SUCCEED Workflow_OnLimit = 2
+)
+
+// Enum value maps for Workflow_OnLimit.
+var (
+	Workflow_OnLimit_name = map[int32]string{
+		0: "ON_LIMIT_UNSPECIFIED",
+		1: "ON_LIMIT_FAIL",
+		2: "ON_LIMIT_SUCCEED",
+	}
+	Workflow_OnLimit_value = map[string]int32{
+		"ON_LIMIT_UNSPECIFIED": 0,
+		"ON_LIMIT_FAIL":        1,
+		"ON_LIMIT_SUCCEED":     2,
+	}
+)
+
+func (x Workflow_OnLimit) Enum() *Workflow_OnLimit {
+	p := new(Workflow_OnLimit)
+	*p = x
+	return p
+}
+
+func (x Workflow_OnLimit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Workflow_OnLimit) Descriptor() protoreflect.EnumDescriptor {
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[7].Descriptor()
+}
+
+func (Workflow_OnLimit) Type() protoreflect.EnumType {
+	return &file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[7]
+}
+
+func (x Workflow_OnLimit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Workflow_OnLimit.Descriptor instead.
+func (Workflow_OnLimit) EnumDescriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 7}
+}
+
 // What it means that a signal did not come in time.
 type Workflow_OnTimeout int32
 
@@ -453,11 +506,11 @@ func (x Workflow_OnTimeout) String() string {
 }
 
 func (Workflow_OnTimeout) Descriptor() protoreflect.EnumDescriptor {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[7].Descriptor()
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[8].Descriptor()
 }
 
 func (Workflow_OnTimeout) Type() protoreflect.EnumType {
-	return &file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[7]
+	return &file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[8]
 }
 
 func (x Workflow_OnTimeout) Number() protoreflect.EnumNumber {
@@ -466,7 +519,7 @@ func (x Workflow_OnTimeout) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Workflow_OnTimeout.Descriptor instead.
 func (Workflow_OnTimeout) EnumDescriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 7}
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 8}
 }
 
 // What becomes of another workflow when the execution that runs it is stopped.
@@ -510,11 +563,11 @@ func (x Workflow_OnClose) String() string {
 }
 
 func (Workflow_OnClose) Descriptor() protoreflect.EnumDescriptor {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[8].Descriptor()
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[9].Descriptor()
 }
 
 func (Workflow_OnClose) Type() protoreflect.EnumType {
-	return &file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[8]
+	return &file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes[9]
 }
 
 func (x Workflow_OnClose) Number() protoreflect.EnumNumber {
@@ -523,7 +576,7 @@ func (x Workflow_OnClose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Workflow_OnClose.Descriptor instead.
 func (Workflow_OnClose) EnumDescriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 8}
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 9}
 }
 
 // A workflow as a message: the same model as its YAML text, field by field and by the same names.
@@ -1030,6 +1083,7 @@ type Workflow_Step struct {
 	//	*Workflow_Step_Map
 	//	*Workflow_Step_Wait
 	//	*Workflow_Step_Workflow
+	//	*Workflow_Step_Loop
 	Kind isWorkflow_Step_Kind `protobuf_oneof:"kind"`
 	// Of calls and workflows: what they are given.
 	Input *Workflow_Template `protobuf:"bytes,12,opt,name=input,proto3" json:"input,omitempty"`
@@ -1185,6 +1239,15 @@ func (x *Workflow_Step) GetWorkflow() *Workflow_Child {
 	return nil
 }
 
+func (x *Workflow_Step) GetLoop() *Workflow_Loop {
+	if x != nil {
+		if x, ok := x.Kind.(*Workflow_Step_Loop); ok {
+			return x.Loop
+		}
+	}
+	return nil
+}
+
 func (x *Workflow_Step) GetInput() *Workflow_Template {
 	if x != nil {
 		return x.Input
@@ -1303,6 +1366,11 @@ type Workflow_Step_Workflow struct {
 	Workflow *Workflow_Child `protobuf:"bytes,11,opt,name=workflow,proto3,oneof"`
 }
 
+type Workflow_Step_Loop struct {
+	// Runs steps again and again until a condition is true.
+	Loop *Workflow_Loop `protobuf:"bytes,24,opt,name=loop,proto3,oneof"`
+}
+
 func (*Workflow_Step_Call) isWorkflow_Step_Kind() {}
 
 func (*Workflow_Step_Switch) isWorkflow_Step_Kind() {}
@@ -1314,6 +1382,8 @@ func (*Workflow_Step_Map) isWorkflow_Step_Kind() {}
 func (*Workflow_Step_Wait) isWorkflow_Step_Kind() {}
 
 func (*Workflow_Step_Workflow) isWorkflow_Step_Kind() {}
+
+func (*Workflow_Step_Loop) isWorkflow_Step_Kind() {}
 
 // Whom a step calls: exactly one of plugin and interface.
 type Workflow_Call struct {
@@ -2265,6 +2335,88 @@ func (x *Workflow_Map) GetMaxConcurrency() int32 {
 	return 0
 }
 
+// The same steps again and again, one round after the other.
+type Workflow_Loop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A CEL expression, evaluated after each round; true ends the loop.
+	Until string `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	// How many rounds there may be: 1 to 100,000.
+	MaxIterations int32 `protobuf:"varint,2,opt,name=max_iterations,json=maxIterations,proto3" json:"max_iterations,omitempty"`
+	// From the end of a round to the next one; none if it is left out.
+	Delay *string `protobuf:"bytes,3,opt,name=delay,proto3,oneof" json:"delay,omitempty"`
+	// What it means that the condition is still false after the last round.
+	OnLimit Workflow_OnLimit `protobuf:"varint,4,opt,name=on_limit,json=onLimit,proto3,enum=forgemesh.api.orchestrator.v1.Workflow_OnLimit" json:"on_limit,omitempty"`
+	// At least one.
+	Steps         []*Workflow_Step `protobuf:"bytes,5,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Workflow_Loop) Reset() {
+	*x = Workflow_Loop{}
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Workflow_Loop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Workflow_Loop) ProtoMessage() {}
+
+func (x *Workflow_Loop) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Workflow_Loop.ProtoReflect.Descriptor instead.
+func (*Workflow_Loop) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 21}
+}
+
+func (x *Workflow_Loop) GetUntil() string {
+	if x != nil {
+		return x.Until
+	}
+	return ""
+}
+
+func (x *Workflow_Loop) GetMaxIterations() int32 {
+	if x != nil {
+		return x.MaxIterations
+	}
+	return 0
+}
+
+func (x *Workflow_Loop) GetDelay() string {
+	if x != nil && x.Delay != nil {
+		return *x.Delay
+	}
+	return ""
+}
+
+func (x *Workflow_Loop) GetOnLimit() Workflow_OnLimit {
+	if x != nil {
+		return x.OnLimit
+	}
+	return Workflow_ON_LIMIT_UNSPECIFIED
+}
+
+func (x *Workflow_Loop) GetSteps() []*Workflow_Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
 // Waits for a time, until a moment, or for a signal.
 type Workflow_Wait struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2286,7 +2438,7 @@ type Workflow_Wait struct {
 
 func (x *Workflow_Wait) Reset() {
 	*x = Workflow_Wait{}
-	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22]
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2450,7 @@ func (x *Workflow_Wait) String() string {
 func (*Workflow_Wait) ProtoMessage() {}
 
 func (x *Workflow_Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22]
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2463,7 @@ func (x *Workflow_Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow_Wait.ProtoReflect.Descriptor instead.
 func (*Workflow_Wait) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 21}
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 22}
 }
 
 func (x *Workflow_Wait) GetKind() isWorkflow_Wait_Kind {
@@ -2400,7 +2552,7 @@ type Workflow_Child struct {
 
 func (x *Workflow_Child) Reset() {
 	*x = Workflow_Child{}
-	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23]
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2564,7 @@ func (x *Workflow_Child) String() string {
 func (*Workflow_Child) ProtoMessage() {}
 
 func (x *Workflow_Child) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23]
+	mi := &file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2577,7 @@ func (x *Workflow_Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow_Child.ProtoReflect.Descriptor instead.
 func (*Workflow_Child) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 22}
+	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{0, 23}
 }
 
 func (x *Workflow_Child) GetName() string {
@@ -2446,7 +2598,7 @@ var File_forgemesh_api_orchestrator_v1_workflow_proto protoreflect.FileDescripto
 
 const file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	",forgemesh/api/orchestrator/v1/workflow.proto\x12\x1dforgemesh.api.orchestrator.v1\"\xab6\n" +
+	",forgemesh/api/orchestrator/v1/workflow.proto\x12\x1dforgemesh.api.orchestrator.v1\"\xb89\n" +
 	"\bWorkflow\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\aversion\x18\x02 \x01(\tH\x00R\aversion\x88\x01\x01\x12%\n" +
@@ -2486,7 +2638,7 @@ const file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\x05limit\x18\x02 \x01(\x05H\x00R\x05limit\x88\x01\x01\x12S\n" +
 	"\von_conflict\x18\x03 \x01(\x0e22.forgemesh.api.orchestrator.v1.Workflow.OnConflictR\n" +
 	"onConflictB\b\n" +
-	"\x06_limit\x1a\xa9\f\n" +
+	"\x06_limit\x1a\xed\f\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12C\n" +
 	"\x05after\x18\x02 \x01(\v2-.forgemesh.api.orchestrator.v1.Workflow.TextsR\x05after\x12I\n" +
@@ -2499,7 +2651,8 @@ const file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\x03map\x18\t \x01(\v2+.forgemesh.api.orchestrator.v1.Workflow.MapH\x00R\x03map\x12B\n" +
 	"\x04wait\x18\n" +
 	" \x01(\v2,.forgemesh.api.orchestrator.v1.Workflow.WaitH\x00R\x04wait\x12K\n" +
-	"\bworkflow\x18\v \x01(\v2-.forgemesh.api.orchestrator.v1.Workflow.ChildH\x00R\bworkflow\x12F\n" +
+	"\bworkflow\x18\v \x01(\v2-.forgemesh.api.orchestrator.v1.Workflow.ChildH\x00R\bworkflow\x12B\n" +
+	"\x04loop\x18\x18 \x01(\v2,.forgemesh.api.orchestrator.v1.Workflow.LoopH\x00R\x04loop\x12F\n" +
 	"\x05input\x18\f \x01(\v20.forgemesh.api.orchestrator.v1.Workflow.TemplateR\x05input\x12C\n" +
 	"\x05retry\x18\r \x01(\v2-.forgemesh.api.orchestrator.v1.Workflow.RetryR\x05retry\x12L\n" +
 	"\btimeouts\x18\x0e \x01(\v20.forgemesh.api.orchestrator.v1.Workflow.TimeoutsR\btimeouts\x12#\n" +
@@ -2599,7 +2752,14 @@ const file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\x04join\x18\x03 \x01(\v2,.forgemesh.api.orchestrator.v1.Workflow.JoinR\x04join\x12M\n" +
 	"\btolerate\x18\x04 \x01(\v21.forgemesh.api.orchestrator.v1.Workflow.ToleranceR\btolerate\x12,\n" +
 	"\x0fmax_concurrency\x18\x05 \x01(\x05H\x00R\x0emaxConcurrency\x88\x01\x01B\x12\n" +
-	"\x10_max_concurrency\x1a\x83\x02\n" +
+	"\x10_max_concurrency\x1a\xf8\x01\n" +
+	"\x04Loop\x12\x14\n" +
+	"\x05until\x18\x01 \x01(\tR\x05until\x12%\n" +
+	"\x0emax_iterations\x18\x02 \x01(\x05R\rmaxIterations\x12\x19\n" +
+	"\x05delay\x18\x03 \x01(\tH\x00R\x05delay\x88\x01\x01\x12J\n" +
+	"\bon_limit\x18\x04 \x01(\x0e2/.forgemesh.api.orchestrator.v1.Workflow.OnLimitR\aonLimit\x12B\n" +
+	"\x05steps\x18\x05 \x03(\v2,.forgemesh.api.orchestrator.v1.Workflow.StepR\x05stepsB\b\n" +
+	"\x06_delay\x1a\x83\x02\n" +
 	"\x04Wait\x12\x12\n" +
 	"\x03for\x18\x01 \x01(\tH\x00R\x03for\x12H\n" +
 	"\x05until\x18\x02 \x01(\v20.forgemesh.api.orchestrator.v1.Workflow.TemplateH\x00R\x05until\x12\x18\n" +
@@ -2650,7 +2810,11 @@ const file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\vMERGE_ERROR\x10\x01\x12\x0f\n" +
 	"\vMERGE_FIRST\x10\x02\x12\x0e\n" +
 	"\n" +
-	"MERGE_LAST\x10\x03\"Q\n" +
+	"MERGE_LAST\x10\x03\"L\n" +
+	"\aOnLimit\x12\x18\n" +
+	"\x14ON_LIMIT_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rON_LIMIT_FAIL\x10\x01\x12\x14\n" +
+	"\x10ON_LIMIT_SUCCEED\x10\x02\"Q\n" +
 	"\tOnTimeout\x12\x1a\n" +
 	"\x16ON_TIMEOUT_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fON_TIMEOUT_FAIL\x10\x01\x12\x13\n" +
@@ -2680,8 +2844,8 @@ func file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_forgemesh_api_orchestrator_v1_workflow_proto_rawDescData
 }
 
-var file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_forgemesh_api_orchestrator_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_forgemesh_api_orchestrator_v1_workflow_proto_goTypes = []any{
 	(Workflow_OnConflict)(0),      // 0: forgemesh.api.orchestrator.v1.Workflow.OnConflict
 	(Workflow_Trigger)(0),         // 1: forgemesh.api.orchestrator.v1.Workflow.Trigger
@@ -2690,95 +2854,100 @@ var file_forgemesh_api_orchestrator_v1_workflow_proto_goTypes = []any{
 	(Workflow_NoMatch)(0),         // 4: forgemesh.api.orchestrator.v1.Workflow.NoMatch
 	(Workflow_JoinMode)(0),        // 5: forgemesh.api.orchestrator.v1.Workflow.JoinMode
 	(Workflow_Merge)(0),           // 6: forgemesh.api.orchestrator.v1.Workflow.Merge
-	(Workflow_OnTimeout)(0),       // 7: forgemesh.api.orchestrator.v1.Workflow.OnTimeout
-	(Workflow_OnClose)(0),         // 8: forgemesh.api.orchestrator.v1.Workflow.OnClose
-	(*Workflow)(nil),              // 9: forgemesh.api.orchestrator.v1.Workflow
-	(*Workflow_Template)(nil),     // 10: forgemesh.api.orchestrator.v1.Workflow.Template
-	(*Workflow_Assignments)(nil),  // 11: forgemesh.api.orchestrator.v1.Workflow.Assignments
-	(*Workflow_Assignment)(nil),   // 12: forgemesh.api.orchestrator.v1.Workflow.Assignment
-	(*Workflow_Input)(nil),        // 13: forgemesh.api.orchestrator.v1.Workflow.Input
-	(*Workflow_Texts)(nil),        // 14: forgemesh.api.orchestrator.v1.Workflow.Texts
-	(*Workflow_Facts)(nil),        // 15: forgemesh.api.orchestrator.v1.Workflow.Facts
-	(*Workflow_Concurrency)(nil),  // 16: forgemesh.api.orchestrator.v1.Workflow.Concurrency
-	(*Workflow_Step)(nil),         // 17: forgemesh.api.orchestrator.v1.Workflow.Step
-	(*Workflow_Call)(nil),         // 18: forgemesh.api.orchestrator.v1.Workflow.Call
-	(*Workflow_Select)(nil),       // 19: forgemesh.api.orchestrator.v1.Workflow.Select
-	(*Workflow_Compensation)(nil), // 20: forgemesh.api.orchestrator.v1.Workflow.Compensation
-	(*Workflow_Retry)(nil),        // 21: forgemesh.api.orchestrator.v1.Workflow.Retry
-	(*Workflow_Timeouts)(nil),     // 22: forgemesh.api.orchestrator.v1.Workflow.Timeouts
-	(*Workflow_Cache)(nil),        // 23: forgemesh.api.orchestrator.v1.Workflow.Cache
-	(*Workflow_Switch)(nil),       // 24: forgemesh.api.orchestrator.v1.Workflow.Switch
-	(*Workflow_Case)(nil),         // 25: forgemesh.api.orchestrator.v1.Workflow.Case
-	(*Workflow_Parallel)(nil),     // 26: forgemesh.api.orchestrator.v1.Workflow.Parallel
-	(*Workflow_Branch)(nil),       // 27: forgemesh.api.orchestrator.v1.Workflow.Branch
-	(*Workflow_Join)(nil),         // 28: forgemesh.api.orchestrator.v1.Workflow.Join
-	(*Workflow_Tolerance)(nil),    // 29: forgemesh.api.orchestrator.v1.Workflow.Tolerance
-	(*Workflow_Map)(nil),          // 30: forgemesh.api.orchestrator.v1.Workflow.Map
-	(*Workflow_Wait)(nil),         // 31: forgemesh.api.orchestrator.v1.Workflow.Wait
-	(*Workflow_Child)(nil),        // 32: forgemesh.api.orchestrator.v1.Workflow.Child
-	nil,                           // 33: forgemesh.api.orchestrator.v1.Workflow.Input.TypesEntry
-	nil,                           // 34: forgemesh.api.orchestrator.v1.Workflow.Facts.FactsEntry
+	(Workflow_OnLimit)(0),         // 7: forgemesh.api.orchestrator.v1.Workflow.OnLimit
+	(Workflow_OnTimeout)(0),       // 8: forgemesh.api.orchestrator.v1.Workflow.OnTimeout
+	(Workflow_OnClose)(0),         // 9: forgemesh.api.orchestrator.v1.Workflow.OnClose
+	(*Workflow)(nil),              // 10: forgemesh.api.orchestrator.v1.Workflow
+	(*Workflow_Template)(nil),     // 11: forgemesh.api.orchestrator.v1.Workflow.Template
+	(*Workflow_Assignments)(nil),  // 12: forgemesh.api.orchestrator.v1.Workflow.Assignments
+	(*Workflow_Assignment)(nil),   // 13: forgemesh.api.orchestrator.v1.Workflow.Assignment
+	(*Workflow_Input)(nil),        // 14: forgemesh.api.orchestrator.v1.Workflow.Input
+	(*Workflow_Texts)(nil),        // 15: forgemesh.api.orchestrator.v1.Workflow.Texts
+	(*Workflow_Facts)(nil),        // 16: forgemesh.api.orchestrator.v1.Workflow.Facts
+	(*Workflow_Concurrency)(nil),  // 17: forgemesh.api.orchestrator.v1.Workflow.Concurrency
+	(*Workflow_Step)(nil),         // 18: forgemesh.api.orchestrator.v1.Workflow.Step
+	(*Workflow_Call)(nil),         // 19: forgemesh.api.orchestrator.v1.Workflow.Call
+	(*Workflow_Select)(nil),       // 20: forgemesh.api.orchestrator.v1.Workflow.Select
+	(*Workflow_Compensation)(nil), // 21: forgemesh.api.orchestrator.v1.Workflow.Compensation
+	(*Workflow_Retry)(nil),        // 22: forgemesh.api.orchestrator.v1.Workflow.Retry
+	(*Workflow_Timeouts)(nil),     // 23: forgemesh.api.orchestrator.v1.Workflow.Timeouts
+	(*Workflow_Cache)(nil),        // 24: forgemesh.api.orchestrator.v1.Workflow.Cache
+	(*Workflow_Switch)(nil),       // 25: forgemesh.api.orchestrator.v1.Workflow.Switch
+	(*Workflow_Case)(nil),         // 26: forgemesh.api.orchestrator.v1.Workflow.Case
+	(*Workflow_Parallel)(nil),     // 27: forgemesh.api.orchestrator.v1.Workflow.Parallel
+	(*Workflow_Branch)(nil),       // 28: forgemesh.api.orchestrator.v1.Workflow.Branch
+	(*Workflow_Join)(nil),         // 29: forgemesh.api.orchestrator.v1.Workflow.Join
+	(*Workflow_Tolerance)(nil),    // 30: forgemesh.api.orchestrator.v1.Workflow.Tolerance
+	(*Workflow_Map)(nil),          // 31: forgemesh.api.orchestrator.v1.Workflow.Map
+	(*Workflow_Loop)(nil),         // 32: forgemesh.api.orchestrator.v1.Workflow.Loop
+	(*Workflow_Wait)(nil),         // 33: forgemesh.api.orchestrator.v1.Workflow.Wait
+	(*Workflow_Child)(nil),        // 34: forgemesh.api.orchestrator.v1.Workflow.Child
+	nil,                           // 35: forgemesh.api.orchestrator.v1.Workflow.Input.TypesEntry
+	nil,                           // 36: forgemesh.api.orchestrator.v1.Workflow.Facts.FactsEntry
 }
 var file_forgemesh_api_orchestrator_v1_workflow_proto_depIdxs = []int32{
-	13, // 0: forgemesh.api.orchestrator.v1.Workflow.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Input
-	11, // 1: forgemesh.api.orchestrator.v1.Workflow.vars:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignments
-	16, // 2: forgemesh.api.orchestrator.v1.Workflow.concurrency:type_name -> forgemesh.api.orchestrator.v1.Workflow.Concurrency
-	17, // 3: forgemesh.api.orchestrator.v1.Workflow.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
-	10, // 4: forgemesh.api.orchestrator.v1.Workflow.output:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	12, // 5: forgemesh.api.orchestrator.v1.Workflow.Assignments.assignments:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignment
-	10, // 6: forgemesh.api.orchestrator.v1.Workflow.Assignment.value:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	33, // 7: forgemesh.api.orchestrator.v1.Workflow.Input.types:type_name -> forgemesh.api.orchestrator.v1.Workflow.Input.TypesEntry
-	34, // 8: forgemesh.api.orchestrator.v1.Workflow.Facts.facts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts.FactsEntry
-	10, // 9: forgemesh.api.orchestrator.v1.Workflow.Concurrency.key:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	14, // 0: forgemesh.api.orchestrator.v1.Workflow.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Input
+	12, // 1: forgemesh.api.orchestrator.v1.Workflow.vars:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignments
+	17, // 2: forgemesh.api.orchestrator.v1.Workflow.concurrency:type_name -> forgemesh.api.orchestrator.v1.Workflow.Concurrency
+	18, // 3: forgemesh.api.orchestrator.v1.Workflow.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	11, // 4: forgemesh.api.orchestrator.v1.Workflow.output:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	13, // 5: forgemesh.api.orchestrator.v1.Workflow.Assignments.assignments:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignment
+	11, // 6: forgemesh.api.orchestrator.v1.Workflow.Assignment.value:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	35, // 7: forgemesh.api.orchestrator.v1.Workflow.Input.types:type_name -> forgemesh.api.orchestrator.v1.Workflow.Input.TypesEntry
+	36, // 8: forgemesh.api.orchestrator.v1.Workflow.Facts.facts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts.FactsEntry
+	11, // 9: forgemesh.api.orchestrator.v1.Workflow.Concurrency.key:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
 	0,  // 10: forgemesh.api.orchestrator.v1.Workflow.Concurrency.on_conflict:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnConflict
-	14, // 11: forgemesh.api.orchestrator.v1.Workflow.Step.after:type_name -> forgemesh.api.orchestrator.v1.Workflow.Texts
+	15, // 11: forgemesh.api.orchestrator.v1.Workflow.Step.after:type_name -> forgemesh.api.orchestrator.v1.Workflow.Texts
 	1,  // 12: forgemesh.api.orchestrator.v1.Workflow.Step.trigger:type_name -> forgemesh.api.orchestrator.v1.Workflow.Trigger
-	11, // 13: forgemesh.api.orchestrator.v1.Workflow.Step.set:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignments
-	18, // 14: forgemesh.api.orchestrator.v1.Workflow.Step.call:type_name -> forgemesh.api.orchestrator.v1.Workflow.Call
-	24, // 15: forgemesh.api.orchestrator.v1.Workflow.Step.switch:type_name -> forgemesh.api.orchestrator.v1.Workflow.Switch
-	26, // 16: forgemesh.api.orchestrator.v1.Workflow.Step.parallel:type_name -> forgemesh.api.orchestrator.v1.Workflow.Parallel
-	30, // 17: forgemesh.api.orchestrator.v1.Workflow.Step.map:type_name -> forgemesh.api.orchestrator.v1.Workflow.Map
-	31, // 18: forgemesh.api.orchestrator.v1.Workflow.Step.wait:type_name -> forgemesh.api.orchestrator.v1.Workflow.Wait
-	32, // 19: forgemesh.api.orchestrator.v1.Workflow.Step.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow.Child
-	10, // 20: forgemesh.api.orchestrator.v1.Workflow.Step.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	21, // 21: forgemesh.api.orchestrator.v1.Workflow.Step.retry:type_name -> forgemesh.api.orchestrator.v1.Workflow.Retry
-	22, // 22: forgemesh.api.orchestrator.v1.Workflow.Step.timeouts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Timeouts
-	2,  // 23: forgemesh.api.orchestrator.v1.Workflow.Step.in_doubt:type_name -> forgemesh.api.orchestrator.v1.Workflow.InDoubt
-	3,  // 24: forgemesh.api.orchestrator.v1.Workflow.Step.on_exhausted:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnExhausted
-	20, // 25: forgemesh.api.orchestrator.v1.Workflow.Step.compensate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Compensation
-	23, // 26: forgemesh.api.orchestrator.v1.Workflow.Step.cache:type_name -> forgemesh.api.orchestrator.v1.Workflow.Cache
-	10, // 27: forgemesh.api.orchestrator.v1.Workflow.Step.affinity:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	4,  // 28: forgemesh.api.orchestrator.v1.Workflow.Step.no_match:type_name -> forgemesh.api.orchestrator.v1.Workflow.NoMatch
-	8,  // 29: forgemesh.api.orchestrator.v1.Workflow.Step.on_close:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnClose
-	19, // 30: forgemesh.api.orchestrator.v1.Workflow.Call.select:type_name -> forgemesh.api.orchestrator.v1.Workflow.Select
-	15, // 31: forgemesh.api.orchestrator.v1.Workflow.Select.must:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts
-	15, // 32: forgemesh.api.orchestrator.v1.Workflow.Select.prefer:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts
-	19, // 33: forgemesh.api.orchestrator.v1.Workflow.Compensation.select:type_name -> forgemesh.api.orchestrator.v1.Workflow.Select
-	10, // 34: forgemesh.api.orchestrator.v1.Workflow.Compensation.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	21, // 35: forgemesh.api.orchestrator.v1.Workflow.Compensation.retry:type_name -> forgemesh.api.orchestrator.v1.Workflow.Retry
-	22, // 36: forgemesh.api.orchestrator.v1.Workflow.Compensation.timeouts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Timeouts
-	14, // 37: forgemesh.api.orchestrator.v1.Workflow.Retry.non_retryable:type_name -> forgemesh.api.orchestrator.v1.Workflow.Texts
-	10, // 38: forgemesh.api.orchestrator.v1.Workflow.Cache.key:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	25, // 39: forgemesh.api.orchestrator.v1.Workflow.Switch.cases:type_name -> forgemesh.api.orchestrator.v1.Workflow.Case
-	17, // 40: forgemesh.api.orchestrator.v1.Workflow.Case.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
-	17, // 41: forgemesh.api.orchestrator.v1.Workflow.Case.otherwise:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
-	27, // 42: forgemesh.api.orchestrator.v1.Workflow.Parallel.branches:type_name -> forgemesh.api.orchestrator.v1.Workflow.Branch
-	28, // 43: forgemesh.api.orchestrator.v1.Workflow.Parallel.join:type_name -> forgemesh.api.orchestrator.v1.Workflow.Join
-	29, // 44: forgemesh.api.orchestrator.v1.Workflow.Parallel.tolerate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Tolerance
-	6,  // 45: forgemesh.api.orchestrator.v1.Workflow.Parallel.merge:type_name -> forgemesh.api.orchestrator.v1.Workflow.Merge
-	17, // 46: forgemesh.api.orchestrator.v1.Workflow.Branch.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
-	5,  // 47: forgemesh.api.orchestrator.v1.Workflow.Join.mode:type_name -> forgemesh.api.orchestrator.v1.Workflow.JoinMode
-	10, // 48: forgemesh.api.orchestrator.v1.Workflow.Map.over:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	17, // 49: forgemesh.api.orchestrator.v1.Workflow.Map.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
-	28, // 50: forgemesh.api.orchestrator.v1.Workflow.Map.join:type_name -> forgemesh.api.orchestrator.v1.Workflow.Join
-	29, // 51: forgemesh.api.orchestrator.v1.Workflow.Map.tolerate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Tolerance
-	10, // 52: forgemesh.api.orchestrator.v1.Workflow.Wait.until:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
-	7,  // 53: forgemesh.api.orchestrator.v1.Workflow.Wait.on_timeout:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnTimeout
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	12, // 13: forgemesh.api.orchestrator.v1.Workflow.Step.set:type_name -> forgemesh.api.orchestrator.v1.Workflow.Assignments
+	19, // 14: forgemesh.api.orchestrator.v1.Workflow.Step.call:type_name -> forgemesh.api.orchestrator.v1.Workflow.Call
+	25, // 15: forgemesh.api.orchestrator.v1.Workflow.Step.switch:type_name -> forgemesh.api.orchestrator.v1.Workflow.Switch
+	27, // 16: forgemesh.api.orchestrator.v1.Workflow.Step.parallel:type_name -> forgemesh.api.orchestrator.v1.Workflow.Parallel
+	31, // 17: forgemesh.api.orchestrator.v1.Workflow.Step.map:type_name -> forgemesh.api.orchestrator.v1.Workflow.Map
+	33, // 18: forgemesh.api.orchestrator.v1.Workflow.Step.wait:type_name -> forgemesh.api.orchestrator.v1.Workflow.Wait
+	34, // 19: forgemesh.api.orchestrator.v1.Workflow.Step.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow.Child
+	32, // 20: forgemesh.api.orchestrator.v1.Workflow.Step.loop:type_name -> forgemesh.api.orchestrator.v1.Workflow.Loop
+	11, // 21: forgemesh.api.orchestrator.v1.Workflow.Step.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	22, // 22: forgemesh.api.orchestrator.v1.Workflow.Step.retry:type_name -> forgemesh.api.orchestrator.v1.Workflow.Retry
+	23, // 23: forgemesh.api.orchestrator.v1.Workflow.Step.timeouts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Timeouts
+	2,  // 24: forgemesh.api.orchestrator.v1.Workflow.Step.in_doubt:type_name -> forgemesh.api.orchestrator.v1.Workflow.InDoubt
+	3,  // 25: forgemesh.api.orchestrator.v1.Workflow.Step.on_exhausted:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnExhausted
+	21, // 26: forgemesh.api.orchestrator.v1.Workflow.Step.compensate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Compensation
+	24, // 27: forgemesh.api.orchestrator.v1.Workflow.Step.cache:type_name -> forgemesh.api.orchestrator.v1.Workflow.Cache
+	11, // 28: forgemesh.api.orchestrator.v1.Workflow.Step.affinity:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	4,  // 29: forgemesh.api.orchestrator.v1.Workflow.Step.no_match:type_name -> forgemesh.api.orchestrator.v1.Workflow.NoMatch
+	9,  // 30: forgemesh.api.orchestrator.v1.Workflow.Step.on_close:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnClose
+	20, // 31: forgemesh.api.orchestrator.v1.Workflow.Call.select:type_name -> forgemesh.api.orchestrator.v1.Workflow.Select
+	16, // 32: forgemesh.api.orchestrator.v1.Workflow.Select.must:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts
+	16, // 33: forgemesh.api.orchestrator.v1.Workflow.Select.prefer:type_name -> forgemesh.api.orchestrator.v1.Workflow.Facts
+	20, // 34: forgemesh.api.orchestrator.v1.Workflow.Compensation.select:type_name -> forgemesh.api.orchestrator.v1.Workflow.Select
+	11, // 35: forgemesh.api.orchestrator.v1.Workflow.Compensation.input:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	22, // 36: forgemesh.api.orchestrator.v1.Workflow.Compensation.retry:type_name -> forgemesh.api.orchestrator.v1.Workflow.Retry
+	23, // 37: forgemesh.api.orchestrator.v1.Workflow.Compensation.timeouts:type_name -> forgemesh.api.orchestrator.v1.Workflow.Timeouts
+	15, // 38: forgemesh.api.orchestrator.v1.Workflow.Retry.non_retryable:type_name -> forgemesh.api.orchestrator.v1.Workflow.Texts
+	11, // 39: forgemesh.api.orchestrator.v1.Workflow.Cache.key:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	26, // 40: forgemesh.api.orchestrator.v1.Workflow.Switch.cases:type_name -> forgemesh.api.orchestrator.v1.Workflow.Case
+	18, // 41: forgemesh.api.orchestrator.v1.Workflow.Case.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	18, // 42: forgemesh.api.orchestrator.v1.Workflow.Case.otherwise:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	28, // 43: forgemesh.api.orchestrator.v1.Workflow.Parallel.branches:type_name -> forgemesh.api.orchestrator.v1.Workflow.Branch
+	29, // 44: forgemesh.api.orchestrator.v1.Workflow.Parallel.join:type_name -> forgemesh.api.orchestrator.v1.Workflow.Join
+	30, // 45: forgemesh.api.orchestrator.v1.Workflow.Parallel.tolerate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Tolerance
+	6,  // 46: forgemesh.api.orchestrator.v1.Workflow.Parallel.merge:type_name -> forgemesh.api.orchestrator.v1.Workflow.Merge
+	18, // 47: forgemesh.api.orchestrator.v1.Workflow.Branch.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	5,  // 48: forgemesh.api.orchestrator.v1.Workflow.Join.mode:type_name -> forgemesh.api.orchestrator.v1.Workflow.JoinMode
+	11, // 49: forgemesh.api.orchestrator.v1.Workflow.Map.over:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	18, // 50: forgemesh.api.orchestrator.v1.Workflow.Map.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	29, // 51: forgemesh.api.orchestrator.v1.Workflow.Map.join:type_name -> forgemesh.api.orchestrator.v1.Workflow.Join
+	30, // 52: forgemesh.api.orchestrator.v1.Workflow.Map.tolerate:type_name -> forgemesh.api.orchestrator.v1.Workflow.Tolerance
+	7,  // 53: forgemesh.api.orchestrator.v1.Workflow.Loop.on_limit:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnLimit
+	18, // 54: forgemesh.api.orchestrator.v1.Workflow.Loop.steps:type_name -> forgemesh.api.orchestrator.v1.Workflow.Step
+	11, // 55: forgemesh.api.orchestrator.v1.Workflow.Wait.until:type_name -> forgemesh.api.orchestrator.v1.Workflow.Template
+	8,  // 56: forgemesh.api.orchestrator.v1.Workflow.Wait.on_timeout:type_name -> forgemesh.api.orchestrator.v1.Workflow.OnTimeout
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_forgemesh_api_orchestrator_v1_workflow_proto_init() }
@@ -2795,6 +2964,7 @@ func file_forgemesh_api_orchestrator_v1_workflow_proto_init() {
 		(*Workflow_Step_Map)(nil),
 		(*Workflow_Step_Wait)(nil),
 		(*Workflow_Step_Workflow)(nil),
+		(*Workflow_Step_Loop)(nil),
 	}
 	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[9].OneofWrappers = []any{}
 	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[11].OneofWrappers = []any{}
@@ -2811,19 +2981,20 @@ func file_forgemesh_api_orchestrator_v1_workflow_proto_init() {
 		(*Workflow_Tolerance_Share)(nil),
 	}
 	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[21].OneofWrappers = []any{}
-	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22].OneofWrappers = []any{
+	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[22].OneofWrappers = []any{}
+	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23].OneofWrappers = []any{
 		(*Workflow_Wait_For)(nil),
 		(*Workflow_Wait_Until)(nil),
 		(*Workflow_Wait_Signal)(nil),
 	}
-	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[23].OneofWrappers = []any{}
+	file_forgemesh_api_orchestrator_v1_workflow_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc), len(file_forgemesh_api_orchestrator_v1_workflow_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   26,
+			NumEnums:      10,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
