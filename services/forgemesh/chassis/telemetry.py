@@ -23,6 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.span_limit import is_too_large, within_limit
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.chassis.wire import length_delimited
 
@@ -139,19 +140,20 @@ class SpanSink:
     resource: Resource
     endpoints: Sequence[str]
     counts: SpanCounts = field(default_factory=SpanCounts)
-    on_sent: Callable[[object], None] = lambda mark: None
+    sent: Subscribers[[object]] = field(default_factory=lambda: Subscribers("spans that were taken"))
     _lines: list[SpanQueue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._lines = [SpanQueue(endpoint, self.resource, self.counts) for endpoint in self.endpoints]
-        if self._lines:
-            self._lines[0].on_taken = self._taken
+        self._lines = [
+            SpanQueue(endpoint, self.resource, self.counts, self._taken if number == 0 else _not_counted)
+            for number, endpoint in enumerate(self.endpoints)
+        ]
 
     def add(self, span: Span | bytes, mark: object = None) -> None:
         """
         Queue one span, as a message or encoded.
 
-        `on_sent(mark)` is told the mark of the last span of each batch that was taken.
+        `sent` is told the mark of the last span of each batch that was taken.
         """
         self.counts.added += 1
         encoded = within_limit(span if isinstance(span, bytes) else span.SerializeToString())
@@ -178,7 +180,11 @@ class SpanSink:
 
     def _taken(self, spans: int, mark: object) -> None:
         self.counts.sent += spans
-        self.on_sent(mark)
+        self.sent.tell(mark)
+
+
+def _not_counted(spans: int, mark: object) -> None:
+    """What the other endpoints take."""
 
 
 @dataclass(slots=True)
@@ -188,7 +194,7 @@ class SpanQueue:
     endpoint: str
     resource: Resource
     counts: SpanCounts
-    on_taken: Callable[[int, object], None] = lambda spans, mark: None
+    taken: Callable[[int, object], None]
     waiting: list[tuple[bytes, object]] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
@@ -249,7 +255,7 @@ class SpanQueue:
             del self.waiting[:spans]
             left -= spans
             self.counts.lost += refused
-            self.on_taken(spans - refused, mark)
+            self.taken(spans - refused, mark)
 
     def _request(self, size: int) -> tuple[bytes, int]:
         """The next batch, as much of it as one message may carry, and how many spans that is."""
@@ -300,7 +306,6 @@ async def exporting_spans(
     *,
     version: str,
     attributes: Mapping[str, str] | None = None,
-    on_sent: Callable[[object], None] = lambda mark: None,
     patience: float = FLUSH_PATIENCE,
 ) -> AsyncIterator[SpanSink]:
     """
@@ -319,7 +324,7 @@ async def exporting_spans(
         **(attributes or {}),
     }
     set_attributes(resource, facts)
-    sink = SpanSink(resource, endpoints(traces, os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")), on_sent=on_sent)
+    sink = SpanSink(resource, endpoints(traces, os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))
     sending = watched(sink.run())
     try:
         yield sink

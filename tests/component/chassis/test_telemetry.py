@@ -359,7 +359,8 @@ async def test_a_second_collector_that_is_gone_does_not_hold_up_the_first(monkey
 
 async def test_without_a_collector_spans_are_let_go() -> None:
     marks: list[object] = []
-    async with sink_to("", on_sent=marks.append) as sink:
+    async with sink_to("") as sink:
+        sink.sent.add(marks.append)
         sink.add(spans(1)[0], "mark")
 
     assert (sink.counts.added, sink.counts.sent, sink.counts.lost) == (1, 1, 0)
@@ -374,7 +375,8 @@ async def test_the_mark_of_the_last_span_of_every_batch_is_told_once_that_is_tak
         arrived.set()
         await answer.wait()
 
-    async with collecting(Collector(after=hold)) as address, sink_to(address, on_sent=marks.append) as sink:
+    async with collecting(Collector(after=hold)) as address, sink_to(address) as sink:
+        sink.sent.add(marks.append)
         for number, span in enumerate(spans(*range(BATCH + 10))):
             sink.add(span, number)
         await arrived.wait()

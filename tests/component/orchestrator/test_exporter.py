@@ -102,15 +102,9 @@ def test_no_span_is_shorter_than_a_trace_store_can_say_nor_ends_before_it_began(
 
 async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before(store: SqliteStore) -> None:
     sink = SpanSink(Resource(), ())
-    exporter = SpanExporter(sink, store)
     marks: list[object] = []
-    taken = sink.on_sent
-
-    def noted(mark: object) -> None:
-        marks.append(mark)
-        taken(mark)
-
-    sink.on_sent = noted
+    sink.sent.add(marks.append)
+    exporter = SpanExporter(sink, store)
     trace, spans = spans_of(failed_history())
 
     exporter.export(trace, spans[:1], 3)

@@ -33,7 +33,7 @@ class SpanExporter:
     def __init__(self, sink: SpanSink, store: Store) -> None:
         self._sink = sink
         self._store = store
-        sink.on_sent = self._taken
+        sink.sent.add(self._taken)
         self._sent = 0
         self._marked = 0
 
