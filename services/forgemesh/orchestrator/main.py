@@ -101,7 +101,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
         offered.sweep.damaged = lambda: store.damaged
-        engine.effects.concurrency_slots.load(await store.slots())
+        engine.executor.concurrency_slots.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
@@ -119,7 +119,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add, apart=APART))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
-        demand = Demand(catalogue.request, lambda: engine.effects.calls.wanted)
+        demand = Demand(catalogue.request, lambda: engine.executor.calls.wanted)
         loops = _loops(engine, offered.sweep, retention, demand, server.health)
         async with beside(
             lasting("the mark of exported spans", exporter.run),

@@ -13,9 +13,10 @@ from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.dispatch import router as route
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import Starts
+from forgemesh.orchestrator.execution.effects import StartCall
 from forgemesh.orchestrator.execution.engine import calls, children
-from forgemesh.orchestrator.execution.engine.effects import Effects
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.executor import Executor
 from forgemesh.orchestrator.execution.engine.suspension import TRIES
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, ScriptedLink, endpoint
@@ -117,15 +118,16 @@ async def test_a_bug_in_an_effect_ends_its_own_turn_alone_and_what_had_not_left_
 async def test_what_was_written_behind_a_bug_is_not_lost_either(
     swept: Orchestrator, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant = Plant(monkeypatch, Effects, "act")
-    plant.strikes = lambda _, running, event: isinstance(event.fact, e.AttemptSucceeded)
-    await swept.start(TWO)
+    plant = Plant(monkeypatch, Executor, "perform")
+    plant.strikes = lambda _, running, effect: effect == StartCall("a", 1)
+    await swept.start(TWO.replace("call:", "after: [], call:"))
     with no_other_trouble():
         await hosts.answer("a")
         await hosts.answer("b")
 
         assert (await ended(swept)).status is Status.SUCCEEDED
 
+    assert plant.struck == 1
     assert await facts(swept, e.AttemptFailed) == []
 
 
@@ -223,7 +225,7 @@ async def test_an_alarm_that_fails_keeps_no_other_one_from_ringing(
     swept: Orchestrator, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = ONE.replace("}}", "}, timeouts: {start_to_close: 100ms}, retry: {max_attempts: 100, initial: 1ms}}")
-    plant = Plant(monkeypatch, swept.engine.effects.calls._dispatcher, "_run_out")
+    plant = Plant(monkeypatch, swept.engine.executor.calls._dispatcher, "_run_out")
     plant.strikes = lambda call, fault: call.request.run[1] == "e"
     with no_other_trouble():
         await swept.start(late)
@@ -299,7 +301,7 @@ async def test_the_sweep_takes_up_what_has_an_attempt_that_nobody_carries_out_an
     await orchestrator.start(ONE, execution_id="innocent")
     await hosts.call("a", execution_id="e")
     await hosts.call("a", execution_id="innocent")
-    dispatcher = orchestrator.engine.effects.calls._dispatcher
+    dispatcher = orchestrator.engine.executor.calls._dispatcher
     lost = dispatcher.active.find((orchestrator.engine.running("default", "e").run, "a"))  # type: ignore[union-attr]
     assert lost is not None
     dispatcher.active.remove(lost)
@@ -321,7 +323,7 @@ async def test_the_sweep_sees_an_order_that_is_in_no_queue(orchestrator: Orchest
     running = orchestrator.engine.running("default", "e")
     assert running is not None
     await running.durable()
-    call = orchestrator.engine.effects.calls._dispatcher.active.find((running.run, "a"))
+    call = orchestrator.engine.executor.calls._dispatcher.active.find((running.run, "a"))
     assert call is not None
     call.target_queue.queue.remove(call.request.key)
 
@@ -342,7 +344,7 @@ async def test_the_sweep_takes_back_calls_of_what_does_not_run_here(
     running = orchestrator.engine.running("default", "e")
     assert running is not None
     with monkeypatch.context() as patch:
-        patch.setattr(Effects, "dropped", lambda self, running: None)
+        patch.setattr(Executor, "dropped", lambda self, running: None)
         orchestrator.engine.drop(running)
 
     orchestrator.offered.sweep._take_strays_back()
@@ -393,8 +395,8 @@ async def test_two_starts_of_one_child_are_both_looked_after(swept: Orchestrator
         running = swept.engine.running("default", "e")
         assert running is not None
         await swept.until(lambda state: bool(state.open_attempts))
-        swept.engine.effects.children.start(running, "child")
-        swept.engine.effects.children.start(running, "child")
+        swept.engine.executor.children.start(running, "child")
+        swept.engine.executor.children.start(running, "child")
         await hosts.answer("a")
 
         assert (await ended(swept)).status is Status.SUCCEEDED

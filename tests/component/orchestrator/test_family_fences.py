@@ -60,7 +60,7 @@ async def test_a_workflow_that_starts_itself_is_over_once_it_is_cancelled(
     root = next(row for row in rows if row.execution_id == "e")
     assert root.status is Status.CANCELLED
     assert all(row.ended_at <= root.ended_at for row in rows)
-    assert orchestrator.engine.effects.children.families.members(root.run_id) == 0
+    assert orchestrator.engine.executor.children.families.members(root.run_id) == 0
 
 
 @pytest.mark.parametrize("moment", range(0, 60, 4))

@@ -202,6 +202,6 @@ async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothi
             await asyncio.sleep(0)
     assert "m/0/c" not in parent.state.steps
 
-    await orchestrator.engine.effects.children._start(parent, "m/0/c", 1)
+    await orchestrator.engine.executor.children._start(parent, "m/0/c", 1)
 
     assert orchestrator.engine.running("default", "e") is parent

@@ -40,7 +40,7 @@ async def with_a_copy_that_waits(database: Database) -> Orchestrator:
 async def restarted(first: Orchestrator, database: Database) -> Orchestrator:
     await dies(first, database)
     second = orchestrator_over(await store_over(database), served(), 2)
-    second.engine.effects.concurrency_slots.load(await second.store.slots())
+    second.engine.executor.concurrency_slots.load(await second.store.slots())
     await second.recovery.run()
     return second
 

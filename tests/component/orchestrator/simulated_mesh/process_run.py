@@ -72,7 +72,7 @@ class ProcessRun:
         self.offered = use_cases(
             store, engine, definitions, clock=self.clock.now, checksum=checksum, packing=ArchivePacking()
         )
-        engine.effects.concurrency_slots.load(await store.slots())
+        engine.executor.concurrency_slots.load(await store.slots())
         world.plugins.begin(hosts)
         sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
         engine.on_suspended = sweeping.nudge

@@ -131,7 +131,7 @@ class Starts:
         self._executions = executions
         self.under_way = RequestsUnderWay()
         self.turnstile = Turnstile(TOGETHER, hold=HOLD)
-        engine.effects.children.child_starter = self
+        engine.executor.children.child_starter = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
         """The execution, and whether this request started it."""
@@ -267,7 +267,7 @@ class Starts:
     ) -> tuple[Created, ExecutionState | None]:
         execution_id = request.execution_id or new_ulid()
         key = _concurrency_key(definition, request, execution_id)
-        concurrency_slots = self._engine.effects.concurrency_slots
+        concurrency_slots = self._engine.executor.concurrency_slots
         entry = Entry()
 
         def first() -> list[e.Fact]:

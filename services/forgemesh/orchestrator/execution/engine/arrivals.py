@@ -67,7 +67,7 @@ class Arrivals:
         """What an import is held by, before anything of it goes on here."""
         if not running.open:
             return
-        if self._engine.effects.concurrency_slots.adopt(running.state):
+        if self._engine.executor.concurrency_slots.adopt(running.state):
             yield e.ExecutionQueued()
         if running.state.own_pause is None and not is_ending(running.state):
             yield e.PauseRequested(reason="it was taken over from another mesh")
@@ -77,7 +77,7 @@ class Arrivals:
         self._engine.came(running)
         if not self._engine.may_enter(running, written):
             if running.open:
-                self._engine.effects.concurrency_slots.withdraw(running.state)
+                self._engine.executor.concurrency_slots.withdraw(running.state)
             return
         created = written.result()
         running.key = created.key
@@ -142,5 +142,5 @@ class Arrivals:
         await self._store.append(row.key, [], standing_of(state))
         ended = state.status.value
         _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
-        self._engine.effects.healed(state)
+        self._engine.executor.healed(state)
         self._engine.on_ended(state)

@@ -108,9 +108,9 @@ class Calls:
         """An attempt that was open when the execution was left is known not to have been sent: it goes on as it was."""
         self._dispatcher.send(_request(running, step))
 
-    def released(self, running: Running, fact: e.StepUnblocked) -> None:
+    def released(self, running: Running, path: str, attempt: int) -> None:
         """It is on record that an attempt is not blocked any more: its call may leave."""
-        self._dispatcher.released(_key(running, fact.path), fact.attempt)
+        self._dispatcher.released(_key(running, path), attempt)
 
     def unsent(self, running: Running) -> dict[str, int]:
         """Attempts by step path that wait here and have not been sent."""

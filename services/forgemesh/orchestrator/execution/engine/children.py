@@ -8,13 +8,20 @@ from asyncio import Task
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
 
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.tasks import watched
 from forgemesh.faults import Fault, code_of, workflow
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.attempts import failed, succeeded
+from forgemesh.orchestrator.execution.effects import (
+    ChildOrder,
+    CutChildren,
+    PauseChildren,
+    ResumeChildren,
+    StopChildren,
+)
 from forgemesh.orchestrator.execution.ending import open_below
 from forgemesh.orchestrator.execution.engine.families import Families
 from forgemesh.orchestrator.execution.engine.running import Running
@@ -80,7 +87,7 @@ class Children:
         self._starting: dict[tuple[RunKey, str, int], set[Task[None]]] = {}
         """Of an attempt there may be two: the second one finds what the first one has started."""
         self.families = Families(engine, limits)
-        self._to_pass_on: deque[tuple[Running, e.Fact]] = deque()
+        self._to_pass_on: deque[tuple[Running, ChildOrder]] = deque()
         self._passing_on = False
 
     def start(self, running: Running, path: str) -> None:
@@ -169,35 +176,34 @@ class Children:
         step = running.state.open_attempts.get(path)
         return self._engine.running(*running.name) is running and step is not None and step.attempts == attempt
 
-    def follow(self, running: Running, events: Iterable[e.Event]) -> None:
+    def follow(self, running: Running, orders: Iterable[ChildOrder]) -> None:
         """A turn of an execution is in the queue of writes: what it means for its children goes there behind it."""
-        if not running.state.definition.has_children:
-            return
-        for event in events:
-            if type(event.fact) in _PASSED_ON:
-                self._to_pass_on.append((running, event.fact))
-        if not self._to_pass_on or self._passing_on:
+        self._to_pass_on += [(running, order) for order in orders]
+        if self._passing_on:
             return
         self._passing_on = True
         try:
             while self._to_pass_on:
-                parent, fact = self._to_pass_on.popleft()
+                parent, order = self._to_pass_on.popleft()
                 with contained(f"what execution {parent.name[1]} decides for its children"):
-                    self._pass_on(parent, fact)
+                    self._pass_on(parent, order)
         finally:
             self._passing_on = False
 
-    def _pass_on(self, running: Running, fact: e.Fact) -> None:
-        if isinstance(fact, e.StopRequested):
-            for step in open_below(running.state, fact.path):
-                if isinstance(step.step, Child):
-                    self._let_go(running, step)
-        elif isinstance(fact, e.ExecutionFailed):
-            self._cut(running)
-        elif isinstance(fact, e.PauseRequested):
-            self._pause(running, fact)
-        elif isinstance(fact, e.ExecutionResumed | e.ExecutionAdmitted):
-            self._go_on(running, fact)
+    def _pass_on(self, running: Running, order: ChildOrder) -> None:
+        match order:
+            case StopChildren(path):
+                for step in open_below(running.state, path):
+                    if isinstance(step.step, Child):
+                        self._let_go(running, step)
+            case CutChildren():
+                self._cut(running)
+            case PauseChildren(pause):
+                self._pause(running, pause)
+            case ResumeChildren(by):
+                self._go_on(running, by)
+            case _:
+                assert_never(order)
 
     def _cut(self, running: Running) -> None:
         """It was terminated, and does not wait for its children's ends."""
@@ -206,16 +212,15 @@ class Children:
             if child is not None:
                 self._close(child, _on_close(step), running.name[1])
 
-    def _pause(self, running: Running, fact: e.PauseRequested) -> None:
+    def _pause(self, running: Running, pause: e.PauseRequested) -> None:
         for step, child in self.families.waited_for(running):
             if child is not None:
-                self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, fact))
+                self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
 
-    def _go_on(self, running: Running, fact: e.ExecutionResumed | e.ExecutionAdmitted) -> None:
+    def _go_on(self, running: Running, by: str) -> None:
         """What the parent's pause held goes on; children that were not started because of it are."""
         if running.state.pause is not None or running.state.queued:
             return
-        by = fact.by if isinstance(fact, e.ExecutionResumed) else ""
         for step, child in self.families.waited_for(running):
             if child is None:
                 self.start(running, step.path)
@@ -356,10 +361,6 @@ class Children:
         fact = failed(parent.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
         if fact is not None:
             self._engine.turn(parent, (fact,))
-
-
-_PASSED_ON = frozenset({e.StopRequested, e.ExecutionFailed, e.PauseRequested, e.ExecutionResumed, e.ExecutionAdmitted})
-"""Facts about a parent that concern its children."""
 
 
 def _on_close(step: StepState) -> str:

@@ -18,16 +18,17 @@ from forgemesh.orchestrator.dispatch.ports import Hosts
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.decide import advance, record, recovered
+from forgemesh.orchestrator.execution.effects import Effect, child_orders_of, effects_of, unsent_in
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.calls import Calls
 from forgemesh.orchestrator.execution.engine.children import Children
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots
-from forgemesh.orchestrator.execution.engine.effects import Effects
+from forgemesh.orchestrator.execution.engine.executor import Executor
 from forgemesh.orchestrator.execution.engine.history import read_history
 from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, NewExecution, Request, Store, Wanted
 from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.running import Running, claims_of, new_execution, standing_of
-from forgemesh.orchestrator.execution.engine.suspension import Suspension, begun_in
+from forgemesh.orchestrator.execution.engine.suspension import Suspension
 from forgemesh.orchestrator.execution.engine.timers import Timers
 from forgemesh.orchestrator.execution.engine.turns import Turns
 from forgemesh.orchestrator.execution.family import FamilyLimits
@@ -81,7 +82,7 @@ class Engine:
         self.epoch = epoch
         results = Results(store, hosts, providers, clock)
         calls = Calls(self, hosts, recorder, providers, results, max_in_flight=max_in_flight)
-        self.effects = Effects(calls, Children(self, family or FamilyLimits()), ConcurrencySlots(self))
+        self.executor = Executor(calls, Children(self, family or FamilyLimits()), ConcurrencySlots(self))
         self.arrivals = Arrivals(self, store)
         self._running: dict[tuple[str, str], Running] = {}
         self._arriving: dict[tuple[str, str], Running] = {}
@@ -169,20 +170,21 @@ class Engine:
         self.came(running)
         with contained(f"the start of execution {running.name[1]}"):
             settled(written)
-        self.effects.children.families.written(*running.name)
+        self.executor.children.families.written(*running.name)
         if not self.may_enter(running, written):
             return
         created = written.result()
         running.key = created.key
         self.enter(running)
+        effects = effects_of(events)
         try:
-            self.effects.children.settle_in(running, fresh=True)
-            self._act(running, events, created.position)
+            self.executor.children.settle_in(running, fresh=True)
+            self._act(running, events, effects, created.position)
             self.timers.set(running)
             if running.state.queued:
-                self.effects.concurrency_slots.arrived(running)
+                self.executor.concurrency_slots.arrived(running)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, error, begun_in(events[running.acted :]))
+            self.suspension.broke(running, error, unsent_in(effects[running.acted :]))
 
     def comes(self, running: Running) -> None:
         """The first write of an execution goes into the queue."""
@@ -202,11 +204,11 @@ class Engine:
     def enter(self, running: Running) -> None:
         """It is in memory from now on."""
         self._running[running.name] = running
-        self.effects.children.families.joined(running)
+        self.executor.children.families.joined(running)
 
     def _leave(self, running: Running) -> None:
         del self._running[running.name]
-        self.effects.children.families.left(running)
+        self.executor.children.families.left(running)
         self.timers.off(running)
 
     async def command(
@@ -236,7 +238,7 @@ class Engine:
         for running in arriving:
             if running.name not in self._running:
                 self._arriving[running.name] = running
-                self.effects.children.families.joined(running)
+                self.executor.children.families.joined(running)
 
     def go_on(self, running: Running) -> None:
         """
@@ -257,11 +259,11 @@ class Engine:
         events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
-        self.effects.children.settle_in(running, fresh=False)  # before anything new begins in it
+        self.executor.children.settle_in(running, fresh=False)  # before anything new begins in it
         following = self._decide(running)
         if following:
             self._commit(running, following)
-        self.effects.taken_up(running, reopened)
+        self.executor.taken_up(running, reopened)
 
     async def load(
         self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
@@ -276,7 +278,7 @@ class Engine:
         The next process takes them up from the store.
         """
         self.stopping = True
-        await self.effects.stop(grace)
+        await self.executor.stop(grace)
         await self._settled()
         self._gone = True
         for running in list(self._running.values()):
@@ -326,16 +328,17 @@ class Engine:
         changed = running.standing if running.standing != before else None
         append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
         written = running.written = append(running.key, events, changed)
-        written.add_done_callback(partial(self._committed, running, events))
+        written.add_done_callback(partial(self._committed, running, events, effects_of(events)))
         self.timers.set(running)
-        self.effects.children.follow(running, events)
+        if state.definition.has_children and (orders := child_orders_of(events)):
+            self.executor.queued(running, orders)
 
-    def _committed(self, running: Running, events: list[e.Event], written: Future[int]) -> None:
+    def _committed(self, running: Running, events: list[e.Event], effects: list[Effect], written: Future[int]) -> None:
         error = None if written.cancelled() else written.exception()
         failed = written.cancelled() or error is not None
         if self._running.get(running.name) is not running:
             if not failed:
-                self.suspension.skipped(running, events)
+                self.suspension.skipped(running, effects)
             return
         if failed:
             self.suspension.unwritten(running, error)
@@ -344,9 +347,9 @@ class Engine:
         if running.written is written:
             running.written = None
         try:
-            self._act(running, events, written.result())
+            self._act(running, events, effects, written.result())
         except Exception as bug:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, bug, begun_in(events[running.acted :]))
+            self.suspension.broke(running, bug, unsent_in(effects[running.acted :]))
 
     def write_went_well(self) -> None:
         """The store takes writes; if it did not before, that is over."""
@@ -354,14 +357,14 @@ class Engine:
             self.trouble = ""
             self.on_trouble()
 
-    def _act(self, running: Running, events: list[e.Event], position: int) -> None:
-        """What durable events ask for; `running.acted` counts those that are done."""
-        first = position - len(events)
+    def _act(self, running: Running, events: list[e.Event], effects: list[Effect], position: int) -> None:
+        """Events are durable: show them, and do what they ask for; `running.acted` counts the effects that are done."""
         running.acted = 0
-        for index, event in enumerate(events, start=1):
-            self.show(running, event, first + index)
-            self.effects.act(running, event)
-            running.acted = index
+        for at, event in enumerate(events, start=position - len(events) + 1):
+            self.show(running, event, at)
+        for effect in effects:
+            self.executor.perform(running, effect)
+            running.acted += 1
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
         running.tell_watchers()
@@ -374,7 +377,7 @@ class Engine:
         self._leave(running)
         running.ended = True
         running.left.set()
-        self.effects.ended(running)
+        self.executor.ended(running)
         with contained(f"the end of execution {running.name[1]}"):
             self.on_ended(running.state)
 
@@ -397,4 +400,4 @@ class Engine:
         self._leave(running)
         running.left.set()
         running.tell_watchers()
-        self.effects.dropped(running)
+        self.executor.dropped(running)

@@ -116,7 +116,10 @@ class Recovery:
         found = sorted(found, key=lambda running: running.key)
         self._engine.expect(found)
         for running in found:
-            if origin_of(running.state).parent_id and self._engine.effects.children.families.parent_of(running) is None:
+            if (
+                origin_of(running.state).parent_id
+                and self._engine.executor.children.families.parent_of(running) is None
+            ):
                 running.orphaned = await self._lost_to(running)
         failure: Exception | None = None
         for number, running in enumerate(found, start=1):

@@ -55,7 +55,7 @@ class Running:
     orphaned: str = ""
     """What becomes of it, if its parent has ended or stopped and it may not have been told."""
     acted: int = 0
-    """How many events of the write that was acted upon last have had their effects."""
+    """How many effects of the write that was acted upon last were performed."""
     cut: list[StepState] = field(default_factory=list)
     """Steps whose attempts were open when it was terminated."""
     _change: asyncio.Event | None = None

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forgemesh.chassis.containment import contained
-from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.decide import NOTHING
+from forgemesh.orchestrator.execution.effects import Effect, unsent_in
 from forgemesh.orchestrator.execution.engine.running import Running
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Suspension:
         """Forget it, and have it taken up from the store: in `haste` at once, or with the next sweep."""
         if self._engine.running(*running.name) is not running:
             return
-        self._unsent[running.run] = {**self._engine.effects.calls.unsent(running), **unsent}
+        self._unsent[running.run] = {**self._engine.executor.calls.unsent(running), **unsent}
         self._engine.suspended.add(running.name)
         if running.written is not None and not running.written.done():
             self._unwritten[running.name] = running.written
@@ -76,10 +76,10 @@ class Suspension:
         if haste:
             self._engine.on_suspended()
 
-    def skipped(self, running: Running, events: Iterable[e.Event]) -> None:
+    def skipped(self, running: Running, effects: Iterable[Effect]) -> None:
         """Of one that was forsaken more has become durable; nothing of that was acted upon."""
         if running.run in self._unsent:
-            self._unsent[running.run].update(begun_in(events))
+            self._unsent[running.run].update(unsent_in(effects))
 
     async def settled(self, name: tuple[str, str]) -> None:
         """Return once its history in the store is all that there will be of it."""
@@ -98,9 +98,3 @@ class Suspension:
         self._interrupted = {run: one for run, one in self._interrupted.items() if now - one[1] < IN_A_ROW}
         self._interrupted[running.run] = times, now
         return times
-
-
-def begun_in(events: Iterable[e.Event]) -> dict[str, int]:
-    """The attempts at calls by path that begin in these events."""
-    begun = (event.fact for event in events if isinstance(event.fact, e.AttemptStarted))
-    return {fact.path: fact.attempt for fact in begun if not fact.child_id}

@@ -55,11 +55,11 @@ class Sweep:
             elif idle and not self.engine.stopping:
                 self._look_after_attempts(running)
         self._take_strays_back()
-        self.leaked = self.engine.effects.concurrency_slots.leaked()
+        self.leaked = self.engine.executor.concurrency_slots.leaked()
         self.swept_at = self.clock()
 
     def _look_after_attempts(self, running: Running) -> None:
-        undriven = self.engine.effects.undriven(running)
+        undriven = self.engine.executor.undriven(running)
         if undriven:
             self.saved += 1
             named = ", ".join(f"{step.path} (attempt {step.attempts})" for step in undriven[:_MOST_NAMED])
@@ -68,7 +68,7 @@ class Sweep:
             self.engine.suspension.forsake(running)
 
     def _take_strays_back(self) -> None:
-        calls = self.engine.effects.calls
+        calls = self.engine.executor.calls
         for run in calls.stray():
             self.saved += 1
             _log.error("calls of execution %s, which does not run here, are taken back; this is a bug", run[1])

@@ -145,12 +145,12 @@ class Executions:
             state = await self.get(namespace, execution_id, run_id)
             reason = "" if state.status.final else self._suspension(state)
             return explain(state, self._clock(), {}, reason, 0)
-        effects = self._engine.effects
+        executor = self._engine.executor
         ahead, holders = (
-            effects.concurrency_slots.ahead_of(running.state),
-            effects.concurrency_slots.holders_of(running.state),
+            executor.concurrency_slots.ahead_of(running.state),
+            executor.concurrency_slots.holders_of(running.state),
         )
-        known = {**effects.calls.explain(running), **effects.children.families.explain(running)}
+        known = {**executor.calls.explain(running), **executor.children.families.explain(running)}
         return explain(running.state, self._clock(), known, "", ahead, holders)
 
     async def checkpoints(

@@ -1,12 +1,21 @@
-"""What durable events ask of the world outside an execution."""
+"""Performs what turns ask of the world outside their execution."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import assert_never
 
 from forgemesh.chassis.containment import contained
-from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.effects import (
+    ChildOrder,
+    Effect,
+    ForgetCall,
+    HoldCalls,
+    ReleaseCall,
+    StartCall,
+    StartChild,
+    TakeBackCalls,
+)
 from forgemesh.orchestrator.execution.engine.calls import Calls, is_held
 from forgemesh.orchestrator.execution.engine.children import Children
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots
@@ -15,45 +24,48 @@ from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.workflow.definition import Child
 
 
-@dataclass(slots=True)
-class Effects:
-    """Passes each event on to whom it concerns."""
+class Executor:
+    """Passes each effect on to whom it concerns."""
 
-    calls: Calls
-    children: Children
-    concurrency_slots: ConcurrencySlots
+    def __init__(self, calls: Calls, children: Children, concurrency_slots: ConcurrencySlots) -> None:
+        self.calls = calls
+        self.children = children
+        self.concurrency_slots = concurrency_slots
 
-    def act(self, running: Running, event: e.Event) -> None:
-        """Once per event, in order, when it is durable."""
-        fact = event.fact
-        if isinstance(fact, e.AttemptStarted):
-            self._begin(running, fact)
-        elif isinstance(fact, e.AttemptFailed):
-            if fact.dispatch is None:
-                self.calls.forget(running, fact.path)
-        elif isinstance(fact, e.StopRequested):
-            self.calls.take_back(running, fact.path)
-        elif isinstance(fact, e.PauseRequested):
-            self._pause(running, fact)
-        elif isinstance(fact, e.StepUnblocked):
-            self.calls.released(running, fact)
+    def queued(self, running: Running, orders: Iterable[ChildOrder]) -> None:
+        """A turn is in the queue of writes: its children's go there behind it."""
+        self.children.follow(running, orders)
 
-    def _begin(self, running: Running, fact: e.AttemptStarted) -> None:
+    def perform(self, running: Running, effect: Effect) -> None:
+        """Once, in order, when the turn that asks for it is durable."""
+        match effect:
+            case StartCall(path, attempt):
+                self._start_call(running, path, attempt)
+            case StartChild(path, attempt):
+                if _open(running, path, attempt) is not None:
+                    self.children.start(running, path)
+            case ReleaseCall(path, attempt):
+                self.calls.released(running, path, attempt)
+            case ForgetCall(path):
+                self.calls.forget(running, path)
+            case TakeBackCalls(path):
+                self.calls.take_back(running, path)
+            case HoldCalls(interrupt):
+                self.calls.withhold(running)
+                if interrupt:
+                    self.calls.interrupt(running)
+            case _:
+                assert_never(effect)
+
+    def _start_call(self, running: Running, path: str, attempt: int) -> None:
         """Unless what was decided since the attempt was written has ended it, or keeps it from leaving."""
-        step = running.state.open_attempts.get(fact.path)
-        if step is None or step.attempts != fact.attempt:
+        step = _open(running, path, attempt)
+        if step is None:
             return
-        if fact.child_id:
-            self.children.start(running, fact.path)
-        elif is_held(running.state, step):
-            self.calls.turn_back(running, fact.path)
+        if is_held(running.state, step):
+            self.calls.turn_back(running, path)
         else:
             self.calls.start(running, step)
-
-    def _pause(self, running: Running, fact: e.PauseRequested) -> None:
-        self.calls.withhold(running)
-        if fact.interrupt:
-            self.calls.interrupt(running)
 
     def taken_up(self, running: Running, reopened: Iterable[str]) -> None:
         """
@@ -102,3 +114,9 @@ class Effects:
     async def stop(self, grace: float) -> None:
         """Begin nothing more."""
         await self.calls.stop(grace)
+
+
+def _open(running: Running, path: str, attempt: int) -> StepState | None:
+    """The step, if that attempt at it is still open."""
+    step = running.state.open_attempts.get(path)
+    return step if step is not None and step.attempts == attempt else None
