@@ -13,7 +13,7 @@ import pytest
 from forgemesh.client import Client
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.execution.engine.turns import ALLOWED
+from forgemesh.orchestrator.execution.engine.turn_marker import ALLOWED
 from tests.mesh.processes import eventually
 from tests.mesh.saga_mesh import SagaMesh, running_saga_mesh
 

@@ -36,10 +36,11 @@ from forgemesh.orchestrator.dispatch.feed.hosts import open_hosts
 from forgemesh.orchestrator.dispatch.feed.subscription import Feed
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
-from forgemesh.orchestrator.execution.commands.use_cases import use_cases
-from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
+from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
 from forgemesh.orchestrator.execution.engine.retention import Retention
 from forgemesh.orchestrator.execution.engine.sweep import Sweep
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.engine.turn_file import turns_beside
 from forgemesh.orchestrator.execution.family import FamilyLimits
 from forgemesh.orchestrator.execution.trace.exporter import SpanExporter
@@ -83,31 +84,34 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         catalogue = RegistryCatalogue(registry, settings.registry)
         providers = Providers(catalogue)
         exporter = SpanExporter(sink, store)
-        engine = Engine(
-            store,
-            hosts,
-            recorder,
-            providers,
-            exporter,
-            clock=steady.now,
-            draw=random.random,
-            orchestrator_id=orchestrator_id,
-            epoch=store.epoch,
-            max_in_flight=settings.max_in_flight,
-            family=FamilyLimits(settings.max_family_depth, settings.max_family_members),
-            wall_ahead=steady.wall_ahead,
-            turns=stack.enter_context(turns_beside(settings.database)),
-        )
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
-        offered = use_cases(store, engine, definitions, clock=steady.now, checksum=checksum, packing=ArchivePacking())
-        offered.sweep.damaged = lambda: store.damaged
-        engine.executor.concurrency_slots.load(await store.slots())
+        ports = Ports(
+            store=store,
+            spans=exporter,
+            hosts=hosts,
+            recorder=recorder,
+            providers=providers,
+            definitions=definitions,
+            time_and_chance=TimeAndChance(now=steady.now, draw=random.random, wall_ahead=steady.wall_ahead),
+            checksum=checksum,
+            packing=ArchivePacking(),
+            damaged=lambda: store.damaged,
+        )
+        offered = UseCases(
+            ports,
+            Owner(orchestrator_id, store.epoch),
+            family=FamilyLimits(settings.max_family_depth, settings.max_family_members),
+            max_in_flight=settings.max_in_flight,
+            marker=stack.enter_context(turns_beside(settings.database)),
+        )
+        engine, calls = offered.engine, offered.calls
+        offered.concurrency_slots.load(await store.slots())
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
         scheduler = Scheduler(schedule_store, starter, clock)
         await scheduler.load()
-        engine.on_ended = starter.ended
+        engine.on_ended.add(starter.ended)
         schedules = Schedules(scheduler, schedule_store, starter, definitions, clock, offered.starts.under_way)
         mesh = _mesh(settings)
 
@@ -119,14 +123,16 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add, apart=APART))
         mesh["orchestrator"] = settings.advertise or server.address
         retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
-        demand = Demand(catalogue.request, lambda: engine.executor.calls.wanted)
-        loops = _loops(engine, offered.sweep, retention, demand, server.health)
+        demand = Demand(catalogue.request, lambda: calls.wanted)
+        loops = _loops(engine, offered.sweep, retention, server.health)
+        asking = ReconcileLoop("demand", demand.run, period=SWEEP_PERIOD)
+        calls.on_wanted.add(asking.nudge)
         async with beside(
             lasting("the mark of exported spans", exporter.run),
             lasting("the look for providers", providers.run),
             database.look_after(server.health.hinder),
             scheduler.run(),
-            *(loop.run() for loop in loops),
+            *(loop.run() for loop in (*loops, asking)),
         ):
             await server.health.ready()
             tell_ready(address=server.address, health_address=server.health_address)
@@ -136,15 +142,13 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         _log_commits(database.counts)
 
 
-def _loops(
-    engine: Engine, sweep: Sweep, retention: Retention, demand: Demand, health: Health
-) -> tuple[ReconcileLoop, ...]:
+def _loops(engine: Engine, sweep: Sweep, retention: Retention, health: Health) -> tuple[ReconcileLoop, ...]:
     """What is looked after again and again, and at once when there is a reason."""
     sweeping = ReconcileLoop("sweep", sweep.run, period=SWEEP_PERIOD)
     readiness = ReconcileLoop("readiness", partial(_tell_readiness, engine, health), period=SWEEP_PERIOD)
-    asking = ReconcileLoop("demand", demand.run, period=SWEEP_PERIOD)
-    engine.on_suspended, engine.on_trouble, engine.on_wanted = sweeping.nudge, readiness.nudge, asking.nudge
-    return sweeping, readiness, asking, ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
+    engine.on_suspended.add(sweeping.nudge)
+    engine.on_trouble.add(readiness.nudge)
+    return sweeping, readiness, ReconcileLoop("retention", retention.run, period=RETENTION_PERIOD)
 
 
 async def _tell_readiness(engine: Engine, health: Health) -> None:

@@ -14,11 +14,12 @@ from forgemesh.chassis.database import Database, open_database
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.commands.use_cases import UseCases, use_cases
-from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
+from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
 from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.recovery import Recovery
-from forgemesh.orchestrator.execution.engine.turns import Turns
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
+from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.family import FamilyLimits
 from forgemesh.orchestrator.execution.queries.executions import Executions
@@ -139,31 +140,28 @@ def orchestrator_over(
     epoch: int,
     wall_ahead: Callable[[], int] = lambda: 0,
     family: FamilyLimits | None = None,
-    turns: Turns | None = None,
+    marker: TurnMarker | None = None,
+    clock: Callable[[], int] = time.time_ns,
 ) -> Orchestrator:
     spans, suspended, catalogue, account = KeptSpans(), asyncio.Event(), AnyPlugin(), OutcomeRecorder()
     account.begins()
     providers = Providers(catalogue)
-    engine = Engine(
-        store,
-        hosts,
-        account,
-        providers,
-        spans,
-        clock=time.time_ns,
-        draw=lambda: 0.5,
-        orchestrator_id=f"o-{epoch}",
-        epoch=epoch,
-        family=family,
-        wall_ahead=wall_ahead,
-        turns=turns,
+    ports = Ports(
+        store=store,
+        spans=spans,
+        hosts=hosts,
+        recorder=account,
+        providers=providers,
+        definitions=Definitions(
+            store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
+        ),
+        time_and_chance=TimeAndChance(now=clock, draw=lambda: 0.5, wall_ahead=wall_ahead),
+        checksum=checksum,
+        packing=ArchivePacking(),
     )
-    engine.on_suspended = suspended.set
-    definitions = Definitions(
-        store, catalogue, hosts, lambda namespace, source: parsed(source, namespace), time.time_ns
-    )
-    offered = use_cases(store, engine, definitions, clock=time.time_ns, checksum=checksum, packing=ArchivePacking())
-    return Orchestrator(store, hosts, account, engine, offered, catalogue, spans, suspended, providers)
+    offered = UseCases(ports, Owner(f"o-{epoch}", epoch), family=family, marker=marker)
+    offered.engine.on_suspended.add(suspended.set)
+    return Orchestrator(store, hosts, account, offered.engine, offered, catalogue, spans, suspended, providers)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ async def awaited(orchestrator: Orchestrator) -> str:
     call = await orchestrator.hosts.call("x", execution_id=child)
     parent = orchestrator.engine.running("default", "e")
     assert parent is not None
-    orchestrator.engine.suspension.forsake(parent, haste=False)
+    orchestrator.engine.forsake(parent, haste=False)
     call.succeed([7])
     await orchestrator.ended(child)
     return child

@@ -64,7 +64,7 @@ class Plant:
 @pytest.fixture
 async def swept(orchestrator: Orchestrator) -> AsyncIterator[Orchestrator]:
     sweep = ReconcileLoop("sweep", orchestrator.offered.sweep.run, period=0.1)
-    orchestrator.engine.on_suspended = sweep.nudge
+    orchestrator.engine.on_suspended.add(sweep.nudge)
     async with beside(sweep.run()):
         yield orchestrator
 
@@ -109,7 +109,7 @@ async def test_a_bug_in_an_effect_ends_its_own_turn_alone_and_what_had_not_left_
 
         assert (await ended(swept)).status is Status.SUCCEEDED
 
-    assert plant.struck == swept.engine.suspension.bugs == 1
+    assert plant.struck == swept.engine.bugs == 1
     assert [fact.attempt for fact in await facts(swept, e.AttemptStarted) if fact.path == "b"] == [1]
     assert await facts(swept, e.AttemptFailed) == []
     assert await facts(swept, e.ExecutionRecovered, "innocent") == []
@@ -141,12 +141,12 @@ async def test_a_bug_that_comes_again_and_again_sets_the_execution_aside_with_it
     await swept.start(ONE, execution_id="innocent")
     await swept.start(ONE)
     async with asyncio.timeout(PATIENCE):
-        while ("default", "e") not in swept.engine.turns.set_aside:
+        while ("default", "e") not in swept.offered.open_executions.set_aside:
             await asyncio.sleep(0)
 
     state = await swept.executions.get("default", "e")
     assert "(Planted) has interrupted it 3 times in a row" in swept.executions.view(state).suspended
-    assert swept.engine.suspension.bugs == plant.struck + taken_up.struck == TRIES
+    assert swept.engine.bugs == plant.struck + taken_up.struck == TRIES
     with pytest.raises(ExecutionSuspended, match="is set aside: a bug of the orchestrator"):
         await swept.offered.controls.cancel("default", "e", "me", "")
     assert (await swept.offered.controls.terminate("default", "e", "me", "")).status is Status.TERMINATED
@@ -182,7 +182,7 @@ async def test_a_bug_when_a_timer_rings_is_made_good(
 
         assert (await ended(swept)).status is Status.SUCCEEDED
 
-    assert plant.struck == swept.engine.suspension.bugs == 1
+    assert plant.struck == swept.engine.bugs == 1
 
 
 async def test_a_bug_in_sending_one_call_keeps_no_other_one_that_waits_from_leaving(
@@ -225,7 +225,7 @@ async def test_an_alarm_that_fails_keeps_no_other_one_from_ringing(
     swept: Orchestrator, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = ONE.replace("}}", "}, timeouts: {start_to_close: 100ms}, retry: {max_attempts: 100, initial: 1ms}}")
-    plant = Plant(monkeypatch, swept.engine.executor.calls._dispatcher, "_run_out")
+    plant = Plant(monkeypatch, swept.offered.calls._dispatcher, "_run_out")
     plant.strikes = lambda call, fault: call.request.run[1] == "e"
     with no_other_trouble():
         await swept.start(late)
@@ -248,7 +248,7 @@ async def test_a_bug_in_the_start_of_a_child_does_not_leave_its_parent_waiting(
 
         assert (await ended(swept)).status is Status.SUCCEEDED
 
-    assert plant.struck == swept.engine.suspension.bugs == 1
+    assert plant.struck == swept.engine.bugs == 1
 
 
 async def test_a_bug_in_telling_a_parent_that_its_child_has_ended_is_made_good(
@@ -301,7 +301,7 @@ async def test_the_sweep_takes_up_what_has_an_attempt_that_nobody_carries_out_an
     await orchestrator.start(ONE, execution_id="innocent")
     await hosts.call("a", execution_id="e")
     await hosts.call("a", execution_id="innocent")
-    dispatcher = orchestrator.engine.executor.calls._dispatcher
+    dispatcher = orchestrator.offered.calls._dispatcher
     lost = dispatcher.active.find((orchestrator.engine.running("default", "e").run, "a"))  # type: ignore[union-attr]
     assert lost is not None
     dispatcher.active.remove(lost)
@@ -323,7 +323,7 @@ async def test_the_sweep_sees_an_order_that_is_in_no_queue(orchestrator: Orchest
     running = orchestrator.engine.running("default", "e")
     assert running is not None
     await running.durable()
-    call = orchestrator.engine.executor.calls._dispatcher.active.find((running.run, "a"))
+    call = orchestrator.offered.calls._dispatcher.active.find((running.run, "a"))
     assert call is not None
     call.target_queue.queue.remove(call.request.key)
 
@@ -369,7 +369,7 @@ async def test_what_is_carried_out_is_left_alone(orchestrator: Orchestrator, hos
         assert (await ended(orchestrator)).status is Status.SUCCEEDED
         assert (await ended(orchestrator, "e2")).status is Status.SUCCEEDED
 
-    assert (orchestrator.offered.sweep.saved, orchestrator.engine.suspension.bugs) == (0, 0)
+    assert (orchestrator.offered.sweep.saved, orchestrator.engine.bugs) == (0, 0)
 
 
 @asynccontextmanager
@@ -395,8 +395,8 @@ async def test_two_starts_of_one_child_are_both_looked_after(swept: Orchestrator
         running = swept.engine.running("default", "e")
         assert running is not None
         await swept.until(lambda state: bool(state.open_attempts))
-        swept.engine.executor.children.start(running, "child")
-        swept.engine.executor.children.start(running, "child")
+        swept.offered.children.start(running, "child")
+        swept.offered.children.start(running, "child")
         await hosts.answer("a")
 
         assert (await ended(swept)).status is Status.SUCCEEDED

@@ -142,11 +142,11 @@ async def test_an_end_that_could_not_be_written_leaves_its_place_in_the_queue(
 async def test_who_was_to_give_way_does_so_after_a_crash_too(database: Database, hosts: ScriptedHosts) -> None:
     first = orchestrator_over(await store_over(database), hosts, 1)
     await waiting(first, "a", rule="cancel_in_progress")
-    first.engine.executor.concurrency_slots.give_way = lambda *_: None  # type: ignore[method-assign] # it dies before it could
+    first.offered.concurrency_slots.give_way = lambda *_: None  # type: ignore[method-assign] # it dies before it could
     await waiting(first, "b", rule="cancel_in_progress")
 
     second = orchestrator_over(await store_over(database), hosts, 2)
-    second.engine.executor.concurrency_slots.load(await second.store.slots())
+    second.offered.concurrency_slots.load(await second.store.slots())
     await second.recovery.run()
 
     assert await ends(second, "a") == {"a": Status.CANCELLED}
@@ -201,7 +201,7 @@ async def test_what_an_older_release_opened_again_is_healed_once_and_blocks_nobo
 
     caplog.set_level(logging.WARNING)
     second = orchestrator_over(await store_over(database), hosts, 2)
-    second.engine.executor.concurrency_slots.load(await second.store.slots())
+    second.offered.concurrency_slots.load(await second.store.slots())
     await second.recovery.run()
     await second.recovery.run()
 
@@ -211,7 +211,7 @@ async def test_what_an_older_release_opened_again_is_healed_once_and_blocks_nobo
         "execution b had ended as CANCELLED and was opened again: its end holds"
     ]
     await second.until(lambda state: state.status is Status.RUNNING, "c")
-    assert second.engine.executor.concurrency_slots.leaked() == 0
+    assert second.offered.concurrency_slots.leaked() == 0
 
 
 @pytest.mark.parametrize("facts", AFTER_END)
@@ -272,7 +272,7 @@ async def test_a_pause_in_the_queue_is_no_place_after_a_crash(
         await first.until(lambda state: not state.queued, "b")
 
     second = orchestrator_over(await store_over(database), hosts, 2)
-    second.engine.executor.concurrency_slots.load(await second.store.slots())
+    second.offered.concurrency_slots.load(await second.store.slots())
     await second.recovery.run()
     await waiting(second, "c")
 
@@ -281,7 +281,7 @@ async def test_a_pause_in_the_queue_is_no_place_after_a_crash(
     for execution_id in ("b", "c") if ends_first else ("a", "b", "c"):
         await second.until(lambda state: not state.queued, execution_id)
         await terminate(second, execution_id)
-    assert second.engine.executor.concurrency_slots.leaked() == 0
+    assert second.offered.concurrency_slots.leaked() == 0
 
 
 async def test_a_timeout_runs_in_the_queue_and_stands_still_in_a_pause_that_holds_it(
@@ -303,12 +303,12 @@ async def test_a_timeout_runs_in_the_queue_and_stands_still_in_a_pause_that_hold
 @pytest.mark.parametrize("imported", [False, True])
 async def test_a_place_of_what_is_being_written_is_not_said_to_leak(orchestrator: Orchestrator, imported: bool) -> None:
     await waiting(orchestrator, "a")
-    archives, places = orchestrator.offered.archives, orchestrator.engine.executor.concurrency_slots
+    archives, places = orchestrator.offered.archives, orchestrator.offered.concurrency_slots
     data = b"".join([piece async for piece in archives.export("default", "a")])
     await terminate(orchestrator, "a")
     coming = asyncio.create_task(archives.take_over("default", "b", data) if imported else waiting(orchestrator, "b"))
     async with asyncio.timeout(PATIENCE):
-        while not orchestrator.engine.is_coming("default", "b"):
+        while not orchestrator.offered.open_executions.is_coming("default", "b"):
             await asyncio.sleep(0)
 
     assert orchestrator.engine.running("default", "b") is None

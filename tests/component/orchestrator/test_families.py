@@ -176,7 +176,7 @@ async def test_executions_with_one_key_run_one_after_the_other(orchestrator: Orc
         await orchestrator.hosts.answer("x", execution_id=execution_id)
         assert (await orchestrator.ended(execution_id)).status is Status.SUCCEEDED
 
-    assert orchestrator.engine.executor.concurrency_slots.leaked() == 0
+    assert orchestrator.offered.concurrency_slots.leaked() == 0
 
 
 async def test_places_survive_a_crash_and_cannot_leak(database: Database, hosts: ScriptedHosts) -> None:
@@ -184,7 +184,7 @@ async def test_places_survive_a_crash_and_cannot_leak(database: Database, hosts:
     await keyed(first, "queue", "a", "b")
 
     second = orchestrator_over(await store_over(database), hosts, 2)
-    second.engine.executor.concurrency_slots.load(await second.store.slots())
+    second.offered.concurrency_slots.load(await second.store.slots())
     await keyed(second, "queue", "c")
     await second.recovery.run()
     assert {call.invocation.execution_id for call in hosts.calls} == {"a"}
@@ -324,7 +324,7 @@ async def test_nothing_has_to_be_saved_by_the_sweep(orchestrator: Orchestrator) 
 
     await sweep.run()
 
-    assert (sweep.saved, sweep.leaked, len(orchestrator.engine.suspended)) == (0, 0, 0)
+    assert (sweep.saved, sweep.leaked, len(orchestrator.offered.open_executions.suspended)) == (0, 0, 0)
 
 
 async def test_progress_of_a_running_attempt_is_seen_and_counts(orchestrator: Orchestrator) -> None:
@@ -371,7 +371,7 @@ async def test_a_start_whose_caller_goes_away_at_whatever_moment_leaks_no_place(
         await asyncio.wait([start])
 
     await keyed(orchestrator, "queue", "last")
-    assert orchestrator.engine.executor.concurrency_slots.leaked() == 0
+    assert orchestrator.offered.concurrency_slots.leaked() == 0
 
 
 async def test_a_number_and_its_text_are_two_concurrency_keys(orchestrator: Orchestrator) -> None:
@@ -389,7 +389,7 @@ async def test_a_key_that_is_none_is_refused_at_the_door(orchestrator: Orchestra
         await orchestrator.start(KEYED.replace("RULE", "queue"), {"tenant": tenant}, execution_id="a")
 
     assert await orchestrator.store.find("default", "a") is None
-    assert orchestrator.engine.executor.concurrency_slots.leaked() == 0
+    assert orchestrator.offered.concurrency_slots.leaked() == 0
 
 
 async def test_keys_that_differ_late_do_not_meet(orchestrator: Orchestrator) -> None:

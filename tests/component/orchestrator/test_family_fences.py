@@ -25,8 +25,8 @@ ENDLESS = "name: endless\nsteps: [{id: again, workflow: {name: endless}, on_clos
 async def all_over(orchestrator: Orchestrator) -> list[ExecutionRow]:
     """Every execution, once none is open any more and no start is under way."""
     async with asyncio.timeout(PATIENCE):
-        while running := next(orchestrator.engine.all_running(), None):
-            await running.left.wait()
+        while running := orchestrator.engine.all_running():
+            await running[0].left.wait()
     rows = await members(orchestrator)
     assert [row.execution_id for row in rows if not row.status.final] == []
     return rows
@@ -60,7 +60,7 @@ async def test_a_workflow_that_starts_itself_is_over_once_it_is_cancelled(
     root = next(row for row in rows if row.execution_id == "e")
     assert root.status is Status.CANCELLED
     assert all(row.ended_at <= root.ended_at for row in rows)
-    assert orchestrator.engine.executor.children.families.members(root.run_id) == 0
+    assert orchestrator.offered.families.members(root.run_id) == 0
 
 
 @pytest.mark.parametrize("moment", range(0, 60, 4))
@@ -219,8 +219,8 @@ async def test_who_is_terminated_by_a_parent_that_was_taken_up_before_it_ends_it
     )
     child = (await hosts.call("x")).invocation.execution_id
     await dies(first, database)
-    second = orchestrator_over(await store_over(database), hosts, 2)
-    second.engine.clock = lambda: time.time_ns() + 2 * 3600 * SECOND
+    two_hours = 2 * 3600 * SECOND
+    second = orchestrator_over(await store_over(database), hosts, 2, clock=lambda: time.time_ns() + two_hours)
     await second.recovery.run()
 
     rows = {row.execution_id: row for row in await all_over(second)}

@@ -183,7 +183,7 @@ async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestra
     assert lost is not None
     orchestrator.engine.drop(lost)
     assert "is not there yet" in told(await orchestrator.executions.explain("default", "e"))
-    orchestrator.engine.suspended.add(("default", child))
+    orchestrator.offered.open_executions.suspended.add(("default", child))
     assert "is suspended" in told(await orchestrator.executions.explain("default", "e"))
 
 
@@ -202,6 +202,6 @@ async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothi
             await asyncio.sleep(0)
     assert "m/0/c" not in parent.state.steps
 
-    await orchestrator.engine.executor.children._start(parent, "m/0/c", 1)
+    await orchestrator.offered.children._start(parent, "m/0/c", 1)
 
     assert orchestrator.engine.running("default", "e") is parent

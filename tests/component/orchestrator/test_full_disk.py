@@ -70,7 +70,8 @@ async def test_a_full_disk_suspends_and_what_was_acknowledged_ends_without_a_res
     await limit_pages(database, 40)
     acknowledged = await started_until_refused(orchestrator)
     troubled = asyncio.Event()
-    orchestrator.engine.on_suspended, orchestrator.engine.on_trouble = sweep.nudge, troubled.set
+    orchestrator.engine.on_suspended.add(sweep.nudge)
+    orchestrator.engine.on_trouble.add(troubled.set)
 
     async with answering_with(LARGE, hosts), beside(sweep.run()), asyncio.timeout(10 * PATIENCE):
         await troubled.wait()

@@ -40,7 +40,7 @@ async def with_a_copy_that_waits(database: Database) -> Orchestrator:
 async def restarted(first: Orchestrator, database: Database) -> Orchestrator:
     await dies(first, database)
     second = orchestrator_over(await store_over(database), served(), 2)
-    second.engine.executor.concurrency_slots.load(await second.store.slots())
+    second.offered.concurrency_slots.load(await second.store.slots())
     await second.recovery.run()
     return second
 
@@ -69,7 +69,7 @@ async def test_an_import_that_waited_and_undoes_what_it_did_is_taken_up_and_admi
     copy = await second.ended("copy")
 
     assert copy.status is Status.COMPENSATED
-    assert second.engine.suspended == set()
+    assert second.offered.open_executions.suspended == set()
 
 
 async def test_an_import_without_a_place_tries_again_to_undo_what_it_did(database: Database) -> None:

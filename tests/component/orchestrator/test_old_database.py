@@ -70,7 +70,7 @@ async def taken_up(database: Database) -> Orchestrator:
     hosts.show("rare")
     store = await store_over(database)
     found = orchestrator_over(store, hosts, store.epoch)
-    found.engine.executor.concurrency_slots.load(await store.slots())
+    found.offered.concurrency_slots.load(await store.slots())
     await found.recovery.run()
     return found
 
@@ -98,7 +98,7 @@ async def test_a_key_that_was_blocked_for_ever_is_free(orchestrator: Orchestrato
     state = await start(orchestrator, workflow, {"k": key}, execution_id="new")
 
     assert state.status is Status.RUNNING
-    assert orchestrator.engine.executor.concurrency_slots.leaked() == 0
+    assert orchestrator.offered.concurrency_slots.leaked() == 0
 
 
 async def test_whoever_waited_behind_a_holder_gets_its_place(orchestrator: Orchestrator) -> None:

@@ -37,7 +37,7 @@ def door(request: pytest.FixtureRequest, database: Database, elsewhere: Database
     async def recovery(first: Mesh) -> Mesh:
         await dies(first, database)
         second = orchestrator_over(await store_over(database), served(), 2)
-        second.engine.executor.concurrency_slots.load(await second.store.slots())
+        second.offered.concurrency_slots.load(await second.store.slots())
         await second.recovery.run()
         return second
 
@@ -176,7 +176,7 @@ async def test_who_holds_a_place_and_who_waits_for_it_stay_so(orchestrator: Mesh
     for execution_id, attempt in (("e", 2), ("behind", 1), ("last", 1)):
         await second.hosts.answer("x", attempt=attempt, execution_id=execution_id)
         await second.ended(execution_id)
-    assert second.engine.executor.concurrency_slots.leaked() == 0
+    assert second.offered.concurrency_slots.leaked() == 0
 
 
 async def test_what_was_paused_stays_paused(orchestrator: Mesh, door: Door) -> None:
@@ -235,7 +235,7 @@ async def test_a_copy_does_not_run_beside_who_holds_the_place(orchestrator: Mesh
     await orchestrator.hosts.answer("x")
     await orchestrator.hosts.answer("x", attempt=2, execution_id="copy")
     assert (await orchestrator.ended("copy")).status is Status.SUCCEEDED
-    assert orchestrator.engine.executor.concurrency_slots.leaked() == 0
+    assert orchestrator.offered.concurrency_slots.leaked() == 0
 
 
 async def test_a_copy_of_a_parent_has_a_child_of_its_own(orchestrator: Mesh) -> None:

@@ -331,7 +331,7 @@ async def test_spans_that_are_sent_again_keep_their_names_once_the_id_was_given_
     row = await orchestrator.executions.row("default", "x~1")
     stored = await orchestrator.definitions.find("default", row.workflow, row.workflow_version)
 
-    _, trace = await orchestrator.engine.load(row, stored.definition, spans_from=1)
+    _, trace = await orchestrator.offered.arrivals.load(row, stored.definition, spans_from=1)
     assert trace.execution_id == "x"
 
 

@@ -5,7 +5,7 @@ import pytest
 from forgemesh.chassis.database import Database
 from forgemesh.faults.control import ExecutionTerminated
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.execution.engine.turns import ALLOWED, LENGTH, Turns
+from forgemesh.orchestrator.execution.engine.turn_marker import ALLOWED, LENGTH, TurnMarker
 from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
@@ -19,7 +19,7 @@ steps: [{id: child, workflow: {name: one}}]
 
 async def successor(database: Database, hosts: ScriptedHosts, number: int, slots: list[int]) -> Orchestrator:
     """Another process takes up what is on disk."""
-    orchestrator = orchestrator_over(await store_over(database), hosts, number, turns=Turns(slots))
+    orchestrator = orchestrator_over(await store_over(database), hosts, number, marker=TurnMarker(slots))
     await orchestrator.recovery.run()
     return orchestrator
 
@@ -39,7 +39,7 @@ async def set_aside(database: Database, hosts: ScriptedHosts) -> Orchestrator:
     """
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
+    orchestrator = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
     await orchestrator.start(ONE)
     await orchestrator.start(ONE, execution_id="innocent")
     await hosts.call("a", execution_id="e")
@@ -47,7 +47,7 @@ async def set_aside(database: Database, hosts: ScriptedHosts) -> Orchestrator:
     key = (await orchestrator.executions.row("default", "e")).key
     for _ in range(ALLOWED):
         slots[0] = key
-        Turns(slots)
+        TurnMarker(slots)
     return await successor(database, hosts, 2, slots)
 
 
@@ -81,7 +81,7 @@ async def test_it_can_be_terminated_and_stays_ended(database: Database, hosts: S
     assert state.failure.reason == ExecutionTerminated.reason
     assert (await orchestrator.offered.controls.terminate("default", "e", "me", "it hangs")).status is Status.TERMINATED
     await orchestrator.recovery.run()
-    assert ("default", "e") not in orchestrator.engine.suspended
+    assert ("default", "e") not in orchestrator.offered.open_executions.suspended
     assert orchestrator.executions.view(state).suspended == ""
 
 
@@ -92,13 +92,13 @@ async def test_the_sweep_leaves_it_alone(database: Database, hosts: ScriptedHost
         await orchestrator.recovery.run()
 
     assert orchestrator.engine.running("default", "e") is None
-    assert orchestrator.engine.suspended == {("default", "e")}
+    assert orchestrator.offered.open_executions.suspended == {("default", "e")}
 
 
 async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    first = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
+    first = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
     await first.start(ONE)
     await hosts.call("a")
     for number in range(2, 8):
@@ -111,14 +111,14 @@ async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHost
 async def test_a_suspended_parent_is_ended_with_its_children(database: Database, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    first = orchestrator_over(await store_over(database), hosts, 1, turns=Turns(slots))
+    first = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
     await first.definitions.register("default", ONE)
     await first.start(PARENT)
     child = (await hosts.call("a")).invocation.execution_id
     key = (await first.executions.row("default", "e")).key
     for _ in range(ALLOWED):
         slots[0] = key
-        Turns(slots)
+        TurnMarker(slots)
     second = await successor(database, hosts, 2, slots)
     call = await hosts.call("a", 2)
 

@@ -45,6 +45,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         self._bulk = use_cases.bulk
         self._archives = use_cases.archives
         self._sweep = use_cases.sweep
+        self._engine = use_cases.engine
         self._mesh = mesh
 
     async def RegisterDefinition(
@@ -267,12 +268,12 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         return control_pb2.ImportExecutionResponse(execution=self._message(state))
 
     async def GetOrchestrator(self, request: pb.GetOrchestratorRequest, context: Any) -> pb.GetOrchestratorResponse:
-        sweep, engine = self._sweep, self._sweep.engine
+        sweep, engine, owner = self._sweep, self._engine, self._engine.owner
         return pb.GetOrchestratorResponse(
-            orchestrator_id=engine.orchestrator_id,
-            epoch=engine.epoch,
+            orchestrator_id=owner.orchestrator_id,
+            epoch=owner.epoch,
             running=engine.count,
-            suspended=len(engine.suspended),
+            suspended=engine.suspended_count(),
             store_trouble=engine.trouble,
             saved_by_sweep=sweep.saved,
             leaked_slots=sweep.leaked,

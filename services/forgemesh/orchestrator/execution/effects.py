@@ -86,9 +86,9 @@ def effects_of(events: Iterable[e.Event]) -> list[Effect]:
     """What is to be done once these events are durable, in order."""
     effects: list[Effect] = []
     for event in events:
-        fact = event.fact
-        if type(fact) in _EFFECTS:
-            effects += _EFFECTS[type(fact)](fact)
+        make = _EFFECTS.get(type(event.fact))
+        if make is not None:
+            effects += make(event.fact)
     return effects
 
 

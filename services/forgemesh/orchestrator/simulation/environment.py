@@ -18,11 +18,12 @@ from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution import control
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.commands.use_cases import UseCases, use_cases
-from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
+from forgemesh.orchestrator.execution.engine.engine import Owner
 from forgemesh.orchestrator.execution.engine.history import PAGE
 from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.running import Running
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.facts import Event, SignalReceived
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
 from forgemesh.orchestrator.simulation.attended_database import AttendedDatabase
@@ -80,21 +81,19 @@ class Environment:
         self._play: _Play | None = None
         self.plugins = ScriptedPlugins(pipe, loop)
         self._providers = Providers(self.plugins)
-        self._engine = Engine(
-            store,
-            self.plugins,
-            OutcomeRecorder(),
-            self._providers,
-            _NoSpans(),
-            clock=self.now,
-            draw=self._random.random,
-            orchestrator_id=BY,
-            epoch=epoch,
+        ports = Ports(
+            store=store,
+            spans=_NoSpans(),
+            hosts=self.plugins,
+            recorder=OutcomeRecorder(),
+            providers=self._providers,
+            definitions=Definitions(store, self.plugins, self.plugins, read_definition, self.now),
+            time_and_chance=TimeAndChance(now=self.now, draw=self._random.random),
+            checksum=checksum,
+            packing=ArchivePacking(),
         )
-        definitions = Definitions(store, self.plugins, self.plugins, read_definition, self.now)
-        self._offered: UseCases = use_cases(
-            store, self._engine, definitions, clock=self.now, checksum=checksum, packing=ArchivePacking()
-        )
+        self._offered = UseCases(ports, Owner(BY, epoch))
+        self._engine = self._offered.engine
         loop.at_rest = self._at_rest
 
     def now(self) -> int:

@@ -34,7 +34,7 @@ def admits_who_has_ended(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits the longest is opened again by its key, even if it has ended meanwhile."""
 
     def first(self: ConcurrencySlots, key: RoomKey, room: Room) -> Running | None:
-        return next((self._engine.running(key[0], execution_id) for execution_id in room.queue), None)
+        return next((self._executions.find(key[0], execution_id) for execution_id in room.queue), None)
 
     def apply(state: ExecutionState, event: e.Event) -> None:
         state.sequence, state.last_at = event.sequence, event.at

@@ -11,8 +11,9 @@ from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
-from forgemesh.orchestrator.execution.commands.use_cases import UseCases, use_cases
-from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
+from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.store.events import checksum
@@ -56,26 +57,23 @@ class ProcessRun:
         account = OutcomeRecorder(clock=self._loop.time)
         account.begins()
         providers = Providers(world.plugins)
-        self.engine = engine = Engine(
-            store,
-            hosts,
-            account,
-            providers,
-            _NoSpans(),
-            clock=self.clock.now,
-            wall_ahead=self.clock.wall_ahead,
-            draw=world.draw.random,
-            orchestrator_id=name,
-            epoch=store.epoch,
+        ports = Ports(
+            store=store,
+            spans=_NoSpans(),
+            hosts=hosts,
+            recorder=account,
+            providers=providers,
+            definitions=Definitions(store, world.plugins, hosts, parse, self.clock.now),
+            time_and_chance=TimeAndChance(now=self.clock.now, draw=world.draw.random, wall_ahead=self.clock.wall_ahead),
+            checksum=checksum,
+            packing=ArchivePacking(),
         )
-        definitions = Definitions(store, world.plugins, hosts, parse, self.clock.now)
-        self.offered = use_cases(
-            store, engine, definitions, clock=self.clock.now, checksum=checksum, packing=ArchivePacking()
-        )
-        engine.executor.concurrency_slots.load(await store.slots())
+        self.offered = UseCases(ports, Owner(name, store.epoch))
+        self.engine = self.offered.engine
+        self.offered.concurrency_slots.load(await store.slots())
         world.plugins.begin(hosts)
         sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
-        engine.on_suspended = sweeping.nudge
+        self.engine.on_suspended.add(sweeping.nudge)
         for work in (providers.run(), sweeping.run()):
             self.spawn(work)
         self.ready = True

@@ -209,11 +209,11 @@ class MeshWorld:
             self._care()
             return
         sweep = process_run.offered.sweep
-        self.saved, self.leaked = sweep.saved, process_run.engine.executor.concurrency_slots.leaked()
+        self.saved, self.leaked = sweep.saved, process_run.offered.concurrency_slots.leaked()
         demand(sweep.saved == 0, "nothing has to be saved", sweep.saved)
         demand(self.leaked == 0, "no place leaks", self.leaked)
         demand(process_run.engine.count == 0, "nothing is open for nothing", process_run.engine.count)
-        under_way = process_run.engine.executor.calls._dispatcher.in_flight
+        under_way = process_run.offered.calls._dispatcher.in_flight
         demand(under_way == 0, "no call leaks", under_way)
         self.record.check_rows()
         process_run.stop.set()

@@ -10,7 +10,7 @@ from typing import Protocol
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.history import pages
 from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.fold import restore
@@ -50,13 +50,13 @@ class Archives:
     def __init__(
         self,
         store: Store,
-        engine: Engine,
+        arrivals: Arrivals,
         definitions: Definitions,
         executions: Executions,
         packing: Packing,
     ) -> None:
         self._store = store
-        self._engine = engine
+        self._arrivals = arrivals
         self._definitions = definitions
         self._executions = executions
         self._packing = packing
@@ -89,7 +89,7 @@ class Archives:
         definition = await self._definitions.read(namespace, archive.source, archive.published)
         state = _folded(namespace, name, definition, archive.events)
         state.definition = await self._definitions.keep(definition)
-        await self._engine.arrivals.adopt(state, archive.events)
+        await self._arrivals.adopt(state, archive.events)
         return await self._executions.get(namespace, name)
 
 

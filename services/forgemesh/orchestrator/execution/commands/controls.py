@@ -15,6 +15,7 @@ from forgemesh.orchestrator.execution.checkpoint import checkpoint_at, sequence_
 from forgemesh.orchestrator.execution.commands.forks import Forks
 from forgemesh.orchestrator.execution.commands.starts import StartRequest, Starts
 from forgemesh.orchestrator.execution.control import Action, check_status
+from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.awaited_ends import AwaitedEnds
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.ports import ClaimedBefore, ExecutionRow, Store
@@ -38,6 +39,7 @@ class Controls:
         starts: Starts,
         forks: Forks,
         awaited_ends: AwaitedEnds,
+        arrivals: Arrivals,
         checksum: Callable[[e.Event], int],
     ) -> None:
         self._store = store
@@ -46,6 +48,7 @@ class Controls:
         self._starts = starts
         self._forks = forks
         self._awaited_ends = awaited_ends
+        self._arrivals = arrivals
         self._checksum = checksum
 
     async def pause(
@@ -243,7 +246,7 @@ class Controls:
         if state.ended is not None:
             return ""
         row = await self._executions.row(namespace, execution_id, state.run_id)
-        return state.run_id if await self._engine.arrivals.end(row, state.definition, ask) else ""
+        return state.run_id if await self._arrivals.end(row, state.definition, ask) else ""
 
     async def _command(
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
@@ -258,7 +261,7 @@ class Controls:
             return await self._engine.command(running, ask), running.state.run_id
         state = await self._executions.get(namespace, execution_id, run_id)
         if state.ended is None:
-            raise ExecutionSuspended(execution_id, self._engine.turns.set_aside.get((namespace, execution_id), ""))
+            raise ExecutionSuspended(execution_id, self._engine.set_aside(namespace, execution_id))
         ask(state)
         return [], state.run_id
 

@@ -11,6 +11,7 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.compensation import is_undone
 from forgemesh.orchestrator.execution.control import Action, check
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.history import read_state
 from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.fork_names import name_in_fork
 from forgemesh.orchestrator.execution.forking import Holder, check_origin, lent, run_of, takeover
@@ -104,5 +105,5 @@ class Forks:
             if row is not None:
                 found = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
                 with contextlib.suppress(ExecutionNotFound):  # deleted meanwhile
-                    known[run], _ = await self._engine.load(row, found.definition)
+                    known[run] = await read_state(self._store, row, found.definition)
         return known[run]

@@ -21,7 +21,7 @@ from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.pending_requests import Hold, RequestsUnderWay
 from forgemesh.orchestrator.execution.concurrency_key import concurrency_key
 from forgemesh.orchestrator.execution.engine.children import link_to
-from forgemesh.orchestrator.execution.engine.concurrency_slots import Entry
+from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, Entry
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, IdReuse, Request, Store
 from forgemesh.orchestrator.execution.engine.run_ids import new_run_id, new_ulid
@@ -124,14 +124,23 @@ class Starts:
     `under_way` are the requests of a namespace whatever they ask for: other commands with request ids share it.
     """
 
-    def __init__(self, store: Store, engine: Engine, definitions: Definitions, executions: Executions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        definitions: Definitions,
+        executions: Executions,
+        concurrency_slots: ConcurrencySlots,
+        now: Callable[[], int],
+    ) -> None:
         self._store = store
         self._engine = engine
         self._definitions = definitions
         self._executions = executions
+        self._concurrency_slots = concurrency_slots
+        self._now = now
         self.under_way = RequestsUnderWay()
         self.turnstile = Turnstile(TOGETHER, hold=HOLD)
-        engine.executor.children.child_starter = self
 
     async def start(self, request: StartRequest) -> tuple[ExecutionState, bool]:
         """The execution, and whether this request started it."""
@@ -196,7 +205,7 @@ class Starts:
     async def start_child(
         self, running: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
     ) -> ExecutionState | None:
-        """See children.Nursery."""
+        """See children.ChildStarter."""
         parent = running.state
         assert step.started is not None
         request = replace(_of_child(running, step), check=permit)
@@ -239,7 +248,7 @@ class Starts:
                 namespace=request.namespace,
                 request_id=asked.request_id,
                 content=asked.content,
-                at=self._engine.clock(),
+                at=self._now(),
                 execution_key=running.key,
             )
         try:
@@ -267,7 +276,7 @@ class Starts:
     ) -> tuple[Created, ExecutionState | None]:
         execution_id = request.execution_id or new_ulid()
         key = _concurrency_key(definition, request, execution_id)
-        concurrency_slots = self._engine.executor.concurrency_slots
+        concurrency_slots = self._concurrency_slots
         entry = Entry()
 
         def first() -> list[e.Fact]:
@@ -293,7 +302,7 @@ class Starts:
     ) -> list[e.Fact]:
         """The first facts of a new execution."""
         run_id = new_run_id() if request.execution_id else execution_id  # an id made here never was anybody else's
-        started = _started(definition, request, run_id, self._engine.clock(), key, queued=entry.queued)
+        started = _started(definition, request, run_id, self._now(), key, queued=entry.queued)
         facts: list[e.Fact] = [started, *request.facts]
         if entry.refused:
             limit = definition.concurrency.limit if definition.concurrency is not None else 0

@@ -9,6 +9,7 @@ from forgemesh.faults.control import ExecutionState as Refused
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.execution.control import Action
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.history import read_state
 from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.family import begun_as
 from forgemesh.orchestrator.execution.state import ExecutionState
@@ -53,10 +54,9 @@ class AwaitedEnds:
         """None for what cannot be read: nothing goes on there."""
         try:
             found = await self.definitions.find(parent.namespace, parent.workflow, parent.workflow_version)
-            state, _ = await self.engine.load(parent, found.definition)
+            return await read_state(self.store, parent, found.definition)
         except DataCorrupted:
             return None
-        return state
 
 
 def _waits(parent: ExecutionState, child: ExecutionRow) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.orchestrator.dispatch.call_request import (
     CallKey,
     CallRequest,
     Lacking,
+    Listener,
     RunKey,
     Running as Underway,
     Waiting,
@@ -18,9 +20,7 @@ from forgemesh.orchestrator.dispatch.call_request import (
 )
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
-from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
-from forgemesh.orchestrator.dispatch.ports import Answer, Hosts
-from forgemesh.orchestrator.dispatch.providers import Providers
+from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.attempts import (
     doubts_of,
@@ -34,8 +34,11 @@ from forgemesh.orchestrator.execution.attempts import (
 )
 from forgemesh.orchestrator.execution.control import unsent
 from forgemesh.orchestrator.execution.ending import open_below
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.running import Running, Said
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
+from forgemesh.orchestrator.execution.engine.turns import Turns
 from forgemesh.orchestrator.execution.explain import Hindrance
 from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.trace.spans import traceparent
@@ -44,28 +47,27 @@ from forgemesh.orchestrator.values.retry import LONGEST_WISH, SECOND, UNCOUNTED
 from forgemesh.orchestrator.workflow.definition import Call, Child
 from forgemesh.routing.pick import Lack, NoPick
 
-if TYPE_CHECKING:
-    from forgemesh.orchestrator.execution.engine.engine import Engine
-
 
 class Calls:
     """What the engine wants of plugins; is told by the dispatcher what becomes of it."""
 
     def __init__(
         self,
-        engine: Engine,
-        hosts: Hosts,
-        recorder: OutcomeRecorder,
-        providers: Providers,
+        turns: Turns,
+        executions: OpenExecutions,
         results: Results,
-        *,
-        max_in_flight: int = 0,
+        time_and_chance: TimeAndChance,
+        dispatcher: Callable[[Listener], Dispatcher],
     ) -> None:
-        self._engine = engine
+        self._turns = turns
+        self._executions = executions
         self._results = results
+        self._now = time_and_chance.now
+        self._draw = time_and_chance.draw
+        self.on_wanted: Subscribers[[]] = Subscribers("calls for which there is no provider")
         self._looking: dict[CallKey, int] = {}
         """Attempts of which it is not known yet whether their result is kept."""
-        self._dispatcher = Dispatcher(hosts, recorder, providers, engine.clock, self, max_in_flight=max_in_flight)
+        self._dispatcher = dispatcher(self)
 
     @property
     def wanted(self) -> set[Wanted]:
@@ -90,11 +92,11 @@ class Calls:
         try:
             self._take_result(running, request, kept)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self._engine.suspension.broke(running, error)
+            self._turns.broke(running, error)
 
     def _take_result(self, running: Running, request: CallRequest, kept: tuple[Dispatch, Answer] | None) -> None:
         """It was neither called nor waiting meanwhile, so that nobody could take it back."""
-        if self._engine.running(*running.name) is not running or not _is_open(running.state, request):
+        if not self._executions.has(running) or not _is_open(running.state, request):
             return
         if is_held(running.state, running.state.open_attempts[request.path]):
             self.turn_back(running, request.path)
@@ -123,7 +125,7 @@ class Calls:
 
     def stray(self) -> list[RunKey]:
         """What has orders although it is not in memory."""
-        return [run for run in self._dispatcher.active.runs() if self._of(run) is None]
+        return [run for run in self._dispatcher.active.runs() if self._executions.of_run(run) is None]
 
     def forget_run(self, run: RunKey) -> None:
         """Nobody waits for what it has ordered."""
@@ -148,9 +150,9 @@ class Calls:
 
     def turn_back(self, running: Running, path: str) -> None:
         """An attempt has not left and does not leave any more."""
-        fact = unsent(running.state, path, self._engine.clock())
+        fact = unsent(running.state, path, self._now())
         if fact is not None:
-            self._engine.turn(running, (fact,))
+            self._turns.turn(running, (fact,))
 
     def forget(self, running: Running, path: str) -> None:
         """The attempt's end was decided without it."""
@@ -172,14 +174,14 @@ class Calls:
         return found
 
     def answered(self, request: CallRequest, answer: Answer) -> None:
-        """See order.Listener."""
-        running = self._of(request.run)
+        """See call_request.Listener."""
+        running = self._executions.of_run(request.run)
         if running is None:
             return
         try:
             self._answered(running, request, answer)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self._engine.suspension.broke(running, error)
+            self._turns.broke(running, error)
 
     def _answered(self, running: Running, request: CallRequest, answer: Answer) -> None:
         path = request.path
@@ -190,63 +192,58 @@ class Calls:
             self._keep(running.state, request, answer, where)
         else:
             assert answer.failure is not None
-            now, draw = self._engine.clock(), self._engine.draw()
+            now, draw = self._now(), self._draw()
             details = said.details if said is not None else None
             failure, told = answer.failure, answer.told
             fact = failed(
                 running.state, path, request.attempt, failure, where, now, draw, details, told=told, said=request.said
             )
         if fact is not None:
-            self._engine.turn(running, (fact,))
-
-    def _of(self, run: RunKey) -> Running | None:
-        """The execution that gave an order, if it is open; never another one that has got its id."""
-        running = self._engine.running(*run[:2])
-        return running if running is not None and running.run == run else None
+            self._turns.turn(running, (fact,))
 
     def broke(self, request: CallRequest, error: Exception, *, sent: bool) -> None:
-        """See order.Listener."""
-        running = self._of(request.run)
+        """See call_request.Listener."""
+        running = self._executions.of_run(request.run)
         if running is not None:
-            self._engine.suspension.broke(running, error, {} if sent else {request.path: request.attempt})
+            self._turns.broke(running, error, {} if sent else {request.path: request.attempt})
 
     def _turn(self, running: Running, fact: e.Fact) -> None:
         try:
-            self._engine.turn(running, (fact,))
+            self._turns.turn(running, (fact,))
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self._engine.suspension.broke(running, error)
+            self._turns.broke(running, error)
 
     def _keep(self, state: ExecutionState, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
         step = state.steps.get(request.path)
         if step is None or step.started is None or not step.started.cache_key or where is None or where.cached:
             return
         if isinstance(step.step, Call) and step.step.cache is not None and answer.output is not None:
-            ends = self._engine.clock() + int(step.step.cache.ttl * SECOND)
+            ends = self._now() + int(step.step.cache.ttl * SECOND)
             plugin_id = where.plugin_id or request.target.plugin_id
             self._results.keep(step.started.cache_key, plugin_id, where, answer.output, ends)
 
     def blocked(self, request: CallRequest, lack: Lacking) -> None:
-        """See order.Listener."""
-        running = self._of(request.run)
+        """See call_request.Listener."""
+        running = self._executions.of_run(request.run)
         if running is not None and _is_open(running.state, request):
             wait = min(lack.retry_after or 0.0, LONGEST_WISH)
-            until = self._engine.clock() + int(wait * SECOND) if wait else 0
+            until = self._now() + int(wait * SECOND) if wait else 0
             fact = e.StepBlocked(
                 request.path, request.attempt, lack.reason.value, lack.message, until, _opened_by(lack)
             )
             self._turn(running, fact)
         if lack.reason is Lack.NOT_REGISTERED:
-            self._engine.on_wanted()
+            self.on_wanted.tell()
 
     def unblocked(self, request: CallRequest) -> None:
-        """See order.Listener."""
-        running = self._of(request.run)
+        """See call_request.Listener."""
+        running = self._executions.of_run(request.run)
         if running is not None and _is_open(running.state, request):
             self._turn(running, e.StepUnblocked(request.path, request.attempt))
 
     def progressed(self, request: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
-        """See order.Listener."""
-        running = self._of(request.run)
+        """See call_request.Listener."""
+        running = self._executions.of_run(request.run)
         if running is not None:
             before = running.said.get(request.path)
             if details is None and before is not None:

@@ -8,7 +8,7 @@ from asyncio import Task
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.tasks import watched
@@ -24,17 +24,17 @@ from forgemesh.orchestrator.execution.effects import (
 )
 from forgemesh.orchestrator.execution.ending import open_below
 from forgemesh.orchestrator.execution.engine.families import Families
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.running import Running
-from forgemesh.orchestrator.execution.family import FamilyLimits, awaited_at, is_ending, origin_of, told_apart
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
+from forgemesh.orchestrator.execution.engine.turns import Turns
+from forgemesh.orchestrator.execution.family import awaited_at, is_ending, origin_of, told_apart
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.execution.trace.spans import traceparent
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.orchestrator.values.retry import RETRYABLE
 from forgemesh.orchestrator.workflow.definition import Child
-
-if TYPE_CHECKING:
-    from forgemesh.orchestrator.execution.engine.engine import Engine
 
 _log = logging.getLogger(__name__)
 
@@ -81,12 +81,21 @@ class Children:
       abandoned children and forks count.
     """
 
-    def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
-        self._engine = engine
-        self.child_starter: ChildStarter | None = None
+    def __init__(
+        self,
+        turns: Turns,
+        executions: OpenExecutions,
+        families: Families,
+        child_starter: ChildStarter,
+        time_and_chance: TimeAndChance,
+    ) -> None:
+        self._turns = turns
+        self._executions = executions
+        self._families = families
+        self._child_starter = child_starter
+        self._time_and_chance = time_and_chance
         self._starting: dict[tuple[RunKey, str, int], set[Task[None]]] = {}
         """Of an attempt there may be two: the second one finds what the first one has started."""
-        self.families = Families(engine, limits)
         self._to_pass_on: deque[tuple[Running, ChildOrder]] = deque()
         self._passing_on = False
 
@@ -100,7 +109,7 @@ class Children:
             if not self._starting[key]:
                 del self._starting[key]
             if error is not None:
-                self._engine.suspension.broke(running, error)
+                self._turns.broke(running, error)
 
         task = watched(self._start(running, path, attempt), over)
         self._starting.setdefault(key, set()).add(task)
@@ -112,18 +121,17 @@ class Children:
         """
         assert step.started is not None
         name = (running.state.namespace, step.started.child_id)
-        held = running.state.pause is not None or running.state.queued or name in self._engine.suspended
-        known = self._engine.known(*name) is not None or self.families.is_under_way(name)
+        held = running.state.pause is not None or running.state.queued or name in self._executions.suspended
+        known = self._executions.known(*name) is not None or self._families.is_under_way(name)
         return held or known or (running.run, step.path, step.attempts) in self._starting
 
     async def _start(self, running: Running, path: str, attempt: int) -> None:
-        assert self.child_starter is not None
         wanted = partial(self._check_wanted, running, path, attempt)
         permit = partial(self._permit, running, path, attempt)
-        while self._is_open(running, path, attempt) and not self._engine.stopping:
+        while self._is_open(running, path, attempt) and not self._turns.stopping:
             step = running.state.steps[path]  # not before: by now it may be over, and forgotten
             try:
-                child = await self.child_starter.start_child(running, step, wanted, permit)
+                child = await self._child_starter.start_child(running, step, wanted, permit)
             except Unwanted:
                 if running.state.is_stopping(step.scope) and not self._is_coming(running, step):
                     self._fail(running, path, attempt, failure_of(workflow.Cancelled(path), step_path=path))
@@ -144,7 +152,7 @@ class Children:
         """Another start of the same child is in the queue of writes, or was: its end answers the attempt."""
         assert step.started is not None
         name = (running.state.namespace, step.started.child_id)
-        return self.families.is_under_way(name) or self.families.child_at(running, step) is not None
+        return self._families.is_under_way(name) or self._families.child_at(running, step) is not None
 
     def _taken(self, running: Running, step: StepState, fault: workflow.ExecutionExists) -> Failure:
         """
@@ -163,18 +171,19 @@ class Children:
         if step is None or step.started is None or not self._is_open(running, path, attempt):
             raise Unwanted
         name = (state.namespace, step.started.child_id)
-        if state.is_stopping(step.scope) or state.pause is not None or state.queued or self.families.is_under_way(name):
+        held = state.is_stopping(step.scope) or state.pause is not None or state.queued
+        if held or self._families.is_under_way(name):
             raise Unwanted
         return step, name
 
     def _permit(self, running: Running, path: str, attempt: int) -> None:
         """Raises Unwanted, FamilyTooDeep or FamilyTooLarge; otherwise the start counts as under way."""
         step, name = self._check_wanted(running, path, attempt)
-        self.families.count_start(running, step, name)
+        self._families.count_start(running, step, name)
 
     def _is_open(self, running: Running, path: str, attempt: int) -> bool:
         step = running.state.open_attempts.get(path)
-        return self._engine.running(*running.name) is running and step is not None and step.attempts == attempt
+        return self._executions.has(running) and step is not None and step.attempts == attempt
 
     def follow(self, running: Running, orders: Iterable[ChildOrder]) -> None:
         """A turn of an execution is in the queue of writes: what it means for its children goes there behind it."""
@@ -208,12 +217,12 @@ class Children:
     def _cut(self, running: Running) -> None:
         """It was terminated, and does not wait for its children's ends."""
         for step in running.cut:
-            child = self.families.child_at(running, step)
+            child = self._families.child_at(running, step)
             if child is not None:
                 self._close(child, _on_close(step), running.name[1])
 
     def _pause(self, running: Running, pause: e.PauseRequested) -> None:
-        for step, child in self.families.waited_for(running):
+        for step, child in self._families.waited_for(running):
             if child is not None:
                 self._ask(running, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
 
@@ -221,7 +230,7 @@ class Children:
         """What the parent's pause held goes on; children that were not started because of it are."""
         if running.state.pause is not None or running.state.queued:
             return
-        for step, child in self.families.waited_for(running):
+        for step, child in self._families.waited_for(running):
             if child is None:
                 self.start(running, step.path)
             else:
@@ -233,10 +242,10 @@ class Children:
         itself, the attempt ends now.
         """
         assert step.started is not None
-        child = self.families.child_at(running, step)
+        child = self._families.child_at(running, step)
         if child is None:
             name = (running.state.namespace, step.started.child_id)
-            if not self.families.is_under_way(name) and self._engine.known(*name) is None:
+            if not self._families.is_under_way(name) and self._executions.known(*name) is None:
                 self.start(running, step.path)  # which finds out what became of it, and starts nothing any more
             elif _on_close(step) == "abandon":
                 self._end_without(running, step)
@@ -277,23 +286,23 @@ class Children:
     ) -> None:
         """What the child refuses stands in its parent's history, if that is open; a child that has ended is past it."""
         if self._is_arriving(child):
-            self._engine.go_on(child)
+            self._turns.go_on(child)
         if not child.open:
             return
         try:
             facts = ask(child.state)
             if facts:
-                self._engine.turn(child, facts)
+                self._turns.turn(child, facts)
         except Fault as fault:
             if parent is not None and step is not None and parent.open:
                 refusal = e.ChildCommandRefused(step.path, child.name[1], command, failure_of(fault))
-                self._engine.turn(parent, (refusal,))
+                self._turns.turn(parent, (refusal,))
         except Exception as error:  # noqa: BLE001 - it catches up on that when it is taken up again
-            self._engine.suspension.broke(child, error)
+            self._turns.broke(child, error)
 
     def _is_arriving(self, child: Running) -> bool:
         """Whether it was found after a crash, and its parent was taken up before it."""
-        return self._engine.running(*child.name) is not child
+        return not self._executions.has(child)
 
     def settle_in(self, child: Running, *, fresh: bool) -> None:
         """
@@ -303,9 +312,9 @@ class Children:
         """
         if not origin_of(child.state).parent_id or not child.open:
             return
-        parent = self.families.parent_of(child)
+        parent = self._families.parent_of(child)
         if parent is None:
-            if child.orphaned or (fresh and not self.families.is_suspended(child)):
+            if child.orphaned or (fresh and not self._families.is_suspended(child)):
                 self._close_orphan(child)
             return
         step = awaited_at(parent.state, child.state)
@@ -316,7 +325,7 @@ class Children:
         elif not fresh:
             facts = told_apart(parent.state, child.state)
             if facts:
-                self._engine.turn(child, facts)
+                self._turns.turn(child, facts)
         elif parent.state.pause is not None:
             pause = parent.state.pause
             self._ask(parent, step, child, "pause", lambda state: control.pause_with_parent(state, pause))
@@ -328,22 +337,22 @@ class Children:
 
     def ended(self, child: Running) -> None:
         """An execution has ended, and that is durable; if a step waits for it, that step goes on."""
-        parent = self.families.parent_of(child)
+        parent = self._families.parent_of(child)
         if parent is None:
             return
         origin = origin_of(child.state)
         try:
             self._answer(parent, origin.parent_path, origin.parent_attempt, child.state)
         except Exception as error:  # noqa: BLE001 - it looks for its child's end when it is taken up again
-            self._engine.suspension.broke(parent, error)
+            self._turns.broke(parent, error)
 
     def _answer(self, parent: Running, path: str, attempt: int, child: ExecutionState) -> None:
-        if self._engine.running(*parent.name) is not parent:
+        if not self._executions.has(parent):
             return
         if child.status is Status.SUCCEEDED:
             fact = succeeded(parent.state, path, attempt, child.output or NULL, None)
             if fact is not None:
-                self._engine.turn(parent, (fact,))
+                self._turns.turn(parent, (fact,))
             return
         cause = child.failure.message if child.failure is not None else child.status.value
         fault = workflow.ChildFailed(path, child.execution_id, child.status.value, cause)
@@ -356,11 +365,12 @@ class Children:
         self._fail(parent, path, attempt, failure)
 
     def _fail(self, parent: Running, path: str, attempt: int, failure: Failure) -> None:
-        if self._engine.running(*parent.name) is not parent:
+        if not self._executions.has(parent):
             return
-        fact = failed(parent.state, path, attempt, failure, None, self._engine.clock(), self._engine.draw())
+        now, draw = self._time_and_chance.now(), self._time_and_chance.draw()
+        fact = failed(parent.state, path, attempt, failure, None, now, draw)
         if fact is not None:
-            self._engine.turn(parent, (fact,))
+            self._turns.turn(parent, (fact,))
 
 
 def _on_close(step: StepState) -> str:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.execution import control, facts as e
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.ports import SlotRow
 from forgemesh.orchestrator.execution.engine.running import Running
+from forgemesh.orchestrator.execution.engine.turns import Turns
 from forgemesh.orchestrator.execution.family import is_ending
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.workflow.definition import Concurrency, Definition
-
-if TYPE_CHECKING:
-    from forgemesh.orchestrator.execution.engine.engine import Engine
 
 RoomKey: TypeAlias = tuple[str, str, str]
 """Namespace, workflow, concurrency key."""
@@ -46,8 +45,9 @@ class ConcurrencySlots:
     has none. This is their picture in memory, read from the store at the start.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, turns: Turns, executions: OpenExecutions) -> None:
+        self._turns = turns
+        self._executions = executions
         self._rooms: dict[RoomKey, Room] = {}
 
     def load(self, rows: Iterable[SlotRow]) -> None:
@@ -73,7 +73,7 @@ class ConcurrencySlots:
     def give_way(self, definition: Definition, entry: Entry, reason: str) -> None:
         """Cancel those who have to make room for an execution that is durable now."""
         for execution_id in entry.give_way:
-            running = self._engine.running(definition.namespace, execution_id)
+            running = self._executions.find(definition.namespace, execution_id)
             if running is not None:
                 self._cancel(running, reason)
 
@@ -81,11 +81,11 @@ class ConcurrencySlots:
         try:
             facts = control.cancel(running.state, BY, reason)
             if facts:
-                self._engine.turn(running, facts)
+                self._turns.turn(running, facts)
         except Fault:  # it is undoing what it did already
             return
         except Exception as error:  # noqa: BLE001 - gives way when it is taken up again
-            self._engine.suspension.broke(running, error)
+            self._turns.broke(running, error)
 
     def adopt(self, state: ExecutionState) -> bool:
         """
@@ -140,7 +140,7 @@ class ConcurrencySlots:
         if not running.open or not running.state.queued or is_ending(running.state):
             return
         if running.state.execution_id in room.holders:
-            self._engine.turn(running, (e.ExecutionAdmitted(),))
+            self._turns.turn(running, (e.ExecutionAdmitted(),))
         else:
             self._admit(key, room)
 
@@ -156,7 +156,7 @@ class ConcurrencySlots:
 
     def _displaces(self, running: Running, execution_id: str) -> bool:
         """Whether one that waits was started here: an import is no newer than those that run."""
-        waiting = self._engine.known(running.state.namespace, execution_id)
+        waiting = self._executions.known(running.state.namespace, execution_id)
         return waiting is None or not waiting.state.imported
 
     def ahead_of(self, state: ExecutionState) -> int:
@@ -170,8 +170,8 @@ class ConcurrencySlots:
     def leaked(self) -> int:
         """Places of executions that are neither open here nor being written; must be 0 once all were taken up."""
         return sum(
-            self._engine.running(namespace, execution_id) is None
-            and not self._engine.is_coming(namespace, execution_id)
+            self._executions.find(namespace, execution_id) is None
+            and not self._executions.is_coming(namespace, execution_id)
             for (namespace, _, _), room in self._rooms.items()
             for execution_id in room.holders
         )
@@ -194,9 +194,9 @@ class ConcurrencySlots:
             del room.queue[running.state.execution_id]
             room.holders[running.state.execution_id] = None
             try:
-                self._engine.turn(running, (e.ExecutionAdmitted(),))
+                self._turns.turn(running, (e.ExecutionAdmitted(),))
             except Exception as error:  # noqa: BLE001 - it is admitted when it is taken up again
-                self._engine.suspension.broke(running, error)
+                self._turns.broke(running, error)
 
     def _first(self, key: RoomKey, room: Room) -> Running | None:
         """
@@ -204,7 +204,7 @@ class ConcurrencySlots:
         on if the write failed. None also if the first is not in memory: it will come by itself.
         """
         for execution_id in room.queue:
-            running = self._engine.running(key[0], execution_id)
+            running = self._executions.find(key[0], execution_id)
             if running is None or (running.open and not is_ending(running.state)):
                 return running
         return None

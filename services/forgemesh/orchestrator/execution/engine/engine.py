@@ -1,37 +1,42 @@
-"""Drives open executions: decide, commit, only then act; and take them up again after a crash."""
+"""
+Drives open executions: decide, commit, only then act; and take them up again after a crash.
+
+Something happens (an answer, a command, a timer, the end of a child), and whoever knows it makes a fact of it and
+calls `Engine.turn`. A turn folds the fact into the state, decides what follows until nothing does (`decide.py`), and
+queues all events of that as one write. What they ask of the world are values (`effects.py`): orders to children count
+as soon as the turn is queued, everything else once it is durable, when `Executor` performs it: calls go to the
+dispatcher (`calls.py`), children are started (`children.py`), places given on (`concurrency_slots.py`). What comes
+back from there is the next fact. So nothing happens that is not on record, and a crash in between is a turn that was
+decided and not acted upon: `recovery.py` reads the histories and lets them go on by the same `turn`. An execution that
+a bug or the store interrupts takes that way, too (`suspension.py`). `sweep.py` looks whether anything stands still.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from asyncio import Future
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from forgemesh.chassis.containment import contained
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults import Fault
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.faults.workflow import ExecutionSuspended
-from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
-from forgemesh.orchestrator.dispatch.ports import Hosts
-from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.decide import advance, record, recovered
+from forgemesh.orchestrator.execution.decide import NOTHING, advance, record, recovered
 from forgemesh.orchestrator.execution.effects import Effect, child_orders_of, effects_of, unsent_in
-from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
-from forgemesh.orchestrator.execution.engine.calls import Calls
-from forgemesh.orchestrator.execution.engine.children import Children
-from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots
 from forgemesh.orchestrator.execution.engine.executor import Executor
-from forgemesh.orchestrator.execution.engine.history import read_history
-from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, NewExecution, Request, Store, Wanted
-from forgemesh.orchestrator.execution.engine.results import Results
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
+from forgemesh.orchestrator.execution.engine.ports import Created, NewExecution, Request, Store, Wanted
 from forgemesh.orchestrator.execution.engine.running import Running, claims_of, new_execution, standing_of
 from forgemesh.orchestrator.execution.engine.suspension import Suspension
+from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.engine.timers import Timers
-from forgemesh.orchestrator.execution.engine.turns import Turns
-from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
+from forgemesh.orchestrator.execution.explain import Explanation
 from forgemesh.orchestrator.execution.fold import fold
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
@@ -39,10 +44,16 @@ from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
 from forgemesh.orchestrator.workflow.definition import Definition
 
-_log = logging.getLogger(__name__)
-
 ROUNDS, LAST_WRITE = 10, 5.0
 """So often writes may follow from writes while the process stops, and the seconds that each of them may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that runs executions, and which one it is of those that have had this store."""
+
+    orchestrator_id: str
+    epoch: int
 
 
 class Engine:
@@ -50,76 +61,68 @@ class Engine:
     Every turn of an execution goes the same way: fold what happened, decide what follows, commit both together,
     and act on it once that is durable.
 
-    `clock` gives Unix nanoseconds that run evenly, `wall_ahead` by how many the wall clock is ahead of it, `draw`
-    random numbers in [0, 1). If a commit fails, the execution is dropped from memory and taken up again from the store,
-    as after a crash.
+    `executor` makes what performs effects, once, for this engine. If a commit fails, the execution is dropped from
+    memory and taken up again from the store, as after a crash. `on_ended` is told each end that is durable.
     """
 
     def __init__(
         self,
         store: Store,
-        hosts: Hosts,
-        recorder: OutcomeRecorder,
-        providers: Providers,
         spans: Spans,
-        *,
-        clock: Callable[[], int],
-        draw: Callable[[], float],
-        orchestrator_id: str,
-        epoch: int,
-        max_in_flight: int = 0,
-        wall_ahead: Callable[[], int] = lambda: 0,
-        family: FamilyLimits | None = None,
-        turns: Turns | None = None,
+        executions: OpenExecutions,
+        executor: Callable[[Engine], Executor],
+        time_and_chance: TimeAndChance,
+        owner: Owner,
+        marker: TurnMarker,
     ) -> None:
         self._store = store
         self._spans = spans
-        self.clock = clock
-        self.timers = Timers(clock, wall_ahead, self.wake)
-        self.turns = turns or Turns()
-        self.draw = draw
-        self.orchestrator_id = orchestrator_id
-        self.epoch = epoch
-        results = Results(store, hosts, providers, clock)
-        calls = Calls(self, hosts, recorder, providers, results, max_in_flight=max_in_flight)
-        self.executor = Executor(calls, Children(self, family or FamilyLimits()), ConcurrencySlots(self))
-        self.arrivals = Arrivals(self, store)
-        self._running: dict[tuple[str, str], Running] = {}
-        self._arriving: dict[tuple[str, str], Running] = {}
-        self.on_suspended: Callable[[], None] = lambda: None
-        self.on_trouble: Callable[[], None] = lambda: None
-        self.on_wanted: Callable[[], None] = lambda: None
-        self.on_ended: Callable[[ExecutionState], None] = lambda state: None
-        self.trouble = ""
-        self._coming: dict[tuple[str, str], Future[None]] = {}
-        """Of executions whose first write is under way."""
-        self.suspended: set[tuple[str, str]] = set()
-        self.suspension = Suspension(self)
+        self._executions = executions
+        self._now, self._draw = time_and_chance.now, time_and_chance.draw
+        self._timers = Timers(time_and_chance.now, time_and_chance.wall_ahead, self.wake)
+        self._marker = marker
+        self.owner = owner
+        self._executor = executor(self)
+        self._suspension = Suspension(executions, time_and_chance.now, self._executor.unsent, self.drop)
+        self.on_suspended, self.on_trouble = self._suspension.on_suspended, self._suspension.on_trouble
+        self.on_ended: Subscribers[[ExecutionState]] = Subscribers("the end of an execution")
         self.stopping = self._gone = False
-        self.started_at = clock()
+        self.started_at = time_and_chance.now()
+
+    @property
+    def trouble(self) -> str:
+        """Why the store takes no writes, if it takes none."""
+        return self._suspension.trouble
+
+    @property
+    def bugs(self) -> int:
+        """How often a bug has interrupted an execution."""
+        return self._suspension.bugs
 
     def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
         """The execution, if it is open and in memory; with a run, none that has merely the same id."""
-        found = self._running.get((namespace, execution_id))
-        return found if found is None or run_id in ("", found.state.run_id) else None
-
-    def known(self, namespace: str, execution_id: str) -> Running | None:
-        """The same, or one that is about to be taken up."""
-        name = (namespace, execution_id)
-        return self._running.get(name) or self._arriving.get(name)
-
-    def is_coming(self, namespace: str, execution_id: str) -> bool:
-        """Whether the first write of an execution of that id is under way."""
-        return (namespace, execution_id) in self._coming
+        return self._executions.find(namespace, execution_id, run_id)
 
     @property
     def count(self) -> int:
         """How many executions are open and in memory."""
-        return len(self._running)
+        return self._executions.count
 
-    def all_running(self) -> Iterator[Running]:
+    def all_running(self) -> list[Running]:
         """Every open execution in memory."""
-        return iter(list(self._running.values()))
+        return self._executions.all()
+
+    def suspended_count(self) -> int:
+        """How many open executions nobody runs at the moment."""
+        return len(self._executions.suspended)
+
+    def set_aside(self, namespace: str, execution_id: str) -> str:
+        """Why nobody takes the execution up any more; empty if somebody does."""
+        return self._executions.set_aside.get((namespace, execution_id), "")
+
+    def explain(self, running: Running) -> Explanation:
+        """Why it does not move."""
+        return self._executor.explain(running, self._now())
 
     async def start(
         self,
@@ -143,12 +146,12 @@ class Engine:
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
             if self.stopping:
                 raise ShuttingDown("the orchestrator")
-            self.turns.enter(0)
-            facts, now = first(), self.clock()
+            self._marker.enter(0)
+            facts, now = first(), self._now()
             decided = [record(state, fact, now) for fact in facts]
-            events.extend(decided + advance(state, now, self.timers.ahead, self.turns.is_long))
+            events.extend(decided + advance(state, now, self._timers.ahead, self._marker.is_long))
             running.begun()
-            self.comes(running)
+            self._executions.comes(running)
             return new_execution(running, request, claims_of(state)), events
 
         written = partial(self._created, running, events, settled)
@@ -167,10 +170,10 @@ class Engine:
         written: Future[Created],
     ) -> None:
         """Runs also when whoever asked for the execution has gone away."""
-        self.came(running)
+        self._executions.came(running)
         with contained(f"the start of execution {running.name[1]}"):
             settled(written)
-        self.executor.children.families.written(*running.name)
+        self._executor.start_written(running)
         if not self.may_enter(running, written):
             return
         created = written.result()
@@ -178,38 +181,27 @@ class Engine:
         self.enter(running)
         effects = effects_of(events)
         try:
-            self.executor.children.settle_in(running, fresh=True)
+            self._executor.settle_in(running, fresh=True)
             self._act(running, events, effects, created.position)
-            self.timers.set(running)
-            if running.state.queued:
-                self.executor.concurrency_slots.arrived(running)
+            self._timers.set(running)
+            self._executor.arrived(running)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, error, unsent_in(effects[running.acted :]))
-
-    def comes(self, running: Running) -> None:
-        """The first write of an execution goes into the queue."""
-        self._coming[running.name] = asyncio.get_running_loop().create_future()
-
-    def came(self, running: Running) -> None:
-        """It was written, or was not."""
-        coming = self._coming.pop(running.name, None)
-        if coming is not None:
-            coming.set_result(None)
+            self._suspension.broke(running, error, unsent_in(effects[running.acted :]))
 
     def may_enter(self, running: Running, written: Future[Created]) -> bool:
         """Whether it was written; what is written while this process goes is taken up by the next one."""
         failed = written.cancelled() or written.exception() is not None
-        return not failed and not self._gone and running.name not in self._running
+        return not failed and not self._gone and self._executions.find(*running.name) is None
 
     def enter(self, running: Running) -> None:
         """It is in memory from now on."""
-        self._running[running.name] = running
-        self.executor.children.families.joined(running)
+        self._executions.enter(running)
+        self._executor.joined(running)
 
     def _leave(self, running: Running) -> None:
-        del self._running[running.name]
-        self.executor.children.families.left(running)
-        self.timers.off(running)
+        self._executions.leave(running)
+        self._executor.left(running)
+        self._timers.off(running)
 
     async def command(
         self, running: Running, ask: Callable[[ExecutionState], Sequence[e.Fact]], answer: Recorded | None = None
@@ -220,7 +212,7 @@ class Engine:
 
         Raises what `ask` raises, once that for which it does is durable, and StoreUnavailable.
         """
-        if self._running.get(running.name) is not running:
+        if not self._executions.has(running):
             raise ExecutionSuspended(running.state.execution_id)
         try:
             facts = ask(running.state)
@@ -236,40 +228,32 @@ class Engine:
     def expect(self, arriving: Iterable[Running]) -> None:
         """Executions that were found are about to go on: all of them are known before the first one does."""
         for running in arriving:
-            if running.name not in self._running:
-                self._arriving[running.name] = running
-                self.executor.children.families.joined(running)
+            if self._executions.expect(running):
+                self._executor.joined(running)
 
     def go_on(self, running: Running) -> None:
         """
         Take an open execution up that nobody has run since a crash, or that comes from another mesh: the one door by
         which histories that others began come in. Its open calls count as lost.
         """
-        self._arriving.pop(running.name, None)
-        if running.name in self._running:
+        if not self._executions.arrived(running):
             return
         self.enter(running)
         try:
             self._go_on(running)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, error)
+            self._suspension.broke(running, error)
 
     def _go_on(self, running: Running) -> None:
-        state, now, unsent = running.state, self.clock(), self.suspension.unsent(running)
-        events = recovered(state, self.orchestrator_id, self.epoch, now, self.draw(), unsent)
+        state, owner, unsent = running.state, self.owner, self._suspension.unsent(running)
+        events = recovered(state, owner.orchestrator_id, owner.epoch, self._now(), self._draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
-        self.executor.children.settle_in(running, fresh=False)  # before anything new begins in it
+        self._executor.settle_in(running, fresh=False)  # before anything new begins in it
         following = self._decide(running)
         if following:
             self._commit(running, following)
-        self.executor.taken_up(running, reopened)
-
-    async def load(
-        self, row: ExecutionRow, definition: Definition, spans_from: int = 1 << 62
-    ) -> tuple[ExecutionState, ExecutionTrace]:
-        """State and trace as the store has them; exports spans from `spans_from` on. Raises what that does."""
-        return await read_history(self._store, row, definition, partial(self._spans.export, position=0), spans_from)
+        self._executor.taken_up(running, reopened)
 
     async def stop(self, grace: float) -> None:
         """
@@ -278,18 +262,18 @@ class Engine:
         The next process takes them up from the store.
         """
         self.stopping = True
-        await self.executor.stop(grace)
+        await self._executor.stop(grace)
         await self._settled()
         self._gone = True
-        for running in list(self._running.values()):
+        for running in self._executions.all():
             self.drop(running)
 
     async def _settled(self) -> None:
         """What is known of the executions is durable, or cannot be written."""
         for _ in range(ROUNDS):
             await asyncio.sleep(0)  # what is durable has its effects, which may write
-            writes = [running.written for running in self._running.values() if running.written is not None]
-            pending: list[Future[Any]] = [*self._coming.values(), *(write for write in writes if not write.done())]
+            writes = [running.written for running in self._executions.all() if running.written is not None]
+            pending: list[Future[Any]] = [*self._executions.coming(), *(write for write in writes if not write.done())]
             if not pending:
                 return
             await asyncio.wait(pending, timeout=LAST_WRITE)
@@ -309,53 +293,48 @@ class Engine:
             self._commit(running, events, answer)
         except Exception:
             if running.state.sequence != before:  # what memory knows is void
-                self.suspension.forsake(running)
+                self._suspension.forsake(running)
             raise
         return events
 
     def _decide(self, running: Running, facts: Iterable[e.Fact] = ()) -> list[e.Event]:
-        now, state = self.clock(), running.state
-        self.turns.enter(running.key)
+        now, state = self._now(), running.state
+        self._marker.enter(running.key)
         try:
             events = [record(state, fact, now) for fact in facts]
-            return events + advance(state, now, self.timers.ahead, self.turns.is_long)
+            return events + advance(state, now, self._timers.ahead, self._marker.is_long)
         finally:
-            self.turns.leave(running.key)
+            self._marker.leave(running.key)
 
     def _commit(self, running: Running, events: list[e.Event], answer: Recorded | None = None) -> None:
-        state = running.state
+        state, effects = running.state, effects_of(events)
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
         append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
         written = running.written = append(running.key, events, changed)
-        written.add_done_callback(partial(self._committed, running, events, effects_of(events)))
-        self.timers.set(running)
+        written.add_done_callback(partial(self._committed, running, events, effects))
+        self._timers.set(running)
         if state.definition.has_children and (orders := child_orders_of(events)):
-            self.executor.queued(running, orders)
+            self._executor.queued(running, orders)
 
     def _committed(self, running: Running, events: list[e.Event], effects: list[Effect], written: Future[int]) -> None:
         error = None if written.cancelled() else written.exception()
         failed = written.cancelled() or error is not None
-        if self._running.get(running.name) is not running:
+        if not self._executions.has(running):
             if not failed:
-                self.suspension.skipped(running, effects)
+                self._suspension.skipped(running, effects)
             return
         if failed:
-            self.suspension.unwritten(running, error)
+            self._suspension.unwritten(running, error)
             return
-        self.write_went_well()
+        if self._suspension.trouble:
+            self._suspension.write_went_well()
         if running.written is written:
             running.written = None
         try:
             self._act(running, events, effects, written.result())
         except Exception as bug:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, bug, unsent_in(effects[running.acted :]))
-
-    def write_went_well(self) -> None:
-        """The store takes writes; if it did not before, that is over."""
-        if self.trouble:
-            self.trouble = ""
-            self.on_trouble()
+            self._suspension.broke(running, bug, unsent_in(effects[running.acted :]))
 
     def _act(self, running: Running, events: list[e.Event], effects: list[Effect], position: int) -> None:
         """Events are durable: show them, and do what they ask for; `running.acted` counts the effects that are done."""
@@ -363,7 +342,7 @@ class Engine:
         for at, event in enumerate(events, start=position - len(events) + 1):
             self.show(running, event, at)
         for effect in effects:
-            self.executor.perform(running, effect)
+            self._executor.perform(running, effect)
             running.acted += 1
         if running.state.status.final and events[-1].sequence == running.state.sequence:
             self._end(running)
@@ -377,27 +356,46 @@ class Engine:
         self._leave(running)
         running.ended = True
         running.left.set()
-        self.executor.ended(running)
-        with contained(f"the end of execution {running.name[1]}"):
-            self.on_ended(running.state)
+        self._executor.ended(running)
+        self.on_ended.tell(running.state)
 
     def wake(self, running: Running) -> None:
         """Something may be due."""
         running.timer, running.timer_at = None, 0
-        if self._running.get(running.name) is not running:
+        if not self._executions.has(running):
             return
         try:
             events = self._decide(running)
             if events:
                 self._commit(running, events)
             else:
-                self.timers.set(running)
+                self._timers.set(running)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
-            self.suspension.broke(running, error)
+            self._suspension.broke(running, error)
 
     def drop(self, running: Running) -> None:
         """Forget it; it is taken up from the store."""
         self._leave(running)
         running.left.set()
         running.tell_watchers()
-        self.executor.dropped(running)
+        self._executor.dropped(running)
+
+    def forsake(self, running: Running, *, haste: bool = True) -> None:
+        """Drop it, and have it taken up from the store: in `haste` at once, or with the next sweep."""
+        self._suspension.forsake(running, haste=haste)
+
+    def broke(self, running: Running, error: Exception, unsent: Mapping[str, int] = NOTHING) -> None:
+        """See turns.Turns."""
+        self._suspension.broke(running, error, unsent)
+
+    async def settled(self, name: tuple[str, str]) -> None:
+        """Return once the history in the store of an execution that was dropped is all that there will be of it."""
+        await self._suspension.settled(name)
+
+    def write_went_well(self) -> None:
+        """The store takes writes; if it did not before, that is over."""
+        self._suspension.write_went_well()
+
+    def look_at_the_clock(self) -> bool:
+        """Whether the wall clock was put, or the machine slept, since the last look; every timer is set anew then."""
+        return self._timers.look(self._executions.all())

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from forgemesh.faults import workflow
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.explain import Hindrance
 from forgemesh.orchestrator.execution.family import FamilyLimits, Kin, awaited_at, begun_as, kin_of, origin_of
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.workflow.definition import Child
 
-if TYPE_CHECKING:
-    from forgemesh.orchestrator.execution.engine.engine import Engine
-
 
 class Families:
     """Holds what the open executions themselves say; starts that are under way count as members."""
 
-    def __init__(self, engine: Engine, limits: FamilyLimits) -> None:
-        self._engine = engine
+    def __init__(self, executions: OpenExecutions, limits: FamilyLimits) -> None:
+        self._executions = executions
         self._limits = limits
         self._runs: dict[str, Running] = {}
         self._members: Counter[str] = Counter()
@@ -76,7 +73,7 @@ class Families:
 
     def _kin_of_parent(self, state: ExecutionState) -> Kin | None:
         origin = origin_of(state)
-        parent = self._runs.get(origin.parent_run) or self._engine.running(state.namespace, origin.parent_id)
+        parent = self._runs.get(origin.parent_run) or self._executions.find(state.namespace, origin.parent_id)
         return parent.kin if parent is not None else None
 
     def parent_of(self, child: Running) -> Running | None:
@@ -85,7 +82,7 @@ class Families:
         if not origin.parent_id:
             return None
         by_run = self._runs.get(child.parent_run)
-        by_name = self._engine.known(child.state.namespace, origin.parent_id)
+        by_name = self._executions.known(child.state.namespace, origin.parent_id)
         for parent in (by_run, by_name):
             if parent is not None and _may_be_parent(parent, child) and awaited_at(parent.state, child.state):
                 return parent
@@ -99,11 +96,11 @@ class Families:
         """The child of the step's newest attempt, if it is open and in memory or about to be taken up."""
         if step.started is None or not step.started.child_id:
             return None
-        child = self._engine.known(running.state.namespace, step.started.child_id)
+        child = self._executions.known(running.state.namespace, step.started.child_id)
         return child if child is not None and child.open and _may_be_parent(running, child) else None
 
     def is_suspended(self, child: Running) -> bool:
-        return (child.state.namespace, origin_of(child.state).parent_id) in self._engine.suspended
+        return (child.state.namespace, origin_of(child.state).parent_id) in self._executions.suspended
 
     def explain(self, running: Running) -> dict[str, Hindrance]:
         """What becomes of the children that the execution waits for, by step path."""
@@ -118,7 +115,7 @@ class Families:
         name = (running.state.namespace, child_id)
         if child is not None:
             return f"execution {child_id!r} {_DOES.get(child.state.status, 'runs')}; {_see(child_id)}"
-        if name in self._engine.suspended:
+        if name in self._executions.suspended:
             return f"execution {child_id!r} is suspended: nobody runs it at the moment; {_see(child_id)}"
         if name in self._under_way:
             return f"execution {child_id!r} is being started"

@@ -15,6 +15,8 @@ from forgemesh.orchestrator.values.identifiers import id_before_renaming
 from forgemesh.orchestrator.workflow.definition import Definition
 
 PAGE = 1_000
+NO_SPANS = 1 << 62
+"""A sequence number that no event reaches."""
 
 
 async def pages(store: Store, row: ExecutionRow) -> AsyncIterator[list[e.Event]]:
@@ -37,7 +39,7 @@ async def read_history(
     row: ExecutionRow,
     definition: Definition,
     shown: Callable[[ExecutionTrace, list[SpanFacts]], object],
-    spans_from: int,
+    spans_from: int = NO_SPANS,
 ) -> tuple[ExecutionState, ExecutionTrace]:
     """State and trace; spans of events from `spans_from` on are `shown`. Raises DataCorrupted and ExecutionNotFound."""
     state = ExecutionState(row.namespace, row.execution_id, definition, run_id=row.run_id)
@@ -51,3 +53,9 @@ async def read_history(
             if event.sequence >= spans_from:
                 shown(trace, finished)
     return state, trace
+
+
+async def read_state(store: Store, row: ExecutionRow, definition: Definition) -> ExecutionState:
+    """The state as far as it is durable. Raises DataCorrupted and ExecutionNotFound."""
+    state, _ = await read_history(store, row, definition, lambda trace, spans: None)
+    return state

@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 
 from forgemesh.faults import Code, Fault, code_of
 from forgemesh.faults.workflow import ExecutionNotFound
+from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.families import Families
+from forgemesh.orchestrator.execution.engine.history import NO_SPANS
+from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.engine.running import Running
-from forgemesh.orchestrator.execution.engine.turns import ALLOWED
+from forgemesh.orchestrator.execution.engine.turn_marker import ALLOWED, TurnMarker
 from forgemesh.orchestrator.execution.family import on_close_of, origin_of
 from forgemesh.orchestrator.workflow.definition import Definition
 from forgemesh.orchestrator.workflow.definitions import Definitions
@@ -36,10 +40,23 @@ class _Renewed:
 class Recovery:
     """Idempotent: run at the start, and again whenever executions were suspended."""
 
-    def __init__(self, store: Store, engine: Engine, definitions: Definitions) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        executions: OpenExecutions,
+        arrivals: Arrivals,
+        families: Families,
+        definitions: Definitions,
+        marker: TurnMarker,
+    ) -> None:
         self._store = store
         self._engine = engine
+        self._executions = executions
+        self._arrivals = arrivals
+        self._families = families
         self._definitions = definitions
+        self._marker = marker
         self._spans_sent_again = False
 
     async def run(self) -> None:
@@ -49,7 +66,7 @@ class Recovery:
         All are read before the first one goes on, so that whoever does finds its family. What is damaged stays
         suspended, and is told once.
         """
-        async with self._engine.arrivals.taking_up:
+        async with self._arrivals.taking_up:
             await self._run()
 
     async def _run(self) -> None:
@@ -63,7 +80,7 @@ class Recovery:
         for key, row in (again | open_rows).items():
             if self._is_set_aside(row):
                 continue
-            spans_from = await self._store.last_before(key, sent) + 1 if key in again else 1 << 62
+            spans_from = await self._store.last_before(key, sent) + 1 if key in again else NO_SPANS
             try:
                 running = await self._read(row, spans_from, renewed)
             except Fault as fault:
@@ -71,7 +88,7 @@ class Recovery:
                 failure = fault
             except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
                 _log.exception("execution %s cannot be taken up; this is a bug", row.execution_id)
-                self._engine.suspended.add((row.namespace, row.execution_id))
+                self._executions.suspended.add((row.namespace, row.execution_id))
                 failure = error
             else:
                 if running is not None:
@@ -82,22 +99,22 @@ class Recovery:
 
     def _is_set_aside(self, row: ExecutionRow) -> bool:
         """It keeps orchestrators from serving, or bugs interrupt it: it is not taken up again, and told once."""
-        name, turns = (row.namespace, row.execution_id), self._engine.turns
-        if row.status.final or not (name in turns.set_aside or turns.is_set_aside(row.key)):
+        name, set_aside = (row.namespace, row.execution_id), self._executions.set_aside
+        if row.status.final or not (name in set_aside or self._marker.keeps_hanging(row.key)):
             return False
-        if name not in turns.set_aside:
+        if name not in set_aside:
             _log.error("execution %s is set aside: %s", row.execution_id, SET_ASIDE)
-            turns.set_aside[name] = SET_ASIDE
-        self._engine.suspended.add(name)
+            set_aside[name] = SET_ASIDE
+        self._executions.suspended.add(name)
         return True
 
     async def _read(self, row: ExecutionRow, spans_from: int, renewed: _Renewed) -> Running | None:
         stored = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
         if not row.status.final:
             definition = await self._renewed(stored.definition, renewed)
-            return await self._engine.arrivals.find_open(row, definition, spans_from)
+            return await self._arrivals.find_open(row, definition, spans_from)
         with contextlib.suppress(ExecutionNotFound):  # retention has deleted it meanwhile
-            await self._engine.load(row, stored.definition, spans_from)
+            await self._arrivals.load(row, stored.definition, spans_from)
         return None
 
     async def _renewed(self, definition: Definition, renewed: _Renewed) -> Definition:
@@ -116,10 +133,7 @@ class Recovery:
         found = sorted(found, key=lambda running: running.key)
         self._engine.expect(found)
         for running in found:
-            if (
-                origin_of(running.state).parent_id
-                and self._engine.executor.children.families.parent_of(running) is None
-            ):
+            if origin_of(running.state).parent_id and self._families.parent_of(running) is None:
                 running.orphaned = await self._lost_to(running)
         failure: Exception | None = None
         for number, running in enumerate(found, start=1):
@@ -127,7 +141,7 @@ class Recovery:
                 self._engine.go_on(running)
             except Exception as error:  # noqa: BLE001 - one bad execution keeps no other one down
                 _log.exception("execution %s cannot be taken up; this is a bug", running.name[1])
-                self._engine.suspended.add(running.name)
+                self._executions.suspended.add(running.name)
                 failure = error
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -142,7 +156,7 @@ class Recovery:
             return ""
         try:
             parent = await self._store.find_run(child.parent_run) if child.parent_run else None
-            if parent is None or (parent.namespace, parent.execution_id) in self._engine.suspended:
+            if parent is None or (parent.namespace, parent.execution_id) in self._executions.suspended:
                 return ""
             stored = await self._definitions.find(parent.namespace, parent.workflow, parent.workflow_version)
         except Fault as fault:
@@ -156,6 +170,6 @@ class Recovery:
 
     def _leave(self, row: ExecutionRow, fault: Fault) -> None:
         name = (row.namespace, row.execution_id)
-        if code_of(fault) is Code.UNAVAILABLE or name not in self._engine.suspended:
+        if code_of(fault) is Code.UNAVAILABLE or name not in self._executions.suspended:
             _log.error("execution %s cannot be taken up: %s", row.execution_id, fault)
-        self._engine.suspended.add(name)
+        self._executions.suspended.add(name)

@@ -1,4 +1,4 @@
-"""The slots of Turns in a file beside the database, mapped into memory: written to at the cost of an assignment."""
+"""The slots of a TurnMarker, in a file that is mapped into memory: written to at the cost of an assignment."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forgemesh.chassis.private_files import open_private
-from forgemesh.orchestrator.execution.engine.turns import LENGTH, Turns
+from forgemesh.orchestrator.execution.engine.turn_marker import LENGTH, TurnMarker
 
 _log = logging.getLogger(__name__)
 _BYTES = 8 * LENGTH
 
 
 @contextlib.contextmanager
-def turns_beside(database: Path) -> Iterator[Turns]:
+def turns_beside(database: Path) -> Iterator[TurnMarker]:
     """
     What is written survives the end of the process, and need not survive that of the machine. The file goes with a
     process that ends in good order, unless something is held against an execution.
@@ -28,7 +28,7 @@ def turns_beside(database: Path) -> Iterator[Turns]:
         file = open_private(path, os.O_RDWR)
     except OSError as error:
         _log.warning("%s cannot be used: %s; an execution that hangs an orchestrator is not set aside", path, error)
-        yield Turns(clock=time.monotonic)
+        yield TurnMarker(clock=time.monotonic)
         return
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, file)
@@ -38,6 +38,6 @@ def turns_beside(database: Path) -> Iterator[Turns]:
         mapped = stack.enter_context(mmap.mmap(file, _BYTES))
         view = stack.enter_context(memoryview(mapped))
         slots = stack.enter_context(view.cast("Q"))
-        yield Turns(slots, time.monotonic)
+        yield TurnMarker(slots, time.monotonic)
         if not any(slots):  # it ended in good order, and nothing is held against anybody
             path.unlink(missing_ok=True)

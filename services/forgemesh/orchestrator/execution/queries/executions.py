@@ -12,7 +12,7 @@ from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.execution.engine.engine import Engine
-from forgemesh.orchestrator.execution.engine.history import pages
+from forgemesh.orchestrator.execution.engine.history import pages, read_state
 from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
 from forgemesh.orchestrator.execution.explain import Explanation, explain
 from forgemesh.orchestrator.execution.fold import restore
@@ -60,7 +60,7 @@ class Executions:
         """As far as it is durable; raises what `row` raises."""
         row = await self.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
-        state, _ = await self._engine.load(row, stored.definition)
+        state = await read_state(self._store, row, stored.definition)
         if state.left_to_do:
             state.handed_over = {path: await self._named(run) for path, run in await self._given(state)}
         return state
@@ -85,12 +85,12 @@ class Executions:
 
     def suspended(self, state: ExecutionState) -> str:
         """Why nobody runs an open execution at this moment."""
-        set_aside = self._engine.turns.set_aside.get((state.namespace, state.execution_id), "")
+        set_aside = self._engine.set_aside(state.namespace, state.execution_id)
         return set_aside or self._engine.trouble or "its orchestrator has not taken it up yet"
 
     def _suspension(self, state: ExecutionState) -> str:
         """The same, with what ends it."""
-        if (state.namespace, state.execution_id) in self._engine.turns.set_aside:
+        if self._engine.set_aside(state.namespace, state.execution_id):
             return f"{self.suspended(state)}; end it by `forgemesh execution terminate {state.execution_id}`"
         cause, end = self.suspended(state), "; it goes on by itself"
         return cause if cause.endswith(end) else cause + end
@@ -145,13 +145,7 @@ class Executions:
             state = await self.get(namespace, execution_id, run_id)
             reason = "" if state.status.final else self._suspension(state)
             return explain(state, self._clock(), {}, reason, 0)
-        executor = self._engine.executor
-        ahead, holders = (
-            executor.concurrency_slots.ahead_of(running.state),
-            executor.concurrency_slots.holders_of(running.state),
-        )
-        known = {**executor.calls.explain(running), **executor.children.families.explain(running)}
-        return explain(running.state, self._clock(), known, "", ahead, holders)
+        return self._engine.explain(running)
 
     async def checkpoints(
         self, namespace: str, execution_id: str, after: int, limit: int, run_id: str = ""
