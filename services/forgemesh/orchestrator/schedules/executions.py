@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution.commands.controls import Controls
@@ -29,7 +30,7 @@ class ScheduledExecutions:
         self._starts = starts
         self._controls = controls
         self._executions = executions
-        self._listeners: list[Callable[[str, str], None]] = []
+        self._ended: Subscribers[[str, str]] = Subscribers("the end of an execution that a schedule had started")
 
     async def start(self, start: ScheduledStart) -> None:
         request = StartRequest(
@@ -79,11 +80,10 @@ class ScheduledExecutions:
                 return found
 
     def on_ended(self, listener: Callable[[str, str], None]) -> None:
-        self._listeners.append(listener)
+        self._ended.add(listener)
 
     def ended(self, state: ExecutionState) -> None:
         """An execution has ended, and that is durable."""
         origin = state.started.origin if state.started is not None else None
         if origin is not None and origin.schedule_id:
-            for listener in self._listeners:
-                listener(state.namespace, origin.schedule_id)
+            self._ended.tell(state.namespace, origin.schedule_id)

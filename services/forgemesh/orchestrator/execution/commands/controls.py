@@ -59,8 +59,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.pause(state, request)
 
-        _, met = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.get(namespace, execution_id, met)
+        return await self._asked(namespace, execution_id, run_id, ask)
 
     async def resume(
         self, namespace: str, execution_id: str, checkpoint_id: str, by: str, *, run_id: str = ""
@@ -74,8 +73,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resume(state, by)
 
-        _, met = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.get(namespace, execution_id, met)
+        return await self._asked(namespace, execution_id, run_id, ask)
 
     async def cancel(
         self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
@@ -85,8 +83,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.cancel(state, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.get(namespace, execution_id, met)
+        return await self._asked(namespace, execution_id, run_id, ask)
 
     async def terminate(
         self, namespace: str, execution_id: str, by: str, reason: str, *, run_id: str = ""
@@ -97,9 +94,9 @@ class Controls:
             return control.terminate(state, by, reason)
 
         met = await self._end_suspended(namespace, execution_id, run_id, ask)
-        if not met:
-            _, met = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.get(namespace, execution_id, met)
+        if met:
+            return await self._executions.get(namespace, execution_id, met)
+        return await self._asked(namespace, execution_id, run_id, ask)
 
     async def signal(
         self, namespace: str, execution_id: str, request: e.SignalReceived, *, run_id: str = ""
@@ -115,7 +112,7 @@ class Controls:
             return facts
 
         events, met = await self._command(namespace, execution_id, run_id, ask)
-        return bool(events), sequence, met
+        return bool(events), sequence, met.run_id
 
     async def resolve(
         self,
@@ -134,8 +131,7 @@ class Controls:
         def ask(state: ExecutionState) -> Sequence[e.Fact]:
             return control.resolve(state, path, action, payload, by, reason)
 
-        _, met = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.get(namespace, execution_id, met)
+        return await self._asked(namespace, execution_id, run_id, ask)
 
     async def delete(self, namespace: str, execution_id: str, *, run_id: str = "") -> str:
         """
@@ -248,22 +244,30 @@ class Controls:
         row = await self._executions.row(namespace, execution_id, state.run_id)
         return state.run_id if await self._arrivals.end(row, state.definition, ask) else ""
 
+    async def _asked(
+        self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
+    ) -> ExecutionState:
+        """The execution with what follows of it, once that is durable; look at it before the next await."""
+        running = self._engine.running(namespace, execution_id, run_id)
+        _, state = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.now(running) if running is not None else state
+
     async def _command(
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
-    ) -> tuple[list[e.Event], str]:
+    ) -> tuple[list[e.Event], ExecutionState]:
         """
-        What follows of it, and the run that it met.
+        What follows of it, once that is durable, and the execution that it met, which may have gone on.
 
         Of one that has ended, `ask` refuses whatever is not on record already.
         """
         running = self._engine.running(namespace, execution_id, run_id)
         if running is not None:
-            return await self._engine.command(running, ask), running.state.run_id
+            return await self._engine.command(running, ask), running.state
         state = await self._executions.get(namespace, execution_id, run_id)
         if state.ended is None:
             raise ExecutionSuspended(execution_id, self._engine.set_aside(namespace, execution_id))
         ask(state)
-        return [], state.run_id
+        return [], state
 
 
 def _check_rerun(state: ExecutionState, rerun: Sequence[str]) -> None:

@@ -196,10 +196,14 @@ class Starts:
     async def _answer(
         self, request: StartRequest, created: Created, state: ExecutionState | None
     ) -> tuple[ExecutionState, bool]:
-        ended = await self._wait(request.namespace, created, request.wait)
         if state is not None and created.created and not request.wait:
             return state, True
-        found = ended or await self._executions.get(request.namespace, created.execution_id, created.run_id)
+        name = request.namespace, created.execution_id, created.run_id
+        running = self._engine.running(*name)
+        if running is None:
+            return await self._executions.get(*name), created.created
+        await _wait(running, request.wait)
+        found = running.state if running.ended else await self._executions.now(running)
         return found, created.created
 
     async def start_child(
@@ -314,15 +318,13 @@ class Starts:
             facts.append(e.PauseRequested(reason="it was started paused"))
         return facts
 
-    async def _wait(self, namespace: str, created: Created, seconds: float) -> ExecutionState | None:
-        """The execution, if it is known to have ended within that time."""
-        running = self._engine.running(namespace, created.execution_id, created.run_id)
-        if running is None or not seconds:
-            return None
+
+async def _wait(running: Running, seconds: float) -> None:
+    """Until it has ended or left, for that long at most."""
+    if seconds:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, MAX_WAIT)):
                 await running.left.wait()
-        return running.state if running.ended else None
 
 
 def _started(

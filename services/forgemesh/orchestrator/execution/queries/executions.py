@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from forgemesh.chassis.callers import caller
 from forgemesh.chassis.turnstile import Turnstile
+from forgemesh.faults import Fault
 from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.execution import facts as e
@@ -14,6 +16,7 @@ from forgemesh.orchestrator.execution.checkpoint import Checkpoint, checkpoint_a
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import pages, read_state
 from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
+from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.explain import Explanation, explain
 from forgemesh.orchestrator.execution.fold import restore
 from forgemesh.orchestrator.execution.progress import expected_end, progress
@@ -23,6 +26,8 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 WATCH_PAGE = 200
 READING = 8
 """Watches that read at a time; the others wait for their caller's turn, and whoever reads once waits for these only."""
+SOON = 10
+"""Writes that follow one another before an answer is read from the store."""
 NEVER = 1 << 62
 """A sequence number that no event reaches."""
 
@@ -60,7 +65,25 @@ class Executions:
         """As far as it is durable; raises what `row` raises."""
         row = await self.row(namespace, execution_id, run_id)
         stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
-        state = await read_state(self._store, row, stored.definition)
+        return await self._whole(await read_state(self._store, row, stored.definition))
+
+    async def now(self, running: Running) -> ExecutionState:
+        """
+        The same of one that runs here, or did just now: as memory has it once all of that is durable. Its history is
+        read if no such moment comes soon, or if what memory knows of it has become void.
+
+        What runs goes on: look at it before the next await.
+        """
+        name = *running.name, running.state.run_id
+        with contextlib.suppress(Fault):  # of what was decided since: nobody has asked for that, and it is not shown
+            for _ in range(SOON):
+                await running.durable()
+                if running.written is None and (running.ended or self._engine.running(*name) is running):
+                    return await self._whole(running.state)
+        return await self.get(*name)
+
+    async def _whole(self, state: ExecutionState) -> ExecutionState:
+        """With what only the store knows."""
         if state.left_to_do:
             state.handed_over = {path: await self._named(run) for path, run in await self._given(state)}
         return state
