@@ -28,7 +28,7 @@ LISTED = 16
 """How many exclusions an answer names at most."""
 
 
-class Lack(Enum):
+class NoPickReason(Enum):
     """Why there is no pick; the values are the reasons of the faults."""
 
     NOT_REGISTERED = NotRegistered.reason
@@ -65,7 +65,7 @@ class NoPick:
     behind an open circuit that comes nearest to a trial call.
     """
 
-    reason: Lack
+    reason: NoPickReason
     plugin: str
     instances: int
     retry_after: float | None
@@ -77,7 +77,7 @@ class NoPick:
     @property
     def passes(self) -> bool:
         """Whether the call may find an instance later without anybody's doing."""
-        return self.reason is not Lack.CRASH_LOOP
+        return self.reason is not NoPickReason.CRASH_LOOP
 
     @property
     def message(self) -> str:
@@ -87,16 +87,16 @@ class NoPick:
     def fault(self) -> Fault:
         """The refusal as it crosses the wire."""
         match self.reason:
-            case Lack.NOT_REGISTERED:
+            case NoPickReason.NOT_REGISTERED:
                 return NotRegistered(self.plugin, self.unwanted)
-            case Lack.NONE_HEALTHY:
+            case NoPickReason.NONE_HEALTHY:
                 return NoneHealthy(self.plugin, self.instances)
-            case Lack.CIRCUIT_OPEN:
+            case NoPickReason.CIRCUIT_OPEN:
                 forced = self.tripped is not None and self.tripped.circuit.state is CircuitState.FORCED_OPEN
                 return CircuitOpen(self.plugin, self.retry_after, forced=forced)
-            case Lack.ALL_FULL:
+            case NoPickReason.ALL_FULL:
                 return AllFull(self.plugin, self.instances)
-            case Lack.CRASH_LOOP:
+            case NoPickReason.CRASH_LOOP:
                 assert self.crashed is not None
                 return PluginCrashLoop(self.plugin, self.crashed.instance_id, self.crashed.admission_reason)
 
@@ -133,7 +133,7 @@ def pick(
         chosen, permit = half_open, permit_for(half_open, local)
         against = tuple([one for one in against if one[0] != chosen.instance_id])
     elif not eligible:
-        return _lacking(snapshot, wanted, against, now)
+        return _no_pick(snapshot, wanted, against, now)
     elif affinity:
         chosen = _home(affinity, eligible, local, rules, now)
     else:
@@ -174,25 +174,25 @@ def _next(
     return next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
 
 
-def _lacking(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Excluded, now: float) -> NoPick:
+def _no_pick(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Excluded, now: float) -> NoPick:
     """The refusal that names the last hurdle: full, else circuit, else health, else nobody is there."""
     why = dict(excluded)
     name, listed = snapshot.plugin_id, excluded[:LISTED]
     fitting = [endpoint for endpoint in snapshot.endpoints if wanted(endpoint.plugin_version)]
     if not fitting:
         unwanted = tuple(sorted({endpoint.plugin_version for endpoint in snapshot.endpoints}))
-        return NoPick(Lack.NOT_REGISTERED, name, 0, None, listed, unwanted)
+        return NoPick(NoPickReason.NOT_REGISTERED, name, 0, None, listed, unwanted)
     if full := [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.FULL]:
-        return NoPick(Lack.ALL_FULL, name, len(full), None, listed)
+        return NoPick(NoPickReason.ALL_FULL, name, len(full), None, listed)
     if tripped := [endpoint for endpoint in fitting if why[endpoint.instance_id] in _BEHIND_A_CIRCUIT]:
         due = [e.circuit.open_until - now for e in tripped if e.circuit.state is CircuitState.OPEN]
         wait = min([seconds for seconds in due if seconds > 0], default=None)
         nearest = min(tripped, key=partial(_distance, now=now))
-        return NoPick(Lack.CIRCUIT_OPEN, name, len(tripped), wait, listed, tripped=nearest)
+        return NoPick(NoPickReason.CIRCUIT_OPEN, name, len(tripped), wait, listed, tripped=nearest)
     crashed = [endpoint for endpoint in fitting if why[endpoint.instance_id] is Exclusion.CRASH_LOOP]
     if len(crashed) == len(fitting):
-        return NoPick(Lack.CRASH_LOOP, name, len(crashed), None, listed, crashed=crashed[-1])
-    return NoPick(Lack.NONE_HEALTHY, name, len(fitting), None, listed)
+        return NoPick(NoPickReason.CRASH_LOOP, name, len(crashed), None, listed, crashed=crashed[-1])
+    return NoPick(NoPickReason.NONE_HEALTHY, name, len(fitting), None, listed)
 
 
 _BEHIND_A_CIRCUIT = frozenset({Exclusion.FORCED_OPEN, Exclusion.CIRCUIT_OPEN, Exclusion.TRIAL, Exclusion.TRIPPED})

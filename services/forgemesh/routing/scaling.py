@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 
 DEFAULT_CAPACITY = 16
 """Calls that an instance runs at a time if its manifest does not say."""
@@ -18,7 +18,7 @@ LONGEST_WINDOW = 3600
 STEP = 15
 """Seconds between two looks of Kubernetes at a number of pods."""
 _MOST_CALLS = 1e12
-_NOT_MENDED_BY_MORE = (Lack.CIRCUIT_OPEN, Lack.CRASH_LOOP)
+_NOT_MENDED_BY_MORE = (NoPickReason.CIRCUIT_OPEN, NoPickReason.CRASH_LOOP)
 
 
 class Demanded(NamedTuple):

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from forgemesh.orchestrator.dispatch.call_request import CallKey, CallRequest, Lacking
+from forgemesh.orchestrator.dispatch.call_request import CallKey, CallRequest, WaitReason
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.ports import Answer
@@ -22,21 +23,22 @@ class Log:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
-        self.lacks: dict[str, Lacking] = {}
+        self.where: dict[str, Dispatch | None] = {}
+        self.reasons: dict[str, WaitReason] = {}
         self.lines: list[str] = []
         self.moved = asyncio.Event()
         self.dispatcher: Dispatcher | None = None
         self.held: list[tuple[CallKey, int]] | None = None
         """Orders of which it is not on record yet that they are not blocked; None: it is, as soon as it is said."""
 
-    def answered(self, order: CallRequest, answer: Answer) -> None:
+    def answered(self, order: CallRequest, answer: Answer, where: Dispatch | None) -> None:
         assert order.path not in self.answers
-        self.answers[order.path] = answer
+        self.answers[order.path], self.where[order.path] = answer, where
         self._note(f"{order.path} answered")
 
-    def blocked(self, order: CallRequest, lack: Lacking) -> None:
-        self.lacks[order.path] = lack
-        self._note(f"{order.path} {lack.reason.value}")
+    def blocked(self, order: CallRequest, why: WaitReason) -> None:
+        self.reasons[order.path] = why
+        self._note(f"{order.path} {why.reason.value}")
 
     def unblocked(self, order: CallRequest) -> None:
         self._note(f"{order.path} unblocked")

@@ -328,7 +328,7 @@ async def test_how_long_a_circuit_stays_open_is_told_as_it_is_when_somebody_asks
     waiting = dispatcher.explain(key("a"))
 
     assert isinstance(waiting, Waiting)
-    assert "due in 9.0 s" in waiting.lack.message
+    assert "due in 9.0 s" in waiting.why.message
     assert waiting.until == 1_030_000_000_000
 
 

@@ -93,8 +93,8 @@ async def test_a_process_that_stays_full_says_so_and_what_may_be_done(
 
     waiting = dispatcher.explain(key("b"))
     assert isinstance(waiting, Waiting)
-    assert "1 calls in flight" in waiting.lack.message
-    assert "max_in_flight" in waiting.lack.message
+    assert "1 calls in flight" in waiting.why.message
+    assert "max_in_flight" in waiting.why.message
     dispatcher.forget(key("a"))
     await hosts.call("b")
     assert log.lines[-1] == "b unblocked"

@@ -10,10 +10,8 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.dispatch import hedging
-from forgemesh.orchestrator.dispatch.call_request import CallRequest
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
-from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import Payload
@@ -39,21 +37,9 @@ WRONG = Failure(Code.INVALID_ARGUMENT, "WRONG", "does not work")
 LOST = failure_of(HostLost("i-1", accepted=True), retryable=True)
 
 
-class Orders(Log):
-    """Keeps the orders too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.orders: dict[str, CallRequest] = {}
-
-    def answered(self, order: CallRequest, answer: Answer) -> None:
-        super().answered(order, answer)
-        self.orders[order.path] = order
-
-
 class Scene:
     def __init__(self) -> None:
-        self.hosts, self.log, self.account = ScriptedHosts(), Orders(), OutcomeRecorder()
+        self.hosts, self.log, self.account = ScriptedHosts(), Log(), OutcomeRecorder()
         self.catalogue = ScriptedCatalogue()
         self.providers = Providers(self.catalogue)
         self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, account=self.account)
@@ -112,7 +98,7 @@ async def test_the_first_answer_counts_and_the_other_call_is_taken_back(scene: S
 
     assert first.cancelled
     assert scene.log.answers["a"].output == Payload(b'"second"')
-    dispatch = scene.log.orders["a"].dispatch
+    dispatch = scene.log.where["a"]
     assert dispatch is not None
     assert (dispatch.instance_id, dispatch.hedged_with) == (second.instance_id, first.instance_id)
     first.succeed("late")
@@ -138,7 +124,7 @@ async def test_a_first_call_that_answers_after_all_takes_the_second_one_back(sce
     first.succeed("first")
 
     assert second.cancelled
-    dispatch = scene.log.orders["a"].dispatch
+    dispatch = scene.log.where["a"]
     assert dispatch is not None
     assert (dispatch.instance_id, dispatch.hedged_with) == (first.instance_id, second.instance_id)
     assert scene.dispatcher.in_flight == 0
@@ -158,7 +144,7 @@ async def test_a_call_that_fails_and_could_be_repeated_leaves_it_to_the_other_on
     calls[1 - failing].succeed()
 
     assert scene.log.answers["a"].failure is None
-    dispatch = scene.log.orders["a"].dispatch
+    dispatch = scene.log.where["a"]
     assert dispatch is not None
     assert (dispatch.instance_id, dispatch.hedged_with) == (calls[1 - failing].instance_id, calls[failing].instance_id)
     assert scene.dispatcher.in_flight == 0

@@ -7,7 +7,7 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import StartToCloseTimeout
 from forgemesh.orchestrator.dispatch import dispatcher as module
-from forgemesh.orchestrator.dispatch.call_request import Running, Waiting
+from forgemesh.orchestrator.dispatch.call_request import Underway, Waiting
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.values.failure import Failure, failure_of
@@ -186,11 +186,11 @@ async def test_it_is_explained_why_an_order_waits_and_how_it_runs(dispatcher: Di
 
     running, waiting = dispatcher.explain(key("a")), dispatcher.explain(key("c"))
 
-    assert isinstance(running, Running)
+    assert isinstance(running, Underway)
     assert (running.dispatch.instance_id, running.since) == ("i-1", SECOND)
     assert (running.fraction, running.note, running.heard_at) == (0.25, "reading", SECOND)
     assert isinstance(waiting, Waiting)
-    assert (waiting.lack.reason.value, waiting.since, waiting.until, waiting.position) == ("ALL_FULL", SECOND, 0, 1)
+    assert (waiting.why.reason.value, waiting.since, waiting.until, waiting.position) == ("ALL_FULL", SECOND, 0, 1)
     assert dispatcher.explain(key("unknown")) is None
 
 

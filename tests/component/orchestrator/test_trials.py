@@ -197,10 +197,10 @@ async def test_whoever_waits_for_a_circuit_says_until_when_and_who_opened_it_and
 
     scene.dispatcher.send(order("a"))
 
-    lack = scene.log.lacks["a"]
-    assert isinstance(lack, NoPick)
-    assert lack.tripped is not None
-    assert (lack.reason.value, lack.retry_after, lack.tripped.circuit.traceparent) == (
+    why = scene.log.reasons["a"]
+    assert isinstance(why, NoPick)
+    assert why.tripped is not None
+    assert (why.reason.value, why.retry_after, why.tripped.circuit.traceparent) == (
         "CIRCUIT_OPEN",
         30.0,
         "00-aa-bb-01",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from forgemesh.routing.eligibility import Exclusion
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.policy import Policy
 from tests.golden.generate import PICKS, text
 from tests.golden.vectors import replay
@@ -33,5 +33,5 @@ def test_every_policy_refusal_and_exclusion_occurs() -> None:
     written = PICKS.read_text(encoding="utf-8")
 
     assert [policy for policy in Policy if f'"pick": "{policy.name}"' not in written] == [Policy.ROUND_ROBIN]
-    assert [lack for lack in Lack if f'"refused": "{lack.value}"' not in written] == []
+    assert [reason for reason in NoPickReason if f'"refused": "{reason.value}"' not in written] == []
     assert [exclusion for exclusion in Exclusion if f': "{exclusion.name}"' not in written] == []

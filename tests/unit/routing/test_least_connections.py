@@ -6,7 +6,7 @@ import pytest
 
 from forgemesh.routing.eligibility import Exclusion, LocalView, RemoteLoad, believed
 from forgemesh.routing.least_connections import load_of
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.slow_start import SlowStart
@@ -135,7 +135,7 @@ def test_an_instance_is_full_of_everybodys_calls() -> None:
     local = LocalView(in_flight={"a": 1}, loads={"a": RemoteLoad(others=3, at=10.0)})
 
     answer = refused(pick(at, Turns(), local, now=10.0))
-    assert answer.reason is Lack.ALL_FULL
+    assert answer.reason is NoPickReason.ALL_FULL
     assert answer.excluded == (("a", Exclusion.FULL),)
     assert picked(pick(at, Turns(start=1), local, now=10.1)).endpoint.instance_id == "a"
 

@@ -4,7 +4,7 @@ import pytest
 
 from forgemesh.routing.eligibility import Exclusion, LocalView, Permit
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Health
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.round_robin import Turns
 from tests.unit.routing.endpoints import endpoint, pick, picked, refused, snapshot
 
@@ -44,7 +44,7 @@ def test_with_too_few_left_those_that_were_ejected_count_again_and_nobody_else(
 def test_without_a_threshold_all_may_be_ejected() -> None:
     answer = refused(pick(snapshot(endpoint("a", ejected=True)), Turns(), LocalView()))
 
-    assert answer.reason is Lack.NONE_HEALTHY
+    assert answer.reason is NoPickReason.NONE_HEALTHY
     assert answer.excluded == (("a", Exclusion.EJECTED),)
 
 
@@ -52,7 +52,7 @@ def test_in_a_panic_an_ejected_instance_with_a_half_open_circuit_still_needs_its
     at = snapshot(endpoint("a", ejected=True, circuit=CircuitView(CircuitState.HALF_OPEN, 1)), panic_threshold=0.5)
     permits = {"a": Permit("p-1", 1, 1)}
 
-    assert refused(pick(at, Turns(), LocalView(), trial=True)).reason is Lack.CIRCUIT_OPEN
+    assert refused(pick(at, Turns(), LocalView(), trial=True)).reason is NoPickReason.CIRCUIT_OPEN
     assert picked(pick(at, Turns(), LocalView(permits=permits), trial=True)).permit is permits["a"]
 
 

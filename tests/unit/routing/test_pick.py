@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
 from forgemesh.routing.eligibility import Exclusion, LocalView, RemoteLoad, Terms, exclusion
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.pick import LISTED, Lack, NoPick
+from forgemesh.routing.pick import LISTED, NoPick, NoPickReason
 from forgemesh.routing.policy import OperationPolicy, Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -87,7 +87,7 @@ def test_only_wanted_versions_are_picked() -> None:
 def test_no_instance_at_all_is_not_registered() -> None:
     answer = refused(pick(Snapshot.nothing("weather.stats"), Turns(), ALONE))
 
-    assert answer.reason is Lack.NOT_REGISTERED
+    assert answer.reason is NoPickReason.NOT_REGISTERED
     assert isinstance(answer.fault(), NotRegistered)
     assert "no instance of 'weather.stats' is registered" in answer.message
 
@@ -97,7 +97,7 @@ def test_only_unwanted_versions_is_not_registered_and_names_them() -> None:
 
     answer = refused(pick(there, Turns(), ALONE, wanted=lambda version: version.startswith("2.")))
 
-    assert answer.reason is Lack.NOT_REGISTERED
+    assert answer.reason is NoPickReason.NOT_REGISTERED
     assert "only 1.8.0, 1.9.0" in answer.message
 
 
@@ -113,7 +113,7 @@ def test_only_unwanted_versions_is_not_registered_and_names_them() -> None:
 def test_an_instance_that_does_not_serve_is_none_healthy(unfit: Endpoint) -> None:
     answer = refused(pick(snapshot(unfit), Turns(), ALONE))
 
-    assert answer.reason is Lack.NONE_HEALTHY
+    assert answer.reason is NoPickReason.NONE_HEALTHY
     assert isinstance(answer.fault(), NoneHealthy)
     assert answer.retry_after is None
 
@@ -121,7 +121,7 @@ def test_an_instance_that_does_not_serve_is_none_healthy(unfit: Endpoint) -> Non
 def test_a_lost_connection_is_none_healthy_until_the_next_incarnation() -> None:
     local = LocalView(lost={("a", 1)})
 
-    assert refused(pick(named("a"), Turns(), local)).reason is Lack.NONE_HEALTHY
+    assert refused(pick(named("a"), Turns(), local)).reason is NoPickReason.NONE_HEALTHY
     assert picked(pick(snapshot(endpoint("a", incarnation=2)), Turns(), local)).endpoint.incarnation == 2
 
 
@@ -134,7 +134,7 @@ def test_open_circuits_say_when_the_first_of_them_lets_a_trial_call_through() ->
 
     answer = refused(pick(tripped, Turns(), ALONE, now=110.0))
 
-    assert answer.reason is Lack.CIRCUIT_OPEN
+    assert answer.reason is NoPickReason.CIRCUIT_OPEN
     assert answer.retry_after == 2.5
     assert isinstance(answer.fault(), CircuitOpen)
     assert answer.fault().retry_after == 2.5
@@ -147,7 +147,7 @@ def test_circuits_that_were_forced_open_are_said_to_be_so_unless_another_one_may
     alone = refused(pick(snapshot(forced), Turns(), ALONE))
     beside = refused(pick(snapshot(forced, half_open), Turns(), ALONE))
 
-    assert (alone.reason, beside.reason) == (Lack.CIRCUIT_OPEN, Lack.CIRCUIT_OPEN)
+    assert (alone.reason, beside.reason) == (NoPickReason.CIRCUIT_OPEN, NoPickReason.CIRCUIT_OPEN)
     assert "forced open" in alone.message
     assert "forgemesh circuit reset" in alone.message
     assert "forced open" not in beside.message
@@ -163,7 +163,7 @@ def test_full_ones_hide_what_is_wrong_with_the_others() -> None:
 
     answer = refused(pick(crowded, Turns(), LocalView(in_flight={"a": 1}, full={"b"})))
 
-    assert answer.reason is Lack.ALL_FULL
+    assert answer.reason is NoPickReason.ALL_FULL
     assert isinstance(answer.fault(), AllFull)
     assert answer.fault().metadata["instances"] == "2"
 
@@ -173,7 +173,7 @@ def test_a_caller_may_change_the_collections_of_its_view() -> None:
     local = LocalView(full=full)
     full.add("a")
 
-    assert refused(pick(named("a"), Turns(), local)).reason is Lack.ALL_FULL
+    assert refused(pick(named("a"), Turns(), local)).reason is NoPickReason.ALL_FULL
 
 
 def test_accounts_of_instances_that_are_gone_do_not_pile_up() -> None:
@@ -240,11 +240,11 @@ def test_a_plugin_whose_every_instance_crashed_too_often_is_refused_with_the_cau
 
     answer = refused(pick(snapshot(*gone), Turns(), ALONE))
 
-    assert (answer.reason, answer.passes) == (Lack.CRASH_LOOP, False)
+    assert (answer.reason, answer.passes) == (NoPickReason.CRASH_LOOP, False)
     assert "exit code 3" in answer.message
     assert "forgemesh plugin reset b" in answer.message
     one_left = refused(pick(snapshot(gone[0], endpoint("b", health=Health.UNREACHABLE)), Turns(), ALONE))
-    assert (one_left.reason, one_left.passes) == (Lack.NONE_HEALTHY, True)
+    assert (one_left.reason, one_left.passes) == (NoPickReason.NONE_HEALTHY, True)
 
 
 @pytest.mark.parametrize("policy", Policy)
@@ -260,7 +260,7 @@ def test_nobody_is_picked_from_an_empty_snapshot_and_the_only_one_from_one_of_on
     local = LocalView(in_flight={"a": 10_000}, loads={"a": RemoteLoad(others=10**9, weight=5.0)})
     alone = snapshot(endpoint("a", max_in_flight=0), pick=policy)
 
-    assert refused(pick(snapshot(pick=policy), Turns(), local)).reason is Lack.NOT_REGISTERED
+    assert refused(pick(snapshot(pick=policy), Turns(), local)).reason is NoPickReason.NOT_REGISTERED
     assert picked(pick(alone, Turns(start=1), local)).endpoint.instance_id == "a"
 
 

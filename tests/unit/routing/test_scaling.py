@@ -3,7 +3,7 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.scaling import Scale, ScaleRule, behavior_of, counting, parts_of, share_of, wish
 
 RULE = ScaleRule(least=1, most=10, target=0.5, down_after=60.0)
@@ -224,8 +224,8 @@ def test_kubernetes_is_told_nothing_that_it_refuses(rule: ScaleRule, window: flo
         assert 0 <= way["stabilizationWindowSeconds"] <= 3600
 
 
-@pytest.mark.parametrize("lack", Lack)
-def test_calls_that_another_instance_would_not_help_keep_one_and_raise_nothing(lack: Lack) -> None:
-    broken = lack in (Lack.CIRCUIT_OPEN, Lack.CRASH_LOOP)
+@pytest.mark.parametrize("reason", NoPickReason)
+def test_calls_that_another_instance_would_not_help_keep_one_and_raise_nothing(reason: NoPickReason) -> None:
+    broken = reason in (NoPickReason.CIRCUIT_OPEN, NoPickReason.CRASH_LOOP)
 
-    assert [counting(calls, lack) for calls in (0, 1, 500)] == ([0, 1, 1] if broken else [0, 1, 500])
+    assert [counting(calls, reason) for calls in (0, 1, 500)] == ([0, 1, 1] if broken else [0, 1, 500])

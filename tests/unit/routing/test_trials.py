@@ -2,7 +2,7 @@ import pytest
 
 from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, exclusion
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from tests.unit.routing.endpoints import endpoint, pick, picked, refused, snapshot
@@ -47,7 +47,7 @@ def test_other_calls_leave_the_permit_alone() -> None:
 def test_a_permit_is_for_one_instance_at_one_incarnation_and_generation(permit: Permit, name: str) -> None:
     answer = refused(pick(snapshot(half_open()), Turns(), holding(permit, name), trial=True))
 
-    assert answer.reason is Lack.CIRCUIT_OPEN
+    assert answer.reason is NoPickReason.CIRCUIT_OPEN
 
 
 def test_a_permit_overrides_nothing_but_the_circuit() -> None:
@@ -99,7 +99,7 @@ def test_the_only_instance_is_the_home_of_every_key() -> None:
 def test_only_half_open_circuits_name_no_moment() -> None:
     answer = refused(pick(snapshot(half_open(), endpoint("z", health=Health.UNREACHABLE)), Turns(), LocalView()))
 
-    assert (answer.reason, answer.retry_after, answer.instances) == (Lack.CIRCUIT_OPEN, None, 1)
+    assert (answer.reason, answer.retry_after, answer.instances) == (NoPickReason.CIRCUIT_OPEN, None, 1)
     assert answer.tripped == half_open()
     assert "see `forgemesh circuit list`" in answer.message
     assert answer.fault().retry_after is None
@@ -138,7 +138,7 @@ def test_an_instance_that_failed_here_is_left_out_for_that_incarnation() -> None
     alone = refused(pick(snapshot(endpoint("a")), Turns(), local))
 
     assert answer.excluded == (("a", Exclusion.TRIPPED),)
-    assert (alone.reason, alone.retry_after) == (Lack.CIRCUIT_OPEN, None)
+    assert (alone.reason, alone.retry_after) == (NoPickReason.CIRCUIT_OPEN, None)
     assert picked(pick(snapshot(endpoint("a", incarnation=2)), Turns(), local)).endpoint.incarnation == 2
 
 

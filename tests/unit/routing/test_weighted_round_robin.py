@@ -4,7 +4,7 @@ from itertools import groupby
 import pytest
 from hypothesis import given, strategies as st
 
-from forgemesh.routing.pick import Lack
+from forgemesh.routing.pick import NoPickReason
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import TURN, Turns
 from forgemesh.routing.slow_start import SlowStart
@@ -65,7 +65,7 @@ def test_a_weight_that_is_no_number_is_none() -> None:
 def test_if_nobody_has_weight_nobody_is_picked() -> None:
     answer = refused(pick(weighted(0, 0), Turns(), Caller(weighted()).view))
 
-    assert answer.reason is Lack.NONE_HEALTHY
+    assert answer.reason is NoPickReason.NONE_HEALTHY
     assert [reason.value for _, reason in answer.excluded] == ["weight is zero"] * 2
 
 

@@ -146,7 +146,7 @@ class Stopping:
     passes: ClassVar[bool] = True
 
 
-Lacking: TypeAlias = NoPick | Crowded | HeldBack | Leaving | Stopping
+WaitReason: TypeAlias = NoPick | Crowded | HeldBack | Leaving | Stopping
 """Why an order waits."""
 
 
@@ -159,14 +159,14 @@ class Waiting:
     that wait for the same and go before it.
     """
 
-    lack: Lacking
+    why: WaitReason
     since: int
     until: int
     position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Underway:
     """
     An order that an instance has; moments are Unix nanoseconds, 0 for never.
 
@@ -184,10 +184,10 @@ class Running:
 class Listener(Protocol):
     """Is told what becomes of orders."""
 
-    def answered(self, request: CallRequest, answer: Answer) -> None:
-        """Exactly once for each order that is not forgotten."""
+    def answered(self, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
+        """Exactly once for each request that is not forgotten; `where` it ran, None if it has not left."""
 
-    def blocked(self, request: CallRequest, lack: Lacking) -> None:
+    def blocked(self, request: CallRequest, why: WaitReason) -> None:
         """It waits, for another reason than before. It has not left, and does not before `unblocked`."""
 
     def unblocked(self, request: CallRequest) -> None:

@@ -15,19 +15,26 @@ from forgemesh.orchestrator.dispatch.call_request import (
     CallKey,
     CallRequest,
     Crowded,
-    Lacking,
     Leaving,
     Listener,
     RunKey,
-    Running,
     Stopping,
+    Underway,
     Waiting,
+    WaitReason,
     Wanted,
 )
 from forgemesh.orchestrator.dispatch.deadlines import TICKS, Deadlines
 from forgemesh.orchestrator.dispatch.hedging import Hedging
 from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
-from forgemesh.orchestrator.dispatch.invocation_builder import cancelled, dispatch_of, invocation_of, named, underway
+from forgemesh.orchestrator.dispatch.invocation_builder import (
+    cancelled,
+    dispatch_of,
+    invocation_of,
+    named,
+    ran_at,
+    underway,
+)
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder, departure_of
 from forgemesh.orchestrator.dispatch.pending_queue import PendingQueue
 from forgemesh.orchestrator.dispatch.ports import Answer, Hosts
@@ -153,9 +160,9 @@ class Dispatcher:
         if inflight.target_queue.queue:
             self._wait(inflight, None)
             return
-        lack = self._crowd() or self._depart(inflight)
-        if lack is not None:
-            self._wait(inflight, lack)
+        why = self._crowd() or self._depart(inflight)
+        if why is not None:
+            self._wait(inflight, why)
 
     def cancel(self, key: CallKey) -> None:
         """Take an order back: a waiting one ends now, a running one within the grace."""
@@ -190,7 +197,7 @@ class Dispatcher:
         if inflight.link is not None:
             inflight.link.cancel(inflight.call)
 
-    def explain(self, key: CallKey) -> Waiting | Running | None:
+    def explain(self, key: CallKey) -> Waiting | Underway | None:
         """How it stands with an order; None if it has ended, or never was."""
         inflight = self.active.find(key)
         if inflight is None:
@@ -224,7 +231,7 @@ class Dispatcher:
         if answer.failure is not None:
             self._manifests.settle_late(request)
             answer = named(inflight, answer, answer.failure)
-        self._listener.answered(request, answer)
+        self._listener.answered(request, answer, ran_at(request, answer))
         self._look_whether_idle()
 
     def _go_elsewhere(self, inflight: InFlightCall) -> None:
@@ -253,21 +260,21 @@ class Dispatcher:
     def _crowd(self) -> Crowded | None:
         return self._crowded if self._limit and self.in_flight >= self._limit else None
 
-    def _wait(self, inflight: InFlightCall, lack: Lacking | None) -> None:
+    def _wait(self, inflight: InFlightCall, why: WaitReason | None) -> None:
         request = inflight.request
         if request.timeouts.schedule_to_start is not None:
             waited = (self._clock() - inflight.since) / 1e9
             self._set_alarm(inflight, max(0.0, request.timeouts.schedule_to_start - waited), self._start_too_late)
-        self._pending.enter(inflight, lack)
+        self._pending.enter(inflight, why)
 
-    def _depart(self, inflight: InFlightCall) -> Lacking | None:
+    def _depart(self, inflight: InFlightCall) -> WaitReason | None:
         try:
             return self._send(inflight)
         except Exception as error:  # noqa: BLE001 - the others that wait have nothing to do with it
             self.broke(inflight, error)
             return None
 
-    def _send(self, inflight: InFlightCall) -> Lacking | None:
+    def _send(self, inflight: InFlightCall) -> WaitReason | None:
         if inflight.lifts:
             return LEAVING
         request, now = inflight.request, self._recorder.clock()
@@ -306,10 +313,10 @@ class Dispatcher:
             self._hedging.watch(inflight, pool, picked.endpoint.plugin_version, invocation)
         return None
 
-    def _refuse(self, inflight: InFlightCall, lack: Lacking) -> None:
+    def _refuse(self, inflight: InFlightCall, why: WaitReason) -> None:
         """What the call waits for needs a person."""
-        assert isinstance(lack, NoPick)
-        self.finish(inflight, Answer(None, failure_of(lack.fault()), accepted=False, sent=False))
+        assert isinstance(why, NoPick)
+        self.finish(inflight, Answer(None, failure_of(why.fault()), accepted=False, sent=False))
 
     def _close(self, inflight: InFlightCall) -> None:
         """The call is over, wherever it stands."""
@@ -376,7 +383,7 @@ class Dispatcher:
         inflight.alarm = None
         seconds = inflight.request.timeouts.schedule_to_start
         assert seconds is not None
-        fault = ScheduleToStartTimeout(inflight.request.path, seconds, self._pending.waiting(inflight).lack.message)
+        fault = ScheduleToStartTimeout(inflight.request.path, seconds, self._pending.waiting(inflight).why.message)
         self.finish(inflight, Answer(None, failure_of(fault), accepted=False, sent=False))
 
     def _give_up(self, inflight: InFlightCall) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, ScheduleToCloseTimeout, StartToCloseTimeout
-from forgemesh.orchestrator.dispatch.call_request import CallRequest, Running
+from forgemesh.orchestrator.dispatch.call_request import CallRequest, Underway
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
 from forgemesh.orchestrator.dispatch.ports import Answer, Invocation
@@ -41,6 +41,14 @@ def dispatch_of(request: CallRequest, picked: Picked, plugin_id: str, now: int) 
     )
 
 
+def ran_at(request: CallRequest, answer: Answer) -> Dispatch | None:
+    """Where and how what was answered ran; None if it has not left."""
+    dispatch = request.dispatch
+    if dispatch is None or not answer.sent or (answer.session and answer.accepted):
+        return dispatch if answer.sent else None
+    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)
+
+
 def _end(request: CallRequest) -> int:
     """The moment after which nobody waits for the answer (Unix nanoseconds), the attempt's own limit apart; or 0."""
     if request.deadline and request.close_at:
@@ -70,9 +78,9 @@ def invocation_of(request: CallRequest, now: int, permit: Permit | None) -> Invo
     )
 
 
-def underway(inflight: InFlightCall, dispatch: Dispatch) -> Running:
+def underway(inflight: InFlightCall, dispatch: Dispatch) -> Underway:
     """How it stands with an order that an instance has."""
-    return Running(
+    return Underway(
         dispatch=dispatch,
         since=dispatch.at,
         heard_at=inflight.heard_at,

@@ -12,17 +12,17 @@ from forgemesh.orchestrator.dispatch.call_request import (
     CallKey,
     Crowded,
     HeldBack,
-    Lacking,
     Leaving,
     Listener,
     Waiting,
+    WaitReason,
     Wanted,
 )
 from forgemesh.orchestrator.dispatch.deadlines import Alarm, Deadlines
 from forgemesh.orchestrator.dispatch.fair_queue import FairQueue
 from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
 from forgemesh.orchestrator.dispatch.router import Route
-from forgemesh.routing.pick import Lack, NoPick
+from forgemesh.routing.pick import NoPick, NoPickReason
 from forgemesh.routing.scaling import Demanded, counting
 
 _log = logging.getLogger(__name__)
@@ -44,16 +44,16 @@ AHEAD = 64
 @dataclass(slots=True, eq=False)
 class TargetQueue:
     """
-    The orders that wait for the same, for all of which `lack` is why, since `lacked_at` (Unix nanoseconds).
+    The orders that wait for the same, for all of which `why` is why, since `since` (Unix nanoseconds).
 
-    `noticed`: that is on record. `wake` rings when the lack may be over by itself. `ahead`: so many of those on record
+    `noticed`: that is on record. `wake` rings when the why may be over by itself. `ahead`: so many of those on record
     as blocked are told together that they may leave, the more have left since somebody could not.
     """
 
     route: Route
     queue: FairQueue[CallKey, InFlightCall]
-    lack: Lacking | None = None
-    lacked_at: int = 0
+    why: WaitReason | None = None
+    since: int = 0
     noticed: bool = False
     alarm: Alarm | None = None
     wake: Alarm | None = None
@@ -73,9 +73,9 @@ class PendingQueue:
     `monotonic` the seconds by which permits and circuits go.
     """
 
-    depart: Callable[[InFlightCall], Lacking | None]
+    depart: Callable[[InFlightCall], WaitReason | None]
     lift: Callable[[InFlightCall], None]
-    refuse: Callable[[InFlightCall, Lacking], None]
+    refuse: Callable[[InFlightCall, WaitReason], None]
     crowded: Callable[[], Crowded | None]
     urgent: Callable[[], None]
     listener: Listener
@@ -89,24 +89,24 @@ class PendingQueue:
     """Those in which somebody may be able to go."""
     _called: bool = False
 
-    def enter(self, inflight: InFlightCall, lack: Lacking | None) -> None:
-        """Wait; `lack` is None for an order that has to queue behind others."""
+    def enter(self, inflight: InFlightCall, why: WaitReason | None) -> None:
+        """Wait; `why` is None for an order that has to queue behind others."""
         target_queue, request = inflight.target_queue, inflight.request
         flow = request.run[:2]
         target_queue.queue.push(request.key, inflight, flow=flow, priority=request.priority, now=inflight.since / 1e9)
-        if lack is not None:
+        if why is not None:
             self._target_queues[target_queue] = None
-            if isinstance(lack, Leaving):
-                target_queue.lack, target_queue.lacked_at = target_queue.lack or lack, self.clock()
+            if isinstance(why, Leaving):
+                target_queue.why, target_queue.since = target_queue.why or why, self.clock()
                 return
-            if isinstance(lack, Crowded):
+            if isinstance(why, Crowded):
                 self._stirred[target_queue] = None
             target_queue.noticed = False
-            self._lacking(target_queue, lack)
-            if not lack.passes:
+            self._blocked_by(target_queue, why)
+            if not why.passes:
                 self._stir([target_queue])
-        elif target_queue.noticed and target_queue.lack is not None:
-            self._put_on_record(inflight, target_queue.lack)
+        elif target_queue.noticed and target_queue.why is not None:
+            self._put_on_record(inflight, target_queue.why)
 
     def leave(self, inflight: InFlightCall) -> None:
         """Wait no more, without being served."""
@@ -130,10 +130,10 @@ class PendingQueue:
         """
         found: dict[Demanded, int] = {}
         for target_queue in self._target_queues:
-            if not isinstance(target_queue.lack, Crowded):
+            if not isinstance(target_queue.why, Crowded):
                 waiting = (
-                    counting(len(target_queue.queue), target_queue.lack.reason)
-                    if target_queue.lack
+                    counting(len(target_queue.queue), target_queue.why.reason)
+                    if target_queue.why
                     else len(target_queue.queue)
                 )
                 for one in target_queue.route.demanded:
@@ -155,22 +155,22 @@ class PendingQueue:
         return {
             target_queue.route.wanted
             for target_queue in self._target_queues
-            if target_queue.lack and target_queue.lack.reason is Lack.NOT_REGISTERED
+            if target_queue.why and target_queue.why.reason is NoPickReason.NOT_REGISTERED
         }
 
     def waiting(self, inflight: InFlightCall) -> Waiting:
         """How it stands with a waiting order."""
         target_queue = inflight.target_queue
-        lack = target_queue.lack
-        assert lack is not None
-        wait = lack.retry_after
-        if isinstance(lack, NoPick) and wait is not None:
-            passed = (self.clock() - target_queue.lacked_at) / 1e9
-            lack = replace(lack, retry_after=max(0.0, wait - passed))
+        why = target_queue.why
+        assert why is not None
+        wait = why.retry_after
+        if isinstance(why, NoPick) and wait is not None:
+            passed = (self.clock() - target_queue.since) / 1e9
+            why = replace(why, retry_after=max(0.0, wait - passed))
         return Waiting(
-            lack=lack,
+            why=why,
             since=inflight.since,
-            until=target_queue.lacked_at + round(wait * 1e9) if wait is not None else 0,
+            until=target_queue.since + round(wait * 1e9) if wait is not None else 0,
             position=target_queue.queue.position(inflight.request.key),
         )
 
@@ -207,24 +207,24 @@ class PendingQueue:
             target_queue = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
             inflight = target_queue.queue.first()
             blocked = bool(inflight.blocked)
-            lack = self.depart(inflight)
+            why = self.depart(inflight)
             if inflight.request.key not in target_queue.queue:
                 self._moved(target_queue)  # a bug has ended it
-            elif lack is None:
+            elif why is None:
                 target_queue.queue.pop(self.clock() / 1e9)
                 self._moved(target_queue)
-            elif isinstance(lack, Leaving):
+            elif isinstance(why, Leaving):
                 self._lift(target_queue, blocked)
-            elif lack.passes:
-                self._lacking(target_queue, lack)
+            elif why.passes:
+                self._blocked_by(target_queue, why)
             else:
-                self.refuse(inflight, lack)
-            if (lack is not None and lack.passes) or not target_queue.queue:
+                self.refuse(inflight, why)
+            if (why is not None and why.passes) or not target_queue.queue:
                 del moving[target_queue]
             crowded = self.crowded()
         for target_queue in moving:
             assert crowded is not None
-            self._lacking(target_queue, crowded)
+            self._blocked_by(target_queue, crowded)
         self._stirred.update(moving)
 
     def _lift(self, target_queue: TargetQueue, fresh: bool) -> None:
@@ -252,11 +252,11 @@ class PendingQueue:
                 break
             if target_queue in leaving or not target_queue.route.may_try(now):
                 continue
-            lack = self.depart(inflight)
-            if lack is None:
+            why = self.depart(inflight)
+            if why is None:
                 target_queue.queue.remove(inflight.request.key)
                 self._moved(target_queue)
-            elif isinstance(lack, Leaving):
+            elif isinstance(why, Leaving):
                 leaving.add(target_queue)
             else:
                 vain += 1
@@ -273,25 +273,25 @@ class PendingQueue:
         self._set_wake(target_queue, None)
         self._target_queues.pop(target_queue, None)
         self._stirred.pop(target_queue, None)
-        target_queue.lack = None
+        target_queue.why = None
 
-    def _lacking(self, target_queue: TargetQueue, lack: Lacking) -> None:
+    def _blocked_by(self, target_queue: TargetQueue, why: WaitReason) -> None:
         """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
         news = (
-            target_queue.lack is None
-            or lack.reason is not target_queue.lack.reason
+            target_queue.why is None
+            or why.reason is not target_queue.why.reason
             or not (target_queue.noticed or target_queue.alarm)
         )
-        target_queue.lack, target_queue.lacked_at, target_queue.ahead = lack, self.clock(), 1
-        self._set_wake(target_queue, lack.retry_after)
+        target_queue.why, target_queue.since, target_queue.ahead = why, self.clock(), 1
+        self._set_wake(target_queue, why.retry_after)
         if not news:
             if target_queue.noticed:  # the first one may have been about to leave
-                self._put_on_record(target_queue.queue.first(), lack)
+                self._put_on_record(target_queue.queue.first(), why)
             return
         self._call_off(target_queue)
-        if lack.reason in (Lack.CIRCUIT_OPEN, Lack.NOT_REGISTERED):
+        if why.reason in (NoPickReason.CIRCUIT_OPEN, NoPickReason.NOT_REGISTERED):
             self.urgent()
-        if _passing(target_queue, lack):
+        if _passing(target_queue, why):
             target_queue.noticed = False
             target_queue.alarm = self.deadlines.set(FULL_NOTICE, self._notice, target_queue)
         else:
@@ -311,14 +311,14 @@ class PendingQueue:
     def _notice(self, target_queue: TargetQueue) -> None:
         target_queue.alarm = None
         target_queue.noticed = True
-        assert target_queue.lack is not None
+        assert target_queue.why is not None
         for inflight in list(target_queue.queue):
-            self._put_on_record(inflight, target_queue.lack)
+            self._put_on_record(inflight, target_queue.why)
 
-    def _put_on_record(self, inflight: InFlightCall, lack: Lacking) -> None:
-        if inflight.blocked != lack.reason.value:
-            inflight.blocked = lack.reason.value
-            self.listener.blocked(inflight.request, lack)
+    def _put_on_record(self, inflight: InFlightCall, why: WaitReason) -> None:
+        if inflight.blocked != why.reason.value:
+            inflight.blocked = why.reason.value
+            self.listener.blocked(inflight.request, why)
 
     def _call_off(self, target_queue: TargetQueue) -> None:
         if target_queue.alarm is not None:
@@ -326,8 +326,8 @@ class PendingQueue:
             target_queue.alarm = None
 
 
-def _passing(target_queue: TargetQueue, lack: Lacking) -> bool:
-    return isinstance(lack, Crowded | HeldBack) or lack.reason is Lack.ALL_FULL or not target_queue.route.settled
+def _passing(target_queue: TargetQueue, why: WaitReason) -> bool:
+    return isinstance(why, Crowded | HeldBack) or why.reason is NoPickReason.ALL_FULL or not target_queue.route.settled
 
 
 def _fewer(demands: dict[Demanded, int]) -> dict[Demanded, int]:

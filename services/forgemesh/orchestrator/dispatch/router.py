@@ -14,13 +14,19 @@ from forgemesh.orchestrator.workflow.definition import Target
 from forgemesh.orchestrator.workflow.provider import Choice, ranked
 from forgemesh.routing.affinity import draw
 from forgemesh.routing.endpoint import CircuitState, Endpoint
-from forgemesh.routing.pick import LISTED, Lack, NoPick, Picked
+from forgemesh.routing.pick import LISTED, NoPick, NoPickReason, Picked
 from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.version_range import LONGEST, wanted_by
 
 Found: TypeAlias = tuple[Pool, Picked]
 
-_HURDLES = (Lack.ALL_FULL, Lack.CIRCUIT_OPEN, Lack.NONE_HEALTHY, Lack.NOT_REGISTERED, Lack.CRASH_LOOP)
+_HURDLES = (
+    NoPickReason.ALL_FULL,
+    NoPickReason.CIRCUIT_OPEN,
+    NoPickReason.NONE_HEALTHY,
+    NoPickReason.NOT_REGISTERED,
+    NoPickReason.CRASH_LOOP,
+)
 """The nearest to a call first."""
 
 
@@ -143,7 +149,7 @@ class InterfaceRoute:
         return self._find(request, now, last_resort=True)
 
     def _find(self, request: CallRequest, now: float, *, last_resort: bool) -> Found | NoPick:
-        lacks: list[NoPick] = []
+        reasons: list[NoPick] = []
         again: Found | None = None
         for choice in self._choices(request.affinity):
             pool = self._pool(choice.plugin_id)
@@ -152,15 +158,15 @@ class InterfaceRoute:
                 wanted = repeatable(request, choice.plugin_id, wanted, self._providers.manifests)
             picked = pool.pick(request, wanted, now, last_resort=last_resort)
             if isinstance(picked, NoPick):
-                lacks.append(picked)
+                reasons.append(picked)
             elif request.affinity or picked.endpoint.instance_id not in request.tried:
                 return pool, picked
             else:
                 again = again or (pool, picked)
         if again is not None:
             return again
-        lack = summed(self._name, lacks)
-        return told_apart(lack, request) if request.doubts else lack
+        why = summed(self._name, reasons)
+        return told_apart(why, request) if request.doubts else why
 
     def _rank(self) -> None:
         self._seen = self._providers.version
@@ -199,26 +205,28 @@ def repeatable(
     return lambda version: wanted(version) and manifests.may_repeat(request, plugin_id, version)
 
 
-def told_apart(lack: NoPick, request: CallRequest) -> NoPick:
+def told_apart(why: NoPick, request: CallRequest) -> NoPick:
     """The same for an order that may not go to every instance of its target, by a name that says so."""
-    if lack.reason is not Lack.NOT_REGISTERED:
-        return lack
+    if why.reason is not NoPickReason.NOT_REGISTERED:
+        return why
     where = ", ".join(f"{plugin_id} {version}" for plugin_id, version in sorted(request.doubts))
-    return replace(lack, plugin=f"{lack.plugin}, as an earlier attempt may have had its effect on {where}")
+    return replace(why, plugin=f"{why.plugin}, as an earlier attempt may have had its effect on {where}")
 
 
-def summed(name: str, lacks: Sequence[NoPick]) -> NoPick:
+def summed(name: str, reasons: Sequence[NoPick]) -> NoPick:
     """Why none of several plugins can take a call: the hurdle of those that come nearest to it."""
-    reason = next((hurdle for hurdle in _HURDLES if any(lack.reason is hurdle for lack in lacks)), Lack.NOT_REGISTERED)
-    nearest = [lack for lack in lacks if lack.reason is reason]
-    waits = [lack.retry_after for lack in nearest if lack.retry_after is not None]
+    reason = next(
+        (hurdle for hurdle in _HURDLES if any(why.reason is hurdle for why in reasons)), NoPickReason.NOT_REGISTERED
+    )
+    nearest = [why for why in reasons if why.reason is reason]
+    waits = [why.retry_after for why in nearest if why.retry_after is not None]
     return NoPick(
         reason,
         name,
-        sum(lack.instances for lack in nearest),
+        sum(why.instances for why in nearest),
         min(waits, default=None),
-        tuple(excluded for lack in lacks for excluded in lack.excluded)[:LISTED],
-        tuple(sorted({version for lack in nearest for version in lack.unwanted})),
-        next((lack.crashed for lack in nearest if lack.crashed is not None), None),
-        min((lack.tripped for lack in nearest if lack.tripped is not None), key=_is_forced, default=None),
+        tuple(excluded for why in reasons for excluded in why.excluded)[:LISTED],
+        tuple(sorted({version for why in nearest for version in why.unwanted})),
+        next((why.crashed for why in nearest if why.crashed is not None), None),
+        min((why.tripped for why in nearest if why.tripped is not None), key=_is_forced, default=None),
     )

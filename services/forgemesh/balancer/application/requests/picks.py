@@ -15,7 +15,7 @@ from forgemesh.faults import Code
 from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.outcome import CallCounter, CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, classify
-from forgemesh.routing.pick import Lack, NoPick, pick
+from forgemesh.routing.pick import NoPick, NoPickReason, pick
 from forgemesh.routing.pick_explanation import explain_pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
@@ -79,7 +79,7 @@ class Picks:
         }
         picked = pick(snapshot, turns, local, draw=self._draw, affinity=wish.affinity, **terms)
         if isinstance(picked, NoPick):
-            missing = picked.reason is Lack.NOT_REGISTERED
+            missing = picked.reason is NoPickReason.NOT_REGISTERED
             if missing and not wish.explain:  # who asks for reasons only looks
                 self.on_missing(wish.plugin_id)
                 self._balancer.demands.missed(Demanded(wish.plugin_id, wish.version_range))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
-
 from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.orchestrator.dispatch.call_request import (
     CallKey,
     CallRequest,
-    Lacking,
     Listener,
     RunKey,
-    Running as Underway,
+    Underway,
     Waiting,
+    WaitReason,
     Wanted,
 )
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
@@ -45,7 +43,7 @@ from forgemesh.orchestrator.execution.trace.spans import traceparent
 from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.values.retry import LONGEST_WISH, SECOND, UNCOUNTED
 from forgemesh.orchestrator.workflow.definition import Call, Child
-from forgemesh.routing.pick import Lack, NoPick
+from forgemesh.routing.pick import NoPick, NoPickReason
 
 
 class Calls:
@@ -103,8 +101,7 @@ class Calls:
         elif kept is None:
             self._dispatcher.send(request)
         else:
-            request.dispatch = kept[0]
-            self.answered(request, kept[1])
+            self.answered(request, kept[1], kept[0])
 
     def take_up(self, running: Running, step: StepState) -> None:
         """An attempt that was open when the execution was left is known not to have been sent: it goes on as it was."""
@@ -173,20 +170,19 @@ class Calls:
                 found[path] = _runs(path, known)
         return found
 
-    def answered(self, request: CallRequest, answer: Answer) -> None:
+    def answered(self, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
         """See call_request.Listener."""
         running = self._executions.of_run(request.run)
         if running is None:
             return
         try:
-            self._answered(running, request, answer)
+            self._answered(running, request, answer, where)
         except Exception as error:  # noqa: BLE001 - ends nothing but this execution's turn
             self._turns.broke(running, error)
 
-    def _answered(self, running: Running, request: CallRequest, answer: Answer) -> None:
+    def _answered(self, running: Running, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
         path = request.path
         said = running.said.pop(path, None)
-        where = _where(request.dispatch, answer) if request.dispatch is not None and answer.sent else None
         if answer.failure is None and answer.output is not None:
             fact = succeeded(running.state, path, request.attempt, answer.output, where)
             self._keep(running.state, request, answer, where)
@@ -222,17 +218,15 @@ class Calls:
             plugin_id = where.plugin_id or request.target.plugin_id
             self._results.keep(step.started.cache_key, plugin_id, where, answer.output, ends)
 
-    def blocked(self, request: CallRequest, lack: Lacking) -> None:
+    def blocked(self, request: CallRequest, why: WaitReason) -> None:
         """See call_request.Listener."""
         running = self._executions.of_run(request.run)
         if running is not None and _is_open(running.state, request):
-            wait = min(lack.retry_after or 0.0, LONGEST_WISH)
+            wait = min(why.retry_after or 0.0, LONGEST_WISH)
             until = self._now() + int(wait * SECOND) if wait else 0
-            fact = e.StepBlocked(
-                request.path, request.attempt, lack.reason.value, lack.message, until, _opened_by(lack)
-            )
+            fact = e.StepBlocked(request.path, request.attempt, why.reason.value, why.message, until, _opened_by(why))
             self._turn(running, fact)
-        if lack.reason is Lack.NOT_REGISTERED:
+        if why.reason is NoPickReason.NOT_REGISTERED:
             self.on_wanted.tell()
 
     def unblocked(self, request: CallRequest) -> None:
@@ -299,9 +293,9 @@ def _request(running: Running, step: StepState) -> CallRequest:
 _NONE: frozenset[str] = frozenset()
 
 
-def _opened_by(lack: Lacking) -> str:
+def _opened_by(why: WaitReason) -> str:
     """The traceparent of the call that opened the circuit for which an order waits, if one did."""
-    tripped = lack.tripped if isinstance(lack, NoPick) else None
+    tripped = why.tripped if isinstance(why, NoPick) else None
     return tripped.circuit.traceparent if tripped is not None else ""
 
 
@@ -310,18 +304,12 @@ def _is_open(state: ExecutionState, request: CallRequest) -> bool:
     return step is not None and step.attempts == request.attempt
 
 
-def _where(dispatch: Dispatch, answer: Answer) -> Dispatch:
-    if answer.session and answer.accepted:
-        return dispatch
-    return msgspec.structs.replace(dispatch, session=answer.session, accepted=answer.accepted)
-
-
 def _waits(path: str, waiting: Waiting) -> Hindrance:
     place = f"; {waiting.position} go before it" if waiting.position else ""
     return Hindrance(
         step_path=path,
-        reason=waiting.lack.reason.value,
-        message=f"{waiting.lack.message}{place}",
+        reason=waiting.why.reason.value,
+        message=f"{waiting.why.message}{place}",
         since=waiting.since,
         until=waiting.until,
     )
