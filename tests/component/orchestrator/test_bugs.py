@@ -225,7 +225,7 @@ async def test_an_alarm_that_fails_keeps_no_other_one_from_ringing(
     swept: Orchestrator, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = ONE.replace("}}", "}, timeouts: {start_to_close: 100ms}, retry: {max_attempts: 100, initial: 1ms}}")
-    plant = Plant(monkeypatch, swept.offered.calls._dispatcher, "_run_out")
+    plant = Plant(monkeypatch, swept.offered.calls._dispatcher, "timed_out")
     plant.strikes = lambda call, fault: call.request.run[1] == "e"
     with no_other_trouble():
         await swept.start(late)

@@ -2,7 +2,7 @@ import pytest
 
 from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.dispatch import pending_queue
-from forgemesh.orchestrator.dispatch.call_request import Waiting
+from forgemesh.orchestrator.dispatch.call_request import Underway, Waiting
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
@@ -245,11 +245,11 @@ async def test_a_broken_link_is_out_before_any_snapshot_says_so(dispatcher: Disp
 async def test_a_dispatch_explains_itself(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
     out: Endpoint = endpoint("i-1", health=Health.UNREACHABLE)
     hosts.show("p", out, endpoint("i-2", plugin_version="1.2.3", incarnation=7))
-    running = order("a")
+    dispatcher.send(order("a"))
 
-    dispatcher.send(running)
+    running = dispatcher.explain(key("a"))
 
-    assert running.dispatch is not None
+    assert isinstance(running, Underway)
     assert running.dispatch.excluded == ("i-1: unreachable",)
     assert (running.dispatch.candidates, running.dispatch.eligible) == (2, 1)
     assert (running.dispatch.instance_id, running.dispatch.incarnation) == ("i-2", 7)

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from forgemesh.orchestrator.dispatch import pending_queue
-from forgemesh.orchestrator.dispatch.call_request import Waiting
+from forgemesh.orchestrator.dispatch.call_request import Underway, Waiting
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
@@ -136,7 +136,7 @@ async def test_a_key_goes_where_it_went_before(hosts: ScriptedHosts, log: Log) -
     homes = {number: {call.instance_id for call in hosts.calls[number::2]} for number in (0, 1)}
 
     assert [len(home) for home in homes.values()] == [1, 1]
-    sent = order("b", affinity="customer-0")
-    dispatcher.send(sent)
-    assert sent.dispatch is not None
+    dispatcher.send(order("b", affinity="customer-0"))
+    sent = dispatcher.explain(key("b"))
+    assert isinstance(sent, Underway)
     assert (sent.dispatch.policy, {sent.dispatch.instance_id}) == ("affinity", homes[0])

@@ -41,7 +41,7 @@ class ActiveCalls:
 
     def unsent(self, run: RunKey) -> list[CallRequest]:
         """Those of an execution that still wait, in the order in which they came."""
-        return [inflight.request for inflight in self.of(run) if inflight.link is None]
+        return [inflight.request for inflight in self.of(run) if inflight.call is None]
 
     def runs(self) -> list[RunKey]:
         """The executions that have any."""
@@ -52,4 +52,4 @@ class ActiveCalls:
         inflight = self.find(key)
         if inflight is None or inflight.request.attempt != attempt:
             return False
-        return inflight.link is not None or key in inflight.target_queue.queue
+        return inflight.call is not None or key in inflight.target_queue.queue

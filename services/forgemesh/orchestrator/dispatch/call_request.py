@@ -21,18 +21,16 @@ from forgemesh.routing.pick import NoPick
 RunKey: TypeAlias = tuple[str, str, str]
 """Namespace, execution id, and the run id that the first event names."""
 CallKey: TypeAlias = tuple[RunKey, str]
-"""Of which execution, and the step's path."""
 """
-Namespace, execution id, step path, run id: an order of an execution that has ended may still be taken back when another
-execution has got its id.
+Of which execution, and the step's path. The run id is part of it, since a call of an execution that has ended may still
+be taken back when another execution has got its id.
 """
 
 
 class CallRequest(msgspec.Struct, kw_only=True, eq=False):
     """
-    One attempt to be carried out; when it leaves for an instance, `dispatch` changes, and so do `idempotent` and
-    `timeouts`, to what the manifest of that version says (`said`, None: not known), unless the step says so itself
-    (`vouched`, `timed`).
+    One attempt to be carried out; when it leaves for an instance, `idempotent` and `timeouts` change to what the
+    manifest of that version says (`said`, None: not known), unless the step says so itself (`vouched`, `timed`).
 
     `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
     that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
@@ -59,7 +57,6 @@ class CallRequest(msgspec.Struct, kw_only=True, eq=False):
     retry: bool = False
     since: int = 0
     blocked: str = ""
-    dispatch: Dispatch | None = None
     vouched: bool = False
     timed: bool = False
     doubts: frozenset[Doubt] = frozenset()

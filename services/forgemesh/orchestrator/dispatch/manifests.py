@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.dispatch.call_request import CallRequest
+from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.doubt import line_of
 from forgemesh.orchestrator.workflow.definition import START_TO_CLOSE
 from forgemesh.orchestrator.workflow.ports import Catalogue
@@ -94,11 +95,11 @@ class Manifests:
             request.timeouts = lasting(request.timeouts, said.timeout or START_TO_CLOSE)
         return request.idempotent is False and before is not False
 
-    def settle_late(self, request: CallRequest) -> None:
-        """The order has failed: what its version says may be known by now."""
-        if request.said is None and request.dispatch is not None:
-            plugin_id = request.dispatch.plugin_id or request.target.plugin_id
-            request.said = self.of(plugin_id, request.dispatch.plugin_version, request.target.operation)
+    def settle_late(self, request: CallRequest, dispatch: Dispatch | None) -> None:
+        """The call has failed where it ran: what that version says may be known by now."""
+        if request.said is None and dispatch is not None:
+            plugin_id = dispatch.plugin_id or request.target.plugin_id
+            request.said = self.of(plugin_id, dispatch.plugin_version, request.target.operation)
 
     def may_hedge(self, request: CallRequest, plugin_id: str, version: str) -> bool:
         """Whether a call of the order may be made twice at a time on instances of this version."""

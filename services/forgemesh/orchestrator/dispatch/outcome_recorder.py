@@ -12,7 +12,6 @@ import msgspec
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.dispatch.call_request import CallRequest
 from forgemesh.orchestrator.dispatch.outcome_counters import Counted, Entry, OutcomeCounters
 from forgemesh.orchestrator.dispatch.permits import Permits
 from forgemesh.orchestrator.dispatch.ports import Answer
@@ -21,7 +20,6 @@ from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.local_breaker import LocalBreakers
 from forgemesh.routing.outcome import CallFailure, CountKey, Outcome, PermitOutcome, classify
-from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Snapshot
 
@@ -48,14 +46,6 @@ class Departure(msgspec.Struct, eq=False):
     traceparent: str
     permit: Permit | None = None
     count_exceptions: bool = False
-
-
-def departure_of(
-    request: CallRequest, policy: PluginPolicy, entry: Entry, began: float, given: float, permit: Permit | None = None
-) -> Departure:
-    """A call of an order under a policy; see Departure."""
-    slow_call = policy.slow_call_of(request.target.operation)
-    return Departure(entry, began, given, slow_call, request.traceparent, permit, policy.circuit.count_exceptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,20 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from forgemesh.orchestrator.dispatch.call_request import (
-    CallKey,
     Crowded,
     HeldBack,
     Leaving,
-    Listener,
     Waiting,
     WaitReason,
     Wanted,
 )
-from forgemesh.orchestrator.dispatch.deadlines import Alarm, Deadlines
-from forgemesh.orchestrator.dispatch.fair_queue import FairQueue
+from forgemesh.orchestrator.dispatch.call_sender import CallSender
+from forgemesh.orchestrator.dispatch.deadlines import Deadlines
 from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.router import Route
+from forgemesh.orchestrator.dispatch.target_queue import TargetQueue
+from forgemesh.orchestrator.dispatch.wait_record import WaitRecord
 from forgemesh.routing.pick import NoPick, NoPickReason
 from forgemesh.routing.scaling import Demanded, counting
 
@@ -42,50 +43,24 @@ AHEAD = 64
 
 
 @dataclass(slots=True, eq=False)
-class TargetQueue:
-    """
-    The orders that wait for the same, for all of which `why` is why, since `since` (Unix nanoseconds).
-
-    `noticed`: that is on record. `wake` rings when the why may be over by itself. `ahead`: so many of those on record
-    as blocked are told together that they may leave, the more have left since somebody could not.
-    """
-
-    route: Route
-    queue: FairQueue[CallKey, InFlightCall]
-    why: WaitReason | None = None
-    since: int = 0
-    noticed: bool = False
-    alarm: Alarm | None = None
-    wake: Alarm | None = None
-    ahead: int = 1
-
-
-@dataclass(slots=True, eq=False)
 class PendingQueue:
     """
     Lets orders go as soon as something that they wait for changes, never by polling. Those that wait for the same
     instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
     either, the same rules decide between the instances.
 
-    `depart` sends an order or says why it cannot go; `lift` puts on record that one is not blocked any more; `refuse`
-    ends one that would wait for what does not come by itself; `crowded` says why nobody can go; `urgent` is told when
-    somebody begins to wait for a circuit, or for an instance where there is none. `clock` gives Unix nanoseconds,
-    `monotonic` the seconds by which permits and circuits go.
+    `clock` gives Unix nanoseconds.
     """
 
-    depart: Callable[[InFlightCall], WaitReason | None]
-    lift: Callable[[InFlightCall], None]
-    refuse: Callable[[InFlightCall, WaitReason], None]
-    crowded: Callable[[], Crowded | None]
-    urgent: Callable[[], None]
-    listener: Listener
+    sender: CallSender
+    waits: WaitRecord
+    recorder: OutcomeRecorder
     deadlines: Deadlines
     clock: Callable[[], int]
-    monotonic: Callable[[], float]
     closed: bool = False
-    _target_queues: dict[TargetQueue, None] = field(default_factory=dict)
+    _target_queues: dict[TargetQueue[InFlightCall], None] = field(default_factory=dict)
     """Those in which somebody waits."""
-    _stirred: dict[TargetQueue, None] = field(default_factory=dict)
+    _stirred: dict[TargetQueue[InFlightCall], None] = field(default_factory=dict)
     """Those in which somebody may be able to go."""
     _called: bool = False
 
@@ -106,7 +81,7 @@ class PendingQueue:
             if not why.passes:
                 self._stir([target_queue])
         elif target_queue.noticed and target_queue.why is not None:
-            self._put_on_record(inflight, target_queue.why)
+            self.waits.blocked(inflight, target_queue.why)
 
     def leave(self, inflight: InFlightCall) -> None:
         """Wait no more, without being served."""
@@ -174,7 +149,7 @@ class PendingQueue:
             position=target_queue.queue.position(inflight.request.key),
         )
 
-    def _stir(self, target_queues: Iterable[TargetQueue]) -> None:
+    def _stir(self, target_queues: Iterable[TargetQueue[InFlightCall]]) -> None:
         self._stirred.update(dict.fromkeys(target_queues))
         if self._stirred:
             self._call()
@@ -202,12 +177,12 @@ class PendingQueue:
         self._stirred.clear()
         leaving = self._make_trials(moving)
         moving = {target_queue: None for target_queue in moving if target_queue.queue and target_queue not in leaving}
-        crowded = self.crowded()
+        crowded = self.sender.crowded()
         while moving and crowded is None:
             target_queue = min(moving, key=_rank) if len(moving) > 1 else next(iter(moving))
             inflight = target_queue.queue.first()
             blocked = bool(inflight.blocked)
-            why = self.depart(inflight)
+            why = self.sender.send(inflight)
             if inflight.request.key not in target_queue.queue:
                 self._moved(target_queue)  # a bug has ended it
             elif why is None:
@@ -218,41 +193,41 @@ class PendingQueue:
             elif why.passes:
                 self._blocked_by(target_queue, why)
             else:
-                self.refuse(inflight, why)
+                inflight.owner.refused(inflight, why)
             if (why is not None and why.passes) or not target_queue.queue:
                 del moving[target_queue]
-            crowded = self.crowded()
+            crowded = self.sender.crowded()
         for target_queue in moving:
             assert crowded is not None
             self._blocked_by(target_queue, crowded)
         self._stirred.update(moving)
 
-    def _lift(self, target_queue: TargetQueue, fresh: bool) -> None:
+    def _lift(self, target_queue: TargetQueue[InFlightCall], fresh: bool) -> None:
         """If the first one is about to leave since now, those behind it shall not have to wait for that one by one."""
         if not fresh:
             return
         for inflight in list(islice(target_queue.queue, target_queue.ahead)):
             if inflight.blocked and not inflight.lifts:
-                self.lift(inflight)
+                self.waits.unblocked(inflight)
         target_queue.ahead = min(2 * target_queue.ahead, AHEAD)
 
-    def _make_trials(self, target_queues: Iterable[TargetQueue]) -> set[TargetQueue]:
+    def _make_trials(self, target_queues: Iterable[TargetQueue[InFlightCall]]) -> set[TargetQueue[InFlightCall]]:
         """
         Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is.
 
         Returns the lanes in which one is about to leave: what it leaves by is not for others.
         """
-        now = self.monotonic()
+        now = self.recorder.clock()
         hopeful = [target_queue for target_queue in target_queues if target_queue.route.may_try(now)]
-        leaving: set[TargetQueue] = set()
+        leaving: set[TargetQueue[InFlightCall]] = set()
         vain = 0
         for inflight in sorted((inflight for target_queue in hopeful for inflight in target_queue.queue), key=_risk):
             target_queue = inflight.target_queue
-            if vain == VAIN or self.crowded() is not None:
+            if vain == VAIN or self.sender.crowded() is not None:
                 break
             if target_queue in leaving or not target_queue.route.may_try(now):
                 continue
-            why = self.depart(inflight)
+            why = self.sender.send(inflight)
             if why is None:
                 target_queue.queue.remove(inflight.request.key)
                 self._moved(target_queue)
@@ -262,20 +237,20 @@ class PendingQueue:
                 vain += 1
         return leaving
 
-    def _moved(self, target_queue: TargetQueue) -> None:
+    def _moved(self, target_queue: TargetQueue[InFlightCall]) -> None:
         target_queue.noticed = False
         self._call_off(target_queue)
         if not target_queue.queue:
             self._empty(target_queue)
 
-    def _empty(self, target_queue: TargetQueue) -> None:
+    def _empty(self, target_queue: TargetQueue[InFlightCall]) -> None:
         self._call_off(target_queue)
         self._set_wake(target_queue, None)
         self._target_queues.pop(target_queue, None)
         self._stirred.pop(target_queue, None)
         target_queue.why = None
 
-    def _blocked_by(self, target_queue: TargetQueue, why: WaitReason) -> None:
+    def _blocked_by(self, target_queue: TargetQueue[InFlightCall], why: WaitReason) -> None:
         """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
         news = (
             target_queue.why is None
@@ -286,47 +261,42 @@ class PendingQueue:
         self._set_wake(target_queue, why.retry_after)
         if not news:
             if target_queue.noticed:  # the first one may have been about to leave
-                self._put_on_record(target_queue.queue.first(), why)
+                self.waits.blocked(target_queue.queue.first(), why)
             return
         self._call_off(target_queue)
         if why.reason in (NoPickReason.CIRCUIT_OPEN, NoPickReason.NOT_REGISTERED):
-            self.urgent()
+            self.recorder.hurry()
         if _passing(target_queue, why):
             target_queue.noticed = False
             target_queue.alarm = self.deadlines.set(FULL_NOTICE, self._notice, target_queue)
         else:
             self._notice(target_queue)
 
-    def _set_wake(self, target_queue: TargetQueue, seconds: float | None) -> None:
+    def _set_wake(self, target_queue: TargetQueue[InFlightCall], seconds: float | None) -> None:
         if target_queue.wake is not None:
             self.deadlines.call_off(target_queue.wake)
         target_queue.wake = (
             None if seconds is None else self.deadlines.set(max(seconds, LEAST_WAIT), self._due, target_queue)
         )
 
-    def _due(self, target_queue: TargetQueue) -> None:
+    def _due(self, target_queue: TargetQueue[InFlightCall]) -> None:
         target_queue.wake = None
         self._stir([target_queue])
 
-    def _notice(self, target_queue: TargetQueue) -> None:
+    def _notice(self, target_queue: TargetQueue[InFlightCall]) -> None:
         target_queue.alarm = None
         target_queue.noticed = True
         assert target_queue.why is not None
         for inflight in list(target_queue.queue):
-            self._put_on_record(inflight, target_queue.why)
+            self.waits.blocked(inflight, target_queue.why)
 
-    def _put_on_record(self, inflight: InFlightCall, why: WaitReason) -> None:
-        if inflight.blocked != why.reason.value:
-            inflight.blocked = why.reason.value
-            self.listener.blocked(inflight.request, why)
-
-    def _call_off(self, target_queue: TargetQueue) -> None:
+    def _call_off(self, target_queue: TargetQueue[InFlightCall]) -> None:
         if target_queue.alarm is not None:
             self.deadlines.call_off(target_queue.alarm)
             target_queue.alarm = None
 
 
-def _passing(target_queue: TargetQueue, why: WaitReason) -> bool:
+def _passing(target_queue: TargetQueue[InFlightCall], why: WaitReason) -> bool:
     return isinstance(why, Crowded | HeldBack) or why.reason is NoPickReason.ALL_FULL or not target_queue.route.settled
 
 
@@ -347,5 +317,5 @@ def _risk(inflight: InFlightCall) -> int:
 _RISKS = {True: 0, None: 1, False: 2}
 
 
-def _rank(target_queue: TargetQueue) -> tuple[float, int, int]:
+def _rank(target_queue: TargetQueue[InFlightCall]) -> tuple[float, int, int]:
     return target_queue.queue.rank()

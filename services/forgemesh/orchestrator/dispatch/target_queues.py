@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from forgemesh.orchestrator.dispatch.call_request import CallRequest
 from forgemesh.orchestrator.dispatch.fair_queue import FairQueue, Shares
+from forgemesh.orchestrator.dispatch.in_flight_call import InFlightCall
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
-from forgemesh.orchestrator.dispatch.pending_queue import TargetQueue
 from forgemesh.orchestrator.dispatch.pool import Pool
 from forgemesh.orchestrator.dispatch.ports import Hosts
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.dispatch.router import InterfaceRoute, PluginRoute, Route
+from forgemesh.orchestrator.dispatch.target_queue import TargetQueue
 from forgemesh.orchestrator.workflow.definition import Target
 
 MAX_TARGET_QUEUES = 4096
@@ -28,10 +29,10 @@ class TargetQueues:
         self._recorder = recorder
         self._providers = providers
         self._pools: dict[str, Pool] = {}
-        self._target_queues: dict[tuple[object, ...], TargetQueue] = {}
+        self._target_queues: dict[tuple[object, ...], TargetQueue[InFlightCall]] = {}
         self._shares: dict[str, Shares] = {}
 
-    def of(self, request: CallRequest) -> TargetQueue:
+    def of(self, request: CallRequest) -> TargetQueue[InFlightCall]:
         """Where the order waits if it has to."""
         key = _key(request.target)
         if request.retry:
@@ -49,7 +50,7 @@ class TargetQueues:
         if pool is not None:
             pool.stale = True
 
-    def _new(self, target: Target) -> TargetQueue:
+    def _new(self, target: Target) -> TargetQueue[InFlightCall]:
         if len(self._target_queues) >= MAX_TARGET_QUEUES:
             self._target_queues = {
                 key: target_queue for key, target_queue in self._target_queues.items() if target_queue.queue

@@ -1,0 +1,54 @@
+"""One call in flight: one writer of where it stands and where it ran, and modules that know only those below."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOM = Path(__file__).parents[2] / "services/forgemesh/orchestrator/dispatch"
+WRITER = "in_flight_call.py"
+WRITTEN = {"state", "call", "second", "dispatch"}
+"""Of an InFlightCall."""
+FLOORS = (
+    "call_state",
+    "target_queue",
+    "in_flight_call",
+    "wait_record",
+    "call_deadlines",
+    "call_sender",
+    "pending_queue",
+    "dispatcher",
+)
+"""The way of a call, from below."""
+
+
+def written(module: ast.AST) -> Iterator[str]:
+    """Assignments to these attributes of anything but `self`."""
+    for node in ast.walk(module):
+        if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in WRITTEN):
+            continue
+        if ast.unparse(node.value) != "self":
+            yield f"{ast.unparse(node)}, line {node.lineno}"
+
+
+def imported(module: ast.AST) -> set[str]:
+    """Modules of the room, also those that only annotations name."""
+    found = (node.module or "" for node in ast.walk(module) if isinstance(node, ast.ImportFrom))
+    return {name.rpartition(".")[2] for name in found if name.startswith("forgemesh.orchestrator.dispatch.")}
+
+
+def test_nobody_else_writes_where_a_call_stands_or_ran() -> None:
+    modules = {path.name: ast.parse(path.read_text()) for path in ROOM.rglob("*.py")}
+
+    assert {name: list(written(module)) for name, module in modules.items() if list(written(module))} == {}
+    assert any(isinstance(node, ast.ClassDef) and node.name == "InFlightCall" for node in ast.walk(modules[WRITER]))
+
+
+def test_each_module_on_the_way_of_a_call_knows_only_those_below() -> None:
+    above = {
+        name: sorted(imported(ast.parse((ROOM / f"{name}.py").read_text())) & set(FLOORS[height + 1 :]))
+        for height, name in enumerate(FLOORS)
+    }
+
+    assert {name: them for name, them in above.items() if them} == {}
