@@ -23,13 +23,11 @@ FLOORS = (
 """The way of a call, from below."""
 
 
-def written(module: ast.AST) -> Iterator[str]:
-    """Assignments to these attributes of anything but `self`."""
+def stored(module: ast.AST) -> Iterator[ast.Attribute]:
+    """Assignments to attributes of anything but `self`."""
     for node in ast.walk(module):
-        if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in WRITTEN):
-            continue
-        if ast.unparse(node.value) != "self":
-            yield f"{ast.unparse(node)}, line {node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) != "self":
+            yield node
 
 
 def imported(module: ast.AST) -> set[str]:
@@ -40,9 +38,28 @@ def imported(module: ast.AST) -> set[str]:
 
 def test_nobody_else_writes_where_a_call_stands_or_ran() -> None:
     modules = {path.name: ast.parse(path.read_text()) for path in ROOM.rglob("*.py")}
+    written = [
+        f"{name}, line {one.lineno}"
+        for name, module in modules.items()
+        for one in stored(module)
+        if one.attr in WRITTEN
+    ]
 
-    assert {name: list(written(module)) for name, module in modules.items() if list(written(module))} == {}
+    assert written == []
     assert any(isinstance(node, ast.ClassDef) and node.name == "InFlightCall" for node in ast.walk(modules[WRITER]))
+
+
+def test_nobody_sets_a_callback_of_another_object() -> None:
+    """Who wants to hear of something is an argument of the constructor, or joins the Subscribers."""
+    modules = {path.name: ast.parse(path.read_text()) for path in ROOM.rglob("*.py")}
+    hooks = [
+        f"{name}: {ast.unparse(one)}"
+        for name, module in modules.items()
+        for one in stored(module)
+        if one.attr.startswith("on_")
+    ]
+
+    assert hooks == []
 
 
 def test_each_module_on_the_way_of_a_call_knows_only_those_below() -> None:

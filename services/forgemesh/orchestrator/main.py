@@ -73,10 +73,9 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         )
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
         store = await open_store(database, read_definition)
-        hosts = await stack.enter_async_context(open_hosts(orchestrator_id))
         waking = await stack.enter_async_context(waking_clock())
         recorder = OutcomeRecorder(draw=random.random, awake=waking.now)
-        hosts.on_breach = recorder.breached
+        hosts = await stack.enter_async_context(open_hosts(orchestrator_id, recorder.breached))
         feed = Feed(settings.balancer, orchestrator_id, hosts, recorder)
         await stack.enter_async_context(beside(lasting("the feed", feed.run)))
         registry = await stack.enter_async_context(connect(settings.registry))

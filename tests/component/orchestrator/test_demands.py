@@ -15,7 +15,7 @@ def at_work() -> tuple[Dispatcher, OutcomeRecorder, list[str]]:
     """A dispatcher that knows of no instance, what it counts, and a list that grows when that is urgent."""
     account, urgent = OutcomeRecorder(), list[str]()
     dispatcher = dispatcher_over(ScriptedHosts(), Log(), account=account)
-    account.on_urgent = lambda: urgent.append("now")
+    account.urgent.add(lambda: urgent.append("now"))
     return dispatcher, account, urgent
 
 

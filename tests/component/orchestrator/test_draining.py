@@ -47,7 +47,7 @@ async def scene(plugins: tuple[ScriptedPlugin, ScriptedPlugin]) -> AsyncIterator
     async with (
         serving_plugin(plugins[0]) as going,
         serving_plugin(plugins[1]) as staying,
-        open_hosts("o-1") as hosts,
+        open_hosts("o-1", OutcomeRecorder().breached) as hosts,
     ):
         yield Scene(hosts, going, staying)
 

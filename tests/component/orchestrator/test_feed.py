@@ -46,7 +46,7 @@ async def balancer() -> ScriptedBalancer:
 @pytest.fixture
 async def subscriber(balancer: ScriptedBalancer) -> AsyncIterator[Subscriber]:
     account = OutcomeRecorder()
-    async with serving_balancer(balancer) as address, open_hosts("o-1") as hosts:
+    async with serving_balancer(balancer) as address, open_hosts("o-1", account.breached) as hosts:
         feed = Feed(address, "o-1", hosts, account)
         async with beside(feed.run()):
             yield Subscriber(hosts, account, feed)
@@ -147,7 +147,7 @@ async def test_what_is_urgent_is_reported_at_once(
     monkeypatch.setattr(feed, "PERIOD", 1e6)
     balancer.show("p", 1, endpoint("i-1", ADDRESS))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.demands = lambda: {Demanded("p", "^1"): 7}
+    subscriber.account.count_waiting(lambda: {Demanded("p", "^1"): 7})
 
     subscriber.account.hurry()
 
@@ -161,7 +161,7 @@ async def test_another_balancer_hears_at_once_what_waits(
     monkeypatch.setattr(feed, "PERIOD", 1e6)
     balancer.show("p", 1, endpoint("i-1", ADDRESS))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.demands = lambda: {Demanded("p", ""): 1}
+    subscriber.account.count_waiting(lambda: {Demanded("p", ""): 1})
     balancer.feed.put_nowait(None)
 
     await balancer.until(lambda: told(balancer) == [("p", "", 1)])
@@ -178,9 +178,9 @@ async def test_permits_are_for_as_long_as_the_feed_stands_and_what_became_of_the
 ) -> None:
     half_open = circuit(4, snapshot_pb2.CIRCUIT_STATE_HALF_OPEN)
     balancer.show("p", 1, endpoint("i-1", ADDRESS, circuit=half_open))
-    subscriber.account.demands = lambda: {Demanded("p", ""): 1}
+    subscriber.account.count_waiting(lambda: {Demanded("p", ""): 1})
     granted: list[str] = []
-    subscriber.account.on_change = granted.append
+    subscriber.account.picks_changed.add(granted.append)
     subscriber.account.hurry()
     await balancer.until(lambda: bool(balancer.reports))
     balancer.grant("t-1", "i-1", 4, after=balancer.reports[-1].sequence)
@@ -237,8 +237,9 @@ async def test_load_hints_count_the_calls_of_others_on_the_present_registration(
 async def test_a_subscriber_that_stops_says_nothing_more(balancer: ScriptedBalancer) -> None:
     async with contextlib.AsyncExitStack() as stack:
         address = await stack.enter_async_context(serving_balancer(balancer))
-        hosts = await stack.enter_async_context(open_hosts("o-1"))
-        async with beside(Feed(address, "o-1", hosts, OutcomeRecorder()).run()):
+        recorder = OutcomeRecorder()
+        hosts = await stack.enter_async_context(open_hosts("o-1", recorder.breached))
+        async with beside(Feed(address, "o-1", hosts, recorder).run()):
             balancer.show("p", 1, endpoint("i-1", ADDRESS))
             await balancer.until(lambda: bool(balancer.acks))
 

@@ -26,10 +26,11 @@ async def balancer() -> ScriptedBalancer:
 
 @pytest.fixture
 async def hosts(balancer: ScriptedBalancer) -> AsyncIterator[FeedHosts]:
+    recorder = OutcomeRecorder()
     async with (
         serving_balancer(balancer) as address,
-        open_hosts("o-1") as following,
-        beside(Feed(address, "o-1", following, OutcomeRecorder()).run()),
+        open_hosts("o-1", recorder.breached) as following,
+        beside(Feed(address, "o-1", following, recorder).run()),
     ):
         yield following
 

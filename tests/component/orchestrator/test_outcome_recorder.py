@@ -15,7 +15,7 @@ from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.routing.eligibility import Permit, RemoteLoad
 from forgemesh.routing.endpoint import CircuitState, CircuitView
 from forgemesh.routing.local_breaker import FAILURES
-from forgemesh.routing.outcome import CountKey, PermitUse
+from forgemesh.routing.outcome import CountKey, PermitOutcome, PermitUse
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Revision, Snapshot
@@ -35,9 +35,10 @@ class Kept:
         self.urgent = 0
         self.changed: list[str] = []
         self.waiting: dict[Demanded, int] = {}
-        self.account = OutcomeRecorder(clock=self.clock.monotonic, demands=lambda: self.waiting)
-        self.account.on_urgent = self._hurry
-        self.account.on_change = self.changed.append
+        self.account = OutcomeRecorder(clock=self.clock.monotonic)
+        self.account.count_waiting(lambda: self.waiting)
+        self.account.urgent.add(self._hurry)
+        self.account.picks_changed.add(self.changed.append)
         self.account.begins()
 
     def _hurry(self) -> None:
@@ -285,7 +286,7 @@ async def test_permits_go_back_when_nobody_came_when_the_circuit_moves_on_and_wh
 
 async def test_a_permit_goes_back_by_itself_when_its_time_is_over(kept: Kept) -> None:
     back = asyncio.Event()
-    kept.account.on_urgent = back.set
+    kept.account.urgent.add(back.set)
     kept.waiting[Demanded("p", "")] = 1
     kept.account.begins()
 
@@ -323,3 +324,22 @@ async def test_an_instance_that_cannot_be_reached_is_left_out_for_a_moment_and_t
     kept.call(LOST, took=1.0)
 
     assert (kept.urgent, set(kept.account.breakers.out)) == (1, {("i-1", 1)})
+
+
+async def test_calls_that_wait_are_counted_whoever_knows_of_them(kept: Kept) -> None:
+    kept.waiting[Demanded("p", "")] = 2
+    kept.account.count_waiting(lambda: {Demanded("p", ""): 1, Demanded("q", "^1"): 3})
+
+    assert kept.account.report().demands == {Demanded("p", ""): 3, Demanded("q", "^1"): 3}
+
+
+async def test_whoever_wants_to_hear_of_permits_takes_nobody_s_place(kept: Kept) -> None:
+    first: list[PermitOutcome] = []
+    second: list[PermitOutcome] = []
+    for heard in (first, second):
+        kept.account.permits.settled.add(heard.append)
+
+    kept.grant(lease=-1.0)
+
+    assert [outcome.use for outcome in first] == [PermitUse.RETURNED]
+    assert first == second

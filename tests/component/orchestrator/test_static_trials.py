@@ -147,7 +147,7 @@ class Silence:
 
 @pytest.fixture
 async def silence() -> AsyncIterator[Silence]:
-    async with open_hosts("o-1") as hosts:
+    async with open_hosts("o-1", OutcomeRecorder().breached) as hosts:
         yield Silence(hosts)
 
 

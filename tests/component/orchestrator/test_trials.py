@@ -192,7 +192,7 @@ async def test_whoever_waits_for_a_circuit_says_until_when_and_who_opened_it_and
     scene: Scene,
 ) -> None:
     urgent: list[str] = []
-    scene.account.on_urgent = lambda: urgent.append("now")
+    scene.account.urgent.add(lambda: urgent.append("now"))
     scene.hosts.show("p", with_open_circuit("i-1", scene.clock.now + 30.0, "00-aa-bb-01"))
 
     scene.dispatcher.send(order("a"))

@@ -70,7 +70,8 @@ class Dispatcher:
         self._sender = CallSender(self._manifests, recorder, self._deadlines, self._waits, clock, max_in_flight)
         self._pending = PendingQueue(self._sender, self._waits, recorder, self._deadlines, clock)
         self._stopped: asyncio.Event | None = None
-        recorder.demands, recorder.on_change = self._pending.demands, self._instances_changed
+        recorder.count_waiting(self._pending.demands)
+        recorder.picks_changed.add(self._instances_changed)
         hosts.on_change(self._instances_changed)
         providers.on_change(self._providers_changed)
         self._manifests.on_change(self._stir)

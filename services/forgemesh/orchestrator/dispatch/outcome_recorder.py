@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
@@ -64,30 +66,40 @@ class OutcomeRecorder:
     Every call is counted from the moment in which its instance is picked to its end, whatever that is.
 
     `clock` is monotonic seconds, `awake` those of them in which this process could hear a call, `draw` gives numbers in
-    [0, 1). `demands` says how many calls wait, by plugin and versions.
-    `on_urgent` is told when the balancer has to hear something now, `on_change` the plugin for which something is
-    different about where its calls may go.
+    [0, 1). `urgent` is told when the balancer has to hear something now, `picks_changed` the plugin for which something
+    is different about where its calls may go.
     """
 
     clock: Callable[[], float] = time.monotonic
     awake: Callable[[], float] = lambda: asyncio.get_running_loop().time()
     draw: Callable[[], float] = lambda: 0.5
-    demands: Callable[[], Mapping[Demanded, int]] = dict
-    on_urgent: Callable[[], None] = lambda: None
-    on_change: Callable[[str], None] = lambda plugin_id: None
+    urgent: Subscribers[[]] = field(default_factory=lambda: Subscribers("what the balancer has to hear now"))
+    picks_changed: Subscribers[[str]] = field(default_factory=lambda: Subscribers("where calls may go"))
     counters: OutcomeCounters = field(default_factory=OutcomeCounters)
     breakers: LocalBreakers = field(default_factory=LocalBreakers)
     permits: Permits = field(init=False)
     _loads: dict[str, dict[str, RemoteLoad]] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
     _demands: Mapping[Demanded, int] = field(default_factory=dict)
+    _waiting: list[Callable[[], Mapping[Demanded, int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.permits = Permits(self.clock, self.hurry)
 
     def hurry(self) -> None:
         """There is something that the balancer has to hear now."""
-        self.on_urgent()
+        self.urgent.tell()
+
+    def count_waiting(self, waiting: Callable[[], Mapping[Demanded, int]]) -> None:
+        """From now on these calls are counted too that say so when they are asked, by plugin and versions."""
+        self._waiting.append(waiting)
+
+    def demands(self) -> Mapping[Demanded, int]:
+        """How many calls wait now, by plugin and versions."""
+        found: Counter[Demanded] = Counter()
+        for waiting in self._waiting:
+            found.update(waiting())
+        return dict(found)
 
     def loads(self, plugin_id: str) -> dict[str, RemoteLoad]:
         """What others do on the plugin's instances; the same mapping each time, and it changes."""
@@ -185,7 +197,7 @@ class OutcomeRecorder:
         if not any(one.plugin_id == plugin_id for one in self.demands()):
             use_by = min(use_by, now + IDLE)
         self.permits.grant(plugin_id, instance_id, permit, use_by)
-        self.on_change(plugin_id)
+        self.picks_changed.tell(plugin_id)
 
     def hinted(self, plugin_id: str, loads: Mapping[str, RemoteLoad]) -> None:
         """How busy others keep the plugin's instances; of those that are not named what was known stays."""
@@ -234,11 +246,11 @@ class OutcomeRecorder:
         until = self.breakers.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
         if until is not None:
             asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id, until)
-            self.on_urgent()
+            self.urgent.tell()
 
     def _let_in(self, plugin_id: str, until: float) -> None:
         self.breakers.over(max(until, self.clock()))  # a loop may ring a moment too early
-        self.on_change(plugin_id)
+        self.picks_changed.tell(plugin_id)
 
 
 def _brief(failure: Failure, traceparent: str) -> CallFailure:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.routing.eligibility import Permit
 from forgemesh.routing.outcome import CallFailure, Outcome, PermitOutcome, PermitUse
 
@@ -46,14 +47,14 @@ class Permits:
     """
     Each is used once at most and before its `use_by`, or goes back in that moment.
 
-    `clock` is monotonic seconds. `on_outcome` is told what becomes of each as it happens, `on_news` that there is
+    `clock` is monotonic seconds. `settled` is told what becomes of each as it happens, `on_news` that there is
     something that the balancer waits to hear.
     """
 
     def __init__(self, clock: Callable[[], float], on_news: Callable[[], None]) -> None:
         self._clock = clock
         self._on_news = on_news
-        self.on_outcome: Callable[[PermitOutcome], None] = lambda outcome: None
+        self.settled: Subscribers[[PermitOutcome]] = Subscribers("what became of a permit")
         self._held: dict[str, _Held] = {}
         self._shown: dict[str, dict[str, Permit]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -132,7 +133,7 @@ class Permits:
     def _tell(self, outcome: PermitOutcome, until: float = 0.0) -> None:
         self._over[outcome.permit_id] = _Told(outcome, until=until)
         self._on_news()
-        self.on_outcome(outcome)
+        self.settled.tell(outcome)
 
     def _withdraw(self, held: _Held) -> None:
         if held.timer is not None:

@@ -38,7 +38,7 @@ class StaticTrials:
     _number: int = 0
 
     def __post_init__(self) -> None:
-        self.recorder.permits.on_outcome = self._take
+        self.recorder.permits.settled.add(self._take)
 
     def look(self) -> None:
         """Grant what is due; to be called now and then as long as the balancer is not there."""
@@ -72,7 +72,7 @@ class StaticTrials:
         self._move(snapshot.plugin_id, endpoint, CircuitState.HALF_OPEN)
         use_by = self.recorder.clock() + snapshot.policy.circuit.permit_lease
         self.recorder.permits.grant(snapshot.plugin_id, endpoint.instance_id, permit, use_by, own=True)
-        self.recorder.on_change(snapshot.plugin_id)
+        self.recorder.picks_changed.tell(snapshot.plugin_id)
 
     def _take(self, outcome: PermitOutcome) -> None:
         if outcome.use is PermitUse.STARTED or outcome.permit_id not in self._granted:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from forgemesh.orchestrator.dispatch.feed.hosts import FeedHosts
+from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.store.sqlite.store import open_store
 from forgemesh.orchestrator.values.retry import SECOND
 from forgemesh.orchestrator.workflow.definition import Definition
@@ -114,7 +115,7 @@ def shelved(number: int) -> bytes:
 async def _register(disk: sqlite3.Connection, loop: RunLoop, sources: tuple[str, ...]) -> None:
     store = await open_store(WorldDatabase(disk, Whims(lambda: 0.0), loop), parse)
     plugins = Plugins(random.Random(0), Calendar(), Effects())
-    definitions = Definitions(store, plugins, FeedHosts("registrar"), parse, lambda: EPOCH)
+    definitions = Definitions(store, plugins, FeedHosts("registrar", OutcomeRecorder().breached), parse, lambda: EPOCH)
     for source in sources:
         for namespace in NAMESPACES:
             await definitions.register(namespace, source)

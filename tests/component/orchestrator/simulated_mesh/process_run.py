@@ -53,8 +53,8 @@ class ProcessRun:
         """In the order of the orchestrator's own start."""
         world, name = self._world, f"o-{self._number}"
         store = await open_store(self.database, parse)
-        hosts = FeedHosts(name)
         account = OutcomeRecorder(clock=self._loop.time)
+        hosts = FeedHosts(name, account.breached)
         account.begins()
         providers = Providers(world.plugins)
         ports = Ports(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
+from typing import TypeAlias
 
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.tasks import watched
@@ -16,6 +17,8 @@ from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot
 
 _log = logging.getLogger(__name__)
+
+Breach: TypeAlias = Callable[[str, Endpoint, str], None]
 
 REOPEN = 1.0
 """Seconds after which a link that broke off by a fault of ours is opened again."""
@@ -27,10 +30,11 @@ class FeedHosts:
     instance that is not named any more although it was sound may end what it has.
 
     A new subscription names every plugin before its first heartbeat; of those that it does not name only the instances
-    are kept to which the link still stands.
+    are kept to which the link still stands. `on_breach` is told the plugin, the instance and what it did against the
+    protocol.
     """
 
-    def __init__(self, caller_id: str) -> None:
+    def __init__(self, caller_id: str, on_breach: Breach) -> None:
         self._caller_id = caller_id
         self._snapshots: dict[str, Snapshot] = {}
         self._links: dict[tuple[str, int], tuple[SessionLink, asyncio.Task[None]]] = {}
@@ -38,8 +42,7 @@ class FeedHosts:
         self._by_plugin: dict[str, dict[str, SessionLink]] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._named: set[str] | None = set()
-        self.on_breach: Callable[[str, Endpoint, str], None] = lambda plugin_id, endpoint, what: None
-        """Is told the plugin, the instance and what it did against the protocol."""
+        self._on_breach = on_breach
         self.endings = Endings()
         self._amended: set[str] = set()
         self._closed = False
@@ -162,7 +165,7 @@ class FeedHosts:
         known = self._snapshots.get(plugin_id)
         for endpoint in known.endpoints if known is not None else ():
             if (endpoint.instance_id, endpoint.incarnation) == key:
-                self.on_breach(plugin_id, endpoint, what)
+                self._on_breach(plugin_id, endpoint, what)
 
     def _close(self, key: tuple[str, int], *, sound: bool) -> None:
         link, task = self._links.pop(key)
@@ -180,9 +183,9 @@ class FeedHosts:
 
 
 @contextlib.asynccontextmanager
-async def open_hosts(caller_id: str) -> AsyncIterator[FeedHosts]:
+async def open_hosts(caller_id: str, on_breach: Breach) -> AsyncIterator[FeedHosts]:
     """Hosts whose links stand while the block runs."""
-    hosts = FeedHosts(caller_id)
+    hosts = FeedHosts(caller_id, on_breach)
     try:
         yield hosts
     finally:

@@ -48,7 +48,7 @@ _Outbox: TypeAlias = list[pb.SubscribeRequest]
 
 
 class Feed:
-    """Keeps `hosts` and `account` up to date, and the balancer. Fail static: while it is lost, what was known stays."""
+    """Keeps `hosts`, `recorder` and the balancer up to date. Fail static: while it is lost, what was known stays."""
 
     def __init__(self, balancer: str, caller_id: str, hosts: FeedHosts, recorder: OutcomeRecorder) -> None:
         self._balancer = balancer
@@ -62,7 +62,7 @@ class Feed:
         self._heard_at = recorder.awake()
         self._warned = False
         self.refused = 0
-        recorder.on_urgent = self._hurry
+        recorder.urgent.add(self._hurry)
 
     @property
     def stale(self) -> bool:
