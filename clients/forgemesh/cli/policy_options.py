@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -14,7 +14,14 @@ from forgemesh.cli.problem import usage
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-PickOption = Literal["round-robin", "weighted-round-robin", "least-connections", "resource-based", "consistent-hash"]
+_PICKS = {
+    name.removeprefix("POLICY_").replace("_", "-").lower(): number for name, number in pb.Policy.items() if number
+}
+"""As the API numbers them, by the words of the option."""
+if TYPE_CHECKING:
+    PickOption: TypeAlias = str
+else:
+    PickOption = Literal[tuple(_PICKS)]
 _DURATIONS = {
     "slow": "circuit.slow_call_seconds",
     "window": "circuit.window_seconds",
@@ -200,7 +207,7 @@ UNCHANGED = PolicyOptions()
 
 def policy_number(option: PickOption) -> pb.Policy.ValueType:
     """As the API numbers it."""
-    return pb.Policy.Value(f"POLICY_{option.replace('-', '_').upper()}")
+    return _PICKS[option]
 
 
 def _write(message: Message, said: dict[str, Any], places: dict[str, str]) -> None:

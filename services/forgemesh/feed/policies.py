@@ -13,13 +13,7 @@ from forgemesh.routing.policy import DEFAULT, OperationPolicy, PluginPolicy, Pol
 from forgemesh.routing.retry_budget import RetryBudget
 from forgemesh.routing.slow_start import SlowStart
 
-POLICY = {
-    Policy.ROUND_ROBIN: pb.POLICY_ROUND_ROBIN,
-    Policy.WEIGHTED_ROUND_ROBIN: pb.POLICY_WEIGHTED_ROUND_ROBIN,
-    Policy.LEAST_CONNECTIONS: pb.POLICY_LEAST_CONNECTIONS,
-    Policy.RESOURCE_BASED: pb.POLICY_RESOURCE_BASED,
-    Policy.CONSISTENT_HASH: pb.POLICY_CONSISTENT_HASH,
-}
+POLICY = {policy: pb.Policy.Value(f"POLICY_{policy.name}") for policy in Policy}
 _POLICY_READ = {number: policy for policy, number in POLICY.items()}
 
 _CIRCUIT = {

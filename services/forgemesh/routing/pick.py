@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
 from forgemesh.faults import Fault
 from forgemesh.faults.plugin import PluginCrashLoop
@@ -20,7 +20,7 @@ from forgemesh.routing.policy import PluginPolicy, Policy
 from forgemesh.routing.round_robin import Turns, forget, next_turn
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.weighted_round_robin import next_weighted_turn
-from forgemesh.routing.weights import BY_WEIGHT, weights_of
+from forgemesh.routing.weights import weights_of
 
 Excluded: TypeAlias = tuple[tuple[str, Exclusion], ...]
 
@@ -125,7 +125,7 @@ def pick(
     """
     rules = snapshot.policy
     policy = rules.pick_of(operation)
-    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
+    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy.heeds_weight, rules.load_memory, now)
     eligible, trials, excluded = filter_endpoints(snapshot, local, terms)
     permit: Permit | None = None
     against = (*snapshot.ruled_out, *excluded) if excluded else snapshot.ruled_out
@@ -166,12 +166,16 @@ def _next(
     now: float,
 ) -> tuple[Endpoint, Turns]:
     weights = weights_of(policy, snapshot, eligible, local, now)
-    if policy is Policy.LEAST_CONNECTIONS:
-        memory = snapshot.policy.load_memory
-        return less_loaded(cursor, eligible, weights, local, draw, memory=memory, now=now)
-    if len(cursor.owed) > len(snapshot.endpoints):
-        cursor = forget(cursor, snapshot.endpoints)
-    return next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
+    match policy:
+        case Policy.ROUND_ROBIN | Policy.WEIGHTED_ROUND_ROBIN | Policy.RESOURCE_BASED | Policy.CONSISTENT_HASH:
+            if len(cursor.owed) > len(snapshot.endpoints):
+                cursor = forget(cursor, snapshot.endpoints)
+            return next_turn(cursor, eligible) if weights is None else next_weighted_turn(cursor, eligible, weights)
+        case Policy.LEAST_CONNECTIONS:
+            memory = snapshot.policy.load_memory
+            return less_loaded(cursor, eligible, weights, local, draw, memory=memory, now=now)
+        case _:
+            assert_never(policy)
 
 
 def _no_pick(snapshot: Snapshot, wanted: Callable[[str], bool], excluded: Excluded, now: float) -> NoPick:

@@ -9,7 +9,7 @@ from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, any_versi
 from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import load_of
 from forgemesh.routing.snapshot import Snapshot
-from forgemesh.routing.weights import BY_WEIGHT, part_of, weights_of
+from forgemesh.routing.weights import part_of, weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def explain_pick(
     """What a pick on the same terms goes by, ordered by instance id."""
     rules = snapshot.policy
     policy = rules.pick_of(operation)
-    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy in BY_WEIGHT, rules.load_memory, now)
+    terms = Terms(wanted, exclude, trial, snapshot.weightless and policy.heeds_weight, rules.load_memory, now)
     eligible, trials, excluded = filter_endpoints(snapshot, local, terms)
     weights = weights_of(policy, snapshot, eligible, local, now)
     weighed = dict(zip([e.instance_id for e in eligible], weights or [1.0] * len(eligible), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, Flag, auto
 
 from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.outlier import OutlierRule
@@ -12,14 +12,37 @@ from forgemesh.routing.retry_budget import RetryBudget
 from forgemesh.routing.slow_start import SlowStart
 
 
-class Policy(Enum):
-    """How to choose among eligible endpoints."""
+class Heed(Flag):
+    """What a policy looks at besides whose turn it is."""
 
-    ROUND_ROBIN = "round robin"
-    WEIGHTED_ROUND_ROBIN = "weighted round robin"
-    LEAST_CONNECTIONS = "least connections"
-    RESOURCE_BASED = "resource based"
-    CONSISTENT_HASH = "consistent hash"
+    NOTHING = 0
+    WEIGHT = auto()
+    """The weights that operators give; without weight there is no traffic to an endpoint."""
+    LOAD = auto()
+    """Calls of others, of which the balancer has to tell."""
+    REPORTS = auto()
+    """What instances report of their own load, which the balancer has to listen for."""
+
+
+class Policy(Enum):
+    """
+    How to choose among eligible endpoints, and what is heeded for that.
+
+    A new one is a line here, a value of that name in policy.proto, a module with the choice, and a case in pick.py;
+    all others go by what is said here.
+    """
+
+    ROUND_ROBIN = "round robin", Heed.NOTHING
+    WEIGHTED_ROUND_ROBIN = "weighted round robin", Heed.WEIGHT
+    LEAST_CONNECTIONS = "least connections", Heed.WEIGHT | Heed.LOAD
+    RESOURCE_BASED = "resource based", Heed.LOAD | Heed.REPORTS
+    CONSISTENT_HASH = "consistent hash", Heed.NOTHING
+
+    def __init__(self, words: str, heeds: Heed) -> None:
+        self.words = words
+        self.heeds_weight = Heed.WEIGHT in heeds
+        self.heeds_load = Heed.LOAD in heeds
+        self.heeds_reports = Heed.REPORTS in heeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,18 +11,15 @@ from forgemesh.routing.resource_based import limited, load_weights
 from forgemesh.routing.slow_start import SlowStart
 from forgemesh.routing.snapshot import Snapshot
 
-BY_WEIGHT = (Policy.WEIGHTED_ROUND_ROBIN, Policy.LEAST_CONNECTIONS)
-"""The policies that look at the weights of endpoints; without weight there is no traffic there."""
-
 
 def weights_of(
     policy: Policy, snapshot: Snapshot, eligible: Sequence[Endpoint], local: LocalView, now: float
 ) -> Sequence[float] | None:
     """The weights, all above zero; None: all alike."""
     weights: Sequence[float] | None = None
-    if policy in BY_WEIGHT:
+    if policy.heeds_weight:
         weights = limited([endpoint.weight for endpoint in eligible]) if snapshot.weighted else None
-    elif policy is Policy.RESOURCE_BASED:
+    elif policy.heeds_reports:
         weights = load_weights(eligible, local.loads)
     if now >= snapshot.warm_at or not eligible:
         return weights

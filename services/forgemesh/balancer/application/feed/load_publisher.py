@@ -9,13 +9,11 @@ from forgemesh.balancer.application.feed.subscription import Busy, Loads
 from forgemesh.balancer.domain.caller import Caller, InstanceKey
 from forgemesh.balancer.domain.events import LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, MemberState
-from forgemesh.routing.policy import PluginPolicy, Policy
+from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.snapshot import Snapshot
 
 CROWDED, CALM = 0.9, 0.8
 """Shares of its most calls at which an instance counts as overloaded, and from which on no longer."""
-
-_HEEDFUL = frozenset({Policy.LEAST_CONNECTIONS, Policy.RESOURCE_BASED})
 
 
 class LoadPublisher:
@@ -85,4 +83,4 @@ class LoadPublisher:
 
 def heeded(policy: PluginPolicy) -> bool:
     """Whether callers choose by load."""
-    return bool(policy.picks & _HEEDFUL) or policy.hash_bound > 0
+    return any(pick.heeds_load for pick in policy.picks) or policy.hash_bound > 0

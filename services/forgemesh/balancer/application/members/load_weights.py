@@ -8,7 +8,6 @@ from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.fleet import Fleet, Member
 from forgemesh.balancer.ports import LoadReports
 from forgemesh.routing.load_weight import LoadReport, LoadWeight
-from forgemesh.routing.policy import Policy
 
 
 class LoadWeights:
@@ -37,7 +36,11 @@ class LoadWeights:
 
     def _members(self) -> Iterable[Member]:
         fleet = self._fleet()
-        weighed = {plugin_id for plugin_id, policy in fleet.policies.items() if Policy.RESOURCE_BASED in policy.picks}
+        weighed = {
+            plugin_id
+            for plugin_id, policy in fleet.policies.items()
+            if any(pick.heeds_reports for pick in policy.picks)
+        }
         for standing in fleet.standings.values() if weighed else ():
             if standing.member.plugin_id in weighed and standing.member.has_process:
                 yield standing.member
