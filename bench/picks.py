@@ -76,7 +76,7 @@ def local_picks(count: int, picks: int, seed: int) -> None:
     for policy in Policy:
         affinity = "order-7" if policy is Policy.CONSISTENT_HASH else ""
         took = local_pick(policy, among, picks, seed, affinity=affinity)
-        print(f"local pick among {count}, {policy.value + ':':<21} {took:6.2f} us median (seed {seed})")
+        print(f"local pick among {count}, {policy.words + ':':<21} {took:6.2f} us median (seed {seed})")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What tests of the dispatcher have in common: orders, and a listener that keeps what it is told."""
+"""What tests of the dispatcher have in common: calls, and a listener that keeps what it is told."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 
 
 class Log:
-    """Is told what becomes of orders, and keeps it."""
+    """Is told what becomes of calls, and keeps it."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -29,32 +29,32 @@ class Log:
         self.moved = asyncio.Event()
         self.dispatcher: Dispatcher | None = None
         self.held: list[tuple[CallKey, int]] | None = None
-        """Orders of which it is not on record yet that they are not blocked; None: it is, as soon as it is said."""
+        """Calls of which it is not on record yet that they are not blocked; None: it is, as soon as it is said."""
 
-    def answered(self, order: CallRequest, answer: Answer, where: Dispatch | None) -> None:
-        assert order.path not in self.answers
-        self.answers[order.path], self.where[order.path] = answer, where
-        self._note(f"{order.path} answered")
+    def answered(self, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
+        assert request.path not in self.answers
+        self.answers[request.path], self.where[request.path] = answer, where
+        self._note(f"{request.path} answered")
 
-    def blocked(self, order: CallRequest, why: WaitReason) -> None:
-        self.reasons[order.path] = why
-        self._note(f"{order.path} {why.reason.value}")
+    def blocked(self, request: CallRequest, why: WaitReason) -> None:
+        self.reasons[request.path] = why
+        self._note(f"{request.path} {why.reason.value}")
 
-    def unblocked(self, order: CallRequest) -> None:
-        self._note(f"{order.path} unblocked")
+    def unblocked(self, request: CallRequest) -> None:
+        self._note(f"{request.path} unblocked")
         if self.held is not None:
-            self.held.append((order.key, order.attempt))
+            self.held.append((request.key, request.attempt))
         elif self.dispatcher is not None:
-            asyncio.get_running_loop().call_soon(self.dispatcher.released, order.key, order.attempt)
+            asyncio.get_running_loop().call_soon(self.dispatcher.released, request.key, request.attempt)
 
-    def broke(self, order: CallRequest, error: Exception, *, sent: bool) -> None:
-        self._note(f"{order.path} broke by {error}, {'maybe sent' if sent else 'not sent'}")
+    def broke(self, request: CallRequest, error: Exception, *, sent: bool) -> None:
+        self._note(f"{request.path} broke by {error}, {'maybe sent' if sent else 'not sent'}")
 
-    def progressed(self, order: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
-        self._note(f"{order.path} {fraction:g} {note}")
+    def progressed(self, request: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
+        self._note(f"{request.path} {fraction:g} {note}")
 
     def reason(self, path: str) -> str:
-        """Why the order failed."""
+        """Why the request failed."""
         failure = self.answers[path].failure
         return failure.reason if failure is not None else ""
 
@@ -100,11 +100,11 @@ def dispatcher_over(
     log: Log,
     providers: Providers | None = None,
     max_in_flight: int = 0,
-    account: OutcomeRecorder | None = None,
+    recorder: OutcomeRecorder | None = None,
 ) -> Dispatcher:
     """Its clock stands still at one second."""
     known = providers or Providers(ScriptedCatalogue())
-    counted = account or OutcomeRecorder()
+    counted = recorder or OutcomeRecorder()
     log.dispatcher = Dispatcher(hosts, counted, known, lambda: 1_000_000_000, log, max_in_flight=max_in_flight)
     return log.dispatcher
 
@@ -114,7 +114,7 @@ def provider(plugin_id: str, plugin_version: str = "1.0.0", **facts: Any) -> Pro
     return Provider(plugin_id=plugin_id, plugin_version=plugin_version, **(known | facts))
 
 
-def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> CallRequest:
+def call_request(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any) -> CallRequest:
     known: dict[str, Any] = {
         "key": key(path, facts.pop("execution_id", "e"), facts.pop("namespace", "default")),
         "attempt": 1,
@@ -127,10 +127,10 @@ def order(path: str, version_range: str = "", plugin_id: str = "p", **facts: Any
 
 
 def to_interface(path: str, version_range: str = "", **terms: Any) -> CallRequest:
-    """An order for any provider of `shape`; `terms` are of its target, but for what an order has of its own."""
+    """A request for any provider of `shape`; `terms` are of its target, but for what a request has of its own."""
     facts = {name: terms.pop(name) for name in ("affinity", "tried", "idempotent") if name in terms}
     target = Target(interface="shape", version_range=version_range, operation="o", **terms)
-    return order(path, target=target, **facts)
+    return call_request(path, target=target, **facts)
 
 
 def key(path: str, execution_id: str = "e", namespace: str = "default") -> CallKey:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from forgemesh.orchestrator.dispatch.ports import Answer, Caller, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.routing.endpoint import CircuitState, CircuitView, Endpoint, Health
@@ -45,7 +45,7 @@ class Call:
     instance_id: str
     invocation: Invocation
     done: Callable[[Answer], None]
-    caller: Caller
+    caller: CallObserver
     cancelled: bool = False
 
     @property
@@ -82,7 +82,7 @@ class ScriptedLink:
     def in_flight(self) -> int:
         return len(self.open)
 
-    def invoke(self, invocation: Invocation, caller: Caller) -> int:
+    def invoke(self, invocation: Invocation, caller: CallObserver) -> int:
         name = len(self.hosts.calls) + 1
 
         def ended(answer: Answer) -> None:

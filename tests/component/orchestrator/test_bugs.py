@@ -316,7 +316,7 @@ async def test_the_sweep_takes_up_what_has_an_attempt_that_nobody_carries_out_an
     assert await facts(orchestrator, e.ExecutionRecovered, "innocent") == []
 
 
-async def test_the_sweep_sees_an_order_that_is_in_no_queue(orchestrator: Orchestrator, hosts: ScriptedHosts) -> None:
+async def test_the_sweep_sees_a_call_that_is_in_no_queue(orchestrator: Orchestrator, hosts: ScriptedHosts) -> None:
     hosts.show("p")
     await orchestrator.start(ONE)
     await orchestrator.until(lambda state: bool(state.open_attempts))

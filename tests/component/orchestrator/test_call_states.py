@@ -18,7 +18,7 @@ from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.workflow.provider import OperationFacts
 from forgemesh.routing.policy import OperationPolicy, PluginPolicy
-from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, call_request, dispatcher_over, key
 from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint
 
 AWAY = Failure(Code.UNAVAILABLE, "AWAY", "away", retryable=True)
@@ -35,7 +35,7 @@ class Scene:
         self.hosts, self.log, self.recorder = ScriptedHosts(), Log(), OutcomeRecorder()
         self.providers = Providers(ScriptedCatalogue())
         self.providers.manifests.learn("p", "1.0.0", {"o": OperationFacts(idempotent=True)})
-        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, account=self.recorder)
+        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, recorder=self.recorder)
 
     @property
     def inflight(self) -> InFlightCall:
@@ -48,15 +48,15 @@ class Scene:
         self.hosts.show("p", *(endpoint(f"i-{number}") for number in (1, 2, 3)), policy=policy)
 
     async def waiting(self) -> None:
-        self.dispatcher.send(order("a", idempotent=True))
+        self.dispatcher.send(call_request("a", idempotent=True))
 
     async def sent(self) -> None:
         self.show()
-        self.dispatcher.send(order("a", idempotent=True, retry=True))
+        self.dispatcher.send(call_request("a", idempotent=True, retry=True))
 
     async def hedged(self) -> None:
         self.show(hedge_after=0.02)
-        self.dispatcher.send(order("a", idempotent=True))
+        self.dispatcher.send(call_request("a", idempotent=True))
         await self.hosts.until(lambda: len(self.hosts.calls) == 2)
 
     async def cancelling(self) -> None:

@@ -2,7 +2,7 @@ from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.orchestrator.dispatch.call_request import Wanted
 from forgemesh.orchestrator.dispatch.demand import Demand
 from forgemesh.routing.endpoint import Health
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, order, to_interface
+from tests.component.orchestrator.dispatching import Log, call_request, dispatcher_over, to_interface
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 
 
@@ -10,8 +10,8 @@ async def test_what_calls_wait_for_is_wanted_until_somebody_serves_it() -> None:
     hosts, log = ScriptedHosts(), Log()
     dispatcher = dispatcher_over(hosts, log)
     hosts.show("q", endpoint("i-1", health=Health.NOT_SERVING))
-    dispatcher.send(order("a"))
-    dispatcher.send(order("b", plugin_id="q"))
+    dispatcher.send(call_request("a"))
+    dispatcher.send(call_request("b", plugin_id="q"))
     dispatcher.send(to_interface("c"))
     await log.until("a NOT_REGISTERED", "b NONE_HEALTHY", "c NOT_REGISTERED")
 

@@ -9,7 +9,7 @@ from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.orchestrator.workflow.definition import Timeouts
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
-from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, call_request, dispatcher_over, key
 from tests.component.orchestrator.hosts import Call, ScriptedHosts, endpoint, with_open_circuit
 from tests.manual_clock import ManualClock
 
@@ -37,7 +37,7 @@ async def test_everyone_who_waits_has_it_on_record_and_not_only_the_first(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     for path in "abc":
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
 
     assert log.lines == ["a NOT_REGISTERED", "b NOT_REGISTERED", "c NOT_REGISTERED"]
     hosts.show("p", endpoint("i-1", health=Health.NOT_SERVING))
@@ -55,7 +55,7 @@ async def test_whoever_came_first_is_served_first(dispatcher: Dispatcher, hosts:
     link.has_room = False
     hosts.tell("p")
     for path, version_range in (("a", ""), ("b", "^1"), ("c", ""), ("d", "^1")):
-        dispatcher.send(order(path, version_range))
+        dispatcher.send(call_request(path, version_range))
 
     link.has_room = True
     hosts.tell("p")
@@ -68,10 +68,10 @@ async def test_a_version_that_is_not_there_does_not_hold_up_one_that_is(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1", plugin_version="1.4.0"))
-    dispatcher.send(order("new", "^2"))
+    dispatcher.send(call_request("new", "^2"))
 
-    dispatcher.send(order("old", "^1"))
-    dispatcher.send(order("any"))
+    dispatcher.send(call_request("old", "^1"))
+    dispatcher.send(call_request("any"))
 
     assert sent(hosts) == ["old", "any"]
     assert log.lines == ["new NOT_REGISTERED"]
@@ -80,10 +80,10 @@ async def test_a_version_that_is_not_there_does_not_hold_up_one_that_is(
 
 
 async def test_one_plugin_does_not_hold_up_another(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
     hosts.show("q", endpoint("i-1"))
 
-    dispatcher.send(order("b", plugin_id="q"))
+    dispatcher.send(call_request("b", plugin_id="q"))
 
     assert sent(hosts) == ["b"]
 
@@ -94,7 +94,7 @@ async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
     monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.25)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path in "abcd":
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
 
     for path, following in ("ab", "bc"):
         (await hosts.call(path)).succeed()
@@ -102,7 +102,7 @@ async def test_a_full_plugin_is_put_on_record_only_when_nothing_moves(
     assert "d ALL_FULL" not in log.lines
     await log.until("d ALL_FULL")
 
-    dispatcher.send(order("e"))
+    dispatcher.send(call_request("e"))
     assert log.lines[-1] == "e ALL_FULL"
     (await hosts.call("c")).succeed()
     await hosts.call("d")
@@ -114,8 +114,8 @@ async def test_a_reason_that_changes_is_put_on_record_and_an_older_notice_is_voi
 ) -> None:
     monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.02)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
-    dispatcher.send(order("running"))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("running"))
+    dispatcher.send(call_request("a"))
 
     hosts.show("p", with_open_circuit("i-1", 1e9))
     await log.until("a CIRCUIT_OPEN")
@@ -125,11 +125,11 @@ async def test_a_reason_that_changes_is_put_on_record_and_an_older_notice_is_voi
     assert log.lines == ["a CIRCUIT_OPEN", "a ALL_FULL"]
 
 
-async def test_a_waiting_order_that_is_taken_back_ends_at_once(
+async def test_a_waiting_call_that_is_taken_back_ends_at_once(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     for path in "abc":
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
 
     dispatcher.cancel(key("b"))
     dispatcher.forget(key("c"))
@@ -146,16 +146,16 @@ async def test_a_waiting_order_that_is_taken_back_ends_at_once(
     dispatcher.forget(key("unknown"))
 
 
-async def test_an_order_that_is_forgotten_is_never_heard_of_again(
+async def test_a_call_that_is_forgotten_is_never_heard_of_again(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
     call = await hosts.call("a")
 
     dispatcher.forget(key("a"))
     assert call.cancelled
-    dispatcher.send(order("a", attempt=2))
+    dispatcher.send(call_request("a", attempt=2))
     call.succeed("of the forgotten one")
 
     assert log.answers == {}
@@ -170,7 +170,7 @@ async def test_a_cancelled_call_that_answers_at_once_has_ended_as_it_says(
 ) -> None:
     hosts.show("p", endpoint("i-1"))
     hosts.links("p")["i-1"].on_cancel = lambda call: call.succeed("just in time")
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
 
     dispatcher.cancel(key("a"))
 
@@ -184,7 +184,7 @@ async def test_a_cancelled_call_that_its_host_never_had_is_cancelled_and_not_los
     hosts.show("p", endpoint("i-1"))
     lost = failure_of(HostLost("i-1", accepted=False), retryable=True)
     hosts.links("p")["i-1"].on_cancel = lambda call: call.fail(lost, accepted=False, sent=False)
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
 
     dispatcher.cancel(key("a"))
 
@@ -206,7 +206,7 @@ async def test_a_call_that_waited_in_its_link_until_its_time_was_over_goes_elsew
         call.fail(lost, accepted=False, sent=False)
 
     link.on_cancel = cancelled
-    dispatcher.send(order("a", timeouts=Timeouts(start_to_close=0.02)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(start_to_close=0.02)))
     await log.until("a NONE_HEALTHY")
 
     hosts.show("p", endpoint("i-2"))
@@ -222,10 +222,10 @@ async def test_the_instance_that_was_tried_is_taken_again_only_if_there_is_no_ot
 ) -> None:
     hosts.show("p", endpoint("i-1"), endpoint("i-2"))
     for number in range(4):
-        dispatcher.send(order(f"a{number}", tried=frozenset({"i-1"})))
+        dispatcher.send(call_request(f"a{number}", tried=frozenset({"i-1"})))
 
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("b", tried=frozenset({"i-1"})))
+    dispatcher.send(call_request("b", tried=frozenset({"i-1"})))
 
     assert [call.instance_id for call in hosts.calls] == ["i-2"] * 4 + ["i-1"]
 
@@ -236,7 +236,7 @@ async def test_a_broken_link_is_out_before_any_snapshot_says_so(dispatcher: Disp
     hosts.tell("p")
 
     for number in range(3):
-        dispatcher.send(order(f"a{number}"))
+        dispatcher.send(call_request(f"a{number}"))
 
     assert {call.instance_id for call in hosts.calls} == {"i-2"}
     assert hosts.calls[0].invocation.remaining == 60.0
@@ -245,7 +245,7 @@ async def test_a_broken_link_is_out_before_any_snapshot_says_so(dispatcher: Disp
 async def test_a_dispatch_explains_itself(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
     out: Endpoint = endpoint("i-1", health=Health.UNREACHABLE)
     hosts.show("p", out, endpoint("i-2", plugin_version="1.2.3", incarnation=7))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
 
     running = dispatcher.explain(key("a"))
 
@@ -270,7 +270,7 @@ async def test_a_thousand_that_wait_cost_little_as_long_as_they_wait(
 
     hosts.snapshot = counted  # type: ignore[method-assign, assignment]
     for number in range(1000):
-        dispatcher.send(order(f"a{number}", "^1"))
+        dispatcher.send(call_request(f"a{number}", "^1"))
 
     for number in range(100):
         (await hosts.call(f"a{number}")).succeed()
@@ -288,8 +288,8 @@ async def test_what_waits_for_a_person_fails_at_once_and_says_why(
 ) -> None:
     hosts.show("p", crashed("i-1"), crashed("i-2"))
 
-    dispatcher.send(order("a"))
-    dispatcher.send(order("b"))
+    dispatcher.send(call_request("a"))
+    dispatcher.send(call_request("b"))
     await log.until("a answered", "b answered")
 
     failure = log.answers["a"].failure
@@ -304,7 +304,7 @@ async def test_what_waits_goes_on_waiting_as_long_as_one_instance_may_come_back(
 ) -> None:
     hosts.show("p", crashed("i-1"), endpoint("i-2", health=Health.NOT_SERVING))
     for path in ("a", "b"):
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
     assert log.lines == ["a NONE_HEALTHY", "b NONE_HEALTHY"]
 
     hosts.show("p", crashed("i-1"), crashed("i-2"))
@@ -318,11 +318,11 @@ async def test_how_long_a_circuit_stays_open_is_told_as_it_is_when_somebody_asks
     hosts: ScriptedHosts, log: Log
 ) -> None:
     clock = ManualClock()
-    account = OutcomeRecorder(clock=clock.monotonic)
+    recorder = OutcomeRecorder(clock=clock.monotonic)
     providers = Providers(ScriptedCatalogue())
-    dispatcher = Dispatcher(hosts, account, providers, lambda: round(clock.monotonic() * 1e9), log)
+    dispatcher = Dispatcher(hosts, recorder, providers, lambda: round(clock.monotonic() * 1e9), log)
     hosts.show("p", with_open_circuit("i-1", until=1_030.0))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
 
     clock.advance(21.0)
     waiting = dispatcher.explain(key("a"))
@@ -336,11 +336,11 @@ async def test_a_retry_with_an_affinity_stays_with_the_instance_that_its_key_lea
     dispatcher: Dispatcher, hosts: ScriptedHosts
 ) -> None:
     hosts.show("p", *(endpoint(f"i-{number}") for number in range(8)))
-    dispatcher.send(order("first", affinity="customer-1"))
+    dispatcher.send(call_request("first", affinity="customer-1"))
     home = hosts.calls[0].instance_id
 
-    dispatcher.send(order("again", affinity="customer-1", tried=frozenset({home}), retry=True))
-    dispatcher.send(order("elsewhere", tried=frozenset({home}), retry=True))
+    dispatcher.send(call_request("again", affinity="customer-1", tried=frozenset({home}), retry=True))
+    dispatcher.send(call_request("elsewhere", tried=frozenset({home}), retry=True))
 
     assert hosts.calls[1].instance_id == home
     assert hosts.calls[2].instance_id != home

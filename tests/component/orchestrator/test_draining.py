@@ -1,4 +1,4 @@
-"""Orders on their way to a host that goes: what it has, it finishes; what it has not, goes elsewhere."""
+"""Calls on their way to a host that goes: what it has, it finishes; what it has not, goes elsewhere."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.routing.endpoint import Health
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
-from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, order
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, call_request
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.orchestrator.plugins import ScriptedPlugin, ScriptedSession, output, serving_plugin
 
 
 class Scene:
-    """Two instances, of which only the first is known while three orders leave: it takes one of them at a time."""
+    """Two instances, of which only the first is known while three calls leave: it takes one of them at a time."""
 
     def __init__(self, hosts: FeedHosts, going: str, staying: str) -> None:
-        self.hosts, self.log, self.account = hosts, Log(), OutcomeRecorder()
+        self.hosts, self.log, self.recorder = hosts, Log(), OutcomeRecorder()
         self.going, self.staying = endpoint("i-1", address=going), endpoint("i-2", address=staying)
         self.log.dispatcher = self.dispatcher = Dispatcher(
-            hosts, self.account, Providers(ScriptedCatalogue()), lambda: 1_000_000_000, self.log
+            hosts, self.recorder, Providers(ScriptedCatalogue()), lambda: 1_000_000_000, self.log
         )
 
     def show(self, revision: int, *instances: str) -> None:
@@ -56,7 +56,7 @@ async def queued(scene: Scene, plugins: tuple[ScriptedPlugin, ScriptedPlugin]) -
     """The first instance has "a"; "b" and "c" wait in this process for room there, and the second one has come."""
     scene.show(1, "i-1")
     for path in "abc":
-        scene.dispatcher.send(order(path))
+        scene.dispatcher.send(call_request(path))
     session = await plugins[0].session()
     await plugins[0].until(lambda: len(session.calls) == 1)
     scene.show(2, "i-1", "i-2")
@@ -93,7 +93,7 @@ async def test_what_waits_for_a_host_that_dies_goes_elsewhere_and_only_what_it_h
 
     assert scene.log.reason("a") == "HOST_LOST"
     assert {call.attempt for call in other.calls} == {1}
-    counts = {one.key.instance_id: one.counts for one in scene.account.report().counts}
+    counts = {one.key.instance_id: one.counts for one in scene.recorder.report().counts}
     assert (counts["i-1"].failed, counts["i-1"].ignored, counts["i-2"].succeeded) == (1, 2, 2)
 
 
@@ -137,7 +137,7 @@ async def test_a_session_that_was_renewed_is_used_again(
     session.end()
     renewed = await plugins[0].session(2)
 
-    scene.dispatcher.send(order("a"))
+    scene.dispatcher.send(call_request("a"))
 
     await plugins[0].until(lambda: len(renewed.calls) == 1)
     assert renewed.calls[0].attempt == 1

@@ -5,7 +5,7 @@ import pytest
 from forgemesh.orchestrator.dispatch import pending_queue
 from forgemesh.orchestrator.dispatch.call_request import Underway, Waiting
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, call_request, dispatcher_over, key
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 
 
@@ -31,9 +31,9 @@ async def test_an_execution_with_a_thousand_branches_does_not_starve_another(hos
     dispatcher = dispatcher_over(hosts, log)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for number in range(1000):
-        dispatcher.send(order(f"a{number}", execution_id="large"))
+        dispatcher.send(call_request(f"a{number}", execution_id="large"))
     for number in range(3):
-        dispatcher.send(order(f"b{number}", "^1", execution_id="small"))
+        dispatcher.send(call_request(f"b{number}", "^1", execution_id="small"))
 
     served = await served_one_by_one(hosts, 8)
 
@@ -52,7 +52,7 @@ async def test_a_higher_priority_goes_before_what_came_earlier(hosts: ScriptedHo
     dispatcher = dispatcher_over(hosts, log)
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path, priority in (("first", 0), ("usual", 0), ("low", -1), ("high", 3)):
-        dispatcher.send(order(path, priority=priority))
+        dispatcher.send(call_request(path, priority=priority))
 
     served = await served_one_by_one(hosts, 4)
 
@@ -64,9 +64,9 @@ async def test_no_more_calls_are_in_flight_than_the_process_may_have(hosts: Scri
     for plugin_id in "pqr":
         hosts.show(plugin_id, endpoint(f"{plugin_id}-1"))
     for number in range(4):
-        dispatcher.send(order(f"p{number}", execution_id="large"))
-    dispatcher.send(order("q0", plugin_id="q", execution_id="e2"))
-    dispatcher.send(order("r0", plugin_id="r", execution_id="e3", priority=1))
+        dispatcher.send(call_request(f"p{number}", execution_id="large"))
+    dispatcher.send(call_request("q0", plugin_id="q", execution_id="e2"))
+    dispatcher.send(call_request("r0", plugin_id="r", execution_id="e3", priority=1))
     most = 0
     for number in range(6):
         await hosts.until(lambda number=number: len(hosts.calls) > number)  # type: ignore[misc]
@@ -86,8 +86,8 @@ async def test_a_process_that_stays_full_says_so_and_what_may_be_done(
     monkeypatch.setattr(pending_queue, "FULL_NOTICE", 0.02)
     dispatcher = dispatcher_over(hosts, log, max_in_flight=1)
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a"))
-    dispatcher.send(order("b"))
+    dispatcher.send(call_request("a"))
+    dispatcher.send(call_request("b"))
 
     await log.until("b PROCESS_FULL")
 
@@ -104,9 +104,9 @@ async def test_what_waits_for_a_broken_plugin_takes_no_place_of_the_process(host
     dispatcher = dispatcher_over(hosts, log, max_in_flight=1)
     hosts.show("q", endpoint("i-1"))
     for number in range(10):
-        dispatcher.send(order(f"a{number}", plugin_id="nobody"))
+        dispatcher.send(call_request(f"a{number}", plugin_id="nobody"))
 
-    dispatcher.send(order("b", plugin_id="q"))
+    dispatcher.send(call_request("b", plugin_id="q"))
 
     assert [call.path for call in hosts.calls] == ["b"]
 
@@ -119,7 +119,7 @@ async def test_plugins_that_wait_for_a_full_process_take_turns(hosts: ScriptedHo
         hosts.show(plugin_id, endpoint(f"{plugin_id}-1"))
     for plugin_id, count in (("p", 5), ("q", 2), ("r", 2)):
         for number in range(count):
-            dispatcher.send(order(f"{plugin_id}{number}", plugin_id=plugin_id))
+            dispatcher.send(call_request(f"{plugin_id}{number}", plugin_id=plugin_id))
 
     served = await served_one_by_one(hosts, 9)
 
@@ -130,13 +130,13 @@ async def test_a_key_goes_where_it_went_before(hosts: ScriptedHosts, log: Log) -
     dispatcher = dispatcher_over(hosts, log)
     hosts.show("p", *(endpoint(f"i-{number}") for number in range(4)))
     for number in range(20):
-        dispatcher.send(order(f"a{number}", affinity=f"customer-{number % 2}"))
+        dispatcher.send(call_request(f"a{number}", affinity=f"customer-{number % 2}"))
         await asyncio.sleep(0)
 
     homes = {number: {call.instance_id for call in hosts.calls[number::2]} for number in (0, 1)}
 
     assert [len(home) for home in homes.values()] == [1, 1]
-    dispatcher.send(order("b", affinity="customer-0"))
+    dispatcher.send(call_request("b", affinity="customer-0"))
     sent = dispatcher.explain(key("b"))
     assert isinstance(sent, Underway)
     assert (sent.dispatch.policy, {sent.dispatch.instance_id}) == ("affinity", homes[0])

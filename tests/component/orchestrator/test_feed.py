@@ -25,16 +25,16 @@ SETTLES = (report_pb2.PERMIT_USE_SUCCEEDED, report_pb2.PERMIT_USE_FAILED, report
 
 
 class Subscriber:
-    def __init__(self, hosts: FeedHosts, account: OutcomeRecorder, feed: Feed) -> None:
-        self.hosts, self.account, self.feed = hosts, account, feed
+    def __init__(self, hosts: FeedHosts, recorder: OutcomeRecorder, feed: Feed) -> None:
+        self.hosts, self.recorder, self.feed = hosts, recorder, feed
 
     def call(self) -> Departure:
         """A call leaves for the first instance of the plugin."""
         snapshot = self.hosts.snapshot("p")
         assert snapshot is not None
-        entry = self.account.entry("p", snapshot.endpoints[0])
-        departure = Departure(entry, self.account.clock(), 60.0, 1.0, "")
-        self.account.departed(departure)
+        counter = self.recorder.counter("p", snapshot.endpoints[0])
+        departure = Departure(counter, self.recorder.clock(), 60.0, 1.0, "")
+        self.recorder.departed(departure)
         return departure
 
 
@@ -45,11 +45,11 @@ async def balancer() -> ScriptedBalancer:
 
 @pytest.fixture
 async def subscriber(balancer: ScriptedBalancer) -> AsyncIterator[Subscriber]:
-    account = OutcomeRecorder()
-    async with serving_balancer(balancer) as address, open_hosts("o-1", account.breached) as hosts:
-        feed = Feed(address, "o-1", hosts, account)
+    recorder = OutcomeRecorder()
+    async with serving_balancer(balancer) as address, open_hosts("o-1", recorder.breached) as hosts:
+        feed = Feed(address, "o-1", hosts, recorder)
         async with beside(feed.run()):
-            yield Subscriber(hosts, account, feed)
+            yield Subscriber(hosts, recorder, feed)
 
 
 def circuit(generation: int, state: Any = snapshot_pb2.CIRCUIT_STATE_CLOSED) -> snapshot_pb2.Circuit:
@@ -123,7 +123,7 @@ async def test_calls_are_reported_until_the_balancer_has_heard_of_them(
     monkeypatch.setattr(feed, "PERIOD", 0.01)
     balancer.show("p", 1, endpoint("i-1", ADDRESS, circuit=circuit(3)))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.ended(subscriber.call(), Answer(NULL, None))
+    subscriber.recorder.ended(subscriber.call(), Answer(NULL, None))
     subscriber.call()
 
     def tells() -> bool:
@@ -147,9 +147,9 @@ async def test_what_is_urgent_is_reported_at_once(
     monkeypatch.setattr(feed, "PERIOD", 1e6)
     balancer.show("p", 1, endpoint("i-1", ADDRESS))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.count_waiting(lambda: {Demanded("p", "^1"): 7})
+    subscriber.recorder.count_waiting(lambda: {Demanded("p", "^1"): 7})
 
-    subscriber.account.hurry()
+    subscriber.recorder.hurry()
 
     await balancer.until(lambda: told(balancer) == [("p", "^1", 7)])
 
@@ -161,7 +161,7 @@ async def test_another_balancer_hears_at_once_what_waits(
     monkeypatch.setattr(feed, "PERIOD", 1e6)
     balancer.show("p", 1, endpoint("i-1", ADDRESS))
     await balancer.until(lambda: bool(balancer.acks))
-    subscriber.account.count_waiting(lambda: {Demanded("p", ""): 1})
+    subscriber.recorder.count_waiting(lambda: {Demanded("p", ""): 1})
     balancer.feed.put_nowait(None)
 
     await balancer.until(lambda: told(balancer) == [("p", "", 1)])
@@ -178,10 +178,10 @@ async def test_permits_are_for_as_long_as_the_feed_stands_and_what_became_of_the
 ) -> None:
     half_open = circuit(4, snapshot_pb2.CIRCUIT_STATE_HALF_OPEN)
     balancer.show("p", 1, endpoint("i-1", ADDRESS, circuit=half_open))
-    subscriber.account.count_waiting(lambda: {Demanded("p", ""): 1})
+    subscriber.recorder.count_waiting(lambda: {Demanded("p", ""): 1})
     granted: list[str] = []
-    subscriber.account.picks_changed.add(granted.append)
-    subscriber.account.hurry()
+    subscriber.recorder.picks_changed.add(granted.append)
+    subscriber.recorder.hurry()
     await balancer.until(lambda: bool(balancer.reports))
     balancer.grant("t-1", "i-1", 4, after=balancer.reports[-1].sequence)
     balancer.grant("t-2", "i-1", 4, after=1_000)
@@ -229,9 +229,9 @@ async def test_load_hints_count_the_calls_of_others_on_the_present_registration(
 
     await subscriber.hosts.synced.wait()
 
-    (load,) = subscriber.account.loads("p").values()
+    (load,) = subscriber.recorder.loads("p").values()
     assert load == RemoteLoad(5, load.at, 2.5)
-    assert 0 <= subscriber.account.clock() - load.at < 5
+    assert 0 <= subscriber.recorder.clock() - load.at < 5
 
 
 async def test_a_subscriber_that_stops_says_nothing_more(balancer: ScriptedBalancer) -> None:

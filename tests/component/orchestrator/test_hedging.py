@@ -23,9 +23,9 @@ from forgemesh.routing.retry_budget import RetryBudget
 from tests.component.orchestrator.dispatching import (
     Log,
     ScriptedCatalogue,
+    call_request,
     dispatcher_over,
     key,
-    order,
     provider,
     to_interface,
 )
@@ -39,10 +39,10 @@ LOST = failure_of(HostLost("i-1", accepted=True), retryable=True)
 
 class Scene:
     def __init__(self) -> None:
-        self.hosts, self.log, self.account = ScriptedHosts(), Log(), OutcomeRecorder()
+        self.hosts, self.log, self.recorder = ScriptedHosts(), Log(), OutcomeRecorder()
         self.catalogue = ScriptedCatalogue()
         self.providers = Providers(self.catalogue)
-        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, account=self.account)
+        self.dispatcher: Dispatcher = dispatcher_over(self.hosts, self.log, self.providers, recorder=self.recorder)
         self.says("1.0.0", True)
 
     def says(self, version: str, idempotent: bool | None, plugin_id: str = "p") -> None:
@@ -59,8 +59,8 @@ class Scene:
         return self.hosts.calls
 
     async def twice(self, path: str = "a") -> tuple[Call, Call]:
-        """An order that is safe to repeat, called a second time."""
-        self.dispatcher.send(order(path, idempotent=True))
+        """A call that is safe to repeat, called a second time."""
+        self.dispatcher.send(call_request(path, idempotent=True))
         first, second = await self.calls(2)
         return first, second
 
@@ -81,7 +81,7 @@ def counts(scene: Scene) -> dict[str, tuple[int, int, int]]:
     """Started, succeeded and ignored, by instance."""
     return {
         one.key.instance_id: (one.counts.started, one.counts.succeeded, one.counts.ignored)
-        for one in scene.account.report().counts
+        for one in scene.recorder.report().counts
     }
 
 
@@ -113,7 +113,7 @@ async def test_a_call_that_was_outrun_when_it_was_slow_already_counts_as_slow(sc
 
     second.succeed()
 
-    slow = {one.key.instance_id: one.counts.slow for one in scene.account.report().counts}
+    slow = {one.key.instance_id: one.counts.slow for one in scene.recorder.report().counts}
     assert slow[first.instance_id] == 1
 
 
@@ -172,7 +172,7 @@ async def test_both_calls_failing_is_one_failure(scene: Scene) -> None:
     assert scene.dispatcher.in_flight == 0
 
 
-async def test_taking_an_order_back_takes_both_calls_back(scene: Scene) -> None:
+async def test_taking_a_call_back_takes_both_calls_back(scene: Scene) -> None:
     scene.show()
     calls = await scene.twice()
 
@@ -200,7 +200,7 @@ async def test_cancelling_waits_for_the_first_call_alone(scene: Scene) -> None:
 
 async def test_both_calls_end_with_the_attempts_time(scene: Scene) -> None:
     scene.show()
-    scene.dispatcher.send(order("a", idempotent=True, timeouts=Timeouts(start_to_close=0.1), timed=True))
+    scene.dispatcher.send(call_request("a", idempotent=True, timeouts=Timeouts(start_to_close=0.1), timed=True))
     calls = await scene.calls(2)
 
     await scene.log.until("a answered")
@@ -226,7 +226,7 @@ async def test_a_call_that_may_not_be_repeated_or_is_bound_to_an_instance_is_mad
     scene.says("1.0.0", said)
     scene.show()
 
-    scene.dispatcher.send(order("a", **facts))
+    scene.dispatcher.send(call_request("a", **facts))
 
     await scene.alone()
 
@@ -234,12 +234,12 @@ async def test_a_call_that_may_not_be_repeated_or_is_bound_to_an_instance_is_mad
 async def test_the_manifest_of_the_version_that_is_called_decides_and_not_what_was_registered(scene: Scene) -> None:
     scene.says("1.1.0", False)
     scene.show(endpoint("new-1", plugin_version="1.1.0"), endpoint("new-2", plugin_version="1.1.0"))
-    scene.dispatcher.send(order("registered-as-safe", idempotent=True))
+    scene.dispatcher.send(call_request("registered-as-safe", idempotent=True))
     await scene.alone()
     scene.hosts.calls.pop().succeed()
 
     scene.show(endpoint("i-1"), endpoint("i-2"))
-    scene.dispatcher.send(order("registered-as-unsaid", idempotent=None))
+    scene.dispatcher.send(call_request("registered-as-unsaid", idempotent=None))
 
     await scene.calls(2)
 
@@ -247,7 +247,7 @@ async def test_the_manifest_of_the_version_that_is_called_decides_and_not_what_w
 async def test_a_version_whose_manifest_is_not_known_is_not_called_twice(scene: Scene) -> None:
     scene.show(endpoint("new-1", plugin_version="1.2.0"), endpoint("new-2", plugin_version="1.2.0"))
 
-    scene.dispatcher.send(order("a", idempotent=True))
+    scene.dispatcher.send(call_request("a", idempotent=True))
 
     await scene.alone()
 
@@ -259,7 +259,7 @@ async def test_the_second_call_goes_to_no_version_that_does_not_share_the_guaran
     if not isinstance(said, str):
         scene.says(other, said)
     scene.show(endpoint("old"))
-    scene.dispatcher.send(order("a", idempotent=True))
+    scene.dispatcher.send(call_request("a", idempotent=True))
     scene.show(endpoint("old"), endpoint("new", plugin_version=other))
 
     await scene.alone()
@@ -278,7 +278,7 @@ async def test_the_second_call_stays_in_the_range_that_the_step_wants(scene: Sce
     scene.says("1.1.0", True)
     scene.show(endpoint("old"), endpoint("new", plugin_version="1.1.0"))
 
-    scene.dispatcher.send(order("a", "1.0.0", idempotent=True))
+    scene.dispatcher.send(call_request("a", "1.0.0", idempotent=True))
 
     await scene.alone()
 
@@ -301,8 +301,8 @@ async def test_the_timeout_is_that_of_the_version_that_is_called_unless_the_step
     scene.providers.manifests.learn("p", "1.0.0", {"o": OperationFacts(timeout=7.0)})
     scene.show()
 
-    scene.dispatcher.send(order("theirs", timeouts=Timeouts(start_to_close=5.0)))
-    scene.dispatcher.send(order("own", timeouts=Timeouts(start_to_close=5.0), timed=True))
+    scene.dispatcher.send(call_request("theirs", timeouts=Timeouts(start_to_close=5.0)))
+    scene.dispatcher.send(call_request("own", timeouts=Timeouts(start_to_close=5.0), timed=True))
 
     assert [call.invocation.remaining for call in scene.hosts.calls] == [7.0, 5.0]
 
@@ -311,17 +311,17 @@ async def test_there_is_no_second_call_without_a_second_instance_or_budget_or_if
     scene: Scene,
 ) -> None:
     scene.show(endpoint("i-1"))
-    scene.dispatcher.send(order("a", idempotent=True))
+    scene.dispatcher.send(call_request("a", idempotent=True))
     await scene.alone()
     scene.hosts.calls.pop().succeed()
 
     scene.show(budget=RetryBudget(share=0.0, least=0))
-    scene.dispatcher.send(order("b", idempotent=True))
+    scene.dispatcher.send(call_request("b", idempotent=True))
     await scene.alone()
     scene.hosts.calls.pop().succeed()
 
     scene.show(operation=OperationPolicy(hedge_after=0.0))
-    scene.dispatcher.send(order("c", idempotent=True))
+    scene.dispatcher.send(call_request("c", idempotent=True))
     await scene.alone()
 
 
@@ -330,11 +330,11 @@ async def test_not_more_than_one_call_in_twenty_is_made_twice(scene: Scene) -> N
     (await scene.twice("first"))[1].succeed()
     scene.hosts.calls.clear()
 
-    scene.dispatcher.send(order("second", idempotent=True))
+    scene.dispatcher.send(call_request("second", idempotent=True))
     await scene.alone()
     scene.hosts.calls.pop().succeed()
     for number in range(20):
-        scene.dispatcher.send(order(f"quick-{number}", idempotent=True))
+        scene.dispatcher.send(call_request(f"quick-{number}", idempotent=True))
         scene.hosts.calls.pop().succeed()
 
     await scene.twice("third")
@@ -346,9 +346,9 @@ async def test_without_a_word_of_the_policy_an_answer_is_late_after_the_95th_per
     monkeypatch.setattr(hedging, "LEAST", 0.01)
     scene.show(operation=OperationPolicy())
     for number in range(hedging.KNOWN - 1):
-        scene.dispatcher.send(order(f"quick-{number}", idempotent=True))
+        scene.dispatcher.send(call_request(f"quick-{number}", idempotent=True))
         scene.hosts.calls.pop().succeed()
-    scene.dispatcher.send(order("last-of-fifty", idempotent=True))
+    scene.dispatcher.send(call_request("last-of-fifty", idempotent=True))
     await scene.alone()
     scene.hosts.calls.pop().succeed()
 

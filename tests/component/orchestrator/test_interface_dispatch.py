@@ -179,34 +179,34 @@ async def test_a_key_stays_with_a_provider(
 async def test_a_trial_call_of_any_provider_is_made_by_whoever_waits_for_the_interface(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = OutcomeRecorder()
-    account.begins()
-    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    recorder = OutcomeRecorder()
+    recorder.begins()
+    dispatcher = dispatcher_over(hosts, log, providers, recorder=recorder)
     catalogue.provided["shape"] = [provider("circle"), provider("square")]
     hosts.show("circle", with_open_circuit("circle-1", 1e12))
     hosts.show("square", half_open("square-1"))
     dispatcher.send(to_interface("a", idempotent=False))
     dispatcher.send(to_interface("b", idempotent=True))
     await log.until("a CIRCUIT_OPEN", "b CIRCUIT_OPEN")
-    assert account.demands() == {Demanded("circle", "=1.0.0"): 1, Demanded("square", "=1.0.0"): 1}
+    assert recorder.demands() == {Demanded("circle", "=1.0.0"): 1, Demanded("square", "=1.0.0"): 1}
 
-    account.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
+    recorder.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
 
     call = await hosts.call("b")
     assert (call.instance_id, call.invocation.permit) == ("square-1", Permit("t", 1, 4))
-    assert account.demands() == {Demanded("circle", "=1.0.0"): 1, Demanded("square", "=1.0.0"): 1}
+    assert recorder.demands() == {Demanded("circle", "=1.0.0"): 1, Demanded("square", "=1.0.0"): 1}
 
 
 async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_provider_can_take_it(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = OutcomeRecorder()
-    account.begins()
-    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    recorder = OutcomeRecorder()
+    recorder.begins()
+    dispatcher = dispatcher_over(hosts, log, providers, recorder=recorder)
     catalogue.provided["shape"] = [provider("circle"), provider("square")]
     hosts.show("circle", endpoint("circle-1"))
     hosts.show("square", half_open("square-1"))
-    account.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
+    recorder.granted("square", "square-1", Permit("t", 1, 4), 10.0, 0)
     for number in range(4):
         dispatcher.send(to_interface(f"a{number}", idempotent=False))
 
@@ -218,11 +218,11 @@ async def test_a_call_that_must_not_be_repeated_is_no_trial_call_while_another_p
     assert {call.path for call in hosts.calls if call.invocation.permit is not None} <= {"b"}
 
 
-async def test_an_order_for_an_interface_is_told_with_the_versions_that_provide_it(
+async def test_a_call_for_an_interface_is_told_with_the_versions_that_provide_it(
     providers: Providers, hosts: ScriptedHosts, catalogue: ScriptedCatalogue, log: Log
 ) -> None:
-    account = OutcomeRecorder()
-    dispatcher = dispatcher_over(hosts, log, providers, account=account)
+    recorder = OutcomeRecorder()
+    dispatcher = dispatcher_over(hosts, log, providers, recorder=recorder)
     catalogue.provided["shape"] = [
         provider("circle", "1.0.0"),
         provider("circle", "1.1.0"),
@@ -231,4 +231,4 @@ async def test_an_order_for_an_interface_is_told_with_the_versions_that_provide_
     dispatcher.send(to_interface("a"))
     await log.until("a NOT_REGISTERED")
 
-    assert account.demands() == {Demanded("circle", "=1.0.0 || =1.1.0"): 1, Demanded("square", "=3.0.0"): 1}
+    assert recorder.demands() == {Demanded("circle", "=1.0.0 || =1.1.0"): 1, Demanded("square", "=3.0.0"): 1}

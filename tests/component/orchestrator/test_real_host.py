@@ -19,7 +19,7 @@ from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.workflow.definition import Target, Timeouts
 from forgemesh.routing.policy import DEFAULT
 from forgemesh.routing.snapshot import Revision, Snapshot
-from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, key, order
+from tests.component.orchestrator.dispatching import Log, ScriptedCatalogue, call_request, key
 from tests.component.orchestrator.hosts import PATIENCE, endpoint
 from tests.component.plugin_host.hosts import Served, eventually, host_at
 
@@ -71,7 +71,7 @@ async def dispatcher(served: Served, log: Log) -> AsyncIterator[Dispatcher]:
 
 def call(path: str, operation: str, timeouts: Timeouts | None = None, **given: Any) -> CallRequest:
     target = Target(plugin_id="test.kit", operation=operation)
-    return order(path, target=target, timeouts=timeouts or Timeouts(), input=Payload(json.dumps(given).encode()))
+    return call_request(path, target=target, timeouts=timeouts or Timeouts(), input=Payload(json.dumps(given).encode()))
 
 
 @pytest.mark.parametrize(("operation", "sign"), [("hold", "cancelled"), ("blocks", "cancelled")])

@@ -23,7 +23,7 @@ from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.policy import PluginPolicy
 from forgemesh.routing.snapshot import Snapshot
 from tests.component.orchestrator.balancers import endpoint as told
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, order
+from tests.component.orchestrator.dispatching import Log, call_request, dispatcher_over
 from tests.component.orchestrator.hosts import Call, ScriptedHosts, with_open_circuit
 from tests.manual_clock import ManualClock
 
@@ -36,9 +36,9 @@ class Scene:
 
     def __init__(self) -> None:
         self.hosts, self.log, self.clock = ScriptedHosts(), Log(), ManualClock()
-        self.account = OutcomeRecorder(clock=self.clock.monotonic, draw=lambda: 0.5)
-        self.dispatcher = dispatcher_over(self.hosts, self.log, account=self.account)
-        self.trials = StaticTrials("o-1", self.account, self._snapshots, self._amend)
+        self.recorder = OutcomeRecorder(clock=self.clock.monotonic, draw=lambda: 0.5)
+        self.dispatcher = dispatcher_over(self.hosts, self.log, recorder=self.recorder)
+        self.trials = StaticTrials("o-1", self.recorder, self._snapshots, self._amend)
         self.began = self.clock.now
         self.hosts.show("p", with_open_circuit("i-1", self.began + 30.0), policy=POLICY)
 
@@ -72,7 +72,7 @@ async def test_an_open_circuit_stays_until_its_time_is_over_and_a_trial_call_com
     scene: Scene,
 ) -> None:
     for path in "ab":
-        scene.dispatcher.send(order(path, idempotent=True))
+        scene.dispatcher.send(call_request(path, idempotent=True))
     for seconds in (11.0, 29.0, 30.0, 39.0):
         scene.at(seconds)
         assert scene.state() is CircuitState.OPEN
@@ -91,7 +91,7 @@ async def test_an_open_circuit_stays_until_its_time_is_over_and_a_trial_call_com
 
 async def test_after_a_trial_call_that_failed_the_circuit_is_open_for_its_time(scene: Scene) -> None:
     for path in "ab":
-        scene.dispatcher.send(order(path, idempotent=True))
+        scene.dispatcher.send(call_request(path, idempotent=True))
     scene.at(30.0)
     scene.at(40.0)
 
@@ -108,11 +108,11 @@ async def test_a_trial_for_which_nobody_came_is_offered_again(scene: Scene) -> N
     scene.at(30.0)
     scene.at(40.0)
     scene.clock.now += 5.0
-    assert not scene.account.permits.usable("p", scene.clock.now)
+    assert not scene.recorder.permits.usable("p", scene.clock.now)
     scene.at(46.0)
     scene.at(56.0)
 
-    scene.dispatcher.send(order("a"))
+    scene.dispatcher.send(call_request("a"))
 
     assert (await scene.trial()).invocation.permit == Permit("o-1-2", 1, 3)
 
@@ -120,12 +120,12 @@ async def test_a_trial_for_which_nobody_came_is_offered_again(scene: Scene) -> N
 async def test_own_permits_stay_when_the_feed_breaks_once_more_and_end_when_the_balancer_is_back(scene: Scene) -> None:
     scene.at(30.0)
     scene.at(40.0)
-    scene.account.breaks()
-    assert scene.account.permits.usable("p", scene.clock.now)
+    scene.recorder.breaks()
+    assert scene.recorder.permits.usable("p", scene.clock.now)
 
     scene.trials.end()
 
-    assert not scene.account.permits.usable("p", scene.clock.now)
+    assert not scene.recorder.permits.usable("p", scene.clock.now)
 
 
 class Silence:
@@ -133,8 +133,8 @@ class Silence:
 
     def __init__(self, hosts: FeedHosts) -> None:
         self.clock, self.hosts = ManualClock(), hosts
-        self.account = OutcomeRecorder(clock=self.clock.monotonic, awake=self.clock.monotonic)
-        self.feed = Feed("127.0.0.1:1", "o-1", hosts, self.account)
+        self.recorder = OutcomeRecorder(clock=self.clock.monotonic, awake=self.clock.monotonic)
+        self.feed = Feed("127.0.0.1:1", "o-1", hosts, self.recorder)
 
     def show(self, **facts: object) -> None:
         message = snapshot_pb2.PluginSnapshot(
@@ -153,14 +153,14 @@ async def silence() -> AsyncIterator[Silence]:
 
 async def test_what_others_do_is_forgotten_after_three_seconds_and_instances_never(silence: Silence) -> None:
     silence.show()
-    silence.account.hinted("p", {"i-1": RemoteLoad(5, silence.clock.now)})
+    silence.recorder.hinted("p", {"i-1": RemoteLoad(5, silence.clock.now)})
     silence.clock.now += feed.LOADS_LAST
     silence.feed.look()
-    assert silence.account.loads("p")
+    assert silence.recorder.loads("p")
 
     silence.clock.now += 1.0
     silence.feed.look()
-    assert not silence.account.loads("p")
+    assert not silence.recorder.loads("p")
     silence.clock.now += 1e6
     silence.feed.look()
 
@@ -200,12 +200,12 @@ async def test_what_was_amended_in_a_silence_gives_way_to_the_same_revision_from
 
 
 async def test_the_time_for_which_this_process_stood_still_is_no_silence_of_the_balancer(silence: Silence) -> None:
-    silence.account.awake = lambda: 1_000.0
+    silence.recorder.awake = lambda: 1_000.0
     silence.show()
-    silence.account.hinted("p", {"i-1": RemoteLoad(5, silence.clock.now)})
+    silence.recorder.hinted("p", {"i-1": RemoteLoad(5, silence.clock.now)})
 
     silence.clock.now += 1e6
     silence.feed.look()
 
     assert not silence.feed.stale
-    assert silence.account.loads("p")
+    assert silence.recorder.loads("p")

@@ -12,7 +12,7 @@ from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.workflow.definition import Timeouts
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, call_request, dispatcher_over, key
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint, with_open_circuit
 
 SECOND = 1_000_000_000
@@ -40,12 +40,12 @@ def failure(log: Log, path: str) -> Failure:
     return found
 
 
-async def test_an_order_that_cannot_leave_in_time_fails_for_good_and_says_what_blocked_it(
+async def test_a_call_that_cannot_leave_in_time_fails_for_good_and_says_what_blocked_it(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", with_open_circuit("i-1", 1e9))
-    dispatcher.send(order("a", timeouts=Timeouts(schedule_to_start=0.02)))
-    dispatcher.send(order("b"))
+    dispatcher.send(call_request("a", timeouts=Timeouts(schedule_to_start=0.02)))
+    dispatcher.send(call_request("b"))
 
     await log.until("a answered")
 
@@ -62,10 +62,10 @@ async def test_an_order_that_cannot_leave_in_time_fails_for_good_and_says_what_b
     assert [waiting.path for waiting in dispatcher.active.unsent(("default", "e", ""))] == ["b"]
 
 
-async def test_an_order_that_left_in_time_has_its_start_behind_it(
+async def test_a_call_that_left_in_time_has_its_start_behind_it(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
-    dispatcher.send(order("a", timeouts=Timeouts(schedule_to_start=0.05, start_to_close=0.1)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(schedule_to_start=0.05, start_to_close=0.1)))
 
     hosts.show("p", endpoint("i-1"))
     call = await hosts.call("a")
@@ -80,7 +80,7 @@ async def test_a_call_that_is_silent_for_too_long_is_given_up(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.05)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(heartbeat=0.05)))
 
     await log.until("a answered")
 
@@ -94,7 +94,7 @@ async def test_a_call_that_reports_progress_lives_until_its_start_to_close(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.25, start_to_close=0.8)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(heartbeat=0.25, start_to_close=0.8)))
     call = await hosts.call("a")
 
     def beat() -> None:
@@ -115,7 +115,7 @@ async def test_no_heartbeat_is_expected_of_a_call_that_goes_alone(
 ) -> None:
     hosts.show("p", endpoint("i-1"))
     hosts.links("p")["i-1"].session = False
-    dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.1)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.1)))
 
     await log.until("a answered")
 
@@ -133,7 +133,7 @@ async def test_a_call_is_given_what_is_left_of_every_limit_around_it(
         "over": {"deadline": SECOND // 2},
     }
     for path, limits in around.items():
-        dispatcher.send(order(path, timeouts=Timeouts(start_to_close=5.0), **limits))
+        dispatcher.send(call_request(path, timeouts=Timeouts(start_to_close=5.0), **limits))
 
     given = {call.path: call.invocation.remaining for call in hosts.calls}
 
@@ -153,7 +153,7 @@ async def test_a_host_that_ends_a_call_does_not_know_whose_limit_it_was_but_the_
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log, limits: dict[str, Any], reason: str
 ) -> None:
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a", timeouts=Timeouts(start_to_close=50.0, schedule_to_close=1.5), **limits))
+    dispatcher.send(call_request("a", timeouts=Timeouts(start_to_close=50.0, schedule_to_close=1.5), **limits))
 
     (await hosts.call("a")).fail(failure_of(StartToCloseTimeout("a", 1.0), retryable=True))
 
@@ -166,7 +166,7 @@ async def test_a_cancelled_call_that_does_not_answer_counts_as_ended_after_the_g
 ) -> None:
     monkeypatch.setattr(module, "CANCEL_GRACE", 0.05)
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
     call = await hosts.call("a")
 
     dispatcher.cancel(key("a"))
@@ -178,10 +178,10 @@ async def test_a_cancelled_call_that_does_not_answer_counts_as_ended_after_the_g
     assert log.answers["a"].accepted
 
 
-async def test_it_is_explained_why_an_order_waits_and_how_it_runs(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
+async def test_it_is_explained_why_a_call_waits_and_how_it_runs(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path in "abc":
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
     (await hosts.call("a")).progress(0.25, "reading")
 
     running, waiting = dispatcher.explain(key("a")), dispatcher.explain(key("c"))
@@ -196,7 +196,7 @@ async def test_it_is_explained_why_an_order_waits_and_how_it_runs(dispatcher: Di
 
 async def test_it_is_explained_until_when_a_circuit_is_open(dispatcher: Dispatcher, hosts: ScriptedHosts) -> None:
     hosts.show("p", with_open_circuit("i-1", time.monotonic() + 300.0))
-    dispatcher.send(order("a"))
+    dispatcher.send(call_request("a"))
 
     waiting = dispatcher.explain(key("a"))
 
@@ -209,8 +209,8 @@ async def test_what_has_not_left_can_be_asked_for_and_taken_back(
 ) -> None:
     hosts.show("p", endpoint("i-1", max_in_flight=1))
     for path in "abc":
-        dispatcher.send(order(path))
-    dispatcher.send(order("other", execution_id="e2"))
+        dispatcher.send(call_request(path))
+    dispatcher.send(call_request("other", execution_id="e2"))
 
     unsent = dispatcher.active.unsent(("default", "e", ""))
     for waiting in unsent:
@@ -228,12 +228,12 @@ async def test_a_stop_waits_for_what_is_under_way_and_sends_nothing_more(
     dispatcher: Dispatcher, hosts: ScriptedHosts, log: Log
 ) -> None:
     hosts.show("p", endpoint("i-1", max_in_flight=1))
-    dispatcher.send(order("a"))
-    dispatcher.send(order("b"))
+    dispatcher.send(call_request("a"))
+    dispatcher.send(call_request("b"))
 
     stopping = asyncio.create_task(dispatcher.stop(60.0))
     await asyncio.sleep(0)
-    dispatcher.send(order("c"))
+    dispatcher.send(call_request("c"))
     assert not stopping.done()
     (await hosts.call("a")).succeed()
     await stopping
@@ -246,9 +246,9 @@ async def test_the_time_for_which_this_process_stood_still_is_no_silence_of_the_
     hosts: ScriptedHosts, log: Log
 ) -> None:
     deaf = OutcomeRecorder(awake=lambda: 7.0)
-    dispatcher = dispatcher_over(hosts, log, account=deaf)
+    dispatcher = dispatcher_over(hosts, log, recorder=deaf)
     hosts.show("p", endpoint("i-1"))
-    dispatcher.send(order("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.3)))
+    dispatcher.send(call_request("a", timeouts=Timeouts(heartbeat=0.03, start_to_close=0.3)))
 
     await log.until("a answered")
 

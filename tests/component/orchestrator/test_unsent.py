@@ -12,7 +12,7 @@ from forgemesh.faults.workflow import HostLost
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepStatus
 from forgemesh.orchestrator.values.failure import Failure, failure_of
-from tests.component.orchestrator.dispatching import Log, dispatcher_over, key, order
+from tests.component.orchestrator.dispatching import Log, call_request, dispatcher_over, key
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore, failing_store
@@ -313,7 +313,7 @@ async def test_those_on_record_as_blocked_leave_in_their_order_and_only_as_many_
     dispatcher = dispatcher_over(hosts, log)
     names = [f"s{number}" for number in range(40)]
     for name in names:
-        dispatcher.send(order(name))
+        dispatcher.send(call_request(name))
     assert all(f"{name} NONE_HEALTHY" in log.lines or f"{name} NOT_REGISTERED" in log.lines for name in names)
 
     hosts.show("p", endpoint("i-1"))
@@ -336,7 +336,7 @@ async def test_who_is_taken_back_while_it_is_about_to_leave_holds_up_nobody_behi
     dispatcher = dispatcher_over(hosts, log)
     log.held = []
     for path in "abc":
-        dispatcher.send(order(path))
+        dispatcher.send(call_request(path))
     hosts.show("p", endpoint("i-1"))
     await log.until("a unblocked")
 

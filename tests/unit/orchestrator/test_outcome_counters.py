@@ -24,7 +24,7 @@ class Listener:
 def test_reports_that_are_lost_repeated_or_late_do_no_harm_and_nothing_is_forgotten_too_early(seed: int) -> None:
     print(f"seed {seed}")
     draws = random.Random(seed)
-    ledger, listener = OutcomeCounters(), Listener()
+    counters, listener = OutcomeCounters(), Listener()
     truth: dict[CountKey, list[int]] = {}
     under_way: list[CountKey] = []
     sent: list[tuple[int, list[Counted]]] = []
@@ -33,46 +33,46 @@ def test_reports_that_are_lost_repeated_or_late_do_no_harm_and_nothing_is_forgot
         match draws.choice(("start", "start", "end", "end", "report", "hear", "hear", "acknowledge", "move on")):
             case "start":
                 key = CountKey("p", "i-1", 1, generation)
-                entry = ledger.entry(key)
-                entry.tally.started += 1
-                ledger.touch(entry)
+                counter = counters.counter(key)
+                counter.tally.started += 1
+                counters.touch(counter)
                 truth.setdefault(key, [0, 0])[0] += 1
                 under_way.append(key)
             case "end" if under_way:
                 key = under_way.pop(draws.randrange(len(under_way)))
-                entry = ledger.entry(key)
-                entry.tally.ended(Outcome.OK, 0.0)
-                ledger.touch(entry)
+                counter = counters.counter(key)
+                counter.tally.ended(Outcome.OK, 0.0)
+                counters.touch(counter)
                 truth[key][1] += 1
             case "report":
-                counts = ledger.next()
-                sent.append((ledger.sequence, counts))
+                counts = counters.next()
+                sent.append((counters.sequence, counts))
             case "hear" if sent:
                 listener.hear(*draws.choice(sent[-5:]))
             case "acknowledge":
-                ledger.acknowledge(listener.highest)
+                counters.acknowledge(listener.highest)
             case "move on" if draws.random() < 0.2:
                 generation += 1
-                ledger.current("p", {"i-1": (1, generation)})
-    counts = ledger.next()
-    listener.hear(ledger.sequence, counts)
+                counters.current("p", {"i-1": (1, generation)})
+    counts = counters.next()
+    listener.hear(counters.sequence, counts)
 
     heard = {key: [told.started, told.succeeded] for key, (_, told) in listener.known.items()}
     assert heard == truth
     for key in under_way:
-        entry = ledger.entry(key)
-        entry.tally.ended(Outcome.IGNORED, 0.0)
-        ledger.touch(entry)
-    ledger.next()
-    ledger.acknowledge(ledger.sequence)
-    assert {one.key.generation for one in ledger.baseline()} <= {generation}
+        counter = counters.counter(key)
+        counter.tally.ended(Outcome.IGNORED, 0.0)
+        counters.touch(counter)
+    counters.next()
+    counters.acknowledge(counters.sequence)
+    assert {one.key.generation for one in counters.baseline()} <= {generation}
 
 
 def test_an_acknowledgement_of_what_was_never_sent_acknowledges_nothing_more() -> None:
-    ledger = OutcomeCounters()
-    ledger.touch(ledger.entry(CountKey("p", "i-1", 1, 1)))
+    counters = OutcomeCounters()
+    counters.touch(counters.counter(CountKey("p", "i-1", 1, 1)))
 
-    ledger.acknowledge(1_000)
+    counters.acknowledge(1_000)
 
-    assert ledger.acknowledged == 0
-    assert len(ledger.next()) == 1
+    assert counters.acknowledged == 0
+    assert len(counters.next()) == 1

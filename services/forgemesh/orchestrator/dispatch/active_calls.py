@@ -1,4 +1,4 @@
-"""The orders that are not over, by the execution that gave them."""
+"""The calls that are not over, by the execution that asked for them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class CallRequest(msgspec.Struct, kw_only=True, eq=False):
     manifest of that version says (`said`, None: not known), unless the step says so itself (`vouched`, `timed`).
 
     `deadline` of the execution and `close_at` of the step are Unix nanoseconds, 0 for none; both only bound the time
-    that the plugin is given. Instances in `tried` are passed over if possible, orders of a higher `priority` go first,
+    that the plugin is given. Instances in `tried` are passed over if possible, calls of a higher `priority` go first,
     and equal `affinity` goes to the same instance ("" is none). `details` are what an earlier attempt last said;
     `idempotent` is whether a call is safe to repeat (None: nobody says), `retry` that an earlier attempt failed, and
     not for what happened to its instance. Of an attempt that was taken up again, `since` is when it began (Unix
@@ -81,7 +81,7 @@ class Wanted(NamedTuple):
 
 
 class Crowding(Enum):
-    """Why an order waits for nothing that has to do with its target."""
+    """Why a call waits for nothing that has to do with its target."""
 
     PROCESS_FULL = ProcessFull.reason
     RETRY_BUDGET_SPENT = RetryBudgetSpent.reason
@@ -144,13 +144,13 @@ class Stopping:
 
 
 WaitReason: TypeAlias = NoPick | Crowded | HeldBack | Leaving | Stopping
-"""Why an order waits."""
+"""Why a call waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """
-    An order that has not left.
+    A call that has not left.
 
     `since` is when it came and `until` when it may go on (0: not known), in Unix nanoseconds; `position` counts those
     that wait for the same and go before it.
@@ -165,7 +165,7 @@ class Waiting:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Underway:
     """
-    An order that an instance has; moments are Unix nanoseconds, 0 for never.
+    A call that an instance has; moments are Unix nanoseconds, 0 for never.
 
     `fraction` and `note` are the last progress that it told; `cancelling` since it was taken back.
     """
@@ -179,7 +179,7 @@ class Underway:
 
 
 class Listener(Protocol):
-    """Is told what becomes of orders."""
+    """Is told what becomes of calls."""
 
     def answered(self, request: CallRequest, answer: Answer, where: Dispatch | None) -> None:
         """Exactly once for each request that is not forgotten; `where` it ran, None if it has not left."""
@@ -195,7 +195,7 @@ class Listener(Protocol):
         """
 
     def broke(self, request: CallRequest, error: Exception, *, sent: bool) -> None:
-        """A bug has ended the order; whether it was `sent`, or may have been. Nothing else is told of it."""
+        """A bug has ended the call; whether it was `sent`, or may have been. Nothing else is told of it."""
 
     def progressed(self, request: CallRequest, fraction: float, note: str, details: Payload | None) -> None:
         """How far it is, from 0 to 1; `details`, if it says any, are for the next attempt."""

@@ -100,7 +100,7 @@ class CallSender:
         if first is None or inflight.state is not CallState.SENT or not self.hedging.has_saved or self.crowded():
             return
         now, at = self._recorder.clock(), self._clock()
-        has_it = first.entry.key.instance_id
+        has_it = first.counter.key.instance_id
         elsewhere = msgspec.structs.replace(request, tried=request.tried | {has_it})
         suits = self.hedging.suits(request, inflight.target_queue.route, pool.plugin_id, version)
         found = pool.pick(elsewhere, suits, now)
@@ -122,10 +122,10 @@ class CallSender:
         at: int,
         is_retry: bool,
     ) -> None:
-        link, entry = pool.take(picked)
+        link, counter = pool.take(picked)
         policy, request = pool.snapshot.policy, inflight.request
         call = HostCall(
-            entry,
+            counter,
             now,
             invocation.remaining,
             policy.slow_call_of(request.target.operation),

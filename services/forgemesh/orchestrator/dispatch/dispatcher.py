@@ -1,4 +1,16 @@
-"""Sends open attempts to instances, and sees to it that each of them ends."""
+"""
+Sends open attempts to instances, and sees to it that each of them ends.
+
+A CallRequest becomes an InFlightCall, which stands in one of the states of call_state.py until it is OVER. If nobody
+waits for the same target (target_queues.py), the CallSender asks the target's route for an instance, and gives the
+invocation to that instance's link. If none can take it, the reason comes back, and the call waits in the PendingQueue,
+which has it sent when something changes: a snapshot, a permit, an answer that makes room.
+
+A link tells a HostCall of its answer, and that comes here as `answered`. An answer that says that the host never saw
+the call sends it on its way again; any other one is counted for the instance, ends the call, and goes to the listener,
+which is told exactly once. So does everything else that can end a call: its deadlines, a cancellation, a refusal of its
+target, a bug. Nothing here waits: all of it runs on the loop, from one event to the next.
+"""
 
 from __future__ import annotations
 

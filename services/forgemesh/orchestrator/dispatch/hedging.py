@@ -50,7 +50,7 @@ class Hedging:
     def saw(self, departure: Departure, operation: str, seconds: float) -> None:
         """A call that is safe to repeat was answered well, after so long."""
         self._saved = min(SAVED, self._saved + SHARE)
-        key = (departure.entry.key.plugin_id, operation)
+        key = (departure.counter.key.plugin_id, operation)
         seen = self._seen.get(key)
         if seen is None:
             seen = self._seen[key] = Latencies()

@@ -39,7 +39,7 @@ class Owner(Protocol):
 
 class HostCall(Departure, eq=False, kw_only=True):
     """
-    One call to one instance, which counts it as a Departure: `number` is its name on `link`. See ports.Caller.
+    One call to one instance, which counts it as a Departure: `number` is its name on `link`. See ports.CallObserver.
 
     `dispatch` is how it left, `pool` where its instance was picked; `is_retry`: it is one of the retries there.
     """

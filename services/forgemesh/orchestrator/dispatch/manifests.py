@@ -81,7 +81,7 @@ class Manifests:
 
     def settle(self, request: CallRequest, plugin_id: str, version: str) -> bool:
         """
-        The order goes to this version: what counts for it is what that says, unless its step says so itself.
+        The call goes to this version: what counts for it is what that says, unless its step says so itself.
 
         Whether it turns out now that it must not be repeated.
         """
@@ -102,7 +102,7 @@ class Manifests:
             request.said = self.of(plugin_id, dispatch.plugin_version, request.target.operation)
 
     def may_hedge(self, request: CallRequest, plugin_id: str, version: str) -> bool:
-        """Whether a call of the order may be made twice at a time on instances of this version."""
+        """Whether a call may be made twice at a time on instances of this version."""
         said = self.of(plugin_id, version, request.target.operation)
         if said is None or said.idempotent is False:
             return False
@@ -110,7 +110,7 @@ class Manifests:
 
     def may_repeat(self, request: CallRequest, plugin_id: str, version: str) -> bool:
         """
-        Whether the order may be carried out by this version although earlier attempts may have had their effect.
+        Whether the call may be made by this version although earlier attempts may have had their effect.
 
         A version that says that it must not be repeated gets no such call. Who said that it may said so for its own
         line of versions.

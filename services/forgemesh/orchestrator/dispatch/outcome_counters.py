@@ -20,7 +20,7 @@ class Counted(NamedTuple):
     in_flight: int
 
 
-class Entry:
+class InstanceCounter:
     """
     The calls by one key; `touched` is the first report that can tell of the newest change, `lost_at` when a call was
     lost with its connection.
@@ -48,25 +48,25 @@ class OutcomeCounters:
     is lost is made up for by the next. What is over, told and acknowledged is forgotten.
     """
 
-    __slots__ = ("_current", "_entries", "acknowledged", "changed", "sequence")
+    __slots__ = ("_counters", "_current", "acknowledged", "changed", "sequence")
 
     def __init__(self) -> None:
         self.sequence = 0
         self.acknowledged = 0
         self.changed = False
-        self._entries: dict[CountKey, Entry] = {}
+        self._counters: dict[CountKey, InstanceCounter] = {}
         self._current: dict[str, Current] = {}
 
-    def entry(self, key: CountKey) -> Entry:
+    def counter(self, key: CountKey) -> InstanceCounter:
         """Where calls by this key are counted."""
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entries[key] = Entry(key)
-        return entry
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = InstanceCounter(key)
+        return counter
 
-    def touch(self, entry: Entry) -> None:
-        """The entry has changed."""
-        entry.touched = self.sequence + 1
+    def touch(self, counter: InstanceCounter) -> None:
+        """The counter has changed."""
+        counter.touched = self.sequence + 1
         self.changed = True
 
     def current(self, plugin_id: str, current: Current) -> None:
@@ -77,28 +77,28 @@ class OutcomeCounters:
         """The next report: its number is `sequence` from now on."""
         self.sequence += 1
         self.changed = False
-        return self._counted(entry for entry in self._entries.values() if entry.touched > self.acknowledged)
+        return self._counted(counter for counter in self._counters.values() if counter.touched > self.acknowledged)
 
     def baseline(self) -> list[Counted]:
         """Everything that is known."""
-        return self._counted(self._entries.values())
+        return self._counted(self._counters.values())
 
     def acknowledge(self, sequence: int) -> list[CountKey]:
         """The balancer has had this report; the keys that are forgotten now."""
         self.acknowledged = max(self.acknowledged, min(sequence, self.sequence))
-        over = [key for key, entry in self._entries.items() if self._is_over(entry)]
+        over = [key for key, counter in self._counters.items() if self._is_over(counter)]
         for key in over:
-            del self._entries[key]
+            del self._counters[key]
         return over
 
-    def _is_over(self, entry: Entry) -> bool:
-        if entry.touched > self.acknowledged or entry.in_flight:
+    def _is_over(self, counter: InstanceCounter) -> bool:
+        if counter.touched > self.acknowledged or counter.in_flight:
             return False
-        key, current = entry.key, self._current.get(entry.key.plugin_id)
+        key, current = counter.key, self._current.get(counter.key.plugin_id)
         return current is not None and current.get(key.instance_id) != (key.incarnation, key.generation)
 
-    def _counted(self, entries: Iterable[Entry]) -> list[Counted]:
+    def _counted(self, counters: Iterable[InstanceCounter]) -> list[Counted]:
         under_way: dict[tuple[str, str, int], int] = {}
-        for entry in self._entries.values():
-            under_way[entry.key[:3]] = under_way.get(entry.key[:3], 0) + entry.in_flight
-        return [Counted(entry.key, entry.tally.counts(), under_way[entry.key[:3]]) for entry in entries]
+        for counter in self._counters.values():
+            under_way[counter.key[:3]] = under_way.get(counter.key[:3], 0) + counter.in_flight
+        return [Counted(counter.key, counter.tally.counts(), under_way[counter.key[:3]]) for counter in counters]

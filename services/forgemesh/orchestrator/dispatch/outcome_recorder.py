@@ -14,8 +14,8 @@ from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
-from forgemesh.orchestrator.dispatch.outcome_counters import Counted, Entry, OutcomeCounters
-from forgemesh.orchestrator.dispatch.permits import Permits
+from forgemesh.orchestrator.dispatch.held_permits import HeldPermits
+from forgemesh.orchestrator.dispatch.outcome_counters import Counted, InstanceCounter, OutcomeCounters
 from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.routing.eligibility import Permit, RemoteLoad
@@ -41,7 +41,7 @@ class Departure(msgspec.Struct, eq=False):
     how many on it is slow; `count_exceptions` as in CircuitRule.
     """
 
-    entry: Entry
+    counter: InstanceCounter
     began: float
     given: float
     slow_call: float
@@ -77,14 +77,14 @@ class OutcomeRecorder:
     picks_changed: Subscribers[[str]] = field(default_factory=lambda: Subscribers("where calls may go"))
     counters: OutcomeCounters = field(default_factory=OutcomeCounters)
     breakers: LocalBreakers = field(default_factory=LocalBreakers)
-    permits: Permits = field(init=False)
+    permits: HeldPermits = field(init=False)
     _loads: dict[str, dict[str, RemoteLoad]] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
     _demands: Mapping[Demanded, int] = field(default_factory=dict)
     _waiting: list[Callable[[], Mapping[Demanded, int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.permits = Permits(self.clock, self.hurry)
+        self.permits = HeldPermits(self.clock, self.hurry)
 
     def hurry(self) -> None:
         """There is something that the balancer has to hear now."""
@@ -114,25 +114,25 @@ class OutcomeRecorder:
         self.counters.current(snapshot.plugin_id, current)
         self.permits.current(snapshot.plugin_id, current)
 
-    def entry(self, plugin_id: str, endpoint: Endpoint) -> Entry:
+    def counter(self, plugin_id: str, endpoint: Endpoint) -> InstanceCounter:
         """Where calls to the endpoint are counted as long as its circuit stands as it does."""
         key = CountKey(plugin_id, endpoint.instance_id, endpoint.incarnation, endpoint.circuit.generation)
-        return self.counters.entry(key)
+        return self.counters.counter(key)
 
     def departed(self, departure: Departure) -> None:
         """A call goes to an instance now; either `ended` or `taken_back` has to be told, once."""
-        departure.entry.tally.started += 1
-        self.counters.touch(departure.entry)
+        departure.counter.tally.started += 1
+        self.counters.touch(departure.counter)
         if departure.permit is not None:
             self.permits.use(departure.permit, departure.given)
 
     def ended(self, departure: Departure, answer: Answer) -> None:
         """What became of it."""
-        entry, failure = departure.entry, answer.failure
+        counter, failure = departure.counter, answer.failure
         took = self.clock() - departure.began
         if failure is None:
             outcome = Outcome.SLOW if 0 < departure.slow_call <= took else Outcome.OK
-        elif self._is_lost_with_others(entry, failure):
+        elif self._is_lost_with_others(counter, failure):
             outcome = Outcome.IGNORED
         else:
             outcome = classify(
@@ -146,47 +146,47 @@ class OutcomeRecorder:
             )
         told = _brief(failure, departure.traceparent) if failure is not None and outcome is Outcome.FAILURE else None
         if departure.permit is None:
-            entry.tally.ended(outcome, took, told)
+            counter.tally.ended(outcome, took, told)
         else:
-            entry.tally.ended(Outcome.IGNORED, took)
+            counter.tally.ended(Outcome.IGNORED, took)
             self.permits.made(departure.permit, outcome, told)
-        self.counters.touch(entry)
+        self.counters.touch(counter)
         if told is not None:
-            self._failed(entry, told)
+            self._failed(counter, told)
         elif self.breakers.streaks and outcome is not Outcome.IGNORED:
-            self.breakers.answered((entry.key.instance_id, entry.key.incarnation))
+            self.breakers.answered((counter.key.instance_id, counter.key.incarnation))
 
     def breached(self, plugin_id: str, endpoint: Endpoint, what: str) -> None:
         """An instance broke the protocol: one failure of its own, whatever calls are lost with that."""
-        entry, fault = self.entry(plugin_id, endpoint), ProtocolBroken(endpoint.instance_id, what)
+        counter, fault = self.counter(plugin_id, endpoint), ProtocolBroken(endpoint.instance_id, what)
         told = CallFailure(code=fault.code, reason=fault.reason, message=fault.message[:BRIEF])
-        entry.tally.started += 1
-        entry.tally.ended(Outcome.FAILURE, 0.0, told)
-        entry.lost_at = self.clock()
-        self.counters.touch(entry)
+        counter.tally.started += 1
+        counter.tally.ended(Outcome.FAILURE, 0.0, told)
+        counter.lost_at = self.clock()
+        self.counters.touch(counter)
         self.hurry()
 
-    def _is_lost_with_others(self, entry: Entry, failure: Failure) -> bool:
+    def _is_lost_with_others(self, counter: InstanceCounter, failure: Failure) -> bool:
         """A connection that breaks has failed once, however many calls were on it."""
         if failure.reason != HostLost.reason:
             return False
-        now, before = self.clock(), entry.lost_at
-        entry.lost_at = now
+        now, before = self.clock(), counter.lost_at
+        counter.lost_at = now
         return now - before < TOGETHER
 
     def outrun(self, departure: Departure) -> None:
         """It is taken back because the same call was answered elsewhere; how late it was says something about it."""
         took = self.clock() - departure.began
         if departure.permit is None and 0 < departure.slow_call <= took:
-            departure.entry.tally.ended(Outcome.SLOW, took)
-            self.counters.touch(departure.entry)
+            departure.counter.tally.ended(Outcome.SLOW, took)
+            self.counters.touch(departure.counter)
         else:
             self.taken_back(departure)
 
     def taken_back(self, departure: Departure) -> None:
         """Nobody waits for its answer any more."""
-        departure.entry.tally.ended(Outcome.IGNORED, 0.0)
-        self.counters.touch(departure.entry)
+        departure.counter.tally.ended(Outcome.IGNORED, 0.0)
+        self.counters.touch(departure.counter)
         if departure.permit is not None:
             self.permits.made(departure.permit, Outcome.IGNORED, None)
 
@@ -239,13 +239,13 @@ class OutcomeRecorder:
         for loads in self._loads.values():
             loads.clear()
 
-    def _failed(self, entry: Entry, failure: CallFailure) -> None:
+    def _failed(self, counter: InstanceCounter, failure: CallFailure) -> None:
         if failure.code != Code.UNAVAILABLE:
             return
         now = self.clock()
-        until = self.breakers.failed((entry.key.instance_id, entry.key.incarnation), now, self.draw())
+        until = self.breakers.failed((counter.key.instance_id, counter.key.incarnation), now, self.draw())
         if until is not None:
-            asyncio.get_running_loop().call_later(until - now, self._let_in, entry.key.plugin_id, until)
+            asyncio.get_running_loop().call_later(until - now, self._let_in, counter.key.plugin_id, until)
             self.urgent.tell()
 
     def _let_in(self, plugin_id: str, until: float) -> None:

@@ -1,4 +1,15 @@
-"""Where orders wait until an instance may take them, and in which order they are called."""
+"""
+Where calls wait until an instance may take them, and in which order they leave.
+
+Each target has a queue (target_queue.py), in which flows take turns by priority (fair_queue.py). Nothing polls: who
+knows that something has changed says for which routes (`changed`, `more_room`, `released`), and those queues are
+`stirred`. Once per turn of the loop `_serve` goes through the stirred ones: first trial calls, with whoever is safest
+to repeat, then the first call of whichever queue is due, until each has a reason why its first one cannot go.
+
+That reason holds for all who wait in the queue. It goes on record (wait_record.py) at once if it may last, and if it is
+only fullness after FULL_NOTICE. A call on record as blocked leaves in two steps: it is told that it is not any more,
+and sent when that is durable; those behind it are told together, so that a queue does not leave one write at a time.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +56,8 @@ AHEAD = 64
 @dataclass(slots=True, eq=False)
 class PendingQueue:
     """
-    Lets orders go as soon as something that they wait for changes, never by polling. Those that wait for the same
-    instances go by the rules of domain/fair_queue.py, whatever version they want; if there is no room in this process
+    Lets calls go as soon as something that they wait for changes, never by polling. Those that wait for the same
+    instances go by the rules of fair_queue.py, whatever version they want; if there is no room in this process
     either, the same rules decide between the instances.
 
     `clock` gives Unix nanoseconds.
@@ -65,7 +76,7 @@ class PendingQueue:
     _called: bool = False
 
     def enter(self, inflight: InFlightCall, why: WaitReason | None) -> None:
-        """Wait; `why` is None for an order that has to queue behind others."""
+        """Wait; `why` is None for a call that has to queue behind others."""
         target_queue, request = inflight.target_queue, inflight.request
         flow = request.run[:2]
         target_queue.queue.push(request.key, inflight, flow=flow, priority=request.priority, now=inflight.since / 1e9)
@@ -126,7 +137,7 @@ class PendingQueue:
 
     @property
     def wanted(self) -> set[Wanted]:
-        """What orders wait for that nobody serves."""
+        """What calls wait for that nobody serves."""
         return {
             target_queue.route.wanted
             for target_queue in self._target_queues
@@ -134,7 +145,7 @@ class PendingQueue:
         }
 
     def waiting(self, inflight: InFlightCall) -> Waiting:
-        """How it stands with a waiting order."""
+        """How it stands with a waiting call."""
         target_queue = inflight.target_queue
         why = target_queue.why
         assert why is not None
@@ -172,7 +183,7 @@ class PendingQueue:
             self.deadlines.set(CALLED_AGAIN, PendingQueue._call, self)
 
     def _let_go(self) -> None:
-        """One order after the other, as long as somebody may be able to go."""
+        """One call after the other, as long as somebody may be able to go."""
         moving = {target_queue: None for target_queue in self._stirred if target_queue.queue}
         self._stirred.clear()
         leaving = self._make_trials(moving)
@@ -215,7 +226,7 @@ class PendingQueue:
         """
         Trial calls go first, with those that are safest to repeat among all that wait, whoever's turn it is.
 
-        Returns the lanes in which one is about to leave: what it leaves by is not for others.
+        Returns the queues in which one is about to leave: what it leaves by is not for others.
         """
         now = self.recorder.clock()
         hopeful = [target_queue for target_queue in target_queues if target_queue.route.may_try(now)]
@@ -251,7 +262,7 @@ class PendingQueue:
         target_queue.why = None
 
     def _blocked_by(self, target_queue: TargetQueue[InFlightCall], why: WaitReason) -> None:
-        """Put on record why the lane does not move, if that is news: fullness only when it lasts."""
+        """Put on record why the queue does not move, if that is news: fullness only when it lasts."""
         news = (
             target_queue.why is None
             or why.reason is not target_queue.why.reason

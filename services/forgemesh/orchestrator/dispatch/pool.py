@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from forgemesh.orchestrator.dispatch.call_request import CallRequest, HeldBack
-from forgemesh.orchestrator.dispatch.outcome_counters import Entry
+from forgemesh.orchestrator.dispatch.outcome_counters import InstanceCounter
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.ports import HostLink, Hosts
 from forgemesh.routing.eligibility import LocalView, Permit, any_version, permit_for
@@ -30,7 +30,7 @@ class Pool:
     """
 
     __slots__ = (
-        "_entries",
+        "_counters",
         "_first",
         "_full",
         "_hosts",
@@ -62,7 +62,7 @@ class Pool:
         self._full: set[str] = set()
         self._view = LocalView(tripped=recorder.breakers.out, permits=self._permits, loads=recorder.loads(plugin_id))
         self._uniform: str | None = None
-        self._entries: dict[str, Entry] = {}
+        self._counters: dict[str, InstanceCounter] = {}
 
     @property
     def in_flight(self) -> int:
@@ -120,16 +120,16 @@ class Pool:
             return None
         return HeldBack(self.plugin_id, self.retries)
 
-    def take(self, picked: Picked) -> tuple[HostLink, Entry]:
+    def take(self, picked: Picked) -> tuple[HostLink, InstanceCounter]:
         """
         The way to what was picked, and where calls on it are counted; a call will follow, after which `sent` is told.
         """
         self._turns[picked.policy] = picked.cursor
         instance_id = picked.endpoint.instance_id
-        entry = self._entries.get(instance_id)
-        if entry is None:
-            entry = self._entries[instance_id] = self._recorder.entry(self.plugin_id, picked.endpoint)
-        return self._links[instance_id], entry
+        counter = self._counters.get(instance_id)
+        if counter is None:
+            counter = self._counters[instance_id] = self._recorder.counter(self.plugin_id, picked.endpoint)
+        return self._links[instance_id], counter
 
     def sent(self, instance_id: str, link: HostLink) -> None:
         """A call has gone to the instance."""
@@ -154,7 +154,7 @@ class Pool:
 
     def _take_on(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._entries.clear()
+        self._counters.clear()
         versions = {endpoint.plugin_version for endpoint in snapshot.endpoints}
         self._uniform = versions.pop() if len(versions) == 1 else None
         self._recorder.stands(snapshot)

@@ -53,8 +53,8 @@ class Answer(msgspec.Struct, frozen=True):
     told: bool = True
 
 
-class Caller(Protocol):
-    """Is told about a call that it made."""
+class CallObserver(Protocol):
+    """Is told what becomes of a call on a link."""
 
     def answered(self, answer: Answer) -> None:
         """What became of it; told exactly once."""
@@ -76,8 +76,8 @@ class HostLink(Protocol):
     @property
     def has_room(self) -> bool: ...
 
-    def invoke(self, invocation: Invocation, caller: Caller) -> int:
-        """Send, and tell the caller later what becomes of it; returns the call's name, for the methods below."""
+    def invoke(self, invocation: Invocation, observer: CallObserver) -> int:
+        """Send, and tell the observer later what becomes of it; returns the call's name, for the methods below."""
 
     def cancel(self, call: int) -> None:
         """Tell the host that nobody wants the call; the answer still comes, if only when the link breaks."""

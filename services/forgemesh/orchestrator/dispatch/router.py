@@ -31,7 +31,7 @@ _HURDLES = (
 
 
 class Route(Protocol):
-    """Finds an instance for each order of one target."""
+    """Finds an instance for each call of one target."""
 
     def find(self, request: CallRequest, now: float) -> Found | NoPick:
         """`now` is monotonic seconds."""
@@ -44,11 +44,11 @@ class Route(Protocol):
 
     @property
     def plugins(self) -> Collection[str]:
-        """Those a change of whose instances may let an order go."""
+        """Those a change of whose instances may let a call go."""
 
     @property
     def demanded(self) -> Collection[Demanded]:
-        """Each plugin that could serve an order, in its versions that could."""
+        """Each plugin that could serve a call, in its versions that could."""
 
     @property
     def wanted(self) -> Wanted:
@@ -206,7 +206,7 @@ def repeatable(
 
 
 def told_apart(why: NoPick, request: CallRequest) -> NoPick:
-    """The same for an order that may not go to every instance of its target, by a name that says so."""
+    """The same for a call that may not go to every instance of its target, by a name that says so."""
     if why.reason is not NoPickReason.NOT_REGISTERED:
         return why
     where = ", ".join(f"{plugin_id} {version}" for plugin_id, version in sorted(request.doubts))

@@ -1,4 +1,4 @@
-"""The lane of each target, and what the lanes share."""
+"""The queue of each target, and what the queues share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from forgemesh.orchestrator.dispatch.target_queue import TargetQueue
 from forgemesh.orchestrator.workflow.definition import Target
 
 MAX_TARGET_QUEUES = 4096
-"""Above this, lanes in which nobody waits are made anew when they are needed again."""
+"""Above this, queues in which nobody waits are made anew when they are needed again."""
 
 
 class TargetQueues:
     """
-    One lane for all orders that any same instance could serve for the same reasons; made when first asked for.
+    One queue for all calls that any same instance could serve for the same reasons; made when first asked for.
 
-    Retries have lanes of their own: while they are held back, others go on.
+    Retries have queues of their own: while they are held back, others go on.
     """
 
     def __init__(self, hosts: Hosts, recorder: OutcomeRecorder, providers: Providers) -> None:
@@ -33,7 +33,7 @@ class TargetQueues:
         self._shares: dict[str, Shares] = {}
 
     def of(self, request: CallRequest) -> TargetQueue[InFlightCall]:
-        """Where the order waits if it has to."""
+        """Where the call waits if it has to."""
         key = _key(request.target)
         if request.retry:
             key = ("retry", *key)

@@ -10,7 +10,7 @@ from typing import Any
 
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import Cancelled, HostLost
-from forgemesh.orchestrator.dispatch.ports import Answer, Caller, HostLink, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, HostLink, Invocation
 from forgemesh.orchestrator.simulation.pipe import Pipe
 from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
 from forgemesh.orchestrator.values.failure import Failure, failure_of
@@ -28,7 +28,7 @@ _VERSION = re.compile(r"\d+(?:\.\d+){0,2}")
 class _Part:
     """A call that the script has been asked to answer; `hangs` once it will not, `timer` while its answer is due."""
 
-    caller: Caller
+    observer: CallObserver
     invocation: Invocation
     instance_id: str
     hangs: bool = False
@@ -122,10 +122,10 @@ class ScriptedPlugins:
         """See ports.Catalogue."""
         return {interface: list(self._providers.get(interface, ())) for interface in interfaces}
 
-    def ask(self, plugin_id: str, instance_id: str, invocation: Invocation, caller: Caller) -> int:
+    def ask(self, plugin_id: str, instance_id: str, invocation: Invocation, observer: CallObserver) -> int:
         """Let the script play the call; time stands still until it has said how."""
         self._numbers += 1
-        self.parts[self._numbers] = _Part(caller, invocation, instance_id)
+        self.parts[self._numbers] = _Part(observer, invocation, instance_id)
         self.loop.hold()
         call = {
             "number": self._numbers,
@@ -156,7 +156,7 @@ class ScriptedPlugins:
     def _deliver(self, number: int, said: Mapping[str, Any]) -> None:
         part = self.parts.pop(number, None)
         if part is not None:
-            part.caller.answered(_answer(part, said))
+            part.observer.answered(_answer(part, said))
 
     def take_back(self, number: int) -> None:
         """Nobody wants the call any more: what hangs goes on to hang, and what takes its time stops."""
@@ -166,7 +166,7 @@ class ScriptedPlugins:
         part.timer.cancel()
         del self.parts[number]
         path = part.invocation.step_path
-        part.caller.answered(Answer(None, failure_of(Cancelled(path), step_path=path)))
+        part.observer.answered(Answer(None, failure_of(Cancelled(path), step_path=path)))
 
 
 class ScriptedLink:
@@ -184,8 +184,8 @@ class ScriptedLink:
     def in_flight(self) -> int:
         return 0
 
-    def invoke(self, invocation: Invocation, caller: Caller) -> int:
-        return self._plugins.ask(self._plugin_id, self._instance_id, invocation, caller)
+    def invoke(self, invocation: Invocation, observer: CallObserver) -> int:
+        return self._plugins.ask(self._plugin_id, self._instance_id, invocation, observer)
 
     def cancel(self, call: int) -> None:
         self._plugins.take_back(call)

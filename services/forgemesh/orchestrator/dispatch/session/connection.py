@@ -16,7 +16,7 @@ GRACE = 1.0
 _DOWN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
-class Reach:
+class Connection:
     """
     Keeps a channel connected, and knows whether it is: what is handed to one that is not has not left.
 

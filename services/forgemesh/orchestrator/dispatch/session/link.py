@@ -16,11 +16,11 @@ from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.tasks import watched
 from forgemesh.chassis.waking_clock import patience
 from forgemesh.orchestrator.dispatch.endings import Endings
-from forgemesh.orchestrator.dispatch.ports import Answer, Caller, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
 from forgemesh.orchestrator.dispatch.session.codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
-from forgemesh.orchestrator.dispatch.session.connection import Reach
+from forgemesh.orchestrator.dispatch.session.connection import Connection
 from forgemesh.orchestrator.dispatch.session.end import first_of, refusal_of
-from forgemesh.orchestrator.dispatch.session.open_calls import Call, OpenCalls
+from forgemesh.orchestrator.dispatch.session.open_calls import OpenCall, OpenCalls
 from forgemesh.orchestrator.dispatch.session.protocol_check import (
     MAX_CREDITS,
     PROTOCOL,
@@ -29,7 +29,7 @@ from forgemesh.orchestrator.dispatch.session.protocol_check import (
     check_greeting,
     check_numbers,
 )
-from forgemesh.orchestrator.dispatch.session.unary_calls import LoneCalls
+from forgemesh.orchestrator.dispatch.session.unary_calls import UnaryCalls
 from forgemesh.routing.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class SessionLink:
         self._on_idle: Callable[[], object] | None = None
         self._channel = connect(endpoint.address, keepalive=endpoint.session)
         self._stub: PluginServiceAsyncStub = plugin_service_pb2_grpc.PluginServiceStub(self._channel)
-        self._alone = LoneCalls(self._stub, endpoint, plugin_id, self._breached, self._calls.ending)
-        self._reach = Reach(self._channel, self._reach_changed)
+        self._alone = UnaryCalls(self._stub, endpoint, plugin_id, self._breached, self._calls.ending)
+        self._connection = Connection(self._channel, self._connection_changed)
         self.frames = 0
         self.frame_calls = 0
 
@@ -104,9 +104,9 @@ class SessionLink:
             return limit == 0 or len(self._calls) < limit
         return self._credits > len(self._queue)
 
-    def invoke(self, invocation: Invocation, caller: Caller) -> int:
+    def invoke(self, invocation: Invocation, observer: CallObserver) -> int:
         """See ports.HostLink."""
-        call_id, call = self._calls.open(invocation, caller)
+        call_id, call = self._calls.open(invocation, observer)
         if self._by_unary or call.alone:
             self._send_alone(call_id, call)
         else:
@@ -154,11 +154,11 @@ class SessionLink:
             told, self._on_idle = self._on_idle, None
             told()
 
-    def _send_alone(self, call_id: int, call: Call) -> None:
+    def _send_alone(self, call_id: int, call: OpenCall) -> None:
         """By unary Invoke, as soon as the connection stands."""
         call.unary = watched(self._invoke_unary(call_id, call), partial(self._ended_alone, call_id, call))
 
-    def _ended_alone(self, call_id: int, call: Call, error: Exception | None) -> None:
+    def _ended_alone(self, call_id: int, call: OpenCall, error: Exception | None) -> None:
         if error is not None:
             _log.error("a call of %s broke off", self._name, exc_info=error)
         self._answer_alone(call_id, self._calls.lost(call))
@@ -172,12 +172,12 @@ class SessionLink:
         """Keep the session open until cancelled; no fault of the host's or of ours ends that."""
         failures = 0
         try:
-            async with self._reach.kept():
+            async with self._connection.kept():
                 while not self._by_unary:
                     failures = 0 if await self._session_once() else failures + 1
                     if not self._by_unary:
                         await asyncio.sleep(drawn_pause(failures, first=FIRST_BACKOFF, most=MAX_BACKOFF))
-                self._reach_changed()
+                self._connection_changed()
                 queue, self._queue = self._queue, []
                 for call_id in queue:
                     self._send_alone(call_id, self._calls[call_id])
@@ -211,7 +211,7 @@ class SessionLink:
             went_well = False
             self._breached(str(first_of(errors)))
         except* (TimeoutError, asyncio.InvalidStateError):
-            if not was_ready and self._reach.stands:
+            if not was_ready and self._connection.stands:
                 self._breached("it opens no session: no hello came")
         except* Exception as errors:  # noqa: BLE001 - the link outlives every mistake
             went_well = False
@@ -277,7 +277,7 @@ class SessionLink:
                 call.accepted = True
         for progress in frame.progress:
             if (call := self._calls.sent(progress.call_id, "progress")) is not None:
-                call.caller.progressed(*progress_of(progress))
+                call.observer.progressed(*progress_of(progress))
         for result in frame.results:
             call = self._calls.sent(result.call_id, "a result")
             if call is None:
@@ -340,8 +340,8 @@ class SessionLink:
         self.frame_calls += count
         return frame
 
-    async def _invoke_unary(self, call_id: int, call: Call) -> None:
-        if not self._reach.stands and not await self._reach.stood(PATIENCE):
+    async def _invoke_unary(self, call_id: int, call: OpenCall) -> None:
+        if not self._connection.stands and not await self._connection.stood(PATIENCE):
             if not self._retired and self.usable:
                 self._set_state("broken")  # before the call goes elsewhere: not to come back here
             self._answer_alone(call_id, self._calls.lost(call))
@@ -366,12 +366,12 @@ class SessionLink:
             self._look_whether_idle()
         return was_open
 
-    def _reach_changed(self) -> None:
+    def _connection_changed(self) -> None:
         """The connection stands, or cannot be had; on a session the session tells."""
         if self._by_unary and not self._retired:
-            if self._reach.stands:
+            if self._connection.stands:
                 self._set_state("ready")
-            elif self._reach.lost:
+            elif self._connection.lost:
                 self._set_state("broken")
 
     def _set_state(self, state: str) -> None:

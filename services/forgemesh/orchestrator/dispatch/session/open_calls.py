@@ -11,7 +11,7 @@ from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled, HostLost
 from forgemesh.orchestrator.dispatch.endings import Endings
-from forgemesh.orchestrator.dispatch.ports import Answer, Caller, Invocation
+from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
 from forgemesh.orchestrator.dispatch.session.codec import MAX_NOTE, goes_alone, size_of
 from forgemesh.orchestrator.dispatch.session.protocol_check import ProtocolBreach
 from forgemesh.orchestrator.values.failure import failure_of
@@ -21,14 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Call:
+class OpenCall:
     """
     `alone`: it may not go by a session; `sent`: it has left; `accepted`: its host said that it took it on; `unary`: it
     goes alone, by this task; `lost`: its session is over, and it only waits for the word how its process ended.
     """
 
     invocation: Invocation
-    caller: Caller
+    observer: CallObserver
     size: int
     alone: bool
     sent: bool = False
@@ -53,7 +53,7 @@ class OpenCalls:
         self._endings = endings
         self._end_is_told = False
         self._farewell = ""
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, OpenCall] = {}
         self._next = 0
         self._before = 0
         """Calls up to this one are of earlier sessions."""
@@ -64,24 +64,24 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __getitem__(self, call_id: int) -> Call:
+    def __getitem__(self, call_id: int) -> OpenCall:
         return self._calls[call_id]
 
-    def get(self, call_id: int) -> Call | None:
+    def get(self, call_id: int) -> OpenCall | None:
         """None once it is answered."""
         return self._calls.get(call_id)
 
-    def items(self) -> ItemsView[int, Call]:
+    def items(self) -> ItemsView[int, OpenCall]:
         """All of them."""
         return self._calls.items()
 
-    def open(self, invocation: Invocation, caller: Caller) -> tuple[int, Call]:
+    def open(self, invocation: Invocation, observer: CallObserver) -> tuple[int, OpenCall]:
         """One more."""
         self._next += 1
-        call = self._calls[self._next] = Call(invocation, caller, size_of(invocation), goes_alone(invocation))
+        call = self._calls[self._next] = OpenCall(invocation, observer, size_of(invocation), goes_alone(invocation))
         return self._next, call
 
-    def sent(self, call_id: int, what: str) -> Call | None:
+    def sent(self, call_id: int, what: str) -> OpenCall | None:
         """
         The call, which was sent on this session; None if it has its answer. Raises ProtocolBreach for any other, of
         which the host said `what`.
@@ -138,7 +138,7 @@ class OpenCalls:
         self.ask(lambda ending: None if known.done() else known.set_result(ending))
         return await known
 
-    def lost(self, call: Call, ending: str = "") -> Answer:
+    def lost(self, call: OpenCall, ending: str = "") -> Answer:
         """What becomes of a call whose end nobody will tell."""
         begun = call.accepted if self._tells_begun or not call.sent else None
         known = self._refuses_poison
@@ -156,7 +156,7 @@ class OpenCalls:
         if call is None:
             return False
         try:
-            call.caller.answered(answer)
+            call.observer.answered(answer)
         except Exception:  # noqa: BLE001 - whatever it is
             where = (self._name, call.invocation.execution_id, call.invocation.step_path)
             _log.exception("what %s answered to execution %s, step %s, cannot be taken", *where)

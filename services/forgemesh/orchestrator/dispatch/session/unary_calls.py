@@ -30,7 +30,7 @@ _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 """What a call gets whose server is cut off or stops, without a word of the server's own."""
 
 
-class LoneCalls:
+class UnaryCalls:
     """
     To one instance over a connection that stands; `breached` is told what no answer may say, and `ending` says how the
     process ended that was lost.

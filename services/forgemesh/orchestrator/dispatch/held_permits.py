@@ -43,7 +43,7 @@ class _Held:
     timer: TimerHandle | None = None
 
 
-class Permits:
+class HeldPermits:
     """
     Each is used once at most and before its `use_by`, or goes back in that moment.
 
