@@ -114,6 +114,8 @@ def loads() -> Iterator[Case]:
     yield Case("resource based, one not known").at(*some("abc"), **resource).seeing(loads=known).pick(24)
     one = {"a": RemoteLoad(weight=10.0), "b": RemoteLoad(weight=-1.0)}
     yield Case("resource based, fewer than two known").at(*some("ab"), **resource).seeing(loads=one).pick(4)
+    yield Case("random", seed=5).at(*some("abc"), pick=Policy.RANDOM).pick(12)
+    yield Case("random with weights", seed=6).at(*weighing(1, 2, 4), pick=Policy.RANDOM).pick(14)
 
 
 def keys() -> Iterator[Case]:

@@ -17,6 +17,7 @@ from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import less_loaded, load_of
 from forgemesh.routing.policy import PluginPolicy, Policy
+from forgemesh.routing.random_choice import drawn
 from forgemesh.routing.round_robin import Turns, forget, next_turn
 from forgemesh.routing.snapshot import Snapshot
 from forgemesh.routing.weighted_round_robin import next_weighted_turn
@@ -174,6 +175,8 @@ def _next(
         case Policy.LEAST_CONNECTIONS:
             memory = snapshot.policy.load_memory
             return less_loaded(cursor, eligible, weights, local, draw, memory=memory, now=now)
+        case Policy.RANDOM:
+            return drawn(eligible, weights, draw), cursor
         case _:
             assert_never(policy)
 

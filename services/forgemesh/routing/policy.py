@@ -37,6 +37,7 @@ class Policy(Enum):
     LEAST_CONNECTIONS = "least connections", Heed.WEIGHT | Heed.LOAD
     RESOURCE_BASED = "resource based", Heed.LOAD | Heed.REPORTS
     CONSISTENT_HASH = "consistent hash", Heed.NOTHING
+    RANDOM = "random", Heed.WEIGHT
 
     def __init__(self, words: str, heeds: Heed) -> None:
         self.words = words

@@ -37,6 +37,8 @@ class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Policy.ValueTy
     """Each in turn, as often as its measured load allows (gRFC A58)."""
     POLICY_CONSISTENT_HASH: _Policy.ValueType  # 5
     """The same instance for the same key, as long as it is eligible; a call without a key goes in turn."""
+    POLICY_RANDOM: _Policy.ValueType  # 6
+    """Each by chance, as often as its weight says; no call depends on those before it."""
 
 class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
     """How to choose among eligible instances."""
@@ -53,6 +55,8 @@ POLICY_RESOURCE_BASED: Policy.ValueType  # 4
 """Each in turn, as often as its measured load allows (gRFC A58)."""
 POLICY_CONSISTENT_HASH: Policy.ValueType  # 5
 """The same instance for the same key, as long as it is eligible; a call without a key goes in turn."""
+POLICY_RANDOM: Policy.ValueType  # 6
+"""Each by chance, as often as its weight says; no call depends on those before it."""
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
