@@ -69,3 +69,17 @@ def test_each_module_on_the_way_of_a_call_knows_only_those_below() -> None:
     }
 
     assert {name: them for name, them in above.items() if them} == {}
+
+
+def test_no_constructor_takes_more_than_seven_things() -> None:
+    made = {
+        f"{path.stem}.{one.name}": len(init.args.args) - 1 + len(init.args.kwonlyargs)
+        for path in ROOM.rglob("*.py")
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.ClassDef)
+        for init in one.body
+        if isinstance(init, ast.FunctionDef) and init.name == "__init__"
+    }
+
+    assert {name: count for name, count in made.items() if count > 7} == {}
+    assert "dispatcher.Dispatcher" in made
