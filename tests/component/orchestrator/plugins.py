@@ -12,8 +12,8 @@ import grpc
 from forgemesh.api.payload.v1 import payload_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, plugin_service_pb2 as pb, session_pb2
 from forgemesh.api.plugin.v1.plugin_service_pb2_grpc import PluginServiceServicer, add_PluginServiceServicer_to_server
-from forgemesh.orchestrator.dispatch.endings import Endings
 from forgemesh.orchestrator.dispatch.ports import Answer, Invocation
+from forgemesh.orchestrator.dispatch.session.endings import Endings
 from forgemesh.orchestrator.dispatch.session.link import SessionLink
 from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, endpoint

@@ -9,9 +9,9 @@ import pytest
 
 from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.api.registry.v1 import event_pb2
-from forgemesh.orchestrator.dispatch import endings as module
-from forgemesh.orchestrator.dispatch.endings import Endings, ending_of
+from forgemesh.orchestrator.dispatch.session import endings as module
 from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
+from forgemesh.orchestrator.dispatch.session.endings import Endings, ending_of
 from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, ScriptedSession, linked, serving_plugin
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from forgemesh.chassis.containment import contained
 from forgemesh.chassis.tasks import watched
-from forgemesh.orchestrator.dispatch.endings import Endings
+from forgemesh.orchestrator.dispatch.session.endings import Endings
 from forgemesh.orchestrator.dispatch.session.link import SessionLink
 from forgemesh.routing.endpoint import Admission, Endpoint, Health
 from forgemesh.routing.snapshot import Revision, Snapshot

@@ -15,11 +15,11 @@ from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import MEBIBYTE, connect
 from forgemesh.chassis.tasks import watched
 from forgemesh.chassis.waking_clock import patience
-from forgemesh.orchestrator.dispatch.endings import Endings
 from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
 from forgemesh.orchestrator.dispatch.session.codec import MAX_NOTE, add_invocation, answer_of, progress_of, unsayable
 from forgemesh.orchestrator.dispatch.session.connection import Connection
 from forgemesh.orchestrator.dispatch.session.end import first_of, refusal_of
+from forgemesh.orchestrator.dispatch.session.endings import Endings
 from forgemesh.orchestrator.dispatch.session.open_calls import OpenCall, OpenCalls
 from forgemesh.orchestrator.dispatch.session.protocol_check import (
     MAX_CREDITS,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled, HostLost
-from forgemesh.orchestrator.dispatch.endings import Endings
 from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
 from forgemesh.orchestrator.dispatch.session.codec import MAX_NOTE, goes_alone, size_of
+from forgemesh.orchestrator.dispatch.session.endings import Endings
 from forgemesh.orchestrator.dispatch.session.protocol_check import ProtocolBreach
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.routing.endpoint import Endpoint
