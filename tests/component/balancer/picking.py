@@ -46,7 +46,7 @@ async def mesh(
     ):
         for instance_id in instance_ids:
             await register(stub, instance_id, address, **facts)
-        async with balancer_of(registry.address) as balancer:
+        async with balancer_of(registry.address, health_deadline=10.0) as balancer:  # however busy the machine is
             if policy is not None:
                 balancer.balancer.ruled(PLUGIN, policy)
             await balancer.warm()
