@@ -74,10 +74,10 @@ async def explain(execution: str, /, *, line: Given) -> None:
     line.terminal.data(answer.summary)
     if answer.hindrances:
         line.terminal.data("")
-        line.terminal.table(hindrances(answer, found.id, time.time_ns()))
+        line.terminal.table(blockers(answer, found.id, time.time_ns()))
 
 
-def hindrances(answer: ExplainExecutionResponse, execution_id: str, now: int) -> Table:
+def blockers(answer: ExplainExecutionResponse, execution_id: str, now: int) -> Table:
     """A row for each thing that the execution waits for; `now` is Unix time in nanoseconds."""
     table = Table(("STEP", "WHY", "SINCE", "GOES ON", "WHAT TO DO"))
     paused = answer.status == EXECUTION_STATUS_PAUSED

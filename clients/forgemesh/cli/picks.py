@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from forgemesh.api.balancer.v1.policy_pb2 import Policy
 from forgemesh.cli.balancer import balancer_of
 from forgemesh.cli.command_line import CommandLine, Given, switch
-from forgemesh.cli.plugin_call import hindrance
+from forgemesh.cli.plugin_call import blocker
 from forgemesh.cli.problem import usage
 from forgemesh.cli.service_discovery import snapshots
 from forgemesh.cli.session_trouble import is_in_trouble
@@ -97,7 +97,7 @@ async def _show_nobody(line: CommandLine, balancer: str, plugin_id: str) -> None
     table = Table(("INSTANCE", "VERSION", "IN FLIGHT", "PASSED OVER BECAUSE"))
     for state in await snapshots(balancer, plugin_id):
         for one in state.endpoints:
-            table.add(one.instance_id, one.plugin_version, one.in_flight, hindrance(one) or _full(one))
+            table.add(one.instance_id, one.plugin_version, one.in_flight, blocker(one) or _full(one))
     if table.rows:
         line.terminal.table(table)
 

@@ -115,12 +115,12 @@ _NOT_CALLED = frozenset(
 
 def pick(endpoints: Sequence[Endpoint]) -> Endpoint | None:
     """One of those that can be called and have the fewest calls; chance decides among equals."""
-    able = [one for one in endpoints if not hindrance(one)]
+    able = [one for one in endpoints if not blocker(one)]
     fewest = min((one.in_flight for one in able), default=0)
     return random.choice([one for one in able if one.in_flight == fewest]) if able else None
 
 
-def hindrance(endpoint: Endpoint) -> str:
+def blocker(endpoint: Endpoint) -> str:
     """Why an instance gets no calls; empty if it does."""
     if endpoint.health != Health.HEALTH_SERVING:
         return ": ".join(filter(None, (word(Health.Name(endpoint.health), "HEALTH_"), endpoint.health_reason)))
@@ -198,7 +198,7 @@ def _unavailable(plugin: str, endpoints: Sequence[Endpoint]) -> Problem:
         f"no instance of {plugin} can be called now" if endpoints else f"no instance serves {plugin} now",
         reason="NO_PROVIDER_AVAILABLE",
         code="UNAVAILABLE",
-        details=[f"{one.instance_id}: {hindrance(one)}" for one in endpoints],
+        details=[f"{one.instance_id}: {blocker(one)}" for one in endpoints],
         hint="see why with: forgemesh plugin hosts       or serve it: forgemesh plugin serve module:Class",
     )
 

@@ -8,7 +8,7 @@ from forgemesh.api.balancer.v1.snapshot_pb2 import Health
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.manifest_page import manifest_page
-from forgemesh.cli.plugin_call import hindrance
+from forgemesh.cli.plugin_call import blocker
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.service_address import addresses_of
 from forgemesh.cli.service_discovery import never_published, published, snapshots
@@ -57,5 +57,5 @@ async def describe(plugin: str, /, *, line: Given) -> None:
     table = Table(("INSTANCE", "VERSION", "HEALTH", "ADDRESS", "NOT CALLED BECAUSE"))
     for one in endpoints:
         health = word(Health.Name(one.health), "HEALTH_")
-        table.add(one.instance_id, one.plugin_version, health, one.address, hindrance(one))
+        table.add(one.instance_id, one.plugin_version, health, one.address, blocker(one))
     line.terminal.table(table)

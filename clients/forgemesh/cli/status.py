@@ -17,7 +17,7 @@ from forgemesh.chassis.channel import connect
 from forgemesh.chassis.health_facts import REASON, told_in
 from forgemesh.cli.command_line import Given
 from forgemesh.cli.exits import ExitCode
-from forgemesh.cli.plugin_call import hindrance
+from forgemesh.cli.plugin_call import blocker
 from forgemesh.cli.refusals import as_values, refusals, show_refusals
 from forgemesh.cli.service_address import Unreachable, addresses_of, why_unreachable
 from forgemesh.cli.service_discovery import hosts, snapshots
@@ -188,7 +188,7 @@ def _trouble(endpoint: Endpoint, troubles: Troubles) -> str:
     """Why calls do not reach the instance, as far as its health does not say so in a word."""
     if endpoint.health != Health.HEALTH_SERVING:
         return endpoint.health_reason
-    return hindrance(endpoint) or trouble_of(endpoint, troubles)
+    return blocker(endpoint) or trouble_of(endpoint, troubles)
 
 
 async def _or_nothing(

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.chassis.next_command import Lack, unreachable
+from forgemesh.chassis.next_command import Unreached, unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.client.connection_pool import ConnectionPool
 from forgemesh.faults import Code, Fault, ForeignFault, code_of
@@ -121,9 +121,11 @@ class Peer:
         fault = from_rpc_error(error)
         self.met |= not isinstance(fault, ForeignFault)
         if isinstance(fault, ForeignFault) and fault.foreign_code is Code.UNIMPLEMENTED:
-            return unreachable(self.service, self.address, f"what listens there is no {self.service}", lack=Lack.OTHER)
+            return unreachable(
+                self.service, self.address, f"what listens there is no {self.service}", unreached=Unreached.OTHER
+            )
         if isinstance(fault, ForeignFault) and fault.foreign_code in _BROKEN:
-            return unreachable(self.service, self.address, _cause(error, deadline), lack=_lack(error))
+            return unreachable(self.service, self.address, _cause(error, deadline), unreached=_unreached(error))
         return fault
 
 
@@ -152,12 +154,12 @@ def backoff(failures: int) -> float:
     return drawn_pause(failures, first=_INITIAL_BACKOFF, most=_MAX_BACKOFF, least=0.5)
 
 
-def _lack(error: grpc.aio.AioRpcError) -> Lack:
+def _unreached(error: grpc.aio.AioRpcError) -> Unreached:
     """What takes connections and says nothing on them is there."""
     details = (error.details() or "").lower()
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or any(sign in details for sign in _SILENCE):
-        return Lack.SILENT
-    return Lack.OTHER if "http1.x server" in details else Lack.NOBODY
+        return Unreached.SILENT
+    return Unreached.OTHER if "http1.x server" in details else Unreached.NOBODY
 
 
 def _cause(error: grpc.aio.AioRpcError, deadline: float | None) -> str:

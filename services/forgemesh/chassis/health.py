@@ -62,7 +62,7 @@ class Health:
         self.who: Callable[[], Mapping[str, str]] = dict
         self.on_loop = HealthServicer(self._facts)
         self._in_thread = HealthBoard(self._facts)
-        self._hindrances: dict[str, str] = {}
+        self._blockers: dict[str, str] = {}
         self._setting = asyncio.Lock()
         self._ready_names = (READINESS, OVERALL, *services)
         self._ready = False
@@ -103,20 +103,20 @@ class Health:
 
     async def hinder(self, source: str, reason: str) -> None:
         """What of this `source` is in the way of taking work, or an empty text once nothing is."""
-        if reason == self._hindrances.get(source, ""):
+        if reason == self._blockers.get(source, ""):
             return
         _log.log(logging.ERROR if reason else logging.INFO, "%s", reason or f"{source}: nothing is in the way any more")
-        self._hindrances[source] = reason
+        self._blockers[source] = reason
         await self._tell()
 
     @property
-    def hindrance(self) -> str:
+    def blocker(self) -> str:
         """Everything that is in the way; empty if nothing is."""
-        return "; ".join(filter(None, self._hindrances.values()))
+        return "; ".join(filter(None, self._blockers.values()))
 
     @property
     def _serves(self) -> bool:
-        return self._ready and not self.hindrance
+        return self._ready and not self.blocker
 
     async def _tell(self) -> None:
         async with self._setting:  # what holds last is said last
@@ -129,7 +129,7 @@ class Health:
             self._in_thread.set(name, status)
 
     def _facts(self) -> Facts:
-        return facts_of(self.who(), self.hindrance)
+        return facts_of(self.who(), self.blocker)
 
     @contextlib.asynccontextmanager
     async def serving(self, listen: str, beside: Beside = ALONE) -> AsyncIterator[str]:

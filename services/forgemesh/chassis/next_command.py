@@ -23,7 +23,7 @@ VARIABLES = {
 """What says where a service is to whoever asks it, by service."""
 
 
-class Lack(Enum):
+class Unreached(Enum):
     """What is missing where a service should be: anybody at all, an answer, or this service."""
 
     NOBODY = "nobody listens"
@@ -37,10 +37,10 @@ def unreachable(
     cause: str,
     environment: Mapping[str, str] = os.environ,
     *,
-    lack: Lack = Lack.NOBODY,
+    unreached: Unreached = Unreached.NOBODY,
 ) -> ServiceUnreachable:
     """The fault of a service that does not answer at `address` (host:port), with the next command."""
-    return ServiceUnreachable(service, address, cause, next_command(service, address, environment, lack))
+    return ServiceUnreachable(service, address, cause, next_command(service, address, environment, unreached))
 
 
 def unnamed(service: str, orchestrator: str) -> ServiceUnreachable:
@@ -50,7 +50,7 @@ def unnamed(service: str, orchestrator: str) -> ServiceUnreachable:
 
 
 def next_command(
-    service: str, address: str, environment: Mapping[str, str] = os.environ, lack: Lack = Lack.NOBODY
+    service: str, address: str, environment: Mapping[str, str] = os.environ, unreached: Unreached = Unreached.NOBODY
 ) -> str:
     """How to find out why nobody answers, or to make somebody answer."""
     named = f"-l app.kubernetes.io/name={service}" if service in SERVICES else "-l app.kubernetes.io/part-of=forgemesh"
@@ -62,19 +62,19 @@ def next_command(
     another = f", or name another one with {_option(service)}" if variable else ""
     if not is_on_this_machine(address):
         return f"look whether it runs there, in a cluster with `kubectl get pods {named}`{another}"
-    return _on_this_machine(service, lack) + another
+    return _on_this_machine(service, unreached) + another
 
 
-def _on_this_machine(service: str, lack: Lack) -> str:
+def _on_this_machine(service: str, unreached: Unreached) -> str:
     """Only who finds no orchestrator may have no mesh: the other services are those of one that runs."""
-    if lack is Lack.SILENT and service in VARIABLES:
+    if unreached is Unreached.SILENT and service in VARIABLES:
         return (
             "its process is stopped or hangs; `forgemesh up` starts it again after 30 s of that, and its log says where"
             " it stood"
         )
-    if lack is Lack.SILENT:
+    if unreached is Unreached.SILENT:
         return "its process is stopped or hangs; see `forgemesh plugin list` and `forgemesh plugin logs`"
-    if lack is Lack.OTHER:
+    if unreached is Unreached.OTHER:
         return "see which port it has with `forgemesh status`"
     if service == "orchestrator":
         return "start a mesh with `forgemesh up`"

@@ -28,14 +28,14 @@ class Demanded(NamedTuple):
     version_range: str
 
 
-def counting(calls: int, lack: Enum) -> int:
+def counting(calls: int, no_pick: Enum) -> int:
     """
-    How many of so many `calls` count that wait together for this `lack`.
+    How many of so many `calls` count that wait together for this `no_pick`.
 
     Behind open circuits, or after a crash loop, another instance of the same plugin is most likely as broken as those
     that there are: the calls count as one, which keeps an instance that can be tried.
     """
-    return min(1, calls) if lack in _NOT_MENDED_BY_MORE else calls
+    return min(1, calls) if no_pick in _NOT_MENDED_BY_MORE else calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

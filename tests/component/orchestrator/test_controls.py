@@ -335,8 +335,8 @@ async def test_a_call_that_must_not_be_repeated_is_in_doubt_once_its_host_is_los
     await orchestrator.until(lambda state: state.steps["a"].status is StepStatus.IN_DOUBT)
 
     explained = await orchestrator.executions.explain("default", "e")
-    assert explained.hindrances[0].reason == "IN_DOUBT"
-    assert "forgemesh execution resolve e a" in explained.hindrances[0].message
+    assert explained.blockers[0].reason == "IN_DOUBT"
+    assert "forgemesh execution resolve e a" in explained.blockers[0].message
     await orchestrator.offered.controls.resolve("default", "e", "a", "complete", Payload(b"7"), "me", "it was done")
 
     assert (await orchestrator.ended()).output == Payload(b"7")

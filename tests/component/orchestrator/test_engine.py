@@ -17,7 +17,7 @@ from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
 from tests.component.orchestrator.stores import held_store
-from tests.unit.orchestrator.ledger import Ledger
+from tests.unit.orchestrator.history_model import HistoryModel
 
 TWO_STEPS = """
 name: two
@@ -57,7 +57,7 @@ async def test_an_execution_runs_from_its_start_to_its_end(orchestrator: Orchest
     assert ended.status is Status.SUCCEEDED
     assert ended.output == Payload(b"[9]")
     assert [call.invocation.input.data for call in orchestrator.hosts.calls] == [b'{"n":7}', b'{"n": 8}']
-    ledger = Ledger(ended.definition)
+    ledger = HistoryModel(ended.definition)
     for event in await orchestrator.history():
         ledger.enter(event)
     assert ledger.over

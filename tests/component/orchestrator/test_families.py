@@ -170,8 +170,8 @@ async def test_executions_with_one_key_run_one_after_the_other(orchestrator: Orc
     await orchestrator.hosts.call("x", execution_id="other")
     assert await seen() == ["a", "other"]
     explained = await orchestrator.executions.explain("default", "c")
-    assert (explained.status, explained.hindrances[0].reason) == (Status.QUEUED, "QUEUED")
-    assert explained.hindrances[0].message.startswith("2 executions")
+    assert (explained.status, explained.blockers[0].reason) == (Status.QUEUED, "QUEUED")
+    assert explained.blockers[0].message.startswith("2 executions")
     for execution_id in ("a", "b", "c"):
         await orchestrator.hosts.answer("x", execution_id=execution_id)
         assert (await orchestrator.ended(execution_id)).status is Status.SUCCEEDED
@@ -338,7 +338,7 @@ async def test_progress_of_a_running_attempt_is_seen_and_counts(orchestrator: Or
     assert view.progress == pytest.approx(0.75)
     assert view.expected_end > 0
     explained = await orchestrator.executions.explain("default", "e")
-    assert "50% done: half" in explained.hindrances[0].message
+    assert "50% done: half" in explained.blockers[0].message
 
 
 async def test_nothing_that_has_ended_stays_in_memory(orchestrator: Orchestrator) -> None:

@@ -172,7 +172,7 @@ async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestra
     child = await child_of(orchestrator)
 
     def told(explanation: Explanation) -> str:
-        return explanation.hindrances[-1].message
+        return explanation.blockers[-1].message
 
     queued = await orchestrator.executions.explain("default", "e")
     assert "waits for a place under its concurrency key" in told(queued)

@@ -243,8 +243,8 @@ async def test_what_no_write_is_kept_of_is_shown_as_suspended_with_the_cause(
     explained = await orchestrator.executions.explain("default", "e")
 
     assert "disk full" in view.suspended
-    assert explained.hindrances[0].reason == "SUSPENDED"
-    assert explained.hindrances[0].message.count("it goes on by itself") == 1
+    assert explained.blockers[0].reason == "SUSPENDED"
+    assert explained.blockers[0].message.count("it goes on by itself") == 1
     assert explained.summary.startswith("The execution is suspended: the database orchestrator.db cannot be used")
     await orchestrator.offered.sweep.run()
     assert orchestrator.engine.trouble == ""

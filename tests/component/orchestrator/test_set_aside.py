@@ -59,9 +59,9 @@ async def test_it_is_not_taken_up_and_says_why_and_the_others_go_on(database: Da
     state = await orchestrator.executions.get("default", "e")
     assert state.status is Status.RUNNING
     assert "2 orchestrators in a row ended" in orchestrator.executions.view(state).suspended
-    (hindrance, *_) = (await orchestrator.executions.explain("default", "e")).hindrances
-    assert hindrance.reason == "SUSPENDED"
-    assert "end it by `forgemesh execution terminate e`" in hindrance.message
+    (blocker, *_) = (await orchestrator.executions.explain("default", "e")).blockers
+    assert blocker.reason == "SUSPENDED"
+    assert "end it by `forgemesh execution terminate e`" in blocker.message
 
 
 async def test_what_is_asked_of_it_is_refused_with_the_reason(database: Database, hosts: ScriptedHosts) -> None:

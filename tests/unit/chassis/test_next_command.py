@@ -3,7 +3,7 @@ import pytest
 from forgemesh.chassis.next_command import (
     IN_KUBERNETES,
     VARIABLES,
-    Lack,
+    Unreached,
     is_on_this_machine,
     next_command,
     unnamed,
@@ -51,8 +51,8 @@ def test_the_fault_says_which_service_where_why_and_what_next() -> None:
 
 
 @pytest.mark.parametrize("service", VARIABLES)
-@pytest.mark.parametrize("lack", [Lack.SILENT, Lack.OTHER])
-def test_who_is_there_and_does_not_answer_is_no_reason_to_start_a_mesh(service: str, lack: Lack) -> None:
+@pytest.mark.parametrize("lack", [Unreached.SILENT, Unreached.OTHER])
+def test_who_is_there_and_does_not_answer_is_no_reason_to_start_a_mesh(service: str, lack: Unreached) -> None:
     said = next_command(service, "127.0.0.1:7402", {}, lack)
 
     assert "start a mesh" not in said
@@ -60,8 +60,8 @@ def test_who_is_there_and_does_not_answer_is_no_reason_to_start_a_mesh(service: 
 
 
 @pytest.mark.parametrize("service", sorted(VARIABLES.keys() - {"orchestrator"}))
-@pytest.mark.parametrize("lack", Lack)
-def test_a_service_behind_the_orchestrator_is_one_of_a_mesh_that_runs(service: str, lack: Lack) -> None:
+@pytest.mark.parametrize("lack", Unreached)
+def test_a_service_behind_the_orchestrator_is_one_of_a_mesh_that_runs(service: str, lack: Unreached) -> None:
     said = next_command(service, "127.0.0.1:7402", {}, lack)
 
     assert "start a mesh" not in said
@@ -70,9 +70,9 @@ def test_a_service_behind_the_orchestrator_is_one_of_a_mesh_that_runs(service: s
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "mesh.example.org:7402"])
 @pytest.mark.parametrize(("service", "variable"), VARIABLES.items())
-@pytest.mark.parametrize("lack", Lack)
+@pytest.mark.parametrize("lack", Unreached)
 def test_a_variable_that_names_the_wrong_place_is_named_itself(
-    service: str, variable: str, address: str, lack: Lack
+    service: str, variable: str, address: str, lack: Unreached
 ) -> None:
     said = next_command(service, address, {variable: address}, lack)
 
@@ -80,7 +80,7 @@ def test_a_variable_that_names_the_wrong_place_is_named_itself(
 
 
 def test_what_no_variable_names_is_not_looked_for_by_one() -> None:
-    for lack in Lack:
+    for lack in Unreached:
         said = next_command("instance words-1", "127.0.0.1:7410", {}, lack)
 
         assert "FORGEMESH_" not in said

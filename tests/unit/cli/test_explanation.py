@@ -4,14 +4,14 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1.control_pb2 import ExplainExecutionResponse, Hindrance
-from forgemesh.cli.explanation import hindrances
+from forgemesh.cli.explanation import blockers
 
 NOW = 1_700_000_000
 
 
 def row(**fields: Any) -> tuple[str, ...]:
     answer = ExplainExecutionResponse(hindrances=[Hindrance(since=Timestamp(seconds=NOW - 12), **fields)])
-    return hindrances(answer, "x1", NOW * 10**9).rows[0]
+    return blockers(answer, "x1", NOW * 10**9).rows[0]
 
 
 def test_a_step_behind_an_open_circuit_says_when_it_goes_on() -> None:

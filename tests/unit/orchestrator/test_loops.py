@@ -247,7 +247,7 @@ def test_it_is_told_what_a_loop_between_rounds_waits_for() -> None:
     found = explain(history.state, history.now, {}, "", 0)
 
     assert "Step 'poll' waits for its time (for 5 s more at most)" in found.summary
-    assert [(one.reason, one.until) for one in found.hindrances] == [("TIMER", START + 5 * SECOND)]
+    assert [(one.reason, one.until) for one in found.blockers] == [("TIMER", START + 5 * SECOND)]
 
 
 # Groups inside one another

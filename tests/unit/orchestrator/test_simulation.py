@@ -43,7 +43,7 @@ def test_whatever_happens_and_whenever_it_crashes_an_execution_comes_to_its_end(
     crashes = 0
     for seed in seeds_of(part):
         world = ended(seed)
-        outcomes[world.ledger.over] += 1
+        outcomes[world.model.over] += 1
         kinds.update({type(event.fact).__name__ for event in world.events})
         crashes += world.crashes
         assert_spans_are_whole(world)
@@ -72,9 +72,7 @@ def assert_spans_are_whole(world: World) -> None:
     assert world.trace.started is not None
     assert len(keys) == len(known) == len({span_id(world.trace.owner, key) for key in known})
     assert tries == {
-        ("attempt", path, str(number))
-        for path, count in world.ledger.attempts.items()
-        for number in range(1, count + 1)
+        ("attempt", path, str(number)) for path, count in world.model.attempts.items() for number in range(1, count + 1)
     }
     assert [span.key for span in world.spans if span.parent is None] == [(RUN,)]
     assert all(span.parent is None or span.parent in known for span in world.spans)

@@ -21,7 +21,7 @@ from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.values.retry import SECOND
 from forgemesh.orchestrator.workflow.definition import Call
 from tests.unit.orchestrator.histories import DISPATCH, START, broken, host_lost, kept, picture, unavailable
-from tests.unit.orchestrator.ledger import Ledger
+from tests.unit.orchestrator.history_model import HistoryModel
 from tests.unit.orchestrator.random_workflows import Author
 from tests.unit.orchestrator.workflows import of_steps
 
@@ -36,7 +36,7 @@ class World:
         tree = Author(self.draw).definition()
         self.definition = of_steps(*tree.pop("steps"), **tree)
         self.state = ExecutionState("default", "e-1", self.definition)
-        self.ledger = Ledger(self.definition)
+        self.model = HistoryModel(self.definition)
         self.trace = ExecutionTrace("e-1", self.definition)
         self.spans: list[SpanFacts] = []
         self.now = START
@@ -87,7 +87,7 @@ class World:
     def run(self) -> None:
         """To the end of the execution."""
         for _ in range(MAX_ACTIONS):
-            if self.ledger.over:
+            if self.model.over:
                 self._check_end()
                 return
             self._act()
@@ -134,7 +134,7 @@ class World:
 
     def _write(self, events: list[e.Event]) -> None:
         for event in events:
-            self.ledger.enter(event)
+            self.model.enter(event)
             body, _ = stored_event(event)
             assert kept(body) == event
             self.stored.append(body)
@@ -155,7 +155,7 @@ class World:
 
     def call(self, fact: e.AttemptStarted) -> None:
         """A plugin sees the attempt: what it follows from must be on record, and so must it."""
-        assert self.ledger.open.get(fact.path) == fact.attempt, f"{fact.path} is called and not on record"
+        assert self.model.open.get(fact.path) == fact.attempt, f"{fact.path} is called and not on record"
         self.called[fact.path, fact.attempt] += 1
         assert self.called[fact.path, fact.attempt] == 1, "an attempt is called twice"
         self.flying[fact.path] = fact.attempt
@@ -247,7 +247,7 @@ class World:
         for _ in range(self.draw.randint(0, len(self.pending))):
             self._write(self.pending.pop(0))
         self.pending.clear()
-        if self.ledger.over:
+        if self.model.over:
             return
         state = fold.fold("default", "e-1", self.definition, [kept(body) for body in self.stored])
         if not self.stored:
@@ -277,7 +277,7 @@ class World:
         assert not is_stuck(state), "nothing will ever happen again"
         due = decide.next_wake(state)
         assert due is None or due > self.now, "it wakes again and again for nothing"
-        assert set(state.open_attempts) == set(self.ledger.open)
+        assert set(state.open_attempts) == set(self.model.open)
         assert set(state.open_attempts) <= set(self.flying), "an attempt is open and nobody works on it"
         if self.draw.random() < 0.1:
             assert picture(fold.fold("default", "e-1", self.definition, self.events)) == picture(state)

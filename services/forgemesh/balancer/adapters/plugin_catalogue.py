@@ -9,7 +9,7 @@ import grpc
 
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import RegistryServiceStub
-from forgemesh.chassis.next_command import Lack, unreachable
+from forgemesh.chassis.next_command import Unreached, unreachable
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults import Fault, ForeignFault
 from forgemesh.faults.registry import PluginNotFound
@@ -59,8 +59,10 @@ class PluginCatalogue:
             except grpc.aio.AioRpcError as error:
                 fault = from_rpc_error(error)
                 if isinstance(fault, ForeignFault):
-                    lack = Lack.SILENT if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else Lack.NOBODY
-                    raise unreachable("registry", self._address, fault.message, lack=lack) from error
+                    unreached = (
+                        Unreached.SILENT if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else Unreached.NOBODY
+                    )
+                    raise unreachable("registry", self._address, fault.message, unreached=unreached) from error
                 raise fault from error
             found |= {manifest.version: manifest.max_concurrency for manifest in page.manifests}
             if not page.next_page_token:

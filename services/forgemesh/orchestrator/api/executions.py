@@ -8,7 +8,7 @@ from forgemesh.api.orchestrator.v1 import control_pb2, definition_pb2, execution
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.orchestrator.execution.checkpoint import Checkpoint
 from forgemesh.orchestrator.execution.engine.ports import ExecutionRow
-from forgemesh.orchestrator.execution.explain import Explanation, Hindrance
+from forgemesh.orchestrator.execution.explain import Blocker, Explanation
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.store.events import SCHEMA_VERSION, origin_to_message
 from forgemesh.orchestrator.wire.payloads import failure_to_message, moment, payload_to_message, timestamp
@@ -170,16 +170,16 @@ def explanation_to_message(run_id: str, explanation: Explanation) -> control_pb2
         run_id=run_id,
         status=_STATUS[explanation.status],
         summary=explanation.summary,
-        hindrances=[_hindrance_to_message(one) for one in explanation.hindrances],
+        hindrances=[_blocker_to_message(one) for one in explanation.blockers],
     )
 
 
-def _hindrance_to_message(hindrance: Hindrance) -> control_pb2.Hindrance:
+def _blocker_to_message(blocker: Blocker) -> control_pb2.Hindrance:
     return control_pb2.Hindrance(
-        step_path=hindrance.step_path,
-        reason=hindrance.reason,
-        message=hindrance.message,
-        since=timestamp(hindrance.since),
-        until=timestamp(hindrance.until),
-        instance_id=hindrance.instance_id,
+        step_path=blocker.step_path,
+        reason=blocker.reason,
+        message=blocker.message,
+        since=timestamp(blocker.since),
+        until=timestamp(blocker.until),
+        instance_id=blocker.instance_id,
     )

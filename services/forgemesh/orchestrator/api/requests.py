@@ -13,7 +13,7 @@ from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import PayloadTooLarge
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.commands.starts import Caller, StartRequest
+from forgemesh.orchestrator.execution.commands.starts import CallerTrace, StartRequest
 from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, IdReuse
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.values.identifiers import is_run_id
@@ -109,7 +109,7 @@ def payload_of(message: Any, field: str, default: Payload | None, *, place: str 
     return payload
 
 
-def start_of(request: pb.StartExecutionRequest, caller: Caller | None) -> StartRequest:
+def start_of(request: pb.StartExecutionRequest, caller: CallerTrace | None) -> StartRequest:
     """Raises InvalidRequest for policies and priorities that do not exist."""
     violations = [
         Violation(name, f"{number} is no policy that this release knows")
@@ -142,7 +142,7 @@ def start_of(request: pb.StartExecutionRequest, caller: Caller | None) -> StartR
     )
 
 
-def fork_of(request: control_pb2.ForkExecutionRequest, caller: Caller | None) -> StartRequest:
+def fork_of(request: control_pb2.ForkExecutionRequest, caller: CallerTrace | None) -> StartRequest:
     """What the fork is to be, its workflow and input apart."""
     return StartRequest(
         namespace=namespace_of(request),
@@ -224,12 +224,12 @@ def order_of(number: int) -> ExecutionOrder:
     return _ORDER[number]
 
 
-def caller_of(context: Any) -> Caller | None:
+def caller_of(context: Any) -> CallerTrace | None:
     """The caller's span, if the call says it."""
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
             parent = parse_traceparent(value if isinstance(value, str) else value.decode("ascii", "replace"))
-            return Caller(parent.trace_id, parent.span_id, parent.sampled) if parent is not None else None
+            return CallerTrace(parent.trace_id, parent.span_id, parent.sampled) if parent is not None else None
     return None
 
 

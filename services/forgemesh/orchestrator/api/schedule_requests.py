@@ -8,7 +8,7 @@ from forgemesh.api.orchestrator.v1 import schedule_pb2
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.api.requests import text_of
-from forgemesh.orchestrator.execution.commands.starts import Caller
+from forgemesh.orchestrator.execution.commands.starts import CallerTrace
 from forgemesh.orchestrator.schedules.schedule import Overlap, Pause, Plan
 from forgemesh.orchestrator.store.schedules import OVERLAP, nanos, plan_from_message
 from forgemesh.orchestrator.values.payload import misread
@@ -40,7 +40,7 @@ def moment_of(stamp: Timestamp, *, given: bool) -> int:
     return nanos(stamp) if given else 0
 
 
-def link_of(caller: Caller | None) -> str:
+def link_of(caller: CallerTrace | None) -> str:
     """The caller's span, as an execution links to it."""
     return f"{caller.trace_id.hex()}-{caller.span_id.hex()}" if caller is not None else ""
 

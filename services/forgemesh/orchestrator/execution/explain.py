@@ -17,7 +17,7 @@ LISTED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hindrance:
+class Blocker:
     """See control.proto; `since` and `until` are Unix nanoseconds, 0 for unknown."""
 
     reason: str
@@ -34,13 +34,13 @@ class Explanation:
 
     status: Status
     summary: str
-    hindrances: tuple[Hindrance, ...]
+    blockers: tuple[Blocker, ...]
 
 
 def explain(
     state: ExecutionState,
     now: int,
-    known: Mapping[str, Hindrance],
+    known: Mapping[str, Blocker],
     suspended: str,
     ahead: int,
     holders: Sequence[str] = (),
@@ -71,23 +71,23 @@ _RANK = {
 """What holds up most comes first; reasons why no instance takes a call are between."""
 
 
-def _of_the_whole(state: ExecutionState, suspended: str, ahead: int, holders: Sequence[str]) -> Iterator[Hindrance]:
+def _of_the_whole(state: ExecutionState, suspended: str, ahead: int, holders: Sequence[str]) -> Iterator[Blocker]:
     if suspended:
-        yield Hindrance(reason="SUSPENDED", message=suspended, since=state.last_at)
+        yield Blocker(reason="SUSPENDED", message=suspended, since=state.last_at)
     if state.queued:
         key = state.started.concurrency_key if state.started is not None else ""
         who = "1 execution is" if ahead == 1 else f"{ahead} executions are"
         message = f"{who} before it under the concurrency key {key!r}{_held_by(holders)}"
-        yield Hindrance(reason="QUEUED", message=message, since=state.started_at)
+        yield Blocker(reason="QUEUED", message=message, since=state.started_at)
     if state.pause is not None:
         who = f"by {state.pause.by}" if state.pause.by else "by nobody who said a name"
         if state.own_pause is None:
             who = f"with its parent {origin_of(state).parent_id!r}, {who}"
         why = f", because: {state.pause.reason}" if state.pause.reason else ""
         message = f"{who}{why}; let it go on with `forgemesh execution resume {state.execution_id}`"
-        yield Hindrance(reason="PAUSED", message=message, since=state.paused_at)
+        yield Blocker(reason="PAUSED", message=message, since=state.paused_at)
     if state.cancel is not None or state.stopping is not None:
-        yield Hindrance(reason="STOPPING", message="it is ending, and waits for what is still open")
+        yield Blocker(reason="STOPPING", message="it is ending, and waits for what is still open")
 
 
 def _held_by(holders: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ def _held_by(holders: Sequence[str]) -> str:
     return f"; {named}{more} {'holds its place' if len(holders) == 1 else 'hold its places'}"
 
 
-def _of_steps(state: ExecutionState, known: Mapping[str, Hindrance]) -> Iterator[Hindrance]:
+def _of_steps(state: ExecutionState, known: Mapping[str, Blocker]) -> Iterator[Blocker]:
     for step in state.incidents.values():
         yield _incident(state, step)
     for step in state.open_attempts.values():
@@ -107,50 +107,50 @@ def _of_steps(state: ExecutionState, known: Mapping[str, Hindrance]) -> Iterator
     for step in state.waiting.values():
         cause = step.failure.message if step.failure is not None else "it is tried again"
         message = f"attempt {step.attempts + 1} comes after a pause: {cause}"
-        yield Hindrance(step_path=step.path, reason="BACKOFF", message=message, since=step.began_at, until=step.next_at)
+        yield Blocker(step_path=step.path, reason="BACKOFF", message=message, since=step.began_at, until=step.next_at)
     for step in state.waits.values():
         yield _wait(state, step)
     for path in state.ready:
         message = f"the execution's max_concurrency of {state.definition.max_concurrency} is reached"
-        yield Hindrance(step_path=path, reason="CONCURRENCY", message=message)
+        yield Blocker(step_path=path, reason="CONCURRENCY", message=message)
 
 
-def _incident(state: ExecutionState, step: StepState) -> Hindrance:
+def _incident(state: ExecutionState, step: StepState) -> Blocker:
     cause = step.failure.message if step.failure is not None else ""
     message = f"{cause}; decide with `forgemesh execution resolve {state.execution_id} {step.path}`"
-    return Hindrance(step_path=step.path, reason=step.status.value, message=message, since=step.began_at)
+    return Blocker(step_path=step.path, reason=step.status.value, message=message, since=step.began_at)
 
 
-def _open(step: StepState) -> Hindrance:
+def _open(step: StepState) -> Blocker:
     if isinstance(step.step, Child) and step.started is not None:
         message = f"nobody waits for execution {step.started.child_id!r} at the moment; this one is not running"
-        return Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
+        return Blocker(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
     if step.status is StepStatus.BLOCKED and step.blocked is not None:
         blocked = step.blocked
-        return Hindrance(
+        return Blocker(
             step_path=step.path,
             reason=blocked.reason,
             message=blocked.message,
             since=step.blocked_at,
             until=blocked.until,
         )
-    return Hindrance(step_path=step.path, reason="RUNNING", message="its attempt is on its way", since=step.began_at)
+    return Blocker(step_path=step.path, reason="RUNNING", message="its attempt is on its way", since=step.began_at)
 
 
-def _wait(state: ExecutionState, step: StepState) -> Hindrance:
+def _wait(state: ExecutionState, step: StepState) -> Blocker:
     waits = step.waits
     if waits is None:
         message, since = "set when the round before it ended; its next round begins then", step.began_at
-        return Hindrance(step_path=step.path, reason="TIMER", message=message, since=since, until=step.next_at)
+        return Blocker(step_path=step.path, reason="TIMER", message=message, since=since, until=step.next_at)
     if waits.signal:
         message = f"send it with `forgemesh execution signal {state.execution_id} {waits.signal}`"
-        return Hindrance(step_path=step.path, reason="SIGNAL", message=message, since=step.began_at, until=waits.until)
-    return Hindrance(
+        return Blocker(step_path=step.path, reason="SIGNAL", message=message, since=step.began_at, until=waits.until)
+    return Blocker(
         step_path=step.path, reason="TIMER", message="set when it began", since=step.began_at, until=waits.until
     )
 
 
-def _summary(state: ExecutionState, found: list[Hindrance], now: int) -> str:
+def _summary(state: ExecutionState, found: list[Blocker], now: int) -> str:
     if not found:
         return "It is moving: its next event is being written."
     first = found[0]

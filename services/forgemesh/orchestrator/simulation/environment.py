@@ -144,7 +144,7 @@ class Environment:
         outcome = account(state.definition, execution_id, await self._history(execution_id), self.now())
         if play is not None and stuck:
             outcome["out_of_time"] = play.out_of_time
-            outcome["hindrances"] = await self._hindrances(execution_id)
+            outcome["hindrances"] = await self._blockers(execution_id)
         await self._clear()
         self._pipe.say("stuck" if stuck else "ended", outcome)
 
@@ -196,7 +196,7 @@ class Environment:
             if self._engine.running(*running.name) is running:
                 self._engine.turn(running, control.cancel(running.state, BY, "the script says so"))
 
-    async def _hindrances(self, execution_id: str) -> list[dict[str, str]]:
+    async def _blockers(self, execution_id: str) -> list[dict[str, str]]:
         """What an execution that is stuck waits for; `signal` names the one that would let it go on."""
         explanation = await self._offered.executions.explain(NAMESPACE, execution_id)
         running = self._engine.running(NAMESPACE, execution_id)
@@ -209,7 +209,7 @@ class Environment:
                 "message": one.message,
                 "signal": awaited.get(one.step_path, ""),
             }
-            for one in explanation.hindrances
+            for one in explanation.blockers
         ]
 
     async def _history(self, execution_id: str) -> list[Event]:

@@ -58,9 +58,9 @@ class Publication:
         allowance = Allowance(CHECKED)
         for path, call, called in _called(self.definition):
             target = called.target
-            lack = self._plugin_lack(target) if target.plugin_id else self._interface_lack(target)
-            lacks = [lack] if lack else self._misfits(called, path, allowance)
-            violations += (Violation(path, f"{call.where}{lack}") for lack in lacks)
+            no_pick = self._why_no_plugin(target) if target.plugin_id else self._why_no_interface(target)
+            no_picks = [no_pick] if no_pick else self._misfits(called, path, allowance)
+            violations += (Violation(path, f"{call.where}{no_pick}") for no_pick in no_picks)
         if violations:
             raise DefinitionInvalid(self.definition.name, violations)
         said = {path: careful(self._facts(called.target)) for path, _, called in _called(self.definition)}
@@ -139,7 +139,7 @@ class Publication:
             for provider in eligible(self.interfaces[target.interface], target)
         )
 
-    def _plugin_lack(self, target: Target) -> str:
+    def _why_no_plugin(self, target: Target) -> str:
         """What is missing for the call, or nothing."""
         plugin_id, versions = target.plugin_id, self.plugins[target.plugin_id]
         if versions is None:
@@ -152,7 +152,7 @@ class Publication:
             return f"{plugin_id!r} has no operation {target.operation!r}{suggestion(target.operation, known)}"
         return ""
 
-    def _interface_lack(self, target: Target) -> str:
+    def _why_no_interface(self, target: Target) -> str:
         name, providers = target.interface, self.interfaces[target.interface]
         if not providers:
             return f"no published plugin provides the interface {name!r}; see `forgemesh plugin list`"

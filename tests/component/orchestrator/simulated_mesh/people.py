@@ -17,7 +17,7 @@ from forgemesh.orchestrator.execution.engine.ports import IdReuse
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.values.payload import json_payload
-from tests.component.orchestrator.simulated_mesh.account import Account
+from tests.component.orchestrator.simulated_mesh.execution_model import ExecutionModel
 from tests.component.orchestrator.simulated_mesh.laws import demand
 from tests.component.orchestrator.simulated_mesh.library import NAMES, NAMESPACES
 from tests.component.orchestrator.simulated_mesh.record import FIRST_SIGNAL, Record
@@ -119,17 +119,17 @@ class People:
             if isinstance(answer, tuple):
                 self._answered(request, answer[0])
 
-    def _somebody(self, *, open_only: bool = True) -> Account | None:
+    def _somebody(self, *, open_only: bool = True) -> ExecutionModel | None:
         """Sometimes one whose id is another's by now."""
         known = [one for one in self.record.accounts.values() if not one.deleted and not (open_only and one.over)]
         return self.draw.choice(known) if known else None
 
-    def _named(self, account: Account) -> tuple[str, str]:
+    def _named(self, account: ExecutionModel) -> tuple[str, str]:
         """Its id, and perhaps the run."""
         stale = self.record.by_id.get((account.namespace, account.execution_id)) is not account
         return account.execution_id, account.run_id if stale or self.draw.random() < 0.6 else ""
 
-    def _met(self, run_id: str, met: str) -> Account:
+    def _met(self, run_id: str, met: str) -> ExecutionModel:
         """Whom a command has met; a name that can be given again is no identity."""
         demand(run_id in ("", met), "a command meets the run that it names", run_id, met)
         return self.record.by_run[met]
@@ -140,7 +140,9 @@ class People:
     async def _terminate(self, offered: UseCases) -> None:
         await self._stop(offered.controls.terminate, lambda one: one.ledger.over == "TERMINATED")
 
-    async def _stop(self, stop: Callable[..., Awaitable[ExecutionState]], obeyed: Callable[[Account], bool]) -> None:
+    async def _stop(
+        self, stop: Callable[..., Awaitable[ExecutionState]], obeyed: Callable[[ExecutionModel], bool]
+    ) -> None:
         account = self._somebody(open_only=self.draw.random() < 0.8)
         if account is not None:
             execution_id, run_id = self._named(account)
@@ -176,7 +178,7 @@ class People:
             path = self.draw.choice(sorted(account.ledger.incidents))
             await self.resolve(offered, account, path, self.draw.choice(["retry", "retry", "complete", "fail"]))
 
-    async def resolve(self, offered: UseCases, account: Account, path: str, action: str) -> None:
+    async def resolve(self, offered: UseCases, account: ExecutionModel, path: str, action: str) -> None:
         """Decide about a step that waits for a person."""
         payload = json_payload({"n": 0}) if action == "complete" else None
         await offered.controls.resolve(

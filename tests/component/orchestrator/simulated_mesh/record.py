@@ -13,10 +13,10 @@ from forgemesh.orchestrator.execution.fork_names import name_in_origin
 from forgemesh.orchestrator.store.events import event_from_stored, opened
 from forgemesh.orchestrator.values.retry import SECOND
 from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child, Definition, Wait
-from tests.component.orchestrator.simulated_mesh.account import Account
 from tests.component.orchestrator.simulated_mesh.database import Whims
 from tests.component.orchestrator.simulated_mesh.effects import Effects, StepKey
-from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedger
+from tests.component.orchestrator.simulated_mesh.execution_model import ExecutionModel
+from tests.component.orchestrator.simulated_mesh.family_model import FamilyModel
 from tests.component.orchestrator.simulated_mesh.laws import Broken, demand
 from tests.component.orchestrator.simulated_mesh.rooms import Rooms
 
@@ -52,13 +52,13 @@ class Record:
         self._find = find
         self.position = 0
         self.moment = Moment()
-        self.accounts: dict[int, Account] = {}
-        self.by_id: dict[tuple[str, str], Account] = {}
-        self.by_run: dict[str, Account] = {}
+        self.accounts: dict[int, ExecutionModel] = {}
+        self.by_id: dict[tuple[str, str], ExecutionModel] = {}
+        self.by_run: dict[str, ExecutionModel] = {}
         self.rooms = Rooms()
-        self.first_signals: dict[bytes, Account] = {}
+        self.first_signals: dict[bytes, ExecutionModel] = {}
         """What came with requests to start, by payload; each is another's."""
-        self.undoing: dict[tuple[int, str], Account] = {}
+        self.undoing: dict[tuple[int, str], ExecutionModel] = {}
         self.kinds: Counter[str] = Counter()
         self.events: list[tuple[int, e.Event]] = []
         self.importing: dict[tuple[str, str], int] = {}
@@ -108,7 +108,7 @@ class Record:
         if account.over:
             self._ended(account, event.fact, position)
 
-    def _remember(self, account: Account, fact: e.Fact, position: int) -> None:
+    def _remember(self, account: ExecutionModel, fact: e.Fact, position: int) -> None:
         """What an import did elsewhere obeyed the laws there; here it only says where it stands."""
         if isinstance(fact, e.ExecutionStarted):
             self.rooms.came(account, queued=fact.queued, known=0)
@@ -122,16 +122,16 @@ class Record:
         elif isinstance(fact, e.ExecutionSucceeded):
             account.output = fact.output.data
 
-    def _open(self, key: int, event: e.Event) -> Account:
+    def _open(self, key: int, event: e.Event) -> ExecutionModel:
         row = self._disk.execute("SELECT * FROM execution WHERE key = ?", (key,)).fetchone()
         demand(isinstance(event.fact, e.ExecutionStarted), "a history makes sense", f"it begins with {event}")
         assert isinstance(event.fact, e.ExecutionStarted)
         namespace, execution_id = row["namespace"], row["execution_id"]
         definition = self._find(namespace, row["workflow"], row["workflow_version"])
-        ledger = FamilyLedger(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
+        ledger = FamilyModel(definition, has_effect=lambda path: bool(self._effects.done.get((key, path))))
         begun_as = self.by_run.get(event.fact.run_id)
         began_at = begun_as.began_at if begun_as is not None else self.moment.now
-        account = Account(
+        account = ExecutionModel(
             key, namespace, execution_id, definition, row["run_id"], ledger, event.fact, began_at=began_at
         )
         self.accounts[key] = account
@@ -141,7 +141,7 @@ class Record:
         self.by_id[namespace, execution_id] = self.by_run[row["run_id"]] = account
         return account
 
-    def _about(self, account: Account, fact: e.Fact, position: int) -> None:
+    def _about(self, account: ExecutionModel, fact: e.Fact, position: int) -> None:
         match fact:
             case e.ExecutionStarted():
                 self._started(account, fact, position)
@@ -166,7 +166,7 @@ class Record:
             case _:
                 self._about_an_attempt(account, fact)
 
-    def _about_an_attempt(self, account: Account, fact: e.Fact) -> None:
+    def _about_an_attempt(self, account: ExecutionModel, fact: e.Fact) -> None:
         match fact:
             case e.WaitStarted(path):
                 account.waits[path] = (self.moment.process_run, self.moment.now)
@@ -182,7 +182,7 @@ class Record:
             case e.AttemptSucceeded():
                 self._succeeded(account, fact)
 
-    def _taken(self, account: Account, fact: e.ResultTaken | e.EffectTaken) -> None:
+    def _taken(self, account: ExecutionModel, fact: e.ResultTaken | e.EffectTaken) -> None:
         if isinstance(fact, e.EffectTaken):
             account.effects_taken.add(fact.path)
             account.ownerless.discard(fact.origin_path)
@@ -192,7 +192,7 @@ class Record:
         if undoable and not fact.skipped and not fact.failure and not fact.owner:
             account.ownerless.add(fact.path)
 
-    def _waited(self, account: Account, path: str) -> None:
+    def _waited(self, account: ExecutionModel, path: str) -> None:
         """Within one life of the orchestrator no clock that somebody sets shortens a wait."""
         step = account.definition.step_at(path)
         process_run, since = account.waits.get(path, (-1, 0))  # an import has begun it elsewhere
@@ -200,7 +200,7 @@ class Record:
             took = self.moment.now - since + HASTE
             demand(took >= step.seconds * SECOND, "a wait takes its time", account.name, path, took)
 
-    def _undoes(self, account: Account, effect: str) -> None:
+    def _undoes(self, account: ExecutionModel, effect: str) -> None:
         """Whoever begins to undo an effect is its one owner."""
         owner = account
         while effect in owner.effects_taken and owner.origin is not None:
@@ -208,7 +208,7 @@ class Record:
         other = self.undoing.setdefault((owner.key, effect), account)
         demand(other is account, "an effect is undone by its one owner", account.name, other.name, owner.name, effect)
 
-    def _started(self, account: Account, fact: e.ExecutionStarted, position: int) -> None:
+    def _started(self, account: ExecutionModel, fact: e.ExecutionStarted, position: int) -> None:
         origin = fact.origin
         self.rooms.came(account, queued=fact.queued, known=self._whims.queued_at.get(position, 0))
         if origin is not None and origin.forked_run:
@@ -216,7 +216,7 @@ class Record:
         if origin is not None and origin.parent_id:
             self._born(account, origin, position)
 
-    def _born(self, account: Account, origin: e.Origin, position: int) -> None:
+    def _born(self, account: ExecutionModel, origin: e.Origin, position: int) -> None:
         parent = self.by_run.get(origin.parent_run)
         demand(parent is not None, "no child without a parent", account.name)
         assert parent is not None
@@ -228,12 +228,12 @@ class Record:
         stop = self._stop_around(parent, origin.parent_path)
         demand(not 0 < stop <= known, "no child behind a stopped parent", account.name, "of", parent.name)
 
-    def _stop_around(self, account: Account, path: str) -> int:
+    def _stop_around(self, account: ExecutionModel, path: str) -> int:
         """Position of the first stop of anything around a step; 0 if there is none."""
         around = [at for group, at in account.stopped_at.items() if not group or path.startswith(f"{group}/")]
         return min([*around, *([account.ended_at] if account.ended_at else [])], default=0)
 
-    def _attempt(self, account: Account, fact: e.AttemptStarted, position: int) -> None:
+    def _attempt(self, account: ExecutionModel, fact: e.AttemptStarted, position: int) -> None:
         path = fact.path
         demand(not account.ownerless, "a result comes with the owner of its effect", account.name, account.ownerless)
         if path.endswith(COMPENSATION):
@@ -250,16 +250,16 @@ class Record:
                 child.name,
             )
 
-    def _line(self, account: Account) -> list[tuple[Account, Account]]:
+    def _line(self, account: ExecutionModel) -> list[tuple[ExecutionModel, ExecutionModel]]:
         """Ancestors that have not let it go, each with its child on the way."""
-        found: list[tuple[Account, Account]] = []
+        found: list[tuple[ExecutionModel, ExecutionModel]] = []
         child = account
         while child.parent is not None and child.parent.policy_of(child) != "abandon":
             found.append((child.parent, child))
             child = child.parent
         return found
 
-    def _succeeded(self, account: Account, fact: e.AttemptSucceeded) -> None:
+    def _succeeded(self, account: ExecutionModel, fact: e.AttemptSucceeded) -> None:
         step = account.definition.step_at(fact.path.removesuffix(COMPENSATION))
         if isinstance(step, Child):
             child = account.children.get((fact.path, fact.attempt))
@@ -278,7 +278,7 @@ class Record:
             own = output.step == (account.key, fact.path) and output.attempt == fact.attempt
             demand(own, "outputs come from plugins", account.name, fact, output)
 
-    def _cached(self, account: Account, fact: e.AttemptSucceeded, step: object) -> None:
+    def _cached(self, account: ExecutionModel, fact: e.AttemptSucceeded, step: object) -> None:
         output = self._effects.outputs[fact.output.value()["n"]]  # type: ignore[index]
         assert isinstance(step, Call)
         target = step.target
@@ -290,7 +290,7 @@ class Record:
         demand(there, "a kept output does not outlive its plugin", account.name, fact, output)
         demand(source.namespace == account.namespace, "kept outputs stay in their namespace", account.name, fact)
 
-    def _ended(self, account: Account, fact: e.Fact, position: int) -> None:
+    def _ended(self, account: ExecutionModel, fact: e.Fact, position: int) -> None:
         account.ended_at = position
         account.holds = account.queued = False
         status = account.ledger.over
@@ -316,7 +316,7 @@ class Record:
             over = 0 < ancestor.ended_at <= self._whims.known
             demand(not over, "no call behind an ended ancestor", f"{account.name} {path}", ancestor.name)
 
-    def open_ones(self) -> list[Account]:
+    def open_ones(self) -> list[ExecutionModel]:
         """Executions that have not ended."""
         return [account for account in self.accounts.values() if not account.over and not account.deleted]
 

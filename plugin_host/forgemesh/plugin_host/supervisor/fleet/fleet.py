@@ -302,7 +302,7 @@ class Fleet:
                     self._wake(need)
         for instance_id, missing in decision.lacking.items():
             with self._of(instance_id) as (_, runner):
-                runner.lacks(missing)
+                runner.misses(missing)
         for instance_id, missing in decision.stop.items():
             with self._of(instance_id) as (_, runner):
                 runner.stop(f"{', '.join(missing)} is lost; it starts again when that is back", lost=missing)

@@ -185,7 +185,7 @@ class HostRunner:
         """What keeps it from being initialised."""
         self._adopt(self.host.waiting(missing, reason))
 
-    def lacks(self, missing: tuple[str, ...]) -> None:
+    def misses(self, missing: tuple[str, ...]) -> None:
         """What it works without."""
         self._adopt(self.host.lacking(missing, self.host.trouble, self._context.clock()))
 

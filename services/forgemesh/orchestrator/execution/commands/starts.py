@@ -21,7 +21,7 @@ from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.pending_requests import Hold, RequestsUnderWay
 from forgemesh.orchestrator.execution.concurrency_key import concurrency_key
 from forgemesh.orchestrator.execution.engine.children import link_to
-from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, Entry
+from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, SlotDecision
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, IdReuse, Request, Store
 from forgemesh.orchestrator.execution.engine.run_ids import new_run_id, new_ulid
@@ -49,7 +49,7 @@ MAKES_ROOM = "another one was started under its id"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class CallerTrace:
     """The caller's trace context: raw ids, and whether its trace is recorded."""
 
     trace_id: bytes
@@ -75,7 +75,7 @@ class StartRequest:
     request_id: str = ""
     input: Payload
     wait: float = 0.0
-    caller: Caller | None = None
+    caller: CallerTrace | None = None
     reuse: IdReuse = IdReuse.REJECT_DUPLICATE
     conflict: Literal["fail", "use_existing", "terminate_existing"] = "fail"
     priority: int = 0
@@ -281,7 +281,7 @@ class Starts:
         execution_id = request.execution_id or new_ulid()
         key = _concurrency_key(definition, request, execution_id)
         concurrency_slots = self._concurrency_slots
-        entry = Entry()
+        entry = SlotDecision()
 
         def first() -> list[e.Fact]:
             nonlocal entry
@@ -302,7 +302,7 @@ class Starts:
             return await self._engine.start(definition, execution_id, first, asked, settled)
 
     def _facts(
-        self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: Entry
+        self, definition: Definition, request: StartRequest, execution_id: str, key: str, entry: SlotDecision
     ) -> list[e.Fact]:
         """The first facts of a new execution."""
         run_id = new_run_id() if request.execution_id else execution_id  # an id made here never was anybody else's

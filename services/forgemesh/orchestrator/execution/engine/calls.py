@@ -37,7 +37,7 @@ from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.running import Running, Said
 from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.engine.turns import Turns
-from forgemesh.orchestrator.execution.explain import Hindrance
+from forgemesh.orchestrator.execution.explain import Blocker
 from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.trace.spans import traceparent
 from forgemesh.orchestrator.values.payload import Payload
@@ -159,9 +159,9 @@ class Calls:
         """The execution has ended, or what memory knows of it is void."""
         self._dispatcher.forget_all(running.run)
 
-    def explain(self, running: Running) -> dict[str, Hindrance]:
+    def explain(self, running: Running) -> dict[str, Blocker]:
         """What the dispatcher knows of the execution's open calls, by step path."""
-        found: dict[str, Hindrance] = {}
+        found: dict[str, Blocker] = {}
         for path in running.state.open_attempts:
             known = self._dispatcher.explain(_key(running, path))
             if isinstance(known, Waiting):
@@ -304,9 +304,9 @@ def _is_open(state: ExecutionState, request: CallRequest) -> bool:
     return step is not None and step.attempts == request.attempt
 
 
-def _waits(path: str, waiting: Waiting) -> Hindrance:
+def _waits(path: str, waiting: Waiting) -> Blocker:
     place = f"; {waiting.position} go before it" if waiting.position else ""
-    return Hindrance(
+    return Blocker(
         step_path=path,
         reason=waiting.why.reason.value,
         message=f"{waiting.why.message}{place}",
@@ -315,12 +315,12 @@ def _waits(path: str, waiting: Waiting) -> Hindrance:
     )
 
 
-def _runs(path: str, underway: Underway) -> Hindrance:
+def _runs(path: str, underway: Underway) -> Blocker:
     where = underway.dispatch.instance_id
     doing = "is told to stop" if underway.cancelling else "works on it"
     said = f", {underway.fraction:.0%} done" if underway.heard_at else ""
     note = f": {underway.note}" if underway.note else ""
-    return Hindrance(
+    return Blocker(
         step_path=path,
         reason="RUNNING",
         message=f"instance {where!r} {doing}{said}{note}",

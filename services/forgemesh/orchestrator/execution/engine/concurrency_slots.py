@@ -31,7 +31,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SlotDecision:
     """How a new execution comes in: with a place, `queued`, or `refused`; those in `give_way` are to be cancelled."""
 
     queued: bool = False
@@ -56,21 +56,21 @@ class ConcurrencySlots:
             room = self._rooms.setdefault((row.namespace, row.workflow, row.concurrency_key), Room())
             (room.holders if row.granted else room.queue)[row.execution_id] = None
 
-    def enter(self, definition: Definition, key: str, execution_id: str) -> Entry:
+    def enter(self, definition: Definition, key: str, execution_id: str) -> SlotDecision:
         """Reserve a place, or one in the queue, for an execution that is about to be written."""
         rule = definition.concurrency
         assert rule is not None
         room = self._rooms.setdefault((definition.namespace, definition.name, key), Room())
         if len(room.holders) < rule.limit and not room.queue:
             room.holders[execution_id] = None
-            return Entry()
+            return SlotDecision()
         if rule.on_conflict == "cancel_newest":
-            return Entry(refused=True)
+            return SlotDecision(refused=True)
         give_way = _give_way(room, rule)
         room.queue[execution_id] = None
-        return Entry(queued=True, give_way=give_way)
+        return SlotDecision(queued=True, give_way=give_way)
 
-    def give_way(self, definition: Definition, entry: Entry, reason: str) -> None:
+    def give_way(self, definition: Definition, entry: SlotDecision, reason: str) -> None:
         """Cancel those who have to make room for an execution that is durable now."""
         for execution_id in entry.give_way:
             running = self._executions.find(definition.namespace, execution_id)

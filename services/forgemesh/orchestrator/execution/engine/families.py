@@ -7,7 +7,7 @@ from collections import Counter
 from forgemesh.faults import workflow
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
 from forgemesh.orchestrator.execution.engine.running import Running
-from forgemesh.orchestrator.execution.explain import Hindrance
+from forgemesh.orchestrator.execution.explain import Blocker
 from forgemesh.orchestrator.execution.family import FamilyLimits, Kin, awaited_at, begun_as, kin_of, origin_of
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
 from forgemesh.orchestrator.workflow.definition import Child
@@ -102,13 +102,13 @@ class Families:
     def is_suspended(self, child: Running) -> bool:
         return (child.state.namespace, origin_of(child.state).parent_id) in self._executions.suspended
 
-    def explain(self, running: Running) -> dict[str, Hindrance]:
+    def explain(self, running: Running) -> dict[str, Blocker]:
         """What becomes of the children that the execution waits for, by step path."""
         found = {}
         for step, child in self.waited_for(running):
             assert step.started is not None
             message = self._told(running, step.started.child_id, child)
-            found[step.path] = Hindrance(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
+            found[step.path] = Blocker(step_path=step.path, reason="CHILD", message=message, since=step.began_at)
         return found
 
     def _told(self, running: Running, child_id: str, child: Running | None) -> str:

@@ -9,7 +9,7 @@ STEP_FACTS = ("output", "status", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class EndedSteps:
     """Of a sequence, the steps that have ended when an expression is evaluated: `ended` has bit i for step i."""
 
     indexes: Mapping[str, int]
@@ -32,7 +32,7 @@ class NameScope(Collection[str]):
     """
 
     names: frozenset[str]
-    reaches: tuple[Reach, ...] = ()
+    reaches: tuple[EndedSteps, ...] = ()
     own: frozenset[str] = field(default=frozenset())
 
     def __contains__(self, variable: object) -> bool:
@@ -63,10 +63,10 @@ class NameScope(Collection[str]):
                 step_id for step_id in reach.ids() if step_id not in self.own and self._nearest(step_id) is reach
             )
 
-    def _nearest(self, step_id: str) -> Reach | None:
+    def _nearest(self, step_id: str) -> EndedSteps | None:
         return next((reach for reach in self.reaches if step_id in reach.indexes), None)
 
-    def within(self, reach: Reach) -> NameScope:
+    def within(self, reach: EndedSteps) -> NameScope:
         """From inside a sequence, what is within `reach` there counts too."""
         return NameScope(self.names, (reach, *self.reaches), self.own)
 

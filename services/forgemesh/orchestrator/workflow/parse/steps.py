@@ -26,7 +26,7 @@ from forgemesh.orchestrator.workflow.parse.calls import read_call, read_child
 from forgemesh.orchestrator.workflow.parse.document import IDENTIFIER, Reading
 from forgemesh.orchestrator.workflow.parse.fields import Fields, Place
 from forgemesh.orchestrator.workflow.parse.groups import read_join, variables_set
-from forgemesh.orchestrator.workflow.parse.name_scope import NameScope, Reach
+from forgemesh.orchestrator.workflow.parse.name_scope import EndedSteps, NameScope
 from forgemesh.orchestrator.workflow.parse.step_graph import ancestors, before_each, cycle_among, ids_of, path_of
 from forgemesh.orchestrator.workflow.step_content import reads_index
 
@@ -74,7 +74,7 @@ class StepReader:
         seen: set[str] = set()
         steps: list[Step] = []
         for index, ended in enumerate(ancestors(before)):
-            inside = scope.within(Reach(known, ended))
+            inside = scope.within(EndedSteps(known, ended))
             step = self._step(trees[index], (*place, index), before[index], inside, seen, depth)
             if step is not None:
                 steps.append(step)
@@ -82,9 +82,9 @@ class StepReader:
         whole = len(steps) == len(trees)
         return Sequence.of(tuple(steps), tuple(before)) if whole else Sequence.in_order(tuple(steps))
 
-    def reach(self, steps: Sequence) -> Reach:
+    def reach(self, steps: Sequence) -> EndedSteps:
         """All steps of a sequence that has ended."""
-        return Reach({step.id: index for index, step in enumerate(steps)}, (1 << len(steps)) - 1)
+        return EndedSteps({step.id: index for index, step in enumerate(steps)}, (1 << len(steps)) - 1)
 
     def _check_after(self, trees: Listed[object], place: Place, indexes: dict[str, int]) -> None:
         for index, tree in enumerate(trees):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.workflow.definition import Child, Definition
-from tests.component.orchestrator.simulated_mesh.family_ledger import FamilyLedger
+from tests.component.orchestrator.simulated_mesh.family_model import FamilyModel
 
 
 @dataclass(eq=False)
-class Account:
+class ExecutionModel:
     """One execution: its ledger, its place in its family, and what its events said."""
 
     key: int
@@ -18,9 +18,9 @@ class Account:
     execution_id: str
     definition: Definition
     run_id: str
-    ledger: FamilyLedger
+    ledger: FamilyModel
     started: e.ExecutionStarted
-    parent: Account | None = None
+    parent: ExecutionModel | None = None
     began_at: int = 0
     came_at: int = 0
     """When its first event became durable, and when the first that an import does not share with its origin."""
@@ -30,10 +30,10 @@ class Account:
     """Position of its end."""
     stopped_at: dict[str, int] = field(default_factory=dict)
     """Position of the stop of each group, and of the whole."""
-    children: dict[tuple[str, int], Account] = field(default_factory=dict)
+    children: dict[tuple[str, int], ExecutionModel] = field(default_factory=dict)
     output: bytes | None = None
     deleted: bool = False
-    origin: Account | None = None
+    origin: ExecutionModel | None = None
     """What it was forked from."""
     effects_taken: set[str] = field(default_factory=set)
     ownerless: set[str] = field(default_factory=set)
@@ -53,13 +53,13 @@ class Account:
     def over(self) -> bool:
         return bool(self.ledger.over)
 
-    def policy_of(self, child: Account) -> str:
+    def policy_of(self, child: ExecutionModel) -> str:
         """What its step says about a child of it whose wait ends."""
         assert child.started.origin is not None
         step = self.definition.step_at(child.started.origin.parent_path)
         return step.on_close if isinstance(step, Child) else "cancel"
 
-    def waits_for(self, child: Account) -> bool:
+    def waits_for(self, child: ExecutionModel) -> bool:
         """Whether the attempt that started the child is open."""
         origin = child.started.origin
         assert origin is not None

@@ -25,7 +25,7 @@ UNKNOWN = {"HOST_LOST", "ORCHESTRATOR_LOST", "START_TO_CLOSE_TIMEOUT", "SCHEDULE
 
 
 @dataclass
-class Ledger:
+class HistoryModel:
     """Raises AssertionError for an event that must not come now."""
 
     definition: Definition

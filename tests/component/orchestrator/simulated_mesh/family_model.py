@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child
 from tests.component.orchestrator.simulated_mesh.laws import demand
-from tests.unit.orchestrator.ledger import Ledger
+from tests.unit.orchestrator.history_model import HistoryModel
 
 _UNSURE = {"HOST_LOST", "ORCHESTRATOR_LOST", "CANCELLED", "IN_DOUBT", "INTERRUPTED", "HEARTBEAT_TIMEOUT"} | {
     "START_TO_CLOSE_TIMEOUT",
@@ -22,7 +22,7 @@ _UNSURE = {"HOST_LOST", "ORCHESTRATOR_LOST", "CANCELLED", "IN_DOUBT", "INTERRUPT
 
 
 @dataclass
-class FamilyLedger(Ledger):
+class FamilyModel(HistoryModel):
     """
     See Ledger. `has_effect` asks the plugins themselves whether a step's effect has happened by now.
 
