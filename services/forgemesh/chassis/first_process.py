@@ -29,8 +29,8 @@ def collect_rarely() -> None:
     """
     From now on look for garbage once for 20,000 new objects, where Python does for 700.
 
-    To be called by a program before it imports anything heavy: nearly all that is made by that stays, and to look
-    through it again and again takes a tenth of the CPU of a start, and later of all CPU.
+    To be called by a program before it imports anything heavy: nearly all that is made by that stays, and looking
+    through it again and again finds nothing. Of a process at work that took a tenth of all CPU.
     """
     gc.set_threshold(20_000, 20, 50)
 
