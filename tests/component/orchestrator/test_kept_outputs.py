@@ -8,6 +8,7 @@ import pytest
 
 from forgemesh.faults import Code
 from forgemesh.orchestrator.execution import facts as e
+from forgemesh.orchestrator.execution.engine import calls
 from forgemesh.orchestrator.execution.engine.ports import KeptResult
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.values.failure import Failure
@@ -207,10 +208,10 @@ async def test_an_edited_input_neither_takes_nor_leaves_a_kept_output(orchestrat
     assert len(orchestrator.hosts.calls) == 4
 
 
-@pytest.mark.parametrize("command", ["pause", "cancel"])
-async def test_what_is_decided_while_a_kept_output_is_looked_up_keeps_the_call_from_leaving(
+async def decided_while_looking_up(
     orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+) -> asyncio.Event:
+    """A step looks for a kept output, and the execution is paused or cancelled before that is told; set to tell it."""
     shown(orchestrator, endpoint("i-1"))
     read, asked, told = orchestrator.store.cached, asyncio.Event(), asyncio.Event()
 
@@ -227,12 +228,31 @@ async def test_what_is_decided_while_a_kept_output_is_looked_up_keeps_the_call_f
         await controls.pause("default", "e", e.PauseRequested("me"))
     else:
         await controls.cancel("default", "e", "me", "")
-    told.set()
+    return told
 
+
+async def test_a_planted_mistake_lets_a_call_leave_that_a_pause_should_have_kept(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the test after this one looks for is there to be seen."""
+    monkeypatch.setattr(calls, "is_held", lambda state, step: False)
+    told = await decided_while_looking_up(orchestrator, monkeypatch, "pause")
+
+    told.set()
+    await orchestrator.hosts.call("x")
+
+
+@pytest.mark.parametrize("command", ["pause", "cancel"])
+async def test_what_is_decided_while_a_kept_output_is_looked_up_keeps_the_call_from_leaving(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    told = await decided_while_looking_up(orchestrator, monkeypatch, command)
+
+    told.set()
     state = await orchestrator.until(lambda state: state.status in (Status.PAUSED, Status.CANCELLED))
     assert orchestrator.hosts.calls == []
     if command == "pause":
         assert state.pause is not None
-        await controls.resume("default", "e", "", "me")
+        await orchestrator.offered.controls.resume("default", "e", "", "me")
         await orchestrator.hosts.answer("x", attempt=2)
         assert (await orchestrator.ended()).status is Status.SUCCEEDED

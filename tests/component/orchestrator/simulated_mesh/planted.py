@@ -14,7 +14,7 @@ from forgemesh.orchestrator.dispatch.session.open_calls import OpenCalls
 from forgemesh.orchestrator.execution import attempts, beginning, decide, facts as e, fate, fold, scopes
 from forgemesh.orchestrator.execution.cache_key import cache_key
 from forgemesh.orchestrator.execution.commands.starts import StartRequest, Starts
-from forgemesh.orchestrator.execution.engine import calls, engine
+from forgemesh.orchestrator.execution.engine import engine
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.children import Children
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, Room, RoomKey
@@ -138,10 +138,6 @@ def lets_imports_in_by_a_door_of_their_own(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Arrivals, "_arrival", lambda self, running: iter(()))
 
 
-def sends_what_was_looked_up_whatever_was_decided_meanwhile(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(calls, "is_held", lambda state, step: False)
-
-
 PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     admits_who_has_ended: (0, {"no event after the end", "nothing raises but faults"}),
     takes_a_missing_receipt_for_proof: (
@@ -157,9 +153,5 @@ PLANTED: Mapping[Plant, tuple[int, Collection[str]]] = {
     forgets_to_whom_it_pointed_a_request: (0, {"a request signals once", "a request has one answer"}),
     tells_no_child_that_its_parent_has_ended: (30, {"no step begins behind an ended ancestor"}),
     lets_imports_in_by_a_door_of_their_own: (24, {"no more holders than places", "the queue is kept"}),
-    sends_what_was_looked_up_whatever_was_decided_meanwhile: (
-        6409,
-        {"no call behind an ended ancestor", "no call after the end"},
-    ),
 }
 """A seed before which it does not show, and the laws of which it breaks one."""
