@@ -20,7 +20,7 @@ from forgemesh.orchestrator.api.executions import (
     explanation_to_message,
     row_to_message,
 )
-from forgemesh.orchestrator.api.started import REFUSAL_BYTES, started_to_message
+from forgemesh.orchestrator.api.started import REFUSAL_BYTES, StartedAnswer
 from forgemesh.orchestrator.api.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.execution.commands.use_cases import UseCases
 from forgemesh.orchestrator.execution.facts import Event
@@ -91,8 +91,9 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     async def StartExecutions(self, request: pb.StartExecutionsRequest, context: Any) -> pb.StartExecutionsResponse:
         caller = requests.caller_of(context)
         asked = [(lambda one=one: requests.start_of(one, caller)) for one in request.requests]
-        outcomes = await self._bulk.start(asked)
-        return started_to_message(outcomes, self._message)
+        answer = StartedAnswer(len(asked), self._message)
+        await self._bulk.start(asked, answer.tell)
+        return answer.response
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
         state = await self._executions.get(*requests.named(request))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable
 
 from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.chassis.pages import MAX_BYTES, size_in_list
+from forgemesh.orchestrator.execution.commands.bulk import StartOutcome
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.wire.payloads import failure_to_message
@@ -18,30 +18,36 @@ BRIEF_BYTES = 3072
 _HANDLE = frozenset({"namespace", "execution_id", "run_id", "workflow", "workflow_version", "trace_id"})
 _STANDING = frozenset({"status", "started_at", "ended_at", "sequence", "priority"})
 
-Outcome: TypeAlias = tuple[ExecutionState, bool] | Failure
 
+class StartedAnswer:
+    """
+    Filled as the starts come to their ends, in the order of the requests.
 
-def started_to_message(
-    outcomes: Sequence[Outcome], message: Callable[[ExecutionState], execution_pb2.Execution]
-) -> pb.StartExecutionsResponse:
-    """In order. What does not fit is left out and said to be: every execution comes back as a handle at least."""
-    response = pb.StartExecutionsResponse()
-    room = MAX_BYTES - len(outcomes) * BRIEF_BYTES
-    for outcome in outcomes:
-        room += BRIEF_BYTES
-        result = response.results.add()  # in its place: a message that is made apart is copied
+    What comes when there is no room left is left out and said to be: every execution comes back as a handle at least.
+    """
+
+    def __init__(self, requests: int, message: Callable[[ExecutionState], execution_pb2.Execution]) -> None:
+        self.response = pb.StartExecutionsResponse()
+        for _ in range(requests):
+            self.response.results.add()
+        self._message = message
+        self._room = MAX_BYTES - requests * BRIEF_BYTES
+
+    def tell(self, number: int, outcome: StartOutcome) -> None:
+        """What became of one request."""
+        result = self.response.results[number]
+        self._room += BRIEF_BYTES
         if isinstance(outcome, Failure):
             result.refused.CopyFrom(failure_to_message(outcome.brief(REFUSAL_BYTES)))
-            room -= size_in_list(result)
-            continue
+            self._room -= size_in_list(result)
+            return
         result.started.created = outcome[1]
-        result.started.execution.CopyFrom(message(outcome[0]))
+        result.started.execution.CopyFrom(self._message(outcome[0]))
         size = size_in_list(result)
-        if size > room:
+        if size > self._room:
             _leave_out(result.started.execution)
             size = size_in_list(result)
-        room -= size
-    return response
+        self._room -= size
 
 
 def _leave_out(execution: execution_pb2.Execution) -> None:

@@ -21,6 +21,8 @@ class ExecutionModel:
     ledger: FamilyModel
     started: e.ExecutionStarted
     parent: ExecutionModel | None = None
+    sequence: int = 0
+    """Of its newest event that is durable."""
     began_at: int = 0
     came_at: int = 0
     """When its first event became durable, and when the first that an import does not share with its origin."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.commands.bulk import Bulk
+from forgemesh.orchestrator.execution.commands.bulk import Bulk, StartOutcome
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
 from forgemesh.orchestrator.execution.commands.use_cases import UseCases
 from forgemesh.orchestrator.execution.engine.ports import IdReuse
@@ -100,6 +100,8 @@ class People:
         account = self.record.by_run.get(state.run_id)
         demand(account is not None, "what is answered is durable", state.execution_id, state.run_id)
         assert account is not None
+        ahead = state.sequence > account.sequence
+        demand(account.deleted or not ahead, "what is answered is durable", account.name, state.sequence)
         if not request.request_id or account.deleted:
             return
         before = self.answers.setdefault(request.request_id, account.key)
@@ -115,9 +117,12 @@ class People:
         ]
         self.requests += requests
         asked = [lambda request=request: request for request in requests]
-        for request, answer in zip(requests, await bulk.start(asked), strict=True):
-            if isinstance(answer, tuple):
-                self._answered(request, answer[0])
+
+        def tell(number: int, outcome: StartOutcome) -> None:
+            if isinstance(outcome, tuple):
+                self._answered(requests[number], outcome[0])
+
+        await bulk.start(asked, tell)
 
     def _somebody(self, *, open_only: bool = True) -> ExecutionModel | None:
         """Sometimes one whose id is another's by now."""

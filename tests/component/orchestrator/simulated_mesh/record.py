@@ -76,6 +76,7 @@ class Record:
             self.position = row["position"]
             self.events.append((row["execution"], event))
             self._enter(row["execution"], event, row["position"])
+            self.accounts[row["execution"]].sequence = event.sequence
         self._see_deletions()
         self.rooms.check()
 

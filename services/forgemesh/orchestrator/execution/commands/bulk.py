@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from forgemesh.faults import Fault, Violation
 from forgemesh.faults.service import Internal, InvalidRequest
@@ -19,6 +20,10 @@ _log = logging.getLogger(__name__)
 
 MAX_EXECUTIONS = 1_000
 """That a filter chooses at a time."""
+
+
+StartOutcome: TypeAlias = tuple[ExecutionState, bool] | Failure
+"""The execution and whether this request started it, or why none was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +42,26 @@ class Bulk:
         self._store = store
         self._starts = starts
 
-    async def start(self, asked: Sequence[Callable[[], StartRequest]]) -> list[tuple[ExecutionState, bool] | Failure]:
-        """What became of each. `asked` may refuse, too."""
+    async def start(
+        self, asked: Sequence[Callable[[], StartRequest]], tell: Callable[[int, StartOutcome], None]
+    ) -> None:
+        """
+        `tell` hears what became of each, by its number, as soon as that is known. `asked` may refuse, too.
 
-        async def one(make: Callable[[], StartRequest]) -> tuple[ExecutionState, bool] | Failure:
+        While the others are waited for a state goes on, ahead of what is durable: so it is looked at in that moment.
+        """
+
+        async def one(number: int, make: Callable[[], StartRequest]) -> None:
+            outcome: StartOutcome
             try:
-                return await self._starts.start(make())
+                outcome = await self._starts.start(make())
             except Fault as fault:
-                return failure_of(fault)
+                outcome = failure_of(fault)
             except Exception as error:  # noqa: BLE001 - a bug that one of them meets is not the others'
-                return failure_of(_incident(error))
+                outcome = failure_of(_incident(error))
+            tell(number, outcome)
 
-        return list(await asyncio.gather(*(one(make) for make in asked)))
+        await asyncio.gather(*(one(number, make) for number, make in enumerate(asked)))
 
     async def chosen(
         self, namespace: str, ids: Sequence[tuple[str, str]], wanted: ExecutionFilter | None
