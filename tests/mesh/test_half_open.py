@@ -25,6 +25,8 @@ FAILURES = 5
 ONLY = "moody-1"
 OPEN_SECONDS = 1.5
 LEASE = 3.0
+NO_LEASE_ENDS = 600.0
+"""However long the machine lets an orchestrator wait before it says that it still has its permit."""
 BEATS = 4
 """Signs of life of the balancer within which one call more than there may be would have come."""
 
@@ -118,7 +120,7 @@ async def test_a_half_open_instance_sees_as_many_calls_as_there_are_permits_whoe
         for number in range(ROUNDS):
             permits = 1 + number % 2
             circuit = {"open_seconds": OPEN_SECONDS, "backoff": 1, "jitter": 0.1, "permits": permits}
-            await mesh.set_policy(circuit=circuit)
+            await mesh.set_policy(circuit={**circuit, "permit_lease_seconds": NO_LEASE_ENDS})
             await one_round(mesh, f"round-{number}", permits, draws)
 
 
