@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,11 +21,8 @@ SERVICES = [
 
 def started(limit: int, folder: Path, *program: str) -> subprocess.CompletedProcess[str]:
     """What became of a process of which the hard limit of open files is this."""
-    bound = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (limit, limit))
-    command = [sys.executable, "-m", *program]
-    return subprocess.run(
-        command, check=False, cwd=folder, preexec_fn=bound, capture_output=True, text=True, timeout=180
-    )
+    command = ["sh", "-c", f'ulimit -n {limit} && exec "$0" -m "$@"', sys.executable, *program]
+    return subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=180)
 
 
 def sentence(limit: int) -> str:

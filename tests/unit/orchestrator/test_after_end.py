@@ -38,6 +38,7 @@ GIVEN: dict[str, Any] = {
     "trace_id": b"t" * 16,
     "child_id": "c",
     "command": "cancel",
+    "index": 0,
 }
 
 
