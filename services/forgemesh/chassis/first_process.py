@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
+EXIT_FEW_DESCRIPTORS = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 """What a shell says of a process that SIGTERM has ended."""
 
@@ -33,6 +35,20 @@ def collect_rarely() -> None:
     through it again and again finds nothing. Of a process at work that took a tenth of all CPU.
     """
     gc.set_threshold(20_000, 20, 50)
+
+
+def need_descriptors() -> None:
+    """
+    End this process with one sentence if it may open too few files.
+
+    To be called by a service before it imports anything heavy: gRPC's own threads, which start when it is imported, may
+    end a process without a word.
+    """
+    from forgemesh.chassis.descriptors import too_few_descriptors  # noqa: PLC0415 - SIGTERM ends this process by now
+
+    if shortage := too_few_descriptors():
+        sys.stderr.write(f"error: {shortage}\n")
+        sys.exit(EXIT_FEW_DESCRIPTORS)
 
 
 def _end(number: int, frame: object) -> None:

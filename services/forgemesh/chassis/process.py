@@ -17,7 +17,6 @@ from typing import Any
 
 import uvloop
 
-from forgemesh.chassis.descriptors import too_few_descriptors
 from forgemesh.chassis.foreign_text import printable
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.heartbeat import beating
@@ -62,8 +61,6 @@ def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
     What keeps a process from starting is one sentence on stderr and an exit code, never a traceback.
     """
     try:
-        if shortage := too_few_descriptors():
-            raise CannotStart(shortage)
         uvloop.run(_supervised(run))
     except (CannotStart, PortInUse, Fault, OSError) as error:
         _say(error)

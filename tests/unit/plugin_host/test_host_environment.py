@@ -76,6 +76,7 @@ def test_a_program_gets_what_it_needs_to_call_back() -> None:
         "PATH": "/bin",
         "FORGEMESH_HOST_INSTANCE_ID": "stats-1",
         "FORGEMESH_HOST_NAME": "stats",
+        "FORGEMESH_HOST_OWNER_TOKEN": "secret",
         "FORGEMESH_HOST_TENURE": "long",
         "FORGEMESH_HOST_TOKEN": "once",
         "FORGEMESH_HOST_SUPERVISOR": "127.0.0.1:3",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from forgemesh.chassis.first_process import collect_rarely, end_on_sigterm
+from forgemesh.chassis.first_process import collect_rarely, end_on_sigterm, need_descriptors
 
 end_on_sigterm()
 collect_rarely()
+need_descriptors()
 
 import os
 
