@@ -37,6 +37,8 @@ const (
 	Policy_POLICY_RESOURCE_BASED Policy = 4
 	// The same instance for the same key, as long as it is eligible; a call without a key goes in turn.
 	Policy_POLICY_CONSISTENT_HASH Policy = 5
+	// Each by chance, as often as its weight says; no call depends on those before it.
+	Policy_POLICY_RANDOM Policy = 6
 )
 
 // Enum value maps for Policy.
@@ -48,6 +50,7 @@ var (
 		3: "POLICY_LEAST_CONNECTIONS",
 		4: "POLICY_RESOURCE_BASED",
 		5: "POLICY_CONSISTENT_HASH",
+		6: "POLICY_RANDOM",
 	}
 	Policy_value = map[string]int32{
 		"POLICY_UNSPECIFIED":          0,
@@ -56,6 +59,7 @@ var (
 		"POLICY_LEAST_CONNECTIONS":    3,
 		"POLICY_RESOURCE_BASED":       4,
 		"POLICY_CONSISTENT_HASH":      5,
+		"POLICY_RANDOM":               6,
 	}
 )
 
@@ -765,14 +769,15 @@ const file_forgemesh_api_balancer_v1_policy_proto_rawDesc = "" +
 	"\x05share\x18\x01 \x01(\x01H\x00R\x05share\x88\x01\x01\x12\x19\n" +
 	"\x05least\x18\x02 \x01(\rH\x01R\x05least\x88\x01\x01B\b\n" +
 	"\x06_shareB\b\n" +
-	"\x06_least*\xae\x01\n" +
+	"\x06_least*\xc1\x01\n" +
 	"\x06Policy\x12\x16\n" +
 	"\x12POLICY_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12POLICY_ROUND_ROBIN\x10\x01\x12\x1f\n" +
 	"\x1bPOLICY_WEIGHTED_ROUND_ROBIN\x10\x02\x12\x1c\n" +
 	"\x18POLICY_LEAST_CONNECTIONS\x10\x03\x12\x19\n" +
 	"\x15POLICY_RESOURCE_BASED\x10\x04\x12\x1a\n" +
-	"\x16POLICY_CONSISTENT_HASH\x10\x05B\xea\x01\n" +
+	"\x16POLICY_CONSISTENT_HASH\x10\x05\x12\x11\n" +
+	"\rPOLICY_RANDOM\x10\x06B\xea\x01\n" +
 	"\x1dcom.forgemesh.api.balancer.v1B\vPolicyProtoP\x01Z5forgemesh.dev/go/forgemesh/api/balancer/v1;balancerv1\xa2\x02\x03FAB\xaa\x02\x19Forgemesh.Api.Balancer.V1\xca\x02\x19Forgemesh\\Api\\Balancer\\V1\xe2\x02%Forgemesh\\Api\\Balancer\\V1\\GPBMetadata\xea\x02\x1cForgemesh::Api::Balancer::V1b\x06proto3"
 
 var (
