@@ -80,7 +80,7 @@ async def balancer_of(registry: str, **others: Any) -> AsyncIterator[ServedBalan
 @contextlib.asynccontextmanager
 async def healthy_instance() -> AsyncIterator[tuple[Health, str]]:
     """The health of an instance, serving, and the address where it is asked for."""
-    health = Health([])
+    health = Health([], stall=60.0)  # it shares the loop of the test, which a busy machine may keep waiting
     await health.start()
     async with health.serving(ANYWHERE) as address:
         await health.ready()
