@@ -67,7 +67,19 @@ func because(ctx context.Context, err error) error {
 // passes says whether waiting may help.
 func passes(err error) bool {
 	var fault *forgemesh.Fault
-	return errors.As(err, &fault) && (fault.Code == codes.Unavailable || fault.Code == codes.ResourceExhausted && fault.RetryAfter > 0)
+	if !errors.As(err, &fault) {
+		return false
+	}
+	switch fault.Code {
+	case codes.Unavailable:
+		return true
+	case codes.DeadlineExceeded: // of one try, without a reason of the mesh's: nobody has answered
+		return fault.Reason == ""
+	case codes.ResourceExhausted:
+		return fault.RetryAfter > 0
+	default:
+		return false
+	}
 }
 
 // pauseAfter is full of jitter, and never shorter than what the mesh asks for.

@@ -41,8 +41,11 @@ type attachment struct {
 	// gone gets why the supervisor is gone for good.
 	gone chan error
 
-	mutex  sync.Mutex
+	mutex sync.Mutex
+	// outbox is closed once no more is to be said on the stream that is open, and ended when that is over.
 	outbox chan *supervisorv1.AttachRequest
+	ended  chan struct{}
+	closed bool
 	ready  *supervisorv1.HostReady
 }
 
@@ -126,25 +129,30 @@ func (a *attachment) obey(ctx context.Context, run *configured) {
 
 // say sends something soon; what is said while the stream is broken, or by far too much, is lost.
 func (a *attachment) say(request *supervisorv1.AttachRequest) {
-	a.mutex.Lock()
-	outbox := a.outbox
-	a.mutex.Unlock()
-	if outbox == nil {
+	a.mutex.Lock() // also while it is sent: nobody closes the outbox meanwhile
+	defer a.mutex.Unlock()
+	if a.outbox == nil {
 		return
 	}
 	select {
-	case outbox <- request:
+	case a.outbox <- request:
 	default:
 	}
 }
 
-// flush waits until what was said has left, or so long.
-func (a *attachment) flush(within time.Duration) {
+// close lets what was said leave, for so long at most, and hangs up.
+func (a *attachment) close(within time.Duration) {
 	a.mutex.Lock()
-	outbox := a.outbox
+	outbox, ended := a.outbox, a.ended
+	a.outbox, a.closed = nil, true
 	a.mutex.Unlock()
-	for end := time.Now().Add(within); outbox != nil && len(outbox) > 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
+	if outbox == nil {
+		return
+	}
+	close(outbox)
+	select {
+	case <-ended:
+	case <-time.After(within):
 	}
 }
 
@@ -156,7 +164,10 @@ func (a *attachment) keep(ctx context.Context) {
 	heardAt, welcomed := time.Now(), false
 	for failures := 0; ctx.Err() == nil; failures++ {
 		heard, err := a.converse(ctx)
-		if ctx.Err() != nil {
+		a.mutex.Lock()
+		closed := a.closed
+		a.mutex.Unlock()
+		if closed || ctx.Err() != nil {
 			return
 		}
 		if heard {
@@ -216,15 +227,21 @@ func (a *attachment) converse(ctx context.Context) (heard bool, err error) {
 			select {
 			case <-ctx.Done():
 				return
-			case request := <-outbox:
+			case request, open := <-outbox:
+				if !open {
+					_ = stream.CloseSend() // the supervisor ends the stream when it has heard all of it
+					return
+				}
 				if stream.Send(request) != nil {
 					return
 				}
 			}
 		}
 	}()
+	ended := make(chan struct{})
+	defer close(ended)
 	a.mutex.Lock()
-	a.outbox = outbox
+	a.outbox, a.ended = outbox, ended
 	a.mutex.Unlock()
 	defer func() {
 		a.mutex.Lock()

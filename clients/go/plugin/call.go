@@ -88,7 +88,6 @@ type running struct {
 	timer      *time.Timer
 	ending     *errorsv1.Failure
 	isAnswered bool
-	isEnded    bool
 	output     forgemesh.Payload
 	failure    *errorsv1.Failure
 	span       callSpan

@@ -253,7 +253,6 @@ func (h *host) answer(call *running, output forgemesh.Payload, failure *errorsv1
 // release lets go of the call: its operation no longer runs.
 func (h *host) release(call *running) {
 	h.mutex.Lock()
-	call.isEnded = true
 	over := h.draining && h.admitted.idle()
 	h.mutex.Unlock()
 	call.cancel(context.Canceled)

@@ -31,7 +31,6 @@ type Plugin struct {
 	start      func(context.Context) error
 	stop       func(context.Context) error
 	configure  func(context.Context, []byte) error
-	restarts   bool
 	saveState  func(context.Context) (any, error)
 	restore    func(context.Context, State) error
 	mistakes   []error
@@ -108,7 +107,7 @@ func MaxConcurrency(calls uint32) Option {
 	}
 }
 
-// Priority and weight are published for the selection of a provider.
+// Priority is published for the selection of a provider: a higher one is preferred.
 func Priority(priority int32) Option { return func(p *Plugin) { p.manifest.Priority = priority } }
 
 // Weight is the share of traffic relative to other instances.

@@ -36,8 +36,8 @@ const (
 	messageLimit = 4 << 20
 )
 
-// servingNames are those under which health is asked for, beside liveness.
-var servingNames = []string{"", "readiness", "startup", "forgemesh.api.plugin.v1.PluginService"}
+// servingNames are those under which health is asked for, beside liveness and startup.
+var servingNames = []string{"", "readiness", "forgemesh.api.plugin.v1.PluginService"}
 
 // Main serves the plugin as the environment says, until the process is told to end (SIGTERM, SIGINT) or its supervisor is
 // gone. What keeps it from serving is written to standard error, and the process ends with 1.
@@ -79,7 +79,7 @@ func Serve(ctx context.Context, plugin *Plugin, settings Settings) error {
 	if err != nil {
 		attached.fail(phase, err)
 	}
-	attached.flush(time.Second)
+	attached.close(time.Second)
 	return err
 }
 
@@ -304,6 +304,7 @@ func open(settings Settings, service *service) (*ports, error) {
 		}
 	}
 	made.health.SetServingStatus("liveness", healthv1.HealthCheckResponse_SERVING)
+	made.health.SetServingStatus("startup", healthv1.HealthCheckResponse_NOT_SERVING)
 	made.ready(false)
 	go func() { _ = made.main.Serve(calls) }()
 	go func() { _ = made.beside.Serve(beside) }()
@@ -318,6 +319,9 @@ func (p *ports) ready(yes bool) {
 	}
 	for _, name := range servingNames {
 		p.health.SetServingStatus(name, status)
+	}
+	if yes { // and once for all
+		p.health.SetServingStatus("startup", status)
 	}
 }
 

@@ -35,11 +35,11 @@ type Settings struct {
 	ReattachFor time.Duration
 	// OwnerToken lets a restarted process take over the registration of its predecessor, OwnerKey is that of the plugin.
 	OwnerToken, OwnerKey string
-	// Queue is how many calls without a credit may wait; 64 without it.
+	// Queue is how many calls without a credit may wait; 64 if it is zero, none if it is negative.
 	Queue int
 	// LeaseTTL is how long a registration lasts without renewal; 15 s without it.
 	LeaseTTL time.Duration
-	// Grace is what running calls have at the end; 5 s without it.
+	// Grace is what running calls have at the end; 5 s if it is zero, none if it is negative.
 	Grace time.Duration
 	// Config is the file of the plugin's configuration as JSON, for a host without a supervisor.
 	Config string
@@ -102,7 +102,7 @@ func FromEnvironment() (Settings, error) {
 		OwnerToken:     secret("OWNER_TOKEN"),
 		Queue:          64,
 		LeaseTTL:       seconds("LEASE_TTL", 15*time.Second),
-		Grace:          seconds("GRACE", 5*time.Second),
+		Grace:          orNone(seconds("GRACE", 5*time.Second)),
 		Config:         text("CONFIG", ""),
 	}
 	if file := text("OWNER_KEY_FILE", ""); file != "" {
@@ -117,7 +117,7 @@ func FromEnvironment() (Settings, error) {
 		if err != nil || limit < 0 {
 			mistakes = append(mistakes, fmt.Errorf("FORGEMESH_HOST_QUEUE_LIMIT = %q is no number of calls", given))
 		}
-		settings.Queue = limit
+		settings.Queue = orNone(limit)
 	}
 	return settings, errors.Join(append(mistakes, settings.check())...)
 }
@@ -163,16 +163,26 @@ func (s Settings) withDefaults(plugin string) Settings {
 	if s.Queue == 0 {
 		s.Queue = 64
 	}
+	s.Queue = max(0, s.Queue)
 	if s.LeaseTTL == 0 {
 		s.LeaseTTL = 15 * time.Second
 	}
 	if s.Grace == 0 {
 		s.Grace = 5 * time.Second
 	}
+	s.Grace = max(0, s.Grace)
 	if s.Log == nil {
 		s.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	return s
+}
+
+// orNone says none where zero means that nothing was said.
+func orNone[Number int | time.Duration](given Number) Number {
+	if given == 0 {
+		return -1
+	}
+	return given
 }
 
 func newSecret() string {

@@ -82,10 +82,7 @@ func (s *spans) close(ctx context.Context) {
 }
 
 // callSpan is the span of one call.
-type callSpan struct {
-	span   trace.Span
-	parent context.Context
-}
+type callSpan struct{ span trace.Span }
 
 func (s *spans) begin(invocation *pluginv1.Invocation) callSpan {
 	parent := propagation.TraceContext{}.Extract(
@@ -106,7 +103,7 @@ func (s *spans) begin(invocation *pluginv1.Invocation) callSpan {
 			attribute.String("forgemesh.idempotency.key", invocation.GetIdempotencyKey()),
 		)
 	}
-	return callSpan{span, parent}
+	return callSpan{span}
 }
 
 // enter makes it the current span of a context.
