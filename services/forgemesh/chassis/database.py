@@ -102,7 +102,7 @@ class Database:
     path: Path
     loop: asyncio.AbstractEventLoop
     file: DatabaseFile
-    damage: str = ""
+    damage: DataCorrupted | None = None
     counts: CommitCounts = field(default_factory=CommitCounts)
     _fresh: list[_Job] = field(default_factory=list)
     _jobs: queue.SimpleQueue[list[_Job] | None] = field(default_factory=queue.SimpleQueue)
@@ -173,22 +173,25 @@ class Database:
 
     def _note(self, error: BaseException | None) -> None:
         if is_damage(error):
-            self.damage = DataCorrupted(str(self.path), str(error)).message
+            self.damage = DataCorrupted(str(self.path), str(error))
 
-    async def look_after(self, hinder: Hinder) -> None:
+    async def look_after(self, hinder: Hinder, *, replaceable: bool = False) -> None:
         """
         Look every second whether all files are in their places, and tell `hinder` what is the matter, until cancelled.
 
         Raises StoreLost once one is not, and that has been told: only a process that opens them anew can go on.
+        If what is stored is `replaceable`, so that an empty database is better than a damaged one, the same holds for
+        DataCorrupted.
         """
         while True:
             self.file.look()
-            if (lost := self.file.lost) is not None:
-                await hinder("database", lost.message)
+            end = self.file.lost or (self.damage if replaceable else None)
+            if end is not None:
+                await hinder("database", end.message)
                 await asyncio.sleep(LAST_WORDS)
-                raise lost
-            if self.damage:
-                await hinder("database", self.damage)
+                raise end
+            if self.damage is not None:
+                await hinder("database", self.damage.message)
             await asyncio.sleep(LOOK_PERIOD)
 
     def _run_writer(self) -> None:
@@ -267,7 +270,7 @@ def _checking(
         return contextlib.nullcontext()
 
     def tell(damage: DataCorrupted) -> None:
-        database.damage = damage.message
+        database.damage = damage
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody uses the database any more
             database.loop.call_soon_threadsafe(on_damage, damage)
 

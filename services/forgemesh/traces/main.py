@@ -49,7 +49,7 @@ async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
         sweeps = ReconcileLoop("retention", traces.sweep, period=_SWEEP_PERIOD)
         async with (
             serving(listen, SERVICES, add) as server,
-            beside(sweeps.run(), database.look_after(server.health.hinder)),
+            beside(sweeps.run(), database.look_after(server.health.hinder, replaceable=True)),
         ):
             yield server
 

@@ -13,7 +13,9 @@ import pytest
 from forgemesh.api.traces.v1 import trace_service_pb2 as pb
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
 from forgemesh.chassis.channel import connect
-from forgemesh.faults.service import StoreTooNew, StoreUnavailable
+from forgemesh.faults.service import DataCorrupted, StoreTooNew, StoreUnavailable
+from forgemesh.traces.adapters.span_database import open_span_database
+from forgemesh.traces.adapters.sqlite import SqliteSpanStore
 from forgemesh.traces.main import serving_traces
 from forgemesh.traces.settings import TracesSettings
 from tests.component.traces.conftest import PATIENCE
@@ -106,3 +108,34 @@ async def test_a_database_that_another_process_has_open_is_left_alone(database: 
         async with connect(server.address) as channel:
             stub = TraceServiceStub(channel)
             assert isinstance(await stub.ListTraces(pb.ListTracesRequest(), timeout=PATIENCE), pb.ListTracesResponse)
+
+
+def unreadable_traces(path: Path) -> None:
+    """The page of one table: nothing that is read on opening."""
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'trace'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
+async def test_one_found_damaged_in_use_ends_the_use_and_is_set_aside_for_the_next(
+    database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[str] = []
+
+    async def hinder(source: str, reason: str) -> None:
+        told.append(f"{source}: {reason}")
+
+    unreadable_traces(database)
+    with pytest.raises(DataCorrupted):
+        async with asyncio.timeout(PATIENCE), open_span_database(database, verify_limit=0) as opened:
+            with pytest.raises(DataCorrupted):
+                await SqliteSpanStore(opened).count()
+            await opened.look_after(hinder, replaceable=True)
+
+    assert told == [f"database: {opened.damage.message}" if opened.damage else ""]
+    assert database.with_name("traces.db.damaged").stat().st_size > 4096
+    assert any("traces.db.damaged" in one.getMessage() for one in caplog.records)
+    assert await shown(database) == 0
