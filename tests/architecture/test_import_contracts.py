@@ -58,7 +58,7 @@ def _meant(contract: dict[str, Any]) -> Iterator[str]:
     for key in ("source_modules", "forbidden_modules", "ancestors", "skip_descendants"):
         yield from (pattern for pattern in contract.get(key, []) if fnmatchcase(pattern, "forgemesh*"))
     for ignored in contract.get("ignore_imports", []):
-        yield from ignored.split(" -> ")
+        yield from (pattern for pattern in ignored.split(" -> ") if fnmatchcase(pattern, "forgemesh*"))
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract["id"])
@@ -130,10 +130,11 @@ def _plant(folder: Path) -> list[str]:
             case "layers":
                 planted += list(_planted_in_layers(folder, contract))
             case "forbidden":
+                forbidden = contract["forbidden_modules"][-1]
                 for pattern in contract["source_modules"]:
                     module = _matching(pattern)[0]
-                    _append(folder, module, "time")
-                    planted.append(f"{module} -> time")
+                    _append(folder, module, forbidden)
+                    planted.append(f"{module} -> {forbidden}")
             case "acyclic_siblings":
                 for one, other in (("planted_egg", "planted_hen"), ("planted_hen", "planted_egg")):
                     _write(folder, f"{ROOM}.{one}", f"{ROOM}.{other}")

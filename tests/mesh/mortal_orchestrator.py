@@ -3,7 +3,7 @@
 import os
 import signal
 
-from forgemesh.chassis import database
+from forgemesh.chassis.sqlite import database
 from forgemesh.orchestrator.main import main
 
 left = int(os.environ.get("MORTAL_COMMITS", "0"))

@@ -41,11 +41,11 @@ from forgemesh.balancer.scaler_servicer import SERVICE as SCALER_SERVICE, Scaler
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
-from forgemesh.chassis.database import Database, open_database
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 

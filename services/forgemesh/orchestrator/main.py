@@ -20,12 +20,12 @@ from ulid import ULID
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
-from forgemesh.chassis.database import CommitCounts, open_database
 from forgemesh.chassis.health import Health
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import CLIENT_STREAMS, serving
 from forgemesh.chassis.service import VERSION, service_main
+from forgemesh.chassis.sqlite.database import CommitCounts, open_database
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import exporting_spans

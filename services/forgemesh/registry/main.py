@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
-from forgemesh.chassis.database import open_database
 from forgemesh.chassis.descriptors import descriptor_limit, instances_share
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.server import FEW_STREAMS, Serving, serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.registry.adapters.clock import SystemClock

@@ -8,7 +8,7 @@ from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, 
 from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.policies import PolicyRecord
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.endpoint import CircuitState, CircuitView
 from forgemesh.routing.outlier import OutlierRule

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from tests.component.chassis.sacks import FIRST
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from forgemesh.chassis.database import Bulk, Database
+from forgemesh.chassis.sqlite.database import Bulk, Database
 
 FIRST = "CREATE TABLE sack (number INTEGER PRIMARY KEY, content TEXT NOT NULL) STRICT"
 SECOND = "ALTER TABLE sack ADD COLUMN weight INTEGER NOT NULL DEFAULT 0"
@@ -52,7 +52,7 @@ async def busy_writer(database: Database) -> AsyncIterator[asyncio.Future[None]]
 
 OTHER_PROCESS = """
 import asyncio, os, pathlib, sys
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.database import open_database
 
 async def main():
     async with open_database(pathlib.Path(sys.argv[1]), [sys.argv[2]], synchronous=sys.argv[4]) as database:

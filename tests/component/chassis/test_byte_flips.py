@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted
 from tests.component.byteflips import crashed_copy, fates_of_flips
 

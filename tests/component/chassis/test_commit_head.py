@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.commit_head import head_path, noted
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.commit_head import head_path, noted
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from tests.component.byteflips import crashed_copy
 from tests.component.chassis.sacks import FIRST, SECOND, fill, numbers

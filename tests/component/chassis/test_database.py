@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import MAX_VARIABLES, Database, open_database
+from forgemesh.chassis.sqlite.database import MAX_VARIABLES, Database, open_database
 from forgemesh.faults.service import StoreUnavailable
 from tests.component.chassis.sacks import FIRST, SACKS, SECOND, busy_writer, fill, numbers, other_process
 
@@ -262,7 +262,7 @@ async def test_a_bug_in_the_writer_is_told_to_whoever_waits_and_the_next_write_i
         raise LookupError("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("forgemesh.chassis.database._commit_batch", planted)
+        patch.setattr("forgemesh.chassis.sqlite.database._commit_batch", planted)
         with pytest.raises(LookupError, match="planted"):
             await database.write(fill(1))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from tests.component.byteflips import crashed_copy
 from tests.component.chassis.sacks import FIRST, busy_writer, fill, numbers

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreLost
 from tests.component.chassis.sacks import FIRST, fill, numbers
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.faults.service import DataCorrupted
 from tests.component.chassis.sacks import FIRST, SACKS, SECOND, numbers
 
@@ -104,7 +104,7 @@ async def test_a_large_file_is_checked_beside_its_use(path: Path) -> None:
 async def test_damage_of_a_large_file_is_in_the_log_if_nobody_else_wants_to_know(path: Path) -> None:
     overwrite_pages(path, 40, 20)
     log = Log()
-    logger = logging.getLogger("forgemesh.chassis.database")
+    logger = logging.getLogger("forgemesh.chassis.sqlite.database")
     logger.addHandler(log)
     try:
         async with open_database(path, [INDEXED], verify_limit=PAGE):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution.commands.starts import StartRequest

@@ -14,8 +14,8 @@ from typing import Any
 
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.chassis.database import Database, open_database
 from forgemesh.chassis.server import Listen, serving
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import DefinitionNotFound

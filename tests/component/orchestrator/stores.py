@@ -7,7 +7,7 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.execution.engine.ports import Begin, Created, NewExecution, Standing, Wanted
 from forgemesh.orchestrator.execution.facts import Event

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.effects import TakeBackCalls

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.control import ExecutionState
 from forgemesh.orchestrator.execution import facts as e
 from tests.component.orchestrator.hosts import ScriptedHosts

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.api.replay import Tape
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Standing

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.control import (
     ExecutionState,

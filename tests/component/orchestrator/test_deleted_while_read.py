@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore

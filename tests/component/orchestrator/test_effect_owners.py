@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.orchestrator.execution.commands.starts import StartRequest

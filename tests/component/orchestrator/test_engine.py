@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionExists, ExecutionInputInvalid, HostLost
 from forgemesh.orchestrator.dispatch import dispatcher

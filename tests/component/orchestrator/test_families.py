@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from forgemesh.api.orchestrator.v1 import control_pb2
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.control import ArchiveUnreadable, ConcurrencyKeyInvalid
 from forgemesh.faults.service import DataCorrupted

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest

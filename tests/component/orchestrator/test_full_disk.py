@@ -2,8 +2,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from forgemesh.chassis.database import Database
 from forgemesh.chassis.reconcile import ReconcileLoop
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.execution.state import ExecutionState, Status

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.service import ServiceUnreachable
 from forgemesh.faults.workflow import HostLost

@@ -1,6 +1,6 @@
 """An import that has found no place under its key, over a restart of the orchestrator."""
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import Status

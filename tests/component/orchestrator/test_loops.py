@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.api.executions import execution_to_message
 from forgemesh.orchestrator.api.replay import main
 from forgemesh.orchestrator.execution import facts as e

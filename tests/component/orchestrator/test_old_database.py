@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import Status

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.execution import facts as e

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Fault
 from forgemesh.faults.control import SignalIdReused
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused

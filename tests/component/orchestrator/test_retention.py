@@ -3,7 +3,7 @@ from asyncio import Future
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.engine.ports import (
     Created,

@@ -11,8 +11,8 @@ import pytest
 from forgemesh.api.orchestrator.v1 import control_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT
-from forgemesh.chassis.database import Database
 from forgemesh.chassis.server import Listen, serving
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.client import Client, ExecutionFilter, ExecutionHandle, Pause, Resume, Terminate
 from forgemesh.faults.control import ExecutionState as Impossible, ExecutionSuperseded
 from forgemesh.faults.service import InvalidRequest

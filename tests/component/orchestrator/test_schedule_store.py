@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution.recorded import Recorded

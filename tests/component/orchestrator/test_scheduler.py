@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.schedule import ScheduleFull, ScheduleNotFound
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import ExecutionInputInvalid

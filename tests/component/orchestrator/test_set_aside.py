@@ -2,7 +2,7 @@
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.control import ExecutionTerminated
 from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.execution.engine.turn_marker import ALLOWED, LENGTH, TurnMarker

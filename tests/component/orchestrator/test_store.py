@@ -4,7 +4,7 @@ from asyncio import Future
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.execution import facts as e

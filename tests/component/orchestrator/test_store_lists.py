@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution import facts as e

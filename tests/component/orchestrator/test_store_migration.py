@@ -2,7 +2,7 @@ import zlib
 from pathlib import Path
 
 from forgemesh.api.orchestrator.v1 import event_pb2
-from forgemesh.chassis.database import Bulk, open_database
+from forgemesh.chassis.sqlite.database import Bulk, open_database
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults import Code
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.faults.workflow import HostLost

@@ -9,7 +9,7 @@ import pytest
 
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import registry_service_pb2 as pb
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.registry import ManifestConflict
 from forgemesh.faults.service import InvalidRequest

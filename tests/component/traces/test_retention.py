@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from forgemesh.chassis.database import Database, open_database
+from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.traces import codec
 from forgemesh.traces.adapters.sqlite import MIGRATIONS, SqliteSpanStore
 from forgemesh.traces.application import Traces

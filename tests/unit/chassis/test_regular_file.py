@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.chassis.commit_head import head_path, noted, open_head
 from forgemesh.chassis.private_files import open_private
 from forgemesh.chassis.process import CannotStart
 from forgemesh.chassis.regular_file import read_file
+from forgemesh.chassis.sqlite.commit_head import head_path, noted, open_head
 from forgemesh.client.mesh_file import FILE_NAME, read_mesh
 from forgemesh.plugin_host.supervisor.state.journal import Journal
 from forgemesh.plugin_host.supervisor.state.owner_key import read_or_make

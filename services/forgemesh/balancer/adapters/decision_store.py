@@ -15,7 +15,7 @@ from forgemesh.balancer.domain.decisions import Decisions, Forced, LastCircuit
 from forgemesh.balancer.domain.events import Author
 from forgemesh.balancer.domain.policies import PolicyRecord
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.feed.policies import policy_from_message, policy_to_message
 from forgemesh.feed.snapshots import CIRCUIT, circuit_from_message, circuit_to_message

@@ -6,7 +6,7 @@ from asyncio import Future
 from collections.abc import Sequence
 from typing import TypeVar
 
-from forgemesh.chassis.database import Bulk, Database, Work
+from forgemesh.chassis.sqlite.database import Bulk, Database, Work
 from forgemesh.orchestrator.simulation.virtual_loop import VirtualLoop
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from forgemesh.chassis.database import open_database
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.tasks import beside, watched
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.registry.v1 import instance_pb2
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.registry.codec import instances, manifests
 from forgemesh.registry.domain.catalogue import Catalogue

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from forgemesh.chassis.database import VERIFY_LIMIT, Database, open_database
+from forgemesh.chassis.sqlite.database import VERIFY_LIMIT, Database, open_database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.traces.adapters.sqlite import MIGRATIONS
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from forgemesh.chassis.database import Bulk, Database
+from forgemesh.chassis.sqlite.database import Bulk, Database
 from forgemesh.traces import codec
 from forgemesh.traces.domain.span import Delivery, Growth, PageEnd, StoredSpan, growth_of
 from forgemesh.traces.domain.summary import TraceSummary

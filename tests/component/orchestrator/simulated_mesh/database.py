@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from forgemesh.chassis import database as chassis
-from forgemesh.chassis.database import Database, Work, _Job
-from forgemesh.chassis.database_faults import closed
-from forgemesh.chassis.database_file import DatabaseFile
 from forgemesh.chassis.files_in_place import FilesInPlace
+from forgemesh.chassis.sqlite import database as chassis
+from forgemesh.chassis.sqlite.database import Database, Work, _Job
+from forgemesh.chassis.sqlite.database_faults import closed
+from forgemesh.chassis.sqlite.database_file import DatabaseFile
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS, NEW_EVENT
 

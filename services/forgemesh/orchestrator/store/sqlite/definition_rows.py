@@ -11,7 +11,7 @@ import msgspec
 import semantic_version
 
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
 from forgemesh.orchestrator.store.sqlite.schema import check, checksum

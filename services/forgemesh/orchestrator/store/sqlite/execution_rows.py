@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Bulk
 from forgemesh.chassis.pages import key_before, token_after
+from forgemesh.chassis.sqlite.database import Bulk
 from forgemesh.faults import Violation
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.orchestrator.execution.engine.ports import (

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from forgemesh.api.orchestrator.v1.schedule_pb2 import SchedulePlan
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Database
+from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution.recorded import Recorded

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from forgemesh.chassis.database import Bulk
+from forgemesh.chassis.sqlite.database import Bulk
 from forgemesh.faults.service import DataCorrupted
 
 REOPENED = "ended_at > 0 AND status IN ('QUEUED', 'RUNNING', 'PAUSING', 'PAUSED', 'CANCELLING', 'COMPENSATING')"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.database import Bulk, Database
+from forgemesh.chassis.sqlite.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution.engine.ports import (

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from forgemesh.chassis import commit_head
-from forgemesh.chassis.commit_head import CommitHead
-from forgemesh.chassis.database_faults import fault_of, unusable
 from forgemesh.chassis.file_lock import Taken, take
 from forgemesh.chassis.files_in_place import FilesInPlace
-from forgemesh.chassis.integrity import MAGIC, inspect, shape
 from forgemesh.chassis.private_files import keep_private, make_private_folder, open_private
+from forgemesh.chassis.sqlite import commit_head
+from forgemesh.chassis.sqlite.commit_head import CommitHead
+from forgemesh.chassis.sqlite.database_faults import fault_of, unusable
+from forgemesh.chassis.sqlite.integrity import MAGIC, inspect, shape
 from forgemesh.faults.service import StoreLost, StoreTooNew, StoreUnavailable
 
 Synchronous: TypeAlias = Literal["FULL", "NORMAL"]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from forgemesh.chassis.database_faults import closed, code_of, fault_of, is_damage
-from forgemesh.chassis.database_file import DatabaseFile, Synchronous, connect, open_file
 from forgemesh.chassis.files_in_place import LOOK_PERIOD
-from forgemesh.chassis.integrity import checking_beside, size_of
+from forgemesh.chassis.sqlite.database_faults import closed, code_of, fault_of, is_damage
+from forgemesh.chassis.sqlite.database_file import DatabaseFile, Synchronous, connect, open_file
+from forgemesh.chassis.sqlite.integrity import checking_beside, size_of
 from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.service import DataCorrupted
 

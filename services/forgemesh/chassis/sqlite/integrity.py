@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from forgemesh.chassis.commit_head import head_path, noted, told
-from forgemesh.chassis.database_faults import code_of, fault_of
+from forgemesh.chassis.sqlite.commit_head import head_path, noted, told
+from forgemesh.chassis.sqlite.database_faults import code_of, fault_of
 from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.fault import Fault
 from forgemesh.faults.service import DataCorrupted

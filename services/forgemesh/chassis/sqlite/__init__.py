@@ -1,0 +1,1 @@
+"""An embedded SQLite database, and what is found out about its file."""
