@@ -16,12 +16,12 @@ from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
 from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
 from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
-from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.recovery import Recovery
 from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import Orchestrator
 

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import StoreUnavailable
-from forgemesh.orchestrator.execution.engine.ports import Begin, Created, NewExecution, Standing, Wanted
 from forgemesh.orchestrator.execution.facts import Event
+from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.execution.ports.starts import Begin, Created, NewExecution, Wanted
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from tests.component.orchestrator.orchestrators import store_over
 

@@ -3,8 +3,8 @@
 import pytest
 
 from forgemesh.faults.control import ExecutionState
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
 from forgemesh.orchestrator.execution.engine.retention import Retention
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over

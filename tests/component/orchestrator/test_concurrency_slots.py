@@ -10,8 +10,9 @@ import pytest
 from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.api.replay import Tape
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Standing
 from forgemesh.orchestrator.execution.fold import AfterEnd
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, Standing
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts

@@ -16,7 +16,7 @@ from forgemesh.faults.control import (
 from forgemesh.faults.workflow import Cancelled, ExecutionExists, ExecutionNotFound
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status, StepStatus
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import Payload

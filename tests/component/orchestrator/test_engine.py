@@ -9,7 +9,7 @@ from forgemesh.faults.workflow import ExecutionExists, ExecutionInputInvalid, Ho
 from forgemesh.orchestrator.dispatch import dispatcher
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status, StepStatus
 from forgemesh.orchestrator.execution.trace.spans import span_id, span_owner
 from forgemesh.orchestrator.values.failure import Failure, failure_of

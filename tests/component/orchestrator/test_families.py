@@ -15,8 +15,8 @@ from forgemesh.faults.workflow import Cancelled, ExecutionExists
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.archives.archives import Archive
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
 from forgemesh.orchestrator.execution.engine.sweep import Sweep
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.values.failure import Failure, failure_of

@@ -9,8 +9,9 @@ from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, IdReuse
 from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.orchestrator.values.payload import Payload

@@ -9,7 +9,7 @@ import pytest
 from forgemesh.faults import Code
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.engine import calls
-from forgemesh.orchestrator.execution.engine.ports import KeptResult
+from forgemesh.orchestrator.execution.ports.results import KeptResult
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.values.payload import Payload

@@ -16,7 +16,7 @@ from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.values.payload import Payload, json_payload
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint

@@ -13,7 +13,7 @@ from forgemesh.faults.control import SignalIdReused
 from forgemesh.faults.workflow import ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts

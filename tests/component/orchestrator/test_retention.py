@@ -5,16 +5,11 @@ import pytest
 
 from forgemesh.chassis.sqlite.database import Database
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import (
-    Created,
-    ExecutionFilter,
-    ExecutionOrder,
-    KeptResult,
-    NewExecution,
-    Request,
-    Standing,
-)
 from forgemesh.orchestrator.execution.engine.retention import BATCH, Retention
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.results import KeptResult
+from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.settings import OrchestratorSettings
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore

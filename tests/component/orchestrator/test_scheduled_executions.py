@@ -11,7 +11,7 @@ import pytest
 from forgemesh.chassis.tasks import beside
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.workflow import ExecutionInputInvalid, RequestIdReused
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.schedules.executions import ScheduledExecutions
 from forgemesh.orchestrator.schedules.ports import ScheduledStart

@@ -8,7 +8,9 @@ from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionOrder, NewExecution, Request, Standing
+from forgemesh.orchestrator.execution.ports.lists import ExecutionOrder
+from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.store import PAGE_BYTES, SqliteStore
 from forgemesh.orchestrator.values.payload import Payload

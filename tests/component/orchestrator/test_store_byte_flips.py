@@ -6,16 +6,10 @@ import pytest
 
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import (
-    Created,
-    ExecutionFilter,
-    ExecutionOrder,
-    ExecutionRow,
-    KeptResult,
-    NewExecution,
-    Request,
-    Standing,
-)
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.results import KeptResult
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, Standing
+from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from forgemesh.orchestrator.values.payload import Payload

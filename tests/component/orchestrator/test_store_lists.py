@@ -12,16 +12,10 @@ from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import (
-    Created,
-    ExecutionFilter,
-    ExecutionOrder,
-    IdReuse,
-    KeptResult,
-    NewExecution,
-    Request,
-    Standing,
-)
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.results import KeptResult
+from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.execution.ports.starts import Created, IdReuse, NewExecution, Request
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.deletion import expired
 from forgemesh.orchestrator.store.sqlite.execution_rows import page

@@ -5,7 +5,7 @@ from forgemesh.api.orchestrator.v1 import event_pb2
 from forgemesh.chassis.sqlite.database import Bulk, open_database
 from forgemesh.faults.workflow import Cancelled
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.events import event_to_message
 from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS

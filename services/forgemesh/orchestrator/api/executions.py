@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from forgemesh.api.orchestrator.v1 import control_pb2, definition_pb2, execution_pb2 as pb
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.orchestrator.execution.checkpoint import Checkpoint
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow
 from forgemesh.orchestrator.execution.explain import Blocker, Explanation
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.store.events import SCHEMA_VERSION, origin_to_message
 from forgemesh.orchestrator.wire.payloads import failure_to_message, moment, payload_to_message, timestamp

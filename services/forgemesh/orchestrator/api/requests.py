@@ -14,7 +14,8 @@ from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import PayloadTooLarge
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.starts import CallerTrace, StartRequest
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, IdReuse
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.values.identifiers import is_run_id
 from forgemesh.orchestrator.values.payload import EMPTY_OBJECT, NULL, Payload, misread

@@ -9,8 +9,9 @@ from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution.commands.controls import Controls
 from forgemesh.orchestrator.execution.commands.starts import StartRequest, Starts
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, Store
 from forgemesh.orchestrator.execution.facts import Origin
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.schedules.ports import Opened, ScheduledStart

@@ -21,10 +21,10 @@ from forgemesh.orchestrator.execution.commands.starts import StartRequest
 from forgemesh.orchestrator.execution.commands.use_cases import Ports, UseCases
 from forgemesh.orchestrator.execution.engine.engine import Owner
 from forgemesh.orchestrator.execution.engine.history import PAGE
-from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
 from forgemesh.orchestrator.execution.facts import Event, SignalReceived
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
 from forgemesh.orchestrator.simulation.attended_database import AttendedDatabase
 from forgemesh.orchestrator.simulation.pipe import Pipe

@@ -13,7 +13,7 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.commands.bulk import Bulk, StartOutcome
 from forgemesh.orchestrator.execution.commands.starts import StartRequest
 from forgemesh.orchestrator.execution.commands.use_cases import UseCases
-from forgemesh.orchestrator.execution.engine.ports import IdReuse
+from forgemesh.orchestrator.execution.ports.starts import IdReuse
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.values.payload import json_payload

@@ -18,9 +18,10 @@ from forgemesh.orchestrator.execution.engine import engine
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.children import Children
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, Room, RoomKey
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, KeptResult
 from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.running import Running
+from forgemesh.orchestrator.execution.ports.results import KeptResult
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from forgemesh.orchestrator.values.failure import Failure, failure_of

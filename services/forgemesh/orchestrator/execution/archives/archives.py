@@ -12,9 +12,9 @@ from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.history import pages
-from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.fold import restore
 from forgemesh.orchestrator.execution.plausibility import check_event, check_rest
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.values.identifiers import check_ids, id_before_renaming
@@ -49,7 +49,7 @@ class Archives:
 
     def __init__(
         self,
-        store: Store,
+        store: HistoryStore,
         arrivals: Arrivals,
         definitions: Definitions,
         executions: Executions,

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from forgemesh.faults import Fault, Violation
 from forgemesh.faults.service import Internal, InvalidRequest
 from forgemesh.orchestrator.execution.commands.starts import StartRequest, Starts
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, Store
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionLists, ExecutionOrder
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 
@@ -38,7 +38,7 @@ class Controlled:
 class Bulk:
     """Writes that are asked for together are committed together."""
 
-    def __init__(self, store: Store, starts: Starts) -> None:
+    def __init__(self, store: ExecutionLists, starts: Starts) -> None:
         self._store = store
         self._starts = starts
 

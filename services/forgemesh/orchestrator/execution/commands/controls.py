@@ -18,9 +18,11 @@ from forgemesh.orchestrator.execution.control import Action, check_status
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.awaited_ends import AwaitedEnds
 from forgemesh.orchestrator.execution.engine.engine import Engine
-from forgemesh.orchestrator.execution.engine.ports import ClaimedBefore, ExecutionRow, Store
 from forgemesh.orchestrator.execution.family import kin_of
 from forgemesh.orchestrator.execution.forking import merge_patch
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.starts import ClaimedBefore
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.queries.executions import NEVER, Executions
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.execution.trace.spans import RUN, span_id, span_owner

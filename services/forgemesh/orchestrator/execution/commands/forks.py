@@ -12,9 +12,10 @@ from forgemesh.orchestrator.execution.compensation import is_undone
 from forgemesh.orchestrator.execution.control import Action, check
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import read_state
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.fork_names import name_in_fork
 from forgemesh.orchestrator.execution.forking import Holder, check_origin, lent, run_of, takeover
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.workflow.definition import Definition
@@ -24,7 +25,7 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 class Forks:
     """An effect has one owner: the execution that made it, or the fork that has claimed it of its owner."""
 
-    def __init__(self, store: Store, engine: Engine, definitions: Definitions) -> None:
+    def __init__(self, store: HistoryStore, engine: Engine, definitions: Definitions) -> None:
         self._store = store
         self._engine = engine
         self._definitions = definitions

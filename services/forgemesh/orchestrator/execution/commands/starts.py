@@ -23,10 +23,12 @@ from forgemesh.orchestrator.execution.concurrency_key import concurrency_key
 from forgemesh.orchestrator.execution.engine.children import link_to
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, SlotDecision
 from forgemesh.orchestrator.execution.engine.engine import Engine
-from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, IdReuse, Request, Store
 from forgemesh.orchestrator.execution.engine.run_ids import new_run_id, new_ulid
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.family import begun_as
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.starts import Created, IdReuse, Request
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
@@ -126,7 +128,7 @@ class Starts:
 
     def __init__(
         self,
-        store: Store,
+        store: HistoryStore,
         engine: Engine,
         definitions: Definitions,
         executions: Executions,

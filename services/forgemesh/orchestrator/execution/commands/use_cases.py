@@ -24,7 +24,6 @@ from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
 from forgemesh.orchestrator.execution.engine.executor import Executor
 from forgemesh.orchestrator.execution.engine.families import Families
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
-from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.recovery import Recovery
 from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.sweep import Sweep
@@ -32,6 +31,7 @@ from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChanc
 from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.family import FamilyLimits
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.workflow.definitions import Definitions

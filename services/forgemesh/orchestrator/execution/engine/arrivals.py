@@ -17,10 +17,12 @@ from forgemesh.orchestrator.execution.engine.concurrency_slots import Concurrenc
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import NO_SPANS, read_history
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
-from forgemesh.orchestrator.execution.engine.ports import Created, ExecutionRow, NewExecution, Request, Store, Wanted
 from forgemesh.orchestrator.execution.engine.run_ids import new_run_id
 from forgemesh.orchestrator.execution.engine.running import Running, new_execution, standing_of
 from forgemesh.orchestrator.execution.family import begun_as, is_ending
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request, Wanted
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
@@ -34,7 +36,7 @@ class Arrivals:
 
     def __init__(
         self,
-        store: Store,
+        store: HistoryStore,
         spans: Spans,
         engine: Engine,
         executions: OpenExecutions,

@@ -10,8 +10,9 @@ from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.execution.control import Action
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import read_state
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.family import begun_as
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.values.identifiers import id_before_renaming
 from forgemesh.orchestrator.workflow.definitions import Definitions
@@ -21,7 +22,7 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 class AwaitedEnds:
     """Whoever does not find the child that it had started starts it again: what that one did would happen twice."""
 
-    store: Store
+    store: HistoryStore
     engine: Engine
     definitions: Definitions
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 from forgemesh.faults import Fault
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
-from forgemesh.orchestrator.execution.engine.ports import SlotRow
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.engine.turns import Turns
 from forgemesh.orchestrator.execution.family import is_ending
+from forgemesh.orchestrator.execution.ports.rows import SlotRow
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.workflow.definition import Concurrency, Definition
 

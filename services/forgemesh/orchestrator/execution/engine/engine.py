@@ -30,7 +30,6 @@ from forgemesh.orchestrator.execution.decide import NOTHING, advance, record, re
 from forgemesh.orchestrator.execution.effects import Effect, child_orders_of, effects_of, unsent_in
 from forgemesh.orchestrator.execution.engine.executor import Executor
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
-from forgemesh.orchestrator.execution.engine.ports import Created, NewExecution, Request, Store, Wanted
 from forgemesh.orchestrator.execution.engine.running import Running, claims_of, new_execution, standing_of
 from forgemesh.orchestrator.execution.engine.suspension import Suspension
 from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChance
@@ -38,6 +37,8 @@ from forgemesh.orchestrator.execution.engine.timers import Timers
 from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
 from forgemesh.orchestrator.execution.explain import Explanation
 from forgemesh.orchestrator.execution.fold import fold
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request, Wanted
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.execution.trace.ports import Spans
@@ -67,7 +68,7 @@ class Engine:
 
     def __init__(
         self,
-        store: Store,
+        store: HistoryStore,
         spans: Spans,
         executions: OpenExecutions,
         executor: Callable[[Engine], Executor],

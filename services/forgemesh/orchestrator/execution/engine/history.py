@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.fold import restore
+from forgemesh.orchestrator.execution.ports.histories import HistoryStore
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
 from forgemesh.orchestrator.values.identifiers import id_before_renaming
@@ -19,7 +20,7 @@ NO_SPANS = 1 << 62
 """A sequence number that no event reaches."""
 
 
-async def pages(store: Store, row: ExecutionRow) -> AsyncIterator[list[e.Event]]:
+async def pages(store: HistoryStore, row: ExecutionRow) -> AsyncIterator[list[e.Event]]:
     """
     The events of an execution from the first one on, at least as many as there were when the row was read.
 
@@ -35,7 +36,7 @@ async def pages(store: Store, row: ExecutionRow) -> AsyncIterator[list[e.Event]]
 
 
 async def read_history(
-    store: Store,
+    store: HistoryStore,
     row: ExecutionRow,
     definition: Definition,
     shown: Callable[[ExecutionTrace, list[SpanFacts]], object],
@@ -55,7 +56,7 @@ async def read_history(
     return state, trace
 
 
-async def read_state(store: Store, row: ExecutionRow, definition: Definition) -> ExecutionState:
+async def read_state(store: HistoryStore, row: ExecutionRow, definition: Definition) -> ExecutionState:
     """The state as far as it is durable. Raises DataCorrupted and ExecutionNotFound."""
     state, _ = await read_history(store, row, definition, lambda trace, spans: None)
     return state

@@ -15,10 +15,11 @@ from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.families import Families
 from forgemesh.orchestrator.execution.engine.history import NO_SPANS
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
-from forgemesh.orchestrator.execution.engine.ports import ExecutionRow, Store
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.engine.turn_marker import ALLOWED, TurnMarker
 from forgemesh.orchestrator.execution.family import on_close_of, origin_of
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.workflow.definition import Definition
 from forgemesh.orchestrator.workflow.definitions import Definitions
 

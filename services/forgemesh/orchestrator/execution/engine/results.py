@@ -13,7 +13,7 @@ from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.ports import Answer, Hosts
 from forgemesh.orchestrator.dispatch.providers import Providers
 from forgemesh.orchestrator.execution.cache_key import LENGTH
-from forgemesh.orchestrator.execution.engine.ports import KeptResult, Store
+from forgemesh.orchestrator.execution.ports.results import KeptResult, ResultStore
 from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.workflow.definition import Target
 from forgemesh.orchestrator.workflow.provider import Choice, fits, ranked
@@ -30,7 +30,7 @@ class Results:
     version and with that manifest, is there, the target takes it, and nobody whom the target prefers to it is there.
     """
 
-    def __init__(self, store: Store, hosts: Hosts, providers: Providers, clock: Callable[[], int]) -> None:
+    def __init__(self, store: ResultStore, hosts: Hosts, providers: Providers, clock: Callable[[], int]) -> None:
         self._store = store
         self._hosts = hosts
         self._providers = providers

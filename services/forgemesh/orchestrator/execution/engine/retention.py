@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forgemesh.orchestrator.execution.engine.ports import Store
+from forgemesh.orchestrator.execution.ports.forgetting import ForgettingStore
 from forgemesh.orchestrator.values.retry import SECOND
 
 REMEMBERED = 30 * 86_400
@@ -20,7 +20,7 @@ BREATH = 0.01
 class Retention:
     """Ended executions are kept for `age` seconds (0: for ever), and at most `count` of them (0: any number)."""
 
-    store: Store
+    store: ForgettingStore
     clock: Callable[[], int]
     age: float
     count: int

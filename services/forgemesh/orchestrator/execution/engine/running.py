@@ -8,9 +8,10 @@ from asyncio import Future
 from dataclasses import dataclass, field
 
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.engine.ports import Claim, NewExecution, Request, Standing
 from forgemesh.orchestrator.execution.family import Kin, origin_of
 from forgemesh.orchestrator.execution.fork_names import name_in_origin
+from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.execution.ports.starts import Claim, NewExecution, Request
 from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace

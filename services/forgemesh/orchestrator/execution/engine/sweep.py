@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.executor import Executor
-from forgemesh.orchestrator.execution.engine.ports import Store
 from forgemesh.orchestrator.execution.engine.recovery import Recovery
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.liveness import is_stuck
+from forgemesh.orchestrator.execution.ports.forgetting import ForgettingStore
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Sweep:
     what is to be said of each record that was found damaged; lists leave these out.
     """
 
-    store: Store
+    store: ForgettingStore
     engine: Engine
     executor: Executor
     recovery: Recovery

@@ -15,10 +15,12 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import pages, read_state
-from forgemesh.orchestrator.execution.engine.ports import ExecutionFilter, ExecutionOrder, ExecutionRow, Page, Store
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.explain import Explanation, explain
 from forgemesh.orchestrator.execution.fold import restore
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder, Page
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
+from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.progress import expected_end, progress
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.workflow.definitions import Definitions

@@ -16,7 +16,7 @@ from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSin
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.trace.ports import SpanMark
+from forgemesh.orchestrator.execution.ports.span_cursor import SpanCursor
 from forgemesh.orchestrator.execution.trace.spans import ATTEMPT, RUN, ExecutionTrace, Link, SpanFacts, span_id
 
 _KINDS = {RUN: SERVER, ATTEMPT: CLIENT}
@@ -30,7 +30,7 @@ class SpanExporter:
     After a crash the spans of events beyond that point are made again, with the same ids.
     """
 
-    def __init__(self, sink: SpanSink, store: SpanMark) -> None:
+    def __init__(self, sink: SpanSink, store: SpanCursor) -> None:
         self._sink = sink
         self._store = store
         sink.sent.add(self._taken)

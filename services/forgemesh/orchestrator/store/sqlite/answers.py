@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from forgemesh.faults.workflow import RequestIdReused
-from forgemesh.orchestrator.execution.engine.ports import Created, Request
+from forgemesh.orchestrator.execution.ports.starts import Created, Request
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.store.sqlite.execution_rows import ROW, from_row
 from forgemesh.orchestrator.store.sqlite.schema import ANSWER, check, checksum

@@ -9,14 +9,9 @@ from forgemesh.chassis.pages import key_before, token_after
 from forgemesh.chassis.sqlite.database import Bulk
 from forgemesh.faults import Violation
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
-from forgemesh.orchestrator.execution.engine.ports import (
-    ExecutionFilter,
-    ExecutionOrder,
-    ExecutionRow,
-    NewExecution,
-    Page,
-    Standing,
-)
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder, Page
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, Standing
+from forgemesh.orchestrator.execution.ports.starts import NewExecution
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.schema import (
     FACTS,

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import msgspec
 
 from forgemesh.chassis.sqlite.database import Database
-from forgemesh.orchestrator.execution.engine.ports import KeptResult
+from forgemesh.orchestrator.execution.ports.results import KeptResult
 from forgemesh.orchestrator.store.sqlite.schema import check, checksum
 from forgemesh.orchestrator.values.payload import Payload
 

@@ -12,22 +12,18 @@ from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.sqlite.database import Bulk, Database
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import ExecutionExists
-from forgemesh.orchestrator.execution.engine.ports import (
+from forgemesh.orchestrator.execution.facts import Event, ExecutionAdmitted, ExecutionQueued, ExecutionStarted
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder, Page
+from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, SlotRow, Standing
+from forgemesh.orchestrator.execution.ports.starts import (
     Begin,
     ClaimedBefore,
     Created,
-    ExecutionFilter,
-    ExecutionOrder,
-    ExecutionRow,
     IdReuse,
     NewExecution,
-    Page,
     Request,
-    SlotRow,
-    Standing,
     Wanted,
 )
-from forgemesh.orchestrator.execution.facts import Event, ExecutionAdmitted, ExecutionQueued, ExecutionStarted
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.events import event_from_stored, opened, stored_event

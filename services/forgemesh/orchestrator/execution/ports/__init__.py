@@ -1,0 +1,1 @@
+"""What executions ask to be kept, by subject."""
