@@ -46,7 +46,6 @@ define environment
 done; \
 echo "error: ForgeMesh needs Python 3.11 to 3.14 with the venv module; tried: $(PYTHONS)" >&2; \
 echo "  Debian, Ubuntu: sudo apt-get install python3 python3-venv" >&2; \
-echo "  macOS:          brew install python@3.13" >&2; \
 echo "  elsewhere:      make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.13" >&2; exit 1
 endef
 

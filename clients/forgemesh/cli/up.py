@@ -18,8 +18,10 @@ import msgspec
 
 from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
+from forgemesh.chassis.system import unsupported_system
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.cli.command_line import Given, switch
+from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.mesh.directory import DataDirectory, holding
 from forgemesh.cli.mesh.log import last_lines
 from forgemesh.cli.mesh.plan import SERVICES, Plan, unknown_tables
@@ -27,7 +29,7 @@ from forgemesh.cli.mesh.process import refuse_taken
 from forgemesh.cli.mesh.readiness import Instance, wait_for_instances
 from forgemesh.cli.mesh.service_runner import Processes, ServiceRunner
 from forgemesh.cli.mesh.watchdog import LEAST, STALL_LIMIT
-from forgemesh.cli.problem import usage
+from forgemesh.cli.problem import Problem, usage
 from forgemesh.cli.reloading import Reloading
 from forgemesh.cli.table import Table, word
 from forgemesh.cli.terminal import Terminal
@@ -51,7 +53,7 @@ def up(
 
     A service that dies, or whose event loop hangs, is started again at the same address. Exits with 2 if the
     configuration is not valid, 4 if a mesh runs in the data directory already, 5 if a port is taken, 1 if the data
-    directory cannot be used or a service does not start; nothing is left running then.
+    directory cannot be used, a service does not start or the system is not Linux; nothing is left running then.
 
     Parameters
     ----------
@@ -69,6 +71,9 @@ def up(
         Seconds for which the event loop of a service may stand still until it is killed and started again, also if its
         process was stopped; 0 for ever, which is for debuggers.
     """
+    if refusal := unsupported_system():
+        message, hint = refusal.split(": ", 1)
+        raise Problem(ExitCode.FAILED, message, reason="SYSTEM_UNSUPPORTED", code="UNIMPLEMENTED", hint=hint)
     if stall_limit and not stall_limit >= LEAST:
         raise usage(f"--stall-limit {stall_limit:g} is too short; say at least {LEAST:g} seconds, or 0 for never")
     file = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
+from forgemesh.plugin_host.supervisor.processes.linux.linux_runner import linux_runner
 from forgemesh.plugin_host.supervisor.registry.external_registrar import ExternalRegistrar
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
@@ -26,14 +25,12 @@ async def served() -> AsyncIterator[Served]:
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[SupervisorContext]:
     settings = SupervisorSettings(log_directory=tmp_path)
-    with reaping_orphans() as orphan_reaper:
+    with linux_runner(()) as runner:
         yield SupervisorContext(
             settings=settings,
             key=b"",
-            pipe=0,
             slots=asyncio.Semaphore(1),
             registrar=ExternalRegistrar(""),
             reattach_store=ReattachStore(tmp_path / "state", tmp_path / "address"),
-            cgroups=Cgroups(None),
-            orphan_reaper=orphan_reaper,
+            runner=runner,
         )

@@ -21,9 +21,10 @@ from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, Lifecyc
 from forgemesh.plugin_host.supervisor.hosts.process_run import ProcessRun
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.plan.restart import RestartRule
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
 from forgemesh.plugin_host.supervisor.processes.ending import ending_of
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
+from forgemesh.plugin_host.supervisor.processes.linux.cgroup import Cgroups
+from forgemesh.plugin_host.supervisor.processes.linux.linux_runner import LinuxRunner
+from forgemesh.plugin_host.supervisor.processes.linux.orphan_reaper import OrphanReaper
 from forgemesh.plugin_host.supervisor.registry.registry_link import MOST_EVENTS, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
@@ -170,12 +171,10 @@ def runner_in(directory: Path) -> HostRunner:
     context = SupervisorContext(
         settings=SupervisorSettings(log_directory=directory),
         key=b"key",
-        pipe=0,
         slots=asyncio.Semaphore(1),
         registrar=NoRegistrar(),
         reattach_store=ReattachStore(directory / "state", directory / "address"),
-        cgroups=Cgroups(None),
-        orphan_reaper=OrphanReaper(),
+        runner=LinuxRunner(pipe=0, cgroups=Cgroups(None), orphan_reaper=OrphanReaper()),
     )
     plan = PluginPlan(name="stock", load="stock:Stock", restart=RestartRule(crashes=1))
     return HostRunner(plan, "stock-1", context, Blame(3, 600.0), lambda runner, before: None)

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 from forgemesh.plugin_host.supervisor.plan.plan import Limits
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups, delegated
+from forgemesh.plugin_host.supervisor.processes.linux.cgroup import Cgroups, delegated
 
 LIMITS = Limits(memory=256 << 20, cpu=0.5)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper_program import guard
-from forgemesh.plugin_host.supervisor.processes.process_table import start_time_of
+from forgemesh.plugin_host.supervisor.processes.linux.orphan_reaper import reaping_orphans
+from forgemesh.plugin_host.supervisor.processes.linux.orphan_reaper_program import guard
+from forgemesh.plugin_host.supervisor.processes.linux.process_table import start_time_of
 from tests.mesh.processes import alive, eventually
 
 PATIENCE = 180.0

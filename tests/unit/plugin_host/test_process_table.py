@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper_program import guard
-from forgemesh.plugin_host.supervisor.processes.process_table import (
+from forgemesh.plugin_host.supervisor.processes.linux.orphan_reaper_program import guard
+from forgemesh.plugin_host.supervisor.processes.linux.process_table import (
     Kin,
     Process,
     belonging,
@@ -57,7 +57,7 @@ def test_what_is_started_carries_the_mark_and_nothing_else_does(
 def test_where_the_limit_is_bounded_nothing_is_marked() -> None:
     script = (
         "import resource; resource.setrlimit(resource.RLIMIT_RTTIME, (1000, 1000));"
-        "from forgemesh.plugin_host.supervisor.processes.process_table import new_mark; print(new_mark())"
+        "from forgemesh.plugin_host.supervisor.processes.linux.process_table import new_mark; print(new_mark())"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 

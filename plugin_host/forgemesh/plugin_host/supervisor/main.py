@@ -15,14 +15,15 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # read at import; hosts 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import add_SupervisorServiceServicer_to_server
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
-from forgemesh.chassis.process import Stop, tell_ready
+from forgemesh.chassis.process import CannotStart, Stop, tell_ready
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
+from forgemesh.chassis.system import unsupported_system
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.plugin_host.scope import task_scope
 from forgemesh.plugin_host.supervisor.api.servicer import Services, SupervisorServicer
@@ -35,11 +36,7 @@ from forgemesh.plugin_host.supervisor.fleet.loader import Loader
 from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
 from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
 from forgemesh.plugin_host.supervisor.plan.config import read_configuration
-from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups, delegated
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import reaping_orphans
-from forgemesh.plugin_host.supervisor.processes.process import parent_pipe
-from forgemesh.plugin_host.supervisor.processes.process_table import new_mark
+from forgemesh.plugin_host.supervisor.processes.linux.linux_runner import linux_runner
 from forgemesh.plugin_host.supervisor.registry.external_registrar import ExternalRegistrar
 from forgemesh.plugin_host.supervisor.registry.registry_link import NoRegistry, RegistryLink
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
@@ -54,17 +51,15 @@ SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 async def run(settings: SupervisorSettings, stop: Stop) -> None:
     """Start in reading order, stop in reverse; ready when it serves, whatever becomes of the hosts."""
     plans = read_configuration(settings.plugins, settings.restart)
-    with holding_state(settings) as state, parent_pipe() as pipe, reaping_orphans() as orphan_reaper:
-        if not new_mark():
-            _log.warning("RLIMIT_RTTIME cannot be set here: daemons that plugins start outlive them; see `ulimit -R`")
+    if refusal := unsupported_system():
+        raise CannotStart(refusal)
+    with holding_state(settings) as state, linux_runner(plans) as runner:
         context = SupervisorContext(
             settings=settings,
             key=state.key,
-            pipe=pipe,
             slots=asyncio.Semaphore(settings.parallel_starts),
             registrar=ExternalRegistrar(settings.registry),
-            cgroups=_cgroups(plans),
-            orphan_reaper=orphan_reaper,
+            runner=runner,
             reattach_store=state.reattach_store,
         )
         async with linked(settings) as mesh, task_scope() as hosts:
@@ -85,17 +80,6 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
                     await server.health.not_ready()
                     fleet.close(orphaned=stop.orphaned)
                     await fleet.empty()
-
-
-def _cgroups(plans: Sequence[PluginPlan]) -> Cgroups:
-    """Those that were delegated, if anybody needs one."""
-    if not any(plan.limits.memory or plan.limits.cpu for plan in plans):
-        return Cgroups(None)
-    found = delegated()
-    for plan in plans:
-        if plan.limits.cpu and not found.there:
-            _log.warning("limits.cpu of %s has no effect: no cgroup v2 is delegated to this supervisor", plan.name)
-    return found
 
 
 def services_of(fleet: Fleet, settings: SupervisorSettings, changes: Changes, journal: Journal) -> Services:

@@ -25,7 +25,7 @@ from forgemesh.plugin_host.supervisor.needs.loading import Decision, Member, Nee
 from forgemesh.plugin_host.supervisor.plan.config import ConfigurationInvalid
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
 from forgemesh.plugin_host.supervisor.processes.output import Follower
-from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachRecord, end
+from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachRecord
 from forgemesh.routing.scaling import Scale
 
 _log = logging.getLogger(__name__)
@@ -106,12 +106,16 @@ class Fleet:
         for reattach_record in self._context.reattach_store.left():
             group = self.groups.get(reattach_record.name)
             fits = group is not None and group.plan.reattach and len(group.runners) < group.count
-            if reattach_record.runs and group is not None and fits and stays(group, reattach_record.instance_id):
+            runs = self._context.runner.runs(reattach_record.identity)
+            if runs and group is not None and fits and stays(group, reattach_record.instance_id):
                 self.add(group, reattach_record=reattach_record).start()
                 group.on = True
             else:
-                homeless.append(reattach_record)
-        end(homeless)
+                homeless.append(reattach_record.identity)
+                if runs:
+                    left = (reattach_record.pid, reattach_record.name)
+                    _log.warning("ending process %d of %s, left by an earlier supervisor", *left)
+        self._context.runner.stop(homeless)
         for group in self.groups.values():
             while len(group.runners) < group.count:
                 runner = self.add(group)

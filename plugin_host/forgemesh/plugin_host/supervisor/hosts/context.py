@@ -11,9 +11,7 @@ from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.plugin_host.supervisor.hosts.host import Host
 from forgemesh.plugin_host.supervisor.hosts.process_run import ProcessRun
 from forgemesh.plugin_host.supervisor.plan.plan import PluginPlan
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroups
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
-from forgemesh.plugin_host.supervisor.processes.sweeper import Sweeper
+from forgemesh.plugin_host.supervisor.processes.runner import Runner
 from forgemesh.plugin_host.supervisor.settings import SupervisorSettings
 from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachStore
 
@@ -47,13 +45,10 @@ class SupervisorContext:
 
     settings: SupervisorSettings
     key: bytes
-    pipe: int
     slots: asyncio.Semaphore
     registrar: Registrar
     reattach_store: ReattachStore
-    cgroups: Cgroups
-    orphan_reaper: OrphanReaper
-    sweeper: Sweeper = field(default_factory=Sweeper)
+    runner: Runner
     registry_is_there: Callable[[], bool] = lambda: True
     address: str = ""
     orphaned: bool = False

@@ -26,9 +26,9 @@ from forgemesh.plugin_host.supervisor.hosts.process_run import Beginning, Proces
 from forgemesh.plugin_host.supervisor.plan.plan import Limits, PluginPlan
 from forgemesh.plugin_host.supervisor.processes.ending import Ending
 from forgemesh.plugin_host.supervisor.processes.environment import Credentials, host_environment
+from forgemesh.plugin_host.supervisor.processes.host_command import command_of
 from forgemesh.plugin_host.supervisor.processes.output import OutputLog
-from forgemesh.plugin_host.supervisor.processes.process import HostProcess, adopted, command_of, spawned
-from forgemesh.plugin_host.supervisor.processes.sweeper import Leftovers
+from forgemesh.plugin_host.supervisor.processes.runner import HostProcess, Launch
 from forgemesh.plugin_host.supervisor.state.owner_key import owner_token
 from forgemesh.plugin_host.supervisor.state.reattach_store import ReattachRecord
 from forgemesh.plugin_host.waiting import first_of
@@ -236,12 +236,12 @@ class HostRunner:
                 stack.callback(self._bury)
                 stack.callback(process_run.questions.end, "its process ended")
                 log.forget()
-                log.note(f"process {process.pid} {'found again' if reattach_record else 'started'}")
+                log.note(f"process {process.identity.pid} {'found again' if reattach_record else 'started'}")
                 self._running = process
                 if self.plan.command:  # a host of ours does it itself, before anything else
                     process.bound(self.plan.limits)
                 self._remember(process, process_run)
-                self._become(self.host.started(process.pid, self._context.clock()))
+                self._become(self.host.started(process.identity.pid, self._context.clock()))
                 await first_of(
                     process_run.called_back,
                     process_run.broken,
@@ -261,11 +261,13 @@ class HostRunner:
         self, process_run: ProcessRun, log: OutputLog, reattach_record: ReattachRecord | None
     ) -> contextlib.AbstractAsyncContextManager[HostProcess]:
         plan, context = self.plan, self._context
-        leftovers = Leftovers(context.sweeper, spare_detached=plan.leave_detached)
         if reattach_record is not None:
-            memory = plan.limits.memory
-            return adopted(
-                reattach_record.pid, reattach_record.started, log, leftovers, fifo=self._fifo, memory_limit=memory
+            return context.runner.adopt(
+                reattach_record.identity,
+                log,
+                fifo=self._fifo,
+                memory_limit=plan.limits.memory,
+                spare_detached=plan.leave_detached,
             )
         credentials = Credentials(
             instance_id=self.instance_id,
@@ -276,18 +278,16 @@ class HostRunner:
             running_calls=str(self._inquest.file),
         )
         self._inquest.close()
-        return spawned(
-            command_of(plan.load, plan.command, plan.python),
-            host_environment(plan, context.settings, os.environ, credentials),
-            log,
-            leftovers,
-            parent_pipe=None if plan.reattach else context.pipe,
+        launch = Launch(
+            instance_id=self.instance_id,
+            command=command_of(plan.load, plan.command, plan.python),
+            environment=host_environment(plan, context.settings, os.environ, credentials),
+            limits=plan.limits,
             fifo=self._fifo if plan.reattach else None,
-            memory_limit=plan.limits.memory,
-            cgroup=context.cgroups.made(self.instance_id, plan.limits),
-            orphan_reaper=None if plan.reattach else context.orphan_reaper,
             patient=not plan.command,
+            spare_detached=plan.leave_detached,
         )
+        return context.runner.spawn(launch, log)
 
     async def _lead(self, process_run: ProcessRun, process: HostProcess) -> None:
         """From its call back to its end, or to the moment when it must end."""
@@ -364,11 +364,11 @@ class HostRunner:
         reattach_record = ReattachRecord(
             instance_id=self.instance_id,
             name=self.plan.name,
-            pid=process.pid,
-            started=process.started,
+            pid=process.identity.pid,
+            started=process.identity.started,
             token=process_run.token,
             tenure=self.tenure,
-            mark=0 if self.plan.leave_detached else process.kin.mark,
+            mark=process.identity.mark,
         )
         context.reattach_store.note(reattach_record, context.address)
 

@@ -1,1 +1,1 @@
-"""Processes on Linux: started, watched, bounded, their output read, and ended with all that they started."""
+"""Processes of hosts: what is asked of a system (`runner`), what they write, and how they end; `linux` does it."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from forgemesh.chassis.private_files import make_private_folder
 from forgemesh.chassis.regular_file import read_file
-from forgemesh.plugin_host.supervisor.processes.process_table import Kin, end_kin, start_time_of
+from forgemesh.plugin_host.supervisor.processes.runner import ProcessIdentity
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +32,9 @@ class ReattachRecord(msgspec.Struct, frozen=True, kw_only=True):
     tenure: str = ""
 
     @property
-    def runs(self) -> bool:
-        """Whether this very process still runs."""
-        return bool(self.started) and start_time_of(self.pid) == self.started
+    def identity(self) -> ProcessIdentity:
+        """The process."""
+        return ProcessIdentity(pid=self.pid, started=self.started, mark=self.mark)
 
 
 class ReattachStore:
@@ -107,27 +104,3 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def end(reattach_store: Iterable[ReattachRecord]) -> None:
-    """Kill processes that nobody has a place for any more, and what they have started; never another process."""
-    reattach_store = list(reattach_store)
-    for reattach_record in reattach_store:
-        with contextlib.suppress(OSError):
-            descriptor = os.pidfd_open(reattach_record.pid)
-            try:
-                if (
-                    reattach_record.runs
-                ):  # looked at while the descriptor holds the process: the id is not another's now
-                    _log.warning(
-                        "ending process %d of %s, left by an earlier supervisor",
-                        reattach_record.pid,
-                        reattach_record.name,
-                    )
-                    os.killpg(reattach_record.pid, signal.SIGKILL)
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            finally:
-                os.close(descriptor)
-    marks = [reattach_record.mark for reattach_record in reattach_store if reattach_record.mark]
-    if marks:
-        end_kin([Kin(mark) for mark in marks])

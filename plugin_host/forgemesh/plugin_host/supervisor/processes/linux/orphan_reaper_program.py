@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forgemesh.plugin_host.supervisor.processes.process_table import (
+from forgemesh.plugin_host.supervisor.processes.linux.process_table import (
     Kin,
     Process,
     belonging,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).parents[4]
+_ROOT = Path(__file__).parents[5]
 _PROGRAM = f"import sys; sys.path.append({str(_ROOT)!r}); from {__package__}.orphan_reaper_program import main; main()"
 """It starts fast, without all that is installed."""
 FAREWELL = 2.0

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from forgemesh.plugin_host.supervisor.processes.process_table import Kin, end_kin
+from forgemesh.plugin_host.supervisor.processes.linux.process_table import Kin, end_kin
 
 _log = logging.getLogger(__name__)
 

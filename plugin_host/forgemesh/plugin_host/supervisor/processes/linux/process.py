@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,18 +21,23 @@ from forgemesh.chassis.containment import contained
 from forgemesh.chassis.process import PARENT_FD
 from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.plugin_host.supervisor.plan.plan import Limits
-from forgemesh.plugin_host.supervisor.processes.cgroup import Cgroup
 from forgemesh.plugin_host.supervisor.processes.ending import Ending, ending_of
-from forgemesh.plugin_host.supervisor.processes.orphan_reaper import OrphanReaper
+from forgemesh.plugin_host.supervisor.processes.linux.cgroup import Cgroup
+from forgemesh.plugin_host.supervisor.processes.linux.orphan_reaper import OrphanReaper
+from forgemesh.plugin_host.supervisor.processes.linux.process_table import (
+    Kin,
+    mark_of,
+    marking,
+    new_mark,
+    start_time_of,
+)
+from forgemesh.plugin_host.supervisor.processes.linux.sweeper import Leftovers
 from forgemesh.plugin_host.supervisor.processes.output import OutputLog
-from forgemesh.plugin_host.supervisor.processes.process_table import Kin, mark_of, marking, new_mark, start_time_of
-from forgemesh.plugin_host.supervisor.processes.sweeper import Leftovers
+from forgemesh.plugin_host.supervisor.processes.runner import ProcessIdentity
 from forgemesh.plugin_host.waiting import first_of
 
 _log = logging.getLogger(__name__)
 
-MODULE = ("-P", "-m", "forgemesh.plugin_host.main")
-"""With -P nothing in the directory that it is started in takes the place of a library."""
 _CHUNK = 64 * 1024
 _FIFO_SIZE = 1024 * 1024
 """What a process may write while no supervisor reads."""
@@ -41,23 +45,15 @@ _LAST_OUTPUT = 0.25
 """Seconds that the output may stay open after the process has ended: something it started may hold it."""
 
 
-def command_of(load: str, command: Sequence[str], python: str) -> tuple[str, ...]:
-    """What to exec: our own host for a class, in `python` or in the Python that runs this; or the command as it is."""
-    return (python or sys.executable, *MODULE) if load else tuple(command)
-
-
-class HostProcess:
+class LinuxProcess:
     """
-    A running process. `exited` is set once it has ended and what it wrote is read; `ending` says how then.
-
-    `memory_limit` is what it may use, in bytes or 0. It is watched by a descriptor of the process itself: a process id
-    that another process gets later is never touched. What it has started ends with it: all that belongs to `kin`.
+    A HostProcess, watched by a descriptor of the process itself. What it has started ends with it: all that belongs to
+    `kin`.
     """
 
     def __init__(
         self,
-        pid: int,
-        started: str,
+        identity: ProcessIdentity,
         kin: Kin,
         sweep: Callable[[Kin], Awaitable[None]],
         *,
@@ -65,8 +61,8 @@ class HostProcess:
         cgroup: Cgroup | None = None,
         child: bool = True,
     ) -> None:
-        self.pid = pid
-        self.started = started
+        self.identity = identity
+        self.pid = identity.pid
         self.kin = kin
         self.ending: Ending | None = None
         self.ended_at = 0.0
@@ -77,7 +73,7 @@ class HostProcess:
         self._cgroup = cgroup
         self._child = child
         self._sweep = sweep
-        self._descriptor = os.pidfd_open(pid)
+        self._descriptor = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._descriptor, self._see_end)
 
     async def collect(self, output: asyncio.StreamReader, log: OutputLog) -> None:
@@ -170,7 +166,7 @@ async def spawned(
     cgroup: Cgroup | None,
     orphan_reaper: OrphanReaper | None,
     patient: bool,
-) -> AsyncIterator[HostProcess]:
+) -> AsyncIterator[LinuxProcess]:
     """
     Start a process; it is gone, with all that it has started, when the block has ended.
 
@@ -188,10 +184,11 @@ async def spawned(
             os.close(writing)
         kin = leftovers.kin(pid, mark, cgroup.processes if cgroup else None)
         sweep = leftovers.sweeper.sweep
-        process = HostProcess(pid, start_time_of(pid), kin, sweep, memory_limit=memory_limit, cgroup=cgroup)
+        identity = ProcessIdentity(pid=pid, started=start_time_of(pid), mark=0 if kin.session else mark)
+        process = LinuxProcess(identity, kin, sweep, memory_limit=memory_limit, cgroup=cgroup)
         async with _collected(process, output, log):
             if orphan_reaper is not None:
-                orphan_reaper.watch(pid, process.started, mark=0 if kin.session else mark, patient=patient)
+                orphan_reaper.watch(pid, identity.started, mark=identity.mark, patient=patient)
             if cgroup is not None:
                 cgroup.take_in(pid)
             yield process
@@ -203,22 +200,21 @@ async def spawned(
 
 @contextlib.asynccontextmanager
 async def adopted(
-    pid: int,
-    started: str,
+    identity: ProcessIdentity,
     log: OutputLog,
     leftovers: Leftovers,
     *,
     fifo: Path,
     memory_limit: int,
-) -> AsyncIterator[HostProcess]:
+) -> AsyncIterator[LinuxProcess]:
     """
     Watch over a process that another supervisor has started; it is gone, as one that was spawned, at the block's end.
 
     Raises OSError if it is gone before. How it ends, nobody can tell.
     """
-    kin = leftovers.kin(pid, mark_of(pid), None)
-    process = HostProcess(pid, started, kin, leftovers.sweeper.sweep, memory_limit=memory_limit, child=False)
-    if start_time_of(pid) != started:
+    kin = leftovers.kin(identity.pid, mark_of(identity.pid), None)
+    process = LinuxProcess(identity, kin, leftovers.sweeper.sweep, memory_limit=memory_limit, child=False)
+    if start_time_of(identity.pid) != identity.started:
         process.abandon()
         raise ProcessLookupError(errno.ESRCH, "the process is gone")
     reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -227,7 +223,7 @@ async def adopted(
 
 
 @contextlib.asynccontextmanager
-async def _collected(process: HostProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
+async def _collected(process: LinuxProcess, output: asyncio.StreamReader, log: OutputLog) -> AsyncIterator[None]:
     collecting = watched(process.collect(output, log))
     try:
         yield

@@ -1,0 +1,1 @@
+"""The runner on Linux, by pidfd, /proc, pipes whose size can be set, and control groups where there are some."""
