@@ -83,7 +83,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         await stack.enter_async_context(beside(lasting("the ends of processes", partial(hosts.endings.run, registry))))
         catalogue = RegistryCatalogue(registry, settings.registry)
         providers = Providers(catalogue)
-        exporter = SpanExporter(sink, store)
+        exporter = SpanExporter(sink, store, store.shard)
         definitions = Definitions(store, catalogue, hosts, read_definition, steady.now)
         ports = Ports(
             store=store,
@@ -99,13 +99,13 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         )
         offered = UseCases(
             ports,
-            Owner(orchestrator_id, store.epoch),
+            Owner(orchestrator_id, store.shard),
             family=FamilyLimits(settings.max_family_depth, settings.max_family_members),
             max_in_flight=settings.max_in_flight,
             marker=stack.enter_context(turns_beside(settings.database)),
         )
         engine, calls = offered.engine, offered.calls
-        offered.concurrency_slots.load(await store.slots())
+        offered.concurrency_slots.load(await store.slots({store.shard.id}))
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
         schedule_store = SqliteScheduleStore(database, store.fence, store.damages)
@@ -122,7 +122,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         listen = settings.listening(receive_limit=SESSION_LIMIT, streams=CLIENT_STREAMS)
         server = await stack.enter_async_context(serving(listen, (SERVICE, SCHEDULE_SERVICE), add, apart=APART))
         mesh["orchestrator"] = settings.advertise or server.address
-        retention = Retention(store, steady.now, settings.retention_age, settings.retention_count)
+        retention = Retention(store, store.shard, steady.now, settings.retention_age, settings.retention_count)
         demand = Demand(catalogue.request, lambda: calls.wanted)
         loops = _loops(engine, offered.sweep, retention, server.health)
         asking = ReconcileLoop("demand", demand.run, period=SWEEP_PERIOD)

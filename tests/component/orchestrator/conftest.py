@@ -34,4 +34,4 @@ async def hosts() -> ScriptedHosts:
 
 @pytest.fixture
 async def orchestrator(store: SqliteStore, hosts: ScriptedHosts) -> Orchestrator:
-    return orchestrator_over(store, hosts, store.epoch)
+    return orchestrator_over(store, hosts)

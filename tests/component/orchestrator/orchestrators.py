@@ -21,7 +21,6 @@ from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChanc
 from forgemesh.orchestrator.execution.engine.turn_marker import TurnMarker
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.family import FamilyLimits
-from forgemesh.orchestrator.execution.ports.store import Store
 from forgemesh.orchestrator.execution.queries.executions import Executions
 from forgemesh.orchestrator.execution.state import ExecutionState
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts
@@ -70,7 +69,7 @@ class KeptSpans:
 class Orchestrator:
     """What a test has in its hands."""
 
-    store: Store
+    store: SqliteStore
     hosts: ScriptedHosts
     account: OutcomeRecorder
     engine: Engine
@@ -135,9 +134,8 @@ class Orchestrator:
 
 
 def orchestrator_over(
-    store: Store,
+    store: SqliteStore,
     hosts: ScriptedHosts,
-    epoch: int,
     wall_ahead: Callable[[], int] = lambda: 0,
     family: FamilyLimits | None = None,
     marker: TurnMarker | None = None,
@@ -159,7 +157,7 @@ def orchestrator_over(
         checksum=checksum,
         packing=ArchivePacking(),
     )
-    offered = UseCases(ports, Owner(f"o-{epoch}", epoch), family=family, marker=marker)
+    offered = UseCases(ports, Owner(f"o-{store.shard.epoch}", store.shard), family=family, marker=marker)
     offered.engine.on_suspended.add(suspended.set)
     return Orchestrator(store, hosts, account, offered.engine, offered, catalogue, spans, suspended, providers)
 

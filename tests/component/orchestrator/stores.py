@@ -13,6 +13,7 @@ from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.ports.rows import Standing
 from forgemesh.orchestrator.execution.ports.starts import Begin, Created, NewExecution, Wanted
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.shard import Shard
 from tests.component.orchestrator.orchestrators import store_over
 
 T = TypeVar("T")
@@ -49,9 +50,9 @@ class HeldStore(SqliteStore):
         await super().create(wanted, begin, lambda written: self._hold(written, told))
         return await asyncio.shield(told)
 
-    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+    def append(self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         told: Future[int] = asyncio.get_running_loop().create_future()
-        super().append(key, events, standing).add_done_callback(lambda written: self._hold(written, told))
+        super().append(key, shard, events, standing).add_done_callback(lambda written: self._hold(written, told))
         return told
 
     def _hold(self, written: Future[T], told: Future[T]) -> None:
@@ -69,9 +70,9 @@ class FailingStore(SqliteStore):
             setattr(self, name, value)
         self.failures = 0
 
-    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+    def append(self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         if self.failures == 0:
-            return super().append(key, events, standing)
+            return super().append(key, shard, events, standing)
         self.failures -= 1
         failed: Future[int] = asyncio.get_running_loop().create_future()
         fault = StoreUnavailable("orchestrator.db", "disk full", "free space on its disk; it goes on by itself")

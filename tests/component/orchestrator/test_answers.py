@@ -96,7 +96,7 @@ async def test_a_start_that_finds_its_execution_there_reads_no_history(
 async def test_an_answer_shows_nothing_that_is_not_durable(database: Database, tmp_path: Path) -> None:
     hosts = Prompt()
     hosts.show("p", endpoint("i-1"))
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(MANY, list(range(600)))
     with contextlib.closing(sqlite3.connect(tmp_path / "orchestrator.db")) as disk:
         for command in ("pause", "resume") * 3:

@@ -90,12 +90,12 @@ async def test_an_imported_child_is_kept_as_long_as_its_imported_parent_is_open(
     child = await awaited(orchestrator)
     files = {name: await exported(orchestrator, name) for name in ("e", child)}
     async with database_at(tmp_path_factory.mktemp("elsewhere") / "orchestrator.db") as there:
-        elsewhere = orchestrator_over(await store_over(there), hosts, 1)
+        elsewhere = orchestrator_over(await store_over(there), hosts)
         await registered(elsewhere, CHILD)
         for name, file in files.items():
             await elsewhere.offered.archives.take_over("default", name, file)
 
-        await Retention(elsewhere.store, lambda: 1 << 62, 1.0, 0).run()
+        await Retention(elsewhere.store, elsewhere.store.shard, lambda: 1 << 62, 1.0, 0).run()
         with pytest.raises(ExecutionState, match="'e' waits for its end"):
             await elsewhere.offered.controls.delete("default", child)
         await elsewhere.offered.controls.resume("default", "e", "", "")

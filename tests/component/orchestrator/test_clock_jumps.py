@@ -26,7 +26,7 @@ def wall() -> Wall:
 
 @pytest.fixture
 async def orchestrator(store: SqliteStore, hosts: ScriptedHosts, wall: Wall) -> Orchestrator:
-    made = orchestrator_over(store, hosts, store.epoch, lambda: wall.ahead)
+    made = orchestrator_over(store, hosts, lambda: wall.ahead)
     await made.offered.sweep.run()
     return made
 

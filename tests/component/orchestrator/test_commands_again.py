@@ -54,7 +54,7 @@ async def test_a_refusal_comes_once_that_for_which_it_refuses_is_durable(
 ) -> None:
     store = HeldStore(await store_over(database))
     store.release()
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(f"name: one\nsteps: [{{id: a, {CALL}}}]")
     call = await hosts.call("a")
     store.hold()

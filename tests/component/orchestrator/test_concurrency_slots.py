@@ -15,6 +15,7 @@ from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, Execut
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, Standing
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.archives import ArchivePacking
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.stores import HeldStore, failing_store
@@ -109,7 +110,7 @@ async def test_who_comes_while_the_place_becomes_free_does_not_wait_for_nobody(
 ) -> None:
     store = HeldStore(await store_over(database))
     store.release()
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await waiting(orchestrator, "a")
     store.hold()
     ending = asyncio.create_task(cancel(orchestrator, "a"))
@@ -128,7 +129,7 @@ async def test_an_end_that_could_not_be_written_leaves_its_place_in_the_queue(
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await waiting(orchestrator, "a", "b")
     store.failures = 1
 
@@ -141,13 +142,13 @@ async def test_an_end_that_could_not_be_written_leaves_its_place_in_the_queue(
 
 
 async def test_who_was_to_give_way_does_so_after_a_crash_too(database: Database, hosts: ScriptedHosts) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await waiting(first, "a", rule="cancel_in_progress")
     first.offered.concurrency_slots.give_way = lambda *_: None  # type: ignore[method-assign] # it dies before it could
     await waiting(first, "b", rule="cancel_in_progress")
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
-    second.offered.concurrency_slots.load(await second.store.slots())
+    second = orchestrator_over(await store_over(database), hosts)
+    second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
     await second.recovery.run()
 
     assert await ends(second, "a") == {"a": Status.CANCELLED}
@@ -159,7 +160,7 @@ async def test_no_fact_is_taken_for_an_execution_that_has_ended_in_memory(
 ) -> None:
     store = HeldStore(await store_over(database))
     store.release()
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await waiting(orchestrator, "a")
     store.hold()
     ending = asyncio.create_task(cancel(orchestrator, "a"))
@@ -180,7 +181,7 @@ async def opened_again(orchestrator: Orchestrator, execution_id: str, *facts: e.
     row = await orchestrator.executions.row("default", execution_id)
     now = time.time_ns()
     events = [e.Event(number, now, fact) for number, fact in enumerate(facts, start=row.sequence + 1)]
-    await orchestrator.store.append(row.key, events, Standing(Status.RUNNING))
+    await orchestrator.store.append(row.key, orchestrator.store.shard, events, Standing(Status.RUNNING))
 
 
 AFTER_END = [
@@ -193,7 +194,7 @@ AFTER_END = [
 async def test_what_an_older_release_opened_again_is_healed_once_and_blocks_nobody(
     database: Database, hosts: ScriptedHosts, facts: tuple[e.Fact, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await waiting(first, "a", "b", "c")
     await cancel(first, "b")
     await cancel(first, "a")
@@ -201,8 +202,8 @@ async def test_what_an_older_release_opened_again_is_healed_once_and_blocks_nobo
     await opened_again(first, "b", *facts)
 
     caplog.set_level(logging.WARNING)
-    second = orchestrator_over(await store_over(database), hosts, 2)
-    second.offered.concurrency_slots.load(await second.store.slots())
+    second = orchestrator_over(await store_over(database), hosts)
+    second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
     await second.recovery.run()
     await second.recovery.run()
 
@@ -265,15 +266,15 @@ async def test_what_is_started_paused_behind_a_key_takes_its_place_and_stays_pau
 async def test_a_pause_in_the_queue_is_no_place_after_a_crash(
     database: Database, hosts: ScriptedHosts, ends_first: bool
 ) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await waiting(first, "a", "b")
     await first.offered.controls.pause("default", "b", e.PauseRequested("me"))
     if ends_first:
         await terminate(first, "a")
         await first.until(lambda state: not state.queued, "b")
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
-    second.offered.concurrency_slots.load(await second.store.slots())
+    second = orchestrator_over(await store_over(database), hosts)
+    second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
     await second.recovery.run()
     await waiting(second, "c")
 
@@ -316,4 +317,4 @@ async def test_a_place_of_what_is_being_written_is_not_said_to_leak(orchestrator
     assert orchestrator.engine.running("default", "b") is None
     assert places.leaked() == 0
     await coming
-    assert [row.execution_id for row in await orchestrator.store.slots()] == ["b"]
+    assert [row.execution_id for row in await orchestrator.store.slots({SOLE})] == ["b"]

@@ -120,11 +120,11 @@ async def test_a_call_that_waits_for_an_instance_does_not_leave_during_a_pause(o
 
 
 async def test_a_paused_execution_stays_paused_over_a_crash(database: Database, hosts: ScriptedHosts) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await first.start(TWO, {"n": 1})
     await pause(first)
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
     await second.until(lambda state: state.status is Status.PAUSED)
     await second.offered.controls.resume("default", "e", "", "me")
@@ -159,7 +159,7 @@ async def test_a_compensation_that_a_crash_cut_off_goes_on_where_it_was(
     undo = "compensate: {plugin: p, operation: o}"
     steps = "\n".join(f"  - {{id: s{n}, {CALL}, {undo}}}" for n in (1, 2, 3))
     saga = f"name: saga\nsteps:\n{steps}\n  - {{id: s4, {CALL}, retry: {{max_attempts: 1}}}}\n  - {{id: s5, {CALL}}}"
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await first.start(saga)
     for step in ("s1", "s2", "s3"):
         await hosts.answer(step)
@@ -167,7 +167,7 @@ async def test_a_compensation_that_a_crash_cut_off_goes_on_where_it_was(
     await hosts.answer("s3:compensate")
     await hosts.call("s2:compensate")
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
     await hosts.answer("s2:compensate", attempt=2)
     await hosts.answer("s1:compensate")

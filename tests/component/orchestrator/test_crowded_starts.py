@@ -9,6 +9,7 @@ import pytest
 from forgemesh.chassis.callers import Callers
 from forgemesh.orchestrator.execution.commands.starts import TOGETHER, StartRequest
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.orchestrators import Orchestrator
 
 SOURCE = """
@@ -60,4 +61,4 @@ async def test_everybody_of_a_crowd_is_started(orchestrator: Orchestrator) -> No
 
     await asyncio.gather(*(started.start(f"ipv4:10.0.0.1:{n}") for n in range(200)))
 
-    assert len({one.execution_id for one in (await orchestrator.store.open_executions())}) == 200
+    assert len({one.execution_id for one in (await orchestrator.store.open_executions({SOLE}))}) == 200

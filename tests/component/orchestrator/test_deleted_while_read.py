@@ -34,7 +34,7 @@ class DeletingStore(SqliteStore):
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
         if self.armed is not None:
             if self.armed == 0:
-                await self.delete_execution(key)
+                await self.delete_execution(key, self.shard)
             self.armed -= 1
         return await super().events(key, from_sequence, limit)
 
@@ -74,7 +74,7 @@ async def test_what_is_deleted_while_it_is_read_is_not_found(
     database: Database, hosts: ScriptedHosts, read: Callable[[Orchestrator], Awaitable[None]], pages: int
 ) -> None:
     store = DeletingStore(await store_over(database))
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(LONG, list(range(ITEMS)))
     await hosts.answer("y", 1)
     await orchestrator.ended()

@@ -102,7 +102,7 @@ async def test_a_claim_outlives_the_process(orchestrator: Orchestrator, database
     await orchestrator.engine.stop(0)
     store, hosts = await store_over(database), ScriptedHosts()
     hosts.show("p", endpoint("i-1"))
-    successor = orchestrator_over(store, hosts, store.epoch)
+    successor = orchestrator_over(store, hosts)
     await successor.recovery.run()
 
     await fork(successor, execution_id="g")

@@ -14,6 +14,7 @@ from forgemesh.orchestrator.execution.state import Status, StepStatus
 from forgemesh.orchestrator.execution.trace.spans import span_id, span_owner
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts, endpoint, with_open_circuit
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over
 from tests.component.orchestrator.stores import held_store
@@ -95,7 +96,7 @@ async def test_spans_are_exported_with_the_place_of_their_event(orchestrator: Or
 
 async def test_nothing_is_sent_before_it_is_durable(database: Database, hosts: ScriptedHosts) -> None:
     store = await held_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     starting = asyncio.create_task(orchestrator.start(TWO_STEPS, {"n": 7}))
     async with asyncio.timeout(PATIENCE):
         await store.written.wait()
@@ -117,7 +118,7 @@ async def test_nothing_is_sent_before_it_is_durable(database: Database, hosts: S
 
 async def test_an_execution_goes_on_though_its_caller_has_gone(database: Database, hosts: ScriptedHosts) -> None:
     store = await held_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     starting = asyncio.create_task(orchestrator.start(TWO_STEPS, {"n": 7}))
     async with asyncio.timeout(PATIENCE):
         await store.written.wait()
@@ -300,7 +301,7 @@ async def test_a_workflow_that_ends_in_its_first_turn_is_never_open(orchestrator
 
     assert started.status is Status.SUCCEEDED
     assert orchestrator.engine.running("default", "e") is None
-    assert await orchestrator.store.open_executions() == []
+    assert await orchestrator.store.open_executions({SOLE}) == []
     with pytest.raises(ExecutionExists):
         await orchestrator.start(skipped % step)
 

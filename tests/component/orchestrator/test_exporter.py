@@ -7,6 +7,7 @@ from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.trace.exporter import SpanExporter, encode
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFacts, span_id, span_owner
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.unit.orchestrator.histories import History, broken, unavailable
 from tests.unit.orchestrator.workflows import call, case, loop, of_steps, parallel, switch
 
@@ -104,7 +105,7 @@ async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before
     sink = SpanSink(Resource(), ())
     marks: list[object] = []
     sink.sent.add(marks.append)
-    exporter = SpanExporter(sink, store)
+    exporter = SpanExporter(sink, store, store.shard)
     trace, spans = spans_of(failed_history())
 
     exporter.export(trace, spans[:1], 3)
@@ -113,7 +114,7 @@ async def test_the_cursor_stands_behind_the_last_span_of_an_event_and_not_before
     await exporter.mark()
 
     assert marks == [3, 6, 6, 7, -1, -1, 0]
-    assert await store.spans_sent() == 7
+    assert await store.spans_sent(SOLE) == 7
 
 
 def test_an_attempt_that_never_left_is_no_call_to_anybody() -> None:

@@ -21,6 +21,7 @@ from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
@@ -87,21 +88,21 @@ async def test_a_parent_that_uses_an_id_again_has_a_child_of_its_own(orchestrato
 
 
 async def test_a_child_is_found_again_after_a_crash(database: Database, hosts: ScriptedHosts) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await family(first)
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
     await hosts.answer("x", [8], attempt=2)
 
     assert (await second.ended()).output == Payload(b"[8]")
-    assert len(await second.store.open_executions()) == 0
+    assert len(await second.store.open_executions({SOLE})) == 0
 
 
 async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_again(
     database: Database, hosts: ScriptedHosts
 ) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await first.definitions.register("default", CHILD)
     await first.start(PARENT.replace("CLOSE", "cancel"))
     call = await hosts.call("x")
@@ -111,7 +112,7 @@ async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_
     call.succeed([9])
     await first.ended(call.invocation.execution_id)
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
 
     assert (await second.ended()).output == Payload(b"[9]")
@@ -180,11 +181,11 @@ async def test_executions_with_one_key_run_one_after_the_other(orchestrator: Orc
 
 
 async def test_places_survive_a_crash_and_cannot_leak(database: Database, hosts: ScriptedHosts) -> None:
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await keyed(first, "queue", "a", "b")
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
-    second.offered.concurrency_slots.load(await second.store.slots())
+    second = orchestrator_over(await store_over(database), hosts)
+    second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
     await keyed(second, "queue", "c")
     await second.recovery.run()
     assert {call.invocation.execution_id for call in hosts.calls} == {"a"}
@@ -193,7 +194,7 @@ async def test_places_survive_a_crash_and_cannot_leak(database: Database, hosts:
     await hosts.answer("x", execution_id="c")
 
     assert (await second.ended("c")).status is Status.SUCCEEDED
-    assert await second.store.slots() == []
+    assert await second.store.slots({SOLE}) == []
 
 
 async def test_the_newest_may_take_the_place_of_the_oldest(orchestrator: Orchestrator) -> None:

@@ -105,11 +105,11 @@ async def newest(hosts: ScriptedHosts, count: int) -> str:
 
 async def test_the_depth_holds_after_a_crash_and_through_forks(database: Database, hosts: ScriptedHosts) -> None:
     limits = FamilyLimits(depth=2)
-    first = orchestrator_over(await store_over(database), hosts, 1, family=limits)
+    first = orchestrator_over(await store_over(database), hosts, family=limits)
     await first.start(f"name: slow\nsteps: [{{id: x, {CALL}}}, {{id: again, workflow: {{name: slow}}}}]")
     await hosts.answer("x")
     child = await newest(hosts, 2)
-    second = orchestrator_over(await store_over(database), hosts, 2, family=limits)
+    second = orchestrator_over(await store_over(database), hosts, family=limits)
     await second.recovery.run()
     await hosts.answer("x", attempt=2, execution_id=child)
     ended = await second.ended(child)
@@ -124,7 +124,7 @@ async def test_the_depth_holds_after_a_crash_and_through_forks(database: Databas
 
 async def test_a_family_has_no_more_open_members_than_it_may(database: Database, hosts: ScriptedHosts) -> None:
     limits = FamilyLimits(members=3)
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1, family=limits)
+    orchestrator = orchestrator_over(await store_over(database), hosts, family=limits)
     await registered(orchestrator, CHILD)
     branches = ", ".join(f"b{number}: [{{id: c, workflow: {{name: child}}}}]" for number in range(5))
     await orchestrator.start(
@@ -184,7 +184,7 @@ async def test_a_terminated_family_stays_ended_when_the_orchestrator_dies_at_tha
     database: Database, hosts: ScriptedHosts, on_close: str, moment: int
 ) -> None:
     calls_stop_when_told(hosts)
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     middle = f"name: middle\nsteps: [{{id: c, workflow: {{name: child}}, on_close: {on_close}}}]"
     await registered(first, CHILD, middle)
     await first.start(f"name: root\nsteps: [{{id: m, workflow: {{name: middle}}, on_close: {on_close}}}]")
@@ -193,7 +193,7 @@ async def test_a_terminated_family_stays_ended_when_the_orchestrator_dies_at_tha
     await passes(moment)
     command.cancel()  # a store that is dead shares no transaction with its successor's
     await dies(first, database)
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
     if (running := second.engine.running("default", "e")) is not None:  # it died before the command was durable
         await second.engine.command(running, lambda state: control.terminate(state, "me", ""))
@@ -210,7 +210,7 @@ async def test_who_is_terminated_by_a_parent_that_was_taken_up_before_it_ends_it
 ) -> None:
     """A wait that was over meanwhile ends the branch that waits for the middle one, which is not taken up yet."""
     calls_stop_when_told(hosts)
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     middle = f"name: middle\nsteps: [{{id: c, workflow: {{name: child}}, on_close: {on_close}}}]"
     await registered(first, CHILD, middle)
     await first.start(
@@ -221,7 +221,7 @@ async def test_who_is_terminated_by_a_parent_that_was_taken_up_before_it_ends_it
     child = (await hosts.call("x")).invocation.execution_id
     await dies(first, database)
     two_hours = 2 * 3600 * SECOND
-    second = orchestrator_over(await store_over(database), hosts, 2, clock=lambda: time.time_ns() + two_hours)
+    second = orchestrator_over(await store_over(database), hosts, clock=lambda: time.time_ns() + two_hours)
     await second.recovery.run()
 
     rows = {row.execution_id: row for row in await all_over(second)}
@@ -238,7 +238,7 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     database: Database, hosts: ScriptedHosts, on_close: str, status: Status | None
 ) -> None:
     calls_stop_when_told(hosts)
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await registered(first, CHILD)
     await first.start(PARENT.replace("CLOSE", on_close))
     child = (await hosts.call("x")).invocation.execution_id
@@ -247,7 +247,7 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     first.engine.drop(lost)
     await first.offered.controls.terminate("default", "e", "me", "")
 
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
 
     if status is None:

@@ -57,14 +57,14 @@ async def test_a_command_between_the_taking_up_of_a_parent_and_of_its_child_reac
     database: Database, hosts: ScriptedHosts, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
     monkeypatch.setattr(recovery, "AT_ONCE", 1)
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await registered(first, CHILD)
     await first.start(PARENT.replace("CLOSE", "cancel"))
     child = (await hosts.call("x")).invocation.execution_id
     if paused:
         await first.offered.controls.pause("default", "e", e.PauseRequested("me", interrupt=True))
         await first.until(lambda state: state.pause is not None, child)
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     recovering = asyncio.create_task(second.recovery.run())
     while second.engine.running("default", "e") is None:
         await asyncio.sleep(0)

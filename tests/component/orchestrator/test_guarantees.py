@@ -166,7 +166,7 @@ async def test_what_was_lost_with_the_orchestrator_is_not_repeated_if_any_versio
     await mesh.start(CHARGE)
     await mesh.hosts.call("a")
     store = await store_over(database)
-    following = orchestrator_over(store, mesh.hosts, store.epoch)
+    following = orchestrator_over(store, mesh.hosts)
     following.catalogue.known["p"] = {
         "1.0.0": {"o": OperationFacts(registered)},
         "1.1.0": {"o": OperationFacts(since)},
@@ -185,7 +185,7 @@ async def test_an_orchestrator_goes_on_by_what_was_registered_while_the_registry
     await mesh.start(CHARGE)
     await mesh.hosts.call("a")
     store = await store_over(database)
-    following = orchestrator_over(store, mesh.hosts, store.epoch)
+    following = orchestrator_over(store, mesh.hosts)
     following.catalogue.fault = ServiceUnreachable("registry", "127.0.0.1:1", "nobody listens")
 
     await following.recovery.run()

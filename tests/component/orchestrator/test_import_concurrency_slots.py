@@ -5,6 +5,7 @@ from forgemesh.faults import Code
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.values.failure import Failure
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 from tests.component.orchestrator.test_family_fences import dies
@@ -28,7 +29,7 @@ def served() -> ScriptedHosts:
 
 async def with_a_copy_that_waits(database: Database) -> Orchestrator:
     """An execution holds the only place, and an import of it waits behind it."""
-    first = orchestrator_over(await store_over(database), served(), 1)
+    first = orchestrator_over(await store_over(database), served())
     await first.start(SOURCE, execution_id="e")
     await first.hosts.answer("done", {})
     await first.until(lambda state: bool(state.waits))
@@ -39,8 +40,8 @@ async def with_a_copy_that_waits(database: Database) -> Orchestrator:
 
 async def restarted(first: Orchestrator, database: Database) -> Orchestrator:
     await dies(first, database)
-    second = orchestrator_over(await store_over(database), served(), 2)
-    second.offered.concurrency_slots.load(await second.store.slots())
+    second = orchestrator_over(await store_over(database), served())
+    second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
     await second.recovery.run()
     return second
 
@@ -49,7 +50,7 @@ async def test_an_import_that_waits_for_a_place_and_is_paused_waits_on_after_a_r
     second = await restarted(await with_a_copy_that_waits(database), database)
 
     copy = await second.executions.get("default", "copy")
-    granted = {row.execution_id: row.granted for row in await second.store.slots()}
+    granted = {row.execution_id: row.granted for row in await second.store.slots({SOLE})}
 
     assert copy.status is Status.PAUSED
     assert copy.queued
@@ -87,7 +88,7 @@ async def test_what_a_person_decides_about_an_import_in_the_queue_counts_once_it
 ) -> None:
     group = "{id: g, parallel: {branches: {a: [{id: x, call: {plugin: p, operation: o}, on_exhausted: incident}]}}}"
     source = f"name: keyed\nversion: 2.0.0\nconcurrency: {{key: k, limit: 1}}\nsteps: [{group}]"
-    first = orchestrator_over(await store_over(database), served(), 1)
+    first = orchestrator_over(await store_over(database), served())
     await first.start(source, execution_id="e")
     (await first.hosts.call("g/a/x", execution_id="e")).fail(Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work"))
     await first.until(lambda state: bool(state.incidents))

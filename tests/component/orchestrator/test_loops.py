@@ -56,7 +56,7 @@ async def test_another_orchestrator_keeps_the_verdict_and_the_time_of_the_next_r
     await orchestrator.start(SLOW)
     await hosts.answer("poll/0/ask", False)
     before = await orchestrator.until(lambda state: state.steps["poll"].status is StepStatus.WAITING)
-    successor = orchestrator_over(await store_over(database), ScriptedHosts(), 2)
+    successor = orchestrator_over(await store_over(database), ScriptedHosts())
 
     await successor.recovery.run()
 

@@ -19,6 +19,7 @@ from forgemesh.orchestrator.execution.commands.starts import StartRequest
 from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.values.payload import Payload, json_payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over
 
@@ -69,8 +70,8 @@ async def taken_up(database: Database) -> Orchestrator:
     hosts.show("bits", endpoint("bits-1"))
     hosts.show("rare")
     store = await store_over(database)
-    found = orchestrator_over(store, hosts, store.epoch)
-    found.offered.concurrency_slots.load(await store.slots())
+    found = orchestrator_over(store, hosts)
+    found.offered.concurrency_slots.load(await store.slots({SOLE}))
     await found.recovery.run()
     return found
 

@@ -12,6 +12,7 @@ from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import ScriptedHosts, endpoint
 from tests.component.orchestrator.orchestrators import Orchestrator, database_at, orchestrator_over, store_over
 from tests.component.orchestrator.test_family_fences import calls_stop_when_told, dies
@@ -36,14 +37,14 @@ def door(request: pytest.FixtureRequest, database: Database, elsewhere: Database
 
     async def recovery(first: Mesh) -> Mesh:
         await dies(first, database)
-        second = orchestrator_over(await store_over(database), served(), 2)
-        second.offered.concurrency_slots.load(await second.store.slots())
+        second = orchestrator_over(await store_over(database), served())
+        second.offered.concurrency_slots.load(await second.store.slots({SOLE}))
         await second.recovery.run()
         return second
 
     async def imported(first: Mesh) -> Mesh:
-        second = orchestrator_over(await store_over(elsewhere), served(), 1)
-        rows = await first.store.open_executions()
+        second = orchestrator_over(await store_over(elsewhere), served())
+        rows = await first.store.open_executions({SOLE})
         for row in sorted(rows, key=lambda row: -row.key if row.parent_id else row.key):
             pieces = [piece async for piece in first.offered.archives.export("default", row.execution_id)]
             await second.offered.archives.take_over("default", "", b"".join(pieces))
@@ -140,7 +141,7 @@ async def test_an_open_child_answers_its_parent(orchestrator: Mesh, door: Door) 
 
     await second.hosts.answer("x", [1], attempt=2)
     assert (await second.ended()).output == Payload(b"[1]")
-    assert len(await second.store.open_executions()) == 0
+    assert len(await second.store.open_executions({SOLE})) == 0
 
 
 async def test_a_child_that_is_not_there_is_started(orchestrator: Mesh, door: Door) -> None:
@@ -152,7 +153,7 @@ async def test_a_child_that_is_not_there_is_started(orchestrator: Mesh, door: Do
     running = orchestrator.engine.running("default", child)
     assert running is not None
     orchestrator.engine.drop(running)
-    await orchestrator.store.delete_execution(row.key)
+    await orchestrator.store.delete_execution(row.key, orchestrator.store.shard)
     second = await door(orchestrator)
     await second.definitions.register("default", CHILD)
 

@@ -39,7 +39,7 @@ BROKEN = Failure(Code.INVALID_ARGUMENT, "BROKEN", "does not work")
 
 async def test_a_failed_write_suspends_and_recovery_goes_on(database: Database, hosts: ScriptedHosts) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(TWO_STEPS, {"n": 7})
     call = await hosts.call("a")
     store.failures = 1
@@ -60,7 +60,7 @@ async def test_a_failed_write_suspends_and_recovery_goes_on(database: Database, 
 
 async def test_a_write_behind_a_failed_one_is_not_kept(database: Database, hosts: ScriptedHosts) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(THREE_BRANCHES.replace("50ms", "60s"))
     calls = [await hosts.call(path) for path in ("g/a/x", "g/b/x", "g/c/x")]
     store.failures = 1
@@ -82,7 +82,7 @@ async def test_a_start_that_waits_does_not_report_an_end_that_was_not_kept(
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     starting = asyncio.create_task(orchestrator.start(TWO_STEPS, {"n": 7}, wait=PATIENCE))
     await hosts.answer("a")
     call = await hosts.call("b")
@@ -103,7 +103,7 @@ async def test_another_process_takes_up_what_is_open_and_repeats_nothing_that_en
     await orchestrator.until(lambda state: len(state.open_attempts) == 1)
     hosts = ScriptedHosts()
     hosts.show("p", endpoint("i-1"))
-    successor = orchestrator_over(await store_over(database), hosts, 2)
+    successor = orchestrator_over(await store_over(database), hosts)
 
     await successor.recovery.run()
     await successor.recovery.run()
@@ -122,8 +122,8 @@ async def test_spans_that_a_collector_has_are_not_sent_again(database: Database,
     await orchestrator.start(TWO_STEPS, {"n": 7})
     await orchestrator.hosts.answer("a")
     await orchestrator.hosts.call("b")
-    await orchestrator.store.mark_spans_sent(1)
-    successor = orchestrator_over(await store_over(database), ScriptedHosts(), 2)
+    await orchestrator.store.mark_spans_sent(orchestrator.store.shard, 1)
+    successor = orchestrator_over(await store_over(database), ScriptedHosts())
 
     await successor.recovery.run()
 
@@ -144,7 +144,7 @@ async def test_two_recoveries_at_once_take_an_execution_up_once(database: Databa
     await orchestrator.start(TWO_STEPS, {"n": 7})
     hosts = ScriptedHosts()
     hosts.show("p", endpoint("i-1"))
-    successor = orchestrator_over(await store_over(database), hosts, 2)
+    successor = orchestrator_over(await store_over(database), hosts)
 
     await asyncio.gather(*(successor.recovery.run() for _ in range(3)))
     await hosts.answer("a", attempt=2)
@@ -167,7 +167,7 @@ async def test_one_damaged_execution_does_not_keep_the_others_down(
     )
     hosts = ScriptedHosts()
     hosts.show("p", endpoint("i-1"))
-    successor = orchestrator_over(await store_over(database), hosts, 2)
+    successor = orchestrator_over(await store_over(database), hosts)
 
     with pytest.raises(Exception, match="damaged"):
         await successor.recovery.run()
@@ -202,7 +202,7 @@ async def test_a_watcher_of_a_suspended_execution_is_told_and_may_go_on_where_it
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(TWO_STEPS, {"n": 7})
     seen: list[int] = []
 
@@ -231,7 +231,7 @@ async def test_what_no_write_is_kept_of_is_shown_as_suspended_with_the_cause(
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(TWO_STEPS, {"n": 7})
     call = await hosts.call("a")
     store.failures = 1
@@ -255,7 +255,7 @@ async def test_the_next_attempt_is_told_what_the_last_ones_said_also_after_a_cra
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = await failing_store(database)
-    orchestrator = orchestrator_over(store, hosts, store.epoch)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(TWO_STEPS, {"n": 7})
     first = await hosts.call("a")
     first.progress(0.2, "reading", {"line": 20})
@@ -300,7 +300,7 @@ async def test_a_start_that_becomes_durable_while_the_process_stops_is_not_lost(
     database: Database, hosts: ScriptedHosts
 ) -> None:
     store = HeldStore(await store_over(database))
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     source = TWO_STEPS.replace("retry: {initial: 1ms}", "idempotent: false")
     starting = asyncio.create_task(orchestrator.start(source, {"n": 7}))
     await store.written.wait()
@@ -309,7 +309,7 @@ async def test_a_start_that_becomes_durable_while_the_process_stops_is_not_lost(
     store.release()
     await asyncio.gather(starting, stopping)
 
-    successor = orchestrator_over(await store_over(database), hosts, 2)
+    successor = orchestrator_over(await store_over(database), hosts)
     await successor.recovery.run()
     await hosts.answer("a", {})
     await hosts.answer("b")

@@ -100,7 +100,7 @@ async def test_the_answer_stays_the_execution_that_was_open_also_once_it_has_end
 async def test_an_answer_survives_the_orchestrator(database: Database, orchestrator: Orchestrator) -> None:
     first, _ = await start(orchestrator, request_id="first")
     await start(orchestrator, conflict="use_existing", signal=GO)
-    second = orchestrator_over(await store_over(database), ScriptedHosts(), 2)
+    second = orchestrator_over(await store_over(database), ScriptedHosts())
     await second.recovery.run()
 
     state, created = await start(second, conflict="use_existing", signal=GO)

@@ -31,6 +31,7 @@ async def begin(store: SqliteStore, execution_id: str, ended_at: int) -> None:
     """An execution that ended at that second; 0: it is open."""
     standing = Standing(Status.SUCCEEDED if ended_at else Status.RUNNING, ended_at * SECOND)
     new = NewExecution(
+        shard=store.shard,
         namespace="default",
         execution_id=execution_id,
         workflow="w",
@@ -49,7 +50,7 @@ async def ids(store: SqliteStore) -> list[str]:
 
 
 def retention(store: SqliteStore, age: float = 0.0, count: int = 0) -> Retention:
-    return Retention(store, lambda: NOW, age, count)
+    return Retention(store, store.shard, lambda: NOW, age, count)
 
 
 @pytest.mark.parametrize(

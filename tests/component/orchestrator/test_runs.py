@@ -18,6 +18,7 @@ from forgemesh.faults.control import ExecutionState as Impossible, ExecutionSupe
 from forgemesh.faults.service import InvalidRequest
 from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.api.servicer import SERVICE, OrchestratorServicer
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.hosts import PATIENCE, ScriptedHosts
 from tests.component.orchestrator.orchestrators import Orchestrator, orchestrator_over, store_over
 
@@ -339,17 +340,17 @@ async def test_what_is_written_after_a_deletion_and_a_restart_has_no_place_of_wh
     database: Database, hosts: ScriptedHosts
 ) -> None:
     """Not even if it was the newest: positions say which spans were sent, keys what a page goes on behind."""
-    first = orchestrator_over(await store_over(database), hosts, 1)
+    first = orchestrator_over(await store_over(database), hosts)
     await first.start(SOURCE)
     await hosts.answer("a")
     await first.ended()
     gone = await first.executions.row("default", "e")
     last = len(await first.history())
-    await first.store.mark_spans_sent(last)
+    await first.store.mark_spans_sent(first.store.shard, last)
     await first.offered.controls.delete("default", "e")
-    second = orchestrator_over(await store_over(database), hosts, 2)
+    second = orchestrator_over(await store_over(database), hosts)
     await second.start(SOURCE)
 
     assert (await second.executions.row("default", "e")).key > gone.key
-    assert [row.execution_id for row in await second.store.executions_after(last)] == ["e"]
+    assert [row.execution_id for row in await second.store.executions_after(SOLE, last)] == ["e"]
     assert await second.store.last_before((await second.executions.row("default", "e")).key, last) == 0

@@ -19,7 +19,7 @@ steps: [{id: child, workflow: {name: one}}]
 
 async def successor(database: Database, hosts: ScriptedHosts, number: int, slots: list[int]) -> Orchestrator:
     """Another process takes up what is on disk."""
-    orchestrator = orchestrator_over(await store_over(database), hosts, number, marker=TurnMarker(slots))
+    orchestrator = orchestrator_over(await store_over(database), hosts, marker=TurnMarker(slots))
     await orchestrator.recovery.run()
     return orchestrator
 
@@ -39,7 +39,7 @@ async def set_aside(database: Database, hosts: ScriptedHosts) -> Orchestrator:
     """
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
+    orchestrator = orchestrator_over(await store_over(database), hosts, marker=TurnMarker(slots))
     await orchestrator.start(ONE)
     await orchestrator.start(ONE, execution_id="innocent")
     await hosts.call("a", execution_id="e")
@@ -98,7 +98,7 @@ async def test_the_sweep_leaves_it_alone(database: Database, hosts: ScriptedHost
 async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    first = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
+    first = orchestrator_over(await store_over(database), hosts, marker=TurnMarker(slots))
     await first.start(ONE)
     await hosts.call("a")
     for number in range(2, 8):
@@ -111,7 +111,7 @@ async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHost
 async def test_a_suspended_parent_is_ended_with_its_children(database: Database, hosts: ScriptedHosts) -> None:
     hosts.show("p", endpoint("i-1"))
     slots = [0] * LENGTH
-    first = orchestrator_over(await store_over(database), hosts, 1, marker=TurnMarker(slots))
+    first = orchestrator_over(await store_over(database), hosts, marker=TurnMarker(slots))
     await first.definitions.register("default", ONE)
     await first.start(PARENT)
     child = (await hosts.call("a")).invocation.execution_id

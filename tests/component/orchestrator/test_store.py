@@ -1,10 +1,11 @@
 import asyncio
-import sqlite3
 from asyncio import Future
+from dataclasses import replace
 
 import pytest
 
 from forgemesh.chassis.sqlite.database import Database
+from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
 from forgemesh.orchestrator.execution import facts as e
@@ -14,6 +15,7 @@ from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution,
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.store import PAGE_BYTES, SqliteStore
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE, Shard
 from tests.component.orchestrator.hosts import PATIENCE
 from tests.component.orchestrator.orchestrators import store_over
 from tests.component.orchestrator.stores import asked
@@ -31,6 +33,7 @@ NEWEST = ExecutionOrder.STARTED_DESCENDING
 
 def new(execution_id: str = "e", request_id: str = "", content: str = "c", **facts: object) -> NewExecution:
     known: dict[str, object] = {
+        "shard": Shard(SOLE, 1),
         "namespace": "default",
         "execution_id": execution_id,
         "workflow": "w",
@@ -48,7 +51,7 @@ def nobody(written: Future[Created]) -> None:
 
 
 async def created(store: SqliteStore, execution: NewExecution) -> Created:
-    return await store.create(*asked(execution, FIRST), nobody)
+    return await store.create(*asked(replace(execution, shard=store.shard), FIRST), nobody)
 
 
 def definition(version: str = "", step: str = "a") -> str:
@@ -99,7 +102,7 @@ async def test_of_many_starts_at_once_one_creates_and_the_others_find_it(store: 
 
     assert sum(answer.created for answer in answers) == 1
     assert len({answer.execution_id for answer in answers}) == 1
-    assert len(await store.open_executions()) == 1
+    assert len(await store.open_executions({SOLE})) == 1
 
 
 async def test_what_became_of_a_start_is_told_even_if_its_caller_has_gone(store: SqliteStore) -> None:
@@ -165,17 +168,17 @@ async def test_an_owner_that_was_replaced_writes_nothing_more(database: Database
     young = await store_over(database)
 
     with pytest.raises(StoreUnavailable, match="has replaced epoch"):
-        await old.append(key, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+        await old.append(key, old.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
     with pytest.raises(StoreUnavailable):
         await created(old, new("e-2"))
     with pytest.raises(StoreUnavailable):
         await old.keep_definition(parsed(definition()), 1)
     with pytest.raises(StoreUnavailable):
-        await old.mark_spans_sent(5)
+        await old.mark_spans_sent(old.shard, 5)
 
-    assert young.epoch == old.epoch + 1
+    assert young.shard == Shard(old.shard.id, old.shard.epoch + 1)
     assert [event.sequence for event in await young.events(key, 1, 10)] == [1, 2]
-    await young.append(key, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+    await young.append(key, young.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
     assert len(await old.events(key, 1, 10)) == 3
 
 
@@ -190,15 +193,17 @@ async def test_writes_of_both_owners_in_one_commit_do_not_mix(database: Database
 
     await asyncio.gather(*starts, return_exceptions=True)
 
-    assert {row.execution_id for row in await young.open_executions()} == {f"young-{number}" for number in range(5)}
+    assert {row.execution_id for row in await young.open_executions({SOLE})} == {
+        f"young-{number}" for number in range(5)
+    }
 
 
 async def test_an_event_without_the_one_before_it_is_not_kept(store: SqliteStore) -> None:
     key = (await created(store, new())).key
 
     for sequence in (2, 4, 5):
-        with pytest.raises(sqlite3.IntegrityError):
-            await store.append(key, [e.Event(sequence, 12, e.StepUnblocked("a", 1))], None)
+        with pytest.raises(WriteConflict):
+            await store.append(key, store.shard, [e.Event(sequence, 12, e.StepUnblocked("a", 1))], None)
 
     assert [event.sequence for event in await store.events(key, 1, 10)] == [1, 2]
 
@@ -206,12 +211,17 @@ async def test_an_event_without_the_one_before_it_is_not_kept(store: SqliteStore
 async def test_neighbours_of_a_bad_write_are_kept(store: SqliteStore) -> None:
     good = (await created(store, new("good"))).key
     bad = (await created(store, new("bad"))).key
-    writes = [store.append(key, [e.Event(at, 12, e.StepUnblocked("a", 1))], None) for key, at in ((good, 3), (bad, 9))]
-    writes.append(store.append(good, [e.Event(4, 12, e.StepUnblocked("a", 1))], Standing(Status.FAILED, 12)))
+    writes = [
+        store.append(key, store.shard, [e.Event(at, 12, e.StepUnblocked("a", 1))], None)
+        for key, at in ((good, 3), (bad, 9))
+    ]
+    writes.append(
+        store.append(good, store.shard, [e.Event(4, 12, e.StepUnblocked("a", 1))], Standing(Status.FAILED, 12))
+    )
 
     results = await asyncio.gather(*writes, return_exceptions=True)
 
-    assert [isinstance(result, sqlite3.IntegrityError) for result in results] == [False, True, False]
+    assert [isinstance(result, WriteConflict) for result in results] == [False, True, False]
     row = await store.find("default", "good")
     assert row is not None
     assert (row.status, row.ended_at, row.sequence) == (Status.FAILED, 12, 4)
@@ -224,7 +234,9 @@ async def test_the_last_of_many_changes_in_one_commit_stands(database: Database,
 
     await asyncio.gather(
         *(
-            store.append(key, [e.Event(3 + at, 12, e.StepUnblocked("a", 1))], Standing(status, 12 * (at == 4)))
+            store.append(
+                key, store.shard, [e.Event(3 + at, 12, e.StepUnblocked("a", 1))], Standing(status, 12 * (at == 4))
+            )
             for at, status in enumerate(statuses)
             for key in keys
         )
@@ -243,7 +255,7 @@ async def test_a_history_with_a_gap_is_reported(
     database: Database, store: SqliteStore, change: str, place: int
 ) -> None:
     key = (await created(store, new())).key
-    await store.append(key, [e.Event(n, 12, e.StepUnblocked("a", 1)) for n in (3, 4)], None)
+    await store.append(key, store.shard, [e.Event(n, 12, e.StepUnblocked("a", 1)) for n in (3, 4)], None)
     await database.write(lambda connection: connection.execute(change))
 
     with pytest.raises(DataCorrupted) as corrupted:
@@ -255,7 +267,7 @@ async def test_a_history_with_a_gap_is_reported(
 async def test_events_are_read_in_parts_that_fit_into_memory(store: SqliteStore) -> None:
     key = (await created(store, new())).key
     large = Payload(b"x" * (PAGE_BYTES // 3))
-    await store.append(key, [e.Event(n, 12, e.AttemptStarted("a", n, large)) for n in range(3, 9)], None)
+    await store.append(key, store.shard, [e.Event(n, 12, e.AttemptStarted("a", n, large)) for n in range(3, 9)], None)
 
     parts = []
     following = 1
@@ -280,13 +292,13 @@ async def test_a_damaged_record_is_reported_and_names_its_place(database: Databa
 
 async def test_the_cursor_of_the_spans_tells_what_has_to_be_sent_again(database: Database, store: SqliteStore) -> None:
     first, second = await created(store, new("e-1")), await created(store, new("e-2"))
-    await store.append(first.key, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+    await store.append(first.key, store.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
 
-    assert await store.spans_sent() == 0
-    await store.mark_spans_sent(second.position)
+    assert await store.spans_sent(SOLE) == 0
+    await store.mark_spans_sent(store.shard, second.position)
 
-    assert await store.spans_sent() == second.position
-    assert [row.execution_id for row in await store.executions_after(second.position)] == ["e-1"]
+    assert await store.spans_sent(SOLE) == second.position
+    assert [row.execution_id for row in await store.executions_after(SOLE, second.position)] == ["e-1"]
     assert await store.last_before(first.key, second.position) == 2
     assert await store.last_before(first.key, 0) == 0
     successor = await store_over(database)

@@ -13,6 +13,7 @@ from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution,
 from forgemesh.orchestrator.execution.state import Status
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE, Shard
 from tests.component.byteflips import crashed_copy, fates_of_flips
 from tests.component.orchestrator.orchestrators import database_at, store_over
 from tests.component.orchestrator.stores import asked
@@ -30,9 +31,10 @@ STARTED = e.ExecutionStarted(
 DISPATCH = Dispatch(instance_id="i", incarnation=1, plugin_version="1.0.0", at=12)
 
 
-def new(number: int) -> NewExecution:
+def new(number: int, shard: Shard) -> NewExecution:
     """With something in every column in some of them."""
     return NewExecution(
+        shard=shard,
         namespace=SPACES[number % 2],
         execution_id=f"e-{number}",
         workflow=f"w-{number % 3}",
@@ -57,10 +59,10 @@ async def begin(store: SqliteStore, numbers: Sequence[int]) -> None:
     for number in numbers:
         given = LARGE if number % 20 == 0 else Payload(b'"%d"' % number * (1 + number % 5))
         first = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, given))]
-        key = (await store.create(*asked(new(number), first), nobody)).key
+        key = (await store.create(*asked(new(number, store.shard), first), nobody)).key
         status = list(Status)[number % len(Status)]
         standing = Standing(status, 20 + number if status.final else 0, number % 3 if number % 11 == 0 else 0)
-        await store.append(key, [e.Event(3, 12, e.AttemptSucceeded("a", 1, given, DISPATCH))], standing)
+        await store.append(key, store.shard, [e.Event(3, 12, e.AttemptSucceeded("a", 1, given, DISPATCH))], standing)
 
 
 async def everything(directory: Path) -> list[object]:
@@ -84,8 +86,8 @@ async def everything(directory: Path) -> list[object]:
             found,
             started,
             [await store.events(key, 1, 100) for key in sorted({row.key for row in everyone})],
-            await store.open_executions(),
-            await store.slots(),
+            await store.open_executions({SOLE}),
+            await store.slots({SOLE}),
             await store.expired(40, 20, 500),
             await store.definitions("default", ""),
             await store.definition("default", "w", ""),
@@ -105,7 +107,7 @@ async def crashed(tmp_path: Path) -> Path:
             await store.keep_definition(parsed(DEFINITION.format(number)), 100 + number)
             kept = KeptResult("p", "1.0.0", "ab", Payload(b"%d" % number))
             await store.keep_result(b"key %d" % number, kept, 1_000)
-        await store.delete_execution(3)
+        await store.delete_execution(3, store.shard)
         await begin(store, range(EXECUTIONS - 10, EXECUTIONS))
         return crashed_copy(path.parent, tmp_path / "crashed")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from forgemesh.chassis.sqlite.database import Database
+from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import DataCorrupted, InvalidRequest
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution import facts as e
@@ -21,6 +22,7 @@ from forgemesh.orchestrator.store.sqlite.deletion import expired
 from forgemesh.orchestrator.store.sqlite.execution_rows import page
 from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE, Shard
 from tests.component.orchestrator.stores import asked
 from tests.unit.orchestrator.workflows import call, of_steps
 
@@ -36,6 +38,7 @@ NEWEST = ExecutionOrder.STARTED_DESCENDING
 
 def new(execution_id: str = "e", request_id: str = "", content: str = "c", **facts: object) -> NewExecution:
     known: dict[str, object] = {
+        "shard": Shard(SOLE, 1),
         "namespace": "default",
         "execution_id": execution_id,
         "workflow": "w",
@@ -81,7 +84,7 @@ async def test_lists_are_paged_from_the_newest(store: SqliteStore) -> None:
     assert await ids(store) == ["e-4", "e-3", "e-2", "e-1", "e-0"]
     assert await ids(store, workflows=("w1",)) == ["e-3", "e-1"]
     assert await ids(store, statuses=(Status.RUNNING,)) == ["e-4", "e-2", "e-0"]
-    assert [row.execution_id for row in await store.open_executions()] == ["e-0", "e-2", "e-4", "other"]
+    assert [row.execution_id for row in await store.open_executions({SOLE})] == ["e-0", "e-2", "e-4", "other"]
 
 
 async def test_lists_are_ordered_as_asked_for_with_what_is_open_as_the_last_to_end(store: SqliteStore) -> None:
@@ -174,7 +177,9 @@ async def test_an_id_whose_execution_was_forgotten_meanwhile_is_free(database: D
     first = await store.create(*asked(new("e", standing=Standing(Status.FAILED, 20)), FIRST), nobody)
     again = new("e", request=Request("", "other", id_chosen=True, reuse=IdReuse.ALLOW_DUPLICATE))
 
-    _, second = await asyncio.gather(store.delete_execution(first.key), store.create(*asked(again, FIRST), nobody))
+    _, second = await asyncio.gather(
+        store.delete_execution(first.key, store.shard), store.create(*asked(again, FIRST), nobody)
+    )
 
     assert second.created
     assert await ids(store) == ["e"]
@@ -186,7 +191,7 @@ async def test_a_large_payload_is_stored_once_however_often_it_is_passed_on(
     large = Payload(b'"' + b"x" * 1_000_000 + b'"')
     key = (await created(store, new())).key
     events = [e.Event(n, 12, e.AttemptStarted("a", n, large)) for n in range(3, 13)]
-    await store.append(key, events, None)
+    await store.append(key, store.shard, events, None)
     sql = "SELECT (SELECT sum(length(body)) FROM event), (SELECT sum(length(data)) FROM blob)"
 
     inline, apart = await database.read(lambda connection: tuple(connection.execute(sql).fetchone()))
@@ -198,15 +203,15 @@ async def test_a_large_payload_is_stored_once_however_often_it_is_passed_on(
 async def test_a_deleted_execution_takes_along_what_only_it_needed(database: Database, store: SqliteStore) -> None:
     shared, own = Payload(b'"' + b"s" * 300_000 + b'"'), Payload(b'"' + b"o" * 300_000 + b'"')
     first, second = (await created(store, new("a"))).key, (await created(store, new("b"))).key
-    await store.append(first, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
-    await store.append(first, [e.Event(4, 12, e.AttemptStarted("a", 4, own))], None)
-    await store.append(second, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
+    await store.append(first, store.shard, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
+    await store.append(first, store.shard, [e.Event(4, 12, e.AttemptStarted("a", 4, own))], None)
+    await store.append(second, store.shard, [e.Event(3, 12, e.AttemptStarted("a", 3, shared))], None)
 
-    await store.delete_execution(first)
+    await store.delete_execution(first, store.shard)
     assert await store.find("default", "a") is None
     assert await store.events(first, 1, 100) == []
     assert (await store.events(second, 3, 1))[0].fact == e.AttemptStarted("a", 3, shared)
-    await store.delete_execution(second)
+    await store.delete_execution(second, store.shard)
     count = await database.read(lambda connection: int(connection.execute("SELECT count(*) FROM blob").fetchone()[0]))
     assert count == 0
 
@@ -230,7 +235,7 @@ async def test_an_ended_child_does_not_expire_while_its_parent_is_open(store: Sq
     child = await store.create(*asked(born, FIRST), nobody)
 
     assert await store.expired(200, 0, 100) == []
-    await store.append(parent.key, [e.Event(3, 12, e.StepCancelled("a"))], ended)
+    await store.append(parent.key, store.shard, [e.Event(3, 12, e.StepCancelled("a"))], ended)
     assert await store.expired(200, 0, 100) == [parent.key, child.key]
 
 
@@ -248,7 +253,7 @@ async def test_an_ended_child_is_not_kept_for_another_execution_that_got_its_par
 async def test_no_two_executions_have_one_run(store: SqliteStore) -> None:
     await created(store, new("one", run_id="r"))
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(WriteConflict):
         await created(store, new("other", run_id="r"))
 
 
@@ -337,7 +342,7 @@ async def test_a_row_that_cannot_be_read_is_named_and_the_others_are_served(
     second = await store.executions(everything, NEWEST, first.next_token, 2)
 
     assert [row.execution_id for row in (*first.rows, *second.rows)] == ["c", "a"]
-    assert [row.execution_id for row in await store.open_executions()] == ["a", "c"]
+    assert [row.execution_id for row in await store.open_executions({SOLE})] == ["a", "c"]
     assert [said.partition(":")[0] for said in store.damaged] == ["execution 2 is damaged"]
 
 

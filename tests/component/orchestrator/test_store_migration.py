@@ -11,6 +11,7 @@ from forgemesh.orchestrator.store.events import event_to_message
 from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import SOLE
 from tests.component.orchestrator.orchestrators import database_at, store_over
 
 SOURCE = "name: w\nversion: 1.0.0\nsteps: [{id: a, call: {plugin: p, operation: o}}]"
@@ -53,8 +54,8 @@ async def test_what_the_first_release_wrote_is_read_and_goes_on(tmp_path: Path) 
             ExecutionFilter(namespace="default"), ExecutionOrder.ENDED_DESCENDING, "", 10
         )
         histories = [await store.events(key, 1, 100) for key in (1, 2)]
-        following = await store.append(1, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
-        still_open = await store.open_executions()
+        following = await store.append(1, store.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+        still_open = await store.open_executions({SOLE})
 
     assert [(row.execution_id, row.status, row.priority) for row in everything.rows] == [
         ("open", Status.RUNNING, 0),
@@ -107,7 +108,7 @@ async def test_executions_of_older_releases_get_a_run_parent_and_schedule_that_s
 
     async with database_at(path) as database:
         store = await store_over(database)
-        rows = {row.execution_id: row for row in await store.open_executions()}
+        rows = {row.execution_id: row for row in await store.open_executions({SOLE})}
 
     run = {name: row.run_id for name, row in rows.items()}
     assert run["p"] == "00000000000000000000000003"

@@ -53,7 +53,7 @@ async def failures(orchestrator: Orchestrator) -> list[e.AttemptFailed]:
 
 async def successor(database: Database, hosts: ScriptedHosts, number: int = 2) -> Orchestrator:
     """Another process takes up what is on disk."""
-    orchestrator = orchestrator_over(await store_over(database), hosts, number)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.recovery.run()
     return orchestrator
 
@@ -69,7 +69,7 @@ async def durable(orchestrator: Orchestrator) -> None:
 async def test_a_call_that_waits_for_its_first_instance_outlives_any_number_of_restarts(
     database: Database, orderly: bool, extra: str
 ) -> None:
-    orchestrator = orchestrator_over(await store_over(database), nobody(), 1)
+    orchestrator = orchestrator_over(await store_over(database), nobody())
     await orchestrator.start(source(extra))
     await orchestrator.until(blocked("a"))
 
@@ -94,7 +94,7 @@ async def test_an_undoing_that_waits_for_its_instance_outlives_any_number_of_res
     hosts = ScriptedHosts()
     hosts.show("p", endpoint("i-1"))
     hosts.show("gone")
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(UNDOING)
     await hosts.answer("a")
     (await hosts.call("b")).fail(BROKEN)
@@ -117,7 +117,7 @@ async def test_a_call_that_waits_for_room_is_put_on_record_by_an_orderly_stop(
     for link in hosts.links("p").values():
         link.has_room = False
     hosts.tell("p")
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(source("idempotent: false"))
     await durable(orchestrator)
 
@@ -137,7 +137,7 @@ async def test_what_follows_from_an_answer_while_it_stops_is_not_sent_and_not_lo
     database: Database, hosts: ScriptedHosts
 ) -> None:
     two = f"name: two\nsteps: [{{id: a, {CALL}}}, {{id: b, {CALL}, idempotent: false}}]"
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(two)
     call = await hosts.call("a")
 
@@ -159,7 +159,7 @@ async def test_a_call_that_still_waits_in_its_link_when_it_stops_was_not_sent(
     for link in hosts.links("p").values():
         link.unsent.add(1)
         link.on_cancel = lambda call: call.fail(lost, accepted=False, sent=False)
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(source("idempotent: false"))
     await hosts.call("a")
 
@@ -177,7 +177,7 @@ async def test_a_call_leaves_only_once_it_is_on_record_that_it_is_not_blocked_an
     hosts = nobody()
     store = HeldStore(await store_over(database))
     store.release()
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(source("idempotent: false"))
     await orchestrator.until(blocked("a"))
     store.hold()
@@ -196,7 +196,7 @@ async def test_a_call_leaves_only_once_it_is_on_record_that_it_is_not_blocked_an
 
 async def test_a_process_that_dies_behind_that_record_leaves_a_call_in_doubt(database: Database) -> None:
     hosts = nobody()
-    orchestrator = orchestrator_over(await store_over(database), hosts, 1)
+    orchestrator = orchestrator_over(await store_over(database), hosts)
     await orchestrator.start(source("idempotent: false"))
     await orchestrator.until(blocked("a"))
     hosts.show("p", endpoint("i-1"))
@@ -216,7 +216,7 @@ async def test_what_was_stopped_before_it_was_sent_is_not_sent_by_the_next_proce
 ) -> None:
     store = HeldStore(await store_over(database))
     store.release()
-    orchestrator = orchestrator_over(store, nobody(), 1)
+    orchestrator = orchestrator_over(store, nobody())
     await orchestrator.start(source("idempotent: false"))
     await orchestrator.until(blocked("a"))
     store.hold()
@@ -250,7 +250,7 @@ async def test_what_waits_when_the_store_fails_costs_no_attempt(database: Databa
     full.show("q", endpoint("i-2"))
     for link in full.links("p").values():
         link.has_room = False
-    orchestrator = orchestrator_over(store, full, 1)
+    orchestrator = orchestrator_over(store, full)
     both = f"""
 name: both
 steps:
@@ -287,7 +287,7 @@ async def test_a_call_of_an_attempt_whose_end_could_not_be_written_is_made_once(
     hosts.show("p", endpoint("i-1"))
     (link,) = hosts.links("p").values()
     link.has_room = not waits
-    orchestrator = orchestrator_over(store, hosts, 1)
+    orchestrator = orchestrator_over(store, hosts)
     await orchestrator.start(source(f"idempotent: {str(not waits).lower()}"))
     if not waits:
         await hosts.call("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 
 _REMEDIES = {
@@ -17,13 +18,13 @@ _UNDECODABLE = "Could not decode to UTF-8"
 
 
 def fault_of(path: Path, error: sqlite3.DatabaseError) -> Exception:
-    """DataCorrupted or StoreUnavailable; the error itself if it is a bug of the caller."""
+    """DataCorrupted, StoreUnavailable or WriteConflict; the error itself if it is a bug of the caller."""
     code = code_of(error)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or str(error).startswith(_UNDECODABLE):
         return DataCorrupted(str(path), str(error))
     if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:  # that one is bad SQL
         return StoreUnavailable(str(path), str(error), *_REMEDIES.get(code, ()))
-    return error
+    return WriteConflict(str(error)) if isinstance(error, sqlite3.IntegrityError) else error
 
 
 def code_of(error: BaseException | None) -> int:

@@ -272,7 +272,7 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         sweep, engine, owner = self._sweep, self._engine, self._engine.owner
         return pb.GetOrchestratorResponse(
             orchestrator_id=owner.orchestrator_id,
-            epoch=owner.epoch,
+            epoch=owner.shard.epoch,
             running=engine.count,
             suspended=engine.suspended_count(),
             store_trouble=engine.trouble,

@@ -37,6 +37,7 @@ from forgemesh.orchestrator.store.sqlite.schema import MIGRATIONS
 from forgemesh.orchestrator.store.sqlite.store import open_store
 from forgemesh.orchestrator.values.payload import json_payload
 from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.values.shard import Shard
 from forgemesh.orchestrator.workflow.definition_text import read_definition
 from forgemesh.orchestrator.workflow.definitions import Definitions
 
@@ -72,7 +73,7 @@ class _Play:
 class Environment:
     """The whole orchestrator but for the wire; while nothing is played, its time stands still."""
 
-    def __init__(self, pipe: Pipe, loop: VirtualLoop, store: Store, epoch: int) -> None:
+    def __init__(self, pipe: Pipe, loop: VirtualLoop, store: Store, shard: Shard) -> None:
         self._pipe = pipe
         self._loop = loop
         self._store = store
@@ -92,7 +93,7 @@ class Environment:
             checksum=checksum,
             packing=ArchivePacking(),
         )
-        self._offered = UseCases(ports, Owner(BY, epoch))
+        self._offered = UseCases(ports, Owner(BY, shard))
         self._engine = self._offered.engine
         loop.at_rest = self._at_rest
 
@@ -232,7 +233,7 @@ async def setting_up(pipe: Pipe, loop: VirtualLoop, path: Path) -> AsyncIterator
     loop.hold()
     async with open_database(path, MIGRATIONS, synchronous="NORMAL") as database:
         store = await open_store(AttendedDatabase(database, loop), read_definition)
-        yield Environment(pipe, loop, store, store.epoch)
+        yield Environment(pipe, loop, store, store.shard)
 
 
 def _refusal(fault: Fault) -> dict[str, object]:

@@ -18,6 +18,7 @@ from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace, SpanFac
 from forgemesh.orchestrator.store.archives import ArchivePacking
 from forgemesh.orchestrator.store.events import checksum
 from forgemesh.orchestrator.store.sqlite.store import open_store
+from forgemesh.orchestrator.values.shard import SOLE
 from forgemesh.orchestrator.workflow.definitions import Definitions
 from tests.component.orchestrator.simulated_mesh.database import WorldDatabase
 from tests.component.orchestrator.simulated_mesh.library import parse
@@ -68,9 +69,9 @@ class ProcessRun:
             checksum=checksum,
             packing=ArchivePacking(),
         )
-        self.offered = UseCases(ports, Owner(name, store.epoch))
+        self.offered = UseCases(ports, Owner(name, store.shard))
         self.engine = self.offered.engine
-        self.offered.concurrency_slots.load(await store.slots())
+        self.offered.concurrency_slots.load(await store.slots({SOLE}))
         world.plugins.begin(hosts)
         sweeping = ReconcileLoop("sweep", self.offered.sweep.run, period=10.0)
         self.engine.on_suspended.add(sweeping.nudge)

@@ -43,6 +43,7 @@ from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.execution.state import ExecutionState, Status
 from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
+from forgemesh.orchestrator.values.shard import Shard
 from forgemesh.orchestrator.workflow.definition import Definition
 
 ROUNDS, LAST_WRITE = 10, 5.0
@@ -51,10 +52,10 @@ ROUNDS, LAST_WRITE = 10, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The process that runs executions, and which one it is of those that have had this store."""
+    """The process that runs executions, and the shard of them that it owns."""
 
     orchestrator_id: str
-    epoch: int
+    shard: Shard
 
 
 class Engine:
@@ -141,7 +142,7 @@ class Engine:
         caller has gone away meanwhile.
         """
         state = ExecutionState(definition.namespace, execution_id, definition)
-        running = Running(0, state, ExecutionTrace(execution_id, definition))
+        running = Running(0, self.owner.shard, state, ExecutionTrace(execution_id, definition))
         events: list[e.Event] = []
 
         def begin() -> tuple[NewExecution, Sequence[e.Event]]:
@@ -222,7 +223,7 @@ class Engine:
             raise
         events = self.turn(running, facts, answer) if facts else []
         if answer is not None and not facts:
-            await asyncio.shield(self._store.append_answered(running.key, [], None, answer))
+            await asyncio.shield(self._store.append_answered(running.key, running.shard, [], None, answer))
         await running.durable()
         return events
 
@@ -246,8 +247,8 @@ class Engine:
             self._suspension.broke(running, error)
 
     def _go_on(self, running: Running) -> None:
-        state, owner, unsent = running.state, self.owner, self._suspension.unsent(running)
-        events = recovered(state, owner.orchestrator_id, owner.epoch, self._now(), self._draw(), unsent)
+        state, epoch, unsent = running.state, running.shard.epoch, self._suspension.unsent(running)
+        events = recovered(state, self.owner.orchestrator_id, epoch, self._now(), self._draw(), unsent)
         reopened = tuple(state.open_attempts)
         self._commit(running, events)
         self._executor.settle_in(running, fresh=False)  # before anything new begins in it
@@ -312,7 +313,7 @@ class Engine:
         before, running.standing = running.standing, standing_of(state)
         changed = running.standing if running.standing != before else None
         append = self._store.append if answer is None else partial(self._store.append_answered, answer=answer)
-        written = running.written = append(running.key, events, changed)
+        written = running.written = append(running.key, running.shard, events, changed)
         written.add_done_callback(partial(self._committed, running, events, effects))
         self._timers.set(running)
         if state.definition.has_children and (orders := child_orders_of(events)):

@@ -71,13 +71,15 @@ class Recovery:
             await self._run()
 
     async def _run(self) -> None:
-        sent = await self._store.spans_sent()
-        again = {} if self._spans_sent_again else {row.key: row for row in await self._store.executions_after(sent)}
+        shard = self._engine.owner.shard.id
+        sent = await self._store.spans_sent(shard)
+        behind = [] if self._spans_sent_again else await self._store.executions_after(shard, sent)
+        again = {row.key: row for row in behind}
         self._spans_sent_again = True
         failure: Exception | None = None
         found: list[Running] = []
         renewed = _Renewed()
-        open_rows = {row.key: row for row in await self._store.open_executions()}
+        open_rows = {row.key: row for row in await self._store.open_executions({shard})}
         for key, row in (again | open_rows).items():
             if self._is_set_aside(row):
                 continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from forgemesh.orchestrator.execution.ports.forgetting import ForgettingStore
 from forgemesh.orchestrator.values.retry import SECOND
+from forgemesh.orchestrator.values.shard import Shard
 
 REMEMBERED = 30 * 86_400
 """Seconds for which it is known what a request to a schedule was answered."""
@@ -21,6 +22,7 @@ class Retention:
     """Ended executions are kept for `age` seconds (0: for ever), and at most `count` of them (0: any number)."""
 
     store: ForgettingStore
+    shard: Shard
     clock: Callable[[], int]
     age: float
     count: int
@@ -34,7 +36,7 @@ class Retention:
         while before or self.count:
             keys = await self.store.expired(before, self.count, BATCH)
             for key in keys:
-                await self.store.delete_execution(key)
+                await self.store.delete_execution(key, self.shard)
             if len(keys) < BATCH:
                 return
             await asyncio.sleep(BREATH)

@@ -16,6 +16,7 @@ from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.trace.ports import Spans
 from forgemesh.orchestrator.execution.trace.spans import ExecutionTrace
 from forgemesh.orchestrator.values.payload import Payload
+from forgemesh.orchestrator.values.shard import Shard
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Running:
     """
 
     key: int
+    shard: Shard
     state: ExecutionState
     trace: ExecutionTrace
     left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,6 +125,7 @@ def new_execution(running: Running, request: Request, claims: tuple[Claim, ...] 
     assert started is not None
     origin = started.origin or e.Origin()
     return NewExecution(
+        shard=running.shard,
         namespace=state.namespace,
         execution_id=state.execution_id,
         workflow=started.workflow,

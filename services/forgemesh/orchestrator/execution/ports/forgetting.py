@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from forgemesh.orchestrator.values.shard import Shard
+
 
 class ForgettingStore(Protocol):
     """Forgets what nobody needs any more."""
 
-    async def delete_execution(self, key: int) -> None:
-        """Forget an execution with its history and what only it needs."""
+    async def delete_execution(self, key: int, shard: Shard) -> None:
+        """Forget an execution with its history and what only it needs; refused as every write of a replaced owner."""
 
     async def forget_answers(self, given_before: int) -> None:
         """Those about schedules; those about executions are forgotten with them."""

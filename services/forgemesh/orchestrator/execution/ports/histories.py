@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, SlotRow, Standing
 from forgemesh.orchestrator.execution.ports.starts import Begin, Created, Request, Wanted
 from forgemesh.orchestrator.execution.recorded import Recorded
+from forgemesh.orchestrator.values.shard import Shard
 
 
 class HistoryStore(Protocol):
-    """Keeps executions."""
+    """
+    Keeps executions. What is written names the shard with its owner's epoch, and is refused as a whole, with
+    StoreUnavailable, once another owner has replaced that one; what is read names ids of shards.
+    """
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
         """
@@ -29,14 +33,15 @@ class HistoryStore(Protocol):
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         """The execution that a request with this id got before; raises RequestIdReused."""
 
-    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+    def append(self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         """
         Write an execution's next events, and where it stands if that has changed, in one transaction; returns the last
-        event's position in the whole store.
+        event's position in the whole store. Raises WriteConflict unless the first of them follows the last one there
+        is.
         """
 
     def append_answered(
-        self, key: int, events: Sequence[Event], standing: Standing | None, answer: Recorded
+        self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None, answer: Recorded
     ) -> Future[int]:
         """The same, with the answer that somebody gets for what is in `events`."""
 
@@ -48,10 +53,10 @@ class HistoryStore(Protocol):
     async def claims(self, origin_run: str) -> dict[str, str]:
         """Which effects of a run were claimed, and by which run; raises DataCorrupted."""
 
-    async def open_executions(self) -> list[ExecutionRow]: ...
+    async def open_executions(self, shards: Collection[int]) -> list[ExecutionRow]: ...
 
-    async def slots(self) -> list[SlotRow]:
-        """Of all open executions with a concurrency key, the oldest first."""
+    async def slots(self, shards: Collection[int]) -> list[SlotRow]:
+        """Of all open executions in them with a concurrency key, the oldest first."""
 
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
         """In sequence, fewer than `limit` if they are large, none if there are none; raises DataCorrupted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forgemesh.orchestrator.execution.state import Status
+from forgemesh.orchestrator.values.shard import SOLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +14,7 @@ class ExecutionRow:
     What lists show of an execution; `key` is the store's own name for it, times are Unix nanoseconds.
 
     `incidents` counts the steps that wait for a person. Ids can be given again, `run_id` and what is called so cannot.
+    `shard` is the id of the one that the execution belongs to for good.
     """
 
     key: int
@@ -33,6 +35,7 @@ class ExecutionRow:
     run_id: str = ""
     parent_run: str = ""
     schedule_incarnation: str = ""
+    shard: int = SOLE
 
 
 @dataclass(frozen=True, slots=True)

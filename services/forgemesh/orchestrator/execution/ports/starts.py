@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from forgemesh.orchestrator.execution.facts import Event
 from forgemesh.orchestrator.execution.ports.rows import Standing
+from forgemesh.orchestrator.values.shard import Shard
 
 
 class IdReuse(Enum):
@@ -41,8 +42,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewExecution:
-    """A start to be written."""
+    """A start to be written, in the shard to which the execution belongs from then on."""
 
+    shard: Shard
     namespace: str
     execution_id: str
     workflow: str

@@ -18,6 +18,7 @@ from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.ports.span_cursor import SpanCursor
 from forgemesh.orchestrator.execution.trace.spans import ATTEMPT, RUN, ExecutionTrace, Link, SpanFacts, span_id
+from forgemesh.orchestrator.values.shard import Shard
 
 _KINDS = {RUN: SERVER, ATTEMPT: CLIENT}
 MARK_INTERVAL = 1.0
@@ -30,9 +31,10 @@ class SpanExporter:
     After a crash the spans of events beyond that point are made again, with the same ids.
     """
 
-    def __init__(self, sink: SpanSink, store: SpanCursor) -> None:
+    def __init__(self, sink: SpanSink, store: SpanCursor, shard: Shard) -> None:
         self._sink = sink
         self._store = store
+        self._shard = shard
         sink.sent.add(self._taken)
         self._sent = 0
         self._marked = 0
@@ -60,7 +62,7 @@ class SpanExporter:
             return
         with contextlib.suppress(StoreUnavailable):
             sent = self._sent
-            await self._store.mark_spans_sent(sent)
+            await self._store.mark_spans_sent(self._shard, sent)
             self._marked = sent
 
 

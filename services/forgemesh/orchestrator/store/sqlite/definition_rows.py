@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import msgspec
 import semantic_version
 
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.sqlite.database import Database
+from forgemesh.chassis.sqlite.database import Database, Work
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import DefinitionConflict, DefinitionInvalid
 from forgemesh.orchestrator.store.sqlite.schema import check, checksum
@@ -21,17 +20,14 @@ from forgemesh.orchestrator.workflow.ports import StoredDefinition
 _COLUMNS = ("namespace", "name", "version", "content_hash", "source", "created_at", "published")
 
 
-class DefinitionRows(ABC):
+class DefinitionRows:
     """The part of the store that keeps definitions; each is compiled once."""
 
     _database: Database
+    fence: Work[None]
     _parse: Callable[[str, str], Definition]
     damages: Damages
     _compiled: dict[tuple[str, str, str, str], Definition]
-
-    @abstractmethod
-    def fence(self, connection: sqlite3.Connection) -> None:
-        """Refuse the write of an owner that was replaced."""
 
     async def keep_definition(self, definition: Definition, created_at: int) -> tuple[StoredDefinition, bool]:
         """See ports.Store."""

@@ -25,7 +25,7 @@ from forgemesh.orchestrator.store.sqlite.schema import (
 
 ROW = (
     f"SELECT {', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum,"  # noqa: S608
-    f" {', '.join(IDENTITY[1:])}, identity_checksum,"
+    f" {', '.join(IDENTITY[1:])}, shard, identity_checksum,"
     " (SELECT max(sequence) FROM event WHERE execution = key) AS sequence FROM execution"
 )
 _LAST, _BEFORE_SURROGATES, _AFTER_SURROGATES = "\U0010ffff", "\ud7ff", "\ue000"
@@ -54,8 +54,9 @@ def new_row(key: int, new: NewExecution) -> tuple[Bulk, tuple[object, ...]]:
         new.schedule_id,
     )
     identity = (key, new.run_id, new.parent_run, new.schedule_incarnation)
-    standing = _standing(key, new.standing)
-    return NEW_EXECUTION, (*facts, checksum(facts), *standing[1:], *identity[1:], checksum(identity))
+    standing, shard = _standing(key, new.standing), new.shard.id
+    sealed = checksum((*identity, shard) if shard else identity)
+    return NEW_EXECUTION, (*facts, checksum(facts), *standing[1:], *identity[1:], shard, sealed)
 
 
 def standing_row(turn: int, key: int, standing: Standing) -> tuple[Bulk, tuple[object, ...]]:
@@ -73,7 +74,7 @@ def from_row(row: sqlite3.Row) -> ExecutionRow:
     record = f"execution {row['key']}"
     check(row, FACTS, "checksum", record)
     check(row, STANDING, "standing_checksum", record)
-    check(row, IDENTITY, "identity_checksum", record)
+    check(row, (*IDENTITY, "shard") if row["shard"] else IDENTITY, "identity_checksum", record)
     if row["sequence"] is None:
         raise DataCorrupted(record, "it has no events")
     try:
@@ -99,6 +100,7 @@ def from_row(row: sqlite3.Row) -> ExecutionRow:
         run_id=row["run_id"],
         parent_run=row["parent_run"],
         schedule_incarnation=row["schedule_incarnation"],
+        shard=row["shard"],
     )
 
 

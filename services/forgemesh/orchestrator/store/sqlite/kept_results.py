@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
 
 import msgspec
 
-from forgemesh.chassis.sqlite.database import Database
+from forgemesh.chassis.sqlite.database import Database, Work
 from forgemesh.orchestrator.execution.ports.results import KeptResult
 from forgemesh.orchestrator.store.sqlite.schema import check, checksum
 from forgemesh.orchestrator.values.payload import Payload
@@ -26,14 +25,11 @@ MOST = 64
 """Providers whose outputs are looked at for one question."""
 
 
-class KeptResults(ABC):
+class KeptResults:
     """The part of the store that keeps outputs for calls that ask for the same again."""
 
     _database: Database
-
-    @abstractmethod
-    def fence(self, connection: sqlite3.Connection) -> None:
-        """Refuse the write of an owner that was replaced."""
+    fence: Work[None]
 
     async def cached(self, key: bytes, now: int) -> list[KeptResult]:
         """See ports.Store."""

@@ -159,6 +159,15 @@ MIGRATIONS = (
     CREATE INDEX answer_schedule ON answer (schedule, request_id) WHERE schedule > 0;
     CREATE INDEX answer_age ON answer (given_at) WHERE schedule > 0;
     """,
+    """
+    CREATE TABLE shard (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, spans_sent INTEGER NOT NULL);
+    INSERT INTO shard VALUES (
+        0, coalesce((SELECT epoch FROM owner), 0), coalesce((SELECT position FROM progress WHERE name = 'spans'), 0)
+    );
+    DROP TABLE owner;
+    DELETE FROM progress WHERE name = 'spans';
+    ALTER TABLE execution ADD COLUMN shard INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 FACTS = (
@@ -178,14 +187,14 @@ FACTS = (
 )
 """Columns of an execution that `checksum` covers; they change when it is renamed."""
 IDENTITY = ("key", "run_id", "parent_run", "schedule_incarnation")
-"""Columns that `identity_checksum` covers; they never change."""
+"""Columns that `identity_checksum` covers, with `shard` unless that is 0: rows of older releases have none."""
 STANDING = ("key", "status", "ended_at", "incidents")
 """Columns that `standing_checksum` covers."""
 
 NEW_EXECUTION = Bulk(
     f"INSERT INTO execution ({', '.join(FACTS)}, checksum, status, ended_at, incidents, standing_checksum,"
-    f" {', '.join(IDENTITY[1:])}, identity_checksum) VALUES",
-    f"({', '.join('?' * (len(FACTS) + 5 + len(IDENTITY)))})",
+    f" {', '.join(IDENTITY[1:])}, shard, identity_checksum) VALUES",
+    f"({', '.join('?' * (len(FACTS) + 6 + len(IDENTITY)))})",
 )
 ANSWER = ("namespace", "request_id", "content", "execution", "schedule", "given_at")
 """Columns of an answer that its `checksum` covers."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from asyncio import Future
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.damages import Damages
-from forgemesh.chassis.sqlite.database import Bulk, Database
-from forgemesh.faults.service import DataCorrupted, StoreUnavailable
+from forgemesh.chassis.sqlite.database import Bulk, Database, Work
+from forgemesh.chassis.write_conflict import WriteConflict
+from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution.facts import Event, ExecutionAdmitted, ExecutionQueued, ExecutionStarted
 from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder, Page
@@ -32,6 +33,7 @@ from forgemesh.orchestrator.store.sqlite.definition_rows import DefinitionRows
 from forgemesh.orchestrator.store.sqlite.deletion import delete, expired, last_given, rename
 from forgemesh.orchestrator.store.sqlite.execution_rows import ROW, from_row, new_row, page, standing_row
 from forgemesh.orchestrator.store.sqlite.kept_results import KeptResults
+from forgemesh.orchestrator.store.sqlite.ownership import fence_of, own
 from forgemesh.orchestrator.store.sqlite.schema import (
     CLAIM,
     NEW_ANSWER,
@@ -44,18 +46,22 @@ from forgemesh.orchestrator.store.sqlite.schema import (
     checksum,
 )
 from forgemesh.orchestrator.values.identifiers import id_before_renaming
+from forgemesh.orchestrator.values.shard import SOLE, Shard
 from forgemesh.orchestrator.workflow.definition import Definition
 
 PAGE_BYTES = 4 * MEBIBYTE
 PAGE = 100
-_SPANS = "spans"
 
 
 class SqliteStore(DefinitionRows, KeptResults):
-    """See ports.Store. Every write is fenced: once another process has taken the file over, none is accepted."""
+    """
+    See ports.Store. Every write is fenced: once another process has taken the file over, none is accepted.
+
+    `shard` holds all executions; `fence` guards what belongs to none of them.
+    """
 
     def __init__(
-        self, database: Database, parse: Callable[[str, str], Definition], *, epoch: int, key: int, position: int
+        self, database: Database, parse: Callable[[str, str], Definition], *, shard: Shard, key: int, position: int
     ) -> None:
         self._database = database
         self._parse = parse
@@ -63,7 +69,9 @@ class SqliteStore(DefinitionRows, KeptResults):
         self._key = key
         self._position = position
         self._turn = 0
-        self.epoch = epoch
+        self.shard = shard
+        self._fences: dict[Shard, Work[None]] = {}
+        self.fence = self._fence(shard)
         self.damages = Damages()
 
     async def create(self, wanted: Wanted, begin: Begin, settled: Callable[[Future[Created]], None]) -> Created:
@@ -77,13 +85,13 @@ class SqliteStore(DefinitionRows, KeptResults):
         rows = [new_row(self._key, new), *self._event_rows(self._key, events), *_claim_rows(new)]
         created = Created(self._key, new.execution_id, True, self._position, new.run_id)
         if renamed is None:
-            written = self._database.write_rows(rows, created, guard=self.fence)
+            written = self._database.write_rows(rows, created, guard=self._fence(new.shard))
         else:
-            written = self._database.write(_renaming(renamed, rows, created), guard=self.fence)
+            written = self._database.write(_renaming(renamed, rows, created), guard=self._fence(new.shard))
         written.add_done_callback(settled)
         try:
             return await asyncio.shield(written)
-        except sqlite3.IntegrityError:  # another request came first, between the look and the write
+        except WriteConflict:  # another request came first, between the look and the write
             earlier, renamed = await self._earlier_start(wanted)
             if earlier is not None:
                 return earlier
@@ -100,15 +108,15 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def started_by(self, namespace: str, request: Request) -> Created | None:
         return await self._database.read(lambda connection: started_by(connection, namespace, request))
 
-    def append(self, key: int, events: Sequence[Event], standing: Standing | None) -> Future[int]:
+    def append(self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None) -> Future[int]:
         rows = self._following(key, events, standing)
-        return self._database.write_rows(rows, self._position, guard=self.fence)
+        return self._database.write_rows(rows, self._position, guard=self._fence(shard))
 
     def append_answered(
-        self, key: int, events: Sequence[Event], standing: Standing | None, answer: Recorded
+        self, key: int, shard: Shard, events: Sequence[Event], standing: Standing | None, answer: Recorded
     ) -> Future[int]:
         rows = [*self._following(key, events, standing), (NEW_ANSWER, answer_row(answer))]
-        return self._database.write_rows(rows, self._position, guard=self.fence)
+        return self._database.write_rows(rows, self._position, guard=self._fence(shard))
 
     def _following(
         self, key: int, events: Sequence[Event], standing: Standing | None
@@ -179,12 +187,12 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def executions(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         return await self._database.read(lambda connection: page(connection, wanted, order, token, limit, self.damages))
 
-    async def open_executions(self) -> list[ExecutionRow]:
-        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", ())
-        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", ())]
+    async def open_executions(self, shards: Collection[int]) -> list[ExecutionRow]:
+        reopened = await self._rows(f"WHERE {REOPENED} ORDER BY key", (), shards)
+        return [*reopened, *await self._rows("WHERE ended_at = 0 ORDER BY key", (), shards)]
 
-    async def slots(self) -> list[SlotRow]:
-        rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", ())
+    async def slots(self, shards: Collection[int]) -> list[SlotRow]:
+        rows = await self._rows("WHERE ended_at = 0 AND concurrency_key <> '' ORDER BY key", (), shards)
         return [
             SlotRow(row.namespace, row.workflow, row.concurrency_key, row.execution_id, await self._is_granted(row))
             for row in rows
@@ -210,13 +218,18 @@ class SqliteStore(DefinitionRows, KeptResults):
             return True
         return granted
 
-    async def executions_after(self, position: int) -> list[ExecutionRow]:
+    async def executions_after(self, shard: int, position: int) -> list[ExecutionRow]:
         clause = "WHERE key IN (SELECT DISTINCT execution FROM event WHERE position > ?) ORDER BY key"
-        return await self._rows(clause, (position,))
+        return await self._rows(clause, (position,), {shard})
 
-    async def _rows(self, clause: str, values: tuple[object, ...]) -> list[ExecutionRow]:
+    async def _rows(
+        self, clause: str, values: tuple[object, ...], shards: Collection[int] | None = None
+    ) -> list[ExecutionRow]:
+        """Those in `shards`, once they are known to be sound: one whose shard is damaged is named, not passed over."""
+
         def work(connection: sqlite3.Connection) -> list[ExecutionRow]:
-            return self.damages.sound(connection.execute(f"{ROW} {clause}", values), from_row)
+            found = self.damages.sound(connection.execute(f"{ROW} {clause}", values), from_row)
+            return [row for row in found if shards is None or row.shard in shards]
 
         return await self._database.read(work)
 
@@ -240,8 +253,8 @@ class SqliteStore(DefinitionRows, KeptResults):
 
         return await self._database.read(work)
 
-    async def delete_execution(self, key: int) -> None:
-        await self._database.write(lambda connection: delete(connection, key), guard=self.fence)
+    async def delete_execution(self, key: int, shard: Shard) -> None:
+        await self._database.write(lambda connection: delete(connection, key), guard=self._fence(shard))
 
     async def forget_answers(self, given_before: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
@@ -252,18 +265,18 @@ class SqliteStore(DefinitionRows, KeptResults):
     async def expired(self, ended_before: int, keep: int, limit: int) -> list[int]:
         return await self._database.read(lambda connection: expired(connection, ended_before, keep, limit))
 
-    async def spans_sent(self) -> int:
+    async def spans_sent(self, shard: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
-            row = connection.execute("SELECT position FROM progress WHERE name = ?", (_SPANS,)).fetchone()
+            row = connection.execute("SELECT spans_sent FROM shard WHERE id = ?", (shard,)).fetchone()
             return row[0] if row else 0
 
         return await self._database.read(work)
 
-    async def mark_spans_sent(self, position: int) -> None:
+    async def mark_spans_sent(self, shard: Shard, position: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (_SPANS, position))
+            connection.execute("UPDATE shard SET spans_sent = ? WHERE id = ?", (position, shard.id))
 
-        await self._database.write(work, guard=self.fence)
+        await self._database.write(work, guard=self._fence(shard))
 
     async def last_before(self, key: int, position: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -272,12 +285,11 @@ class SqliteStore(DefinitionRows, KeptResults):
 
         return await self._database.read(work)
 
-    def fence(self, connection: sqlite3.Connection) -> None:
-        """Raises StoreUnavailable once another process has taken the file over."""
-        (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
-        if epoch != self.epoch:
-            cause = f"owner epoch {epoch} has replaced epoch {self.epoch}"
-            raise StoreUnavailable(str(self._database.path), cause, "ask the orchestrator that owns it now")
+    def _fence(self, shard: Shard) -> Work[None]:
+        """What refuses writes under an epoch of a shard that is not the present one; once made, always the same."""
+        if shard not in self._fences:
+            self._fences[shard] = fence_of(self._database.path, shard)
+        return self._fences[shard]
 
 
 _BY_ID = "WHERE namespace = ? AND execution_id = ?"
@@ -286,13 +298,11 @@ _BY_ID = "WHERE namespace = ? AND execution_id = ?"
 async def open_store(database: Database, parse: Callable[[str, str], Definition]) -> SqliteStore:
     """Start a new owner epoch; writes under older ones are refused from now on."""
 
-    def work(connection: sqlite3.Connection) -> tuple[int, int, int]:
-        connection.execute("UPDATE owner SET epoch = epoch + 1")
-        epoch = connection.execute("SELECT epoch FROM owner").fetchone()["epoch"]
-        return epoch, *last_given(connection)
+    def work(connection: sqlite3.Connection) -> tuple[Shard, int, int]:
+        return own(connection, SOLE), *last_given(connection)
 
-    epoch, key, position = await database.write(work)
-    return SqliteStore(database, parse, epoch=epoch, key=key, position=position)
+    shard, key, position = await database.write(work)
+    return SqliteStore(database, parse, shard=shard, key=key, position=position)
 
 
 def _claim_rows(new: NewExecution) -> list[tuple[Bulk, tuple[object, ...]]]:
