@@ -108,7 +108,7 @@ class Orchestrator:
     async def ended(self, execution_id: str = "e") -> ExecutionState:
         """The execution once it has ended, as the store has it."""
         async with asyncio.timeout(PATIENCE):
-            running = self.engine.running("default", execution_id)
+            running = self.offered.owners.local("default", execution_id)
             if running is not None:
                 await running.left.wait()
             state = await self.executions.get("default", execution_id)
@@ -119,7 +119,7 @@ class Orchestrator:
         """The execution as soon as what is durable of it fulfils the condition."""
         async with asyncio.timeout(PATIENCE):
             while True:
-                running = self.engine.running("default", execution_id)
+                running = self.offered.owners.local("default", execution_id)
                 change = running.change() if running is not None else None
                 state = await self.executions.get("default", execution_id)
                 if holds(state):

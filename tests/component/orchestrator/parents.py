@@ -33,7 +33,7 @@ async def child_of(orchestrator: Orchestrator, execution_id: str = "e") -> str:
     async with asyncio.timeout(PATIENCE):
         while True:
             rows = [row for row in await members(orchestrator) if row.parent_id == execution_id]
-            if rows and orchestrator.engine.running("default", rows[0].execution_id) is not None:
+            if rows and orchestrator.offered.owners.local("default", rows[0].execution_id) is not None:
                 return rows[0].execution_id
 
 

@@ -119,7 +119,7 @@ async def test_what_memory_knew_of_an_execution_that_a_bug_has_interrupted_is_no
     monkeypatch.setattr(Executor, "perform", perform)
     await orchestrator.start(ONE)
     await hosts.call("a")
-    before = orchestrator.engine.running("default", "e")
+    before = orchestrator.offered.owners.local("default", "e")
 
     answer = await orchestrator.offered.controls.cancel("default", "e", "me", "enough")
 

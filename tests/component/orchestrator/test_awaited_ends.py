@@ -17,7 +17,7 @@ async def awaited(orchestrator: Orchestrator) -> str:
     await orchestrator.start(PARENT.replace("CLOSE", "cancel"))
     child = await child_of(orchestrator)
     call = await orchestrator.hosts.call("x", execution_id=child)
-    parent = orchestrator.engine.running("default", "e")
+    parent = orchestrator.offered.owners.local("default", "e")
     assert parent is not None
     orchestrator.engine.forsake(parent, haste=False)
     call.succeed([7])

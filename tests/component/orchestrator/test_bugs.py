@@ -72,7 +72,7 @@ async def swept(orchestrator: Orchestrator) -> AsyncIterator[Orchestrator]:
 async def ended(orchestrator: Orchestrator, execution_id: str = "e") -> ExecutionState:
     async with asyncio.timeout(PATIENCE):
         while not (state := await orchestrator.executions.get("default", execution_id)).status.final:
-            running = orchestrator.engine.running("default", execution_id)
+            running = orchestrator.offered.owners.local("default", execution_id)
             if running is not None:
                 await running.left.wait()
     return state
@@ -302,7 +302,7 @@ async def test_the_sweep_takes_up_what_has_an_attempt_that_nobody_carries_out_an
     await hosts.call("a", execution_id="e")
     await hosts.call("a", execution_id="innocent")
     dispatcher = orchestrator.offered.calls._dispatcher
-    lost = dispatcher.active.find((orchestrator.engine.running("default", "e").run, "a"))  # type: ignore[union-attr]
+    lost = dispatcher.active.find((orchestrator.offered.owners.local("default", "e").run, "a"))  # type: ignore[union-attr]
     assert lost is not None
     dispatcher.active.remove(lost)
 
@@ -320,7 +320,7 @@ async def test_the_sweep_sees_a_call_that_is_in_no_queue(orchestrator: Orchestra
     hosts.show("p")
     await orchestrator.start(ONE)
     await orchestrator.until(lambda state: bool(state.open_attempts))
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     await running.durable()
     call = orchestrator.offered.calls._dispatcher.active.find((running.run, "a"))
@@ -341,7 +341,7 @@ async def test_the_sweep_takes_back_calls_of_what_does_not_run_here(
 ) -> None:
     await orchestrator.start(ONE)
     call = await hosts.call("a")
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     with monkeypatch.context() as patch:
         patch.setattr(Executor, "dropped", lambda self, running: None)
@@ -392,7 +392,7 @@ async def test_two_starts_of_one_child_are_both_looked_after(swept: Orchestrator
     await swept.definitions.register("default", ONE)
     with no_other_trouble():
         await swept.start(PARENT)
-        running = swept.engine.running("default", "e")
+        running = swept.offered.owners.local("default", "e")
         assert running is not None
         await swept.until(lambda state: bool(state.open_attempts))
         swept.offered.children.start(running, "child")

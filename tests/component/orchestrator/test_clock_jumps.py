@@ -38,7 +38,7 @@ def in_an_hour() -> str:
 @pytest.mark.parametrize("put", [2 * HOUR, -2 * HOUR])
 async def test_a_wait_for_a_while_follows_no_wall_clock(orchestrator: Orchestrator, wall: Wall, put: int) -> None:
     await orchestrator.start(WHILE)
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     due = running.timer_at
 
@@ -66,7 +66,7 @@ async def test_a_wait_until_a_moment_is_longer_once_the_wall_clock_is_put_back(
     orchestrator: Orchestrator, wall: Wall
 ) -> None:
     await orchestrator.start(MOMENT, {"at": in_an_hour()})
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     due = running.timer_at
 

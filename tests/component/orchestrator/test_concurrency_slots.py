@@ -165,7 +165,7 @@ async def test_no_fact_is_taken_for_an_execution_that_has_ended_in_memory(
     store.hold()
     ending = asyncio.create_task(cancel(orchestrator, "a"))
     await store.written.wait()
-    running = orchestrator.engine.running("default", "a")
+    running = orchestrator.offered.owners.local("default", "a")
     assert running is not None
 
     with pytest.raises(AfterEnd):
@@ -314,7 +314,7 @@ async def test_a_place_of_what_is_being_written_is_not_said_to_leak(orchestrator
         while not orchestrator.offered.open_executions.is_coming("default", "b"):
             await asyncio.sleep(0)
 
-    assert orchestrator.engine.running("default", "b") is None
+    assert orchestrator.offered.owners.local("default", "b") is None
     assert places.leaked() == 0
     await coming
     assert [row.execution_id for row in await orchestrator.store.slots({SOLE})] == ["b"]

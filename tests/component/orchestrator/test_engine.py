@@ -300,7 +300,7 @@ async def test_a_workflow_that_ends_in_its_first_turn_is_never_open(orchestrator
     started = await orchestrator.start(skipped % step, wait=1.0)
 
     assert started.status is Status.SUCCEEDED
-    assert orchestrator.engine.running("default", "e") is None
+    assert orchestrator.offered.owners.local("default", "e") is None
     assert await orchestrator.store.open_executions({SOLE}) == []
     with pytest.raises(ExecutionExists):
         await orchestrator.start(skipped % step)

@@ -106,7 +106,7 @@ async def test_a_child_that_ended_during_the_crash_of_its_parent_is_not_started_
     await first.definitions.register("default", CHILD)
     await first.start(PARENT.replace("CLOSE", "cancel"))
     call = await hosts.call("x")
-    parent = first.engine.running("default", "e")
+    parent = first.offered.owners.local("default", "e")
     assert parent is not None
     first.engine.drop(parent)
     call.succeed([9])

@@ -195,7 +195,7 @@ async def test_a_terminated_family_stays_ended_when_the_orchestrator_dies_at_tha
     await dies(first, database)
     second = orchestrator_over(await store_over(database), hosts)
     await second.recovery.run()
-    if (running := second.engine.running("default", "e")) is not None:  # it died before the command was durable
+    if (running := second.offered.owners.local("default", "e")) is not None:  # it died before the command was durable
         await second.engine.command(running, lambda state: control.terminate(state, "me", ""))
 
     rows = await all_over(second)
@@ -242,7 +242,7 @@ async def test_a_child_that_outlived_its_parent_is_told_to_end_by_who_takes_it_u
     await registered(first, CHILD)
     await first.start(PARENT.replace("CLOSE", on_close))
     child = (await hosts.call("x")).invocation.execution_id
-    lost = first.engine.running("default", child)
+    lost = first.offered.owners.local("default", child)
     assert lost is not None
     first.engine.drop(lost)
     await first.offered.controls.terminate("default", "e", "me", "")

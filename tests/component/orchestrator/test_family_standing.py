@@ -66,9 +66,9 @@ async def test_a_command_between_the_taking_up_of_a_parent_and_of_its_child_reac
         await first.until(lambda state: state.pause is not None, child)
     second = orchestrator_over(await store_over(database), hosts)
     recovering = asyncio.create_task(second.recovery.run())
-    while second.engine.running("default", "e") is None:
+    while second.offered.owners.local("default", "e") is None:
         await asyncio.sleep(0)
-    assert second.engine.running("default", child) is None
+    assert second.offered.owners.local("default", child) is None
     if paused:
         await second.offered.controls.resume("default", "e", "", "me")
     else:
@@ -179,7 +179,7 @@ async def test_explain_says_how_a_child_stands_and_who_holds_its_place(orchestra
     assert "'holder' holds its place" in (await orchestrator.executions.explain("default", child)).summary
     await orchestrator.offered.controls.pause("default", child, e.PauseRequested("me"))
     assert "is paused" in told(await orchestrator.executions.explain("default", "e"))
-    lost = orchestrator.engine.running("default", child)
+    lost = orchestrator.offered.owners.local("default", child)
     assert lost is not None
     orchestrator.engine.drop(lost)
     assert "is not there yet" in told(await orchestrator.executions.explain("default", "e"))
@@ -195,7 +195,7 @@ async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothi
         "steps: [{id: c, workflow: {name: child}, input: {n: '${item}'}}]}}, {id: after, wait: {signal: go}}]"
     )
     await orchestrator.hosts.answer("x", [7])
-    parent = orchestrator.engine.running("default", "e")
+    parent = orchestrator.offered.owners.local("default", "e")
     assert parent is not None
     async with asyncio.timeout(PATIENCE):
         while "after" not in parent.state.steps:
@@ -204,4 +204,4 @@ async def test_a_start_whose_map_item_is_over_before_its_turn_comes_starts_nothi
 
     await orchestrator.offered.children._start(parent, "m/0/c", 1)
 
-    assert orchestrator.engine.running("default", "e") is parent
+    assert orchestrator.offered.owners.local("default", "e") is parent

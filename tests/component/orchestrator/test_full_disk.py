@@ -57,7 +57,7 @@ async def started_until_refused(orchestrator: Orchestrator) -> list[str]:
 async def settled(orchestrator: Orchestrator, execution_id: str) -> ExecutionState:
     """The execution once it has ended, however often it is suspended before."""
     while not (state := await orchestrator.executions.get("default", execution_id)).status.final:
-        running = orchestrator.engine.running("default", execution_id)
+        running = orchestrator.offered.owners.local("default", execution_id)
         if running is not None:
             await running.left.wait()
     return state

@@ -60,7 +60,7 @@ async def test_another_orchestrator_keeps_the_verdict_and_the_time_of_the_next_r
 
     await successor.recovery.run()
 
-    running = successor.engine.running("default", "e")
+    running = successor.offered.owners.local("default", "e")
     assert running is not None
     assert running.state.steps["poll"].next_at == before.steps["poll"].next_at
     assert verdicts(await successor.history()) == [(0, False)]
@@ -94,7 +94,7 @@ async def test_a_loop_between_rounds_goes_on_where_it_is_imported(
 
     await orchestrator.offered.archives.take_over("default", "again", data)
 
-    running = orchestrator.engine.running("default", "again")
+    running = orchestrator.offered.owners.local("default", "again")
     assert running is not None
     assert running.state.steps["poll"].next_at == before.steps["poll"].next_at
 

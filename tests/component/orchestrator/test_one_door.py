@@ -150,7 +150,7 @@ async def test_a_child_that_is_not_there_is_started(orchestrator: Mesh, door: Do
     child = (await orchestrator.hosts.call("x")).invocation.execution_id
     row = await orchestrator.executions.row("default", child)
     await orchestrator.offered.controls.pause("default", "e", e.PauseRequested("me"))
-    running = orchestrator.engine.running("default", child)
+    running = orchestrator.offered.owners.local("default", child)
     assert running is not None
     orchestrator.engine.drop(running)
     await orchestrator.store.delete_execution(row.key, orchestrator.store.shard)

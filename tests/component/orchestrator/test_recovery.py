@@ -47,7 +47,7 @@ async def test_a_failed_write_suspends_and_recovery_goes_on(database: Database, 
     call.succeed({"n": 8})
     async with asyncio.timeout(PATIENCE):
         await orchestrator.suspended.wait()
-    assert orchestrator.engine.running("default", "e") is None
+    assert orchestrator.offered.owners.local("default", "e") is None
     assert [call.path for call in hosts.calls] == ["a"]
     await orchestrator.recovery.run()
     await hosts.answer("a", {"n": 9}, attempt=2)
@@ -132,11 +132,11 @@ async def test_spans_that_a_collector_has_are_not_sent_again(database: Database,
 
 async def test_recovery_leaves_alone_what_runs(orchestrator: Orchestrator) -> None:
     await orchestrator.start(TWO_STEPS, {"n": 7})
-    before = orchestrator.engine.running("default", "e")
+    before = orchestrator.offered.owners.local("default", "e")
 
     await orchestrator.recovery.run()
 
-    assert orchestrator.engine.running("default", "e") is before
+    assert orchestrator.offered.owners.local("default", "e") is before
     assert "ExecutionRecovered" not in [type(event.fact).__name__ for event in await orchestrator.history()]
 
 
@@ -281,13 +281,13 @@ async def test_the_next_attempt_is_told_what_the_last_ones_said_also_after_a_cra
 async def test_a_turn_that_fails_on_its_way_leaves_nothing_behind(orchestrator: Orchestrator) -> None:
     await orchestrator.start(TWO_STEPS, {"n": 7})
     await orchestrator.hosts.call("a")
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
 
     with pytest.raises(IllegalFact):
         orchestrator.engine.turn(running, (e.SignalReceived("go", Payload(b"1")), e.ExecutionAdmitted()))
 
-    assert orchestrator.engine.running("default", "e") is None
+    assert orchestrator.offered.owners.local("default", "e") is None
     await orchestrator.recovery.run()
     state = await orchestrator.executions.get("default", "e")
     assert state.signals == {}

@@ -73,7 +73,7 @@ async def test_at_once_too(orchestrator: Orchestrator) -> None:
 
 async def test_a_caller_that_goes_away_leaves_its_answer(orchestrator: Orchestrator) -> None:
     await start(orchestrator, request_id="first")
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     first = asyncio.create_task(start(orchestrator, conflict="use_existing", signal=GO))
     while not running.state.signals:
@@ -291,7 +291,7 @@ async def test_a_fork_that_an_older_release_made_is_answered_again(
 async def test_what_was_ended_to_make_room_makes_room_once_more(orchestrator: Orchestrator) -> None:
     """The orchestrator died between the end of the one and the start of the other."""
     await start(orchestrator, request_id="first")
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     await orchestrator.engine.command(
         running, lambda state: control.terminate(state, "", "another one was started under its id")

@@ -26,7 +26,7 @@ async def successor(database: Database, hosts: ScriptedHosts, number: int, slots
 
 async def hung(orchestrator: Orchestrator, slots: list[int], execution_id: str = "e") -> list[int]:
     """What the process leaves behind that is killed in a turn of the execution."""
-    running = orchestrator.engine.running("default", execution_id)
+    running = orchestrator.offered.owners.local("default", execution_id)
     key = running.key if running is not None else (await orchestrator.executions.row("default", execution_id)).key
     return [key, *slots[1:]]
 
@@ -54,8 +54,8 @@ async def set_aside(database: Database, hosts: ScriptedHosts) -> Orchestrator:
 async def test_it_is_not_taken_up_and_says_why_and_the_others_go_on(database: Database, hosts: ScriptedHosts) -> None:
     orchestrator = await set_aside(database, hosts)
 
-    assert orchestrator.engine.running("default", "e") is None
-    assert orchestrator.engine.running("default", "innocent") is not None
+    assert orchestrator.offered.owners.local("default", "e") is None
+    assert orchestrator.offered.owners.local("default", "innocent") is not None
     state = await orchestrator.executions.get("default", "e")
     assert state.status is Status.RUNNING
     assert "2 orchestrators in a row ended" in orchestrator.executions.view(state).suspended
@@ -91,7 +91,7 @@ async def test_the_sweep_leaves_it_alone(database: Database, hosts: ScriptedHost
     for _ in range(3):
         await orchestrator.recovery.run()
 
-    assert orchestrator.engine.running("default", "e") is None
+    assert orchestrator.offered.owners.local("default", "e") is None
     assert orchestrator.offered.open_executions.suspended == {("default", "e")}
 
 
@@ -105,7 +105,7 @@ async def test_one_loss_is_nobodys_fault(database: Database, hosts: ScriptedHost
         slots = await hung(first, slots)
         first = await successor(database, hosts, number, slots)
 
-    assert first.engine.running("default", "e") is not None
+    assert first.offered.owners.local("default", "e") is not None
 
 
 async def test_a_suspended_parent_is_ended_with_its_children(database: Database, hosts: ScriptedHosts) -> None:

@@ -59,7 +59,7 @@ async def successor(database: Database, hosts: ScriptedHosts, number: int = 2) -
 
 
 async def durable(orchestrator: Orchestrator) -> None:
-    running = orchestrator.engine.running("default", "e")
+    running = orchestrator.offered.owners.local("default", "e")
     assert running is not None
     await running.durable()
 

@@ -139,7 +139,7 @@ class Environment:
         except Fault as fault:
             self._pipe.say("refused", _refusal(fault))
             return
-        running = self._engine.running(NAMESPACE, execution_id)
+        running = self._offered.owners.local(NAMESPACE, execution_id)
         play = await self._follow(running, asked) if running is not None else None
         stuck = play is not None and play.stuck.is_set()
         outcome = account(state.definition, execution_id, await self._history(execution_id), self.now())
@@ -189,18 +189,18 @@ class Environment:
         return True
 
     def _signal(self, running: Running, fact: SignalReceived) -> None:
-        if self._engine.running(*running.name) is running:
+        if self._offered.owners.local(*running.name) is running:
             self._engine.turn(running, control.signal(running.state, fact))
 
     def _cancel(self, running: Running) -> None:
         with contextlib.suppress(Fault):  # it is ending already
-            if self._engine.running(*running.name) is running:
+            if self._offered.owners.local(*running.name) is running:
                 self._engine.turn(running, control.cancel(running.state, BY, "the script says so"))
 
     async def _blockers(self, execution_id: str) -> list[dict[str, str]]:
         """What an execution that is stuck waits for; `signal` names the one that would let it go on."""
         explanation = await self._offered.executions.explain(NAMESPACE, execution_id)
-        running = self._engine.running(NAMESPACE, execution_id)
+        running = self._offered.owners.local(NAMESPACE, execution_id)
         listening = running.state.listening if running is not None else {}
         awaited = {path: name for name, steps in listening.items() for path in steps}
         return [

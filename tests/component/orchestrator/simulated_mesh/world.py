@@ -124,7 +124,9 @@ class MeshWorld:
             raise Broken("every execution ends", str(left))
 
     def _why(self, namespace: str, execution_id: str) -> str:
-        running = self.process_run.engine.running(namespace, execution_id) if self.process_run is not None else None
+        running = (
+            self.process_run.offered.owners.local(namespace, execution_id) if self.process_run is not None else None
+        )
         if running is None:
             return "is not in memory"
         state = running.state
@@ -188,7 +190,7 @@ class MeshWorld:
     async def _look_after(self, process_run: ProcessRun) -> None:
         controls = process_run.offered.controls
         for account in self.record.open_ones():
-            running = process_run.engine.running(account.namespace, account.execution_id)
+            running = process_run.offered.owners.local(account.namespace, account.execution_id)
             if running is None:
                 continue
             state, name = running.state, running.name

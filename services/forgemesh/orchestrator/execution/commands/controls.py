@@ -18,6 +18,8 @@ from forgemesh.orchestrator.execution.control import Action, check_status
 from forgemesh.orchestrator.execution.engine.arrivals import Arrivals
 from forgemesh.orchestrator.execution.engine.awaited_ends import AwaitedEnds
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.owners import Elsewhere, Ended, Local, Owners
+from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.family import kin_of
 from forgemesh.orchestrator.execution.forking import merge_patch
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
@@ -37,6 +39,7 @@ class Controls:
         self,
         store: Store,
         engine: Engine,
+        owners: Owners,
         executions: Executions,
         starts: Starts,
         forks: Forks,
@@ -46,6 +49,7 @@ class Controls:
     ) -> None:
         self._store = store
         self._engine = engine
+        self._owners = owners
         self._executions = executions
         self._starts = starts
         self._forks = forks
@@ -114,7 +118,7 @@ class Controls:
             return facts
 
         events, met = await self._command(namespace, execution_id, run_id, ask)
-        return bool(events), sequence, met.run_id
+        return bool(events), sequence, (met.state if isinstance(met, Running) else met).run_id
 
     async def resolve(
         self,
@@ -238,38 +242,38 @@ class Controls:
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
     ) -> str:
         """The run of an execution that nobody runs and that has ended by it; nothing for any other one."""
-        if self._engine.running(namespace, execution_id, run_id) is not None:
-            return ""
-        state = await self._executions.get(namespace, execution_id, run_id)
-        if state.ended is not None:
-            return ""
-        row = await self._executions.row(namespace, execution_id, state.run_id)
-        return state.run_id if await self._arrivals.end(row, state.definition, ask) else ""
+        match await self._owners.find(namespace, execution_id, run_id):
+            case Local() | Ended():
+                return ""
+            case Elsewhere(row):
+                state = await self._executions.stored(row)
+                ended = state.ended is None and await self._arrivals.end(row, state.definition, ask)
+                return row.run_id if ended else ""
 
     async def _asked(
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
     ) -> ExecutionState:
         """The execution with what follows of it, once that is durable; look at it before the next await."""
-        running = self._engine.running(namespace, execution_id, run_id)
-        _, state = await self._command(namespace, execution_id, run_id, ask)
-        return await self._executions.now(running) if running is not None else state
+        _, met = await self._command(namespace, execution_id, run_id, ask)
+        return await self._executions.now(met) if isinstance(met, Running) else met
 
     async def _command(
         self, namespace: str, execution_id: str, run_id: str, ask: Callable[[ExecutionState], Sequence[e.Fact]]
-    ) -> tuple[list[e.Event], ExecutionState]:
+    ) -> tuple[list[e.Event], Running | ExecutionState]:
         """
         What follows of it, once that is durable, and the execution that it met, which may have gone on.
 
         Of one that has ended, `ask` refuses whatever is not on record already.
         """
-        running = self._engine.running(namespace, execution_id, run_id)
-        if running is not None:
-            return await self._engine.command(running, ask), running.state
-        state = await self._executions.get(namespace, execution_id, run_id)
-        if state.ended is None:
-            raise ExecutionSuspended(execution_id, self._engine.set_aside(namespace, execution_id))
-        ask(state)
-        return [], state
+        match await self._owners.find(namespace, execution_id, run_id):
+            case Local(running):
+                return await self._engine.command(running, ask), running
+            case Elsewhere(row):
+                raise ExecutionSuspended(row.execution_id, self._engine.set_aside(namespace, row.execution_id))
+            case Ended(row):
+                state = await self._executions.stored(row)
+                ask(state)
+                return [], state
 
 
 def _check_rerun(state: ExecutionState, rerun: Sequence[str]) -> None:

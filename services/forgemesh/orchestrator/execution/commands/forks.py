@@ -10,8 +10,8 @@ from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.compensation import is_undone
 from forgemesh.orchestrator.execution.control import Action, check
-from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import read_state
+from forgemesh.orchestrator.execution.engine.owners import Owners
 from forgemesh.orchestrator.execution.fork_names import name_in_fork
 from forgemesh.orchestrator.execution.forking import Holder, check_origin, lent, run_of, takeover
 from forgemesh.orchestrator.execution.ports.histories import HistoryStore
@@ -25,9 +25,9 @@ from forgemesh.orchestrator.workflow.definitions import Definitions
 class Forks:
     """An effect has one owner: the execution that made it, or the fork that has claimed it of its owner."""
 
-    def __init__(self, store: HistoryStore, engine: Engine, definitions: Definitions) -> None:
+    def __init__(self, store: HistoryStore, owners: Owners, definitions: Definitions) -> None:
         self._store = store
-        self._engine = engine
+        self._owners = owners
         self._definitions = definitions
 
     async def facts(
@@ -57,8 +57,8 @@ class Forks:
         """To be asked when the fork is written: the origin may have begun to undo what it did meanwhile."""
 
         def ask() -> None:
-            running = self._engine.running(row.namespace, row.execution_id)
-            if running is not None and running.state.run_id == row.run_id:
+            running = self._owners.local(row.namespace, row.execution_id, row.run_id)
+            if running is not None:
                 check(running.state, Action.FORK)
                 check_origin(running.state)
 

@@ -16,13 +16,14 @@ from forgemesh.chassis.turnstile import Turnstile
 from forgemesh.faults import Fault
 from forgemesh.faults.control import ConcurrencyExceeded
 from forgemesh.faults.service import ShuttingDown
-from forgemesh.faults.workflow import ExecutionExists, ExecutionSuspended
+from forgemesh.faults.workflow import ExecutionExists, ExecutionNotFound, ExecutionSuspended
 from forgemesh.orchestrator.execution import control, facts as e
 from forgemesh.orchestrator.execution.commands.pending_requests import Hold, RequestsUnderWay
 from forgemesh.orchestrator.execution.concurrency_key import concurrency_key
 from forgemesh.orchestrator.execution.engine.children import link_to
 from forgemesh.orchestrator.execution.engine.concurrency_slots import ConcurrencySlots, SlotDecision
 from forgemesh.orchestrator.execution.engine.engine import Engine
+from forgemesh.orchestrator.execution.engine.owners import Elsewhere, Ended, Local, Owners
 from forgemesh.orchestrator.execution.engine.run_ids import new_run_id, new_ulid
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.family import begun_as
@@ -130,6 +131,7 @@ class Starts:
         self,
         store: HistoryStore,
         engine: Engine,
+        owners: Owners,
         definitions: Definitions,
         executions: Executions,
         concurrency_slots: ConcurrencySlots,
@@ -137,6 +139,7 @@ class Starts:
     ) -> None:
         self._store = store
         self._engine = engine
+        self._owners = owners
         self._definitions = definitions
         self._executions = executions
         self._concurrency_slots = concurrency_slots
@@ -201,12 +204,13 @@ class Starts:
         if state is not None and created.created and not request.wait:
             return state, True
         name = request.namespace, created.execution_id, created.run_id
-        running = self._engine.running(*name)
-        if running is None:
-            return await self._executions.get(*name), created.created
-        await _wait(running, request.wait)
-        found = running.state if running.ended else await self._executions.now(running)
-        return found, created.created
+        match await self._owners.find(*name):
+            case Local(running):
+                await _wait(running, request.wait)
+                found = running.state if running.ended else await self._executions.now(running)
+                return found, created.created
+            case Elsewhere(row) | Ended(row):
+                return await self._executions.stored(row), created.created
 
     async def start_child(
         self, running: Running, step: StepState, wanted: Callable[[], object], permit: Callable[[], None]
@@ -238,12 +242,22 @@ class Starts:
 
     async def _existing(self, request: StartRequest, asked: Request, hold: Hold) -> Created | None:
         """What the id conflict policy says about an open execution of that id; the answer is recorded with it."""
-        running = self._engine.running(request.namespace, request.execution_id)
-        if running is None:
-            row = await self._store.find(request.namespace, request.execution_id)
-            if row is not None and not row.status.final:
-                raise ExecutionSuspended(request.execution_id)
+        try:
+            found = await self._owners.find(request.namespace, request.execution_id)
+        except ExecutionNotFound:
             return None
+        match found:
+            case Ended():
+                return None
+            case Elsewhere():
+                raise ExecutionSuspended(request.execution_id)
+            case Local(running):
+                return await self._take_existing(request, asked, hold, running)
+
+    async def _take_existing(
+        self, request: StartRequest, asked: Request, hold: Hold, running: Running
+    ) -> Created | None:
+        """It is told the signal, or ends to make room."""
         if request.conflict == "terminate_existing":
             await self._engine.command(running, lambda state: control.terminate(state, "", MAKES_ROOM))
             await running.left.wait()

@@ -24,6 +24,7 @@ from forgemesh.orchestrator.execution.engine.engine import Engine, Owner
 from forgemesh.orchestrator.execution.engine.executor import Executor
 from forgemesh.orchestrator.execution.engine.families import Families
 from forgemesh.orchestrator.execution.engine.open_executions import OpenExecutions
+from forgemesh.orchestrator.execution.engine.owners import Owners
 from forgemesh.orchestrator.execution.engine.recovery import Recovery
 from forgemesh.orchestrator.execution.engine.results import Results
 from forgemesh.orchestrator.execution.engine.sweep import Sweep
@@ -72,6 +73,7 @@ class UseCases:
         store, now, marker = ports.store, ports.time_and_chance.now, marker or TurnMarker()
         self.definitions = ports.definitions
         self.open_executions = OpenExecutions()
+        self.owners = Owners(store, self.open_executions)
         self.families = Families(self.open_executions, family or FamilyLimits())
         self._max_in_flight = max_in_flight
         self.engine = Engine(
@@ -81,10 +83,11 @@ class UseCases:
         self.controls = Controls(
             store,
             self.engine,
+            self.owners,
             self.executions,
             self.starts,
-            Forks(store, self.engine, self.definitions),
-            AwaitedEnds(store, self.engine, self.definitions),
+            Forks(store, self.owners, self.definitions),
+            AwaitedEnds(store, self.owners, self.definitions),
             self.arrivals,
             ports.checksum,
         )
@@ -105,8 +108,8 @@ class UseCases:
         results = Results(store, ports.hosts, ports.providers, now)
         self.calls = Calls(engine, open_executions, results, ports.time_and_chance, dispatcher)
         self.concurrency_slots = ConcurrencySlots(engine, open_executions)
-        self.executions = Executions(store, engine, self.definitions, now, ports.checksum)
-        self.starts = Starts(store, engine, self.definitions, self.executions, self.concurrency_slots, now)
+        self.executions = Executions(store, engine, self.owners, self.definitions, now, ports.checksum)
+        self.starts = Starts(store, engine, self.owners, self.definitions, self.executions, self.concurrency_slots, now)
         self.children = Children(engine, open_executions, self.families, self.starts, ports.time_and_chance)
         self.executor = Executor(self.calls, self.children, self.families, self.concurrency_slots)
         return self.executor

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from forgemesh.faults.control import ExecutionState as Refused
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.orchestrator.execution.control import Action
-from forgemesh.orchestrator.execution.engine.engine import Engine
 from forgemesh.orchestrator.execution.engine.history import read_state
+from forgemesh.orchestrator.execution.engine.owners import Owners
 from forgemesh.orchestrator.execution.family import begun_as
 from forgemesh.orchestrator.execution.ports.histories import HistoryStore
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
@@ -23,7 +23,7 @@ class AwaitedEnds:
     """Whoever does not find the child that it had started starts it again: what that one did would happen twice."""
 
     store: HistoryStore
-    engine: Engine
+    owners: Owners
     definitions: Definitions
 
     async def check(self, child: ExecutionRow) -> None:
@@ -32,7 +32,7 @@ class AwaitedEnds:
         ended. Otherwise nothing that could be lost keeps any from having it for good.
         """
         async for parent in self._open_parents(child):
-            running = self.engine.running(parent.namespace, parent.execution_id, parent.run_id)
+            running = self.owners.local(parent.namespace, parent.execution_id, parent.run_id)
             state = running.state if running is not None else await self._stored(parent)
             if state is not None and _waits(state, child):
                 name = parent.execution_id

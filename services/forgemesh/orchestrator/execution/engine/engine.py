@@ -101,10 +101,6 @@ class Engine:
         """How often a bug has interrupted an execution."""
         return self._suspension.bugs
 
-    def running(self, namespace: str, execution_id: str, run_id: str = "") -> Running | None:
-        """The execution, if it is open and in memory; with a run, none that has merely the same id."""
-        return self._executions.find(namespace, execution_id, run_id)
-
     @property
     def count(self) -> int:
         """How many executions are open and in memory."""

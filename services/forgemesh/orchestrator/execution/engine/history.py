@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+from forgemesh.faults.control import ExecutionSuperseded
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionNotFound
 from forgemesh.orchestrator.execution import facts as e
@@ -18,6 +19,21 @@ from forgemesh.orchestrator.workflow.definition import Definition
 PAGE = 1_000
 NO_SPANS = 1 << 62
 """A sequence number that no event reaches."""
+
+
+async def row_of(store: HistoryStore, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
+    """
+    What lists show of it: of that run or, if none is named, of the one that has the id.
+
+    Raises ExecutionNotFound, and ExecutionSuperseded if another run has the id of the one that is named.
+    """
+    row = await store.find(namespace, execution_id, run_id)
+    if row is not None:
+        return row
+    current = await store.find(namespace, execution_id) if run_id else None
+    if current is not None:
+        raise ExecutionSuperseded(execution_id, run_id, current.run_id)
+    raise ExecutionNotFound(execution_id, run_id)
 
 
 async def pages(store: HistoryStore, row: ExecutionRow) -> AsyncIterator[list[e.Event]]:

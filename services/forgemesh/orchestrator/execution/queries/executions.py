@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from forgemesh.chassis.callers import caller
 from forgemesh.chassis.turnstile import Turnstile
 from forgemesh.faults import Fault
-from forgemesh.faults.control import ExecutionSuperseded
-from forgemesh.faults.workflow import ExecutionNotFound, ExecutionSuspended
+from forgemesh.faults.workflow import ExecutionSuspended
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.checkpoint import Checkpoint, checkpoint_at
 from forgemesh.orchestrator.execution.engine.engine import Engine
-from forgemesh.orchestrator.execution.engine.history import pages, read_state
+from forgemesh.orchestrator.execution.engine.history import pages, read_state, row_of
+from forgemesh.orchestrator.execution.engine.owners import Elsewhere, Ended, Local, Owners
 from forgemesh.orchestrator.execution.engine.running import Running
 from forgemesh.orchestrator.execution.explain import Explanation, explain
 from forgemesh.orchestrator.execution.fold import restore
@@ -52,12 +52,14 @@ class Executions:
         self,
         store: Store,
         engine: Engine,
+        owners: Owners,
         definitions: Definitions,
         clock: Callable[[], int],
         checksum: Callable[[e.Event], int],
     ) -> None:
         self._store = store
         self._engine = engine
+        self._owners = owners
         self._definitions = definitions
         self._clock = clock
         self._checksum = checksum
@@ -65,9 +67,12 @@ class Executions:
 
     async def get(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionState:
         """As far as it is durable; raises what `row` raises."""
-        row = await self.row(namespace, execution_id, run_id)
-        stored = await self._definitions.find(namespace, row.workflow, row.workflow_version)
-        return await self._whole(await read_state(self._store, row, stored.definition))
+        return await self.stored(await self.row(namespace, execution_id, run_id))
+
+    async def stored(self, row: ExecutionRow) -> ExecutionState:
+        """The same of an execution that was found."""
+        found = await self._definitions.find(row.namespace, row.workflow, row.workflow_version)
+        return await self._whole(await read_state(self._store, row, found.definition))
 
     async def now(self, running: Running) -> ExecutionState:
         """
@@ -80,7 +85,7 @@ class Executions:
         with contextlib.suppress(Fault):  # of what was decided since: nobody has asked for that, and it is not shown
             for _ in range(SOON):
                 await running.durable()
-                if running.written is None and (running.ended or self._engine.running(*name) is running):
+                if running.written is None and (running.ended or self._owners.local(*name) is running):
                     return await self._whole(running.state)
         return await self.get(*name)
 
@@ -101,7 +106,7 @@ class Executions:
 
     def view(self, state: ExecutionState) -> View:
         """The state with how far it is and whether anybody runs it."""
-        running = self._engine.running(state.namespace, state.execution_id, state.run_id)
+        running = self._owners.local(state.namespace, state.execution_id, state.run_id)
         said = {path: (one.fraction, one.note) for path, one in running.said.items()} if running is not None else {}
         fractions = {path: fraction for path, (fraction, _) in said.items()}
         suspended = self.suspended(state) if running is None and not state.status.final else ""
@@ -121,18 +126,8 @@ class Executions:
         return cause if cause.endswith(end) else cause + end
 
     async def row(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow:
-        """
-        What lists show of it: of that run or, if none is named, of the one that has the id.
-
-        Raises ExecutionNotFound, and ExecutionSuperseded if another run has the id of the one that is named.
-        """
-        row = await self._store.find(namespace, execution_id, run_id)
-        if row is not None:
-            return row
-        current = await self._store.find(namespace, execution_id) if run_id else None
-        if current is not None:
-            raise ExecutionSuperseded(execution_id, run_id, current.run_id)
-        raise ExecutionNotFound(execution_id, run_id)
+        """See history.row_of."""
+        return await row_of(self._store, namespace, execution_id, run_id)
 
     async def page(self, wanted: ExecutionFilter, order: ExecutionOrder, token: str, limit: int) -> Page:
         """Reads what was acknowledged before."""
@@ -146,7 +141,7 @@ class Executions:
             row = await self.row(namespace, execution_id, run_id)
         following = min(max(1, from_sequence), NEVER)
         while True:
-            running = self._engine.running(namespace, execution_id, row.run_id)
+            running = self._owners.local(namespace, execution_id, row.run_id)
             changed = running.change() if running is not None else None
             async with self._reading.passing(caller()):
                 events = await self._store.events(row.key, following, WATCH_PAGE)
@@ -165,12 +160,15 @@ class Executions:
 
     async def explain(self, namespace: str, execution_id: str, run_id: str = "") -> Explanation:
         """Why it does not move; raises what `row` raises."""
-        running = self._engine.running(namespace, execution_id, run_id)
-        if running is None:
-            state = await self.get(namespace, execution_id, run_id)
-            reason = "" if state.status.final else self._suspension(state)
-            return explain(state, self._clock(), {}, reason, 0)
-        return self._engine.explain(running)
+        match await self._owners.find(namespace, execution_id, run_id):
+            case Local(running):
+                return self._engine.explain(running)
+            case Elsewhere(row):
+                state = await self.stored(row)
+                reason = "" if state.status.final else self._suspension(state)
+                return explain(state, self._clock(), {}, reason, 0)
+            case Ended(row):
+                return explain(await self.stored(row), self._clock(), {}, "", 0)
 
     async def checkpoints(
         self, namespace: str, execution_id: str, after: int, limit: int, run_id: str = ""
