@@ -152,6 +152,10 @@ protos: .venv-protos/.ready .venv/.dev ## Generate protos/gen, and what other la
 protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos give
 	@.venv-protos/bin/python protos/generate.py --check
 
+.PHONY: dashboards
+dashboards: .venv/.dev ## Generate the dashboard and the alert rules
+	@$(BIN)/python k8s/dashboards/generate.py
+
 .PHONY: schema
 schema: .venv/.dev ## Generate the JSON Schema by which editors check workflows
 	@$(BIN)/python docs/schema/generate.py

@@ -177,7 +177,13 @@ class _Mesh:
 
     def _facts(self, processes: Processes) -> MeshFacts:
         services = {
-            name: ServiceFacts(address=one.address, health_address=one.health_address, pid=one.pid, trouble=one.trouble)
+            name: ServiceFacts(
+                address=one.address,
+                health_address=one.health_address,
+                metrics_address=one.metrics_address,
+                pid=one.pid,
+                trouble=one.trouble,
+            )
             for name, one in sorted(processes.items())
         }
         return MeshFacts(

@@ -13,11 +13,15 @@ FILE_NAME = "mesh.json"
 
 
 class ServiceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One service; the addresses are host:port. `trouble` is why it does not run, as far as that is known."""
+    """
+    One service; the addresses are host:port, that of metrics is empty if nobody can read them. `trouble` is why it does
+    not run, as far as that is known.
+    """
 
     address: str
     health_address: str
     pid: int
+    metrics_address: str = ""
     trouble: str = ""
 
 

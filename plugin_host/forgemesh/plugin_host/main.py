@@ -28,6 +28,7 @@ from functools import partial
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.logs import configure_logs
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import EXIT_CANNOT_START, EXIT_OUT_OF_MEMORY, CannotStart, Stop, tell_ready
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.telemetry import exporting_spans
@@ -66,7 +67,7 @@ LAST_RESORT = 3.0
 """Seconds after which a host ends although operations ignore that they are cancelled."""
 
 
-async def run(settings: HostSettings, stop: Stop) -> None:
+async def run(settings: HostSettings, measured: Measuring, stop: Stop) -> None:
     """Load the plugin and serve it until stopped; what keeps it from serving is said to the supervisor."""
     logging.setLoggerClass(logging.Logger)
     for secret in SECRETS:
@@ -75,23 +76,23 @@ async def run(settings: HostSettings, stop: Stop) -> None:
     copies = CopiesKeepNothing()
     asyncio.get_running_loop().set_default_executor(Origin().executor())
     with contextlib.suppress(EndedEarly):  # it was stopped while it started
-        await (_run_attached if settings.supervisor else _run_alone)(settings, stop, copies)
+        await (_run_attached if settings.supervisor else _run_alone)(settings, measured, stop, copies)
 
 
-async def _run_alone(settings: HostSettings, stop: Stop, copies: CopiesKeepNothing) -> None:
+async def _run_alone(settings: HostSettings, measured: Measuring, stop: Stop, copies: CopiesKeepNothing) -> None:
     definition = await drafted(load_definition(settings.load, settings.directories), settings)
     config = read_config(settings.config) if settings.config else ""
-    await serve(definition, Beginning(config=config), settings, stop, copies)
+    await serve(definition, Beginning(config=config), settings, measured, stop, copies)
 
 
-async def _run_attached(settings: HostSettings, stop: Stop, copies: CopiesKeepNothing) -> None:
+async def _run_attached(settings: HostSettings, measured: Measuring, stop: Stop, copies: CopiesKeepNothing) -> None:
     attachment = Attachment(settings, _ending(stop))
     try:
         definition = await drafted(load_definition(settings.load, settings.directories), settings)
         async with interrupted_by(stop):
             await attachment.introduce(manifest_of(definition))
             initialize = await attachment.initialize()
-        await serve(definition, _beginning(initialize), settings, stop, copies, attachment)
+        await serve(definition, _beginning(initialize), settings, measured, stop, copies, attachment)
     except (CannotStart, PortInUse, Fault, OSError) as error:
         await attachment.fail(phase_of(error), str(error))
         raise
@@ -103,6 +104,7 @@ async def serve(
     definition: PluginDefinition,
     beginning: Beginning,
     settings: HostSettings,
+    measured: Measuring,
     stop: Stop,
     copies: CopiesKeepNothing,
     attachment: Attachment | None = None,
@@ -123,11 +125,13 @@ async def serve(
     ):
         trace_authors_code(sink)
         async with (
-            hosting(plugin, identity, sink, settings, on_stall, memory.used_up, on_lost, suspects) as host,
+            hosting(
+                plugin, identity, sink, settings, on_stall, memory.used_up, on_lost, suspects, measured.meter
+            ) as host,
             registered(host, plugin, identity, settings) as registration,
             task_scope() as tasks,
         ):
-            copies.ports, memory.part = host.ports, host.sessions.farewell.say
+            copies.ports, memory.part = host.ports | measured.ports, host.sessions.farewell.say
             try:
                 if await _registered(host, registration, settings, stop):
                     _tell_ready(host, plugin, identity, settings, attachment)

@@ -40,6 +40,7 @@ class HostSettings(ServiceSettings):
     load: str
     listen: str = "127.0.0.1:0"
     health_listen: str = "127.0.0.1:0"
+    metrics_listen: str = ""
     path: str = ""
     instance_id: str = ""
     name: str = ""

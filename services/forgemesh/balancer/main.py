@@ -36,11 +36,13 @@ from forgemesh.balancer.application.policies.policies import Policies
 from forgemesh.balancer.application.requests.operators import Operators
 from forgemesh.balancer.application.requests.picks import Picks
 from forgemesh.balancer.application.requests.scaler import Scaler
+from forgemesh.balancer.metrics import measure
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.scaler_servicer import SERVICE as SCALER_SERVICE, ScalerServicer
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
@@ -48,6 +50,7 @@ from forgemesh.chassis.service import service_main
 from forgemesh.chassis.sqlite.database import Database, open_database
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
+from forgemesh.metrics.instrument import Meter
 
 LOAD_PERIOD = 1.0
 """Seconds between reports of load that are asked of an instance."""
@@ -56,7 +59,9 @@ REPORT_PERIOD = 5.0
 
 
 @contextlib.asynccontextmanager
-async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Balancer]]:
+async def running(
+    settings: BalancerSettings, measured: Measuring | None = None
+) -> AsyncIterator[tuple[Serving, Balancer]]:
     """Start in reading order, stop in reverse; ready once the balancer is warm, which may be after it yields."""
     rule = CheckRule(
         interval=settings.health_interval,
@@ -81,6 +86,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
             adoption=0.0 if settings.database else settings.adoption,
         )
         balancer = Balancer(checks, reports, events, clock, draw=random.random, new_id=_new_id, times=times)
+        measure(measured.meter if measured is not None else Meter(), balancer, database.commits if database else None)
         store: DecisionStore = NoDecisions() if database is None else SqliteDecisions(database)
         decisions = await store.load()
         recall(balancer, decisions, wall=time.time(), now=clock())
@@ -108,7 +114,7 @@ async def running(settings: BalancerSettings) -> AsyncIterator[tuple[Serving, Ba
                 lasting("picks", picks.run),
                 reporting.run(),
                 asking.run(),
-                _announce(balancer, server),
+                _announce(balancer, server, measured.address if measured is not None else ""),
             ),
             _looked_after(database, server),
         ):
@@ -157,16 +163,16 @@ def _asking(picks: Picks, watch: RegistryWatch) -> ReconcileLoop:
     return asking
 
 
-async def _announce(balancer: Balancer, server: Serving) -> None:
+async def _announce(balancer: Balancer, server: Serving, metrics: str) -> None:
     await server.health.started()
     await balancer.warm.wait()
     await server.health.ready()
-    tell_ready(address=server.address, health_address=server.health_address)
+    tell_ready(address=server.address, health_address=server.health_address, metrics_address=metrics)
 
 
-async def run(settings: BalancerSettings, stop: asyncio.Event) -> None:
+async def run(settings: BalancerSettings, measured: Measuring, stop: asyncio.Event) -> None:
     """Serve until stopped."""
-    async with running(settings):
+    async with running(settings, measured):
         await stop.wait()
 
 

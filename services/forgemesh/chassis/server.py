@@ -56,7 +56,7 @@ class Listen:
 
     def __post_init__(self) -> None:
         for name, address in (("listen", self.address), ("health_listen", self.health_address)):
-            _refuse_open_listener(name, address, self.insecure)
+            refuse_open_listener(name, address, self.insecure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def _refuse_open_listener(name: str, address: str, insecure: bool) -> None:
+def refuse_open_listener(name: str, address: str, insecure: bool) -> None:
+    """Raises ValueError for an address beyond this machine, unless that is wanted."""
     host = address.rpartition(":")[0].strip("[]")
     if insecure or host == "localhost":
         return

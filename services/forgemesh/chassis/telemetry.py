@@ -26,6 +26,8 @@ from forgemesh.chassis.span_limit import is_too_large, within_limit
 from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.chassis.wire import length_delimited
+from forgemesh.metrics import catalogue
+from forgemesh.metrics.instrument import Meter
 
 _log = logging.getLogger(__name__)
 
@@ -141,10 +143,10 @@ class SpanSink:
     endpoints: Sequence[str]
     counts: SpanCounts = field(default_factory=SpanCounts)
     sent: Subscribers[[object]] = field(default_factory=lambda: Subscribers("spans that were taken"))
-    _lines: list[SpanQueue] = field(default_factory=list)
+    lines: list[SpanQueue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._lines = [
+        self.lines = [
             SpanQueue(endpoint, self.resource, self.counts, self._taken if number == 0 else _not_counted)
             for number, endpoint in enumerate(self.endpoints)
         ]
@@ -157,25 +159,25 @@ class SpanSink:
         """
         self.counts.added += 1
         encoded = within_limit(span if isinstance(span, bytes) else span.SerializeToString())
-        for line in self._lines:
+        for line in self.lines:
             line.add(encoded, mark)
-        if not self._lines:
+        if not self.lines:
             self._taken(1, mark)
 
     async def run(self) -> None:
         """Send until `close` is called, and then what still waits, with one try; a cancellation loses that."""
         async with asyncio.TaskGroup() as tasks:
-            for line in self._lines:
+            for line in self.lines:
                 tasks.create_task(line.run())
 
     def close(self) -> None:
         """Let `run` come to its end."""
-        for line in self._lines:
+        for line in self.lines:
             line.close()
 
     def waiting(self) -> list[tuple[Span, object]]:
         """Spans and marks that the first endpoint has not taken yet."""
-        first = self._lines[0].waiting if self._lines else []
+        first = self.lines[0].waiting if self.lines else []
         return [(Span.FromString(encoded), mark) for encoded, mark in first]
 
     def _taken(self, spans: int, mark: object) -> None:
@@ -313,6 +315,29 @@ async def exporting_spans(
 
     What is queued when the block ends is sent before it returns, unless that takes longer than `patience` seconds.
     """
+    resource = resource_of(service, instance, version, attributes)
+    sink = SpanSink(resource, endpoints(traces, os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))
+    sending = watched(sink.run())
+    try:
+        yield sink
+    finally:
+        sink.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(sending, patience)
+
+
+def measure_spans(meter: Meter, sink: SpanSink) -> None:
+    """What becomes of the spans of this process."""
+    counts = sink.counts
+    meter.observe(
+        catalogue.SPANS,
+        lambda: {("made",): counts.added, ("sent",): counts.sent, ("lost",): counts.lost},
+    )
+    meter.observe(catalogue.SPANS_WAITING, lambda: {(line.endpoint,): len(line.waiting) for line in sink.lines})
+
+
+def resource_of(service: str, instance: str, version: str, attributes: Mapping[str, str] | None = None) -> Resource:
+    """This process, as its spans and metrics name it."""
     resource = Resource()
     facts = {
         "service.namespace": "forgemesh",
@@ -324,14 +349,7 @@ async def exporting_spans(
         **(attributes or {}),
     }
     set_attributes(resource, facts)
-    sink = SpanSink(resource, endpoints(traces, os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")))
-    sending = watched(sink.run())
-    try:
-        yield sink
-    finally:
-        sink.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(sending, patience)
+    return resource
 
 
 def endpoints(*addresses: str) -> list[str]:

@@ -15,21 +15,22 @@ import random
 from functools import partial
 
 import grpc.aio
-from ulid import ULID
 
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import add_OrchestratorServiceServicer_to_server
 from forgemesh.api.orchestrator.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.health import Health
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import CLIENT_STREAMS, serving
 from forgemesh.chassis.service import VERSION, service_main
-from forgemesh.chassis.sqlite.database import CommitCounts, open_database
+from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside, lasting
-from forgemesh.chassis.telemetry import exporting_spans
+from forgemesh.chassis.telemetry import exporting_spans, measure_spans
 from forgemesh.chassis.waking_clock import waking_clock
+from forgemesh.metrics.instrument import Distribution
 from forgemesh.orchestrator.api.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer
 from forgemesh.orchestrator.api.servicer import APART, SERVICE, OrchestratorServicer
 from forgemesh.orchestrator.dispatch.demand import Demand
@@ -45,6 +46,7 @@ from forgemesh.orchestrator.execution.engine.time_and_chance import TimeAndChanc
 from forgemesh.orchestrator.execution.engine.turn_file import turns_beside
 from forgemesh.orchestrator.execution.family import FamilyLimits
 from forgemesh.orchestrator.execution.trace.exporter import SpanExporter
+from forgemesh.orchestrator.metrics import measure
 from forgemesh.orchestrator.schedules.executions import ScheduledExecutions
 from forgemesh.orchestrator.schedules.scheduler import Scheduler
 from forgemesh.orchestrator.schedules.schedules import Schedules
@@ -65,9 +67,11 @@ SWEEP_PERIOD = 10.0
 RETENTION_PERIOD = 60.0
 
 
-async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # noqa: PLR0915 - the list of what there is
+async def run(  # noqa: PLR0915 - the list of what there is
+    settings: OrchestratorSettings, measured: Measuring, stop: asyncio.Event
+) -> None:
     """Start in reading order, stop in reverse. A step that fails undoes the ones before it."""
-    orchestrator_id, steady = str(ULID()).lower(), SteadyClock()
+    orchestrator_id, meter, steady = measured.instance, measured.meter, SteadyClock()
     async with contextlib.AsyncExitStack() as stack:
         sink = await stack.enter_async_context(
             exporting_spans("forgemesh-orchestrator", orchestrator_id, settings.traces, version=VERSION)
@@ -75,6 +79,8 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
         database = await stack.enter_async_context(open_database(settings.database, MIGRATIONS))
         store = await open_store(database, read_definition)
         waking = await stack.enter_async_context(waking_clock())
+        meter.add(database.commits)
+        measure_spans(meter, sink)
         recorder = OutcomeRecorder(draw=random.random, awake=waking.now)
         hosts = await stack.enter_async_context(open_hosts(orchestrator_id, recorder.breached))
         feed = Feed(settings.balancer, orchestrator_id, hosts, recorder)
@@ -105,6 +111,7 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             marker=stack.enter_context(turns_beside(settings.database)),
         )
         engine, calls = offered.engine, offered.calls
+        measure(meter, offered, recorder, steady.now)
         offered.concurrency_slots.load(await store.slots({store.shard.id}))
         clock = SystemWallClock()
         starter = ScheduledExecutions(store, offered.starts, offered.controls, offered.executions)
@@ -135,11 +142,11 @@ async def run(settings: OrchestratorSettings, stop: asyncio.Event) -> None:  # n
             *(loop.run() for loop in (*loops, asking)),
         ):
             await server.health.ready()
-            tell_ready(address=server.address, health_address=server.health_address)
+            tell_ready(address=server.address, health_address=server.health_address, metrics_address=measured.address)
             await stop.wait()
         await server.health.not_ready()
         await engine.stop(settings.grace)
-        _log_commits(database.counts)
+        _log_commits(database.commits.series[()])
 
 
 def _loops(engine: Engine, sweep: Sweep, retention: Retention, health: Health) -> tuple[ReconcileLoop, ...]:
@@ -156,10 +163,11 @@ async def _tell_readiness(engine: Engine, health: Health) -> None:
     await (health.not_ready() if engine.trouble else health.ready())
 
 
-def _log_commits(counts: CommitCounts) -> None:
-    mean = counts.writes / max(1, counts.commits)
+def _log_commits(found: Distribution) -> None:
+    commits = sum(found.counts)
+    mean = found.sum / max(1, commits)
     facts = {"writes_per_commit": round(mean, 1)}
-    _log.info("%d writes in %d commits, %.1f each", counts.writes, counts.commits, mean, extra=facts)
+    _log.info("%d writes in %d commits, %.1f each", found.sum, commits, mean, extra=facts)
 
 
 def _mesh(settings: OrchestratorSettings) -> dict[str, str]:

@@ -17,12 +17,14 @@ from functools import partial
 
 from forgemesh.api.registry.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from forgemesh.chassis.descriptors import descriptor_limit, instances_share
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.server import FEW_STREAMS, Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.waking_clock import waking_clock
+from forgemesh.metrics.instrument import Meter
 from forgemesh.registry.adapters.clock import SystemClock
 from forgemesh.registry.adapters.sqlite_store import MIGRATIONS, SqliteStore
 from forgemesh.registry.application.event_publisher import EventPublisher
@@ -30,6 +32,7 @@ from forgemesh.registry.application.refusals import Refusals
 from forgemesh.registry.application.registry import Registry
 from forgemesh.registry.codec.manifests import to_message, unreadable_patterns
 from forgemesh.registry.domain.census import InstanceLimits
+from forgemesh.registry.metrics import measure
 from forgemesh.registry.ports import Clock, Stored
 from forgemesh.registry.servicer import APART, SERVICE, RegistryServicer
 from forgemesh.registry.settings import RegistrySettings
@@ -38,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Serving]:
+async def running(settings: RegistrySettings, clock: Clock, meter: Meter | None = None) -> AsyncIterator[Serving]:
     """Start in reading order, stop in reverse; ready when it yields."""
     async with open_database(settings.database, MIGRATIONS) as database:
         store = SqliteStore(database)
@@ -59,6 +62,9 @@ async def running(settings: RegistrySettings, clock: Clock) -> AsyncIterator[Ser
             bookmark=settings.bookmark,
             remembered=settings.remembered_changes,
         )
+        meter = meter or Meter()
+        meter.add(database.commits)
+        measure(meter, registry, events)
         servicer = RegistryServicer(registry, events, Refusals(clock), default_ttl=settings.lease)
         add = partial(add_RegistryServiceServicer_to_server, servicer)
         async with (
@@ -98,10 +104,10 @@ def _name_unreadable_patterns(stored: Stored) -> None:
             )
 
 
-async def run(settings: RegistrySettings, stop: asyncio.Event) -> None:
+async def run(settings: RegistrySettings, measured: Measuring, stop: asyncio.Event) -> None:
     """Serve until stopped."""
-    async with waking_clock() as waking, running(settings, SystemClock(waking)) as server:
-        tell_ready(address=server.address, health_address=server.health_address)
+    async with waking_clock() as waking, running(settings, SystemClock(waking), measured.meter) as server:
+        tell_ready(address=server.address, health_address=server.health_address, metrics_address=measured.address)
         await stop.wait()
 
 

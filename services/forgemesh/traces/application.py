@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults.tracing import TraceNotFound
 from forgemesh.traces.domain.retention import Retention
 from forgemesh.traces.domain.span import Delivery, PageEnd, StoredSpan
@@ -21,11 +23,15 @@ class Traces:
         self._store = store
         self._clock = clock
         self._retention = retention
+        self.on_recorded: Subscribers[[int, float]] = Subscribers("spans that were written, and how long that took")
 
     async def record(self, deliveries: Sequence[Delivery]) -> None:
         """Keep the spans, in one write."""
-        if any(delivery.spans for delivery in deliveries):
+        spans = sum(len(delivery.spans) for delivery in deliveries)
+        if spans:
+            began = time.monotonic()
             await self._store.store(deliveries, self._clock())
+            self.on_recorded.tell(spans, time.monotonic() - began)
 
     async def trace(self, trace_id: bytes, after: PageEnd | None) -> tuple[list[StoredSpan], bool]:
         """One page of a trace, and whether there is more; raises TraceNotFound."""

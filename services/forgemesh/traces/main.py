@@ -19,15 +19,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from forgemesh.chassis.channel import SESSION_LIMIT
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import Serving, serving
 from forgemesh.chassis.service import service_main
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside
+from forgemesh.metrics.instrument import Meter
 from forgemesh.traces.adapters.span_database import open_span_database
 from forgemesh.traces.adapters.sqlite import SqliteSpanStore
 from forgemesh.traces.application import Traces
+from forgemesh.traces.metrics import measure
 from forgemesh.traces.servicer import OtlpServicer, TracesServicer
 from forgemesh.traces.settings import TracesSettings
 
@@ -36,10 +39,13 @@ _SWEEP_PERIOD = 60.0
 
 
 @contextlib.asynccontextmanager
-async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
+async def serving_traces(settings: TracesSettings, meter: Meter | None = None) -> AsyncIterator[Serving]:
     """The trace store, not yet ready; starts in reading order, stops in reverse."""
     async with open_span_database(settings.database) as database:
         traces = Traces(SqliteSpanStore(database), clock=SteadyClock().seconds, retention=settings.retention())
+        meter = meter or Meter()
+        meter.add(database.commits)
+        measure(meter, traces)
 
         def add(server: grpc.aio.Server) -> None:
             add_otlp(OtlpServicer(traces), server)  # type: ignore[no-untyped-call]
@@ -54,11 +60,11 @@ async def serving_traces(settings: TracesSettings) -> AsyncIterator[Serving]:
             yield server
 
 
-async def run(settings: TracesSettings, stop: asyncio.Event) -> None:
+async def run(settings: TracesSettings, measured: Measuring, stop: asyncio.Event) -> None:
     """Serve until told to stop."""
-    async with serving_traces(settings) as server:
+    async with serving_traces(settings, measured.meter) as server:
         await server.health.ready()
-        tell_ready(address=server.address, health_address=server.health_address)
+        tell_ready(address=server.address, health_address=server.health_address, metrics_address=measured.address)
         await stop.wait()
 
 

@@ -40,7 +40,7 @@ TROUBLES = {
     "bug": ValueError("a stone is loose"),
 }
 
-async def run(settings, stop):
+async def run(settings, measured, stop):
     if settings.mood in TROUBLES:
         raise TROUBLES[settings.mood]
     tell_ready(address="127.0.0.1:7401", reflection=settings.reflection, stones=settings.stones)

@@ -129,10 +129,10 @@ async def test_one_found_damaged_in_use_ends_the_use_and_is_set_aside_for_the_ne
         told.append(f"{source}: {reason}")
 
     unreadable_traces(database)
-    with pytest.raises(DataCorrupted):
-        async with asyncio.timeout(PATIENCE), open_span_database(database, verify_limit=0) as opened:
-            with pytest.raises(DataCorrupted):
-                await SqliteSpanStore(opened).count()
+    async with asyncio.timeout(PATIENCE), open_span_database(database, verify_limit=0) as opened:
+        with pytest.raises(DataCorrupted):
+            await SqliteSpanStore(opened).count()
+        with pytest.raises(DataCorrupted):
             await opened.look_after(hinder, replaceable=True)
 
     assert told == [f"database: {opened.damage.message}" if opened.damage else ""]

@@ -29,6 +29,7 @@ STOP_DEADLINE = 20.0
 class _Ready(msgspec.Struct):
     address: str
     health_address: str = ""
+    metrics_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class ServiceProcess:
     process: asyncio.subprocess.Process
     address: str
     health_address: str
+    metrics_address: str
     heartbeat: Heartbeat
     trouble: str = ""
 
@@ -88,7 +90,7 @@ async def launch(
         await _end(process)
         raise _did_not_start(service, process, silent, _written_since(log, before), log)
     facts = msgspec.json.decode(line, type=_Ready)
-    return ServiceProcess(service, process, facts.address, facts.health_address, heartbeat)
+    return ServiceProcess(service, process, facts.address, facts.health_address, facts.metrics_address, heartbeat)
 
 
 async def _spawn(

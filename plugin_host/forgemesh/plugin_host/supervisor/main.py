@@ -20,6 +20,7 @@ from functools import partial
 
 from forgemesh.api.supervisor.v1.supervisor_service_pb2_grpc import add_SupervisorServiceServicer_to_server
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
+from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import CannotStart, Stop, tell_ready
 from forgemesh.chassis.server import serving
 from forgemesh.chassis.service import service_main
@@ -33,6 +34,7 @@ from forgemesh.plugin_host.supervisor.changes.reloader import Reloader
 from forgemesh.plugin_host.supervisor.changes.resumption import Resumption
 from forgemesh.plugin_host.supervisor.fleet.fleet import Fleet
 from forgemesh.plugin_host.supervisor.fleet.loader import Loader
+from forgemesh.plugin_host.supervisor.fleet.metrics import measure
 from forgemesh.plugin_host.supervisor.fleet.scaler import Scaler
 from forgemesh.plugin_host.supervisor.hosts.context import SupervisorContext
 from forgemesh.plugin_host.supervisor.plan.config import read_configuration
@@ -48,7 +50,7 @@ _log = logging.getLogger(__name__)
 SERVICES = ("forgemesh.api.supervisor.v1.SupervisorService",)
 
 
-async def run(settings: SupervisorSettings, stop: Stop) -> None:
+async def run(settings: SupervisorSettings, measured: Measuring, stop: Stop) -> None:
     """Start in reading order, stop in reverse; ready when it serves, whatever becomes of the hosts."""
     plans = read_configuration(settings.plugins, settings.restart)
     if refusal := unsupported_system():
@@ -64,6 +66,7 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
         )
         async with linked(settings) as mesh, task_scope() as hosts:
             fleet = Fleet(plans, context, mesh, hosts, partial(read_configuration, settings.plugins, settings.restart))
+            measure(measured.meter, fleet)
             services = services_of(fleet, settings, Changes(hosts), state.journal)
             resumption = Resumption(fleet, state.journal, services.reconfigurer, hosts)
             mesh.on_change, mesh.on_wanted = fleet.nudge, services.scaler.wanted
@@ -72,7 +75,9 @@ async def run(settings: SupervisorSettings, stop: Stop) -> None:
             async with serving(settings.listening(receive_limit=SESSION_LIMIT), SERVICES, add) as server:
                 context.address = mesh.address = server.address
                 await server.health.ready()
-                tell_ready(address=server.address, health_address=server.health_address)
+                tell_ready(
+                    address=server.address, health_address=server.health_address, metrics_address=measured.address
+                )
                 kept = state.look_after(server.health.hinder)
                 async with beside(mesh.run(), lasting("the look at loads", services.scaler.run), kept):
                     resumption.begin()

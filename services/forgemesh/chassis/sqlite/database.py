@@ -20,6 +20,8 @@ from forgemesh.chassis.sqlite.database_file import DatabaseFile, Synchronous, co
 from forgemesh.chassis.sqlite.integrity import checking_beside, size_of
 from forgemesh.chassis.threads import start_thread
 from forgemesh.faults.service import DataCorrupted
+from forgemesh.metrics.catalogue import STORE_COMMIT
+from forgemesh.metrics.instrument import Histogram
 
 T = TypeVar("T")
 
@@ -81,14 +83,6 @@ class _Job:
 
 
 @dataclass(slots=True)
-class CommitCounts:
-    """How many transactions were committed, and how many writes they carried."""
-
-    commits: int = 0
-    writes: int = 0
-
-
-@dataclass(slots=True)
 class Database:
     """
     Write through `write` and `write_rows`, read through `read`.
@@ -96,14 +90,14 @@ class Database:
     Writes that wait while a transaction commits go into the next one together (group commit). A write is durable
     (WAL, synchronous=FULL) when its await returns. Raises StoreUnavailable if the file cannot be written, StoreLost
     from the moment on in which it, or a file that belongs to it, was removed or replaced, and DataCorrupted if SQLite
-    finds it damaged; `damage` is what it found last.
+    finds it damaged; `damage` is what it found last. `commits` counts transactions by the writes that they carried.
     """
 
     path: Path
     loop: asyncio.AbstractEventLoop
     file: DatabaseFile
     damage: DataCorrupted | None = None
-    counts: CommitCounts = field(default_factory=CommitCounts)
+    commits: Histogram = field(default_factory=lambda: Histogram(STORE_COMMIT))
     _fresh: list[_Job] = field(default_factory=list)
     _jobs: queue.SimpleQueue[list[_Job] | None] = field(default_factory=queue.SimpleQueue)
     _reader: ThreadPoolExecutor | None = None
@@ -206,8 +200,7 @@ class Database:
                 _log.exception("a batch of %d writes was interrupted by a bug", len(batch))
                 for job in batch:
                     job.error = job.error or error
-            self.counts.commits += 1
-            self.counts.writes += len(batch)
+            self.commits.record(len(batch))
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self.loop.call_soon_threadsafe(_settle, self.file, batch)
 

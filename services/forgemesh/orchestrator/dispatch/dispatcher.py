@@ -93,6 +93,10 @@ class Dispatcher:
         """How many calls are with instances."""
         return self._sender.in_flight
 
+    def queues(self) -> list[tuple[str, int, int]]:
+        """See PendingQueue.queues."""
+        return self._pending.queues()
+
     @property
     def wanted(self) -> set[Wanted]:
         """What requests wait for that nobody serves."""

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from forgemesh.chassis.subscribers import Subscribers
+from forgemesh.chassis.trace_context import recorded_trace
 from forgemesh.faults import Code
 from forgemesh.faults.plugin import ProtocolBroken
 from forgemesh.faults.workflow import HostLost
+from forgemesh.metrics.catalogue import CALL_DURATION
+from forgemesh.metrics.instrument import Histogram
 from forgemesh.orchestrator.dispatch.held_permits import HeldPermits
 from forgemesh.orchestrator.dispatch.outcome_counters import Counted, InstanceCounter, OutcomeCounters
 from forgemesh.orchestrator.dispatch.ports import Answer
@@ -75,6 +78,7 @@ class OutcomeRecorder:
     draw: Callable[[], float] = lambda: 0.5
     urgent: Subscribers[[]] = field(default_factory=lambda: Subscribers("what the balancer has to hear now"))
     picks_changed: Subscribers[[str]] = field(default_factory=lambda: Subscribers("where calls may go"))
+    durations: Histogram = field(default_factory=lambda: Histogram(CALL_DURATION))
     counters: OutcomeCounters = field(default_factory=OutcomeCounters)
     breakers: LocalBreakers = field(default_factory=LocalBreakers)
     permits: HeldPermits = field(init=False)
@@ -144,6 +148,7 @@ class OutcomeRecorder:
                 sent=answer.sent,
                 count_exceptions=departure.count_exceptions,
             )
+        self.durations.record(took, (counter.key.plugin_id, outcome.value), recorded_trace(departure.traceparent))
         told = _brief(failure, departure.traceparent) if failure is not None and outcome is Outcome.FAILURE else None
         if departure.permit is None:
             counter.tally.ended(outcome, took, told)

@@ -126,6 +126,14 @@ class PendingQueue:
                     found[one] = found.get(one, 0) + waiting
         return found if len(found) <= MOST_DEMANDS else _fewer(found)
 
+    def queues(self) -> list[tuple[str, int, int]]:
+        """Of each target for which calls wait: its plugin or interface, how many, and since when the first of them."""
+        found = []
+        for target_queue in self._target_queues:
+            first = next(iter(target_queue.queue))
+            found.append((first.request.target.name, len(target_queue.queue), first.since))
+        return found
+
     def released(self, inflight: InFlightCall) -> None:
         """It is on record that the call is not blocked any more."""
         self._stir([inflight.target_queue])

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults.service import ShuttingDown
 from forgemesh.registry.domain.event import Event, EventLog, Kind, Reported
 from forgemesh.registry.domain.instance import Registration, Revision
@@ -39,6 +40,7 @@ class EventPublisher:
         self._closed = False
         self._reporters: dict[str, int] = {}
         self._wished: dict[tuple[str, str], float] = {}
+        self.on_event: Subscribers[[Event | Reported]] = Subscribers("what happens to plugins and instances")
 
     def tell(self, kind: Kind, message: str, **facts: object) -> None:
         """Something happened."""
@@ -107,6 +109,7 @@ class EventPublisher:
     def _append(self, event: Event | Reported) -> None:
         self._log.append(event)
         self._wake()
+        self.on_event.tell(event)
 
     def _wake(self) -> None:
         self._fresh.set()

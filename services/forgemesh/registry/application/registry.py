@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -105,6 +105,11 @@ class Registry:
     def epoch(self) -> int:
         """Identifies this registry's history."""
         return self._instances.epoch
+
+    @property
+    def registrations(self) -> Collection[Registration]:
+        """All instances."""
+        return self._instances.registrations.values()
 
     async def run(self) -> None:
         """Make the changes that are asked for and end the leases that run out, until cancelled."""

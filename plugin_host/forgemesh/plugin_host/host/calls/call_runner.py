@@ -28,6 +28,8 @@ from forgemesh.faults.plugin import (
 )
 from forgemesh.faults.service import Internal
 from forgemesh.faults.workflow import Cancelled, StartToCloseTimeout
+from forgemesh.metrics.catalogue import INVOCATION_DURATION
+from forgemesh.metrics.instrument import Histogram
 from forgemesh.plugin_host.host.calls.admission import Admission, Verdict
 from forgemesh.plugin_host.host.calls.call import Call, Receiver
 from forgemesh.plugin_host.host.calls.call_statistics import CallStatistics
@@ -93,6 +95,7 @@ class CallRunner:
         self._draining = False
         self._drained = asyncio.Event()
         self.tally = CallStatistics()
+        self.durations = Histogram(INVOCATION_DURATION)
         self.lost = LostSlots(self._admission.concurrency, after=stuck, patience=stuck_restart)
 
     @property
@@ -350,6 +353,9 @@ class CallRunner:
         failure = call.failure
         latency = (call.finished - call.arrived) / 1e9
         self.tally.add(call.finished / 1e9, latency, failure is not None and failure.code in _OUR_FAULT)
+        said = "ok" if failure is None else Code(failure.code).name.lower()
+        trace_id = call.span.trace_id if call.span.recorded else b""
+        self.durations.record(latency, (call.operation.definition.name, said), trace_id)
         self._spans.end(
             call.span,
             call.invocation,

@@ -21,7 +21,9 @@ from forgemesh.chassis.health_facts import INSTANCE, PLUGIN
 from forgemesh.chassis.server import Listen, Serving, serving
 from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.tasks import beside, lasting
-from forgemesh.chassis.telemetry import SpanSink
+from forgemesh.chassis.telemetry import SpanSink, measure_spans
+from forgemesh.metrics import catalogue
+from forgemesh.metrics.instrument import Meter
 from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY, CallRunner
 from forgemesh.plugin_host.host.calls.suspects import Suspects
 from forgemesh.plugin_host.host.plugin.loader import Plugin
@@ -89,6 +91,14 @@ class Host:
         return True
 
 
+def _measure(meter: Meter, runner: CallRunner, sink: SpanSink) -> None:
+    """The calls of a host and their spans, from now on."""
+    measure_spans(meter, sink)
+    meter.add(runner.durations)
+    meter.observe_one(catalogue.INVOCATIONS_RUNNING, lambda: runner.running)
+    meter.observe_one(catalogue.INVOCATIONS_WAITING, lambda: runner.waiting)
+
+
 @contextlib.asynccontextmanager
 async def hosting(
     plugin: Plugin,
@@ -99,6 +109,7 @@ async def hosting(
     out_of_memory: Callable[[str], None] = _log.error,
     on_lost: Callable[[str], None] = _nothing,
     suspects: Suspects | None = None,
+    meter: Meter | None = None,
 ) -> AsyncIterator[Host]:
     """
     Serve the plugin until the block ends, ready for calls once it was registered if there is a registry.
@@ -121,6 +132,8 @@ async def hosting(
             record=_record(plugin, settings),
             suspects=suspects,
         )
+        if meter is not None:
+            _measure(meter, runner, sink)
         sessions = Sessions(runner.capacity)
         load = LoadMeter(runner, plugin.definition.limits.cpu)
         end_is_told = bool(settings.supervisor and settings.registry)

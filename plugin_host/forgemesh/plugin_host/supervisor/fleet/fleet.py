@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from forgemesh.api.plugin.v1 import manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb
 from forgemesh.chassis.containment import contained
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults import Violation
 from forgemesh.faults.service import InvalidRequest, ShuttingDown
 from forgemesh.faults.supervisor import HandshakeRefused, HostNotFound, PluginNotConfigured
@@ -81,6 +82,7 @@ class Fleet:
         self._followers: list[tuple[Callable[[HostRunner], bool], Follower]] = []
         self._due = False
         self._closing = False
+        self.on_event: Subscribers[[LifecycleEvent]] = Subscribers("what happens to hosts and plugins")
 
     @property
     def hosts(self) -> list[Host]:
@@ -91,6 +93,11 @@ class Fleet:
     def runners(self) -> list[HostRunner]:
         """All of them."""
         return [runner for _, runner in self._by_id.values()]
+
+    def report(self, event: LifecycleEvent) -> None:
+        """Tell the mesh, and whoever counts what happens."""
+        self.mesh.report(event)
+        self.on_event.tell(event)
 
     def has(self, instance_id: str) -> bool:
         """Whether there is such a host."""
@@ -376,7 +383,7 @@ class Fleet:
         if event is not None:
             if event.kind in (Kind.CRASHED, Kind.CRASH_LOOP):
                 event = replace(event, facts={**event.facts, "output": _last_lines(runner)})
-            self.mesh.report(event)
+            self.report(event)
 
 
 def _last_lines(runner: HostRunner) -> str:

@@ -13,7 +13,7 @@ from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import Kind, Lifecyc
 def publish(fleet: Fleet, group: Group, kind: Kind, message: str, facts: Mapping[str, str] | None = None) -> None:
     """Tell the mesh what happened to a plugin."""
     offer = group.offer
-    fleet.mesh.report(
+    fleet.report(
         LifecycleEvent(
             kind=kind,
             at=time.time(),

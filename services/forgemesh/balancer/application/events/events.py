@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from forgemesh.balancer.domain.event_log import EventLog, Position, RecordedEvent
 from forgemesh.balancer.domain.events import Author, Change, Event
+from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
 
@@ -58,6 +59,7 @@ class Events:
         self._log = EventLog(0, kept)
         self._fresh = asyncio.Event()
         self._closed = False
+        self.on_event: Subscribers[[Event]] = Subscribers("what happens to circuits and instances")
 
     def begin(self, epoch: int) -> None:
         """Take the epoch; comes before everything that is published."""
@@ -79,6 +81,7 @@ class Events:
         )
         self._log.append(event, self._wall())
         self._wake()
+        self.on_event.tell(event)
 
     async def watch(self, resume_after: Position | None, watched: Watched) -> AsyncGenerator[Told, None]:
         """

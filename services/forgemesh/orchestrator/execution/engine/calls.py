@@ -68,6 +68,15 @@ class Calls:
         self._dispatcher = dispatcher(self)
 
     @property
+    def in_flight(self) -> int:
+        """How many calls are with instances."""
+        return self._dispatcher.in_flight
+
+    def queues(self) -> list[tuple[str, int, int]]:
+        """Of each target for which calls wait: its name, how many, and since when (Unix nanoseconds) the first one."""
+        return self._dispatcher.queues()
+
+    @property
     def wanted(self) -> set[Wanted]:
         """What calls wait for that nobody serves."""
         return self._dispatcher.wanted
