@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from forgemesh.chassis.sqlite.database import MAX_VARIABLES, Database, open_database
+from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import StoreUnavailable
 from tests.component.chassis.sacks import FIRST, SACKS, SECOND, busy_writer, fill, numbers, other_process
 
@@ -51,7 +52,7 @@ async def test_a_bad_write_fails_alone(database: Database) -> None:
 
     assert [result for result in results if isinstance(result, int)] == [1, 2, 4]
     assert isinstance(results[1], ValueError)
-    assert [type(results[at]) for at in (3, 4)] == [sqlite3.IntegrityError] * 2
+    assert [type(results[at]) for at in (3, 4)] == [WriteConflict] * 2
     assert await database.read(numbers) == [1, 2, 4]
 
 
@@ -75,7 +76,7 @@ async def test_a_row_that_does_not_fit_fails_its_writer_alone(database: Database
     results = await asyncio.gather(good, bad, return_exceptions=True)
 
     assert results[0] == "good"
-    assert isinstance(results[1], sqlite3.IntegrityError)
+    assert isinstance(results[1], WriteConflict)
     assert await database.read(numbers) == [1, 2]
 
 

@@ -150,7 +150,7 @@ class Controls:
             return ""
         check_status(row.execution_id, row.status, Action.DELETE)
         await self._awaited_ends.check(row)
-        await self._store.delete_execution(row.key, self._engine.owner.shard)
+        await self._store.delete_execution(row.key, self._engine.shard)
         return row.run_id
 
     async def fork(

@@ -60,7 +60,7 @@ class Arrivals:
         """
         state.run_id = new_run_id()
         events = list(history)
-        running = Running(0, self._engine.owner.shard, state, ExecutionTrace(state.execution_id, state.definition))
+        running = Running(0, self._engine.shard, state, ExecutionTrace(state.execution_id, state.definition))
         running.heir = await self._is_heir(state)
         request = Request("", "", id_chosen=True)
 
@@ -124,7 +124,7 @@ class Arrivals:
         self._executions.suspended.discard((row.namespace, row.execution_id))
         if state.ended is not None or self._executions.find(row.namespace, row.execution_id) is not None:
             return None
-        running = Running(row.key, self._engine.owner.shard, state, trace)
+        running = Running(row.key, self._engine.shard, state, trace)
         running.parent_run = running.parent_run or row.parent_run
         running.heir = await self._is_heir(state)
         return running
@@ -160,7 +160,7 @@ class Arrivals:
         found = await self._store.find(row.namespace, row.execution_id)
         if found is None or found.key != row.key or found.status.final:
             return  # it has ended while it was being read
-        await self._store.append(row.key, self._engine.owner.shard, [], standing_of(state))
+        await self._store.append(row.key, self._engine.shard, [], standing_of(state))
         ended = state.status.value
         _log.warning("execution %s had ended as %s and was opened again: its end holds", row.execution_id, ended)
         self._concurrency_slots.withdraw(state)

@@ -92,6 +92,11 @@ class Engine:
         self.started_at = time_and_chance.now()
 
     @property
+    def shard(self) -> Shard:
+        """What this process owns."""
+        return self.owner.shard
+
+    @property
     def trouble(self) -> str:
         """Why the store takes no writes, if it takes none."""
         return self._suspension.trouble
