@@ -71,7 +71,7 @@ class Recovery:
             await self._run()
 
     async def _run(self) -> None:
-        shard = self._engine.shard.id
+        shard, _ = self._engine.shard
         sent = await self._store.spans_sent(shard)
         behind = [] if self._spans_sent_again else await self._store.executions_after(shard, sent)
         again = {row.key: row for row in behind}
