@@ -1,307 +1,142 @@
+"""What is SQLite's own of the store; what every store promises is in tests/component/store_contract."""
+
 import asyncio
-from asyncio import Future
-from dataclasses import replace
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from forgemesh.chassis.sqlite.database import Database
-from forgemesh.chassis.write_conflict import WriteConflict
-from forgemesh.faults.service import DataCorrupted, StoreUnavailable
-from forgemesh.faults.workflow import DefinitionConflict, ExecutionExists, RequestIdReused
-from forgemesh.orchestrator.execution import facts as e
-from forgemesh.orchestrator.execution.ports.lists import ExecutionOrder
+from forgemesh.faults.service import DataCorrupted
+from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder
 from forgemesh.orchestrator.execution.ports.rows import Standing
-from forgemesh.orchestrator.execution.ports.starts import Created, NewExecution, Request
 from forgemesh.orchestrator.execution.state import Status
-from forgemesh.orchestrator.store.sqlite.store import PAGE_BYTES, SqliteStore
+from forgemesh.orchestrator.store.sqlite.deletion import expired
+from forgemesh.orchestrator.store.sqlite.execution_rows import page
+from forgemesh.orchestrator.store.sqlite.store import SqliteStore
 from forgemesh.orchestrator.values.payload import Payload
-from forgemesh.orchestrator.values.shard import SOLE, Shard
-from tests.component.orchestrator.hosts import PATIENCE
-from tests.component.orchestrator.orchestrators import store_over
-from tests.component.orchestrator.stores import asked
-from tests.unit.orchestrator.workflows import parsed
+from tests.component.store_contract.histories import new, step, write
 
-STARTED = e.ExecutionStarted(
-    workflow="w", workflow_version="1.0.0", content_hash="h", input=Payload(b"{}"), trace_id=b"t" * 16
-)
 
-FIRST = [e.Event(1, 10, STARTED), e.Event(2, 11, e.AttemptStarted("a", 1, Payload(b"{}")))]
+async def started(store: SqliteStore, execution_id: str = "e") -> int:
+    return (await write(store, new(store.shard, execution_id))).key
 
 
-NEWEST = ExecutionOrder.STARTED_DESCENDING
-
-
-def new(execution_id: str = "e", request_id: str = "", content: str = "c", **facts: object) -> NewExecution:
-    known: dict[str, object] = {
-        "shard": Shard(SOLE, 1),
-        "namespace": "default",
-        "execution_id": execution_id,
-        "workflow": "w",
-        "workflow_version": "1.0.0",
-        "started_at": 10,
-        "trace_id": "ab",
-        "request": Request(request_id, content, bool(execution_id)),
-        "standing": Standing(Status.RUNNING),
-    }
-    return NewExecution(**(known | facts))  # type: ignore[arg-type]
-
-
-def nobody(written: Future[Created]) -> None:
-    pass
-
-
-async def created(store: SqliteStore, execution: NewExecution) -> Created:
-    return await store.create(*asked(replace(execution, shard=store.shard), FIRST), nobody)
-
-
-def definition(version: str = "", step: str = "a") -> str:
-    line = f"version: {version}\n" if version else ""
-    return f"name: w\n{line}steps: [{{id: {step}, call: {{plugin: p, operation: o}}}}]"
-
-
-async def test_the_same_request_gets_the_same_answer_and_starts_nothing(store: SqliteStore) -> None:
-    first = await created(store, new("e-1", "r"))
-
-    again = await created(store, new("e-2", "r"))
-
-    assert (first.execution_id, first.created) == ("e-1", True)
-    assert (again.execution_id, again.created, again.key) == ("e-1", False, first.key)
-    assert await store.find("default", "e-2") is None
-    assert await store.started_by("default", Request("r", "c", False)) == again
-    assert await store.started_by("default", Request("other", "c", False)) is None
-
-
-async def test_a_request_id_means_one_content_in_one_namespace(store: SqliteStore) -> None:
-    await created(store, new("e-1", "r"))
-
-    with pytest.raises(RequestIdReused) as reused:
-        await created(store, new("e-2", "r", content="other"))
-    with pytest.raises(RequestIdReused):
-        await store.started_by("default", Request("r", "other", False))
-    elsewhere = await created(store, new("e-2", "r", content="other", namespace="elsewhere"))
-
-    assert reused.value.metadata == {"request_id": "r", "execution_id": "e-1"}
-    assert elsewhere.created
-
-
-async def test_requests_without_an_id_have_nothing_to_do_with_one_another(store: SqliteStore) -> None:
-    assert (await created(store, new("e-1"))).created
-    assert (await created(store, new("e-2"))).created
-
-
-async def test_an_execution_id_exists_once_in_a_namespace(store: SqliteStore) -> None:
-    await created(store, new())
-
-    with pytest.raises(ExecutionExists):
-        await created(store, new(request_id="r"))
-    assert (await created(store, new(namespace="elsewhere"))).created
-
-
-async def test_of_many_starts_at_once_one_creates_and_the_others_find_it(store: SqliteStore) -> None:
-    answers = await asyncio.gather(*(created(store, new(f"e-{number}", "r")) for number in range(20)))
-
-    assert sum(answer.created for answer in answers) == 1
-    assert len({answer.execution_id for answer in answers}) == 1
-    assert len(await store.open_executions({SOLE})) == 1
-
-
-async def test_what_became_of_a_start_is_told_even_if_its_caller_has_gone(store: SqliteStore) -> None:
-    told: Future[Created] = asyncio.get_running_loop().create_future()
-    unnamed = new(request=Request("", "c", id_chosen=False))
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await store.create(*asked(unnamed, FIRST), lambda written: told.set_result(written.result()))
-
-    async with asyncio.timeout(PATIENCE):
-        kept = await told
-    assert kept.created
-    assert len(await store.events(kept.key, 1, 10)) == 2
-
-
-async def test_the_same_definition_again_is_the_same(store: SqliteStore) -> None:
-    first, is_new = await store.keep_definition(parsed(definition("1.0.0")), 100)
-
-    again, is_new_again = await store.keep_definition(parsed(definition("1.0.0") + "\n# a comment"), 200)
-
-    assert (is_new, is_new_again) == (True, False)
-    assert (first.created_at, again.created_at) == (100, 100)
-
-
-async def test_other_content_under_a_version_is_refused_with_the_version_to_take(store: SqliteStore) -> None:
-    await store.keep_definition(parsed(definition("1.2.3")), 100)
-
-    with pytest.raises(DefinitionConflict) as conflict:
-        await store.keep_definition(parsed(definition("1.2.3", step="b")), 200)
-
-    assert conflict.value.metadata["next_version"] == "1.3.0"
-    kept = await store.definition("default", "w", "1.2.3")
-    assert kept is not None
-    assert kept.definition.steps[0].id == "a"
-
-
-async def test_the_highest_version_is_the_newest_of_equals(store: SqliteStore) -> None:
-    for at, text in enumerate([definition(step="x"), definition(step="b"), definition(step="m"), definition(step="c")]):
-        await store.keep_definition(parsed(text), at)
-
-    newest = await store.definition("default", "w", "")
-
-    assert newest is not None
-    assert newest.definition.steps[0].id == "c"
-
-
-async def test_versions_are_ordered_as_versions_are(store: SqliteStore) -> None:
-    for at, version in enumerate(["1.10.0", "1.9.0", "2.0.0-rc.1", "1.10.0-rc.2", "0.1.0"]):
-        await store.keep_definition(parsed(definition(version)), at)
-
-    versions = [kept.definition.version for kept in await store.definitions("default", "w")]
-
-    assert versions == ["2.0.0-rc.1", "1.10.0", "1.10.0-rc.2", "1.9.0", "0.1.0"]
-    assert await store.definition("default", "w", "3.0.0") is None
-    assert await store.definition("elsewhere", "w", "") is None
-    assert await store.definition_names("default") == ["w"]
-
-
-async def test_an_owner_that_was_replaced_writes_nothing_more(database: Database) -> None:
-    old = await store_over(database)
-    key = (await created(old, new())).key
-    young = await store_over(database)
-
-    with pytest.raises(StoreUnavailable, match="has replaced epoch"):
-        await old.append(key, old.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
-    with pytest.raises(StoreUnavailable):
-        await created(old, new("e-2"))
-    with pytest.raises(StoreUnavailable):
-        await old.keep_definition(parsed(definition()), 1)
-    with pytest.raises(StoreUnavailable):
-        await old.mark_spans_sent(old.shard, 5)
-
-    assert young.shard == Shard(old.shard.id, old.shard.epoch + 1)
-    assert [event.sequence for event in await young.events(key, 1, 10)] == [1, 2]
-    await young.append(key, young.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
-    assert len(await old.events(key, 1, 10)) == 3
-
-
-async def test_writes_of_both_owners_in_one_commit_do_not_mix(database: Database) -> None:
-    old = await store_over(database)
-    young = await store_over(database)
-    starts = [
-        asyncio.ensure_future(created(owner, new(f"{name}-{number}")))
-        for number in range(5)
-        for name, owner in (("old", old), ("young", young))
-    ]
-
-    await asyncio.gather(*starts, return_exceptions=True)
-
-    assert {row.execution_id for row in await young.open_executions({SOLE})} == {
-        f"young-{number}" for number in range(5)
-    }
-
-
-async def test_an_event_without_the_one_before_it_is_not_kept(store: SqliteStore) -> None:
-    key = (await created(store, new())).key
-
-    for sequence in (2, 4, 5):
-        with pytest.raises(WriteConflict):
-            await store.append(key, store.shard, [e.Event(sequence, 12, e.StepUnblocked("a", 1))], None)
-
-    assert [event.sequence for event in await store.events(key, 1, 10)] == [1, 2]
-
-
-async def test_neighbours_of_a_bad_write_are_kept(store: SqliteStore) -> None:
-    good = (await created(store, new("good"))).key
-    bad = (await created(store, new("bad"))).key
-    writes = [
-        store.append(key, store.shard, [e.Event(at, 12, e.StepUnblocked("a", 1))], None)
-        for key, at in ((good, 3), (bad, 9))
-    ]
-    writes.append(
-        store.append(good, store.shard, [e.Event(4, 12, e.StepUnblocked("a", 1))], Standing(Status.FAILED, 12))
-    )
-
-    results = await asyncio.gather(*writes, return_exceptions=True)
-
-    assert [isinstance(result, WriteConflict) for result in results] == [False, True, False]
-    row = await store.find("default", "good")
-    assert row is not None
-    assert (row.status, row.ended_at, row.sequence) == (Status.FAILED, 12, 4)
-
-
-async def test_the_last_of_many_changes_in_one_commit_stands(database: Database, store: SqliteStore) -> None:
-    keys = [(await created(store, new(f"e-{number}"))).key for number in range(50)]
+async def test_what_is_queued_at_once_is_one_commit(database: Database, store: SqliteStore) -> None:
+    keys = [await started(store, f"e-{number}") for number in range(50)]
     statuses = [Status.PAUSING, Status.PAUSED, Status.RUNNING, Status.CANCELLING, Status.CANCELLED]
     before = sum(database.commits.series[()].counts)
 
     await asyncio.gather(
         *(
-            store.append(
-                key, store.shard, [e.Event(3 + at, 12, e.StepUnblocked("a", 1))], Standing(status, 12 * (at == 4))
-            )
-            for at, status in enumerate(statuses)
+            store.append(key, store.shard, [step(sequence)], Standing(status))
+            for sequence, status in enumerate(statuses, start=3)
             for key in keys
         )
     )
 
-    rows = [await store.find("default", f"e-{number}") for number in range(50)]
     assert sum(database.commits.series[()].counts) == before + 1
-    assert {(row.status, row.ended_at, row.sequence) for row in rows if row is not None} == {(Status.CANCELLED, 12, 7)}
 
 
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [("DELETE FROM event WHERE sequence = 2", 2), ("UPDATE event SET sequence = 9 WHERE sequence = 3", 3)],
-)
-async def test_a_history_with_a_gap_is_reported(
-    database: Database, store: SqliteStore, change: str, place: int
+async def test_an_event_in_the_place_of_another_is_reported(database: Database, store: SqliteStore) -> None:
+    key = await started(store)
+    await store.append(key, store.shard, [step(3)], None)
+    await database.write(lambda connection: connection.execute("UPDATE event SET sequence = 9 WHERE sequence = 3"))
+
+    with pytest.raises(DataCorrupted) as corrupted:
+        await store.events(key, 1, 10)
+
+    assert corrupted.value.metadata["record"] == f"event {key}/3"
+
+
+async def test_a_large_payload_is_stored_once_however_often_it_is_passed_on(
+    database: Database, store: SqliteStore
 ) -> None:
-    key = (await created(store, new())).key
-    await store.append(key, store.shard, [e.Event(n, 12, e.StepUnblocked("a", 1)) for n in (3, 4)], None)
-    await database.write(lambda connection: connection.execute(change))
+    large = Payload(b'"' + b"x" * 1_000_000 + b'"')
+    key = await started(store)
+    events = [step(sequence, large) for sequence in range(3, 13)]
+    await store.append(key, store.shard, events, None)
+    sql = "SELECT (SELECT sum(length(body)) FROM event), (SELECT sum(length(data)) FROM blob)"
 
-    with pytest.raises(DataCorrupted) as corrupted:
-        await store.events(key, 1, 10)
-
-    assert corrupted.value.metadata["record"] == f"event {key}/{place}"
-
-
-async def test_events_are_read_in_parts_that_fit_into_memory(store: SqliteStore) -> None:
-    key = (await created(store, new())).key
-    large = Payload(b"x" * (PAGE_BYTES // 3))
-    await store.append(key, store.shard, [e.Event(n, 12, e.AttemptStarted("a", n, large)) for n in range(3, 9)], None)
-
-    parts = []
-    following = 1
-    while part := await store.events(key, following, 1000):
-        parts.append(len(part))
-        following = part[-1].sequence + 1
-
-    assert following == 9
-    assert len(parts) == 2
-    assert [event.sequence for event in await store.events(key, 2, 2)] == [2, 3]
+    inline, apart = await database.read(lambda connection: tuple(connection.execute(sql).fetchone()))
+    assert inline < 10_000
+    assert apart == large.size
+    assert [await store.events(key, event.sequence, 1) for event in events] == [[event] for event in events]
+    await store.delete_execution(key, store.shard)
+    count = await database.read(lambda connection: int(connection.execute("SELECT count(*) FROM blob").fetchone()[0]))
+    assert count == 0
 
 
-async def test_a_damaged_record_is_reported_and_names_its_place(database: Database, store: SqliteStore) -> None:
-    key = (await created(store, new())).key
-    await database.write(lambda connection: connection.execute("UPDATE event SET body = x'00ff' WHERE sequence = 2"))
+async def plans_of(database: Database, ask: Callable[[sqlite3.Connection], object]) -> list[str]:
+    """How SQLite goes about each of the queries."""
 
-    with pytest.raises(DataCorrupted) as corrupted:
-        await store.events(key, 1, 10)
+    def work(connection: sqlite3.Connection) -> list[str]:
+        asked: list[str] = []
+        connection.set_trace_callback(asked.append)
+        ask(connection)
+        connection.set_trace_callback(None)
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in asked]
+        return ["\n".join(row["detail"] for row in plan) for plan in plans]
 
-    assert corrupted.value.metadata["record"] == f"event {key}/2"
+    return await database.read(work)
 
 
-async def test_the_cursor_of_the_spans_tells_what_has_to_be_sent_again(database: Database, store: SqliteStore) -> None:
-    first, second = await created(store, new("e-1")), await created(store, new("e-2"))
-    await store.append(first.key, store.shard, [e.Event(3, 12, e.StepUnblocked("a", 1))], None)
+@pytest.mark.parametrize("order", ExecutionOrder)
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"open_only": True},
+        {"incidents_only": True},
+        {"workflows": ("w",)},
+        {"statuses": (Status.FAILED,)},
+        {"parent_id": "e"},
+        {"schedule_id": "s"},
+        {"concurrency_key": "k"},
+        {"id_prefix": "e"},
+    ],
+    ids=str,
+)
+async def test_no_list_looks_at_every_execution(
+    database: Database, store: SqliteStore, facts: dict[str, Any], order: ExecutionOrder
+) -> None:
+    wanted = ExecutionFilter(namespace="default", **facts)
 
-    assert await store.spans_sent(SOLE) == 0
-    await store.mark_spans_sent(store.shard, second.position)
+    (plan,) = await plans_of(database, lambda connection: page(connection, wanted, order, "", 10))
 
-    assert await store.spans_sent(SOLE) == second.position
-    assert [row.execution_id for row in await store.executions_after(SOLE, second.position)] == ["e-1"]
-    assert await store.last_before(first.key, second.position) == 2
-    assert await store.last_before(first.key, 0) == 0
-    successor = await store_over(database)
-    third = await created(successor, new("e-3"))
-    assert third.position == second.position + 3
-    assert third.key > second.key
+    assert "SEARCH execution USING INDEX" in plan
+    assert ("USE TEMP B-TREE" in plan) == ("id_prefix" in facts)
+
+
+async def test_what_has_expired_is_found_without_looking_at_every_execution(
+    database: Database, store: SqliteStore
+) -> None:
+    plans = await plans_of(database, lambda connection: expired(connection, 100, 5, 10))
+
+    assert len(plans) == 2
+    assert all(re.search("SEARCH execution USING (COVERING )?INDEX execution_past", plan) for plan in plans)
+    assert not any("USE TEMP B-TREE" in plan for plan in plans)
+
+
+@pytest.mark.parametrize("column", ["status", "workflow", "trace_id", "ended_at", "execution_id"])
+async def test_a_row_that_was_changed_behind_our_back_is_reported(
+    database: Database, store: SqliteStore, column: str
+) -> None:
+    await started(store)
+    sql = f"UPDATE execution SET {column} = CASE typeof({column}) WHEN 'integer' THEN {column} + 1 ELSE 'FAILED' END"
+    await database.write(lambda connection: connection.execute(sql))
+
+    with pytest.raises(DataCorrupted, match="execution 1"):
+        await store.find(*await _name(database))
+
+
+async def _name(database: Database) -> tuple[str, str]:
+    """Of the one execution, as it is called now."""
+
+    def work(connection: sqlite3.Connection) -> tuple[str, str]:
+        namespace, execution_id = connection.execute("SELECT namespace, execution_id FROM execution").fetchone()
+        return namespace, execution_id
+
+    return await database.read(work)

@@ -13,6 +13,9 @@ from forgemesh.orchestrator.schedules.schedule import Run, Schedule
 from forgemesh.orchestrator.values.payload import Payload
 from forgemesh.orchestrator.workflow.ports import StoredDefinition
 
+KEPT_RUNS = 1000
+"""Decided runs of one schedule that are remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class DamagedSchedule:

@@ -12,6 +12,9 @@ from forgemesh.orchestrator.execution.ports.starts import Begin, Created, Reques
 from forgemesh.orchestrator.execution.recorded import Recorded
 from forgemesh.orchestrator.values.shard import Shard
 
+PAGE_BYTES = 4 << 20
+"""Of events that are read at a time."""
+
 
 class HistoryStore(Protocol):
     """
@@ -59,4 +62,7 @@ class HistoryStore(Protocol):
         """Of all open executions in them with a concurrency key, the oldest first."""
 
     async def events(self, key: int, from_sequence: int, limit: int) -> list[Event]:
-        """In sequence, fewer than `limit` if they are large, none if there are none; raises DataCorrupted."""
+        """
+        In sequence, and none if there are none; fewer than `limit` if they are larger together than PAGE_BYTES, which
+        the last one may exceed. Raises DataCorrupted.
+        """

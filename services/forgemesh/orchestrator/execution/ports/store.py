@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from forgemesh.orchestrator.execution.ports.forgetting import ForgettingStore
@@ -19,3 +20,7 @@ class Store(DefinitionStore, HistoryStore, ExecutionLists, ResultStore, Forgetti
     Raises faults.service.StoreUnavailable when it cannot, and then has kept nothing of what it was asked, and
     DataCorrupted for what it finds damaged.
     """
+
+    @property
+    def damaged(self) -> Sequence[str]:
+        """What is to be said of each record that was found damaged; lists leave these out."""

@@ -14,14 +14,11 @@ from forgemesh.chassis.sqlite.database import Database
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import RequestIdReused
 from forgemesh.orchestrator.execution.recorded import Recorded
-from forgemesh.orchestrator.schedules.ports import DamagedSchedule
+from forgemesh.orchestrator.schedules.ports import KEPT_RUNS, DamagedSchedule
 from forgemesh.orchestrator.schedules.schedule import Occasion, Overlap, Pause, Run, RunState, Schedule, Tally
 from forgemesh.orchestrator.store.schedules import plan_from_message, plan_to_message
 from forgemesh.orchestrator.store.sqlite.answers import answer_row, answered, has_started
 from forgemesh.orchestrator.store.sqlite.schema import NEW_ANSWER, check, checksum
-
-KEPT_RUNS = 1000
-"""Decided runs of one schedule that are remembered."""
 
 _SCHEDULE = (
     "namespace",

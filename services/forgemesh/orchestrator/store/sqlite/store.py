@@ -7,13 +7,13 @@ import sqlite3
 from asyncio import Future
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.damages import Damages
 from forgemesh.chassis.sqlite.database import Bulk, Database, Work
 from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import DataCorrupted
 from forgemesh.faults.workflow import ExecutionExists
 from forgemesh.orchestrator.execution.facts import Event, ExecutionAdmitted, ExecutionQueued, ExecutionStarted
+from forgemesh.orchestrator.execution.ports.histories import PAGE_BYTES
 from forgemesh.orchestrator.execution.ports.lists import ExecutionFilter, ExecutionOrder, Page
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow, SlotRow, Standing
 from forgemesh.orchestrator.execution.ports.starts import (
@@ -49,7 +49,6 @@ from forgemesh.orchestrator.values.identifiers import id_before_renaming
 from forgemesh.orchestrator.values.shard import SOLE, Shard
 from forgemesh.orchestrator.workflow.definition import Definition
 
-PAGE_BYTES = 4 * MEBIBYTE
 PAGE = 100
 
 
