@@ -147,6 +147,7 @@ imports: .venv/.dev ## Check who imports whom
 protos: .venv-protos/.ready .venv/.dev ## Generate protos/gen, and what other languages need, from the protos
 	@.venv-protos/bin/python protos/generate.py
 	@PATH="$$PWD/$(BIN):$$PATH" clients/go/generate.sh
+	@PATH="$$PWD/$(BIN):$$PATH" clients/node/generate.sh
 
 .PHONY: protos-check
 protos-check: .venv-protos/.ready ## Check that protos/gen is what the protos give

@@ -12,7 +12,7 @@ from tests.languages.conformance_mesh import ConformanceMesh, running_mesh
 from tests.languages.languages import Language, built
 from tests.mesh.weather_mesh import WeatherMesh, running_weather_mesh
 
-LANGUAGES = ("python", "go")
+LANGUAGES = ("python", "go", "node")
 
 if "FORGEMESH_LANGUAGES" not in os.environ:  # make test-languages builds them
     collect_ignore_glob = ["test_*.py"]

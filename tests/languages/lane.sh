@@ -32,6 +32,27 @@ go_on_its_own() {
   go vet ./...
 }
 
+node_on_its_own() {
+  local fresh program
+  for program in node npm; do
+    command -v "$program" >/dev/null || { echo "skipped: Node.js, since there is no $program on the PATH"; return; }
+  done
+  echo "==== Node.js"
+  cd "$root/clients/node"
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  npx --no biome ci . "$here/node"
+  fresh=$(mktemp -d)
+  ./generate.sh "$fresh"
+  diff -r src/api "$fresh/src/api" >/dev/null || {
+    echo "error: clients/node/src/api is not what the protos give; make protos does it"
+    rm -rf "$fresh"
+    return 1
+  }
+  rm -rf "$fresh"
+  npm test --silent
+}
+
 go_on_its_own
+node_on_its_own
 cd "$root"
 FORGEMESH_LANGUAGES=1 pytest tests/languages "$@"

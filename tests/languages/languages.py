@@ -34,6 +34,11 @@ def built(folder: Path) -> tuple[dict[str, Language], dict[str, str]]:
         skipped["go"] = "there is no `go`"
     else:
         found["go"] = _go(folder)
+    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
+    if missing:
+        skipped["node"] = f"there is no `{missing[0]}`"
+    else:
+        found["node"] = _node()
     return found, skipped
 
 
@@ -49,3 +54,13 @@ def _go(folder: Path) -> Language:
     )
     plugin, client = str(folder / "plugin"), str(folder / "client")
     return Language("go", (plugin,), (client,), {"command": [plugin]})
+
+
+def _node() -> Language:
+    """Built where it stands: its packages are found from there."""
+    here = HERE / "node"
+    for folder in (ROOT / "clients" / "node", here):
+        for command in ("ci --ignore-scripts --no-audit --no-fund --loglevel=error", "run --silent build"):
+            subprocess.run(["npm", *command.split()], cwd=folder, timeout=BUILD_PATIENCE, check=True)
+    plugin, client = str(here / "dist" / "plugin.js"), str(here / "dist" / "client.js")
+    return Language("node", ("node", plugin), ("node", client), {"command": ["node", plugin]})
