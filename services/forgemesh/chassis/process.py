@@ -60,6 +60,7 @@ def run_until_stopped(run: Callable[[Stop], Awaitable[None]]) -> None:
 
     What keeps a process from starting is one sentence on stderr and an exit code, never a traceback.
     """
+    gc.freeze()  # what was imported stays, and is not looked through again
     try:
         uvloop.run(_supervised(run))
     except (CannotStart, PortInUse, Fault, OSError) as error:
@@ -127,7 +128,7 @@ def is_awaited() -> bool:
 def tell_ready(**facts: Any) -> None:
     """Tell the parent, if it asked for it, that this process is ready; `facts` are its addresses."""
     gc.collect()
-    gc.freeze()  # what was made until now stays, and is not looked through again
+    gc.freeze()  # what the start has made stays as well
     fd = os.environ.pop(READY_FD, None)
     if fd is None:
         return
