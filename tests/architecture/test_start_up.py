@@ -50,3 +50,7 @@ def test_no_process_of_a_mesh_loads_at_its_start_what_few_need() -> None:
 @pytest.mark.parametrize("package", ["grpc", "google", "rich", "jsonschema", "forgemesh.client"])
 def test_the_command_line_loads_nothing_before_it_knows_the_command(package: str) -> None:
     assert package not in packages(loaded_by(("forgemesh.cli.main",)))
+
+
+def test_a_plugin_host_does_not_load_what_asks_for_installed_packages() -> None:
+    assert "importlib.metadata" not in loaded_by(("forgemesh.plugin_host.main",))

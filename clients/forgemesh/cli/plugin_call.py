@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from ulid import ULID
 
 from forgemesh.api.balancer.v1.snapshot_pb2 import Admission, CircuitState, Endpoint, Health
 from forgemesh.api.plugin.v1.invocation_pb2 import Invocation, InvocationResult
@@ -90,7 +90,7 @@ async def call(
             input=encoded({} if value is None else value, "the input"),
             namespace=line.namespace,
             attempt=1,
-            idempotency_key=f"call/{ULID()}",
+            idempotency_key=f"call/{uuid.uuid4()}",
             remaining_millis=max(1, round(wait * 1000)),
             traceparent=span.traceparent or "",
             incarnation=endpoint.incarnation,

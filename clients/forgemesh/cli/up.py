@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from forgemesh.api.supervisor.v1.host_pb2 import Host, HostState
 from forgemesh.chassis.process import Stop, run_until_stopped, tell_ready
 from forgemesh.chassis.system import unsupported_system
 from forgemesh.chassis.tasks import beside, lasting
+from forgemesh.chassis.version import VERSION
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.mesh.directory import DataDirectory, holding
@@ -187,7 +187,7 @@ class _Mesh:
             for name, one in sorted(processes.items())
         }
         return MeshFacts(
-            version=version("forgemesh"),
+            version=VERSION,
             pid=os.getpid(),
             started_at=self.started_at.isoformat(timespec="seconds"),
             services=services,

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -15,6 +14,7 @@ from forgemesh.chassis import attributes
 from forgemesh.chassis.span_encoding import end_of
 from forgemesh.chassis.telemetry import CLIENT, ERROR, exporting_spans, set_attributes
 from forgemesh.chassis.trace_context import TraceParent, new_span_id, new_trace_id
+from forgemesh.chassis.version import VERSION
 
 SERVICE = "forgemesh-client"
 EXPORT_PATIENCE = 1.0
@@ -87,9 +87,7 @@ async def call_span(plugin: str, operation: str, traces: str) -> AsyncIterator[C
 @asynccontextmanager
 async def _span(name: str, about: Mapping[str, str], traces: str) -> AsyncIterator[CallerSpan]:
     instance = str(uuid.uuid4())
-    async with exporting_spans(
-        SERVICE, instance, traces, version=version("forgemesh"), patience=EXPORT_PATIENCE
-    ) as sink:
+    async with exporting_spans(SERVICE, instance, traces, version=VERSION, patience=EXPORT_PATIENCE) as sink:
         span = CallerSpan(name, about, sink.add, sampled=bool(sink.endpoints))
         try:
             yield span

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "forgemesh.plugins"
 """The group of entry points, e.g. in pyproject.toml: [project.entry-points."forgemesh.plugins"]."""
@@ -28,6 +31,8 @@ class DiscoveredPlugin:
 
 def discovered() -> list[DiscoveredPlugin]:
     """Every plugin that is announced in this environment, by name; nothing is imported."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - a tenth of a process's start, and few ask
+
     return sorted(_described(point) for point in entry_points(group=GROUP))
 
 

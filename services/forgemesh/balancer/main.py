@@ -13,11 +13,11 @@ import contextlib
 import random
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
-from ulid import ULID
 
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
 from forgemesh.api.keda.v1.external_scaler_service_pb2_grpc import add_ExternalScalerServicer_to_server
@@ -139,7 +139,7 @@ def _looked_after(database: Database | None, server: Serving) -> contextlib.Abst
 
 
 def _new_id() -> str:
-    return str(ULID()).lower()
+    return uuid.uuid4().hex
 
 
 def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:

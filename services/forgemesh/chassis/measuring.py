@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-
-from ulid import ULID
+from uuid import uuid4
 
 from forgemesh.chassis.metrics_endpoint import serving_metrics
 from forgemesh.chassis.metrics_export import sending_metrics
@@ -37,7 +36,7 @@ async def measuring(service: str, listen: str, *, version: str) -> AsyncIterator
     """
     A meter that is read on `listen` (host:port, empty for nowhere) and sent to OTEL_EXPORTER_OTLP_ENDPOINT, if set.
     """
-    meter, instance = Meter(), str(ULID()).lower()
+    meter, instance = Meter(), uuid4().hex
     with _watching_lag(meter.histogram(catalogue.LOOP_LAG)):
         async with (
             serving_metrics(meter, listen) as address,

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +17,9 @@ from forgemesh.chassis.process import Stop, is_awaited, refusing_bad_settings, r
 from forgemesh.chassis.refusing_service import refuse_all
 from forgemesh.chassis.server import CONTROL_LIMIT, MOST_STREAMS, Listen, refuse_open_listener
 from forgemesh.chassis.settings import load_settings
+from forgemesh.chassis.version import VERSION
 from forgemesh.faults.service import StoreTooNew
 
-VERSION = version("forgemesh")
 METRICS_OFFSET = 200
 AUTO = "auto"
 LOOPBACK, LAST_PORT = "127.0.0.1", 65_535

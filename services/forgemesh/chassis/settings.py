@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +56,8 @@ def load_settings(cls: type[T], *, section: str, environment: Mapping[str, str],
 def _from_file(file: Path | None, section: str, problems: list[str]) -> dict[str, tuple[str, object]]:
     if file is None:
         return {}
+    import tomllib  # noqa: PLC0415 - most hosts have no file
+
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8")).get(section, {})
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -84,5 +84,7 @@ def _path(wanted: type, raw: object) -> object:
 
 
 def _suggestion(name: str, names: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
     close = difflib.get_close_matches(name, names, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"

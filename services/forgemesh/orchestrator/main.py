@@ -24,11 +24,12 @@ from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
 from forgemesh.chassis.reconcile import ReconcileLoop
 from forgemesh.chassis.server import CLIENT_STREAMS, serving
-from forgemesh.chassis.service import VERSION, service_main
+from forgemesh.chassis.service import service_main
 from forgemesh.chassis.sqlite.database import open_database
 from forgemesh.chassis.steady_clock import SteadyClock
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import exporting_spans, measure_spans
+from forgemesh.chassis.version import VERSION
 from forgemesh.chassis.waking_clock import waking_clock
 from forgemesh.metrics.instrument import Distribution
 from forgemesh.orchestrator.api.schedule_servicer import SCHEDULE_SERVICE, ScheduleServicer

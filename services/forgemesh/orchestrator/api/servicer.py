@@ -11,7 +11,7 @@ from forgemesh.api.orchestrator.v1 import control_pb2, execution_pb2, orchestrat
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceServicer
 from forgemesh.chassis.channel import MEBIBYTE
 from forgemesh.chassis.pages import fitting, key_before, size_of, token_after
-from forgemesh.chassis.service import VERSION
+from forgemesh.chassis.version import VERSION
 from forgemesh.orchestrator.api import requests
 from forgemesh.orchestrator.api.executions import (
     checkpoint_to_message,

@@ -19,9 +19,9 @@ from forgemesh.chassis.channel import SESSION_LIMIT, connect
 from forgemesh.chassis.health import Beside
 from forgemesh.chassis.health_facts import INSTANCE, PLUGIN
 from forgemesh.chassis.server import Listen, Serving, serving
-from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.tasks import beside, lasting
 from forgemesh.chassis.telemetry import SpanSink, measure_spans
+from forgemesh.chassis.version import VERSION
 from forgemesh.metrics import catalogue
 from forgemesh.metrics.instrument import Meter
 from forgemesh.plugin_host.host.calls.call_runner import DEFAULT_CONCURRENCY, CallRunner

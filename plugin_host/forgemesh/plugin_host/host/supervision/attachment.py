@@ -18,8 +18,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2 as pb, host_pb2
-from forgemesh.chassis.service import VERSION
 from forgemesh.chassis.threads import start_thread
+from forgemesh.chassis.version import VERSION
 from forgemesh.faults import Fault
 from forgemesh.faults.supervisor import HostProtocolUnsupported
 from forgemesh.plugin_host.host.calls.codec import cut
