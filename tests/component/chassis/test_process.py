@@ -26,6 +26,7 @@ from forgemesh.faults.service import StoreUnavailable
 class Settings(ServiceSettings):
     listen: str = "127.0.0.1:1"
     health_listen: str = "127.0.0.1:2"
+    metrics_listen: str = ""
     mood: str = "well"
     stones: int = 2
 
