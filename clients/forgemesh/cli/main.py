@@ -111,6 +111,9 @@ _COMMANDS = (
     ("policy show", "policies:show", "Show the policy of a plugin."),
     ("policy set", "policies:set_", "Change the policy of a plugin."),
     ("trace show", "traces:show", "Show the trace of an execution as a tree."),
+    ("trace list", "traces:list_", "List the newest traces."),
+    ("trace export", "trace_export:export", "Write a trace for other tools."),
+    ("trace import", "trace_export:import_", "Store a trace that was exported."),
     ("k8s manifest", "kubernetes_manifest:manifest", "Print what is applied so that pods serve a plugin."),
     ("version", "version:version", "Print the version."),
 )

@@ -89,23 +89,30 @@ def plain(text: str, role: str) -> str:
 
 
 def trace_lines(
-    spans: Iterable[Span], *, width: int, minimum: int = 0, glyphs: Glyphs = BOXES, style: Style = plain
+    spans: Iterable[Span],
+    *,
+    width: int,
+    minimum: int = 0,
+    only: Callable[[Span], bool] = lambda span: True,
+    glyphs: Glyphs = BOXES,
+    style: Style = plain,
 ) -> list[str]:
     """
     The trace as lines of at most `width` characters.
 
-    Spans shorter than `minimum` nanoseconds are left out and counted, unless they failed or hold one that stays.
+    Spans that are not among the `only` ones, or shorter than `minimum` nanoseconds, are left out and counted, unless
+    they hold one that stays; one that failed is never too short.
     """
     forest = _Forest(spans)
     if not forest.spans:
         return []
-    kept = forest.kept(minimum)
+    kept = forest.kept(lambda span: only(span) and (_length(span) >= minimum or is_failed(span)))
     rows = list(_rows(forest, kept, glyphs))
     paper = _Paper(rows, forest, width, glyphs, style)
     lines = [paper.line(row) for row in rows]
     hidden = len(forest.spans) - sum(kept)
     if hidden:
-        text = f"({counted(hidden, 'span')} under {duration(minimum)} hidden)"
+        text = f"({counted(hidden, 'span')}{f' under {duration(minimum)}' if minimum else ''} hidden)"
         lines.append(style(_cut(text, width, glyphs), "aside"))
     return lines
 
@@ -156,9 +163,9 @@ class _Forest:
             seen.update(self.children[number])
             waiting += self.children[number]
 
-    def kept(self, minimum: int) -> list[bool]:
-        """For each span whether it is drawn."""
-        kept = [_length(span) >= minimum or span.status == SPAN_STATUS_ERROR for span in self.spans]
+    def kept(self, wanted: Callable[[Span], bool]) -> list[bool]:
+        """For each span whether it is drawn: what is wanted, and what leads to it."""
+        kept = [wanted(span) for span in self.spans]
         for number in reversed(self.order):
             kept[number] = kept[number] or any(kept[child] for child in self.children[number])
         return kept
@@ -223,7 +230,7 @@ class _Paper:
     def line(self, row: _Row) -> str:
         if row.span is None:
             return self._style(_cut(row.heading, self._width, self._glyphs), "aside")
-        bad = row.span.status == SPAN_STATUS_ERROR
+        bad = is_failed(row.span)
         label = _cut(self._label(row), self._name, self._glyphs)
         columns = [self._style(label.ljust(self._name), "error" if bad else "name")]
         if self._where:
@@ -239,7 +246,7 @@ class _Paper:
         span = row.span
         attempt = span.attributes.get(STEP_ATTEMPT, "1")
         texts = [row.tree + span.name + iteration_of(span) + (f" #{attempt}" if attempt != "1" else "")]
-        if span.status == SPAN_STATUS_ERROR:
+        if is_failed(span):
             reason = span.attributes.get(ERROR_TYPE) or span.status_message or "failed"
             texts.append(f"{self._glyphs.failed} {_cut(reason, _LONGEST_REASON, self._glyphs)}")
         texts += [f"{self._glyphs.link} {self._link(link, span.name)}" for link in span.links[:_MOST_LINKS]]
@@ -262,6 +269,11 @@ class _Paper:
         end = -((self._begin - span.end_unix_nano) * self._bar // self._length)
         glyph = {"blocked": self._glyphs.waiting, "recover": self._glyphs.mending}.get(span.name, self._glyphs.working)
         return " " * begin + self._style(glyph * (max(end, begin + 1) - begin), role)
+
+
+def is_failed(span: Span) -> bool:
+    """Whether it ended in error."""
+    return span.status == SPAN_STATUS_ERROR
 
 
 def iteration_of(span: Span) -> str:

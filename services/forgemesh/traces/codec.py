@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -121,6 +122,14 @@ def to_spans(stored: Iterable[StoredSpan]) -> list[span_pb2.Span]:
             sender = senders[row.resource] = _sender(row.resource)
         spans.append(_to_span(trace_pb2.Span.FromString(row.body), *sender))
     return spans
+
+
+def as_sent(stored: Iterable[StoredSpan]) -> Iterator[bytes]:
+    """The spans as their senders encoded them, in ResourceSpans; those that stand together share one."""
+    for resource, rows in groupby(stored, key=lambda row: row.resource):
+        message = trace_pb2.ResourceSpans(resource=Resource.FromString(resource))
+        message.scope_spans.add().spans.extend(trace_pb2.Span.FromString(row.body) for row in rows)
+        yield message.SerializeToString()
 
 
 def _sender(resource: bytes) -> tuple[str, str]:

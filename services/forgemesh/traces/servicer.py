@@ -38,9 +38,12 @@ class TracesServicer(TraceServiceServicer):
         after = codec.page_end_of(request.page_token, SPAN_ID_BYTES)
         trace_id = await self._trace_id(request)
         spans, more = await self._traces.trace(trace_id, after)
-        return pb.GetTraceResponse(
-            trace_id=trace_id.hex(), spans=codec.to_spans(spans), next_page_token=codec.next_page(spans, more=more)
-        )
+        answer = pb.GetTraceResponse(trace_id=trace_id.hex(), next_page_token=codec.next_page(spans, more=more))
+        if request.as_sent:
+            answer.sent.extend(codec.as_sent(spans))
+        else:
+            answer.spans.extend(codec.to_spans(spans))
+        return answer
 
     async def _trace_id(self, request: pb.GetTraceRequest) -> bytes:
         if request.trace_id:

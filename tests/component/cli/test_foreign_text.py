@@ -88,6 +88,9 @@ MESH: dict[str, list[list[str]]] = {
     "policy show": [[EVIL], []],
     "policy set": [[EVIL, "--reset"]],
     "trace show": [[EVIL]],
+    "trace list": [[]],
+    "trace export": [[EVIL], [EVIL, "--format", "tree"], [EVIL, "--format", "chrome"]],
+    "trace import": [[EVIL]],
 }
 """What is typed of each command that asks a mesh."""
 

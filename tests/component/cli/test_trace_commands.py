@@ -1,4 +1,4 @@
-"""`forgemesh trace show` against a trace that comes bit by bit."""
+"""`forgemesh trace`: a trace that comes bit by bit, what is drawn of one, and traces that leave and come."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, Step
@@ -16,10 +18,16 @@ from forgemesh.api.traces.v1 import trace_service_pb2 as pb
 from forgemesh.api.traces.v1.span_pb2 import Span
 from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceServicer, add_TraceServiceServicer_to_server
 from forgemesh.chassis.attributes import INSTANCE_ID, STEP_ATTEMPT, STEP_PATH
+from forgemesh.chassis.channel import connect
 from forgemesh.chassis.server import Listen, serving
-from forgemesh.cli import traces
+from forgemesh.cli import trace_export, traces
+from forgemesh.cli.problem import Problem
+from forgemesh.traces.main import serving_traces
+from forgemesh.traces.settings import TracesSettings
 from tests.component.cli.typed import Typed, typing
 from tests.component.client.script import RUNNING, SUCCEEDED, Script
+from tests.component.traces.conftest import TraceStore
+from tests.unit.traces import otlp
 
 SERVICE = "forgemesh.api.traces.v1.TraceService"
 TRACE = "ab" * 16
@@ -61,6 +69,18 @@ class Traces(TraceServiceServicer):
 
     async def ListTraces(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
+
+
+@asynccontextmanager
+async def stored(folder: Path) -> AsyncIterator[tuple[Typed, TraceStore]]:
+    """A command line that leads to a real trace store, and that store."""
+    settings = TracesSettings(listen="127.0.0.1:0", health_listen="127.0.0.1:0", database=folder / "traces.db")
+    async with (
+        serving_traces(settings) as server,
+        connect(server.address) as channel,
+        typing(Script(services={"traces": server.address})) as typed,
+    ):
+        yield typed, TraceStore(server.address, channel)
 
 
 @asynccontextmanager
@@ -109,3 +129,101 @@ async def test_an_execution_that_goes_on_says_that_its_trace_does_too() -> None:
         await traces.show("x1", line=typed.line())
 
     assert "the execution goes on" in typed.err.getvalue()
+
+
+async def many(store: TraceStore) -> None:
+    """A trace of three spans, in which the last one failed, and another one."""
+    work = otlp.span(1, 2, 1, name="quick", start=5, length=2, attributes={"n": 2**60})
+    bad = otlp.span(1, 3, 1, name="slow", start=8, length=90, failed=True)
+    await store.export(otlp.span(1, 1, name="run etl", length=100, execution="x1"), work, bad)
+    await store.export(otlp.span(2, 1, name="other", start=1000), sender=otlp.resource("p", "p-1"))
+
+
+TRACE_1, TRACE_2 = otlp.trace_id(1).hex(), otlp.trace_id(2).hex()
+
+
+async def test_traces_are_listed_newest_first_and_those_with_errors_alone(tmp_path: Path) -> None:
+    async with stored(tmp_path) as (typed, store):
+        await many(store)
+        await traces.list_(line=typed.line())
+        first = [row[0] for row in typed.rows]
+        typed.out.truncate(0)
+        typed.out.seek(0)
+        await traces.list_(errors=True, limit=1, line=typed.line(json=True))
+
+    assert first == ["TRACE", TRACE_2, TRACE_1]
+    assert [(one["trace_id"], one["execution_id"], one["errors"]) for one in typed.value["traces"]] == [
+        (TRACE_1, "x1", 1)
+    ]
+
+
+async def test_an_empty_store_says_what_to_type(tmp_path: Path) -> None:
+    async with stored(tmp_path) as (typed, _):
+        await traces.list_(line=typed.line())
+
+    assert typed.talk == ["no traces; start something with: forgemesh run FILE"]
+
+
+async def test_only_what_failed_and_what_leads_to_it_is_drawn(tmp_path: Path) -> None:
+    async with stored(tmp_path) as (typed, store):
+        await many(store)
+        await traces.show(TRACE_1, errors=True, line=typed.line())
+
+    assert [name for name in ("run etl", "quick", "slow") if name in typed.out.getvalue()] == ["run etl", "slow"]
+    assert "(1 span hidden)" in typed.out.getvalue()
+
+
+async def test_only_what_decided_is_drawn_with_where_the_time_went(tmp_path: Path) -> None:
+    async with stored(tmp_path) as (typed, store):
+        await many(store)
+        await store.export(otlp.span(1, 4, 1, name="beside", start=10, length=20))
+        await traces.show(TRACE_1, critical=True, line=typed.line())
+
+    assert [name for name in ("quick", "slow", "beside") if name in typed.out.getvalue()] == ["quick", "slow"]
+    assert any(line.startswith("most of it: slow 90 ms (90 %)") for line in typed.talk), typed.talk
+
+
+async def test_a_trace_goes_to_another_store_with_all_that_was_sent(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    async with stored(tmp_path / "here") as (typed, store):
+        await many(store)
+        await trace_export.export(TRACE_1, str(file), line=typed.line())
+        before = await store.get(trace_id=TRACE_1, as_sent=True)
+    async with stored(tmp_path / "there") as (typed, store):
+        for _ in range(2):  # what is there already stays as it is
+            await trace_export.import_(str(file), line=typed.line())
+        after = await store.get(trace_id=TRACE_1, as_sent=True)
+
+    assert list(after.sent) == list(before.sent)
+    assert typed.out.getvalue().split() == [TRACE_1, TRACE_1]
+
+
+@pytest.mark.parametrize(("form", "begins"), [("otlp-json", "{"), ("chrome", "{"), ("tree", "run etl")])
+async def test_a_trace_is_written_in_each_form(form: Any, begins: str, tmp_path: Path) -> None:
+    async with stored(tmp_path) as (typed, store):
+        await many(store)
+        await trace_export.export(TRACE_1, format_=form, line=typed.line())
+
+    assert typed.out.getvalue().startswith(begins)
+
+
+async def test_a_file_that_is_there_is_not_written_over_unless_that_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    file.write_text("mine")
+    async with stored(tmp_path) as (typed, store):
+        await many(store)
+        with pytest.raises(Problem, match="is there already"):
+            await trace_export.export(TRACE_1, str(file), line=typed.line())
+        await trace_export.export(TRACE_1, str(file), force=True, line=typed.line())
+
+    assert file.read_text().startswith("{")
+
+
+@pytest.mark.parametrize("content", ["no traces", "{}", None])
+async def test_what_holds_no_trace_is_refused_by_the_name_of_its_file(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    if content is not None:
+        file.write_text(content)
+    async with stored(tmp_path) as (typed, _):
+        with pytest.raises(Problem, match=r"trace\.json"):
+            await trace_export.import_(str(file), line=typed.line())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -51,7 +51,7 @@ class TraceStore:
         answer: ExportTraceServiceResponse = await call(otlp.request(spans, sender=sender), timeout=PATIENCE)
         return answer
 
-    async def get(self, **key: str) -> pb.GetTraceResponse:
+    async def get(self, **key: Any) -> pb.GetTraceResponse:
         return await self.stub.GetTrace(pb.GetTraceRequest(**key), timeout=PATIENCE)
 
     async def list(self, page_size: int = 0, page_token: str = "") -> pb.ListTracesResponse:

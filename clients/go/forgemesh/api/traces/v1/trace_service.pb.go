@@ -32,7 +32,9 @@ type GetTraceRequest struct {
 	//	*GetTraceRequest_ExecutionId
 	Key isGetTraceRequest_Key `protobuf_oneof:"key"`
 	// From an earlier response; empty for the first page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Give the spans as they were sent, with every attribute in its type, and not as `spans`.
+	AsSent        bool `protobuf:"varint,4,opt,name=as_sent,json=asSent,proto3" json:"as_sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,6 +101,13 @@ func (x *GetTraceRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *GetTraceRequest) GetAsSent() bool {
+	if x != nil {
+		return x.AsSent
+	}
+	return false
+}
+
 type isGetTraceRequest_Key interface {
 	isGetTraceRequest_Key()
 }
@@ -126,6 +135,8 @@ type GetTraceResponse struct {
 	Spans []*Span `protobuf:"bytes,2,rep,name=spans,proto3" json:"spans,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Of a request with `as_sent`: messages opentelemetry.proto.trace.v1.ResourceSpans, in the order of the spans.
+	Sent          [][]byte `protobuf:"bytes,4,rep,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +190,13 @@ func (x *GetTraceResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *GetTraceResponse) GetSent() [][]byte {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
 }
 
 // Asks for traces.
@@ -395,17 +413,19 @@ var File_forgemesh_api_traces_v1_trace_service_proto protoreflect.FileDescriptor
 
 const file_forgemesh_api_traces_v1_trace_service_proto_rawDesc = "" +
 	"\n" +
-	"+forgemesh/api/traces/v1/trace_service.proto\x12\x17forgemesh.api.traces.v1\x1a\"forgemesh/api/traces/v1/span.proto\"y\n" +
+	"+forgemesh/api/traces/v1/trace_service.proto\x12\x17forgemesh.api.traces.v1\x1a\"forgemesh/api/traces/v1/span.proto\"\x92\x01\n" +
 	"\x0fGetTraceRequest\x12\x1b\n" +
 	"\btrace_id\x18\x01 \x01(\tH\x00R\atraceId\x12#\n" +
 	"\fexecution_id\x18\x02 \x01(\tH\x00R\vexecutionId\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageTokenB\x05\n" +
-	"\x03key\"\x8a\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x17\n" +
+	"\aas_sent\x18\x04 \x01(\bR\x06asSentB\x05\n" +
+	"\x03key\"\x9e\x01\n" +
 	"\x10GetTraceResponse\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\x123\n" +
 	"\x05spans\x18\x02 \x03(\v2\x1d.forgemesh.api.traces.v1.SpanR\x05spans\x12&\n" +
-	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"O\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12\x12\n" +
+	"\x04sent\x18\x04 \x03(\fR\x04sent\"O\n" +
 	"\x11ListTracesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +

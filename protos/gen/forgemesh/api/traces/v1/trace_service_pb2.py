@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from forgemesh.api.traces.v1 import span_pb2 as forgemesh_dot_api_dot_traces_dot_v1_dot_span__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+forgemesh/api/traces/v1/trace_service.proto\x12\x17\x66orgemesh.api.traces.v1\x1a\"forgemesh/api/traces/v1/span.proto\"X\n\x0fGetTraceRequest\x12\x12\n\x08trace_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x65xecution_id\x18\x02 \x01(\tH\x00\x12\x12\n\npage_token\x18\x03 \x01(\tB\x05\n\x03key\"k\n\x10GetTraceResponse\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12,\n\x05spans\x18\x02 \x03(\x0b\x32\x1d.forgemesh.api.traces.v1.Span\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\":\n\x11ListTracesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x12ListTracesResponse\x12\x35\n\x06traces\x18\x01 \x03(\x0b\x32%.forgemesh.api.traces.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x17\n\x0fstart_unix_nano\x18\x04 \x01(\x03\x12\x15\n\rend_unix_nano\x18\x05 \x01(\x03\x12\r\n\x05spans\x18\x06 \x01(\x05\x12\x0e\n\x06\x65rrors\x18\x07 \x01(\x05\x32\xe0\x01\n\x0cTraceService\x12\x64\n\x08GetTrace\x12(.forgemesh.api.traces.v1.GetTraceRequest\x1a).forgemesh.api.traces.v1.GetTraceResponse\"\x03\x90\x02\x01\x12j\n\nListTraces\x12*.forgemesh.api.traces.v1.ListTracesRequest\x1a+.forgemesh.api.traces.v1.ListTracesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+forgemesh/api/traces/v1/trace_service.proto\x12\x17\x66orgemesh.api.traces.v1\x1a\"forgemesh/api/traces/v1/span.proto\"i\n\x0fGetTraceRequest\x12\x12\n\x08trace_id\x18\x01 \x01(\tH\x00\x12\x16\n\x0c\x65xecution_id\x18\x02 \x01(\tH\x00\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0f\n\x07\x61s_sent\x18\x04 \x01(\x08\x42\x05\n\x03key\"y\n\x10GetTraceResponse\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12,\n\x05spans\x18\x02 \x03(\x0b\x32\x1d.forgemesh.api.traces.v1.Span\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x0c\n\x04sent\x18\x04 \x03(\x0c\":\n\x11ListTracesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"d\n\x12ListTracesResponse\x12\x35\n\x06traces\x18\x01 \x03(\x0b\x32%.forgemesh.api.traces.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x01\n\x0cTraceSummary\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x14\n\x0c\x65xecution_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x17\n\x0fstart_unix_nano\x18\x04 \x01(\x03\x12\x15\n\rend_unix_nano\x18\x05 \x01(\x03\x12\r\n\x05spans\x18\x06 \x01(\x05\x12\x0e\n\x06\x65rrors\x18\x07 \x01(\x05\x32\xe0\x01\n\x0cTraceService\x12\x64\n\x08GetTrace\x12(.forgemesh.api.traces.v1.GetTraceRequest\x1a).forgemesh.api.traces.v1.GetTraceResponse\"\x03\x90\x02\x01\x12j\n\nListTraces\x12*.forgemesh.api.traces.v1.ListTracesRequest\x1a+.forgemesh.api.traces.v1.ListTracesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACESERVICE'].methods_by_name['ListTraces']._loaded_options = None
   _globals['_TRACESERVICE'].methods_by_name['ListTraces']._serialized_options = b'\220\002\001'
   _globals['_GETTRACEREQUEST']._serialized_start=108
-  _globals['_GETTRACEREQUEST']._serialized_end=196
-  _globals['_GETTRACERESPONSE']._serialized_start=198
-  _globals['_GETTRACERESPONSE']._serialized_end=305
-  _globals['_LISTTRACESREQUEST']._serialized_start=307
-  _globals['_LISTTRACESREQUEST']._serialized_end=365
-  _globals['_LISTTRACESRESPONSE']._serialized_start=367
-  _globals['_LISTTRACESRESPONSE']._serialized_end=467
-  _globals['_TRACESUMMARY']._serialized_start=470
-  _globals['_TRACESUMMARY']._serialized_end=617
-  _globals['_TRACESERVICE']._serialized_start=620
-  _globals['_TRACESERVICE']._serialized_end=844
+  _globals['_GETTRACEREQUEST']._serialized_end=213
+  _globals['_GETTRACERESPONSE']._serialized_start=215
+  _globals['_GETTRACERESPONSE']._serialized_end=336
+  _globals['_LISTTRACESREQUEST']._serialized_start=338
+  _globals['_LISTTRACESREQUEST']._serialized_end=396
+  _globals['_LISTTRACESRESPONSE']._serialized_start=398
+  _globals['_LISTTRACESRESPONSE']._serialized_end=498
+  _globals['_TRACESUMMARY']._serialized_start=501
+  _globals['_TRACESUMMARY']._serialized_end=648
+  _globals['_TRACESERVICE']._serialized_start=651
+  _globals['_TRACESERVICE']._serialized_end=875
 # @@protoc_insertion_point(module_scope)

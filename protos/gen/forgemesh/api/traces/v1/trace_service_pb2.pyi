@@ -28,22 +28,26 @@ class GetTraceRequest(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     EXECUTION_ID_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_SENT_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """By trace id, 32 hex digits."""
     execution_id: _builtins.str
     """By the execution it belongs to."""
     page_token: _builtins.str
     """From an earlier response; empty for the first page."""
+    as_sent: _builtins.bool
+    """Give the spans as they were sent, with every attribute in its type, and not as `spans`."""
     def __init__(
         self,
         *,
         trace_id: _builtins.str = ...,
         execution_id: _builtins.str = ...,
         page_token: _builtins.str = ...,
+        as_sent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "key", b"key", "trace_id", b"trace_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "key", b"key", "page_token", b"page_token", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_sent", b"as_sent", "execution_id", b"execution_id", "key", b"key", "page_token", b"page_token", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_key: _TypeAlias = _typing.Literal["trace_id", "execution_id"]  # noqa: Y015
     _WhichOneofArgType_key: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
@@ -60,6 +64,7 @@ class GetTraceResponse(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     SPANS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """32 lower-case hex digits."""
     next_page_token: _builtins.str
@@ -68,16 +73,21 @@ class GetTraceResponse(_message.Message):
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[_span_pb2.Span]:
         """Ordered by start, then by span id, over all pages. May still grow."""
 
+    @_builtins.property
+    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Of a request with `as_sent`: messages opentelemetry.proto.trace.v1.ResourceSpans, in the order of the spans."""
+
     def __init__(
         self,
         *,
         trace_id: _builtins.str = ...,
         spans: _abc.Iterable[_span_pb2.Span] | None = ...,
         next_page_token: _builtins.str = ...,
+        sent: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "spans", b"spans", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sent", b"sent", "spans", b"spans", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
