@@ -41,7 +41,8 @@ type Invocation struct {
 	// Counts the tries at this step, from 1. No two invocations of a step carry the same attempt, unless the operation is
 	// idempotent: if its answer is late, the same attempt may be made on another instance as well.
 	Attempt uint32 `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// "execution_id/step_path": what a plugin uses to recognise a repetition.
+	// "namespace/execution_id@run_id/step_path": what a plugin uses to recognise a repetition. Without the namespace and
+	// the run where an execution began under a release that had no runs.
 	IdempotencyKey string `protobuf:"bytes,8,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// How long the caller will wait, from the moment of receipt, in milliseconds. Zero means the operation's own timeout.
 	RemainingMillis int64 `protobuf:"varint,9,opt,name=remaining_millis,json=remainingMillis,proto3" json:"remaining_millis,omitempty"`
