@@ -86,9 +86,30 @@ def test_before_time_passes_somebody_may_find_something_to_do(loop: VirtualLoop,
         done.set_result(loop.time())
         return False
 
-    loop.at_rest = at_rest
     if seconds is not None:
         loop.call_later(seconds, lambda: None)
 
-    assert loop.run_until_complete(done) == 0.0
+    with loop.asking(at_rest):
+        assert loop.run_until_complete(done) == 0.0
     assert asked == [seconds]
+
+
+def test_time_passes_only_if_everybody_who_is_asked_agrees_and_nobody_takes_the_place_of_another(
+    loop: VirtualLoop,
+) -> None:
+    asked: list[str] = []
+
+    def quick(until: float | None) -> bool:
+        asked.append("quick")
+        return True
+
+    def slow(until: float | None) -> bool:
+        asked.append("slow")
+        return asked.count("slow") > 2
+
+    with loop.asking(slow), loop.asking(quick):
+        loop.run_until_complete(asyncio.sleep(1.0))
+    loop.run_until_complete(asyncio.sleep(1.0))
+
+    assert asked == ["slow", "slow", "slow", "quick"]
+    assert loop.time() == 2.0

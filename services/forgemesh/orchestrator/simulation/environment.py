@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,6 @@ class Environment:
         self._store = store
         self._random = random.Random(0)
         self._numbers = count(1)
-        self._play: _Play | None = None
         self.plugins = ScriptedPlugins(pipe, loop)
         self._providers = Providers(self.plugins)
         ports = Ports(
@@ -95,7 +95,6 @@ class Environment:
         )
         self._offered = UseCases(ports, Owner(BY, shard))
         self._engine = self._offered.engine
-        loop.at_rest = self._at_rest
 
     def now(self) -> int:
         """Virtual Unix time in nanoseconds."""
@@ -151,7 +150,7 @@ class Environment:
 
     async def _follow(self, running: Running, asked: dict[str, Any]) -> _Play:
         """Let time pass until the execution has ended, or until it is stuck."""
-        self._play = play = _Play(running, self._loop.time() + asked["limit"])
+        play = _Play(running, self._loop.time() + asked["limit"])
         for number, signal in enumerate(asked["signals"], start=1):
             fact = SignalReceived(signal["name"], json_payload(signal["payload"]), f"signal-{number}", BY)
             if signal["after"] is None:
@@ -160,22 +159,19 @@ class Environment:
                 play.timers.append(self._loop.call_later(signal["after"], self._signal, running, fact))
         if asked["cancel_after"] is not None:
             play.timers.append(self._loop.call_later(asked["cancel_after"], self._cancel, running))
-        self._loop.release()
         waits = [watched(play.root.left.wait()), watched(play.stuck.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        self._loop.hold()
-        self._play = None
+        with self._loop.asking(partial(self._at_rest, play)):
+            self._loop.release()
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            self._loop.hold()
         for task in waits:
             task.cancel()
         for timer in play.timers:
             timer.cancel()
         return play
 
-    def _at_rest(self, seconds: float | None) -> bool:
-        """See VirtualLoop: send what a step listens for, and see when nothing will ever happen any more."""
-        play = self._play
-        if play is None:
-            return False
+    def _at_rest(self, play: _Play, seconds: float | None) -> bool:
+        """See VirtualLoop.asking: send what a step listens for, and see when nothing will ever happen any more."""
         for cue in play.cues:
             listener = next((one for one in self._engine.all_running() if cue.name in one.state.listening), None)
             if listener is not None:

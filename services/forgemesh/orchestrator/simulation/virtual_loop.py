@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import selectors
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple
@@ -23,14 +24,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Instead of waiting for the next timer it jumps there, unless somebody outside still works for it.
 
     Whoever does is told by `hold` and `release`, or by `attend` of the future that ends with it; calls of executors
-    are attended by themselves. Before each jump `at_rest` is asked, with the seconds until the next timer (None: there
-    is none); if it says False, there is something to do again and time does not pass.
+    are attended by themselves. Before each jump those are asked who want to be (`asking`).
     """
 
     def __init__(self) -> None:
         self._nanoseconds = 0
         self._holds = 0
-        self.at_rest: Callable[[float | None], bool] = lambda seconds: True
+        self._asked: list[Callable[[float | None], bool]] = []
         super().__init__(_SkippingSelector(selectors.DefaultSelector(), self))
         self._clock_resolution = LEAST / 2  # far from zero a nanosecond more is the same float, and no timer would ring
 
@@ -78,9 +78,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Whether time stands still."""
         return self._holds > 0
 
+    @contextlib.contextmanager
+    def asking(self, at_rest: Callable[[float | None], bool]) -> Iterator[None]:
+        """
+        Inside, `at_rest` is asked before each jump, with the seconds until the next timer (None: there is none). If it
+        says False, there is something to do again and time does not pass.
+        """
+        self._asked.append(at_rest)
+        try:
+            yield
+        finally:
+            self._asked.remove(at_rest)
+
     def jump(self, seconds: float | None) -> None:
-        """Everything rests: let so much time pass, unless something is to be done first."""
-        if self.at_rest(seconds) and seconds is not None:
+        """Everything rests: let so much time pass, unless somebody finds something to do first."""
+        if all(at_rest(seconds) for at_rest in self._asked) and seconds is not None:
             self._nanoseconds += math.ceil(seconds * 1e9)
 
 
