@@ -16,6 +16,7 @@ from typing import Any
 START_DEADLINE = 180.0
 STOP_DEADLINE = 180.0
 DEADLINE = 180.0
+LONGEST_PAUSE = 0.1
 
 
 @dataclass
@@ -114,10 +115,12 @@ async def _facts(pipe: int, log: Path) -> dict[str, Any]:
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]], *, deadline: float = DEADLINE) -> Any:
-    """What `condition` returns, as soon as that is true."""
+    """What `condition` returns, as soon as that is true: asked the less often the longer it takes, for to ask costs."""
+    pause = 0.02
     async with asyncio.timeout(deadline):
         while not (found := await condition()):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 1.2)
     return found
 
 

@@ -78,21 +78,15 @@ class Supervised:
     directory: Path
     service: Service
     registry: str
-
-    @contextlib.asynccontextmanager
-    async def stub(self) -> AsyncIterator[SupervisorServiceAsyncStub]:
-        """Its service."""
-        async with connect(self.service.address) as channel:
-            stub: SupervisorServiceAsyncStub = SupervisorServiceStub(channel)
-            yield stub
+    stub: SupervisorServiceAsyncStub
+    """Of its service."""
 
     async def ask(self, method: str, request: Any) -> Any:
         """One unary call; a refusal is raised as its fault."""
-        async with self.stub() as stub:
-            try:
-                return await getattr(stub, method)(request, timeout=DEADLINE)
-            except grpc.aio.AioRpcError as error:
-                raise from_rpc_error(error) from error
+        try:
+            return await getattr(self.stub, method)(request, timeout=DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
 
     async def hosts(self) -> dict[str, host_pb2.Host]:
         """By instance id."""
@@ -191,8 +185,8 @@ async def supervised(directory: Path, registry: str, configuration: str, **other
         "FORGEMESH_SUPERVISOR_STATE": str(directory / "supervisor.json"),
         **others,
     }
-    async with start_service(SUPERVISOR, environment, directory) as service:
-        yield Supervised(directory, service, registry)
+    async with start_service(SUPERVISOR, environment, directory) as service, connect(service.address) as channel:
+        yield Supervised(directory, service, registry, SupervisorServiceStub(channel))
 
 
 def section(name: str, directory: Path, *keys: str) -> str:

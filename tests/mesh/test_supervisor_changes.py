@@ -296,20 +296,19 @@ async def test_what_hosts_write_is_told_from_its_last_lines_on(tmp_path: Path, r
         await mesh.in_state(talker_1="READY", talker_2="READY")
         await mesh.call("talker-1", "say", text="before")
         lines: list[str] = []
-        async with mesh.stub() as stub:
-            stream = stub.TailLogs(pb.TailLogsRequest(name="talker", lines=100, follow=True), timeout=20)
-            said = False
-            async for line in stream:
-                lines.append(f"{line.instance_id}: {line.line}")
-                if lines[-1] == "talker-1: before" and not said:
-                    said = True
-                    await mesh.call("talker-2", "say", text="after")
-                if lines[-1] == "talker-2: after":
-                    break
-            last = [
-                line.line
-                async for line in stub.TailLogs(pb.TailLogsRequest(instance_id="talker-2", lines=1), timeout=20)
-            ]
+        stream = mesh.stub.TailLogs(pb.TailLogsRequest(name="talker", lines=100, follow=True), timeout=20)
+        said = False
+        async for line in stream:
+            lines.append(f"{line.instance_id}: {line.line}")
+            if lines[-1] == "talker-1: before" and not said:
+                said = True
+                await mesh.call("talker-2", "say", text="after")
+            if lines[-1] == "talker-2: after":
+                break
+        last = [
+            line.line
+            async for line in mesh.stub.TailLogs(pb.TailLogsRequest(instance_id="talker-2", lines=1), timeout=20)
+        ]
 
     assert any(line.startswith("talker-1: supervisor: process ") for line in lines)
     assert last == ["after"]

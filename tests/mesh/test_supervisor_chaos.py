@@ -38,15 +38,14 @@ async def killed(mesh: Supervised, chance: random.Random) -> tuple[int, float]:
 
     hosts = await mesh.until(lambda hosts: len(serving(hosts.values())) >= INSTANCES - 1)
     victim = chance.choice(serving(hosts.values()))
-    async with mesh.stub() as stub:
-        await stub.ListHosts(pb.ListHostsRequest(), timeout=10)  # the connection is there before the clock runs
-        kill(victim.pid)
-        killed_at = time.monotonic()
-        while True:
-            listed = await stub.ListHosts(pb.ListHostsRequest(), timeout=10)
-            if any(host.instance_id == victim.instance_id and host.pid != victim.pid for host in listed.hosts):
-                return victim.pid, time.monotonic() - killed_at
-            await asyncio.sleep(0.001)
+    await mesh.stub.ListHosts(pb.ListHostsRequest(), timeout=10)  # the connection is there before the clock runs
+    kill(victim.pid)
+    killed_at = time.monotonic()
+    while True:
+        listed = await mesh.stub.ListHosts(pb.ListHostsRequest(), timeout=10)
+        if any(host.instance_id == victim.instance_id and host.pid != victim.pid for host in listed.hosts):
+            return victim.pid, time.monotonic() - killed_at
+        await asyncio.sleep(0.001)
 
 
 async def test_hosts_that_are_killed_again_and_again_cost_no_execution(tmp_path: Path) -> None:

@@ -123,10 +123,9 @@ async def test_nobody_calls_back_in_the_name_of_a_host(tmp_path: Path, registry:
         before = (await mesh.in_state(good_1="READY"))["good-1"]
 
         async def refused(request: attach_pb2.AttachRequest) -> Exception:
-            async with mesh.stub() as stub:
-                with pytest.raises(grpc.aio.AioRpcError) as raised:
-                    async for _ in stub.Attach(iter([request]), timeout=10):
-                        pass
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                async for _ in mesh.stub.Attach(iter([request]), timeout=10):
+                    pass
             return from_rpc_error(raised.value)
 
         wrong_token = await refused(hello())
