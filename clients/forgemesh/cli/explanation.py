@@ -40,6 +40,7 @@ _WORDS = {
 _REMEDIES = {
     "NOT_REGISTERED": "forgemesh plugin list",
     "NONE_HEALTHY": "forgemesh status",
+    "CIRCUIT_OPEN": "forgemesh circuit list",
     "ALL_FULL": "start more instances",
     "PROCESS_FULL": "raise the orchestrator's max_in_flight",
     "RETRY_BUDGET_SPENT": "forgemesh policy set PLUGIN --retry-share SHARE",

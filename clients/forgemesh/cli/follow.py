@@ -35,7 +35,7 @@ async def follow_to_end(
             progress = await follow(execution.watch(), terminal)
             result = await execution.result()
     except TimeoutError as error:
-        raise _still_running(execution.id, wait or 0.0) from error
+        raise still_open(execution.id, wait or 0.0) from error
     except asyncio.CancelledError:
         terminal.talk("", f"detached: execution {execution.id} goes on; forgemesh execution watch {execution.id}")
         raise
@@ -108,7 +108,8 @@ def problem_of_failure(failed: ExecutionFailed) -> Problem:
     )
 
 
-def _still_running(execution_id: str, seconds: float) -> Problem:
+def still_open(execution_id: str, seconds: float) -> Problem:
+    """The time to wait ran out."""
     return Problem(
         ExitCode.TIMED_OUT,
         f"execution {execution_id} still runs after {seconds:g} s; it goes on",

@@ -53,6 +53,8 @@ _COMMANDS = (
     ("execution list", "executions:list_", "List executions, newest first."),
     ("execution show", "execution_page:show", "Show one execution and its steps."),
     ("execution watch", "executions:watch", "Follow an execution until it has ended."),
+    ("execution wait", "waiting:wait", "Wait until an execution has ended, or stands as you say."),
+    ("execution result", "waiting:result", "Print the result of an execution, once it has ended."),
     ("execution explain", "explanation:explain", "Say why an execution does not move, and when it will."),
     ("execution pause", "execution_control:pause", "Start nothing new in an execution until it is resumed."),
     ("execution resume", "execution_control:resume", "Let a paused execution go on."),

@@ -21,8 +21,9 @@ from forgemesh.cli.exits import BY_CODE, ExitCode
 from forgemesh.cli.follow import show_bytes, show_result
 from forgemesh.cli.plugin_prospect import Prospect, prospect_of, request_plugin
 from forgemesh.cli.problem import Problem, usage
+from forgemesh.cli.progress import duration
 from forgemesh.cli.service_address import address_for_spans, addresses_of, why_closed
-from forgemesh.cli.service_discovery import catalogue, never_published, snapshots
+from forgemesh.cli.service_discovery import catalogue, never_published, published, snapshots
 from forgemesh.cli.table import word
 from forgemesh.client import Client
 from forgemesh.client.failure import code_of_number
@@ -72,18 +73,19 @@ async def call(
     file
         The input as JSON: itself, a file that holds it, or - for stdin.
     timeout
-        How long the operation may take, e.g. 500ms or 2m; 60s if not given.
+        How long the operation may take, e.g. 500ms or 2m; else as long as its plugin says, else 60s.
     instance
         The instance to call, healthy or not.
     """
     plugin, slash, name = operation.partition("/")
     if not slash or not plugin or not name:
         raise usage(f"{operation!r} is not PLUGIN/OPERATION", hint="write it like shop.stock/reserve")
-    value, wait = input_of(pairs, file, ""), seconds(timeout, "--timeout") or _TIMEOUT
+    value, said = input_of(pairs, file, ""), seconds(timeout, "--timeout")
     async with Client.connect(line.address) as mesh:
         addresses, traces = await addresses_of(mesh, "balancer", "registry"), await address_for_spans(mesh)
     endpoint = await _endpoint(plugin, instance, addresses)
     await _refuse_unreachable(endpoint)
+    wait = said or await _usual_time(endpoint, plugin, name, addresses["registry"])
     async with call_span(plugin, name, traces) as span:
         invocation = Invocation(
             operation=name,
@@ -169,6 +171,15 @@ async def _endpoint(plugin: str, instance: str | None, addresses: dict[str, str]
         await asyncio.sleep(_PERIOD)
 
 
+async def _usual_time(endpoint: Endpoint, plugin: str, operation: str, registry: str) -> float:
+    """Seconds that the operation of this version may take when nobody says otherwise."""
+    for manifest in await published(registry, plugin):
+        for one in manifest.operations:
+            if (manifest.version, one.name) == (endpoint.plugin_version, operation) and one.HasField("timeout"):
+                return float(one.timeout.ToMilliseconds() / 1000)
+    return _TIMEOUT
+
+
 def _coming(registered: Sequence[str], old: Sequence[str], endpoints: Sequence[Endpoint]) -> bool:
     """Whether an instance has registered that nobody has asked yet how it is, or that may not have been ready then."""
     known = {one.instance_id for one in endpoints if one.health != Health.HEALTH_UNSPECIFIED}
@@ -235,12 +246,12 @@ def _tell(
         "queued_seconds": result.queued_micros / 1e6,
         "trace_id": trace,
     }
-    milliseconds = f"{took * 1000:.3g} ms"
+    lasted = duration(round(took * 1e9))
     traced = f" · forgemesh trace show {trace}" if trace else ""
     if result.HasField("failure"):
-        line.terminal.talk(f"✗ {milliseconds} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
+        line.terminal.talk(f"✗ {lasted} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
         raise _failed(operation, endpoint, result.failure)
-    line.terminal.talk(f"✓ {milliseconds} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
+    line.terminal.talk(f"✓ {lasted} · {endpoint.instance_id} {endpoint.plugin_version}{traced}")
     try:
         output = decoded(result.output)
     except PayloadUnreadable as fault:

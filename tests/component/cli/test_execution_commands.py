@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from forgemesh.api.errors.v1.failure_pb2 import Failure
 from forgemesh.api.orchestrator.v1 import control_pb2 as control, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.execution_pb2 import Execution, ExecutionStatus
 from forgemesh.api.payload.v1.payload_pb2 import Payload
-from forgemesh.cli import archives, execution_control, execution_page, executions, explanation, forks
+from forgemesh.cli import archives, execution_control, execution_page, executions, explanation, forks, waiting
 from forgemesh.cli.exits import ExitCode
 from forgemesh.cli.problem import Problem
 from forgemesh.cli.selection import Filters, Selection
@@ -17,7 +18,7 @@ from forgemesh.client import Status
 from forgemesh.faults.control import ExecutionState
 from forgemesh.faults.workflow import ExecutionNotFound, PayloadUnreadable
 from tests.component.cli.typed import Screen, Typed
-from tests.component.client.script import RUNNING, SUCCEEDED, Script
+from tests.component.client.script import FAILED, RUNNING, SUCCEEDED, Script
 
 EVERYTHING = Selection(everything=True)
 CONFIRMED = Selection(everything=True, yes=True)
@@ -344,4 +345,48 @@ async def test_an_archive_is_not_written_to_a_screen(typed: Typed) -> None:
 
     assert refused.value.exit_code == ExitCode.USAGE
     assert "forgemesh execution export x1" in refused.value.hint
+    assert typed.out.getvalue() == ""
+
+
+async def test_an_end_is_waited_for_and_told(typed: Typed) -> None:
+    await waiting.wait("x1", line=typed.line())
+
+    assert typed.rows == [["x1", "succeeded"]]
+
+
+async def test_another_status_may_be_waited_for(typed: Typed, script: Script) -> None:
+    script.status, script.turns = RUNNING, {2: {"execution_paused": {}}}
+    await waiting.wait("x1", until=(Status.PAUSED, Status.FAILED), line=typed.line())
+
+    assert typed.rows == [["x1", "paused"]]
+
+
+async def test_a_status_that_can_not_come_any_more_is_no_success(typed: Typed) -> None:
+    with pytest.raises(Problem, match=r"has ended \(succeeded\) and will not be paused") as caught:
+        await waiting.wait("x1", until=(Status.PAUSED,), line=typed.line())
+
+    assert caught.value.exit_code == ExitCode.FAILED
+
+
+async def test_a_wait_that_runs_out_leaves_the_execution_alone(typed: Typed, script: Script) -> None:
+    script.status, script.turns = RUNNING, {2: {"execution_paused": {}}}
+    for command in (waiting.wait, waiting.result):
+        with pytest.raises(Problem, match="it goes on") as caught:
+            await command("x1", timeout="0.1s", line=typed.line())
+        assert caught.value.exit_code == ExitCode.TIMED_OUT
+
+
+async def test_a_result_is_data_alone(typed: Typed) -> None:
+    await waiting.result("x1", line=typed.line())
+
+    assert typed.value == {"rows": 3}
+    assert typed.talk == []
+
+
+async def test_a_result_of_what_failed_is_why(typed: Typed, script: Script) -> None:
+    script.status, script.failure = FAILED, Failure(reason="BANK_DOWN", message="closed", step_path="charge")
+
+    with pytest.raises(Problem, match="x1 failed at charge") as caught:
+        await waiting.result("x1", line=typed.line())
+    assert caught.value.exit_code == ExitCode.FAILED
     assert typed.out.getvalue() == ""

@@ -33,6 +33,8 @@ MESH: dict[str, list[list[str]]] = {
     "execution list": [[]],
     "execution show": [[EVIL]],
     "execution watch": [[EVIL]],
+    "execution wait": [[EVIL], [EVIL, "--for", "paused"]],
+    "execution result": [[EVIL]],
     "execution explain": [[EVIL]],
     "execution pause": [[EVIL], ["--all", "--yes"]],
     "execution resume": [[EVIL], ["--all", "--yes"]],

@@ -25,7 +25,7 @@ def test_a_step_behind_an_open_circuit_says_when_it_goes_on() -> None:
         "BLOCKED: circuit open: the circuits of all 2 instances are open",
         "12 s ago",
         "in 12 s",
-        "nothing",
+        "forgemesh circuit list",
     )
 
 
