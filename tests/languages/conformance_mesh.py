@@ -127,7 +127,8 @@ def _facts(folder: Path, process: subprocess.Popen[bytes], hosts: int) -> dict[s
 
 
 def _section(language: Language) -> str:
-    facts = {**language.section, "config": {"greeting": "hello"}}
+    crashes = {"crashes": 1000, "within": "10m"}  # each client of each language kills each plugin
+    facts = {**language.section, "config": {"greeting": "hello"}, "crash_budget": crashes}
     lines = [f"{key} = {_toml(value)}" for key, value in facts.items()]
     return "\n".join([f"[plugins.{language.name}]", *lines, ""])
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.languages.conformance_mesh import ConformanceMesh, running_mesh
-from tests.languages.languages import Language, built
+from tests.languages.languages import TABLE, Language, built
 from tests.mesh.weather_mesh import WeatherMesh, running_weather_mesh
-
-LANGUAGES = ("python", "go", "node")
 
 if "FORGEMESH_LANGUAGES" not in os.environ:  # make test-languages builds them
     collect_ignore_glob = ["test_*.py"]
@@ -41,13 +39,13 @@ def weather_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeatherMe
         yield running
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(params=TABLE)
 def plugin(request: pytest.FixtureRequest, languages: dict[str, Language]) -> str:
     """The language of the plugin."""
     return _known(request.param, languages)
 
 
-@pytest.fixture(params=LANGUAGES)
+@pytest.fixture(params=TABLE)
 def client(request: pytest.FixtureRequest, languages: dict[str, Language]) -> str:
     """The language of the client."""
     return _known(request.param, languages)

@@ -52,7 +52,18 @@ node_on_its_own() {
   npm test --silent
 }
 
+java_on_its_own() {
+  local program
+  for program in javac mvn; do
+    command -v "$program" >/dev/null || { echo "skipped: Java, since there is no $program on the PATH"; return; }
+  done
+  echo "==== Java"
+  cd "$root/clients/java"
+  mvn -q -B -P conformance verify
+}
+
 go_on_its_own
+java_on_its_own
 node_on_its_own
 cd "$root"
 FORGEMESH_LANGUAGES=1 pytest tests/languages "$@"

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BUILD_PATIENCE = 900.0
+SMALL_JVM = ("-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,7 @@ class Language:
     """What its plugin's section in forgemesh.toml holds beside its configuration."""
 
 
-def built(folder: Path) -> tuple[dict[str, Language], dict[str, str]]:
-    """Each language whose toolchain is there, its programs in `folder`; and why each of the others is skipped."""
-    found = {"python": _python()}
-    skipped = {}
-    if shutil.which("go") is None:
-        skipped["go"] = "there is no `go`"
-    else:
-        found["go"] = _go(folder)
-    missing = [program for program in ("node", "npm") if shutil.which(program) is None]
-    if missing:
-        skipped["node"] = f"there is no `{missing[0]}`"
-    else:
-        found["node"] = _node()
-    return found, skipped
-
-
-def _python() -> Language:
+def _python(_: Path) -> Language:
     plugin = {"load": "plugin:Conformance", "path": str(HERE / "python")}
     return Language("python", (), (sys.executable, str(HERE / "python" / "client.py")), plugin)
 
@@ -56,7 +41,7 @@ def _go(folder: Path) -> Language:
     return Language("go", (plugin,), (client,), {"command": [plugin]})
 
 
-def _node() -> Language:
+def _node(_: Path) -> Language:
     """Built where it stands: its packages are found from there."""
     here = HERE / "node"
     for folder in (ROOT / "clients" / "node", here):
@@ -64,3 +49,33 @@ def _node() -> Language:
             subprocess.run(["npm", *command.split()], cwd=folder, timeout=BUILD_PATIENCE, check=True)
     plugin, client = str(here / "dist" / "plugin.js"), str(here / "dist" / "client.js")
     return Language("node", ("node", plugin), ("node", client), {"command": ["node", plugin]})
+
+
+def _java(_: Path) -> Language:
+    """Built where it stands, together with the library."""
+    build = "mvn -q -B -P conformance -D skipTests -D spotless.check.skip package"
+    subprocess.run(build.split(), cwd=ROOT / "clients" / "java", timeout=BUILD_PATIENCE, check=True)
+    target = HERE / "java" / "target"
+    run = ("java", *SMALL_JVM, "-cp", f"{target}/conformance.jar:{target}/lib/*")
+    plugin, client = (*run, "conformance.Conformance"), (*run, "conformance.ConformanceClient")
+    return Language("java", plugin, client, {"command": list(plugin)})
+
+
+TABLE: Mapping[str, tuple[tuple[str, ...], Callable[[Path], Language]]] = {
+    "python": ((), _python),
+    "go": (("go",), _go),
+    "node": (("node", "npm"), _node),
+    "java": (("javac", "mvn"), _java),
+}
+"""What each language needs on the PATH, and how it is built."""
+
+
+def built(folder: Path) -> tuple[dict[str, Language], dict[str, str]]:
+    """Each language whose toolchain is there, its programs in `folder`; and why each of the others is skipped."""
+    found, skipped = {}, {}
+    for name, (programs, build) in TABLE.items():
+        if missing := [program for program in programs if shutil.which(program) is None]:
+            skipped[name] = f"there is no `{missing[0]}`"
+        else:
+            found[name] = build(folder)
+    return found, skipped

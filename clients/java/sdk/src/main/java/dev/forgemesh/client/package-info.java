@@ -1,0 +1,2 @@
+/** Starts, watches and steers workflows of a mesh. */
+package dev.forgemesh.client;

@@ -1,0 +1,2 @@
+/** What callers and plugins have in common: payloads, JSON and faults. */
+package dev.forgemesh;
