@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +29,9 @@ def workflow_message(tree: Mapping[str, Any]) -> Workflow | None:
     return message
 
 
+_KINDS = [field.name for field in Workflow.Step.DESCRIPTOR.oneofs_by_name["kind"].fields]
+
+
 def _nested(steps: list[Any]) -> int:
     depth, level = 0, [steps]
     while level := [inner for sequence in level for step in sequence for inner in _inside(step)]:
@@ -36,12 +39,13 @@ def _nested(steps: list[Any]) -> int:
     return depth
 
 
-def _inside(step: Mapping[str, Any]) -> list[list[Any]]:
-    if step.get("switch") is not None:
-        return [case.get("otherwise") or case.get("steps") or [] for case in step["switch"]]
-    if step.get("parallel") is not None:
-        return list(step["parallel"]["branches"].values())
-    return [step[kind]["steps"] for kind in ("map", "loop") if step.get(kind) is not None]
+def _inside(step: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """The sequences in a step, whatever its kind is."""
+    for kind in _KINDS:
+        said = step.get(kind)
+        for part in said if isinstance(said, list) else [said] if said is not None else []:
+            yield from (part[key] for key in ("steps", "otherwise") if part.get(key) is not None)
+            yield from (part.get("branches") or {}).values()
 
 
 def _write(message: Message, tree: Any) -> None:

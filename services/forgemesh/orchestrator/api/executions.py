@@ -12,7 +12,7 @@ from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.store.events import SCHEMA_VERSION, origin_to_message
 from forgemesh.orchestrator.wire.payloads import failure_to_message, moment, payload_to_message, timestamp
-from forgemesh.orchestrator.workflow.definition import Definition, Loop
+from forgemesh.orchestrator.workflow.definition import Definition
 
 MAX_MESSAGE = SESSION_LIMIT - 16 * 1024
 
@@ -139,7 +139,7 @@ def _add_step(execution: pb.Execution, step: StepState, said: tuple[float, str] 
         if step.waits.until and not step.status.final:
             message.waits_until.CopyFrom(moment(step.waits.until))
     if step.branches is not None:
-        message.branches = step.branches.next if isinstance(step.step, Loop) else step.branches.count
+        message.branches = step.branches.next if step.step.rounds else step.branches.count
         message.branches_succeeded = step.branches.succeeded
         message.branches_failed = len(step.branches.failures)
         message.branches_skipped = step.branches.skipped

@@ -5,9 +5,8 @@ from __future__ import annotations
 from forgemesh.faults.workflow import BranchesFailed
 from forgemesh.orchestrator.execution.state import StepState
 from forgemesh.orchestrator.values.failure import Failure, failure_of
-from forgemesh.orchestrator.workflow.definition import Join, Map, Parallel
+from forgemesh.orchestrator.workflow.definition import Group, Join
 
-_ALL = Join()
 BINARY = 0
 """Rules (see events.RULES) by which shares of branches were binary fractions."""
 
@@ -20,8 +19,9 @@ ENOUGH = Enough()
 
 
 def join_of(group: StepState) -> Join:
-    """A switch joins its one branch."""
-    return group.step.join if isinstance(group.step, Parallel | Map) else _ALL
+    """How its branches count."""
+    assert isinstance(group.step, Group)
+    return group.step.join
 
 
 def tolerated(group: StepState, count: int, rules: int) -> int:

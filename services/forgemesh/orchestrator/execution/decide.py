@@ -19,7 +19,7 @@ from forgemesh.orchestrator.execution.triggers import skip_reason
 from forgemesh.orchestrator.values.failure import failure_of
 from forgemesh.orchestrator.values.payload import NULL
 from forgemesh.orchestrator.values.retry import SECOND
-from forgemesh.orchestrator.workflow.definition import Child, Loop, Wait
+from forgemesh.orchestrator.workflow.definition import Child, Wait
 
 
 def advance(
@@ -180,7 +180,7 @@ def _fall_due(state: ExecutionState, step: StepState, at: int) -> Iterator[e.Fac
         yield close_timeout(state, step)
     elif step.path in state.waiting:
         yield next_attempt(state, step)
-    elif isinstance(step.step, Loop):
+    elif step.step.rounds:
         yield next_round(step)
     elif isinstance(step.step, Wait) and step.step.signal:
         fault = workflow.SignalTimeout(step.path, step.step.signal, step.step.seconds or 0.0)

@@ -14,7 +14,6 @@ from forgemesh.orchestrator.execution.state import ExecutionState, StepState
 from forgemesh.orchestrator.execution.triggers import unhandled_failure
 from forgemesh.orchestrator.values.failure import Failure, failure_of
 from forgemesh.orchestrator.values.payload import check_size
-from forgemesh.orchestrator.workflow.definition import Loop
 from forgemesh.orchestrator.workflow.expressions.template import evaluate
 
 
@@ -46,7 +45,7 @@ def settle(state: ExecutionState, path: str, now: int) -> Iterator[e.Fact]:
         if early is not None:
             yield from stop(state, path, early if isinstance(early, Failure) else None)
         return
-    yield after_round(state, group, now) if isinstance(group.step, Loop) else _group_end(state, group)
+    yield after_round(state, group, now) if group.step.rounds else _group_end(state, group)
 
 
 def _group_end(state: ExecutionState, group: StepState) -> e.Fact:

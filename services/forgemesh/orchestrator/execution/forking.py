@@ -20,6 +20,7 @@ from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,
     Call,
     Definition,
+    Group,
     Loop,
     Map,
     Parallel,
@@ -212,19 +213,28 @@ class _Taking:
     def _walk_inside(self, group: StepState, wanted: Step) -> None:
         """Of a group that has to run again, what holds inside: the same branches, or the same items."""
         known = group.step
-        if isinstance(known, Map) and isinstance(wanted, Map):
-            self._items[group.path] = items_told_apart(group.items, by_index=wanted.by_index)
-            for number in range(group.branches.next if group.branches is not None else 0):
-                if f"{group.path}/{number}" in self.state.scopes:
-                    self.walk(known.steps, wanted.steps, f"{group.path}/{number}/")
-        elif isinstance(known, Loop) and isinstance(wanted, Loop):
-            self._walk_rounds(group, known, wanted)
-        elif isinstance(known, Switch | Parallel) and type(known) is type(wanted):
-            there = {branch.name: branch for branch in wanted.branches}
-            for branch in known.branches:
-                other = there.get(branch.name)
-                if branch.name in group.branch_names and other is not None and same_condition(branch, other):
-                    self.walk(branch.steps, other.steps, f"{group.path}/{branch.name}/")
+        if not isinstance(known, Group) or type(known) is not type(wanted):
+            return
+        match known:
+            case Map() if isinstance(wanted, Map):
+                self._walk_items(group, known, wanted)
+            case Loop() if isinstance(wanted, Loop):
+                self._walk_rounds(group, known, wanted)
+            case Switch() | Parallel() if isinstance(wanted, Switch | Parallel):
+                self._walk_branches(group, known, wanted)
+
+    def _walk_items(self, group: StepState, known: Map, wanted: Map) -> None:
+        self._items[group.path] = items_told_apart(group.items, by_index=wanted.by_index)
+        for number in range(group.branches.next if group.branches is not None else 0):
+            if f"{group.path}/{number}" in self.state.scopes:
+                self.walk(known.steps, wanted.steps, f"{group.path}/{number}/")
+
+    def _walk_branches(self, group: StepState, known: Switch | Parallel, wanted: Switch | Parallel) -> None:
+        there = {branch.name: branch for branch in wanted.branches}
+        for branch in known.branches:
+            other = there.get(branch.name)
+            if branch.name in group.branch_names and other is not None and same_condition(branch, other):
+                self.walk(branch.steps, other.steps, f"{group.path}/{branch.name}/")
 
     def _walk_rounds(self, group: StepState, known: Loop, wanted: Loop) -> None:
         """A round holds if those before it hold as a whole: it went on from what they had left."""

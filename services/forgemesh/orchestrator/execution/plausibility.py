@@ -13,7 +13,13 @@ from typing import Any, TypeAlias
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.beginning import MAX_ITEMS
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState
-from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Child, Loop, Map, Parallel, Switch, Wait
+from forgemesh.orchestrator.workflow.definition import (
+    COMPENSATION,
+    Call,
+    Child,
+    Group,
+    Wait,
+)
 
 TRACE_ID = 16
 """Bytes."""
@@ -133,19 +139,11 @@ def _group_started(state: ExecutionState, fact: e.GroupStarted) -> bool:
         return False
     scope, index = state.to_begin[fact.path]
     step = scope.steps[index]
-    if not isinstance(step, Map) and (fact.items is not None or fact.count):
-        return False
-    if isinstance(step, Map):
-        return 0 <= fact.count <= MAX_ITEMS and _count_of(fact) == fact.count and not fact.branches
-    if isinstance(step, Loop):
-        return not fact.branches
-    if isinstance(step, Parallel):
-        return fact.branches == tuple(branch.name for branch in step.branches)
-    return (
-        isinstance(step, Switch)
-        and len(fact.branches) == 1
-        and fact.branches[0] in {branch.name for branch in step.branches}
-    )
+    if step.itemwise:
+        fits = 0 <= fact.count <= MAX_ITEMS and _count_of(fact) == fact.count
+    else:
+        fits = fact.items is None and not fact.count
+    return fits and isinstance(step, Group) and step.may_open(fact.branches)
 
 
 def _count_of(fact: e.GroupStarted) -> int:
@@ -160,7 +158,7 @@ def _group_ends(state: ExecutionState, path: str) -> bool:
 
 def _group_succeeded(state: ExecutionState, fact: e.GroupSucceeded) -> bool:
     group = state.steps.get(fact.path)
-    judged = group is None or not isinstance(group.step, Loop) or group.verdict is not None
+    judged = group is None or not group.step.rounds or group.verdict is not None
     return judged and _group_ends(state, fact.path)
 
 
@@ -171,10 +169,11 @@ def _round_started(state: ExecutionState, fact: e.RoundStarted) -> bool:
 
 def _round_judged(state: ExecutionState, fact: e.RoundJudged) -> bool:
     loop = state.steps.get(fact.path)
-    if loop is None or not isinstance(loop.step, Loop) or not _group_ends(state, fact.path):
+    if loop is None or not loop.step.rounds or not _group_ends(state, fact.path):
         return False
-    branches, last = loop.branches, fact.done or fact.index + 1 == loop.step.max_iterations
+    branches = loop.branches
     assert branches is not None
+    last = fact.done or fact.index + 1 == branches.count
     is_next = loop.verdict is None and not branches.failures and fact.index == branches.next - 1 < branches.ended
     return is_next and fact.next_at >= 0 and last is (fact.next_at == 0)
 
@@ -209,7 +208,7 @@ def _stop_requested(state: ExecutionState, fact: e.StopRequested) -> bool:
     if not fact.path:
         return state.stopping is None
     group = state.steps.get(fact.path)
-    if group is None or isinstance(group.step, Loop):  # nobody stops one early: it has no second branch
+    if group is None or group.step.rounds:  # nobody stops one early: it has no second branch
         return False
     return group.branches is not None and not group.status.final and group.stopping is None
 

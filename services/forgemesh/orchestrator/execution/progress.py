@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from forgemesh.orchestrator.execution.state import ExecutionState, Scope, StepState
-from forgemesh.orchestrator.workflow.definition import Call, Child, Group, Loop
+from forgemesh.orchestrator.workflow.definition import Worker
 
 SURE = 0.02
 """Below this share of the work, no end is foretold."""
@@ -39,13 +39,13 @@ def _of_scope(state: ExecutionState, scope: Scope | None, running: Mapping[str, 
 def _of_step(state: ExecutionState, step: StepState, running: Mapping[str, float]) -> float:
     if step.status.final:
         return 1.0
-    if isinstance(step.step, Call | Child):
+    if isinstance(step.step, Worker):
         return min(max(running.get(step.path, 0.0), 0.0), 1.0)
-    if not isinstance(step.step, Group) or step.branches is None or not step.branches.count:
+    if step.branches is None or not step.branches.count:
         return 0.0
     branches = step.branches
     ended = branches.ended
-    first = branches.next - 1 if isinstance(step.step, Loop) else 0
+    first = branches.next - 1 if step.step.rounds else 0
     names = step.branch_names or tuple(str(number) for number in range(first, branches.next))
     open_scopes = (state.scopes.get(f"{step.path}/{name}") for name in names)
     inside = sum(_of_scope(state, scope, running) for scope in open_scopes if scope is not None and scope.open)

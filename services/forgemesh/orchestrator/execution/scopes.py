@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import assert_never
 
 import msgspec
 
@@ -57,7 +58,7 @@ def end_step(state: ExecutionState, step: StepState, status: StepStatus, at: int
     """A step ends; unless it has variables to set first, those after it get their turn."""
     step.status, step.ended_at, step.next_at, step.close_at = status, at, 0, 0
     _forget(state, step)
-    if isinstance(step.step, Loop) and step.branches is not None:
+    if step.step.rounds and step.branches is not None:
         _forget_round(state, step)
         if status is not StepStatus.SUCCEEDED:
             step.merged = {}
@@ -101,17 +102,25 @@ def open_branches(state: ExecutionState, group: StepState, at: int) -> None:
         number = branches.next
         branches.next += 1
         branches.open += 1
-        if isinstance(group.step, Map):
-            item, path, steps = group.items[number], f"{group.path}/{number}", group.step.steps
-            open_scope(state, path, steps, group, at, item=item, index=number, source=_source(state, group, number))
-        elif isinstance(group.step, Loop):
+        _open_branch(state, group, number, at)
+
+
+def _open_branch(state: ExecutionState, group: StepState, number: int, at: int) -> None:
+    assert isinstance(group.step, Group)
+    match group.step:
+        case Map(steps=steps):
+            path, item, source = f"{group.path}/{number}", group.items[number], _source(state, group, number)
+            open_scope(state, path, steps, group, at, item=item, index=number, source=source)
+        case Loop(steps=steps):
             path, source = round_path(group, number), _source(state, group, number)
-            open_scope(state, path, group.step.steps, group, at, index=number, source=source)
+            open_scope(state, path, steps, group, at, index=number, source=source)
             state.scopes[path].vars |= group.merged
-        else:
+        case Switch() | Parallel():
             branch = _branch(group, number)
             source = _source(state, group, branch.name)
             open_scope(state, f"{group.path}/{branch.name}", branch.steps, group, at, source=source)
+        case _:
+            assert_never(group.step)
 
 
 def round_path(group: StepState, index: int) -> str:
@@ -127,7 +136,7 @@ def _source(state: ExecutionState, group: StepState, branch: str | int) -> str |
     if not state.taken:
         return None
     above = state.source_of(group)
-    by_name = isinstance(branch, str) or isinstance(group.step, Loop)
+    by_name = isinstance(branch, str) or group.step.rounds
     name = branch if by_name else (group.sources or {}).get(branch)  # type: ignore[arg-type]
     return f"{above}/{name}" if above is not None and name is not None else None
 
@@ -180,9 +189,9 @@ def _find_sources(state: ExecutionState, group: StepState) -> None:
 def merge_variables(state: ExecutionState, group: StepState) -> None:
     """What the branches of a group that has succeeded have set is seen after it; that of iterations stays inside."""
     assert group.branches is not None
-    if isinstance(group.step, Map):
+    if group.step.keeps_variables:
         return
-    if isinstance(group.step, Loop):
+    if group.step.rounds:
         group.scope.vars |= group.merged
         return
     names = [name for name in group.branch_names if name in group.branches.outputs]
@@ -265,7 +274,7 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
     assert branches is not None
     branches.open -= 1
     failure = unhandled_failure(state, scope)
-    if isinstance(group.step, Loop):
+    if group.step.rounds:
         branches.outputs.clear()
     if failure is not None:
         branches.failures[scope.name] = failure
@@ -275,7 +284,7 @@ def _close_branch(state: ExecutionState, scope: Scope, group: StepState, at: int
         else:
             branches.succeeded += 1
         branches.outputs[scope.name] = _branch_output(state, scope, group)
-    if isinstance(group.step, Loop):
+    if group.step.rounds:
         state.to_settle[group.path] = None
         return
     if isinstance(group.step, Map) and not group.step.undoable and not state.remember:

@@ -344,11 +344,14 @@ class ExecutionState:
 
     def _group_output(self, group: StepState) -> Payload:
         assert group.branches is not None
-        if isinstance(group.step, Map):
-            return json_payload([self._part(group.branches, str(index)) for index in range(group.branches.count)])
-        if isinstance(group.step, Parallel):
-            return json_payload({name: self._part(group.branches, name) for name in group.branch_names})
-        return next((self._of_branch(output) for output in group.branches.outputs.values()), NULL)
+        assert isinstance(group.step, Group)
+        match group.step:
+            case Map():
+                return json_payload([self._part(group.branches, str(index)) for index in range(group.branches.count)])
+            case Parallel():
+                return json_payload({name: self._part(group.branches, name) for name in group.branch_names})
+            case Switch() | Loop():
+                return next((self._of_branch(output) for output in group.branches.outputs.values()), NULL)
 
     def _part(self, branches: Branches, name: str) -> object:
         output = branches.outputs.get(name)
@@ -365,10 +368,4 @@ class ExecutionState:
 
 def max_open(group: Group) -> int:
     """How many branches of the group run at once; 0 is all of them."""
-    match group:
-        case Parallel() | Map():
-            return group.max_concurrency
-        case Loop():
-            return 1
-        case Switch():
-            return 0
+    return group.max_concurrency

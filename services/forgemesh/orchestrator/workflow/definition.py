@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -51,6 +51,13 @@ class Common:
     when: Computed | None = None
     sets: tuple[tuple[str, Template], ...] = ()
     where: str = field(default="", compare=False)
+
+    rounds = False
+    """Whether its steps run again and again, one round after the other, each judged at its end."""
+    keeps_variables = False
+    """Whether what its steps set stays inside."""
+    itemwise = False
+    """Whether it has a branch for each item of a list."""
 
     def facts(self) -> dict[str, Any]:
         """Its fields by name, for a step that has more of them."""
@@ -198,16 +205,6 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Switch(Common):
-    """Its conditions are evaluated once, in order; the first true one's branch runs, else `otherwise`."""
-
-    branches: tuple[Branch, ...]
-    no_match: Literal["fail", "skip"] = "fail"
-
-    kind = "switch"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
     """
     When a group of branches has ended, and how.
@@ -230,6 +227,22 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Switch(Common):
+    """Its conditions are evaluated once, in order; the first true one's branch runs, else `otherwise`."""
+
+    branches: tuple[Branch, ...]
+    no_match: Literal["fail", "skip"] = "fail"
+
+    kind = "switch"
+    join = Join()
+    max_concurrency = 0
+
+    def may_open(self, names: tuple[str, ...]) -> bool:
+        """One of its branches runs."""
+        return len(names) == 1 and names[0] in {branch.name for branch in self.branches}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parallel(Common):
     """
     Named branches, at most `max_concurrency` (0: all) at once.
@@ -244,6 +257,10 @@ class Parallel(Common):
     merge: Literal["error", "first", "last"] = "error"
 
     kind = "parallel"
+
+    def may_open(self, names: tuple[str, ...]) -> bool:
+        """All of its branches run."""
+        return names == tuple(branch.name for branch in self.branches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +280,11 @@ class Map(Common):
     by_index: bool = False
 
     kind = "map"
+    keeps_variables = itemwise = True
+
+    def may_open(self, names: tuple[str, ...]) -> bool:
+        """Iterations have no names."""
+        return not names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +305,13 @@ class Loop(Common):
     undoable: bool = False
 
     kind = "loop"
+    rounds = True
+    join = Join()
+    max_concurrency = 1
+
+    def may_open(self, names: tuple[str, ...]) -> bool:
+        """Rounds have no names."""
+        return not names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,9 +348,13 @@ class Child(Common):
 
 
 Group: TypeAlias = Switch | Parallel | Map | Loop
+"""
+What has branches: those that it `may_open`, at most `max_concurrency` (0: all) at once, and ended as its `join` says.
+"""
 Worker: TypeAlias = Call | Child
 """What has attempts."""
 Step: TypeAlias = Call | Switch | Parallel | Map | Loop | Wait | Child
+KINDS, GROUP_KINDS = (tuple(kind.kind for kind in get_args(kinds)) for kinds in (Step, Group))
 
 
 @dataclass(frozen=True, slots=True)

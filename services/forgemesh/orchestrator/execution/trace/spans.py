@@ -14,7 +14,7 @@ from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.fate import is_in_doubt
 from forgemesh.orchestrator.values.failure import Failure
-from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition, Loop
+from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition
 
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
 WAIT, PAUSE, INCIDENT, COMPENSATE, ROUND = "wait", "pause", "incident", "compensate", "round"
@@ -201,7 +201,7 @@ class ExecutionTrace:
         return [span]
 
     def _group_started(self, fact: e.GroupStarted, at: int) -> list[SpanFacts]:
-        if not self._is_loop(fact.path):
+        if not self.definition.step_at(fact.path).rounds:
             self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at, (_branches(fact),))
             return []
         self._begin_gap(GROUP, fact.path, fact.path.rpartition("/")[2], at)
@@ -323,10 +323,7 @@ class ExecutionTrace:
         if path.count("/") < 2:
             return (RUN,)
         group, branch, _ = path.rsplit("/", 2)
-        return (ROUND, group, branch) if self._is_loop(group) else (GROUP, group)
-
-    def _is_loop(self, path: str) -> bool:
-        return isinstance(self.definition.step_at(path), Loop)
+        return (ROUND, group, branch) if self.definition.step_at(group).rounds else (GROUP, group)
 
 
 def _branches(fact: e.GroupStarted) -> tuple[str, str | int]:

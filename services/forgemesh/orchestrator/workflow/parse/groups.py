@@ -6,7 +6,7 @@ import re
 
 from forgemesh.language.json_value import shown
 from forgemesh.notation.duration import LONGEST_NUMBER
-from forgemesh.orchestrator.workflow.definition import Join, Map, Sequence, branches_of
+from forgemesh.orchestrator.workflow.definition import Join, Sequence, branches_of
 from forgemesh.orchestrator.workflow.parse.fields import Fields
 
 MAX_QUORUM = 100_000
@@ -60,6 +60,6 @@ def variables_set(steps: Sequence) -> set[str]:
     """Variables that the steps set for what comes after them; those of a map's iterations stay inside."""
     found = {name for step in steps for name, _ in step.sets}
     for step in steps:
-        if not isinstance(step, Map):
+        if not step.keeps_variables:
             found |= {name for branch in branches_of(step) for name in variables_set(branch.steps)}
     return found

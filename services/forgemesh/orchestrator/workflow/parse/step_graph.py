@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence as Listed
 
+from forgemesh.orchestrator.workflow.definition import GROUP_KINDS
 from forgemesh.orchestrator.workflow.expressions.template import expressions_in, steps_named_in
 
 _BODIES = ("steps", "otherwise")
@@ -137,17 +138,23 @@ def _named_in(key: str, value: object) -> Iterator[str]:
     elif key == "branches":
         for branch in value.values() if isinstance(value, dict) else ():
             yield from _named_in_sequence(branch)
-    elif key == "loop" and isinstance(value, dict):
-        own = ids_of(value["steps"]) if isinstance(value.get("steps"), list) else {}
-        yield from _named_in_sequence(value.get("steps"))
-        yield from (name for name in _named_in("when", value.get("until")) if name not in own)
-    elif key in ("switch", "parallel", "map") and isinstance(value, dict | list):
+    elif key in GROUP_KINDS and isinstance(value, dict | list):
         for part in value if isinstance(value, list) else [value]:
-            for inner_key, inner in part.items() if isinstance(part, dict) else ():
-                yield from _named_in(inner_key, inner)
+            yield from _named_in_part(part) if isinstance(part, dict) else ()
     else:
         for source in expressions_in(value):
             yield from steps_named_in(source)
+
+
+def _named_in_part(part: dict[str, object]) -> Iterator[str]:
+    """Of a kind's own keys; `until` is evaluated where the steps of the round are in sight."""
+    for key, value in part.items():
+        if key == "until":
+            steps = part.get("steps")
+            own = ids_of(steps) if isinstance(steps, list) else {}
+            yield from (name for name in _named_in("when", value) if name not in own)
+        else:
+            yield from _named_in(key, value)
 
 
 def _named_in_sequence(trees: object) -> Iterator[str]:

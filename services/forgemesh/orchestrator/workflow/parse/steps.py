@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence as Listed
 from forgemesh.language.json_value import shown
 from forgemesh.orchestrator.values.moment import moment
 from forgemesh.orchestrator.workflow.definition import (
+    KINDS,
     OTHERWISE,
     Branch,
     Common,
@@ -38,7 +39,6 @@ MAX_CONCURRENCY = 10_000
 MAX_ITERATIONS = 100_000
 """Rounds of one loop, as many as a map has items."""
 
-KINDS = ("call", "switch", "parallel", "map", "loop", "wait", "workflow")
 _STEP_KEYS = frozenset(
     {*KINDS, "id", "after", "trigger", "when", "set", "input", "retry", "timeouts", "no_match", "idempotent"}
     | {"in_doubt", "on_exhausted", "compensate", "cache", "priority", "affinity", "on_close"}
