@@ -12,10 +12,12 @@ COMMANDS = ROOT / "clients" / "forgemesh" / "cli"
 DOOR = {"terminal.py", "table.py"}
 OTHER_PROCESS = {"inspection.py"}
 """Runs in a process of its own, whose output is a file."""
+ALL_OUR_OWN = {"entry.py"}
+"""Says nothing that others wrote, and says it before the door is loaded."""
 
 
 def test_no_command_writes_past_the_terminal() -> None:
-    files = [file for file in COMMANDS.rglob("*.py") if file.name not in DOOR | OTHER_PROCESS]
+    files = [file for file in COMMANDS.rglob("*.py") if file.name not in DOOR | OTHER_PROCESS | ALL_OUR_OWN]
 
     found = [f"{file.relative_to(ROOT)}:{line}: {what}" for file in files for line, what in _ways_out(file)]
 

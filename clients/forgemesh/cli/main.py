@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from forgemesh.chassis.descriptors import too_few_descriptors
-from forgemesh.cli.command_line import CommandLine, switch
+from forgemesh.cli.command_line import CommandLine, Given, switch
 from forgemesh.cli.exits import MEANINGS, ExitCode
 from forgemesh.cli.problem import Problem, problem_of, usage
 from forgemesh.cli.terminal import LogHandler, Terminal
@@ -44,6 +44,8 @@ _GROUPS = {
     "trace": "See traces.",
     "k8s": "Run plugins on Kubernetes.",
 }
+_SHORT = {"execution": ("x",), "workflow": ("wf",), "circuit": ("cb",)}
+"""Other names of groups that are typed often."""
 _COMMANDS = (
     ("init", "project:init", "Make a project with a plugin, a workflow and a test."),
     ("up", "up:up", "Start a mesh on this machine and keep it until Ctrl-C."),
@@ -184,15 +186,48 @@ def _app(terminal: Terminal, given: list[str]) -> App:
     return app
 
 
+def _add_completion(app: App) -> None:
+    """It tells of all commands, so that it is the one that knows the whole."""
+
+    @app.command
+    def completion(shell: Literal["bash", "zsh", "fish"], /, *, line: Given) -> None:
+        """
+        Print what makes a shell complete commands and options.
+
+        Examples:
+
+            source <(forgemesh completion bash)
+
+            forgemesh completion zsh > ~/.zfunc/_forgemesh
+
+            forgemesh completion fish > ~/.config/fish/completions/forgemesh.fish
+
+        Parameters
+        ----------
+        shell
+            Whose language it is in.
+        """
+        script = app.generate_completion(prog_name="forgemesh", shell=shell)
+        if line.terminal.json:
+            line.terminal.value({"shell": shell, "script": script})
+        else:
+            line.terminal.data(*script.splitlines())
+
+
 def _add_commands(app: App, given: list[str]) -> None:
     """By import path, so that a module is loaded when it is called; the command that is named tells its own help."""
-    groups = {name: App(name=name, help=brief, version_flags=()) for name, brief in _GROUPS.items()}
+    groups = {
+        name: App(name=[name, *_SHORT.get(name, ())], help=brief, version_flags=()) for name, brief in _GROUPS.items()
+    }
+    long = {short: name for name, others in _SHORT.items() for short in others}
+    said = {long.get(word, word) for word in given}
     for words, place, brief in _COMMANDS:
         *group, name = words.split()
-        help_ = {} if set(words.split()) <= set(given) else {"help": brief}
+        help_ = {} if set(words.split()) <= said else {"help": brief}
         (groups[group[0]] if group else app).command(f"forgemesh.cli.{place}", name=name, **help_)
     for one in groups.values():
         app.command(one)
+    _add_completion(app)
 
 
 def _problem(error: Exception) -> Problem:
