@@ -11,7 +11,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad, any_version
+from forgemesh.notation.version_range import any_version
+from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Admission, CircuitState, CircuitView, Endpoint, Health
 from forgemesh.routing.pick import NoPick, Picked, pick
 from forgemesh.routing.policy import OperationPolicy, PluginPolicy, Policy

@@ -1,4 +1,4 @@
-"""How ids, names, versions and ranges of versions are written."""
+"""How ids, names and versions are written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ _SEMVER = re.compile(
     r"(?:-(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
-_BOUND = r"(?:\^|~>?|[<>]=?|!=|==?)?\s*v?(?:[xX*]|\d+(?:\.(?:\d+|[xX*])){0,2})(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
-_RANGE = re.compile(rf"\s*{_BOUND}(?:(?:\s*,\s*|\s*\|\|\s*|\s+-\s+|\s+){_BOUND})*\s*")
 LONGEST_NAME = 128
 """Characters."""
 
@@ -30,11 +28,6 @@ def fits_identifier(text: object) -> bool:
 def fits_version(text: object) -> bool:
     """Whether it is SemVer 2.0."""
     return _fits(_SEMVER, text)
-
-
-def fits_range(text: object) -> bool:
-    """Whether it is written like a range of versions; nothing at all is any version. The registry has the last word."""
-    return text == "" or _fits(_RANGE, text)
 
 
 def _fits(pattern: re.Pattern[str], text: object) -> bool:

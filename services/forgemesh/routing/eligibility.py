@@ -8,6 +8,7 @@ from enum import Enum
 from math import exp
 from typing import NamedTuple
 
+from forgemesh.notation.version_range import any_version
 from forgemesh.routing.endpoint import Admission, CircuitState, Endpoint, Health
 
 
@@ -89,11 +90,6 @@ _BY_HEALTH = {
 
 
 _PASSES = (CircuitState.CLOSED, CircuitState.FORCED_CLOSED, CircuitState.METRICS_ONLY)
-
-
-def any_version(version: str) -> bool:
-    """Every version is wanted."""
-    return True
 
 
 def standing_exclusion(endpoint: Endpoint, *, panic: bool = False) -> Exclusion | None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
+from forgemesh.notation.version_range import any_version
 from forgemesh.routing.eligibility import (
     Exclusion,
     LocalView,
     Terms,
-    any_version,
     has_room,
     local_exclusion,
     permit_for,

@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeAlias, assert_never
 from forgemesh.faults import Fault
 from forgemesh.faults.plugin import PluginCrashLoop
 from forgemesh.faults.routing import AllFull, CircuitOpen, NoneHealthy, NotRegistered
+from forgemesh.notation.version_range import any_version
 from forgemesh.routing.affinity import favourite, favourite_with_room
-from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, any_version, permit_for
+from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, permit_for
 from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import less_loaded, load_of

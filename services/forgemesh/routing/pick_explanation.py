@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forgemesh.routing.eligibility import Exclusion, LocalView, Terms, any_version
+from forgemesh.notation.version_range import any_version
+from forgemesh.routing.eligibility import Exclusion, LocalView, Terms
 from forgemesh.routing.filter import filter_endpoints
 from forgemesh.routing.least_connections import load_of
 from forgemesh.routing.snapshot import Snapshot

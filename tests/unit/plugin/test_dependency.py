@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from forgemesh.api.plugin.v1 import manifest_pb2
-from forgemesh.notation.names import fits_range
+from forgemesh.notation.version_range import fits_range
 from forgemesh.plugin import Limits, PluginDefinitionError, Requires, define, manifest_of, operation, plugin
 
 
@@ -74,14 +74,17 @@ def test_what_is_wrong_with_it_is_said(said: dict[str, object], mistake: str) ->
 
 @pytest.mark.parametrize(
     "written",
-    ["", "1", "1.2.x", "=1.0.0", "!=1.3.0", "<2", "<=2.1", ">1", ">=1.0.0-rc.1", "^0.3", "~1.2", "~>1.2", "^1 || ^2",
+    ["", "1", "1.2.x", "=1.0.0", "!=1.3.0", "<2", "<=2.1", ">1", ">=1.0.0-rc.1", "^0.3", "~1.2", "^1 || ^2",
      ">=1, <3", ">=1 <3", "1.2 - 2.0", "*", "^1.2.3+build.5"],
 )  # fmt: skip
 def test_ranges_of_every_kind_are_ranges(written: str) -> None:
     assert fits_range(written)
 
 
-@pytest.mark.parametrize("written", ["newest", "^", "1.2.3.4", ">=", "1 ||", "|| 1", ", 1", "1..2", "^^1", "a" * 200])
+@pytest.mark.parametrize(
+    "written",
+    ["newest", "^", "~>1.2", "==1.2.3", "01.2", "1.2.3.4", ">=", "1 ||", "|| 1", ", 1", "1..2", "^^1", "a" * 200],
+)
 def test_what_is_no_range_is_none(written: str) -> None:
     assert not fits_range(written)
 

@@ -18,10 +18,10 @@ from forgemesh.balancer.domain.fleet import Member, MemberState
 from forgemesh.balancer.domain.policies import LONGEST_NAME
 from forgemesh.feed.reports import LONGEST_WORD, counts_from_message, permit_from_message
 from forgemesh.feed.snapshots import circuit_from_message, millis, snapshot_to_message
+from forgemesh.notation.version_range import LONGEST
 from forgemesh.routing.endpoint import Admission, CircuitView, Health
 from forgemesh.routing.outcome import PermitOutcome
 from forgemesh.routing.scaling import Demanded
-from forgemesh.routing.version_range import LONGEST
 
 MOST_CALLS = 2**48
 MOST_IN_FLIGHT = 1_000_000

@@ -9,9 +9,9 @@ from forgemesh.chassis.violations import Violations
 from forgemesh.faults import Code
 from forgemesh.feed.policies import POLICY
 from forgemesh.feed.snapshots import endpoint_to_message
+from forgemesh.notation.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 from forgemesh.routing.outcome import CallFailure
 from forgemesh.routing.pick_explanation import PickExplanation
-from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
 LONGEST_KEY = 512
 LONGEST_MESSAGE = 1000

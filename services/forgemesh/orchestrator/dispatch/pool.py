@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from forgemesh.notation.version_range import any_version
 from forgemesh.orchestrator.dispatch.call_request import CallRequest, HeldBack
 from forgemesh.orchestrator.dispatch.outcome_counters import InstanceCounter
 from forgemesh.orchestrator.dispatch.outcome_recorder import OutcomeRecorder
 from forgemesh.orchestrator.dispatch.ports import HostLink, Hosts
-from forgemesh.routing.eligibility import LocalView, Permit, any_version, permit_for
+from forgemesh.routing.eligibility import LocalView, Permit, permit_for
 from forgemesh.routing.pick import NoPick, Picked, pick
 from forgemesh.routing.policy import Policy
 from forgemesh.routing.retry_budget import allows

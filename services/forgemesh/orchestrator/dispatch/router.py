@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+from forgemesh.notation.version_range import LONGEST, wanted_by
 from forgemesh.orchestrator.dispatch.call_request import CallRequest, Wanted
 from forgemesh.orchestrator.dispatch.manifests import Manifests
 from forgemesh.orchestrator.dispatch.pool import Pool
@@ -16,7 +17,6 @@ from forgemesh.routing.affinity import draw
 from forgemesh.routing.endpoint import CircuitState, Endpoint
 from forgemesh.routing.pick import LISTED, NoPick, NoPickReason, Picked
 from forgemesh.routing.scaling import Demanded
-from forgemesh.routing.version_range import LONGEST, wanted_by
 
 Found: TypeAlias = tuple[Pool, Picked]
 

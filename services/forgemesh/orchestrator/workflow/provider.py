@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from forgemesh.notation.version_range import wanted_by, wanted_of_interface
 from forgemesh.orchestrator.workflow.definition import START_TO_CLOSE, Published, Target
-from forgemesh.routing.version_range import wanted_by, wanted_of_interface
 
 
 class OperationFacts(msgspec.Struct, frozen=True):

@@ -16,11 +16,11 @@ from forgemesh.chassis.violations import Violations
 from forgemesh.language.nesting import MAX_CHECKED
 from forgemesh.language.schema_patterns import read_schema
 from forgemesh.notation.names import LONGEST_NAME, fits_dotted, fits_identifier
+from forgemesh.notation.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 from forgemesh.registry.codec import instances, manifests, resolutions
 from forgemesh.registry.domain.instance import Claim, Instance
 from forgemesh.registry.domain.leases import LONGEST, SHORTEST
 from forgemesh.registry.domain.manifest import Key, Manifest, Requirement
-from forgemesh.routing.version_range import LONGEST as LONGEST_RANGE, InvalidRange, VersionRange
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
 _SCHEMA = f"must be a JSON Schema as JSON text, nested at most {MAX_CHECKED} deep"

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from semantic_version import Version
 
+from forgemesh.notation.version_range import InvalidRange, VersionRange
 from forgemesh.registry.domain.catalogue import Catalogue, Release
 from forgemesh.registry.domain.manifest import Requirement
 from forgemesh.registry.domain.rules import Rules
-from forgemesh.routing.version_range import InvalidRange, VersionRange
 
 
 class Candidates:

@@ -9,12 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from forgemesh.api.plugin.v1 import load_pb2, manifest_pb2
 from forgemesh.api.registry.v1 import event_pb2
 from forgemesh.api.supervisor.v1 import attach_pb2, host_pb2
+from forgemesh.notation.version_range import InvalidRange, VersionRange
 from forgemesh.plugin_host.supervisor.hosts.blame import Blame
 from forgemesh.plugin_host.supervisor.hosts.host import Host, Phase, State, Transition
 from forgemesh.plugin_host.supervisor.hosts.lifecycle_event import LifecycleEvent
 from forgemesh.plugin_host.supervisor.hosts.load import Load
 from forgemesh.plugin_host.supervisor.needs.loading import Need, Offer, OnLoss
-from forgemesh.routing.version_range import InvalidRange, VersionRange
 
 MOST_UTILIZATION = 1e6
 """A host that says that it is busier than this says nothing."""

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from forgemesh.notation.version_range import wanted_by, wanted_of_interface
 from forgemesh.plugin_host.supervisor.needs.circle import circle_in, components
-from forgemesh.routing.version_range import wanted_by, wanted_of_interface
 
 
 class OnLoss(Enum):

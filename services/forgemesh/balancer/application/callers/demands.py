@@ -13,8 +13,8 @@ from forgemesh.balancer.domain.caller import InstanceKey
 from forgemesh.balancer.domain.fleet import Fleet
 from forgemesh.faults.routing import BalancerWarming
 from forgemesh.faults.service import ShuttingDown
+from forgemesh.notation.version_range import wanted_by
 from forgemesh.routing.scaling import Demanded
-from forgemesh.routing.version_range import wanted_by
 
 SETTLING = 5.0
 """Seconds after which all who subscribe have come to a new balancer and told what waits: within three, and one more."""

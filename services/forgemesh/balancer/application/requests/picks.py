@@ -12,6 +12,7 @@ from forgemesh.balancer.application.balancer import Balancer
 from forgemesh.balancer.domain.caller import InstanceKey, Told
 from forgemesh.balancer.domain.picks import LEASE, Choice, Ended, Outstanding, OutstandingPicks, Wish
 from forgemesh.faults import Code
+from forgemesh.notation.version_range import wanted_by
 from forgemesh.routing.eligibility import LocalView, Permit, RemoteLoad
 from forgemesh.routing.endpoint import Endpoint
 from forgemesh.routing.outcome import CallCounter, CallFailure, CountKey, Outcome, PermitOutcome, PermitUse, classify
@@ -21,7 +22,6 @@ from forgemesh.routing.policy import Policy
 from forgemesh.routing.round_robin import Turns
 from forgemesh.routing.scaling import Demanded
 from forgemesh.routing.snapshot import Snapshot
-from forgemesh.routing.version_range import wanted_by
 
 _log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import semantic_version
 
 from forgemesh.language.json_value import shown
+from forgemesh.notation.version_range import LONGEST, InvalidRange, VersionRange
 from forgemesh.orchestrator.values.retry import RetryRule
 from forgemesh.orchestrator.workflow.definition import CacheRule, Call, Child, Common, Compensation, Target, Timeouts
 from forgemesh.orchestrator.workflow.expressions.template import EMPTY
 from forgemesh.orchestrator.workflow.parse.document import Reading
 from forgemesh.orchestrator.workflow.parse.fields import Fields
 from forgemesh.orchestrator.workflow.parse.name_scope import NameScope
-from forgemesh.routing.version_range import LONGEST, InvalidRange, VersionRange
 
 MAX_ATTEMPTS = 100
 MAX_COEFFICIENT = 100

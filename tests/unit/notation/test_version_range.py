@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, strategies as st
 from semantic_version import Version
 
-from forgemesh.routing.version_range import InvalidRange, VersionRange, wanted_by, wanted_of_interface
+from forgemesh.notation.version_range import InvalidRange, VersionRange, wanted_by, wanted_of_interface
 
 VERSIONS = "0.0.3 0.0.4 0.2.0 0.2.9 0.3.0 1.0.0-rc.1 1.0.0 1.2.3-rc.2 1.2.3-rc.10 1.2.3 1.2.4 1.3.0 2.0.0-rc.1 2.0.0"
 

@@ -11,8 +11,6 @@ from typing import Any
 from semantic_version import NpmSpec, Version
 from semantic_version.base import Range
 
-from forgemesh.routing.eligibility import any_version
-
 LONGEST = 200
 """Characters in a range that people write."""
 
@@ -79,6 +77,19 @@ class VersionRange:
     def accepts(self, version: Any) -> bool:
         """Whether a `semantic_version.Version` lies in the range."""
         return any(alternative.accepts(version) for alternative in self._alternatives)
+
+
+def fits_range(text: object) -> bool:
+    """Whether it is a range that people may write; nothing at all is any version."""
+    try:
+        return isinstance(text, str) and len(text) <= LONGEST and bool(VersionRange.of(text))
+    except InvalidRange:
+        return False
+
+
+def any_version(version: str) -> bool:
+    """Every version is wanted."""
+    return True
 
 
 @lru_cache(maxsize=1024)
