@@ -26,7 +26,7 @@ from forgemesh.chassis.channel import connect
 from forgemesh.client import Client
 from forgemesh.client.start import Start
 from tests.mesh.moody import CONCURRENCY, PLUGIN_ID, Moods
-from tests.mesh.processes import DEADLINE, Service, eventually, start_service
+from tests.mesh.processes import DEADLINE, SHORTEST_PAUSE, Service, eventually, start_service
 
 if TYPE_CHECKING:
     from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import BalancerServiceAsyncStub
@@ -170,7 +170,7 @@ class CircuitMesh:
             found = await self.circuit(instance)
             return found if found.circuit.state in states else None
 
-        found = await eventually(look)
+        found = await eventually(look, longest_pause=SHORTEST_PAUSE)  # some states do not last
         assert isinstance(found, pb.InstanceCircuit)
         return found
 

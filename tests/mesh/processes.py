@@ -16,7 +16,7 @@ from typing import Any
 START_DEADLINE = 180.0
 STOP_DEADLINE = 180.0
 DEADLINE = 180.0
-LONGEST_PAUSE = 0.1
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.1
 
 
 @dataclass
@@ -114,13 +114,15 @@ async def _facts(pipe: int, log: Path) -> dict[str, Any]:
     return dict(json.loads(line))
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], *, deadline: float = DEADLINE) -> Any:
+async def eventually(
+    condition: Callable[[], Awaitable[Any]], *, deadline: float = DEADLINE, longest_pause: float = LONGEST_PAUSE
+) -> Any:
     """What `condition` returns, as soon as that is true: asked the less often the longer it takes, for to ask costs."""
-    pause = 0.02
+    pause = SHORTEST_PAUSE
     async with asyncio.timeout(deadline):
         while not (found := await condition()):
             await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 1.2)
+            pause = min(longest_pause, pause * 1.2)
     return found
 
 

@@ -45,7 +45,7 @@ async def killed(mesh: Supervised, chance: random.Random) -> tuple[int, float]:
         listed = await mesh.stub.ListHosts(pb.ListHostsRequest(), timeout=10)
         if any(host.instance_id == victim.instance_id and host.pid != victim.pid for host in listed.hosts):
             return victim.pid, time.monotonic() - killed_at
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.005)
 
 
 async def test_hosts_that_are_killed_again_and_again_cost_no_execution(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from forgemesh.api.errors.v1 import failure_pb2
 from forgemesh.api.plugin.v1 import invocation_pb2, session_pb2
-from forgemesh.orchestrator.dispatch.session import link as module
+from forgemesh.orchestrator.dispatch.session import connection, link as module
 from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
 from forgemesh.orchestrator.dispatch.session.link import MAX_FRAME
 from forgemesh.orchestrator.values.payload import Payload
@@ -255,6 +255,19 @@ async def test_a_link_ends_when_it_is_told_to_even_if_its_session_breaks_in_that
             _, left = await asyncio.wait(running, timeout=PATIENCE)
 
             assert not left, turns
+
+
+async def test_the_end_of_a_link_is_heard_and_not_waited_out(
+    plugin: ScriptedPlugin, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "GRACE", 10 * PATIENCE)
+    running = asyncio.create_task(Link(address).link.run())
+    await plugin.session()
+    running.cancel()
+
+    _, left = await asyncio.wait([running], timeout=PATIENCE)
+
+    assert not left
 
 
 async def test_a_link_that_is_closed_leaves_no_call_unanswered(plugin: ScriptedPlugin, address: str) -> None:

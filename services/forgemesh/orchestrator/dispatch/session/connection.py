@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -49,6 +50,9 @@ class Connection:
         watching = watched(lasting("the watch of a connection", self._watch))
         try:
             yield
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # a call that stands there keeps the channel open, unheard
+            raise
         finally:
             await self._channel.close()
             await asyncio.wait([watching], timeout=GRACE)
