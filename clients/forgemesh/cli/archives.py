@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from forgemesh.cli.arguments import NAMED_FILE
 from forgemesh.cli.command_line import Given, switch
 from forgemesh.cli.execution_control import say_standing
 from forgemesh.cli.problem import usage
@@ -16,7 +17,12 @@ _STANDARD = "-"
 
 
 async def export(
-    execution: str, file: str | None = None, /, *, force: Annotated[bool, switch()] = False, line: Given
+    execution: str,
+    file: Annotated[str | None, NAMED_FILE] = None,
+    /,
+    *,
+    force: Annotated[bool, switch()] = False,
+    line: Given,
 ) -> None:
     """
     Write an execution to a file that another mesh can import.
@@ -52,7 +58,7 @@ async def export(
     line.terminal.talk(f"take it over elsewhere with: forgemesh execution import {path}")
 
 
-async def import_(file: str, /, *, execution_id: str | None = None, line: Given) -> None:
+async def import_(file: Annotated[str, NAMED_FILE], /, *, execution_id: str | None = None, line: Given) -> None:
     """
     Take over an execution that another mesh has exported; one that has not ended arrives paused.
 

@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cyclopts import Parameter
 
 from forgemesh.cli.problem import usage
 from forgemesh.language.json_value import NotJson, quoted, read_document, shown
 from forgemesh.notation.duration import seconds_of
 
 _BARE = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def _refuse_option(type_: Any, value: str | None) -> None:
+    if value is not None and value.startswith("-") and value != "-":
+        raise ValueError(f"Unknown option: {value}.")
+
+
+NAMED_FILE = Parameter(allow_leading_hyphen=True, validator=_refuse_option)
+"""A file, or - for what comes and goes without one, which else would be taken for an option."""
 
 
 def seconds(text: str | None, option: str) -> float | None:
