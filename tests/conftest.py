@@ -22,6 +22,9 @@ settings.register_profile("everywhere", deadline=None, suppress_health_check=[He
 settings.load_profile("everywhere")
 
 
+pytest.register_assert_rewrite("tests.stock_scenarios")
+
+
 def pytest_configure() -> None:
     leave_environment()
     use_memory_disk()

@@ -13,5 +13,5 @@ trap 'rm -rf "$sources"' EXIT
 mkdir -p "$sources/google/rpc"
 cp "$common"/google/rpc/{status,error_details}.proto "$sources/google/rpc"
 cp -r ../../protos/forgemesh "$sources"
-rm -rf "$sources/forgemesh/api/keda"
+rm -rf "$sources/forgemesh/api/keda" "$sources/forgemesh/api/xds"
 buf generate "$sources" --template buf.gen.yaml --output "$into" --include-imports

@@ -43,6 +43,7 @@ _GROUPS = {
     "policy": "See and change how calls are spread over instances.",
     "trace": "See traces.",
     "k8s": "Run plugins on Kubernetes.",
+    "xds": "Call plugins with stock gRPC clients.",
 }
 _SHORT = {"execution": ("x",), "workflow": ("wf",), "circuit": ("cb",)}
 """Other names of groups that are typed often."""
@@ -119,6 +120,7 @@ _COMMANDS = (
     ("trace export", "trace_export:export", "Write a trace for other tools."),
     ("trace import", "trace_export:import_", "Store a trace that was exported."),
     ("k8s manifest", "kubernetes_manifest:manifest", "Print what is applied so that pods serve a plugin."),
+    ("xds bootstrap", "xds_bootstrap:bootstrap", "Write the file by which stock gRPC clients find the balancer."),
     ("version", "version:version", "Print the version."),
 )
 _ANYWHERE = Group("Global options", sort_key=9)

@@ -55,6 +55,11 @@ def said_here(environment: Mapping[str, str]) -> dict[str, str]:
     return {service: address for service, address in said.items() if address}
 
 
+def is_address(text: str) -> bool:
+    """Whether it is a host and a port."""
+    return _parts(text) is not None
+
+
 async def addresses_of(mesh: Client, *needed: str) -> dict[str, str]:
     """
     Where each service of the mesh is, by name: as the orchestrator says unless the environment says otherwise.

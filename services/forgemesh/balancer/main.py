@@ -15,12 +15,15 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import grpc
 
 from forgemesh.api.balancer.v1.balancer_service_pb2_grpc import add_BalancerServiceServicer_to_server
 from forgemesh.api.keda.v1.external_scaler_service_pb2_grpc import add_ExternalScalerServicer_to_server
+from forgemesh.api.xds.v3.discovery_service_pb2_grpc import add_AggregatedDiscoveryServiceServicer_to_server
+from forgemesh.api.xds.v3.load_report_service_pb2_grpc import add_LoadReportingServiceServicer_to_server
 from forgemesh.balancer.adapters.decision_store import MIGRATIONS, NoDecisions, SqliteDecisions
 from forgemesh.balancer.adapters.health_check import CheckRule
 from forgemesh.balancer.adapters.health_checks import HealthChecks
@@ -36,11 +39,13 @@ from forgemesh.balancer.application.policies.policies import Policies
 from forgemesh.balancer.application.requests.operators import Operators
 from forgemesh.balancer.application.requests.picks import Picks
 from forgemesh.balancer.application.requests.scaler import Scaler
+from forgemesh.balancer.application.requests.stock_clients import StockClients
 from forgemesh.balancer.metrics import measure
 from forgemesh.balancer.ports import DecisionStore
 from forgemesh.balancer.scaler_servicer import SERVICE as SCALER_SERVICE, ScalerServicer
 from forgemesh.balancer.servicer import SERVICE, BalancerServicer
 from forgemesh.balancer.settings import BalancerSettings
+from forgemesh.balancer.xds_servicer import SERVICES as XDS_SERVICES, XdsServicer
 from forgemesh.chassis.channel import LARGEST, SESSION_LIMIT, connect
 from forgemesh.chassis.measuring import Measuring
 from forgemesh.chassis.process import tell_ready
@@ -98,16 +103,19 @@ async def running(
         watch = RegistryWatch(
             channel, balancer, waking, balancer_id=socket.gethostname(), silence=settings.registry_silence
         )
-        reporting, asking = _reporting(balancer, watch), _asking(picks, watch)
+        clients = StockClients(
+            balancer, clock, new_id=_new_id, most_streams=settings.xds_streams, most_names=settings.xds_names
+        )
+        reporting, asking = _reporting(balancer, watch), _asking(picks, clients, watch)
         servicer = BalancerServicer(balancer, picks, operators, policies, clock)
-        scaler = Scaler(balancer, PluginCatalogue(channel, settings.registry, clock))
-
-        def add(grpc_server: grpc.aio.Server) -> None:
-            add_BalancerServiceServicer_to_server(servicer, grpc_server)
-            add_ExternalScalerServicer_to_server(ScalerServicer(scaler), grpc_server)
-
+        scaler = ScalerServicer(Scaler(balancer, PluginCatalogue(channel, settings.registry, clock)))
+        xds = XdsServicer(balancer, clients, clock) if settings.xds_streams else None
         async with (
-            serving(settings.listening(receive_limit=SESSION_LIMIT), [SERVICE, SCALER_SERVICE], add) as server,
+            serving(
+                settings.listening(receive_limit=SESSION_LIMIT),
+                [SERVICE, SCALER_SERVICE, *(XDS_SERVICES if xds is not None else ())],
+                partial(_add, servicer, scaler, xds),
+            ) as server,
             beside(
                 watch.run(),
                 balancer.run(),
@@ -122,6 +130,14 @@ async def running(
                 yield server, balancer
             finally:
                 balancer.close()
+
+
+def _add(servicer: BalancerServicer, scaler: ScalerServicer, xds: XdsServicer | None, server: grpc.aio.Server) -> None:
+    add_BalancerServiceServicer_to_server(servicer, server)
+    add_ExternalScalerServicer_to_server(scaler, server)
+    if xds is not None:
+        add_AggregatedDiscoveryServiceServicer_to_server(xds, server)
+        add_LoadReportingServiceServicer_to_server(xds, server)
 
 
 @contextlib.asynccontextmanager
@@ -155,11 +171,12 @@ def _reporting(balancer: Balancer, watch: RegistryWatch) -> ReconcileLoop:
     return reporting
 
 
-def _asking(picks: Picks, watch: RegistryWatch) -> ReconcileLoop:
+def _asking(picks: Picks, clients: StockClients, watch: RegistryWatch) -> ReconcileLoop:
     """Tells the registry which plugins are asked for and not served, as they are."""
     wants = Wants(watch.request)
     asking = ReconcileLoop("wants", wants.run, period=REPORT_PERIOD)
-    picks.on_missing, wants.on_want = wants.add, asking.nudge
+    picks.on_missing = clients.on_missing = wants.add
+    wants.on_want = asking.nudge
     return asking
 
 

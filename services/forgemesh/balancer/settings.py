@@ -20,6 +20,9 @@ class BalancerSettings(ServiceSettings):
     even if an instance has not answered yet, and, if it has no `database` but is not the first balancer of the mesh,
     not before `adoption` seconds, so that subscribers, who try again within three, can tell it what they know of
     circuits.
+
+    At most `xds_streams` stock clients follow at a time, no more than half of them from one host (0: xDS is not
+    served); each may name `xds_names` plugins.
     """
 
     listen: str = "127.0.0.1:7403"
@@ -36,6 +39,8 @@ class BalancerSettings(ServiceSettings):
     heartbeat: float = 1.0
     first_checks: float = 1.0
     adoption: float = 4.0
+    xds_streams: int = 1000
+    xds_names: int = 500
 
     def __post_init__(self) -> None:
         ServiceSettings.__post_init__(self)
@@ -45,5 +50,9 @@ class BalancerSettings(ServiceSettings):
         for name in ("misses", "passes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.xds_streams < 0 or self.xds_names < 1:
+            raise ValueError(
+                f"xds_streams = {self.xds_streams} must not be negative, and xds_names = {self.xds_names} at least 1"
+            )
         if min(self.coalesce, self.first_checks, self.adoption) < 0:
             raise ValueError("coalesce, first_checks and adoption must not be negative")

@@ -58,6 +58,10 @@ PER_MESSAGE: Mapping[str, Mapping[str, int]] = {
     "forgemesh.api.balancer.v1.PluginPolicy": {"operations": 1_000},
     # KEDA, to the balancer
     "externalscaler.ScaledObjectRef": {"scalerMetadata": 64},
+    # stock clients, to the balancer
+    "envoy.service.discovery.v3.DiscoveryRequest": {"resource_names": 10_000},
+    "envoy.service.load_stats.v3.LoadStatsRequest": {"cluster_stats": 12_000},
+    "envoy.service.load_stats.v3.ClusterStats": {"upstream_locality_stats": 12_000},
     # the supervisor
     "forgemesh.api.supervisor.v1.LoadPluginsRequest": {"names": 1_000},
     # sessions, both ways

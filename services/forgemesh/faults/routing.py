@@ -15,6 +15,18 @@ class BalancerWarming(Fault):
         super().__init__("the balancer has not finished its first sync; keep the last snapshots", retry_after=0.2)
 
 
+class BalancerFull(Fault):
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "BALANCER_FULL"
+
+    def __init__(self, streams: int, where: str) -> None:
+        super().__init__(
+            f"{streams} xDS streams are open {where}, as many as may be; close some, or raise xds_streams",
+            {"streams": str(streams), "where": where},
+            retry_after=1.0,
+        )
+
+
 class NotRegistered(Fault):
     code = Code.UNAVAILABLE
     reason = "NOT_REGISTERED"

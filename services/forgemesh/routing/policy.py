@@ -22,6 +22,8 @@ class Heed(Flag):
     """Calls of others, of which the balancer has to tell."""
     REPORTS = auto()
     """What instances report of their own load, which the balancer has to listen for."""
+    KEY = auto()
+    """The key of the call."""
 
 
 class Policy(Enum):
@@ -36,7 +38,7 @@ class Policy(Enum):
     WEIGHTED_ROUND_ROBIN = "weighted round robin", Heed.WEIGHT
     LEAST_CONNECTIONS = "least connections", Heed.WEIGHT | Heed.LOAD
     RESOURCE_BASED = "resource based", Heed.LOAD | Heed.REPORTS
-    CONSISTENT_HASH = "consistent hash", Heed.NOTHING
+    CONSISTENT_HASH = "consistent hash", Heed.KEY
     RANDOM = "random", Heed.WEIGHT
 
     def __init__(self, words: str, heeds: Heed) -> None:
@@ -44,6 +46,7 @@ class Policy(Enum):
         self.heeds_weight = Heed.WEIGHT in heeds
         self.heeds_load = Heed.LOAD in heeds
         self.heeds_reports = Heed.REPORTS in heeds
+        self.heeds_key = Heed.KEY in heeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

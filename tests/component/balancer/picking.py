@@ -40,7 +40,7 @@ async def mesh(
 ) -> AsyncIterator[tuple[ServedBalancer, Health]]:
     """A balancer with healthy instances that have one health together."""
     async with (
-        registry_at(tmp_path / "registry.db") as registry,
+        registry_at(tmp_path / "registry.db", lease=600.0) as registry,
         registry_stub(registry.address) as stub,
         healthy_instance() as (health, address),
     ):

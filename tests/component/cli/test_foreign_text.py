@@ -45,7 +45,7 @@ MESH: dict[str, list[list[str]]] = {
     "execution checkpoints": [[EVIL]],
     "execution fork": [[EVIL, "--from", EVIL]],
     "execution export": [[EVIL, "x.execution", "--force"], [EVIL, f"{EVIL}/x"]],
-    "execution import": [["notes.txt"], [EVIL]],
+    "execution import": [["notes.txt"], [EVIL], [f"-{EVIL}"]],
     "execution delete": [[EVIL], ["--all", "--yes"]],
     "workflow register": [["workflow.yaml"], [EVIL]],
     "workflow validate": [["workflow.yaml"]],
@@ -93,6 +93,7 @@ MESH: dict[str, list[list[str]]] = {
     "trace list": [[]],
     "trace export": [[EVIL], [EVIL, "--format", "tree"], [EVIL, "--format", "chrome"]],
     "trace import": [[EVIL]],
+    "xds bootstrap": [[EVIL], [f"-{EVIL}"], ["-", "--node-id", EVIL], ["-", "--server", EVIL]],
 }
 """What is typed of each command that asks a mesh."""
 

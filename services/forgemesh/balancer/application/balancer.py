@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from forgemesh.balancer.application.callers.callers import Callers
 from forgemesh.balancer.application.callers.demands import Demands
 from forgemesh.balancer.application.circuits.circuits import Circuits, Guarded
+from forgemesh.balancer.application.circuits.health_trials import HealthTrials
 from forgemesh.balancer.application.circuits.permits import PermitDealer
 from forgemesh.balancer.application.events.events import Events
 from forgemesh.balancer.application.feed.feed import Feed
+from forgemesh.balancer.application.feed.follower import Follower
 from forgemesh.balancer.application.feed.load_publisher import LoadPublisher
 from forgemesh.balancer.application.feed.subscription import Subscription
 from forgemesh.balancer.application.members.load_weights import LoadWeights
 from forgemesh.balancer.application.members.outliers import Outliers
-from forgemesh.balancer.domain.caller import InstanceKey, Told
+from forgemesh.balancer.domain.caller import Caller, InstanceKey, Told
 from forgemesh.balancer.domain.events import Author, CircuitChange, EjectionChange, HealthChange, LoadChange
 from forgemesh.balancer.domain.fleet import Fleet, Member, MemberState
 from forgemesh.balancer.domain.probe import Verdict
@@ -87,10 +89,10 @@ class Balancer:
         self.weights = LoadWeights(lambda: self._fleet, reports, clock)
         self.feed = Feed(clock, self.load_publisher.of, heartbeat=times.heartbeat)
         self.permits = PermitDealer(self.circuits, self.callers, lambda: self.feed.subscriptions, clock, new_id)
+        self.health_trials = HealthTrials(self.circuits, self.permits, checks, self.feed.is_followed_by_stock, clock)
         self.outliers = Outliers(lambda: self._fleet, clock)
         self._synced, self._checked = asyncio.Event(), asyncio.Event()
-        self._changed = asyncio.Event()
-        self._due = asyncio.Event()
+        self._changed, self._due = asyncio.Event(), asyncio.Event()
         self._closed = False
         self.warm = asyncio.Event()
         self.on_verdict: Callable[[], None] = lambda: None
@@ -173,6 +175,10 @@ class Balancer:
         self.callers.reported(subscription.caller, sequence, self._known(told), demands)
         self.permits.deal()
 
+    def counted(self, caller: Caller, sequence: int, told: Sequence[Told]) -> None:
+        """The same of a caller that neither waits nor makes trial calls."""
+        self.callers.reported(caller, sequence, self._known(told), {})
+
     async def run(self) -> None:
         """Warm up, then publish what changes, until cancelled."""
         await self._warm_up()
@@ -199,6 +205,21 @@ class Balancer:
             self.feed.drop(subscription)
             if all(other.caller is not subscription.caller for other in self.feed.subscriptions):
                 self.callers.left(subscription.caller)
+
+    @contextlib.contextmanager
+    def followed(self, follower: Follower) -> Iterator[None]:
+        """A follower that makes no trial calls, for the length of the block; raises BalancerWarming."""
+        self.refuse_unless_warm()
+        self.feed.join(follower)
+        try:
+            yield
+        finally:
+            self.feed.drop(follower)
+
+    def is_there(self, key: CountKey) -> bool:
+        """Whether the plugin has this instance."""
+        standing = self._fleet.standing(key.instance_id, key.incarnation)
+        return standing is not None and standing.member.plugin_id == key.plugin_id
 
     def close(self) -> None:
         """End all subscriptions; new ones are refused."""
@@ -241,6 +262,7 @@ class Balancer:
             self.callers.sweep()
             due = self.circuits.look()
             self.permits.deal()
+            self.health_trials.look()
             pause = SWEEP_PERIOD if due is None else min(SWEEP_PERIOD, max(0.0, due - self._clock()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -285,11 +307,7 @@ class Balancer:
 
     def _known(self, told: Iterable[Told]) -> list[Told]:
         """What is told of instances that there are, and of their own plugins."""
-        return [one for one in told if self._is_there(one.key)]
-
-    def _is_there(self, key: CountKey) -> bool:
-        standing = self._fleet.standing(key.instance_id, key.incarnation)
-        return standing is not None and standing.member.plugin_id == key.plugin_id
+        return [one for one in told if self.is_there(one.key)]
 
     def _moved(self, instance_key: InstanceKey) -> None:
         self.load_publisher.moved(instance_key)

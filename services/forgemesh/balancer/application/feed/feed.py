@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from forgemesh.balancer.application.feed.follower import Follower
 from forgemesh.balancer.application.feed.subscription import Loads, Subscription
 from forgemesh.balancer.domain.caller import Caller
 from forgemesh.balancer.domain.fleet import Fleet
@@ -13,7 +14,8 @@ from forgemesh.routing.snapshot import Snapshot
 
 class Feed:
     """
-    What subscribers have been told. A plugin whose last instance has gone keeps an empty snapshot.
+    What followers have been told. A plugin whose last instance has gone keeps an empty snapshot. There are two kinds of
+    followers: subscribers, who pick by our code and may make trial calls, and stock clients, who do neither.
 
     `clock` is monotonic; a subscriber hears at least every `heartbeat` seconds. `loads` says how busy a plugin's
     instances are, as far as they matter to a caller.
@@ -25,11 +27,21 @@ class Feed:
         self._heartbeat = heartbeat
         self._published: dict[str, Snapshot] = {}
         self._subscriptions: dict[Subscription, None] = {}
+        self._followers: dict[Follower, None] = {}
 
     @property
     def subscriptions(self) -> Collection[Subscription]:
-        """Those who are told of changes."""
+        """Those who may be given permits."""
         return self._subscriptions.keys()
+
+    @property
+    def published(self) -> Collection[str]:
+        """The plugins of which followers were told."""
+        return self._published.keys()
+
+    def is_followed_by_stock(self, plugin_id: str) -> bool:
+        """Whether a client follows the plugin that cannot make trial calls."""
+        return any(follower not in self._subscriptions and follower.follows(plugin_id) for follower in self._followers)
 
     def snapshot(self, plugin_id: str) -> Snapshot:
         """The one that was told last; empty if there was none."""
@@ -48,11 +60,18 @@ class Feed:
         for plugin_id in self._published:
             subscription.offer_loads(plugin_id)
         self._subscriptions[subscription] = None
+        self.join(subscription)
         return subscription
 
-    def drop(self, subscription: Subscription) -> None:
+    def join(self, follower: Follower) -> None:
+        """It is told of changes from now on."""
+        self._followers[follower] = None
+
+    def drop(self, follower: Follower) -> None:
         """It hears no more."""
-        self._subscriptions.pop(subscription, None)
+        self._followers.pop(follower, None)
+        if isinstance(follower, Subscription):
+            self._subscriptions.pop(follower, None)
 
     def publish(self, fleet: Fleet) -> None:
         """Tell everybody what is different from what was told last."""
@@ -61,15 +80,15 @@ class Feed:
             if published is None or published.revision.revision != revision:
                 with contained(f"the snapshot of {plugin_id}"):
                     snapshot = self._published[plugin_id] = fleet.snapshot(plugin_id)
-                    for subscription in self._subscriptions:
-                        subscription.offer(snapshot)
+                    for follower in self._followers:
+                        follower.offer(snapshot)
 
     def publish_loads(self, plugin_id: str) -> None:
         """Tell everybody how busy a plugin's instances are."""
-        for subscription in self._subscriptions:
-            subscription.offer_loads(plugin_id)
+        for follower in self._followers:
+            follower.offer_loads(plugin_id)
 
     def close(self) -> None:
         """Nobody hears any more."""
-        for subscription in list(self._subscriptions):
-            subscription.close()
+        for follower in list(self._followers):
+            follower.close()

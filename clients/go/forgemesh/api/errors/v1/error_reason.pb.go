@@ -72,6 +72,8 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_INSTANCES ErrorReason = 38
 	// The balancer has not finished its first sync.
 	ErrorReason_ERROR_REASON_BALANCER_WARMING ErrorReason = 40
+	// As many clients follow the balancer by xDS as may.
+	ErrorReason_ERROR_REASON_BALANCER_FULL ErrorReason = 41
 	// The plugin has no such operation.
 	ErrorReason_ERROR_REASON_OPERATION_NOT_FOUND ErrorReason = 60
 	// The input does not fit the operation's parameters.
@@ -260,6 +262,7 @@ var (
 		31:  "ERROR_REASON_PLUGIN_OWNED_BY_OTHER",
 		38:  "ERROR_REASON_TOO_MANY_INSTANCES",
 		40:  "ERROR_REASON_BALANCER_WARMING",
+		41:  "ERROR_REASON_BALANCER_FULL",
 		60:  "ERROR_REASON_OPERATION_NOT_FOUND",
 		61:  "ERROR_REASON_INPUT_INVALID",
 		62:  "ERROR_REASON_INSTANCE_FULL",
@@ -365,6 +368,7 @@ var (
 		"ERROR_REASON_PLUGIN_OWNED_BY_OTHER":     31,
 		"ERROR_REASON_TOO_MANY_INSTANCES":        38,
 		"ERROR_REASON_BALANCER_WARMING":          40,
+		"ERROR_REASON_BALANCER_FULL":             41,
 		"ERROR_REASON_OPERATION_NOT_FOUND":       60,
 		"ERROR_REASON_INPUT_INVALID":             61,
 		"ERROR_REASON_INSTANCE_FULL":             62,
@@ -479,7 +483,7 @@ var File_forgemesh_api_errors_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_forgemesh_api_errors_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"*forgemesh/api/errors/v1/error_reason.proto\x12\x17forgemesh.api.errors.v1*\xd8\x1c\n" +
+	"*forgemesh/api/errors/v1/error_reason.proto\x12\x17forgemesh.api.errors.v1*\xf8\x1c\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12 \n" +
@@ -503,7 +507,8 @@ const file_forgemesh_api_errors_v1_error_reason_proto_rawDesc = "" +
 	"\"ERROR_REASON_NO_PROVIDER_AVAILABLE\x10\x1e\x12&\n" +
 	"\"ERROR_REASON_PLUGIN_OWNED_BY_OTHER\x10\x1f\x12#\n" +
 	"\x1fERROR_REASON_TOO_MANY_INSTANCES\x10&\x12!\n" +
-	"\x1dERROR_REASON_BALANCER_WARMING\x10(\x12$\n" +
+	"\x1dERROR_REASON_BALANCER_WARMING\x10(\x12\x1e\n" +
+	"\x1aERROR_REASON_BALANCER_FULL\x10)\x12$\n" +
 	" ERROR_REASON_OPERATION_NOT_FOUND\x10<\x12\x1e\n" +
 	"\x1aERROR_REASON_INPUT_INVALID\x10=\x12\x1e\n" +
 	"\x1aERROR_REASON_INSTANCE_FULL\x10>\x12!\n" +

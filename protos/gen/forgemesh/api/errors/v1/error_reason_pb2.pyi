@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """As many instances are registered as may be: in all, by this host, or of this plugin."""
     ERROR_REASON_BALANCER_WARMING: _ErrorReason.ValueType  # 40
     """The balancer has not finished its first sync."""
+    ERROR_REASON_BALANCER_FULL: _ErrorReason.ValueType  # 41
+    """As many clients follow the balancer by xDS as may."""
     ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 60
     """The plugin has no such operation."""
     ERROR_REASON_INPUT_INVALID: _ErrorReason.ValueType  # 61
@@ -280,6 +282,8 @@ ERROR_REASON_TOO_MANY_INSTANCES: ErrorReason.ValueType  # 38
 """As many instances are registered as may be: in all, by this host, or of this plugin."""
 ERROR_REASON_BALANCER_WARMING: ErrorReason.ValueType  # 40
 """The balancer has not finished its first sync."""
+ERROR_REASON_BALANCER_FULL: ErrorReason.ValueType  # 41
+"""As many clients follow the balancer by xDS as may."""
 ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 60
 """The plugin has no such operation."""
 ERROR_REASON_INPUT_INVALID: ErrorReason.ValueType  # 61

@@ -57,6 +57,8 @@ export enum ErrorReason {
   ERROR_REASON_TOO_MANY_INSTANCES = 38,
   /** ERROR_REASON_BALANCER_WARMING - The balancer has not finished its first sync. */
   ERROR_REASON_BALANCER_WARMING = 40,
+  /** ERROR_REASON_BALANCER_FULL - As many clients follow the balancer by xDS as may. */
+  ERROR_REASON_BALANCER_FULL = 41,
   /** ERROR_REASON_OPERATION_NOT_FOUND - The plugin has no such operation. */
   ERROR_REASON_OPERATION_NOT_FOUND = 60,
   /** ERROR_REASON_INPUT_INVALID - The input does not fit the operation's parameters. */
