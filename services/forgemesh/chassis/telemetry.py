@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from forgemesh.chassis.backoff import drawn_pause
 from forgemesh.chassis.channel import SESSION_LIMIT, connect
-from forgemesh.chassis.span_limit import is_too_large, within_limit
+from forgemesh.chassis.span_limit import MAX_SPAN, is_too_large, within_limit
 from forgemesh.chassis.subscribers import Subscribers
 from forgemesh.chassis.tasks import lasting, watched
 from forgemesh.chassis.wire import length_delimited
@@ -158,7 +158,9 @@ class SpanSink:
         `sent` is told the mark of the last span of each batch that was taken.
         """
         self.counts.added += 1
-        encoded = within_limit(span if isinstance(span, bytes) else span.SerializeToString())
+        encoded = span if isinstance(span, bytes) else span.SerializeToString()
+        if len(encoded) > MAX_SPAN:
+            encoded = within_limit(encoded)
         for line in self.lines:
             line.add(encoded, mark)
         if not self.lines:
@@ -205,13 +207,15 @@ class SpanQueue:
 
     def add(self, encoded: bytes, mark: object) -> None:
         """Queue one span, or count it as lost if the queue is full."""
-        if len(self.waiting) >= QUEUE_LIMIT:
+        waiting = self.waiting
+        before = len(waiting)
+        if before >= QUEUE_LIMIT:
             self.counts.lost += 1
             return
-        self.waiting.append((encoded, mark))
-        if len(self.waiting) == 1:
+        waiting.append((encoded, mark))
+        if not before:
             self.begun.set()
-        elif len(self.waiting) >= BATCH:
+        elif before == BATCH - 1:
             self.full.set()
 
     def close(self) -> None:

@@ -47,6 +47,15 @@ def filter_endpoints(snapshot: Snapshot, local: LocalView, terms: Terms) -> Filt
     return FilteredEndpoints(preferred, filtered.trials, filtered.excluded + lower)
 
 
+def nothing_against(snapshot: Snapshot, local: LocalView, now: float) -> bool:
+    """Whether all open endpoints, and there are any, are alike to a call that asks for nothing: as for most steps."""
+    if snapshot.tiered or not snapshot.open or now < snapshot.warm_at:
+        return False
+    if local.lost or local.tripped or local.full:
+        return False
+    return not snapshot.least_cap or _within(snapshot.least_cap, local)
+
+
 def _filter_once(snapshot: Snapshot, local: LocalView, terms: Terms) -> FilteredEndpoints:
     trials: Sequence[Endpoint] = ()
     if terms.trial and local.permits and snapshot.half_open:

@@ -15,7 +15,7 @@ from forgemesh.notation.version_range import any_version
 from forgemesh.routing.affinity import favourite, favourite_with_room
 from forgemesh.routing.eligibility import Exclusion, LocalView, Permit, Terms, permit_for
 from forgemesh.routing.endpoint import CircuitState, Endpoint
-from forgemesh.routing.filter import filter_endpoints
+from forgemesh.routing.filter import filter_endpoints, nothing_against
 from forgemesh.routing.least_connections import less_loaded, load_of
 from forgemesh.routing.policy import PluginPolicy, Policy
 from forgemesh.routing.random_choice import drawn
@@ -127,6 +127,17 @@ def pick(
     """
     rules = snapshot.policy
     policy = rules.pick_of(operation)
+    if (
+        policy is Policy.ROUND_ROBIN
+        and wanted is any_version
+        and not (trial or exclude or affinity)
+        and nothing_against(snapshot, local, now)
+    ):
+        if len(cursor.owed) > len(snapshot.endpoints):
+            cursor = forget(cursor, snapshot.endpoints)
+        chosen, cursor = next_turn(cursor, snapshot.open)
+        against = snapshot.ruled_out[:LISTED]
+        return Picked(chosen, cursor, policy, len(snapshot.endpoints), len(snapshot.open), against)
     terms = Terms(wanted, exclude, trial, snapshot.weightless and policy.heeds_weight, rules.load_memory, now)
     eligible, trials, excluded = filter_endpoints(snapshot, local, terms)
     permit: Permit | None = None

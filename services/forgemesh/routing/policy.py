@@ -34,6 +34,8 @@ class Policy(Enum):
     all others go by what is said here.
     """
 
+    __hash__ = object.__hash__  # that of Enum is a call of Python, several for every step
+
     ROUND_ROBIN = "round robin", Heed.NOTHING
     WEIGHTED_ROUND_ROBIN = "weighted round robin", Heed.WEIGHT
     LEAST_CONNECTIONS = "least connections", Heed.WEIGHT | Heed.LOAD

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from forgemesh.orchestrator.execution import control, facts as e
-from forgemesh.orchestrator.execution.attempts import timeouts_of
+from forgemesh.orchestrator.execution.attempts import terms_of
 from forgemesh.orchestrator.execution.decide import advance, decide, next_wake
 from forgemesh.orchestrator.execution.fold import apply, fold
 from forgemesh.orchestrator.execution.state import Status, StepStatus
@@ -223,7 +223,7 @@ def test_an_attempt_may_take_as_long_as_its_step_says_or_else_its_operation() ->
 
     state = history.state
 
-    assert {path: timeouts_of(state, step).start_to_close for path, step in state.steps.items()} == {
+    assert {path: terms_of(state, step).timeouts.start_to_close for path, step in state.steps.items()} == {
         "own": 5.0,
         "published": 300.0,
         "unsaid": 60.0,

@@ -47,7 +47,7 @@ def _log_damage(damage: DataCorrupted) -> None:
     _log.error("%s", damage.message)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bulk:
     """
     A statement over many rows: `head`, then `row` once for each, separated by commas, then `tail`.
@@ -126,12 +126,12 @@ class Database:
     def _queue(self, job: _Job) -> asyncio.Future[Any]:
         if self._closed:
             job.future.set_exception(closed(self.path))
-        elif self.file.lost is not None:
-            job.future.set_exception(self.file.lost)
+        elif (lost := self.file.lost) is not None:
+            job.future.set_exception(lost)
         else:
-            self._fresh.append(job)
-            if len(self._fresh) == 1:
+            if not self._fresh:
                 self.loop.call_soon(self._hand_over)
+            self._fresh.append(job)
         return job.future
 
     def _hand_over(self) -> None:
@@ -333,8 +333,9 @@ def _settle(file: DatabaseFile, batch: list[_Job]) -> None:
     They are looked at here and not in the writer thread, which had to win the interpreter back after each of them.
     """
     file.places.look_at_vital()
+    lost = file.lost
     for job in batch:
-        job.error = job.error or file.lost
+        job.error = job.error or lost
         try:
             _settle_one(job)
         except Exception as error:  # noqa: BLE001 - an exception that no future takes; the others hear of their writes

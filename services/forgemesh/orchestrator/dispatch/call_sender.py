@@ -88,7 +88,7 @@ class CallSender:
         self._call(inflight, pool, picked, invocation, now, at, request.retry)
         self.timers.begin(inflight)
         if request.idempotent:
-            after = self.hedging.late_after(request, pool.plugin_id, version, invocation, pool.snapshot.policy)
+            after = self.hedging.late_after(request, pool.plugin_id, invocation, pool.snapshot.policy)
             if after:
                 inflight.hedge_alarm = self._deadlines.set(after, partial(self._late, pool, version), inflight)
         return None

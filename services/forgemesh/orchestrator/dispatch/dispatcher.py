@@ -299,8 +299,11 @@ class Dispatcher:
     def _leave_host(self, inflight: InFlightCall, call: HostCall, second: HostCall | None) -> None:
         """Neither of these is with its instance any more."""
         self._sender.gone(call)
-        if second is not None or inflight.hedge_alarm is not None:
-            self._hedge_no_more(inflight, second)
+        if inflight.hedge_alarm is not None:
+            self._deadlines.call_off(inflight.hedge_alarm)
+            inflight.hedge_alarm = None
+        if second is not None:
+            self._take_back(second)
         self._pending.more_room()
         if call.is_retry:
             self._stir(call.pool.plugin_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from forgemesh.orchestrator.dispatch.call_request import CallRequest
 from forgemesh.orchestrator.dispatch.doubt import line_of
-from forgemesh.orchestrator.dispatch.manifests import Manifests
+from forgemesh.orchestrator.dispatch.manifests import Manifests, hedges
 from forgemesh.orchestrator.dispatch.outcome_recorder import Departure
 from forgemesh.orchestrator.dispatch.ports import Invocation
 from forgemesh.orchestrator.dispatch.router import Route
@@ -36,14 +36,15 @@ class Hedging:
         self._seen: dict[tuple[str, str], Latencies] = {}
         self._saved = 1.0
 
-    def late_after(
-        self, request: CallRequest, plugin_id: str, version: str, invocation: Invocation, policy: PluginPolicy
-    ) -> float:
-        """Seconds after which the answer to a call that is safe to repeat is late; 0 is never."""
+    def late_after(self, request: CallRequest, plugin_id: str, invocation: Invocation, policy: PluginPolicy) -> float:
+        """
+        Seconds after which the answer to a call that is safe to repeat is late; 0 is never. `request.said` is what the
+        version says of the operation that has the call.
+        """
         if invocation.permit is not None or request.affinity:
             return 0.0
         after = self._after(plugin_id, invocation.operation, policy)
-        if 0 < after < invocation.remaining and self._manifests.may_hedge(request, plugin_id, version):
+        if 0 < after < invocation.remaining and hedges(request, request.said):
             return after
         return 0.0
 

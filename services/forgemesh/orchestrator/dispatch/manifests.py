@@ -103,10 +103,7 @@ class Manifests:
 
     def may_hedge(self, request: CallRequest, plugin_id: str, version: str) -> bool:
         """Whether a call may be made twice at a time on instances of this version."""
-        said = self.of(plugin_id, version, request.target.operation)
-        if said is None or said.idempotent is False:
-            return False
-        return bool(request.idempotent if request.vouched else said.idempotent)
+        return hedges(request, self.of(plugin_id, version, request.target.operation))
 
     def may_repeat(self, request: CallRequest, plugin_id: str, version: str) -> bool:
         """
@@ -161,6 +158,13 @@ class Manifests:
             async with asyncio.timeout(self._again):
                 await asyncio.Event().wait()
         self._asked.set()
+
+
+def hedges(request: CallRequest, said: OperationFacts | None) -> bool:
+    """Whether a call may be made twice at a time, by what the version says of its operation (None: not known)."""
+    if said is None or said.idempotent is False:
+        return False
+    return bool(request.idempotent if request.vouched else said.idempotent)
 
 
 _NOTHING: Operations = {}

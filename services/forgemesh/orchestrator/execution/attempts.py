@@ -16,47 +16,22 @@ from forgemesh.orchestrator.values.payload import MAX_INPUT, Payload
 from forgemesh.orchestrator.values.retry import FAILOVER, SECOND, RetryRule, was_put_off
 from forgemesh.orchestrator.workflow.definition import (
     COMPENSATION,
-    START_TO_CLOSE,
-    UNSAID,
     Call,
+    CallTerms,
     Child,
-    Target,
-    Timeouts,
     declared,
 )
 from forgemesh.orchestrator.workflow.provider import OperationFacts
-from forgemesh.orchestrator.workflow.timeouts import lasting
 
 MAX_ID = 200
 DIGEST = 16
 """Digits of a digest in a child's id."""
 
 
-def target_of(step: StepState) -> Target:
-    """Who a call, or the compensation of one, calls."""
-    assert isinstance(step.step, Call)
-    compensation = step.step.compensate if step.compensates is not None else None
-    return compensation.target if compensation is not None else step.step.target
-
-
-def timeouts_of(state: ExecutionState, step: StepState) -> Timeouts:
-    """The timeouts of a call, or of the compensation of one; what they do not say, the operation does."""
-    assert isinstance(step.step, Call)
+def terms_of(state: ExecutionState, step: StepState) -> CallTerms:
+    """What counts for a call, or for the compensation of one."""
     path = declared(step.path)
-    timeouts = step.step.timeouts
-    if step.compensates is not None and step.step.compensate is not None:
-        timeouts, path = step.step.compensate.timeouts, path + COMPENSATION
-    if timeouts.start_to_close:
-        return timeouts
-    return lasting(timeouts, state.definition.published.get(path, UNSAID).timeout or START_TO_CLOSE)
-
-
-def is_timed(step: StepState) -> bool:
-    """Whether the step itself says how long a call may take."""
-    assert isinstance(step.step, Call)
-    if step.compensates is not None and step.step.compensate is not None:
-        return bool(step.step.compensate.timeouts.start_to_close)
-    return bool(step.step.timeouts.start_to_close)
+    return state.definition.call_terms[path if step.compensates is None else path + COMPENSATION]
 
 
 def is_vouched(step: StepState) -> bool:
@@ -64,7 +39,7 @@ def is_vouched(step: StepState) -> bool:
     return step.compensates is None and isinstance(step.step, Call) and step.step.idempotent is not None
 
 
-def doubts_of(step: StepState) -> frozenset[Doubt]:
+def doubts_of(state: ExecutionState, step: StepState) -> frozenset[Doubt]:
     """
     Where attempts at a call may have had their effect, so that it matters where it is repeated: not if the step says
     that it may be repeated, or is to be repeated all the same.
@@ -72,7 +47,7 @@ def doubts_of(step: StepState) -> frozenset[Doubt]:
     assert isinstance(step.step, Call)
     if not step.doubts or is_vouched(step) or step.step.in_doubt == "retry":
         return _NOWHERE
-    named = target_of(step).plugin_id
+    named = terms_of(state, step).target.plugin_id
     return frozenset(Doubt(doubt.plugin_id or named, doubt.version) for doubt in step.doubts)
 
 
@@ -195,26 +170,20 @@ def _doubted(
     call = step.step
     if not fact.fate_unknown or not isinstance(call, Call):
         return fact
-    if is_idempotent(state, step, call, said) is not False or call.in_doubt == "retry":
+    if is_idempotent(state, step, said) is not False or call.in_doubt == "retry":
         return fact
     failure = failure_of(workflow.InDoubt(step.path, step.attempts, fact.failure.message), step_path=step.path)
     incident = "IN_DOUBT" if call.in_doubt == "manual" and step.compensates is None else ""
     return _with(fact, failure=failure.with_causes((fact.failure,)), next_at=0, incident=incident)
 
 
-def is_idempotent(
-    state: ExecutionState, step: StepState, call: Call, said: OperationFacts | None = None
-) -> bool | None:
+def is_idempotent(state: ExecutionState, step: StepState, said: OperationFacts | None = None) -> bool | None:
     """
     Whether the call, or the compensation of it, is safe to repeat; None if nobody says. `said` is what the manifest of
     the version that was called says, None if that is not known.
     """
-    if is_vouched(step):
-        return call.idempotent
-    if said is not None:
-        return said.idempotent
-    path = declared(step.path) + (COMPENSATION if step.compensates is not None else "")
-    return state.definition.published.get(path, UNSAID).idempotent
+    terms = terms_of(state, step)
+    return terms.idempotent if terms.vouched or said is None else said.idempotent
 
 
 def close_timeout(state: ExecutionState, step: StepState) -> e.Fact:

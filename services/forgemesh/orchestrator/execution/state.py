@@ -30,6 +30,8 @@ _ENDS_OF_STEPS = {"SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"}
 class Status(Enum):
     """Where an execution stands."""
 
+    __hash__ = object.__hash__  # that of Enum is a call of Python, several for every step
+
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     PAUSING = "PAUSING"
@@ -52,6 +54,8 @@ class Status(Enum):
 
 class StepStatus(Enum):
     """Where a step stands."""
+
+    __hash__ = object.__hash__  # as above
 
     RUNNING = "RUNNING"
     BLOCKED = "BLOCKED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -37,7 +38,10 @@ OLDEST_VERSION = 1
 
 def stored_event(event: e.Event) -> tuple[bytes, Mapping[bytes, bytes]]:
     """The event as the store keeps it, with schema version and checksum; and the contents that are kept apart."""
-    body = step_event(event) or event_to_message(event).SerializeToString()
+    body = step_event(event)
+    if body is not None and len(body) <= INLINE:
+        return _USUAL_HEAD.pack(_USUAL, zlib.crc32(body)) + _before_event(len(body)) + body, _NOTHING
+    body = body or event_to_message(event).SerializeToString()
     if len(body) <= INLINE:
         return record_of(body, version=version_of(event)), _NOTHING
     message = event_to_message(event)
@@ -53,13 +57,15 @@ def version_of(event: e.Event) -> int:
 def record_of(body: bytes, blobs: Sequence[bytes] = (), version: int = _USUAL_VERSION) -> bytes:
     """A serialised event with schema version and checksum."""
     head = _HEAD.pack(_VERSION, version, _CHECKSUM, zlib.crc32(body))
-    record = head + length_delimited(pb.StoredEvent.EVENT_FIELD_NUMBER, len(body)) + body
+    record = head + _before_event(len(body)) + body
     return record + pb.StoredEvent(blobs=blobs).SerializeToString() if blobs else record
 
 
 _HEAD = struct.Struct("<BBBI")
 _VERSION, _CHECKSUM = 0x08, 0x15
 """What stands before them on the wire: a varint of one byte, and 32 bits."""
+_USUAL_HEAD, _USUAL = struct.Struct("<3sI"), bytes((_VERSION, _USUAL_VERSION, _CHECKSUM))
+_before_event = partial(length_delimited, pb.StoredEvent.EVENT_FIELD_NUMBER)
 _NOTHING: Mapping[bytes, bytes] = {}
 
 

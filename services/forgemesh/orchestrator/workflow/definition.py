@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
@@ -123,6 +123,19 @@ class Compensation:
     input: Template = EMPTY
     retry: RetryRule = field(default_factory=lambda: RetryRule(max_attempts=10))
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+class CallTerms(NamedTuple):
+    """
+    What counts for a call, or for the compensation of one, before it is known which version gets it. `timed` and
+    `vouched` are whether the step itself says how long it may take, and if it is safe to repeat (None: nobody does).
+    """
+
+    target: Target
+    timeouts: Timeouts
+    timed: bool
+    idempotent: bool | None
+    vouched: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +430,24 @@ class Definition:
     def by_path(self) -> Mapping[str, Step]:
         """By declared path."""
         return dict(self.walk())
+
+    @cached_property
+    def call_terms(self) -> Mapping[str, CallTerms]:
+        """Of every call by declared path, and of its compensation by that with its mark; asked for at every step."""
+        found: dict[str, CallTerms] = {}
+        for path, call in self.calls():
+            found[path] = self._terms(path, call.target, call.timeouts, call.idempotent)
+            if call.compensate is not None:  # of which only its operation says whether it is safe to repeat
+                undone = path + COMPENSATION
+                found[undone] = self._terms(undone, call.compensate.target, call.compensate.timeouts, None)
+        return found
+
+    def _terms(self, path: str, target: Target, timeouts: Timeouts, idempotent: bool | None) -> CallTerms:
+        published = self.published.get(path, UNSAID)
+        timed, vouched = bool(timeouts.start_to_close), idempotent is not None
+        if not timed:
+            timeouts = replace(timeouts, start_to_close=published.timeout or START_TO_CLOSE)
+        return CallTerms(target, timeouts, timed, idempotent if vouched else published.idempotent, vouched)
 
     @cached_property
     def has_children(self) -> bool:

@@ -18,17 +18,14 @@ from forgemesh.orchestrator.dispatch.call_request import (
 )
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
 from forgemesh.orchestrator.dispatch.dispatcher import Dispatcher
+from forgemesh.orchestrator.dispatch.doubt import Doubt
 from forgemesh.orchestrator.dispatch.ports import Answer
 from forgemesh.orchestrator.execution import facts as e
 from forgemesh.orchestrator.execution.attempts import (
     doubts_of,
     failed,
-    is_idempotent,
-    is_timed,
-    is_vouched,
     succeeded,
-    target_of,
-    timeouts_of,
+    terms_of,
 )
 from forgemesh.orchestrator.execution.control import unsent
 from forgemesh.orchestrator.execution.ending import open_below
@@ -87,7 +84,8 @@ class Calls:
 
     def start(self, running: Running, step: StepState) -> None:
         """An open attempt is on record and may leave; or its result is there already."""
-        request, cache_key = _request(running, step), _begun(step).cache_key
+        request, started = _request(running, step), step.started
+        cache_key = started.cache_key if started is not None else ""
         if not cache_key:
             self._dispatcher.send(request)
             return
@@ -263,43 +261,40 @@ def _key(running: Running, path: str) -> CallKey:
     return running.run, path
 
 
-def _begun(step: StepState) -> e.AttemptStarted:
-    assert step.started is not None
-    return step.started
-
-
 def _request(running: Running, step: StepState) -> CallRequest:
     """For the newest attempt of a step."""
-    state, fact = running.state, _begun(step)
+    state, fact = running.state, step.started
     started = state.started
     assert isinstance(step.step, Call)
     assert step.input is not None
+    assert fact is not None
     assert started is not None
-    compensating = step.compensates is not None
+    path, attempt, terms = fact.path, fact.attempt, terms_of(state, step)
     return CallRequest(
-        key=_key(running, fact.path),
-        attempt=fact.attempt,
-        target=target_of(step),
-        timeouts=timeouts_of(state, step),
+        key=(running.run, path),
+        attempt=attempt,
+        target=terms.target,
+        timeouts=terms.timeouts,
         input=step.input,
-        traceparent=traceparent(started, state.execution_id, fact.path, fact.attempt),
-        deadline=0 if compensating else state.deadline,
+        traceparent=traceparent(started, state.execution_id, path, attempt),
+        deadline=0 if step.compensates is not None else state.deadline,
         close_at=step.close_at,
         tried=frozenset(step.tried) if step.tried else _NONE,
         priority=started.priority + step.step.priority,
         affinity=fact.affinity,
         details=step.details,
-        idempotent=is_idempotent(state, step, step.step),
+        idempotent=terms.idempotent,
         retry=step.failure is not None and step.failure.reason not in UNCOUNTED,
         since=step.attempted_at,
         blocked=step.blocked.reason if step.blocked is not None else "",
-        vouched=is_vouched(step),
-        timed=is_timed(step),
-        doubts=doubts_of(step),
+        vouched=terms.vouched,
+        timed=terms.timed,
+        doubts=doubts_of(state, step) if step.doubts else _NOWHERE,
     )
 
 
 _NONE: frozenset[str] = frozenset()
+_NOWHERE: frozenset[Doubt] = frozenset()
 
 
 def _opened_by(why: WaitReason) -> str:

@@ -343,7 +343,7 @@ class Engine:
         """Events are durable: show them, and do what they ask for; `running.acted` counts the effects that are done."""
         running.acted = 0
         for at, event in enumerate(events, start=position - len(events) + 1):
-            self.show(running, event, at)
+            running.show(event, self._spans, at)
         for effect in effects:
             self._executor.perform(running, effect)
             running.acted += 1

@@ -50,6 +50,8 @@ class Running:
     said: dict[str, Said] = field(default_factory=dict)
     run: tuple[str, str, str] = field(init=False)
     """Namespace, execution id, and the run id that the first event names."""
+    name: tuple[str, str] = field(init=False)
+    """Namespace and id."""
     kin: Kin = field(init=False)
     parent_run: str = field(init=False)
     """The run that started it, also where an older release did not write that into its history."""
@@ -64,6 +66,7 @@ class Running:
     _change: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
+        self.name = self.state.namespace, self.state.execution_id
         if self.state.started is not None:
             self.begun()
 
@@ -75,11 +78,6 @@ class Running:
         self.standing = standing_of(state)
         self.kin = Kin(state.run_id)
         self.parent_run = origin_of(state).parent_run
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """Namespace and id."""
-        return self.state.namespace, self.state.execution_id
 
     @property
     def open(self) -> bool:

@@ -11,7 +11,14 @@ from functools import lru_cache
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from forgemesh.chassis import attributes as names
-from forgemesh.chassis.span_encoding import encoded_attribute, encoded_span, end_of, text_attribute, usual_attribute
+from forgemesh.chassis.span_encoding import (
+    SHORTEST,
+    encoded_attribute,
+    encoded_span,
+    end_of,
+    text_attribute,
+    usual_attribute,
+)
 from forgemesh.chassis.telemetry import CLIENT, ERROR, INTERNAL, SERVER, SpanSink, set_attributes
 from forgemesh.faults.service import StoreUnavailable
 from forgemesh.orchestrator.dispatch.dispatch import Dispatch
@@ -41,10 +48,11 @@ class SpanExporter:
 
     def export(self, trace: ExecutionTrace, spans: Sequence[SpanFacts], position: int) -> None:
         """See ports.Spans."""
-        if trace.started is None or not trace.started.sampled:
+        if trace.started is None or not trace.started.sampled or not spans:
             return
-        for left, facts in zip(range(len(spans) - 1, -1, -1), spans, strict=True):
-            self._sink.add(encode(trace, facts), position - (left > 0))
+        for facts in spans[:-1]:
+            self._sink.add(encode(trace, facts), position - 1)
+        self._sink.add(encode(trace, spans[-1]), position)
 
     def _taken(self, mark: object) -> None:
         if isinstance(mark, int):
@@ -68,25 +76,25 @@ class SpanExporter:
 
 def encode(trace: ExecutionTrace, facts: SpanFacts) -> bytes:
     """The span as OTLP has it on the wire."""
-    started = trace.started
+    started, owner, start, end = trace.started, trace.owner, facts.start, facts.end
     assert started is not None
     return encoded_span(
         started.trace_id,
-        span_id(trace.owner, facts.key),
-        started.parent_span_id if facts.parent is None else span_id(trace.owner, facts.parent),
+        span_id(owner, facts.key),
+        started.parent_span_id if facts.parent is None else span_id(owner, facts.parent),
         facts.name,
         _KINDS.get(facts.key[0], INTERNAL) if facts.left else INTERNAL,
-        facts.start,
-        end_of(facts.start, facts.end),
-        _attributes(trace.execution_id, started, facts),
-        _rest(trace.owner, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
+        start,
+        end if end - start >= SHORTEST else end_of(start, end),
+        _attributes(trace.execution_id, started.workflow, facts),
+        _rest(owner, started, facts) if facts.failure or facts.links or facts.key == (RUN,) else None,
     )
 
 
-def _attributes(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts) -> list[bytes]:
-    found = [text_attribute(names.EXECUTION_ID, execution_id), _what(started.workflow, facts.facts)]
-    if facts.dispatch is not None:
-        where = facts.dispatch
+def _attributes(execution_id: str, workflow: str, facts: SpanFacts) -> list[bytes]:
+    found = [_execution(execution_id), _what(workflow, facts.facts)]
+    where = facts.dispatch
+    if where is not None:
         found.append(_where(where.instance_id, where.incarnation, where.plugin_version))
         found.append(_how(where.policy, where.candidates, where.eligible, where.excluded))
         if where.trial or where.hedged_with:
@@ -94,6 +102,11 @@ def _attributes(execution_id: str, started: e.ExecutionStarted, facts: SpanFacts
     if facts.failure is not None:
         found.append(usual_attribute(names.ERROR_TYPE, facts.failure.reason))
     return found
+
+
+@lru_cache(maxsize=8192)
+def _execution(execution_id: str) -> bytes:
+    return text_attribute(names.EXECUTION_ID, execution_id)
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,7 @@ from forgemesh.orchestrator.values.failure import Failure
 from forgemesh.orchestrator.workflow.definition import COMPENSATION, Call, Definition
 
 RUN, START, ATTEMPT, GROUP, BLOCKED, RECOVER = "run", "start", "attempt", "group", "blocked", "recover"
+_RUN = (RUN,)
 WAIT, PAUSE, INCIDENT, COMPENSATE, ROUND = "wait", "pause", "incident", "compensate", "round"
 
 
@@ -36,8 +37,14 @@ def span_owner(started: e.ExecutionStarted, execution_id: str) -> str:
 
 def traceparent(started: e.ExecutionStarted, execution_id: str, path: str, attempt: int) -> str:
     """Of an attempt's span (W3C), for the plugin that runs it."""
-    own = span_id(span_owner(started, execution_id), (ATTEMPT, path, str(attempt)))
+    own = span_id(span_owner(started, execution_id), attempt_key(path, attempt))
     return f"00-{started.trace_id.hex()}-{own.hex()}-{'01' if started.sampled else '00'}"
+
+
+@lru_cache(maxsize=8192)
+def attempt_key(path: str, attempt: int) -> tuple[str, ...]:
+    """Of an attempt's span; the same object again and again."""
+    return (ATTEMPT, path, str(attempt))
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -147,32 +154,42 @@ class ExecutionTrace:
     def _step_unblocked(self, fact: e.StepUnblocked, at: int) -> list[SpanFacts]:
         return self._unblock(fact.path, at)
 
-    def _attempt(self, fact: e.AttemptSucceeded | e.AttemptFailed, at: int) -> list[SpanFacts]:
-        spans = self._unblock(fact.path, at)
-        failure = fact.failure if isinstance(fact, e.AttemptFailed) else None
-        opened, left = self._open.pop(fact.path), True
-        if isinstance(fact, e.AttemptFailed) and not opened.child_id:
-            left = fact.dispatch is not None or is_in_doubt(fact)
-        spans.append(self._attempt_span(fact.path, opened, at, fact.dispatch, failure, left=left))
-        if isinstance(fact, e.AttemptFailed) and fact.incident:
+    def _attempt_succeeded(self, fact: e.AttemptSucceeded, at: int) -> list[SpanFacts]:
+        spans, opened = self._ended(fact.path, at)
+        spans.append(self._attempt_span(fact.path, opened, at, fact.dispatch, None, left=True))
+        return spans
+
+    def _attempt_failed(self, fact: e.AttemptFailed, at: int) -> list[SpanFacts]:
+        spans, opened = self._ended(fact.path, at)
+        left = bool(opened.child_id) or fact.dispatch is not None or is_in_doubt(fact)
+        spans.append(self._attempt_span(fact.path, opened, at, fact.dispatch, fact.failure, left=left))
+        if fact.incident:
             self._begin_gap(INCIDENT, fact.path, "incident", at, (("reason", fact.incident),))
         return spans
+
+    def _ended(self, path: str, at: int) -> tuple[list[SpanFacts], _Open]:
+        """The attempt that has ended, and the span of what it was blocked by until then."""
+        opened = self._open[path]
+        spans = self._unblock(path, at) if opened.blocked is not None else []
+        del self._open[path]
+        return spans, opened
 
     def _attempt_span(
         self, path: str, opened: _Open, at: int, dispatch: Dispatch | None, failure: Failure | None, *, left: bool
     ) -> SpanFacts:
-        earlier = (ATTEMPT, path, str(opened.attempt - 1))
+        attempt = opened.attempt
+        key, name, facts = _named(path, attempt, self._called(path, opened, dispatch))
         return SpanFacts(
-            key=(ATTEMPT, path, str(opened.attempt)),
+            key=key,
             parent=self._around(path),
-            name=path.rpartition("/")[2],
+            name=name,
             start=dispatch.at if dispatch is not None else opened.began_at,
             end=at,
-            facts=(("step", path), ("attempt", opened.attempt), *self._called(path, opened, dispatch)),
+            facts=facts,
             dispatch=dispatch,
             left=left,
             failure=failure,
-            links=(Link(earlier, "previous_attempt"),) if opened.attempt > 1 else (),
+            links=(Link((ATTEMPT, path, str(attempt - 1)), "previous_attempt"),) if attempt > 1 else (),
         )
 
     def _called(self, path: str, opened: _Open, dispatch: Dispatch | None) -> tuple[tuple[str, str | int], ...]:
@@ -181,7 +198,7 @@ class ExecutionTrace:
             return (("child", opened.child_id),)
         target = step.compensate.target if path.endswith(COMPENSATION) and step.compensate else step.target
         plugin = dispatch.plugin_id if dispatch is not None and dispatch.plugin_id else target.name
-        return (("plugin", plugin), ("operation", target.operation))
+        return _target(plugin, target.operation)
 
     def _unblock(self, path: str, at: int) -> list[SpanFacts]:
         opened = self._open[path]
@@ -321,9 +338,22 @@ class ExecutionTrace:
         if path.endswith(COMPENSATION):
             return (COMPENSATE,)
         if path.count("/") < 2:
-            return (RUN,)
+            return _RUN
         group, branch, _ = path.rsplit("/", 2)
         return (ROUND, group, branch) if self.definition.step_at(group).rounds else (GROUP, group)
+
+
+@lru_cache(maxsize=8192)
+def _named(
+    path: str, attempt: int, called: tuple[tuple[str, str | int], ...]
+) -> tuple[tuple[str, ...], str, tuple[tuple[str, str | int], ...]]:
+    """Key, name and facts of an attempt's span: the same objects again and again, which are told apart in no time."""
+    return attempt_key(path, attempt), path.rpartition("/")[2], (("step", path), ("attempt", attempt), *called)
+
+
+@lru_cache(maxsize=1024)
+def _target(plugin: str, operation: str) -> tuple[tuple[str, str | int], ...]:
+    return (("plugin", plugin), ("operation", operation))
 
 
 def _branches(fact: e.GroupStarted) -> tuple[str, str | int]:
@@ -333,8 +363,8 @@ def _branches(fact: e.GroupStarted) -> tuple[str, str | int]:
 _PROJECTIONS: Mapping[type, Callable[[ExecutionTrace, Any, int], list[SpanFacts]]] = {
     e.ExecutionStarted: ExecutionTrace._execution_started,
     e.AttemptStarted: ExecutionTrace._attempt_started,
-    e.AttemptSucceeded: ExecutionTrace._attempt,
-    e.AttemptFailed: ExecutionTrace._attempt,
+    e.AttemptSucceeded: ExecutionTrace._attempt_succeeded,
+    e.AttemptFailed: ExecutionTrace._attempt_failed,
     e.StepBlocked: ExecutionTrace._step_blocked,
     e.StepUnblocked: ExecutionTrace._step_unblocked,
     e.GroupStarted: ExecutionTrace._group_started,
