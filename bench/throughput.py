@@ -2,21 +2,23 @@
 Durable, traced executions of no-op steps, so many in flight: executions/s, steps/s, CPU per step and process.
 
 seq3 is three calls one after the other; fan10 is one call, ten at once, and one that joins them. With --bulk, that many
-executions are started by one call of StartExecutions.
+executions are started by one call of StartExecutions; with --client, each is started by itself, by the official client.
 
-Usage: python -m bench.throughput [--shape seq3|fan10] [--in-flight 64] [--executions 3000] [--bulk 1]
+Usage: python -m bench.throughput [--shape seq3|fan10] [--in-flight 64] [--executions 3000] [--bulk 1 | --client]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 import uvloop
@@ -25,6 +27,9 @@ from bench.mesh import Mesh, running_mesh
 from forgemesh.api.orchestrator.v1 import execution_pb2, orchestrator_service_pb2 as pb
 from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from forgemesh.api.payload.v1.payload_pb2 import Payload
+from forgemesh.client import Client
+
+Start: TypeAlias = Callable[[], Awaitable[None]]
 
 if TYPE_CHECKING:
     from forgemesh.api.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
@@ -45,44 +50,66 @@ class Load:
     count: int
     in_flight: int
     bulk: int
+    client: bool = False
 
 
-async def run_executions(stub: OrchestratorServiceAsyncStub, load: Load) -> list[float]:
+async def run_executions(start: Start, load: Load) -> list[float]:
     """Start the executions and await the end of each; seconds that each call took."""
     taken: list[float] = []
     tickets = iter(range(max(1, load.count // load.bulk)))
-    one = pb.StartExecutionRequest(workflow=f"bench-{load.shape}", input=INPUT, wait_millis=60_000)
-    many = pb.StartExecutionsRequest(requests=[one] * load.bulk)
 
     async def worker() -> None:
         for _ in tickets:
             began = time.perf_counter()
-            if load.bulk == 1:
-                answers = [await stub.StartExecution(one)]
-            else:
-                answers = [result.started for result in (await stub.StartExecutions(many)).results]
-            for answer in answers:
-                if answer.execution.status != execution_pb2.EXECUTION_STATUS_SUCCEEDED:
-                    raise SystemExit(f"an execution did not succeed: {answer.execution}")
+            await start()
             taken.append(time.perf_counter() - began)
 
     await asyncio.gather(*(worker() for _ in range(max(1, load.in_flight // load.bulk))))
     return taken
 
 
+def by_calls(stub: OrchestratorServiceAsyncStub, shape: str, bulk: int) -> Start:
+    """Starts so many executions with one call, and awaits their ends."""
+    one = pb.StartExecutionRequest(workflow=f"bench-{shape}", input=INPUT, wait_millis=60_000)
+    many = pb.StartExecutionsRequest(requests=[one] * bulk)
+
+    async def start() -> None:
+        if bulk == 1:
+            answers = [await stub.StartExecution(one)]
+        else:
+            answers = [result.started for result in (await stub.StartExecutions(many)).results]
+        for answer in answers:
+            if answer.execution.status != execution_pb2.EXECUTION_STATUS_SUCCEEDED:
+                raise SystemExit(f"an execution did not succeed: {answer.execution}")
+
+    return start
+
+
+def by_client(client: Client, shape: str) -> Start:
+    """Starts one execution as users write it."""
+    given = json.loads(INPUT.data)
+
+    async def start() -> None:
+        execution = await client.start(f"bench-{shape}", given, wait=60.0)
+        await execution.result()
+
+    return start
+
+
 async def measure(mesh: Mesh, load: Load) -> None:
     """Warm up, run, print."""
-    async with grpc.aio.insecure_channel(mesh.address) as channel:
+    async with grpc.aio.insecure_channel(mesh.address) as channel, Client.connect(mesh.address) as client:
         stub: OrchestratorServiceAsyncStub = OrchestratorServiceStub(channel)
         source = (HERE / "noop" / f"{load.shape}.yaml").read_text()
         await stub.RegisterDefinition(pb.RegisterDefinitionRequest(source=source))
-        await run_executions(stub, Load(load.shape, WARM_UP, load.in_flight, load.bulk))
+        start = by_client(client, load.shape) if load.client else by_calls(stub, load.shape, load.bulk)
+        await run_executions(start, Load(load.shape, WARM_UP, load.in_flight, load.bulk))
         before, began = mesh.cpu_seconds(), time.perf_counter()
-        taken = sorted(await run_executions(stub, load))
+        taken = sorted(await run_executions(start, load))
         seconds, after = time.perf_counter() - began, mesh.cpu_seconds()
     count = len(taken) * load.bulk
     steps = count * STEPS[load.shape]
-    started = f", {load.bulk} started by one call" if load.bulk > 1 else ""
+    started = f", {load.bulk} started by one call" if load.bulk > 1 else ", by the client" if load.client else ""
     print(f"{count} executions of {load.shape} ({STEPS[load.shape]} no-op steps), {load.in_flight} in flight{started};")
     print("every commit synced, every span recorded")
     print(f"  {count / seconds:8.0f} executions/s   {steps / seconds:8.0f} steps/s")
@@ -108,10 +135,12 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--executions", type=int, default=3000)
     parser.add_argument("--bulk", type=int, default=1)
+    parser.add_argument("--client", action="store_true")
     given = parser.parse_args()
+    load = Load(given.shape, given.executions, given.in_flight, given.bulk, given.client)
     with tempfile.TemporaryDirectory(prefix="forgemesh-bench-") as directory:
         with running_mesh(HERE / "noop" / "forgemesh.toml", Path(directory)) as mesh:
-            uvloop.run(measure(mesh, Load(given.shape, given.executions, given.in_flight, given.bulk)))
+            uvloop.run(measure(mesh, load))
         print_batches(mesh)
 
 

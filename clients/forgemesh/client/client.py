@@ -22,6 +22,7 @@ from forgemesh.client.mesh_file import nearest_mesh
 from forgemesh.client.peer import DEADLINE, PATIENCE, Peer
 from forgemesh.client.schedules import Schedules
 from forgemesh.client.start import IdConflict, IdReuse, Start, batches, sendable
+from forgemesh.client.start_stream import Starting
 from forgemesh.client.tracing import current_traceparent
 from forgemesh.faults import Fault
 
@@ -48,6 +49,7 @@ class Client:
     def __init__(self, stub: OrchestratorServiceAsyncStub, peer: Peer, schedules: Schedules) -> None:
         self._stub = stub
         self._peer = peer
+        self._starting = Starting(stub)
         self.schedules = schedules
 
     @classmethod
@@ -62,7 +64,11 @@ class Client:
         """
         peer = Peer("orchestrator", address or find_address(), patience)
         async with peer.channel() as channel:
-            yield cls(OrchestratorServiceStub(channel), peer, Schedules(ScheduleServiceStub(channel), peer))
+            client = cls(OrchestratorServiceStub(channel), peer, Schedules(ScheduleServiceStub(channel), peer))
+            try:
+                yield client
+            finally:
+                await client._starting.close()
 
     @property
     def address(self) -> str:
@@ -113,7 +119,8 @@ class Client:
         A repetition with the same `request_id` gets the same execution; with one this waits itself for an orchestrator
         that is away, `patience` seconds from the moment when it does not answer any more. The execution joins the trace
         of `traceparent`, or of the current OpenTelemetry span. With `wait` (seconds) this returns when the execution
-        has ended, or that much later: a short execution and its result cost one call.
+        has ended, or that much later: a short execution and its result cost one call. Starts that are asked for while
+        others are under way leave together, which costs less; none waits for others.
         """
         start = Start(
             workflow=workflow,
@@ -130,7 +137,7 @@ class Client:
             wait=wait,
         )
         answer = await self._peer.call(
-            self._stub.StartExecution,
+            self._starting.start,
             start.request(),
             deadline=DEADLINE + wait,
             metadata=_caller_trace(traceparent),

@@ -103,13 +103,14 @@ class Peer:
         while True:
             try:
                 answer = await method(request, timeout=deadline, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                fault = self.fault(error, deadline)
+            except (grpc.aio.AioRpcError, Fault) as error:
+                fault = error if isinstance(error, Fault) else self.fault(error, deadline)
+                self.met |= fault is error
                 now = time.monotonic()
                 until = min(until, now + patience)
                 again = repeatable or was_not_taken(error, fault)
-                if not again or now >= until or not passes(fault) or error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                    raise fault from error
+                if not again or now >= until or not passes(fault) or _is_foreign(error):
+                    raise fault from (None if fault is error else error)
             else:
                 self.met = True
                 return answer
@@ -141,12 +142,17 @@ def passes(fault: Fault) -> bool:
     return code_of(fault) is Code.UNAVAILABLE
 
 
-def was_not_taken(error: grpc.aio.AioRpcError, fault: Fault) -> bool:
+def was_not_taken(error: grpc.aio.AioRpcError | Fault, fault: Fault) -> bool:
     """Whether it is known that the request had no effect."""
+    if isinstance(fault, ShuttingDown) or isinstance(error, Fault):
+        return isinstance(fault, ShuttingDown)
     details = (error.details() or "").lower()
-    return isinstance(fault, ShuttingDown) or (
-        error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in details for sign in _NEVER_LEFT)
-    )
+    return error.code() is grpc.StatusCode.UNAVAILABLE and any(sign in details for sign in _NEVER_LEFT)
+
+
+def _is_foreign(error: grpc.aio.AioRpcError | Fault) -> bool:
+    """Whether something else answers there."""
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def backoff(failures: int) -> float:

@@ -23,6 +23,7 @@ PER_MESSAGE: Mapping[str, Mapping[str, int]] = {
     },
     # the orchestrator
     "forgemesh.api.orchestrator.v1.StartExecutionsRequest": {"requests": 1_000},
+    "forgemesh.api.orchestrator.v1.StreamStartsRequest": {"starts": 1_000},
     "forgemesh.api.orchestrator.v1.ControlExecutionsRequest": {"execution_ids": 1_000},
     "forgemesh.api.orchestrator.v1.ExecutionFilter": {"workflows": 1_000, "statuses": 100},
     "forgemesh.api.orchestrator.v1.ForkExecutionRequest": {"rerun_steps": 1_000},
@@ -101,6 +102,7 @@ holds a list of messages, so that looking into all of them is bounded too.
 
 ALONE = frozenset(
     {
+        "forgemesh.api.orchestrator.v1.StreamStartsRequest.starts",
         "forgemesh.api.plugin.v1.SessionResponse.results",
         "forgemesh.api.plugin.v1.SessionResponse.progress",
         "opentelemetry.proto.trace.v1.ScopeSpans.spans",

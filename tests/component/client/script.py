@@ -84,6 +84,14 @@ class Script(OrchestratorServiceServicer):
         self.metadata = dict(context.invocation_metadata())
         return pb.StartExecutionResponse(execution=self.execution(), created=True)
 
+    async def StreamStarts(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.StreamStartsResponse]:
+        async for frame in request_iterator:
+            self.requests += [one.request for one in frame.starts]
+            started = pb.StartExecutionResponse(execution=self.execution(), created=True)
+            result = pb.StartExecutionsResult(started=started)
+            answers = [pb.NumberedResult(number=one.number, result=result) for one in frame.starts]
+            yield pb.StreamStartsResponse(results=answers)
+
     async def GetExecution(self, request: Any, context: Any) -> pb.GetExecutionResponse:
         self.named.append(request.execution_id)
         if request.execution_id.partition("@")[0] != "x1":

@@ -229,9 +229,14 @@ def caller_of(context: Any) -> CallerTrace | None:
     """The caller's span, if the call says it."""
     for key, value in context.invocation_metadata() or ():
         if key == "traceparent":
-            parent = parse_traceparent(value if isinstance(value, str) else value.decode("ascii", "replace"))
-            return CallerTrace(parent.trace_id, parent.span_id, parent.sampled) if parent is not None else None
+            return caller_named(value if isinstance(value, str) else value.decode("ascii", "replace"))
     return None
+
+
+def caller_named(traceparent: str) -> CallerTrace | None:
+    """The caller's span by its W3C trace context; None for what is none."""
+    parent = parse_traceparent(traceparent) if traceparent else None
+    return CallerTrace(parent.trace_id, parent.span_id, parent.sampled) if parent is not None else None
 
 
 def text_of(given: str) -> str:

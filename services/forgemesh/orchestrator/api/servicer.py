@@ -20,6 +20,7 @@ from forgemesh.orchestrator.api.executions import (
     explanation_to_message,
     row_to_message,
 )
+from forgemesh.orchestrator.api.start_stream import StartStream
 from forgemesh.orchestrator.api.started import REFUSAL_BYTES, StartedAnswer
 from forgemesh.orchestrator.api.workflows import workflow_from_message, workflow_to_message
 from forgemesh.orchestrator.execution.commands.use_cases import UseCases
@@ -94,6 +95,11 @@ class OrchestratorServicer(OrchestratorServiceServicer):
         answer = StartedAnswer(len(asked), self._message)
         await self._bulk.start(asked, answer.tell)
         return answer.response
+
+    async def StreamStarts(  # type: ignore[override]  # it writes by itself, and so is no generator
+        self, request_iterator: AsyncIterator[pb.StreamStartsRequest], context: Any
+    ) -> None:
+        await StartStream(self._bulk.start_one, self._message).run(request_iterator, context.write)
 
     async def GetExecution(self, request: pb.GetExecutionRequest, context: Any) -> pb.GetExecutionResponse:
         state = await self._executions.get(*requests.named(request))

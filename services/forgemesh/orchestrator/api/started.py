@@ -37,17 +37,25 @@ class StartedAnswer:
         """What became of one request."""
         result = self.response.results[number]
         self._room += BRIEF_BYTES
-        if isinstance(outcome, Failure):
-            result.refused.CopyFrom(failure_to_message(outcome.brief(REFUSAL_BYTES)))
-            self._room -= size_in_list(result)
-            return
-        result.started.created = outcome[1]
-        result.started.execution.CopyFrom(self._message(outcome[0]))
+        fill_in(result, outcome, self._message)
         size = size_in_list(result)
-        if size > self._room:
+        if size > self._room and not isinstance(outcome, Failure):
             _leave_out(result.started.execution)
             size = size_in_list(result)
         self._room -= size
+
+
+def fill_in(
+    result: pb.StartExecutionsResult,
+    outcome: StartOutcome,
+    message: Callable[[ExecutionState], execution_pb2.Execution],
+) -> None:
+    """What became of one request, whole."""
+    if isinstance(outcome, Failure):
+        result.refused.CopyFrom(failure_to_message(outcome.brief(REFUSAL_BYTES)))
+    else:
+        result.started.created = outcome[1]
+        result.started.execution.CopyFrom(message(outcome[0]))
 
 
 def _leave_out(execution: execution_pb2.Execution) -> None:

@@ -52,16 +52,18 @@ class Bulk:
         """
 
         async def one(number: int, make: Callable[[], StartRequest]) -> None:
-            outcome: StartOutcome
-            try:
-                outcome = await self._starts.start(make())
-            except Fault as fault:
-                outcome = failure_of(fault)
-            except Exception as error:  # noqa: BLE001 - a bug that one of them meets is not the others'
-                outcome = failure_of(_incident(error))
-            tell(number, outcome)
+            tell(number, await self.start_one(make))
 
         await asyncio.gather(*(one(number, make) for number, make in enumerate(asked)))
+
+    async def start_one(self, make: Callable[[], StartRequest]) -> StartOutcome:
+        """What became of one of many, which is none of the others' business."""
+        try:
+            return await self._starts.start(make())
+        except Fault as fault:
+            return failure_of(fault)
+        except Exception as error:  # noqa: BLE001 - a bug that one of them meets is not the others'
+            return failure_of(_incident(error))
 
     async def chosen(
         self, namespace: str, ids: Sequence[tuple[str, str]], wanted: ExecutionFilter | None

@@ -931,6 +931,218 @@ func (x *StartExecutionsResponse) GetResults() []*StartExecutionsResult {
 	return nil
 }
 
+// Starts of one moment.
+type StreamStartsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000, and 4 MiB together. Of all on one stream 1,000 may be open at a time; it takes no more until one is
+	// answered.
+	Starts        []*NumberedStart `protobuf:"bytes,1,rep,name=starts,proto3" json:"starts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStartsRequest) Reset() {
+	*x = StreamStartsRequest{}
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStartsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStartsRequest) ProtoMessage() {}
+
+func (x *StreamStartsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStartsRequest.ProtoReflect.Descriptor instead.
+func (*StreamStartsRequest) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StreamStartsRequest) GetStarts() []*NumberedStart {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+// One of the starts on a stream.
+type NumberedStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the caller calls it on this stream.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What is to be started.
+	Request *StartExecutionRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// W3C trace context of its caller, as the metadata of StartExecution has it. Empty: it has none.
+	Traceparent   string `protobuf:"bytes,3,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumberedStart) Reset() {
+	*x = NumberedStart{}
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumberedStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumberedStart) ProtoMessage() {}
+
+func (x *NumberedStart) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumberedStart.ProtoReflect.Descriptor instead.
+func (*NumberedStart) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NumberedStart) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *NumberedStart) GetRequest() *StartExecutionRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *NumberedStart) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+// Answers of one moment.
+type StreamStartsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they came to be.
+	Results       []*NumberedResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStartsResponse) Reset() {
+	*x = StreamStartsResponse{}
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStartsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStartsResponse) ProtoMessage() {}
+
+func (x *StreamStartsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStartsResponse.ProtoReflect.Descriptor instead.
+func (*StreamStartsResponse) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StreamStartsResponse) GetResults() []*NumberedResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// What became of one of the starts on a stream.
+type NumberedResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As its caller named it.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What became of it.
+	Result        *StartExecutionsResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumberedResult) Reset() {
+	*x = NumberedResult{}
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumberedResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumberedResult) ProtoMessage() {}
+
+func (x *NumberedResult) ProtoReflect() protoreflect.Message {
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumberedResult.ProtoReflect.Descriptor instead.
+func (*NumberedResult) Descriptor() ([]byte, []int) {
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NumberedResult) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *NumberedResult) GetResult() *StartExecutionsResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 // What became of one request.
 type StartExecutionsResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -947,7 +1159,7 @@ type StartExecutionsResult struct {
 
 func (x *StartExecutionsResult) Reset() {
 	*x = StartExecutionsResult{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1171,7 @@ func (x *StartExecutionsResult) String() string {
 func (*StartExecutionsResult) ProtoMessage() {}
 
 func (x *StartExecutionsResult) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[11]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1184,7 @@ func (x *StartExecutionsResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartExecutionsResult.ProtoReflect.Descriptor instead.
 func (*StartExecutionsResult) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{11}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartExecutionsResult) GetOutcome() isStartExecutionsResult_Outcome {
@@ -1031,7 +1243,7 @@ type StartExecutionResponse struct {
 
 func (x *StartExecutionResponse) Reset() {
 	*x = StartExecutionResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1255,7 @@ func (x *StartExecutionResponse) String() string {
 func (*StartExecutionResponse) ProtoMessage() {}
 
 func (x *StartExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[12]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1268,7 @@ func (x *StartExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartExecutionResponse.ProtoReflect.Descriptor instead.
 func (*StartExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{12}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartExecutionResponse) GetExecution() *Execution {
@@ -1088,7 +1300,7 @@ type GetExecutionRequest struct {
 
 func (x *GetExecutionRequest) Reset() {
 	*x = GetExecutionRequest{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1312,7 @@ func (x *GetExecutionRequest) String() string {
 func (*GetExecutionRequest) ProtoMessage() {}
 
 func (x *GetExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[13]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1325,7 @@ func (x *GetExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExecutionRequest.ProtoReflect.Descriptor instead.
 func (*GetExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{13}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetExecutionRequest) GetNamespace() string {
@@ -1148,7 +1360,7 @@ type GetExecutionResponse struct {
 
 func (x *GetExecutionResponse) Reset() {
 	*x = GetExecutionResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1372,7 @@ func (x *GetExecutionResponse) String() string {
 func (*GetExecutionResponse) ProtoMessage() {}
 
 func (x *GetExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[14]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1385,7 @@ func (x *GetExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExecutionResponse.ProtoReflect.Descriptor instead.
 func (*GetExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{14}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetExecutionResponse) GetExecution() *Execution {
@@ -1206,7 +1418,7 @@ type ListExecutionsRequest struct {
 
 func (x *ListExecutionsRequest) Reset() {
 	*x = ListExecutionsRequest{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1430,7 @@ func (x *ListExecutionsRequest) String() string {
 func (*ListExecutionsRequest) ProtoMessage() {}
 
 func (x *ListExecutionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[15]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1443,7 @@ func (x *ListExecutionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExecutionsRequest.ProtoReflect.Descriptor instead.
 func (*ListExecutionsRequest) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{15}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListExecutionsRequest) GetNamespace() string {
@@ -1296,7 +1508,7 @@ type ListExecutionsResponse struct {
 
 func (x *ListExecutionsResponse) Reset() {
 	*x = ListExecutionsResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1520,7 @@ func (x *ListExecutionsResponse) String() string {
 func (*ListExecutionsResponse) ProtoMessage() {}
 
 func (x *ListExecutionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[16]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1533,7 @@ func (x *ListExecutionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExecutionsResponse.ProtoReflect.Descriptor instead.
 func (*ListExecutionsResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{16}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListExecutionsResponse) GetExecutions() []*Execution {
@@ -1355,7 +1567,7 @@ type WatchExecutionRequest struct {
 
 func (x *WatchExecutionRequest) Reset() {
 	*x = WatchExecutionRequest{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1579,7 @@ func (x *WatchExecutionRequest) String() string {
 func (*WatchExecutionRequest) ProtoMessage() {}
 
 func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[17]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1592,7 @@ func (x *WatchExecutionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionRequest.ProtoReflect.Descriptor instead.
 func (*WatchExecutionRequest) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{17}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchExecutionRequest) GetNamespace() string {
@@ -1424,7 +1636,7 @@ type WatchExecutionResponse struct {
 
 func (x *WatchExecutionResponse) Reset() {
 	*x = WatchExecutionResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1648,7 @@ func (x *WatchExecutionResponse) String() string {
 func (*WatchExecutionResponse) ProtoMessage() {}
 
 func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[18]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1661,7 @@ func (x *WatchExecutionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExecutionResponse.ProtoReflect.Descriptor instead.
 func (*WatchExecutionResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{18}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchExecutionResponse) GetEvents() []*ExecutionEvent {
@@ -1475,7 +1687,7 @@ type GetOrchestratorRequest struct {
 
 func (x *GetOrchestratorRequest) Reset() {
 	*x = GetOrchestratorRequest{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1699,7 @@ func (x *GetOrchestratorRequest) String() string {
 func (*GetOrchestratorRequest) ProtoMessage() {}
 
 func (x *GetOrchestratorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[19]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1712,7 @@ func (x *GetOrchestratorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrchestratorRequest.ProtoReflect.Descriptor instead.
 func (*GetOrchestratorRequest) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{19}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
 }
 
 // How the orchestrator does.
@@ -1532,7 +1744,7 @@ type GetOrchestratorResponse struct {
 
 func (x *GetOrchestratorResponse) Reset() {
 	*x = GetOrchestratorResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1756,7 @@ func (x *GetOrchestratorResponse) String() string {
 func (*GetOrchestratorResponse) ProtoMessage() {}
 
 func (x *GetOrchestratorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[20]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1769,7 @@ func (x *GetOrchestratorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrchestratorResponse.ProtoReflect.Descriptor instead.
 func (*GetOrchestratorResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{20}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetOrchestratorResponse) GetOrchestratorId() string {
@@ -1639,7 +1851,7 @@ type GetMeshRequest struct {
 
 func (x *GetMeshRequest) Reset() {
 	*x = GetMeshRequest{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1863,7 @@ func (x *GetMeshRequest) String() string {
 func (*GetMeshRequest) ProtoMessage() {}
 
 func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[21]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1876,7 @@ func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
 func (*GetMeshRequest) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{21}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{25}
 }
 
 // The mesh.
@@ -1680,7 +1892,7 @@ type GetMeshResponse struct {
 
 func (x *GetMeshResponse) Reset() {
 	*x = GetMeshResponse{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1904,7 @@ func (x *GetMeshResponse) String() string {
 func (*GetMeshResponse) ProtoMessage() {}
 
 func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[22]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1917,7 @@ func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
 func (*GetMeshResponse) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{22}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetMeshResponse) GetServices() []*MeshService {
@@ -1735,7 +1947,7 @@ type MeshService struct {
 
 func (x *MeshService) Reset() {
 	*x = MeshService{}
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1959,7 @@ func (x *MeshService) String() string {
 func (*MeshService) ProtoMessage() {}
 
 func (x *MeshService) ProtoReflect() protoreflect.Message {
-	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[23]
+	mi := &file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1972,7 @@ func (x *MeshService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeshService.ProtoReflect.Descriptor instead.
 func (*MeshService) Descriptor() ([]byte, []int) {
-	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{23}
+	return file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MeshService) GetName() string {
@@ -1840,7 +2052,18 @@ const file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDesc = ""
 	"\x16StartExecutionsRequest\x12P\n" +
 	"\brequests\x18\x01 \x03(\v24.forgemesh.api.orchestrator.v1.StartExecutionRequestR\brequests\"i\n" +
 	"\x17StartExecutionsResponse\x12N\n" +
-	"\aresults\x18\x01 \x03(\v24.forgemesh.api.orchestrator.v1.StartExecutionsResultR\aresults\"\xb3\x01\n" +
+	"\aresults\x18\x01 \x03(\v24.forgemesh.api.orchestrator.v1.StartExecutionsResultR\aresults\"[\n" +
+	"\x13StreamStartsRequest\x12D\n" +
+	"\x06starts\x18\x01 \x03(\v2,.forgemesh.api.orchestrator.v1.NumberedStartR\x06starts\"\x99\x01\n" +
+	"\rNumberedStart\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12N\n" +
+	"\arequest\x18\x02 \x01(\v24.forgemesh.api.orchestrator.v1.StartExecutionRequestR\arequest\x12 \n" +
+	"\vtraceparent\x18\x03 \x01(\tR\vtraceparent\"_\n" +
+	"\x14StreamStartsResponse\x12G\n" +
+	"\aresults\x18\x01 \x03(\v2-.forgemesh.api.orchestrator.v1.NumberedResultR\aresults\"v\n" +
+	"\x0eNumberedResult\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12L\n" +
+	"\x06result\x18\x02 \x01(\v24.forgemesh.api.orchestrator.v1.StartExecutionsResultR\x06result\"\xb3\x01\n" +
 	"\x15StartExecutionsResult\x12Q\n" +
 	"\astarted\x18\x01 \x01(\v25.forgemesh.api.orchestrator.v1.StartExecutionResponseH\x00R\astarted\x12<\n" +
 	"\arefused\x18\x02 \x01(\v2 .forgemesh.api.errors.v1.FailureH\x00R\arefusedB\t\n" +
@@ -1912,14 +2135,15 @@ const file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDesc = ""
 	"\"EXECUTION_ORDER_STARTED_DESCENDING\x10\x01\x12%\n" +
 	"!EXECUTION_ORDER_STARTED_ASCENDING\x10\x02\x12$\n" +
 	" EXECUTION_ORDER_ENDED_DESCENDING\x10\x03\x12#\n" +
-	"\x1fEXECUTION_ORDER_ENDED_ASCENDING\x10\x042\xc2\x19\n" +
+	"\x1fEXECUTION_ORDER_ENDED_ASCENDING\x10\x042\xc5\x1a\n" +
 	"\x13OrchestratorService\x12\x8e\x01\n" +
 	"\x12RegisterDefinition\x128.forgemesh.api.orchestrator.v1.RegisterDefinitionRequest\x1a9.forgemesh.api.orchestrator.v1.RegisterDefinitionResponse\"\x03\x90\x02\x02\x12\x8e\x01\n" +
 	"\x12ValidateDefinition\x128.forgemesh.api.orchestrator.v1.ValidateDefinitionRequest\x1a9.forgemesh.api.orchestrator.v1.ValidateDefinitionResponse\"\x03\x90\x02\x01\x12\x7f\n" +
 	"\rGetDefinition\x123.forgemesh.api.orchestrator.v1.GetDefinitionRequest\x1a4.forgemesh.api.orchestrator.v1.GetDefinitionResponse\"\x03\x90\x02\x01\x12\x85\x01\n" +
 	"\x0fListDefinitions\x125.forgemesh.api.orchestrator.v1.ListDefinitionsRequest\x1a6.forgemesh.api.orchestrator.v1.ListDefinitionsResponse\"\x03\x90\x02\x01\x12\x82\x01\n" +
 	"\x0eStartExecution\x124.forgemesh.api.orchestrator.v1.StartExecutionRequest\x1a5.forgemesh.api.orchestrator.v1.StartExecutionResponse\"\x03\x90\x02\x02\x12\x85\x01\n" +
-	"\x0fStartExecutions\x125.forgemesh.api.orchestrator.v1.StartExecutionsRequest\x1a6.forgemesh.api.orchestrator.v1.StartExecutionsResponse\"\x03\x90\x02\x02\x12|\n" +
+	"\x0fStartExecutions\x125.forgemesh.api.orchestrator.v1.StartExecutionsRequest\x1a6.forgemesh.api.orchestrator.v1.StartExecutionsResponse\"\x03\x90\x02\x02\x12\x80\x01\n" +
+	"\fStreamStarts\x122.forgemesh.api.orchestrator.v1.StreamStartsRequest\x1a3.forgemesh.api.orchestrator.v1.StreamStartsResponse\"\x03\x90\x02\x02(\x010\x01\x12|\n" +
 	"\fGetExecution\x122.forgemesh.api.orchestrator.v1.GetExecutionRequest\x1a3.forgemesh.api.orchestrator.v1.GetExecutionResponse\"\x03\x90\x02\x01\x12\x82\x01\n" +
 	"\x0eListExecutions\x124.forgemesh.api.orchestrator.v1.ListExecutionsRequest\x1a5.forgemesh.api.orchestrator.v1.ListExecutionsResponse\"\x03\x90\x02\x01\x12\x84\x01\n" +
 	"\x0eWatchExecution\x124.forgemesh.api.orchestrator.v1.WatchExecutionRequest\x1a5.forgemesh.api.orchestrator.v1.WatchExecutionResponse\"\x03\x90\x02\x010\x01\x12\x88\x01\n" +
@@ -1953,7 +2177,7 @@ func file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDescGZIP()
 }
 
 var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_goTypes = []any{
 	(IdReusePolicy)(0),                 // 0: forgemesh.api.orchestrator.v1.IdReusePolicy
 	(IdConflictPolicy)(0),              // 1: forgemesh.api.orchestrator.v1.IdConflictPolicy
@@ -1969,135 +2193,145 @@ var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_goTypes = []an
 	(*StartExecutionRequest)(nil),      // 11: forgemesh.api.orchestrator.v1.StartExecutionRequest
 	(*StartExecutionsRequest)(nil),     // 12: forgemesh.api.orchestrator.v1.StartExecutionsRequest
 	(*StartExecutionsResponse)(nil),    // 13: forgemesh.api.orchestrator.v1.StartExecutionsResponse
-	(*StartExecutionsResult)(nil),      // 14: forgemesh.api.orchestrator.v1.StartExecutionsResult
-	(*StartExecutionResponse)(nil),     // 15: forgemesh.api.orchestrator.v1.StartExecutionResponse
-	(*GetExecutionRequest)(nil),        // 16: forgemesh.api.orchestrator.v1.GetExecutionRequest
-	(*GetExecutionResponse)(nil),       // 17: forgemesh.api.orchestrator.v1.GetExecutionResponse
-	(*ListExecutionsRequest)(nil),      // 18: forgemesh.api.orchestrator.v1.ListExecutionsRequest
-	(*ListExecutionsResponse)(nil),     // 19: forgemesh.api.orchestrator.v1.ListExecutionsResponse
-	(*WatchExecutionRequest)(nil),      // 20: forgemesh.api.orchestrator.v1.WatchExecutionRequest
-	(*WatchExecutionResponse)(nil),     // 21: forgemesh.api.orchestrator.v1.WatchExecutionResponse
-	(*GetOrchestratorRequest)(nil),     // 22: forgemesh.api.orchestrator.v1.GetOrchestratorRequest
-	(*GetOrchestratorResponse)(nil),    // 23: forgemesh.api.orchestrator.v1.GetOrchestratorResponse
-	(*GetMeshRequest)(nil),             // 24: forgemesh.api.orchestrator.v1.GetMeshRequest
-	(*GetMeshResponse)(nil),            // 25: forgemesh.api.orchestrator.v1.GetMeshResponse
-	(*MeshService)(nil),                // 26: forgemesh.api.orchestrator.v1.MeshService
-	(*Workflow)(nil),                   // 27: forgemesh.api.orchestrator.v1.Workflow
-	(*Definition)(nil),                 // 28: forgemesh.api.orchestrator.v1.Definition
-	(*v1.Payload)(nil),                 // 29: forgemesh.api.payload.v1.Payload
-	(*Signal)(nil),                     // 30: forgemesh.api.orchestrator.v1.Signal
-	(*v11.Failure)(nil),                // 31: forgemesh.api.errors.v1.Failure
-	(*Execution)(nil),                  // 32: forgemesh.api.orchestrator.v1.Execution
-	(ExecutionStatus)(0),               // 33: forgemesh.api.orchestrator.v1.ExecutionStatus
-	(*ExecutionFilter)(nil),            // 34: forgemesh.api.orchestrator.v1.ExecutionFilter
-	(*ExecutionEvent)(nil),             // 35: forgemesh.api.orchestrator.v1.ExecutionEvent
-	(*timestamppb.Timestamp)(nil),      // 36: google.protobuf.Timestamp
-	(*ExplainExecutionRequest)(nil),    // 37: forgemesh.api.orchestrator.v1.ExplainExecutionRequest
-	(*ListCheckpointsRequest)(nil),     // 38: forgemesh.api.orchestrator.v1.ListCheckpointsRequest
-	(*PauseExecutionRequest)(nil),      // 39: forgemesh.api.orchestrator.v1.PauseExecutionRequest
-	(*ResumeExecutionRequest)(nil),     // 40: forgemesh.api.orchestrator.v1.ResumeExecutionRequest
-	(*CancelExecutionRequest)(nil),     // 41: forgemesh.api.orchestrator.v1.CancelExecutionRequest
-	(*TerminateExecutionRequest)(nil),  // 42: forgemesh.api.orchestrator.v1.TerminateExecutionRequest
-	(*SignalExecutionRequest)(nil),     // 43: forgemesh.api.orchestrator.v1.SignalExecutionRequest
-	(*ResolveIncidentRequest)(nil),     // 44: forgemesh.api.orchestrator.v1.ResolveIncidentRequest
-	(*ForkExecutionRequest)(nil),       // 45: forgemesh.api.orchestrator.v1.ForkExecutionRequest
-	(*ControlExecutionsRequest)(nil),   // 46: forgemesh.api.orchestrator.v1.ControlExecutionsRequest
-	(*DeleteExecutionRequest)(nil),     // 47: forgemesh.api.orchestrator.v1.DeleteExecutionRequest
-	(*ExportExecutionRequest)(nil),     // 48: forgemesh.api.orchestrator.v1.ExportExecutionRequest
-	(*ImportExecutionRequest)(nil),     // 49: forgemesh.api.orchestrator.v1.ImportExecutionRequest
-	(*ExplainExecutionResponse)(nil),   // 50: forgemesh.api.orchestrator.v1.ExplainExecutionResponse
-	(*ListCheckpointsResponse)(nil),    // 51: forgemesh.api.orchestrator.v1.ListCheckpointsResponse
-	(*PauseExecutionResponse)(nil),     // 52: forgemesh.api.orchestrator.v1.PauseExecutionResponse
-	(*ResumeExecutionResponse)(nil),    // 53: forgemesh.api.orchestrator.v1.ResumeExecutionResponse
-	(*CancelExecutionResponse)(nil),    // 54: forgemesh.api.orchestrator.v1.CancelExecutionResponse
-	(*TerminateExecutionResponse)(nil), // 55: forgemesh.api.orchestrator.v1.TerminateExecutionResponse
-	(*SignalExecutionResponse)(nil),    // 56: forgemesh.api.orchestrator.v1.SignalExecutionResponse
-	(*ResolveIncidentResponse)(nil),    // 57: forgemesh.api.orchestrator.v1.ResolveIncidentResponse
-	(*ForkExecutionResponse)(nil),      // 58: forgemesh.api.orchestrator.v1.ForkExecutionResponse
-	(*ControlExecutionsResponse)(nil),  // 59: forgemesh.api.orchestrator.v1.ControlExecutionsResponse
-	(*DeleteExecutionResponse)(nil),    // 60: forgemesh.api.orchestrator.v1.DeleteExecutionResponse
-	(*ExportExecutionResponse)(nil),    // 61: forgemesh.api.orchestrator.v1.ExportExecutionResponse
-	(*ImportExecutionResponse)(nil),    // 62: forgemesh.api.orchestrator.v1.ImportExecutionResponse
+	(*StreamStartsRequest)(nil),        // 14: forgemesh.api.orchestrator.v1.StreamStartsRequest
+	(*NumberedStart)(nil),              // 15: forgemesh.api.orchestrator.v1.NumberedStart
+	(*StreamStartsResponse)(nil),       // 16: forgemesh.api.orchestrator.v1.StreamStartsResponse
+	(*NumberedResult)(nil),             // 17: forgemesh.api.orchestrator.v1.NumberedResult
+	(*StartExecutionsResult)(nil),      // 18: forgemesh.api.orchestrator.v1.StartExecutionsResult
+	(*StartExecutionResponse)(nil),     // 19: forgemesh.api.orchestrator.v1.StartExecutionResponse
+	(*GetExecutionRequest)(nil),        // 20: forgemesh.api.orchestrator.v1.GetExecutionRequest
+	(*GetExecutionResponse)(nil),       // 21: forgemesh.api.orchestrator.v1.GetExecutionResponse
+	(*ListExecutionsRequest)(nil),      // 22: forgemesh.api.orchestrator.v1.ListExecutionsRequest
+	(*ListExecutionsResponse)(nil),     // 23: forgemesh.api.orchestrator.v1.ListExecutionsResponse
+	(*WatchExecutionRequest)(nil),      // 24: forgemesh.api.orchestrator.v1.WatchExecutionRequest
+	(*WatchExecutionResponse)(nil),     // 25: forgemesh.api.orchestrator.v1.WatchExecutionResponse
+	(*GetOrchestratorRequest)(nil),     // 26: forgemesh.api.orchestrator.v1.GetOrchestratorRequest
+	(*GetOrchestratorResponse)(nil),    // 27: forgemesh.api.orchestrator.v1.GetOrchestratorResponse
+	(*GetMeshRequest)(nil),             // 28: forgemesh.api.orchestrator.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),            // 29: forgemesh.api.orchestrator.v1.GetMeshResponse
+	(*MeshService)(nil),                // 30: forgemesh.api.orchestrator.v1.MeshService
+	(*Workflow)(nil),                   // 31: forgemesh.api.orchestrator.v1.Workflow
+	(*Definition)(nil),                 // 32: forgemesh.api.orchestrator.v1.Definition
+	(*v1.Payload)(nil),                 // 33: forgemesh.api.payload.v1.Payload
+	(*Signal)(nil),                     // 34: forgemesh.api.orchestrator.v1.Signal
+	(*v11.Failure)(nil),                // 35: forgemesh.api.errors.v1.Failure
+	(*Execution)(nil),                  // 36: forgemesh.api.orchestrator.v1.Execution
+	(ExecutionStatus)(0),               // 37: forgemesh.api.orchestrator.v1.ExecutionStatus
+	(*ExecutionFilter)(nil),            // 38: forgemesh.api.orchestrator.v1.ExecutionFilter
+	(*ExecutionEvent)(nil),             // 39: forgemesh.api.orchestrator.v1.ExecutionEvent
+	(*timestamppb.Timestamp)(nil),      // 40: google.protobuf.Timestamp
+	(*ExplainExecutionRequest)(nil),    // 41: forgemesh.api.orchestrator.v1.ExplainExecutionRequest
+	(*ListCheckpointsRequest)(nil),     // 42: forgemesh.api.orchestrator.v1.ListCheckpointsRequest
+	(*PauseExecutionRequest)(nil),      // 43: forgemesh.api.orchestrator.v1.PauseExecutionRequest
+	(*ResumeExecutionRequest)(nil),     // 44: forgemesh.api.orchestrator.v1.ResumeExecutionRequest
+	(*CancelExecutionRequest)(nil),     // 45: forgemesh.api.orchestrator.v1.CancelExecutionRequest
+	(*TerminateExecutionRequest)(nil),  // 46: forgemesh.api.orchestrator.v1.TerminateExecutionRequest
+	(*SignalExecutionRequest)(nil),     // 47: forgemesh.api.orchestrator.v1.SignalExecutionRequest
+	(*ResolveIncidentRequest)(nil),     // 48: forgemesh.api.orchestrator.v1.ResolveIncidentRequest
+	(*ForkExecutionRequest)(nil),       // 49: forgemesh.api.orchestrator.v1.ForkExecutionRequest
+	(*ControlExecutionsRequest)(nil),   // 50: forgemesh.api.orchestrator.v1.ControlExecutionsRequest
+	(*DeleteExecutionRequest)(nil),     // 51: forgemesh.api.orchestrator.v1.DeleteExecutionRequest
+	(*ExportExecutionRequest)(nil),     // 52: forgemesh.api.orchestrator.v1.ExportExecutionRequest
+	(*ImportExecutionRequest)(nil),     // 53: forgemesh.api.orchestrator.v1.ImportExecutionRequest
+	(*ExplainExecutionResponse)(nil),   // 54: forgemesh.api.orchestrator.v1.ExplainExecutionResponse
+	(*ListCheckpointsResponse)(nil),    // 55: forgemesh.api.orchestrator.v1.ListCheckpointsResponse
+	(*PauseExecutionResponse)(nil),     // 56: forgemesh.api.orchestrator.v1.PauseExecutionResponse
+	(*ResumeExecutionResponse)(nil),    // 57: forgemesh.api.orchestrator.v1.ResumeExecutionResponse
+	(*CancelExecutionResponse)(nil),    // 58: forgemesh.api.orchestrator.v1.CancelExecutionResponse
+	(*TerminateExecutionResponse)(nil), // 59: forgemesh.api.orchestrator.v1.TerminateExecutionResponse
+	(*SignalExecutionResponse)(nil),    // 60: forgemesh.api.orchestrator.v1.SignalExecutionResponse
+	(*ResolveIncidentResponse)(nil),    // 61: forgemesh.api.orchestrator.v1.ResolveIncidentResponse
+	(*ForkExecutionResponse)(nil),      // 62: forgemesh.api.orchestrator.v1.ForkExecutionResponse
+	(*ControlExecutionsResponse)(nil),  // 63: forgemesh.api.orchestrator.v1.ControlExecutionsResponse
+	(*DeleteExecutionResponse)(nil),    // 64: forgemesh.api.orchestrator.v1.DeleteExecutionResponse
+	(*ExportExecutionResponse)(nil),    // 65: forgemesh.api.orchestrator.v1.ExportExecutionResponse
+	(*ImportExecutionResponse)(nil),    // 66: forgemesh.api.orchestrator.v1.ImportExecutionResponse
 }
 var file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_depIdxs = []int32{
-	27, // 0: forgemesh.api.orchestrator.v1.RegisterDefinitionRequest.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
-	27, // 1: forgemesh.api.orchestrator.v1.ValidateDefinitionRequest.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
-	28, // 2: forgemesh.api.orchestrator.v1.ValidateDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
-	28, // 3: forgemesh.api.orchestrator.v1.GetDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
-	27, // 4: forgemesh.api.orchestrator.v1.GetDefinitionResponse.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
-	28, // 5: forgemesh.api.orchestrator.v1.RegisterDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
-	28, // 6: forgemesh.api.orchestrator.v1.ListDefinitionsResponse.definitions:type_name -> forgemesh.api.orchestrator.v1.Definition
-	29, // 7: forgemesh.api.orchestrator.v1.StartExecutionRequest.input:type_name -> forgemesh.api.payload.v1.Payload
+	31, // 0: forgemesh.api.orchestrator.v1.RegisterDefinitionRequest.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
+	31, // 1: forgemesh.api.orchestrator.v1.ValidateDefinitionRequest.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
+	32, // 2: forgemesh.api.orchestrator.v1.ValidateDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
+	32, // 3: forgemesh.api.orchestrator.v1.GetDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
+	31, // 4: forgemesh.api.orchestrator.v1.GetDefinitionResponse.workflow:type_name -> forgemesh.api.orchestrator.v1.Workflow
+	32, // 5: forgemesh.api.orchestrator.v1.RegisterDefinitionResponse.definition:type_name -> forgemesh.api.orchestrator.v1.Definition
+	32, // 6: forgemesh.api.orchestrator.v1.ListDefinitionsResponse.definitions:type_name -> forgemesh.api.orchestrator.v1.Definition
+	33, // 7: forgemesh.api.orchestrator.v1.StartExecutionRequest.input:type_name -> forgemesh.api.payload.v1.Payload
 	0,  // 8: forgemesh.api.orchestrator.v1.StartExecutionRequest.id_reuse_policy:type_name -> forgemesh.api.orchestrator.v1.IdReusePolicy
 	1,  // 9: forgemesh.api.orchestrator.v1.StartExecutionRequest.id_conflict_policy:type_name -> forgemesh.api.orchestrator.v1.IdConflictPolicy
-	30, // 10: forgemesh.api.orchestrator.v1.StartExecutionRequest.signal:type_name -> forgemesh.api.orchestrator.v1.Signal
+	34, // 10: forgemesh.api.orchestrator.v1.StartExecutionRequest.signal:type_name -> forgemesh.api.orchestrator.v1.Signal
 	11, // 11: forgemesh.api.orchestrator.v1.StartExecutionsRequest.requests:type_name -> forgemesh.api.orchestrator.v1.StartExecutionRequest
-	14, // 12: forgemesh.api.orchestrator.v1.StartExecutionsResponse.results:type_name -> forgemesh.api.orchestrator.v1.StartExecutionsResult
-	15, // 13: forgemesh.api.orchestrator.v1.StartExecutionsResult.started:type_name -> forgemesh.api.orchestrator.v1.StartExecutionResponse
-	31, // 14: forgemesh.api.orchestrator.v1.StartExecutionsResult.refused:type_name -> forgemesh.api.errors.v1.Failure
-	32, // 15: forgemesh.api.orchestrator.v1.StartExecutionResponse.execution:type_name -> forgemesh.api.orchestrator.v1.Execution
-	32, // 16: forgemesh.api.orchestrator.v1.GetExecutionResponse.execution:type_name -> forgemesh.api.orchestrator.v1.Execution
-	33, // 17: forgemesh.api.orchestrator.v1.ListExecutionsRequest.status:type_name -> forgemesh.api.orchestrator.v1.ExecutionStatus
-	34, // 18: forgemesh.api.orchestrator.v1.ListExecutionsRequest.filter:type_name -> forgemesh.api.orchestrator.v1.ExecutionFilter
-	2,  // 19: forgemesh.api.orchestrator.v1.ListExecutionsRequest.order:type_name -> forgemesh.api.orchestrator.v1.ExecutionOrder
-	32, // 20: forgemesh.api.orchestrator.v1.ListExecutionsResponse.executions:type_name -> forgemesh.api.orchestrator.v1.Execution
-	35, // 21: forgemesh.api.orchestrator.v1.WatchExecutionResponse.events:type_name -> forgemesh.api.orchestrator.v1.ExecutionEvent
-	36, // 22: forgemesh.api.orchestrator.v1.GetOrchestratorResponse.swept_at:type_name -> google.protobuf.Timestamp
-	36, // 23: forgemesh.api.orchestrator.v1.GetOrchestratorResponse.started_at:type_name -> google.protobuf.Timestamp
-	26, // 24: forgemesh.api.orchestrator.v1.GetMeshResponse.services:type_name -> forgemesh.api.orchestrator.v1.MeshService
-	3,  // 25: forgemesh.api.orchestrator.v1.OrchestratorService.RegisterDefinition:input_type -> forgemesh.api.orchestrator.v1.RegisterDefinitionRequest
-	4,  // 26: forgemesh.api.orchestrator.v1.OrchestratorService.ValidateDefinition:input_type -> forgemesh.api.orchestrator.v1.ValidateDefinitionRequest
-	6,  // 27: forgemesh.api.orchestrator.v1.OrchestratorService.GetDefinition:input_type -> forgemesh.api.orchestrator.v1.GetDefinitionRequest
-	9,  // 28: forgemesh.api.orchestrator.v1.OrchestratorService.ListDefinitions:input_type -> forgemesh.api.orchestrator.v1.ListDefinitionsRequest
-	11, // 29: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecution:input_type -> forgemesh.api.orchestrator.v1.StartExecutionRequest
-	12, // 30: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecutions:input_type -> forgemesh.api.orchestrator.v1.StartExecutionsRequest
-	16, // 31: forgemesh.api.orchestrator.v1.OrchestratorService.GetExecution:input_type -> forgemesh.api.orchestrator.v1.GetExecutionRequest
-	18, // 32: forgemesh.api.orchestrator.v1.OrchestratorService.ListExecutions:input_type -> forgemesh.api.orchestrator.v1.ListExecutionsRequest
-	20, // 33: forgemesh.api.orchestrator.v1.OrchestratorService.WatchExecution:input_type -> forgemesh.api.orchestrator.v1.WatchExecutionRequest
-	37, // 34: forgemesh.api.orchestrator.v1.OrchestratorService.ExplainExecution:input_type -> forgemesh.api.orchestrator.v1.ExplainExecutionRequest
-	38, // 35: forgemesh.api.orchestrator.v1.OrchestratorService.ListCheckpoints:input_type -> forgemesh.api.orchestrator.v1.ListCheckpointsRequest
-	39, // 36: forgemesh.api.orchestrator.v1.OrchestratorService.PauseExecution:input_type -> forgemesh.api.orchestrator.v1.PauseExecutionRequest
-	40, // 37: forgemesh.api.orchestrator.v1.OrchestratorService.ResumeExecution:input_type -> forgemesh.api.orchestrator.v1.ResumeExecutionRequest
-	41, // 38: forgemesh.api.orchestrator.v1.OrchestratorService.CancelExecution:input_type -> forgemesh.api.orchestrator.v1.CancelExecutionRequest
-	42, // 39: forgemesh.api.orchestrator.v1.OrchestratorService.TerminateExecution:input_type -> forgemesh.api.orchestrator.v1.TerminateExecutionRequest
-	43, // 40: forgemesh.api.orchestrator.v1.OrchestratorService.SignalExecution:input_type -> forgemesh.api.orchestrator.v1.SignalExecutionRequest
-	44, // 41: forgemesh.api.orchestrator.v1.OrchestratorService.ResolveIncident:input_type -> forgemesh.api.orchestrator.v1.ResolveIncidentRequest
-	45, // 42: forgemesh.api.orchestrator.v1.OrchestratorService.ForkExecution:input_type -> forgemesh.api.orchestrator.v1.ForkExecutionRequest
-	46, // 43: forgemesh.api.orchestrator.v1.OrchestratorService.ControlExecutions:input_type -> forgemesh.api.orchestrator.v1.ControlExecutionsRequest
-	47, // 44: forgemesh.api.orchestrator.v1.OrchestratorService.DeleteExecution:input_type -> forgemesh.api.orchestrator.v1.DeleteExecutionRequest
-	48, // 45: forgemesh.api.orchestrator.v1.OrchestratorService.ExportExecution:input_type -> forgemesh.api.orchestrator.v1.ExportExecutionRequest
-	49, // 46: forgemesh.api.orchestrator.v1.OrchestratorService.ImportExecution:input_type -> forgemesh.api.orchestrator.v1.ImportExecutionRequest
-	22, // 47: forgemesh.api.orchestrator.v1.OrchestratorService.GetOrchestrator:input_type -> forgemesh.api.orchestrator.v1.GetOrchestratorRequest
-	24, // 48: forgemesh.api.orchestrator.v1.OrchestratorService.GetMesh:input_type -> forgemesh.api.orchestrator.v1.GetMeshRequest
-	8,  // 49: forgemesh.api.orchestrator.v1.OrchestratorService.RegisterDefinition:output_type -> forgemesh.api.orchestrator.v1.RegisterDefinitionResponse
-	5,  // 50: forgemesh.api.orchestrator.v1.OrchestratorService.ValidateDefinition:output_type -> forgemesh.api.orchestrator.v1.ValidateDefinitionResponse
-	7,  // 51: forgemesh.api.orchestrator.v1.OrchestratorService.GetDefinition:output_type -> forgemesh.api.orchestrator.v1.GetDefinitionResponse
-	10, // 52: forgemesh.api.orchestrator.v1.OrchestratorService.ListDefinitions:output_type -> forgemesh.api.orchestrator.v1.ListDefinitionsResponse
-	15, // 53: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecution:output_type -> forgemesh.api.orchestrator.v1.StartExecutionResponse
-	13, // 54: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecutions:output_type -> forgemesh.api.orchestrator.v1.StartExecutionsResponse
-	17, // 55: forgemesh.api.orchestrator.v1.OrchestratorService.GetExecution:output_type -> forgemesh.api.orchestrator.v1.GetExecutionResponse
-	19, // 56: forgemesh.api.orchestrator.v1.OrchestratorService.ListExecutions:output_type -> forgemesh.api.orchestrator.v1.ListExecutionsResponse
-	21, // 57: forgemesh.api.orchestrator.v1.OrchestratorService.WatchExecution:output_type -> forgemesh.api.orchestrator.v1.WatchExecutionResponse
-	50, // 58: forgemesh.api.orchestrator.v1.OrchestratorService.ExplainExecution:output_type -> forgemesh.api.orchestrator.v1.ExplainExecutionResponse
-	51, // 59: forgemesh.api.orchestrator.v1.OrchestratorService.ListCheckpoints:output_type -> forgemesh.api.orchestrator.v1.ListCheckpointsResponse
-	52, // 60: forgemesh.api.orchestrator.v1.OrchestratorService.PauseExecution:output_type -> forgemesh.api.orchestrator.v1.PauseExecutionResponse
-	53, // 61: forgemesh.api.orchestrator.v1.OrchestratorService.ResumeExecution:output_type -> forgemesh.api.orchestrator.v1.ResumeExecutionResponse
-	54, // 62: forgemesh.api.orchestrator.v1.OrchestratorService.CancelExecution:output_type -> forgemesh.api.orchestrator.v1.CancelExecutionResponse
-	55, // 63: forgemesh.api.orchestrator.v1.OrchestratorService.TerminateExecution:output_type -> forgemesh.api.orchestrator.v1.TerminateExecutionResponse
-	56, // 64: forgemesh.api.orchestrator.v1.OrchestratorService.SignalExecution:output_type -> forgemesh.api.orchestrator.v1.SignalExecutionResponse
-	57, // 65: forgemesh.api.orchestrator.v1.OrchestratorService.ResolveIncident:output_type -> forgemesh.api.orchestrator.v1.ResolveIncidentResponse
-	58, // 66: forgemesh.api.orchestrator.v1.OrchestratorService.ForkExecution:output_type -> forgemesh.api.orchestrator.v1.ForkExecutionResponse
-	59, // 67: forgemesh.api.orchestrator.v1.OrchestratorService.ControlExecutions:output_type -> forgemesh.api.orchestrator.v1.ControlExecutionsResponse
-	60, // 68: forgemesh.api.orchestrator.v1.OrchestratorService.DeleteExecution:output_type -> forgemesh.api.orchestrator.v1.DeleteExecutionResponse
-	61, // 69: forgemesh.api.orchestrator.v1.OrchestratorService.ExportExecution:output_type -> forgemesh.api.orchestrator.v1.ExportExecutionResponse
-	62, // 70: forgemesh.api.orchestrator.v1.OrchestratorService.ImportExecution:output_type -> forgemesh.api.orchestrator.v1.ImportExecutionResponse
-	23, // 71: forgemesh.api.orchestrator.v1.OrchestratorService.GetOrchestrator:output_type -> forgemesh.api.orchestrator.v1.GetOrchestratorResponse
-	25, // 72: forgemesh.api.orchestrator.v1.OrchestratorService.GetMesh:output_type -> forgemesh.api.orchestrator.v1.GetMeshResponse
-	49, // [49:73] is the sub-list for method output_type
-	25, // [25:49] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	18, // 12: forgemesh.api.orchestrator.v1.StartExecutionsResponse.results:type_name -> forgemesh.api.orchestrator.v1.StartExecutionsResult
+	15, // 13: forgemesh.api.orchestrator.v1.StreamStartsRequest.starts:type_name -> forgemesh.api.orchestrator.v1.NumberedStart
+	11, // 14: forgemesh.api.orchestrator.v1.NumberedStart.request:type_name -> forgemesh.api.orchestrator.v1.StartExecutionRequest
+	17, // 15: forgemesh.api.orchestrator.v1.StreamStartsResponse.results:type_name -> forgemesh.api.orchestrator.v1.NumberedResult
+	18, // 16: forgemesh.api.orchestrator.v1.NumberedResult.result:type_name -> forgemesh.api.orchestrator.v1.StartExecutionsResult
+	19, // 17: forgemesh.api.orchestrator.v1.StartExecutionsResult.started:type_name -> forgemesh.api.orchestrator.v1.StartExecutionResponse
+	35, // 18: forgemesh.api.orchestrator.v1.StartExecutionsResult.refused:type_name -> forgemesh.api.errors.v1.Failure
+	36, // 19: forgemesh.api.orchestrator.v1.StartExecutionResponse.execution:type_name -> forgemesh.api.orchestrator.v1.Execution
+	36, // 20: forgemesh.api.orchestrator.v1.GetExecutionResponse.execution:type_name -> forgemesh.api.orchestrator.v1.Execution
+	37, // 21: forgemesh.api.orchestrator.v1.ListExecutionsRequest.status:type_name -> forgemesh.api.orchestrator.v1.ExecutionStatus
+	38, // 22: forgemesh.api.orchestrator.v1.ListExecutionsRequest.filter:type_name -> forgemesh.api.orchestrator.v1.ExecutionFilter
+	2,  // 23: forgemesh.api.orchestrator.v1.ListExecutionsRequest.order:type_name -> forgemesh.api.orchestrator.v1.ExecutionOrder
+	36, // 24: forgemesh.api.orchestrator.v1.ListExecutionsResponse.executions:type_name -> forgemesh.api.orchestrator.v1.Execution
+	39, // 25: forgemesh.api.orchestrator.v1.WatchExecutionResponse.events:type_name -> forgemesh.api.orchestrator.v1.ExecutionEvent
+	40, // 26: forgemesh.api.orchestrator.v1.GetOrchestratorResponse.swept_at:type_name -> google.protobuf.Timestamp
+	40, // 27: forgemesh.api.orchestrator.v1.GetOrchestratorResponse.started_at:type_name -> google.protobuf.Timestamp
+	30, // 28: forgemesh.api.orchestrator.v1.GetMeshResponse.services:type_name -> forgemesh.api.orchestrator.v1.MeshService
+	3,  // 29: forgemesh.api.orchestrator.v1.OrchestratorService.RegisterDefinition:input_type -> forgemesh.api.orchestrator.v1.RegisterDefinitionRequest
+	4,  // 30: forgemesh.api.orchestrator.v1.OrchestratorService.ValidateDefinition:input_type -> forgemesh.api.orchestrator.v1.ValidateDefinitionRequest
+	6,  // 31: forgemesh.api.orchestrator.v1.OrchestratorService.GetDefinition:input_type -> forgemesh.api.orchestrator.v1.GetDefinitionRequest
+	9,  // 32: forgemesh.api.orchestrator.v1.OrchestratorService.ListDefinitions:input_type -> forgemesh.api.orchestrator.v1.ListDefinitionsRequest
+	11, // 33: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecution:input_type -> forgemesh.api.orchestrator.v1.StartExecutionRequest
+	12, // 34: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecutions:input_type -> forgemesh.api.orchestrator.v1.StartExecutionsRequest
+	14, // 35: forgemesh.api.orchestrator.v1.OrchestratorService.StreamStarts:input_type -> forgemesh.api.orchestrator.v1.StreamStartsRequest
+	20, // 36: forgemesh.api.orchestrator.v1.OrchestratorService.GetExecution:input_type -> forgemesh.api.orchestrator.v1.GetExecutionRequest
+	22, // 37: forgemesh.api.orchestrator.v1.OrchestratorService.ListExecutions:input_type -> forgemesh.api.orchestrator.v1.ListExecutionsRequest
+	24, // 38: forgemesh.api.orchestrator.v1.OrchestratorService.WatchExecution:input_type -> forgemesh.api.orchestrator.v1.WatchExecutionRequest
+	41, // 39: forgemesh.api.orchestrator.v1.OrchestratorService.ExplainExecution:input_type -> forgemesh.api.orchestrator.v1.ExplainExecutionRequest
+	42, // 40: forgemesh.api.orchestrator.v1.OrchestratorService.ListCheckpoints:input_type -> forgemesh.api.orchestrator.v1.ListCheckpointsRequest
+	43, // 41: forgemesh.api.orchestrator.v1.OrchestratorService.PauseExecution:input_type -> forgemesh.api.orchestrator.v1.PauseExecutionRequest
+	44, // 42: forgemesh.api.orchestrator.v1.OrchestratorService.ResumeExecution:input_type -> forgemesh.api.orchestrator.v1.ResumeExecutionRequest
+	45, // 43: forgemesh.api.orchestrator.v1.OrchestratorService.CancelExecution:input_type -> forgemesh.api.orchestrator.v1.CancelExecutionRequest
+	46, // 44: forgemesh.api.orchestrator.v1.OrchestratorService.TerminateExecution:input_type -> forgemesh.api.orchestrator.v1.TerminateExecutionRequest
+	47, // 45: forgemesh.api.orchestrator.v1.OrchestratorService.SignalExecution:input_type -> forgemesh.api.orchestrator.v1.SignalExecutionRequest
+	48, // 46: forgemesh.api.orchestrator.v1.OrchestratorService.ResolveIncident:input_type -> forgemesh.api.orchestrator.v1.ResolveIncidentRequest
+	49, // 47: forgemesh.api.orchestrator.v1.OrchestratorService.ForkExecution:input_type -> forgemesh.api.orchestrator.v1.ForkExecutionRequest
+	50, // 48: forgemesh.api.orchestrator.v1.OrchestratorService.ControlExecutions:input_type -> forgemesh.api.orchestrator.v1.ControlExecutionsRequest
+	51, // 49: forgemesh.api.orchestrator.v1.OrchestratorService.DeleteExecution:input_type -> forgemesh.api.orchestrator.v1.DeleteExecutionRequest
+	52, // 50: forgemesh.api.orchestrator.v1.OrchestratorService.ExportExecution:input_type -> forgemesh.api.orchestrator.v1.ExportExecutionRequest
+	53, // 51: forgemesh.api.orchestrator.v1.OrchestratorService.ImportExecution:input_type -> forgemesh.api.orchestrator.v1.ImportExecutionRequest
+	26, // 52: forgemesh.api.orchestrator.v1.OrchestratorService.GetOrchestrator:input_type -> forgemesh.api.orchestrator.v1.GetOrchestratorRequest
+	28, // 53: forgemesh.api.orchestrator.v1.OrchestratorService.GetMesh:input_type -> forgemesh.api.orchestrator.v1.GetMeshRequest
+	8,  // 54: forgemesh.api.orchestrator.v1.OrchestratorService.RegisterDefinition:output_type -> forgemesh.api.orchestrator.v1.RegisterDefinitionResponse
+	5,  // 55: forgemesh.api.orchestrator.v1.OrchestratorService.ValidateDefinition:output_type -> forgemesh.api.orchestrator.v1.ValidateDefinitionResponse
+	7,  // 56: forgemesh.api.orchestrator.v1.OrchestratorService.GetDefinition:output_type -> forgemesh.api.orchestrator.v1.GetDefinitionResponse
+	10, // 57: forgemesh.api.orchestrator.v1.OrchestratorService.ListDefinitions:output_type -> forgemesh.api.orchestrator.v1.ListDefinitionsResponse
+	19, // 58: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecution:output_type -> forgemesh.api.orchestrator.v1.StartExecutionResponse
+	13, // 59: forgemesh.api.orchestrator.v1.OrchestratorService.StartExecutions:output_type -> forgemesh.api.orchestrator.v1.StartExecutionsResponse
+	16, // 60: forgemesh.api.orchestrator.v1.OrchestratorService.StreamStarts:output_type -> forgemesh.api.orchestrator.v1.StreamStartsResponse
+	21, // 61: forgemesh.api.orchestrator.v1.OrchestratorService.GetExecution:output_type -> forgemesh.api.orchestrator.v1.GetExecutionResponse
+	23, // 62: forgemesh.api.orchestrator.v1.OrchestratorService.ListExecutions:output_type -> forgemesh.api.orchestrator.v1.ListExecutionsResponse
+	25, // 63: forgemesh.api.orchestrator.v1.OrchestratorService.WatchExecution:output_type -> forgemesh.api.orchestrator.v1.WatchExecutionResponse
+	54, // 64: forgemesh.api.orchestrator.v1.OrchestratorService.ExplainExecution:output_type -> forgemesh.api.orchestrator.v1.ExplainExecutionResponse
+	55, // 65: forgemesh.api.orchestrator.v1.OrchestratorService.ListCheckpoints:output_type -> forgemesh.api.orchestrator.v1.ListCheckpointsResponse
+	56, // 66: forgemesh.api.orchestrator.v1.OrchestratorService.PauseExecution:output_type -> forgemesh.api.orchestrator.v1.PauseExecutionResponse
+	57, // 67: forgemesh.api.orchestrator.v1.OrchestratorService.ResumeExecution:output_type -> forgemesh.api.orchestrator.v1.ResumeExecutionResponse
+	58, // 68: forgemesh.api.orchestrator.v1.OrchestratorService.CancelExecution:output_type -> forgemesh.api.orchestrator.v1.CancelExecutionResponse
+	59, // 69: forgemesh.api.orchestrator.v1.OrchestratorService.TerminateExecution:output_type -> forgemesh.api.orchestrator.v1.TerminateExecutionResponse
+	60, // 70: forgemesh.api.orchestrator.v1.OrchestratorService.SignalExecution:output_type -> forgemesh.api.orchestrator.v1.SignalExecutionResponse
+	61, // 71: forgemesh.api.orchestrator.v1.OrchestratorService.ResolveIncident:output_type -> forgemesh.api.orchestrator.v1.ResolveIncidentResponse
+	62, // 72: forgemesh.api.orchestrator.v1.OrchestratorService.ForkExecution:output_type -> forgemesh.api.orchestrator.v1.ForkExecutionResponse
+	63, // 73: forgemesh.api.orchestrator.v1.OrchestratorService.ControlExecutions:output_type -> forgemesh.api.orchestrator.v1.ControlExecutionsResponse
+	64, // 74: forgemesh.api.orchestrator.v1.OrchestratorService.DeleteExecution:output_type -> forgemesh.api.orchestrator.v1.DeleteExecutionResponse
+	65, // 75: forgemesh.api.orchestrator.v1.OrchestratorService.ExportExecution:output_type -> forgemesh.api.orchestrator.v1.ExportExecutionResponse
+	66, // 76: forgemesh.api.orchestrator.v1.OrchestratorService.ImportExecution:output_type -> forgemesh.api.orchestrator.v1.ImportExecutionResponse
+	27, // 77: forgemesh.api.orchestrator.v1.OrchestratorService.GetOrchestrator:output_type -> forgemesh.api.orchestrator.v1.GetOrchestratorResponse
+	29, // 78: forgemesh.api.orchestrator.v1.OrchestratorService.GetMesh:output_type -> forgemesh.api.orchestrator.v1.GetMeshResponse
+	54, // [54:79] is the sub-list for method output_type
+	29, // [29:54] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_init() }
@@ -2110,7 +2344,7 @@ func file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_init() {
 	file_forgemesh_api_orchestrator_v1_event_proto_init()
 	file_forgemesh_api_orchestrator_v1_execution_proto_init()
 	file_forgemesh_api_orchestrator_v1_workflow_proto_init()
-	file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[11].OneofWrappers = []any{
+	file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_msgTypes[15].OneofWrappers = []any{
 		(*StartExecutionsResult_Started)(nil),
 		(*StartExecutionsResult_Refused)(nil),
 	}
@@ -2120,7 +2354,7 @@ func file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDesc), len(file_forgemesh_api_orchestrator_v1_orchestrator_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	OrchestratorService_ListDefinitions_FullMethodName    = "/forgemesh.api.orchestrator.v1.OrchestratorService/ListDefinitions"
 	OrchestratorService_StartExecution_FullMethodName     = "/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecution"
 	OrchestratorService_StartExecutions_FullMethodName    = "/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecutions"
+	OrchestratorService_StreamStarts_FullMethodName       = "/forgemesh.api.orchestrator.v1.OrchestratorService/StreamStarts"
 	OrchestratorService_GetExecution_FullMethodName       = "/forgemesh.api.orchestrator.v1.OrchestratorService/GetExecution"
 	OrchestratorService_ListExecutions_FullMethodName     = "/forgemesh.api.orchestrator.v1.OrchestratorService/ListExecutions"
 	OrchestratorService_WatchExecution_FullMethodName     = "/forgemesh.api.orchestrator.v1.OrchestratorService/WatchExecution"
@@ -70,6 +71,10 @@ type OrchestratorServiceClient interface {
 	StartExecution(ctx context.Context, in *StartExecutionRequest, opts ...grpc.CallOption) (*StartExecutionResponse, error)
 	// Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others.
 	StartExecutions(ctx context.Context, in *StartExecutionsRequest, opts ...grpc.CallOption) (*StartExecutionsResponse, error)
+	// Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+	// in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+	// ends once the caller has closed its side and every start is answered.
+	StreamStarts(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamStartsRequest, StreamStartsResponse], error)
 	// One execution with its steps.
 	GetExecution(ctx context.Context, in *GetExecutionRequest, opts ...grpc.CallOption) (*GetExecutionResponse, error)
 	// Executions, newest first. Reads what was acknowledged before.
@@ -177,6 +182,19 @@ func (c *orchestratorServiceClient) StartExecutions(ctx context.Context, in *Sta
 	return out, nil
 }
 
+func (c *orchestratorServiceClient) StreamStarts(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamStartsRequest, StreamStartsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[0], OrchestratorService_StreamStarts_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamStartsRequest, StreamStartsResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OrchestratorService_StreamStartsClient = grpc.BidiStreamingClient[StreamStartsRequest, StreamStartsResponse]
+
 func (c *orchestratorServiceClient) GetExecution(ctx context.Context, in *GetExecutionRequest, opts ...grpc.CallOption) (*GetExecutionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetExecutionResponse)
@@ -199,7 +217,7 @@ func (c *orchestratorServiceClient) ListExecutions(ctx context.Context, in *List
 
 func (c *orchestratorServiceClient) WatchExecution(ctx context.Context, in *WatchExecutionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchExecutionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[0], OrchestratorService_WatchExecution_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[1], OrchestratorService_WatchExecution_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +346,7 @@ func (c *orchestratorServiceClient) DeleteExecution(ctx context.Context, in *Del
 
 func (c *orchestratorServiceClient) ExportExecution(ctx context.Context, in *ExportExecutionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportExecutionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[1], OrchestratorService_ExportExecution_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[2], OrchestratorService_ExportExecution_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -347,7 +365,7 @@ type OrchestratorService_ExportExecutionClient = grpc.ServerStreamingClient[Expo
 
 func (c *orchestratorServiceClient) ImportExecution(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportExecutionRequest, ImportExecutionResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[2], OrchestratorService_ImportExecution_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &OrchestratorService_ServiceDesc.Streams[3], OrchestratorService_ImportExecution_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -403,6 +421,10 @@ type OrchestratorServiceServer interface {
 	StartExecution(context.Context, *StartExecutionRequest) (*StartExecutionResponse, error)
 	// Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others.
 	StartExecutions(context.Context, *StartExecutionsRequest) (*StartExecutionsResponse, error)
+	// Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+	// in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+	// ends once the caller has closed its side and every start is answered.
+	StreamStarts(grpc.BidiStreamingServer[StreamStartsRequest, StreamStartsResponse]) error
 	// One execution with its steps.
 	GetExecution(context.Context, *GetExecutionRequest) (*GetExecutionResponse, error)
 	// Executions, newest first. Reads what was acknowledged before.
@@ -467,6 +489,9 @@ func (UnimplementedOrchestratorServiceServer) StartExecution(context.Context, *S
 }
 func (UnimplementedOrchestratorServiceServer) StartExecutions(context.Context, *StartExecutionsRequest) (*StartExecutionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartExecutions not implemented")
+}
+func (UnimplementedOrchestratorServiceServer) StreamStarts(grpc.BidiStreamingServer[StreamStartsRequest, StreamStartsResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamStarts not implemented")
 }
 func (UnimplementedOrchestratorServiceServer) GetExecution(context.Context, *GetExecutionRequest) (*GetExecutionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetExecution not implemented")
@@ -650,6 +675,13 @@ func _OrchestratorService_StartExecutions_Handler(srv interface{}, ctx context.C
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _OrchestratorService_StreamStarts_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(OrchestratorServiceServer).StreamStarts(&grpc.GenericServerStream[StreamStartsRequest, StreamStartsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OrchestratorService_StreamStartsServer = grpc.BidiStreamingServer[StreamStartsRequest, StreamStartsResponse]
 
 func _OrchestratorService_GetExecution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetExecutionRequest)
@@ -1043,6 +1075,12 @@ var OrchestratorService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamStarts",
+			Handler:       _OrchestratorService_StreamStarts_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "WatchExecution",
 			Handler:       _OrchestratorService_WatchExecution_Handler,

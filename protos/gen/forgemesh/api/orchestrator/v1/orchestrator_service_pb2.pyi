@@ -484,6 +484,116 @@ class StartExecutionsResponse(_message.Message):
 Global___StartExecutionsResponse: _TypeAlias = StartExecutionsResponse  # noqa: Y015
 
 @_typing.final
+class StreamStartsRequest(_message.Message):
+    """Starts of one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberedStart]:
+        """At most 1,000, and 4 MiB together. Of all on one stream 1,000 may be open at a time; it takes no more until one is
+        answered.
+        """
+
+    def __init__(
+        self,
+        *,
+        starts: _abc.Iterable[Global___NumberedStart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStartsRequest: _TypeAlias = StreamStartsRequest  # noqa: Y015
+
+@_typing.final
+class NumberedStart(_message.Message):
+    """One of the starts on a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """What the caller calls it on this stream."""
+    traceparent: _builtins.str
+    """W3C trace context of its caller, as the metadata of StartExecution has it. Empty: it has none."""
+    @_builtins.property
+    def request(self) -> Global___StartExecutionRequest:
+        """What is to be started."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        request: Global___StartExecutionRequest | None = ...,
+        traceparent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "request", b"request", "traceparent", b"traceparent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberedStart: _TypeAlias = NumberedStart  # noqa: Y015
+
+@_typing.final
+class StreamStartsResponse(_message.Message):
+    """Answers of one moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberedResult]:
+        """In the order in which they came to be."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___NumberedResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamStartsResponse: _TypeAlias = StreamStartsResponse  # noqa: Y015
+
+@_typing.final
+class NumberedResult(_message.Message):
+    """What became of one of the starts on a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """As its caller named it."""
+    @_builtins.property
+    def result(self) -> Global___StartExecutionsResult:
+        """What became of it."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        result: Global___StartExecutionsResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberedResult: _TypeAlias = NumberedResult  # noqa: Y015
+
+@_typing.final
 class StartExecutionsResult(_message.Message):
     """What became of one request."""
 

@@ -70,6 +70,11 @@ class OrchestratorServiceStub(object):
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.SerializeToString,
                 response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.FromString,
                 _registered_method=True)
+        self.StreamStarts = channel.stream_stream(
+                '/forgemesh.api.orchestrator.v1.OrchestratorService/StreamStarts',
+                request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsRequest.SerializeToString,
+                response_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsResponse.FromString,
+                _registered_method=True)
         self.GetExecution = channel.unary_unary(
                 '/forgemesh.api.orchestrator.v1.OrchestratorService/GetExecution',
                 request_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetExecutionRequest.SerializeToString,
@@ -210,6 +215,15 @@ class OrchestratorServiceServicer(object):
 
     def StartExecutions(self, request, context):
         """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamStarts(self, request_iterator, context):
+        """Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+        in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+        ends once the caller has closed its side and every start is answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,6 +388,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.StartExecutions,
                     request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.FromString,
                     response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.SerializeToString,
+            ),
+            'StreamStarts': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamStarts,
+                    request_deserializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsRequest.FromString,
+                    response_serializer=forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsResponse.SerializeToString,
             ),
             'GetExecution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetExecution,
@@ -633,6 +652,33 @@ class OrchestratorService(object):
             '/forgemesh.api.orchestrator.v1.OrchestratorService/StartExecutions',
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsRequest.SerializeToString,
             forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StartExecutionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamStarts(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/forgemesh.api.orchestrator.v1.OrchestratorService/StreamStarts',
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsRequest.SerializeToString,
+            forgemesh_dot_api_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.StreamStartsResponse.FromString,
             options,
             channel_credentials,
             insecure,

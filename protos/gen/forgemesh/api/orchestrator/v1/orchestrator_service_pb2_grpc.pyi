@@ -56,6 +56,11 @@ class OrchestratorServiceStub:
     """
     StartExecutions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionsRequest, _orchestrator_service_pb2.StartExecutionsResponse]
     """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
+    StreamStarts: _grpc.StreamStreamMultiCallable[_orchestrator_service_pb2.StreamStartsRequest, _orchestrator_service_pb2.StreamStartsResponse]
+    """Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+    in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+    ends once the caller has closed its side and every start is answered.
+    """
     GetExecution: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetExecutionRequest, _orchestrator_service_pb2.GetExecutionResponse]
     """One execution with its steps."""
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListExecutionsRequest, _orchestrator_service_pb2.ListExecutionsResponse]
@@ -122,6 +127,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     StartExecutions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.StartExecutionsRequest, _orchestrator_service_pb2.StartExecutionsResponse]  # type: ignore[assignment]
     """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
+    StreamStarts: _aio.StreamStreamMultiCallable[_orchestrator_service_pb2.StreamStartsRequest, _orchestrator_service_pb2.StreamStartsResponse]  # type: ignore[assignment]
+    """Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+    in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+    ends once the caller has closed its side and every start is answered.
+    """
     GetExecution: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetExecutionRequest, _orchestrator_service_pb2.GetExecutionResponse]  # type: ignore[assignment]
     """One execution with its steps."""
     ListExecutions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListExecutionsRequest, _orchestrator_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
@@ -221,6 +231,17 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.StartExecutionsResponse, _abc.Awaitable[_orchestrator_service_pb2.StartExecutionsResponse]]:
         """Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others."""
+
+    @_abc_1.abstractmethod
+    def StreamStarts(
+        self,
+        request_iterator: _MaybeAsyncIterator[_orchestrator_service_pb2.StreamStartsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.StreamStartsResponse], _abc.AsyncIterator[_orchestrator_service_pb2.StreamStartsResponse]]:
+        """Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+        in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+        ends once the caller has closed its side and every start is answered.
+        """
 
     @_abc_1.abstractmethod
     def GetExecution(
