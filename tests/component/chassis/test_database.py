@@ -110,6 +110,26 @@ async def test_a_bulk_writes_any_number_of_rows_in_order(database: Database, row
     assert await database.read(numbers) == list(range(rows))
 
 
+async def test_what_is_looked_up_in_one_moment_is_answered_each_by_itself(database: Database) -> None:
+    await database.write(fill(7))
+
+    def stumble(connection: sqlite3.Connection) -> list[int]:
+        raise ValueError("stumbled")
+
+    def nowhere(connection: sqlite3.Connection) -> list[int]:
+        return [row[0] for row in connection.execute("SELECT number FROM nowhere")]
+
+    given_up = asyncio.ensure_future(database.look(numbers))
+    looks = [asyncio.ensure_future(database.look(work)) for work in (numbers, stumble, nowhere, numbers)]
+    await asyncio.sleep(0)
+    given_up.cancel()
+    found = await asyncio.gather(*looks, return_exceptions=True)
+
+    assert (found[0], found[3]) == ([7], [7])
+    assert [type(one) for one in found[1:3]] == [ValueError, sqlite3.OperationalError]
+    assert given_up.cancelled()
+
+
 async def test_a_reader_does_not_wait_for_a_writer_and_sees_what_was_committed(database: Database) -> None:
     await database.write(fill(1))
     async with busy_writer(database):

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -102,6 +103,7 @@ class Database:
     _jobs: queue.SimpleQueue[list[_Job] | None] = field(default_factory=queue.SimpleQueue)
     _reader: ThreadPoolExecutor | None = None
     _local: threading.local = field(default_factory=threading.local)
+    _looks: list[tuple[Work[Any], asyncio.Future[Any]]] = field(default_factory=list)
     _closed: bool = False
 
     def write(self, work: Work[T], *, guard: Work[None] | None = None) -> asyncio.Future[T]:
@@ -147,6 +149,37 @@ class Database:
         if self.file.lost is not None:
             raise self.file.lost
         return await self.loop.run_in_executor(self._reader, self._read, work)
+
+    async def look(self, work: Work[T]) -> T:
+        """As `read`, for what takes no time: what is looked up in one round of the loop is one job of the reader."""
+        if self._closed:
+            raise closed(self.path)
+        if self.file.lost is not None:
+            raise self.file.lost
+        answer: asyncio.Future[T] = self.loop.create_future()
+        if not self._looks:
+            self.loop.call_soon(self._hand_looks)
+        self._looks.append((work, answer))
+        return await answer
+
+    def _hand_looks(self) -> None:
+        looks, self._looks = self._looks, []
+        if self._closed:
+            for _, answer in looks:
+                if not answer.done():
+                    answer.set_exception(closed(self.path))
+            return
+        found = self.loop.run_in_executor(self._reader, self._look_at_all, [work for work, _ in looks])
+        found.add_done_callback(partial(_answer_looks, [answer for _, answer in looks]))
+
+    def _look_at_all(self, works: Sequence[Work[Any]]) -> list[tuple[Any, Exception | None]]:
+        found: list[tuple[Any, Exception | None]] = []
+        for work in works:
+            try:
+                found.append((self._read(work), None))
+            except Exception as error:  # noqa: BLE001 - belongs to who looks
+                found.append((None, error))
+        return found
 
     def _read(self, work: Work[T]) -> T:
         try:
@@ -340,6 +373,22 @@ def _settle(file: DatabaseFile, batch: list[_Job]) -> None:
             _settle_one(job)
         except Exception as error:  # noqa: BLE001 - an exception that no future takes; the others hear of their writes
             job.future.set_exception(RuntimeError(f"what became of a write cannot be told: {error}"))
+
+
+def _answer_looks(
+    answers: Sequence[asyncio.Future[Any]], found: asyncio.Future[list[tuple[Any, Exception | None]]]
+) -> None:
+    if found.cancelled():  # the reader has gone
+        for answer in answers:
+            answer.cancel()
+        return
+    for answer, (result, error) in zip(answers, found.result(), strict=True):
+        if answer.done():
+            continue
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)
 
 
 def _settle_one(job: _Job) -> None:

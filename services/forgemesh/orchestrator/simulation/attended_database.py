@@ -30,3 +30,6 @@ class AttendedDatabase(Database):
 
     async def read(self, work: Work[T]) -> T:
         return await self._behind.read(work)
+
+    async def look(self, work: Work[T]) -> T:
+        return await self._behind.look(work)

@@ -87,6 +87,9 @@ class WorldDatabase(Database):
         await asyncio.sleep(self._pause())
         return found
 
+    async def look(self, work: Work[T]) -> T:
+        return await self.read(work)
+
     def _pause(self) -> float:
         chance = self._whims.draw()
         return 0.0 if chance < 0.7 else (chance - 0.7) / 100

@@ -151,7 +151,7 @@ class SqliteStore(DefinitionRows, KeptResults):
                 raise ExecutionExists(wanted.execution_id)
             return None, found.key
 
-        return await self._database.read(work)
+        return await self._database.look(work)
 
     async def find(self, namespace: str, execution_id: str, run_id: str = "") -> ExecutionRow | None:
         if not run_id:
