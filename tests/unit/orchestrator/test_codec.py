@@ -139,12 +139,19 @@ def test_there_is_no_fact_that_the_store_does_not_know() -> None:
 
 @settings(max_examples=50)
 @given(events, st.randoms(use_true_random=False))
-def test_a_record_with_a_flipped_bit_is_refused(event: e.Event, draw: random.Random) -> None:
+def test_a_record_with_a_flipped_bit_is_refused_or_says_the_same(event: e.Event, draw: random.Random) -> None:
+    """The number of the schema is not under the checksum: one that this release reads as well changes nothing."""
     body = bytearray(stored_event(event)[0])
     body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
 
-    with pytest.raises(DataCorrupted, match="event 7/3"):
-        kept(bytes(body), "event 7/3")
+    found, said = event, "event 7/3"
+    try:
+        found = kept(bytes(body), "event 7/3")
+    except DataCorrupted as refused:
+        said = str(refused)
+
+    assert found == event
+    assert "event 7/3" in said
 
 
 @pytest.mark.parametrize("cut", range(0, 40, 3))
