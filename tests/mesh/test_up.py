@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh.up_process import FORGEMESH, Workplace, await_end, await_file, going_up
+from tests.mesh.up_process import FORGEMESH, Up, Workplace, await_end, await_file, going_up
 
 pytestmark = pytest.mark.mesh
 
@@ -30,6 +30,56 @@ def place(tmp_path: Path) -> Iterator[Workplace]:
     workplace = Workplace(tmp_path)
     yield workplace
     assert workplace.left_behind() == []
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A mesh for tests that leave it as they found it."""
+    place = Workplace(tmp_path_factory.mktemp("standing"))
+    with going_up(place) as mesh:
+        yield mesh
+    assert place.left_behind() == []
+
+
+def test_a_second_mesh_in_the_same_folder_is_refused_and_the_first_lives_on(standing: Up) -> None:
+    second = standing.place.forgemesh("up", "--any-port")
+    status = standing.place.forgemesh("status")
+
+    assert second.returncode == 4
+    assert second.stderr.startswith(
+        f"error: a mesh runs in .forgemesh already (pid {standing.process.pid}, orchestrator at {standing.address})"
+    )
+    assert status.returncode == 0
+
+
+def test_status_tells_what_is_left_while_the_orchestrator_does_not_answer(standing: Up) -> None:
+    orchestrator = standing.facts()["services"]["orchestrator"]["pid"]
+    os.kill(orchestrator, signal.SIGSTOP)
+    try:
+        status = json.loads(standing.place.forgemesh("status", "-o", "json").stdout)
+    finally:
+        os.kill(orchestrator, signal.SIGCONT)
+
+    assert {row["service"]: row["health"] for row in status["services"]} == {
+        "orchestrator": "UNREACHABLE",
+        "balancer": "SERVING",
+        "registry": "SERVING",
+        "supervisor": "SERVING",
+        "traces": "SERVING",
+    }
+    assert [row["health"] for row in status["instances"]] == ["SERVING"]
+
+
+def test_a_service_that_dies_comes_back_at_the_same_address(standing: Up) -> None:
+    before = standing.facts()["services"]["registry"]
+    os.kill(before["pid"], signal.SIGKILL)
+    standing.await_talk("was killed by SIGKILL; starting it again")
+    standing.await_talk("registry runs again")
+    after = standing.facts()["services"]["registry"]
+
+    assert after["pid"] != before["pid"]
+    assert (after["address"], after["health_address"]) == (before["address"], before["health_address"])
+    assert standing.place.forgemesh("status").returncode == 0
 
 
 def test_every_service_is_a_process_and_none_outlives_the_mesh(place: Workplace) -> None:
@@ -86,31 +136,6 @@ def test_when_its_parent_is_gone_it_stops(place: Workplace) -> None:
         assert mesh.process.wait(180) == 0
 
 
-def test_a_service_that_dies_comes_back_at_the_same_address(place: Workplace) -> None:
-    with going_up(place) as mesh:
-        before = mesh.facts()["services"]["registry"]
-        os.kill(before["pid"], signal.SIGKILL)
-        mesh.await_talk("was killed by SIGKILL; starting it again")
-        mesh.await_talk("registry runs again")
-        after = mesh.facts()["services"]["registry"]
-
-        assert after["pid"] != before["pid"]
-        assert (after["address"], after["health_address"]) == (before["address"], before["health_address"])
-        assert place.forgemesh("status").returncode == 0
-
-
-def test_a_second_mesh_in_the_same_folder_is_refused_and_the_first_lives_on(place: Workplace) -> None:
-    with going_up(place) as mesh:
-        second = place.forgemesh("up", "--any-port")
-        status = place.forgemesh("status")
-
-        assert second.returncode == 4
-        assert second.stderr.startswith(
-            f"error: a mesh runs in .forgemesh already (pid {mesh.process.pid}, orchestrator at {mesh.address})"
-        )
-        assert status.returncode == 0
-
-
 def test_down_stops_the_mesh_and_waits_for_it(place: Workplace) -> None:
     with going_up(place) as mesh:
         pids = mesh.pids()
@@ -139,23 +164,6 @@ def test_interrupted_while_it_starts_it_leaves_nothing(place: Workplace) -> None
 
         assert process.wait(180) == 0
     assert not (place.data / "mesh.json").exists()
-
-
-def test_status_tells_what_is_left_while_the_orchestrator_does_not_answer(place: Workplace) -> None:
-    with going_up(place) as mesh:
-        orchestrator = mesh.facts()["services"]["orchestrator"]["pid"]
-        os.kill(orchestrator, signal.SIGSTOP)
-        status = json.loads(place.forgemesh("status", "-o", "json").stdout)
-        os.kill(orchestrator, signal.SIGCONT)
-
-    assert {row["service"]: row["health"] for row in status["services"]} == {
-        "orchestrator": "UNREACHABLE",
-        "balancer": "SERVING",
-        "registry": "SERVING",
-        "supervisor": "SERVING",
-        "traces": "SERVING",
-    }
-    assert [row["health"] for row in status["instances"]] == ["SERVING"]
 
 
 def test_what_was_started_in_it_is_there_after_a_restart(place: Workplace) -> None:
