@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
-from forgemesh.cli.command_line import Given
+from forgemesh.cli.command_line import CommandLine, Given
 from forgemesh.cli.exits import ExitCode
+from forgemesh.cli.language_skeleton import LANGUAGES, ForeignLanguage, plugin_files, plugin_section
 from forgemesh.cli.plugin_name import PluginName, project_name
 from forgemesh.cli.plugin_sections import CONFIG, no_config
 from forgemesh.cli.problem import Problem, usage
-from forgemesh.cli.skeleton import PLUGINS, TESTS, plugin_test, plugin_text, project_files, section
+from forgemesh.cli.skeleton import CONFIG_HEAD, PLUGINS, TESTS, plugin_test, plugin_text, project_files, section
 from forgemesh.client.mesh_file import DATA_DIRECTORY
 
 _README = "README.md"
+_LINES_SHOWN = 5
 _IGNORED = f"{DATA_DIRECTORY}/"
 _WORDS = {
     CONFIG: "which plugins run",
@@ -70,27 +74,46 @@ def init(folder: Path = Path(), /, *, name: str | None = None, line: Given) -> N
         line.terminal.talk(f"  {command:<{width}}   {note}".rstrip())
 
 
-def new(name: str, /, *, config: Path = Path(CONFIG), folder: str = PLUGINS, line: Given) -> None:
+def new(
+    name: str,
+    /,
+    *,
+    language: Literal["python", "go", "java"] = "python",
+    config: Path = Path(CONFIG),
+    folder: str = PLUGINS,
+    sdk: Path | None = None,
+    line: Given,
+) -> None:
     """
     Add a plugin to a project: its file, its section in forgemesh.toml, and a test.
 
     The rest of forgemesh.toml stays as it is, with its comments. Exits with 4 if a file or a section is in the way.
+    In another language than Python it is a folder of its own that builds itself, and makes a forgemesh.toml that is
+    missing.
 
     Parameters
     ----------
     name
         The plugin's id, such as shop.stock; its last part names the file and the section.
+    language
+        What it is written in.
     config
         The project's forgemesh.toml.
     folder
         Where the plugin's file goes, relative to the configuration.
+    sdk
+        The library of another language, such as clients/go of a checkout; it stands there beside this program if not
+        given.
     """
     plugin, root = PluginName.of(name), config.parent
+    if language != "python":
+        _new_in(LANGUAGES[language], plugin, config, folder, sdk, line)
+        return
     files = {
         f"{folder}/{plugin.module}.py": plugin_text(plugin),
         f"{TESTS}/test_{plugin.module}.py": plugin_test(plugin, folder),
     }
-    text = _with_section(config, plugin, folder)
+    text = _with_section(config, plugin, section(plugin, folder))
     _refuse_existing(root, files)
     _write(root, files)
     _replace(config, text)
@@ -105,6 +128,70 @@ def new(name: str, /, *, config: Path = Path(CONFIG), folder: str = PLUGINS, lin
     check, load = f"forgemesh plugin check {plugin.section}{option}", f"forgemesh plugin load {plugin.section}"
     line.terminal.talk(f"  {check:<{max(len(check), len(load))}}   what it offers, and what is wrong with it")
     line.terminal.talk(f"  {load:<{max(len(check), len(load))}}   start it in a mesh that runs already")
+
+
+def _new_in(
+    language: ForeignLanguage, plugin: PluginName, config: Path, folder: str, sdk: Path | None, line: CommandLine
+) -> None:
+    if missing := [program for program in language.programs if shutil.which(program) is None]:
+        raise usage(
+            f"a plugin in {language.title} needs {' and '.join(missing)}, which is not on the PATH",
+            hint="install it, and say this again",
+            reason="TOOLCHAIN_MISSING",
+        )
+    files = plugin_files(language, plugin, folder, _library(language, sdk))
+    if not config.exists():
+        files = {config.name: CONFIG_HEAD + plugin_section(language, plugin, folder)} | files
+        text = None
+    else:
+        text = _with_section(config, plugin, plugin_section(language, plugin, folder))
+    _refuse_existing(config.parent, files)
+    _write(config.parent, files)
+    if text is None:
+        files |= dict.fromkeys(_ignore(config.parent / ".gitignore"), "")
+    else:
+        _replace(config, text)
+    line.terminal.talk(
+        f"ForgeMesh's library for {language.title} is published nowhere; this plugin uses that of a checkout.",
+        "building it, which takes a while the first time ...",
+    )
+    _build(config.parent / folder / plugin.section / "run.sh")
+    if line.terminal.json:
+        made = list(dict.fromkeys([*files, config.name]))
+        line.terminal.value({"plugin_id": plugin.plugin_id, "section": {"name": plugin.section}, "files": made})
+        return
+    line.terminal.data(f"added the plugin {plugin.plugin_id} in {language.title}, section [plugins.{plugin.section}]")
+    _list(files, line)
+    start = f"forgemesh plugin load {plugin.section}" if text else "forgemesh up"
+    call = f"forgemesh plugin call {plugin.plugin_id}/greet name=Ada"
+    line.terminal.talk("Next:")
+    line.terminal.talk(f"  {start:<{len(call)}}   start it")
+    line.terminal.talk(f"  {call}   in another terminal")
+
+
+def _build(script: Path) -> None:
+    """What the tools of its language say is shown only if it does not succeed."""
+    done = subprocess.run([script.resolve(), "build"], capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise Problem(
+            ExitCode.FAILED,
+            f"the plugin's files are written, but it cannot be built: {' / '.join(said[:_LINES_SHOWN])}",
+            reason="BUILD_FAILED",
+            hint=f"see all that is said, and mend it: {shlex.quote(str(script))} build",
+        )
+
+
+def _library(language: ForeignLanguage, sdk: Path | None) -> Path:
+    """Where the language's library is, in the repository that this program runs from or where its user says."""
+    library = sdk if sdk is not None else Path(__file__).parents[2] / language.library
+    if not (library / "README.md").is_file():
+        raise usage(
+            f"ForgeMesh's library for {language.title} is not in {library}, and it is published nowhere",
+            hint=f"get a checkout of ForgeMesh, and name its folder: --sdk CHECKOUT/clients/{language.library}",
+            reason="LIBRARY_MISSING",
+        )
+    return library.resolve()
 
 
 def _list(files: Iterable[str], line: Given) -> None:
@@ -136,6 +223,8 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("x", encoding="utf-8") as written:
                 written.write(text)
+            if file.suffix == ".sh":
+                file.chmod(0o755)
         except OSError as error:
             raise _unwritable(file, error) from error
 
@@ -153,7 +242,7 @@ def _ignore(file: Path) -> list[str]:
     return [file.name]
 
 
-def _with_section(config: Path, plugin: PluginName, folder: str) -> str:
+def _with_section(config: Path, plugin: PluginName, added: str) -> str:
     """The text of the configuration with one more section at its end; raises Problem if that cannot be."""
     try:
         with config.open(encoding="utf-8", newline="") as file:
@@ -174,7 +263,7 @@ def _with_section(config: Path, plugin: PluginName, folder: str) -> str:
             code="ALREADY_EXISTS",
             hint="take another name, or change that section",
         )
-    added, newline = section(plugin, folder), "\r\n" if "\r\n" in text else "\n"
+    newline = "\r\n" if "\r\n" in text else "\n"
     joined = text + (newline if text and not text.endswith("\n") else "") + added.replace("\n", newline)
     try:
         tomllib.loads(joined)

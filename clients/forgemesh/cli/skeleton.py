@@ -8,9 +8,9 @@ from forgemesh.cli.plugin_name import PluginName
 
 PLUGINS, WORKFLOWS, TESTS = "plugins", "workflows", "tests"
 
-_CONFIG = Template("""\
+CONFIG_HEAD = """\
 # The plugins that `forgemesh up` runs, each in a process of its own. Paths are relative to this file.
-""")
+"""
 
 _SECTION = Template("""\
 
@@ -136,7 +136,7 @@ def project_files(project: str, name: PluginName) -> dict[str, str]:
     words = _words(name, PLUGINS) | {"project": project}
     test = plugin_test(name, PLUGINS).replace("import run_plugin", "import WorkflowEnvironment, run_plugin")
     return {
-        "forgemesh.toml": _CONFIG.substitute() + section(name, PLUGINS),
+        "forgemesh.toml": CONFIG_HEAD + section(name, PLUGINS),
         f"{PLUGINS}/{name.module}.py": plugin_text(name),
         f"{WORKFLOWS}/greet.yaml": _WORKFLOW.substitute(words),
         f"{TESTS}/test_{name.module}.py": test + _WORKFLOW_TEST.substitute(words),

@@ -104,7 +104,7 @@ ALONE: dict[str, list[list[str]]] = {
     "up": [["--config", "mesh.toml"], ["--config", EVIL]],
     "down": [["--data-dir", EVIL]],
     "plugin check": [["noisy:Noisy"], ["broken:Broken"]],
-    "plugin new": [[EVIL], ["shop.stock", "--config", EVIL]],
+    "plugin new": [[EVIL], ["shop.stock", "--config", EVIL], ["shop.stock", "--language", "go", "--sdk", EVIL]],
     "execution replay": [[EVIL]],
     "k8s manifest": [["noisy:Noisy"], ["broken:Broken"], *(["noisy:Noisy", one, EVIL] for one in _OPTIONS)],
     "version": [[]],
