@@ -11,6 +11,7 @@ from forgemesh.orchestrator.execution.explain import Blocker, Explanation
 from forgemesh.orchestrator.execution.ports.rows import ExecutionRow
 from forgemesh.orchestrator.execution.state import ExecutionState, Status, StepState, StepStatus
 from forgemesh.orchestrator.store.events import SCHEMA_VERSION, origin_to_message
+from forgemesh.orchestrator.values.retry import SECOND
 from forgemesh.orchestrator.wire.payloads import failure_to_message, moment, payload_to_message, timestamp
 from forgemesh.orchestrator.workflow.definition import Definition
 
@@ -116,24 +117,33 @@ def row_to_message(row: ExecutionRow) -> pb.Execution:
 
 
 def _add_step(execution: pb.Execution, step: StepState, said: tuple[float, str] | None) -> None:
-    """Made in its place: a message that is made apart is copied."""
+    """Made in its place, since a message that is made apart is copied; what most steps have not is not set."""
     message = execution.steps.add(
-        step_path=step.path,
-        kind=step.step.kind,
-        status=_STEP_STATUS[step.status],
-        attempts=step.attempts,
-        instance_id=step.dispatch.instance_id if step.dispatch else "",
-        failure=failure_to_message(step.failure) if step.failure is not None else None,
-        began_at=timestamp(step.began_at),
-        ended_at=timestamp(step.ended_at),
-        blocked_reason=step.blocked.reason if step.blocked else "",
-        blocked_message=step.blocked.message if step.blocked else "",
-        next_attempt_at=timestamp(step.next_at),
-        skipped_reason=step.skipped,
-        taken=step.taken,
-        effect_owner=step.owner,
-        child_execution_id=step.started.child_id if step.started is not None else "",
+        step_path=step.path, kind=step.step.kind, status=_STEP_STATUS[step.status], attempts=step.attempts
     )
+    if step.began_at:
+        message.began_at.seconds, message.began_at.nanos = divmod(step.began_at, SECOND)
+    if step.ended_at:
+        message.ended_at.seconds, message.ended_at.nanos = divmod(step.ended_at, SECOND)
+    if step.dispatch is not None:
+        message.instance_id = step.dispatch.instance_id
+    if step.started is not None and step.started.child_id:
+        message.child_execution_id = step.started.child_id
+    if step.status is not StepStatus.SUCCEEDED or step.failure or step.taken or step.branches or step.waits:
+        _add_rest(message, step)
+    if said is not None:
+        message.progress, message.progress_note = said
+
+
+def _add_rest(message: pb.Step, step: StepState) -> None:
+    """What a call that succeeded at once has not."""
+    if step.failure is not None:
+        message.failure.CopyFrom(failure_to_message(step.failure))
+    if step.blocked is not None:
+        message.blocked_reason, message.blocked_message = step.blocked.reason, step.blocked.message
+    if step.next_at:
+        message.next_attempt_at.CopyFrom(moment(step.next_at))
+    message.skipped_reason, message.taken, message.effect_owner = step.skipped, step.taken, step.owner
     if step.waits is not None:
         message.waits_for_signal = step.waits.signal
         if step.waits.until and not step.status.final:
@@ -143,8 +153,6 @@ def _add_step(execution: pb.Execution, step: StepState, said: tuple[float, str] 
         message.branches_succeeded = step.branches.succeeded
         message.branches_failed = len(step.branches.failures)
         message.branches_skipped = step.branches.skipped
-    if said is not None:
-        message.progress, message.progress_note = said
 
 
 def checkpoint_to_message(checkpoint: Checkpoint, row: ExecutionRow, content_hash: str) -> control_pb2.Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
@@ -90,15 +89,16 @@ class CallSender:
         if request.idempotent:
             after = self.hedging.late_after(request, pool.plugin_id, invocation, pool.snapshot.policy)
             if after:
-                inflight.hedge_alarm = self._deadlines.set(after, partial(self._late, pool, version), inflight)
+                inflight.hedge_alarm = self._deadlines.set(after, self._late, inflight)
         return None
 
-    def _late(self, pool: Pool, version: str, inflight: InFlightCall) -> None:
+    def _late(self, inflight: InFlightCall) -> None:
         """Its answer is late: make the call a second time, if that may be."""
         inflight.hedge_alarm = None
         first, request = inflight.call, inflight.request
         if first is None or inflight.state is not CallState.SENT or not self.hedging.has_saved or self.crowded():
             return
+        pool, version = first.pool, first.dispatch.plugin_version
         now, at = self._recorder.clock(), self._clock()
         has_it = first.counter.key.instance_id
         elsewhere = msgspec.structs.replace(request, tried=request.tried | {has_it})

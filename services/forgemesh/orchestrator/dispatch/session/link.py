@@ -282,7 +282,8 @@ class SessionLink:
             call = self._calls.sent(result.call_id, "a result")
             if call is None:
                 raise ProtocolBreach(f"a second result for call {result.call_id}")
-            check_attempt(result, call.invocation)
+            if result.attempt != call.invocation.attempt:
+                check_attempt(result, call.invocation)
             whose = (self._plugin_id, call.invocation.operation, self._endpoint.instance_id)
             self._answer(result.call_id, answer_of(result, whose, session=True, size=size))
         self._take_credits(frame)

@@ -11,7 +11,7 @@ from forgemesh.api.plugin.v1 import session_pb2
 from forgemesh.faults import Fault
 from forgemesh.faults.workflow import Cancelled, HostLost
 from forgemesh.orchestrator.dispatch.ports import Answer, CallObserver, Invocation
-from forgemesh.orchestrator.dispatch.session.codec import MAX_NOTE, goes_alone, size_of
+from forgemesh.orchestrator.dispatch.session.codec import MAX_DETAILS, MAX_NOTE, goes_alone, size_of
 from forgemesh.orchestrator.dispatch.session.endings import Endings
 from forgemesh.orchestrator.dispatch.session.protocol_check import ProtocolBreach
 from forgemesh.orchestrator.values.failure import failure_of
@@ -77,9 +77,11 @@ class OpenCalls:
 
     def open(self, invocation: Invocation, observer: CallObserver) -> tuple[int, OpenCall]:
         """One more."""
-        self._next += 1
-        call = self._calls[self._next] = OpenCall(invocation, observer, size_of(invocation), goes_alone(invocation))
-        return self._next, call
+        number = self._next = self._next + 1
+        size = size_of(invocation)
+        alone = size > MAX_DETAILS and goes_alone(invocation)  # what is smaller goes with others, whatever it holds
+        call = self._calls[number] = OpenCall(invocation, observer, size, alone)
+        return number, call
 
     def sent(self, call_id: int, what: str) -> OpenCall | None:
         """
