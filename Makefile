@@ -165,6 +165,14 @@ schema: .venv/.dev ## Generate the JSON Schema by which editors check workflows
 bench: .venv/.runtime ## Measure what a step costs
 	@$(BIN)/python -m bench.throughput $(ARGS)
 
+.PHONY: bench-profile
+bench-profile: .venv/.runtime ## Count what the orchestrator does for a step
+	@$(BIN)/python -m bench.profile $(ARGS)
+
+.PHONY: bench-baseline
+bench-baseline: .venv/.runtime ## Measure the bare way of a step, as a measure for all others
+	@$(BIN)/python -m bench.baseline.engine $(ARGS)
+
 .PHONY: bench-latency
 bench-latency: .venv/.runtime ## Measure how long one execution takes when nothing else runs
 	@$(BIN)/python -m bench.latency $(ARGS)
