@@ -73,9 +73,9 @@ class ConformanceMesh:
         return done.stdout
 
     def host(self, instance_id: str) -> dict[str, Any]:
-        """One plugin host as the supervisor sees it."""
+        """One plugin host as the mesh sees it; nothing while it is not there."""
         hosts: list[dict[str, Any]] = json.loads(self.cli("status", "-o", "json", codes=(0, 1)))["instances"]
-        return next(host for host in hosts if host["instance"] == instance_id)
+        return next((host for host in hosts if host["instance"] == instance_id), {})
 
 
 def source(name: str, plugin: str, operation: str) -> str:

@@ -50,7 +50,6 @@ export interface Receiver {
  * place. Times are milliseconds.
  */
 export class RunningCall {
-  readonly controller = new AbortController();
   readonly arrived = performance.now();
   started: number | undefined;
   finished = 0;
@@ -58,6 +57,8 @@ export class RunningCall {
   /** Why it was ended early. */
   ending: Failure | undefined;
   isAnswered = false;
+  #controller: AbortController | undefined;
+  #abortedBy: unknown;
   output: Payload | undefined;
   failure: Failure | undefined;
 
@@ -86,29 +87,75 @@ export class RunningCall {
     };
   }
 
-  /** What the operation sees. */
-  about(): Call {
-    const { namespace, executionId, stepPath, attempt, idempotencyKey, heartbeatDetails } = this.invocation;
-    return {
-      namespace,
-      executionId,
-      stepPath,
-      attempt,
-      idempotencyKey,
-      traceparent: this.span.traceparent,
-      deadline: new Date(Date.now() + this.within - (performance.now() - this.arrived)),
-      signal: this.controller.signal,
-      details: heartbeatDetails && Payload.from(heartbeatDetails),
-      progress: (fraction, note = "", details = undefined) => {
-        const said = details === undefined ? undefined : Payload.of(details);
-        if (said !== undefined && said.size > MOST_DETAILS) {
-          throw tooLarge("the details of a progress", said.size, MOST_DETAILS);
-        }
-        if (!this.isAnswered) {
-          this.receiver.progressed(this, fraction, note, said);
-        }
-      },
-    };
+  /** Made when somebody asks for it: most operations do not. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortedBy !== undefined) {
+      this.#controller.abort(this.#abortedBy);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Tells the operation that it is not wanted any more. */
+  abort(reason: unknown): void {
+    this.#abortedBy = reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+/** A running call as its operation sees it. */
+export class CallView implements Call {
+  readonly #call: RunningCall;
+
+  constructor(call: RunningCall) {
+    this.#call = call;
+  }
+
+  get namespace(): string {
+    return this.#call.invocation.namespace;
+  }
+
+  get executionId(): string {
+    return this.#call.invocation.executionId;
+  }
+
+  get stepPath(): string {
+    return this.#call.invocation.stepPath;
+  }
+
+  get attempt(): number {
+    return this.#call.invocation.attempt;
+  }
+
+  get idempotencyKey(): string {
+    return this.#call.invocation.idempotencyKey;
+  }
+
+  get traceparent(): string {
+    return this.#call.span.traceparent;
+  }
+
+  get deadline(): Date {
+    return new Date(Date.now() + this.#call.within - (performance.now() - this.#call.arrived));
+  }
+
+  get signal(): AbortSignal {
+    return this.#call.signal;
+  }
+
+  get details(): Payload | undefined {
+    const details = this.#call.invocation.heartbeatDetails;
+    return details && Payload.from(details);
+  }
+
+  progress(fraction: number, note = "", details?: unknown): void {
+    const said = details === undefined ? undefined : Payload.of(details);
+    if (said !== undefined && said.size > MOST_DETAILS) {
+      throw tooLarge("the details of a progress", said.size, MOST_DETAILS);
+    }
+    if (!this.#call.isAnswered) {
+      this.#call.receiver.progressed(this.#call, fraction, note, said);
+    }
   }
 }
 

@@ -6,7 +6,7 @@ import { Code, Fault, millisecondsOf } from "../fault.js";
 import { Payload } from "../payload.js";
 import { Admission } from "./admission.js";
 import { Alarm } from "./alarm.js";
-import { type Receiver, RunningCall } from "./call.js";
+import { CallView, type Receiver, RunningCall } from "./call.js";
 import {
   cancelled,
   cut,
@@ -149,7 +149,7 @@ export class Host {
     call.alarm?.stop();
     if (call.started !== undefined) {
       call.alarm = new Alarm(LAST_WORDS, () => this.#answer(call, undefined, failure));
-      call.controller.abort(fault);
+      call.abort(fault);
       return;
     }
     this.admission.abandon();
@@ -170,7 +170,7 @@ export class Host {
     let failure: Failure | undefined;
     try {
       const input = Payload.from(call.invocation.input);
-      output = await call.span.within(() => call.operation.run(input, call.about()));
+      output = await call.span.within(() => call.operation.run(input, new CallView(call)));
       if (output.size > MOST_OUTPUT) {
         failure = failureOf(tooLarge(`the output of ${name}`, output.size, MOST_OUTPUT), call.invocation.stepPath);
       }
