@@ -10,10 +10,12 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
   type ClientWritableStream,
+  type handleBidiStreamingCall,
   type handleClientStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -228,6 +230,41 @@ export interface StartExecutionsRequest {
 export interface StartExecutionsResponse {
   /** One for each request. */
   results: StartExecutionsResult[];
+}
+
+/** Starts of one moment. */
+export interface StreamStartsRequest {
+  /**
+   * At most 1,000, and 4 MiB together. Of all on one stream 1,000 may be open at a time; it takes no more until one is
+   * answered.
+   */
+  starts: NumberedStart[];
+}
+
+/** One of the starts on a stream. */
+export interface NumberedStart {
+  /** What the caller calls it on this stream. */
+  number: bigint;
+  /** What is to be started. */
+  request:
+    | StartExecutionRequest
+    | undefined;
+  /** W3C trace context of its caller, as the metadata of StartExecution has it. Empty: it has none. */
+  traceparent: string;
+}
+
+/** Answers of one moment. */
+export interface StreamStartsResponse {
+  /** In the order in which they came to be. */
+  results: NumberedResult[];
+}
+
+/** What became of one of the starts on a stream. */
+export interface NumberedResult {
+  /** As its caller named it. */
+  number: bigint;
+  /** What became of it. */
+  result: StartExecutionsResult | undefined;
 }
 
 /** What became of one request. */
@@ -1304,6 +1341,272 @@ export const StartExecutionsResponse: MessageFns<StartExecutionsResponse> = {
   fromPartial(object: DeepPartial<StartExecutionsResponse>): StartExecutionsResponse {
     const message = createBaseStartExecutionsResponse();
     message.results = object.results?.map((e) => StartExecutionsResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStreamStartsRequest(): StreamStartsRequest {
+  return { starts: [] };
+}
+
+export const StreamStartsRequest: MessageFns<StreamStartsRequest> = {
+  encode(message: StreamStartsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.starts) {
+      NumberedStart.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamStartsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamStartsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.starts.push(NumberedStart.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamStartsRequest>): StreamStartsRequest {
+    return StreamStartsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamStartsRequest>): StreamStartsRequest {
+    const message = createBaseStreamStartsRequest();
+    message.starts = object.starts?.map((e) => NumberedStart.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseNumberedStart(): NumberedStart {
+  return { number: 0n, request: undefined, traceparent: "" };
+}
+
+export const NumberedStart: MessageFns<NumberedStart> = {
+  encode(message: NumberedStart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message.request !== undefined) {
+      StartExecutionRequest.encode(message.request, writer.uint32(18).fork()).join();
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(26).string(message.traceparent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NumberedStart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNumberedStart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.request = StartExecutionRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NumberedStart>): NumberedStart {
+    return NumberedStart.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NumberedStart>): NumberedStart {
+    const message = createBaseNumberedStart();
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.request = (object.request !== undefined && object.request !== null)
+      ? StartExecutionRequest.fromPartial(object.request)
+      : undefined;
+    message.traceparent = object.traceparent ?? "";
+    return message;
+  },
+};
+
+function createBaseStreamStartsResponse(): StreamStartsResponse {
+  return { results: [] };
+}
+
+export const StreamStartsResponse: MessageFns<StreamStartsResponse> = {
+  encode(message: StreamStartsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      NumberedResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamStartsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamStartsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(NumberedResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StreamStartsResponse>): StreamStartsResponse {
+    return StreamStartsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StreamStartsResponse>): StreamStartsResponse {
+    const message = createBaseStreamStartsResponse();
+    message.results = object.results?.map((e) => NumberedResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseNumberedResult(): NumberedResult {
+  return { number: 0n, result: undefined };
+}
+
+export const NumberedResult: MessageFns<NumberedResult> = {
+  encode(message: NumberedResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.number);
+    }
+    if (message.result !== undefined) {
+      StartExecutionsResult.encode(message.result, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NumberedResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNumberedResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.result = StartExecutionsResult.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NumberedResult>): NumberedResult {
+    return NumberedResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NumberedResult>): NumberedResult {
+    const message = createBaseNumberedResult();
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.result = (object.result !== undefined && object.result !== null)
+      ? StartExecutionsResult.fromPartial(object.result)
+      : undefined;
     return message;
   },
 };
@@ -2451,6 +2754,21 @@ export const OrchestratorServiceService = {
       Buffer.from(StartExecutionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartExecutionsResponse => StartExecutionsResponse.decode(value),
   },
+  /**
+   * Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+   * in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+   * ends once the caller has closed its side and every start is answered.
+   */
+  streamStarts: {
+    path: "/forgemesh.api.orchestrator.v1.OrchestratorService/StreamStarts" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: StreamStartsRequest): Buffer => Buffer.from(StreamStartsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StreamStartsRequest => StreamStartsRequest.decode(value),
+    responseSerialize: (value: StreamStartsResponse): Buffer =>
+      Buffer.from(StreamStartsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StreamStartsResponse => StreamStartsResponse.decode(value),
+  },
   /** One execution with its steps. */
   getExecution: {
     path: "/forgemesh.api.orchestrator.v1.OrchestratorService/GetExecution" as const,
@@ -2688,6 +3006,12 @@ export interface OrchestratorServiceServer extends UntypedServiceImplementation 
   startExecution: handleUnaryCall<StartExecutionRequest, StartExecutionResponse>;
   /** Starts many executions with one call, each as StartExecution does; one that is refused does not hold up the others. */
   startExecutions: handleUnaryCall<StartExecutionsRequest, StartExecutionsResponse>;
+  /**
+   * Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+   * in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+   * ends once the caller has closed its side and every start is answered.
+   */
+  streamStarts: handleBidiStreamingCall<StreamStartsRequest, StreamStartsResponse>;
   /** One execution with its steps. */
   getExecution: handleUnaryCall<GetExecutionRequest, GetExecutionResponse>;
   /** Executions, newest first. Reads what was acknowledged before. */
@@ -2833,6 +3157,17 @@ export interface OrchestratorServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartExecutionsResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Starts executions for a caller that starts many at a time, each as StartExecution does: starts of one moment travel
+   * in one message, and so do answers, each as soon as it is there. One that is refused does not hold up the others. It
+   * ends once the caller has closed its side and every start is answered.
+   */
+  streamStarts(): ClientDuplexStream<StreamStartsRequest, StreamStartsResponse>;
+  streamStarts(options: Partial<CallOptions>): ClientDuplexStream<StreamStartsRequest, StreamStartsResponse>;
+  streamStarts(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<StreamStartsRequest, StreamStartsResponse>;
   /** One execution with its steps. */
   getExecution(
     request: GetExecutionRequest,

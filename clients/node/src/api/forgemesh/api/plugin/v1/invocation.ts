@@ -30,7 +30,10 @@ export interface Invocation {
    * idempotent: if its answer is late, the same attempt may be made on another instance as well.
    */
   attempt: number;
-  /** "execution_id/step_path": what a plugin uses to recognise a repetition. */
+  /**
+   * "namespace/execution_id@run_id/step_path": what a plugin uses to recognise a repetition. Without the namespace and
+   * the run where an execution began under a release that had no runs.
+   */
   idempotencyKey: string;
   /** How long the caller will wait, from the moment of receipt, in milliseconds. Zero means the operation's own timeout. */
   remainingMillis: bigint;

@@ -33,6 +33,8 @@ export interface GetTraceRequest {
     | undefined;
   /** From an earlier response; empty for the first page. */
   pageToken: string;
+  /** Give the spans as they were sent, with every attribute in its type, and not as `spans`. */
+  asSent: boolean;
 }
 
 /** One trace. */
@@ -43,6 +45,8 @@ export interface GetTraceResponse {
   spans: Span[];
   /** Empty on the last page. */
   nextPageToken: string;
+  /** Of a request with `as_sent`: messages opentelemetry.proto.trace.v1.ResourceSpans, in the order of the spans. */
+  sent: Buffer[];
 }
 
 /** Asks for traces. */
@@ -80,7 +84,7 @@ export interface TraceSummary {
 }
 
 function createBaseGetTraceRequest(): GetTraceRequest {
-  return { key: undefined, pageToken: "" };
+  return { key: undefined, pageToken: "", asSent: false };
 }
 
 export const GetTraceRequest: MessageFns<GetTraceRequest> = {
@@ -95,6 +99,9 @@ export const GetTraceRequest: MessageFns<GetTraceRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(26).string(message.pageToken);
+    }
+    if (message.asSent !== false) {
+      writer.uint32(32).bool(message.asSent);
     }
     return writer;
   },
@@ -136,6 +143,14 @@ export const GetTraceRequest: MessageFns<GetTraceRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.asSent = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -168,12 +183,13 @@ export const GetTraceRequest: MessageFns<GetTraceRequest> = {
       }
     }
     message.pageToken = object.pageToken ?? "";
+    message.asSent = object.asSent ?? false;
     return message;
   },
 };
 
 function createBaseGetTraceResponse(): GetTraceResponse {
-  return { traceId: "", spans: [], nextPageToken: "" };
+  return { traceId: "", spans: [], nextPageToken: "", sent: [] };
 }
 
 export const GetTraceResponse: MessageFns<GetTraceResponse> = {
@@ -186,6 +202,9 @@ export const GetTraceResponse: MessageFns<GetTraceResponse> = {
     }
     if (message.nextPageToken !== "") {
       writer.uint32(26).string(message.nextPageToken);
+    }
+    for (const v of message.sent) {
+      writer.uint32(34).bytes(v!);
     }
     return writer;
   },
@@ -227,6 +246,14 @@ export const GetTraceResponse: MessageFns<GetTraceResponse> = {
             message.nextPageToken = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sent.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -247,6 +274,7 @@ export const GetTraceResponse: MessageFns<GetTraceResponse> = {
     message.traceId = object.traceId ?? "";
     message.spans = object.spans?.map((e) => Span.fromPartial(e)) || [];
     message.nextPageToken = object.nextPageToken ?? "";
+    message.sent = object.sent?.map((e) => e) || [];
     return message;
   },
 };
