@@ -43,6 +43,8 @@ _BY_AUTHORS_CODE = frozenset((PluginException.reason, OutputInvalid.reason))
 class Outcome(Enum):
     """What a call says about its instance."""
 
+    __hash__ = object.__hash__  # that of Enum is a call of Python, for every step
+
     OK = "ok"
     SLOW = "slow"
     FAILURE = "failure"

@@ -26,6 +26,8 @@ GOOD = Answer(NULL, None)
 LOST = Answer(None, failure_of(HostLost("i-1", accepted=True), retryable=True))
 PERMIT = Permit("t-1", 1, 4)
 
+TRACEPARENT = f"00-{'aa' * 16}-{'bb' * 8}-01"
+
 
 class Kept:
     """A recorder, and what it says of itself."""
@@ -46,7 +48,7 @@ class Kept:
 
     def depart(self, generation: int = 3, permit: Permit | None = None, instance_id: str = "i-1") -> Departure:
         one = endpoint(instance_id, circuit=CircuitView(CircuitState.CLOSED, generation))
-        departure = Departure(self.recorder.counter("p", one), self.clock.now, 60.0, 1.0, "00-aa-bb-01", permit)
+        departure = Departure(self.recorder.counter("p", one), self.clock.now, 60.0, 1.0, TRACEPARENT, permit)
         self.recorder.departed(departure)
         return departure
 
@@ -96,7 +98,7 @@ def test_every_call_is_counted_from_its_departure_to_its_end_whatever_that_is() 
     assert (counts.started, counts.succeeded, counts.slow, counts.failed) == (8, 3, 1, 1)
     assert (counts.overloaded, counts.ignored, in_flight) == (1, 2, 1)
     assert counts.last_failure is not None
-    assert counts.last_failure.traceparent == "00-aa-bb-01"
+    assert counts.last_failure.traceparent == TRACEPARENT
     assert len(counts.last_failure.message) == BRIEF
 
 

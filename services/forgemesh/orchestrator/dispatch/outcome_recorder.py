@@ -37,6 +37,8 @@ TOGETHER = 0.1
 REMEMBERED = 1024
 """Reports whose moments are known."""
 
+_SAID = {outcome: outcome.value for outcome in Outcome}
+
 
 class Departure(msgspec.Struct, eq=False):
     """
@@ -148,7 +150,7 @@ class OutcomeRecorder:
                 sent=answer.sent,
                 count_exceptions=departure.count_exceptions,
             )
-        self.durations.record(took, (counter.key.plugin_id, outcome.value), recorded_trace(departure.traceparent))
+        self.durations.record(took, (counter.key.plugin_id, _SAID[outcome]), recorded_trace(departure.traceparent))
         told = _brief(failure, departure.traceparent) if failure is not None and outcome is Outcome.FAILURE else None
         if departure.permit is None:
             counter.tally.ended(outcome, took, told)
