@@ -11,11 +11,10 @@ import grpc
 from forgemesh.routing.circuit_rule import CircuitRule
 from forgemesh.routing.endpoint import CircuitState
 from forgemesh.routing.policy import PluginPolicy
-from tests.component.balancer.meshes import DEADLINE
 from tests.component.balancer.picking import circuit
 from tests.mesh.processes import Service, start_service
 from tests.mesh.test_registry_process import BALANCER, balancer_environment
-from tests.stock_mesh import StockClient, StockMesh, eventually
+from tests.stock_mesh import StockClient, StockMesh
 
 LONG = PluginPolicy(circuit=CircuitRule(open=600.0, max_open=600.0))
 
@@ -34,11 +33,17 @@ async def meets_all(mesh: StockMesh, client: StockClient) -> None:
     assert min(answers.values()) >= 45, answers
 
 
+def only_the_first(answers: dict[str, int]) -> bool:
+    """Nobody else answers."""
+    return set(answers) == {"a"}
+
+
 async def leaves_who_does_not_serve(mesh: StockMesh, client: StockClient) -> None:
-    """No call after the acknowledgement."""
+    """No call once the change has been acknowledged and taken on, which are two steps in grpc-java."""
     await client.until(both)
     async with mesh.acknowledged(client):
         await mesh.instances["b"].health.not_ready()
+    await client.until(only_the_first)
     calls = mesh.instances["b"].calls
 
     assert await client.ask(100) == {"a": 100}
@@ -50,8 +55,8 @@ async def opens_the_circuit_of_who_fails(mesh: StockMesh, client: StockClient) -
     await client.until(both)
     mesh.instances["b"].fails = grpc.StatusCode.INTERNAL
     async with mesh.acknowledged(client):
-        await client.ask(40)
-        await eventually(lambda: circuit(mesh.balancer, "b").state is CircuitState.OPEN)
+        await client.until(lambda answers: circuit(mesh.balancer, "b").state is CircuitState.OPEN)
+    await client.until(only_the_first)
     calls = mesh.instances["b"].calls
 
     assert await client.ask(100) == {"a": 100}
@@ -65,11 +70,12 @@ async def comes_back_after_nobody_was_there(mesh: StockMesh, client: StockClient
         await mesh.end("a")
     async with mesh.acknowledged(client):
         await mesh.end("b")
-    without = await client.ask(3, seconds=DEADLINE)
+    await client.until(lambda answers: set(answers) == {"UNAVAILABLE"})
+    without = await client.ask(3)
     await mesh.start("c")
+    await client.until(lambda answers: set(answers) == {"c"})
 
     assert without == {"UNAVAILABLE": 3}, without
-    assert set(await client.until(lambda answers: "c" in answers)) == {"c"}
 
 
 async def leads_an_execution_to_one_instance(mesh: StockMesh, client: StockClient) -> None:

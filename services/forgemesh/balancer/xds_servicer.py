@@ -30,6 +30,7 @@ SERVICES = (
 HELLO_DEADLINE = 5.0
 LONGEST_ID = 256
 """Characters of what a client calls itself."""
+UNNAMED = "a client without a name"
 _SHOWN = 64
 
 
@@ -48,7 +49,7 @@ class XdsServicer(AggregatedDiscoveryServiceServicer, LoadReportingServiceServic
     ) -> AsyncIterator[pb.DiscoveryResponse]:
         self._balancer.refuse_unless_warm()
         first = await _first(request_iterator, pb.DiscoveryRequest())
-        with self._clients.following(context.peer(), first.node.id) as client:
+        with self._clients.following(context.peer(), first.node.id or UNNAMED) as client:
             client.library = first.node.user_agent_name[:_SHOWN]
             _log.info("%s (%s) follows by xDS", client.name, client.library)
             resource = partial(self._resource, client)
@@ -63,7 +64,7 @@ class XdsServicer(AggregatedDiscoveryServiceServicer, LoadReportingServiceServic
     ) -> AsyncIterator[load_pb.LoadStatsResponse]:
         self._balancer.refuse_unless_warm()
         first = await _first(request_iterator, load_pb.LoadStatsRequest())
-        with self._clients.counting(context.peer(), first.node.id) as (counter, follower):
+        with self._clients.counting(context.peer(), first.node.id or UNNAMED) as (counter, follower):
             yield codec.counting_to_message()
             over = asyncio.Event()
 

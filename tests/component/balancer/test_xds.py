@@ -194,8 +194,7 @@ async def test_what_a_stock_client_counts_opens_the_circuit_of_the_instance_that
         await client.until(lambda answers: set(answers) == {"a", "b"})
         mesh.instances["b"].fails = grpc.StatusCode.INTERNAL
         async with mesh.acknowledged(client):
-            await client.ask(40)
-            await eventually(lambda: state(mesh, "b") is CircuitState.OPEN)
+            await client.until(lambda answers: state(mesh, "b") is CircuitState.OPEN)
         calls = mesh.instances["b"].calls
         answers = await client.ask(100)
 

@@ -126,6 +126,16 @@ def test_what_is_refused_is_not_sent_again_before_it_changes_and_the_refusal_is_
     assert stream.discovery.accepted(CDS) == "7.2"
 
 
+def test_one_who_changes_his_mind_about_a_response_says_nothing_that_is_new() -> None:
+    stream = Stream()
+    stream.hear(CDS, "a")
+    (first,) = stream.told()
+
+    heard = [stream.discovery.hear(Wanted(CDS, ["a"], first.nonce, refusal)) for refusal in ("no", "", "no", "")]
+
+    assert [(one.accepted, one.refused) for one in heard] == [(False, True), *[(False, False)] * 3]
+
+
 def test_all_clusters_are_for_who_has_never_named_one() -> None:
     stream = Stream()
     stream.hear(CDS)

@@ -245,6 +245,7 @@ def test_of_two_at_one_address_the_later_one_is_there() -> None:
         ("127.0.0.1:0", None),
         ("127.0.0.1:65536", None),
         ("127.0.0.1", None),
+        ("[fe80::1%eth0]:7001", None),
         ("unix:/tmp/x", None),
         ("", None),
     ],

@@ -131,12 +131,15 @@ def _newest_last(members: Iterable[Endpoint]) -> list[Endpoint]:
 
 
 def _place(address: str) -> tuple[str, int] | None:
+    """Host and port; None for what clients do not take: they would refuse the whole set for it."""
     host, _, port = address.rpartition(":")
     if host == "localhost":
         host = "127.0.0.1"
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if "%" in host or not 0 < number < 2**16:
+        return None
     try:
-        number = int(port) if port.isascii() and port.isdigit() else 0
-        return (str(ipaddress.ip_address(host.strip("[]"))), number) if 0 < number < 2**16 else None
+        return str(ipaddress.ip_address(host.strip("[]"))), number
     except ValueError:
         return None
 

@@ -67,8 +67,8 @@ class _Kept:
 
 class Heard(NamedTuple):
     """
-    What is new in a request: names that were not there before, how many are not taken, whether the response is used,
-    and whether a refusal is the first since something was.
+    What is new in a request: names that were not there before, how many are not taken, whether a response is used that
+    was not answered before, or refused as the first one since something was used.
     """
 
     fresh: tuple[str, ...] = ()
@@ -115,11 +115,11 @@ class Discovery:
         if wanted.nonce and wanted.nonce != kept.nonce:
             return NOTHING
         accepted = refused = False
+        answers = bool(wanted.nonce) and kept.answered != wanted.nonce
         if wanted.nonce and wanted.refusal:
-            refused, kept.refuses = not kept.refuses, True
+            refused, kept.refuses = answers and not kept.refuses, True
         elif wanted.nonce:
-            accepted = kept.answered != kept.nonce
-            kept.accepted, kept.refuses = self._version(kept), False
+            accepted, kept.accepted, kept.refuses = answers, self._version(kept), False
         else:
             kept.sent, kept.due = {}, True  # a client that has seen nothing is told everything
         kept.answered = wanted.nonce

@@ -34,6 +34,7 @@ class StockClient:
         self.name = name
         self.library = ""
         self.ended = False
+        self.exceeds = False
         self.discovery = Discovery(balancer.epoch, most=most, longest=LONGEST_NAME)
         self.follower = StockFollower(self.discovery.wants)
 
@@ -88,7 +89,6 @@ class StockClients:
         self._most_streams = most_streams
         self._most_names = most_names
         self._streams: dict[type, Counter[str]] = {StockClient: Counter(), StockCounter: Counter()}
-        self.present: dict[StockClient, None] = {}
         self.on_missing: Callable[[str], None] = lambda plugin_id: None
 
     @contextlib.contextmanager
@@ -97,11 +97,7 @@ class StockClients:
         with self._admitted(StockClient, peer):
             client = StockClient(self._balancer, name, self._most_names)
             with self._balancer.followed(client.follower):
-                self.present[client] = None
-                try:
-                    yield client
-                finally:
-                    del self.present[client]
+                yield client
 
     @contextlib.contextmanager
     def counting(self, peer: str, name: str) -> Iterator[tuple[StockCounter, StockFollower]]:
@@ -126,7 +122,8 @@ class StockClients:
                 "%s cannot use the %s it was sent and keeps %s: %s",
                 *(client.name, wanted.kind.value, used, wanted.refusal[:LONGEST_REASON]),
             )
-        if heard.left_out:
+        if heard.left_out and not client.exceeds:
+            client.exceeds = True
             _log.warning(
                 "%d names that %s gives are left out: at most %d of %d characters are taken",
                 *(heard.left_out, client.name, self._most_names, LONGEST_NAME),
