@@ -30,7 +30,7 @@ public final class TestHost implements AutoCloseable {
   /** Serves the plugin until it is closed, as the instance "test". */
   public static TestHost serve(Object plugin) {
     Map<String, String> settings =
-        Map.of("FORGEMESH_HOST_INSTANCE_ID", "test", "FORGEMESH_HOST_GRACE", "10");
+        Map.of("FORGEMESH_HOST_INSTANCE_ID", "test", "FORGEMESH_HOST_GRACE", "60");
     PluginHost host = PluginHost.start(plugin, Settings.of(settings, "test"));
     try {
       return new TestHost(host);
