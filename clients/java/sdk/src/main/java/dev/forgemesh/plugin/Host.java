@@ -14,10 +14,13 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.ThreadFactory;
+import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -37,6 +40,21 @@ final class Host {
   private final ExecutorService workers = Executors.newCachedThreadPool(daemons("operation"));
   private final ScheduledThreadPoolExecutor timers =
       new ScheduledThreadPoolExecutor(1, daemons("timer"));
+
+  /**
+   * Writes the sessions: what ends while it writes leaves together. After the end nothing is
+   * written.
+   */
+  private final ThreadPoolExecutor writer =
+      new ThreadPoolExecutor(
+          1,
+          1,
+          0,
+          TimeUnit.SECONDS,
+          new LinkedBlockingQueue<>(),
+          daemons("writer"),
+          new ThreadPoolExecutor.DiscardPolicy());
+
   private final CountDownLatch drained = new CountDownLatch(1);
 
   private final Object lock = new Object();
@@ -76,6 +94,10 @@ final class Host {
 
   ScheduledThreadPoolExecutor timers() {
     return timers;
+  }
+
+  Executor writer() {
+    return writer;
   }
 
   /** How many calls the host takes at a time, its queue included. */
@@ -386,6 +408,7 @@ final class Host {
   void close() {
     workers.shutdownNow();
     timers.shutdownNow();
+    writer.shutdownNow();
   }
 
   /** Whether a failure counts against the instance. */

@@ -25,7 +25,7 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Reads and writes one stream. Whatever waits when the stream can be written leaves as one message;
@@ -49,7 +49,7 @@ final class Session implements StreamObserver<SessionRequest>, Receiver {
   private final ServerCallStreamObserver<SessionResponse> to;
   private final boolean endIsTold;
   private final Future<?> helloTimer;
-  private final AtomicInteger wishes = new AtomicInteger();
+  private final AtomicBoolean isAwake = new AtomicBoolean();
 
   /**
    * The caller's credits and its calls in the host; belongs to the sessions' lock, as does what
@@ -282,19 +282,15 @@ final class Session implements StreamObserver<SessionRequest>, Receiver {
     wake();
   }
 
-  /** Writes what waits, unless another thread is about to. */
+  /** Lets what waits be written soon. */
   void wake() {
-    if (wishes.getAndIncrement() != 0) {
-      return;
+    if (!isAwake.getAndSet(true)) {
+      host.writer().execute(this::write);
     }
-    int seen = 1;
-    do {
-      write();
-      seen = wishes.addAndGet(-seen);
-    } while (seen != 0);
   }
 
   private void write() {
+    isAwake.set(false); // what comes from here on wakes it again
     if (closed) {
       return;
     }
