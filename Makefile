@@ -115,6 +115,10 @@ test-k8s-full: .venv/.dev ## Test what takes long there: a load under kills and 
 test-languages: .venv/.dev ## Test the clients and plugins of other languages, as far as their toolchains are there (ARGS: what pytest takes)
 	@tests/languages/lane.sh $(ARGS)
 
+.PHONY: test-tracing
+test-tracing: .venv/.dev ## Test what Jaeger, a Collector and Prometheus see of a mesh (Go builds the first two; ARGS: what pytest takes)
+	@tests/tracing/lane.sh $(ARGS)
+
 .PHONY: k8s-up
 k8s-up: .venv/.dev ## Start a cluster of your own to play with, with this checkout's image in it
 	@tests/k8s/lane.sh up
