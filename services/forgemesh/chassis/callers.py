@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from urllib.parse import unquote
 
 UNKNOWN = "unknown"
+MOST_KNOWN = 10_000
+"""Connections of which it is remembered that they have had a call."""
 
 
 _caller: ContextVar[str] = ContextVar("forgemesh_caller", default="")
@@ -25,6 +27,7 @@ class Callers:
 
     def __init__(self) -> None:
         self._calls: dict[str, int] = {}
+        self._known: set[str] = set()
         self._changing = threading.Lock()
 
     def __len__(self) -> int:
@@ -37,6 +40,8 @@ class Callers:
         _caller.set(peer)  # the context of a call is its own
         with self._changing:
             calls[peer] = calls.get(peer, 0) + 1
+            if peer not in self._known:
+                self._know(peer)
         try:
             yield
         finally:
@@ -46,6 +51,17 @@ class Callers:
                     calls[peer] = left
                 else:
                     del calls[peer]
+
+    def _know(self, peer: str) -> None:
+        if len(self._known) >= MOST_KNOWN:  # most of them have gone long ago, and nobody says so
+            self._known = set(self._calls)
+        self._known.add(peer)
+
+    def known(self) -> frozenset[tuple[str, int]]:
+        """The same of each that has had a call, as far as that is remembered."""
+        with self._changing:
+            peers = tuple(self._known)
+        return frozenset(place_of(peer) for peer in peers)
 
     def busy(self) -> frozenset[tuple[str, int]]:
         """Host and port at the other end of each connection that has calls under way."""

@@ -12,11 +12,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forgemesh.chassis.callers import plain_host
+from forgemesh.chassis.callers import Callers, plain_host
 from forgemesh.chassis.threads import start_thread
 
 _log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A port, above how many connections the unused ones are closed, and those in use: host and port of each."""
+    """A port, above how many connections the unused ones are closed, and who calls there."""
 
     port: int
     most: int
-    busy: Callable[[], frozenset[tuple[str, int]]]
+    callers: Callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class _Connection:
     descriptor: int
     place: tuple[str, int]
     quiet: int
+    """Milliseconds."""
 
 
 class Doorkeeper:
@@ -56,8 +57,9 @@ class Doorkeeper:
 
     gRPC closes what exceeds its limit of connections, whoever it is, so that those who came first and say nothing keep
     out everybody else. This closes, long before that limit, connections without a call: of the host that has most of
-    them, and those first that have been quiet for longest. A channel whose connection is closed opens another one with
-    its next call. Nothing is done where the system does not show a process its descriptors.
+    them, those first that never had one, and of these those that have been quiet for longest. So one on which a call
+    has arrived that a busy event loop has not begun yet is among the last. A channel whose connection is closed opens
+    another one with its next call. Nothing is done where the system does not show a process its descriptors.
     """
 
     def __init__(self, *doors: Door) -> None:
@@ -101,9 +103,9 @@ class Doorkeeper:
     def _close(self, door: Door, connections: list[_Connection]) -> int:
         if len(connections) <= door.most:
             return 0
-        busy = door.busy()
+        busy, known = door.callers.busy(), door.callers.known()
         unused = [one for one in connections if one.place not in busy]
-        chosen = _too_many(unused, min(len(unused), len(connections) - door.most))
+        chosen = _too_many(unused, known, min(len(unused), len(connections) - door.most))
         return sum(_turn_out(one) for one in chosen)
 
     def _tell(self, closed: int) -> None:
@@ -131,19 +133,19 @@ def _connections(descriptors: list[int], ports: frozenset[int]) -> dict[int, lis
     return found
 
 
-def _too_many(unused: list[_Connection], number: int) -> list[_Connection]:
-    """`number` of them: of the host that has most, the longest quiet first."""
+def _too_many(unused: list[_Connection], known: frozenset[tuple[str, int]], number: int) -> list[_Connection]:
+    """`number` of them: of the host that has most, those first that are not `known`, the longest quiet first."""
     held = Counter(one.place[0] for one in unused)
     chosen: list[_Connection] = []
-    by_quiet = sorted(unused, key=lambda one: one.quiet, reverse=True)
+    in_order = sorted(unused, key=lambda one: (one.place in known, -one.quiet))
     while len(chosen) < number:
         host, count = held.most_common(1)[0]
         fair = held.most_common(2)[-1][1] if len(held) > 1 else 0
         take = min(number - len(chosen), max(1, count - fair))
-        mine = [one for one in by_quiet if one.place[0] == host][:take]
+        mine = [one for one in in_order if one.place[0] == host][:take]
         chosen += mine
         gone = set(mine)
-        by_quiet = [one for one in by_quiet if one not in gone]
+        in_order = [one for one in in_order if one not in gone]
         held[host] -= len(mine)
     return chosen
 

@@ -77,9 +77,9 @@ class Health:
         return max(0.0, time.monotonic() - self._beat - _BEAT)
 
     @property
-    def watchers(self) -> Callers:
-        """Who is told on the port of its own whenever something changes."""
-        return self._in_thread.watchers
+    def callers(self) -> Callers:
+        """Who calls on the port of its own."""
+        return self._in_thread.callers
 
     async def start(self) -> None:
         """Alive, not started, not ready."""

@@ -32,7 +32,7 @@ class HealthBoard:
         self._statuses: dict[str, int] = {}
         self._changed = threading.Condition()
         self._watches = 0
-        self.watchers = Callers()
+        self.callers = Callers()
         self._final = False
 
     def set(self, name: str, status: int) -> None:
@@ -51,11 +51,12 @@ class HealthBoard:
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - named by the proto
         """The status of one name."""
-        status = self._statuses.get(request.service)
-        if status is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"no health is known under {request.service!r}")
-        context.send_initial_metadata(self._facts())
-        return _Response(status=status)
+        with self.callers.calling(context.peer()):
+            status = self._statuses.get(request.service)
+            if status is None:
+                context.abort(grpc.StatusCode.NOT_FOUND, f"no health is known under {request.service!r}")
+            context.send_initial_metadata(self._facts())
+            return _Response(status=status)
 
     def List(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The statuses of all names."""
@@ -71,7 +72,7 @@ class HealthBoard:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{WATCHES} watches are served; use Check")
         context.send_initial_metadata(self._facts())
         try:
-            with self.watchers.calling(context.peer()):
+            with self.callers.calling(context.peer()):
                 yield from self._changes(request.service, context)
         finally:
             with self._changed:

@@ -103,8 +103,8 @@ async def serving(
         address = bind(server, listen.address)  # the last thing that can fail: grpc.aio frees ports only by stopping
         await server.start()
         doors = Doorkeeper(
-            Door(_port(address), callers_share(descriptor_limit()) // 2, callers.busy),
-            Door(_port(health_address), health_share(descriptor_limit()) // 2, checks.watchers.busy),
+            Door(_port(address), callers_share(descriptor_limit()) // 2, callers),
+            Door(_port(health_address), health_share(descriptor_limit()) // 2, checks.callers),
         )
         try:
             with doors.watching():

@@ -1,10 +1,10 @@
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from forgemesh.chassis.sqlite.commit_head import head_path, noted
 from forgemesh.chassis.sqlite.database import open_database
+from forgemesh.chassis.write_conflict import WriteConflict
 from forgemesh.faults.service import DataCorrupted, StoreUnavailable
 from tests.component.byteflips import crashed_copy
 from tests.component.chassis.sacks import FIRST, SECOND, fill, numbers
@@ -101,7 +101,7 @@ async def test_a_note_that_the_loss_of_power_left_behind_is_no_reason_to_refuse(
 
 async def test_a_transaction_that_is_refused_is_not_counted(crashed: Path) -> None:
     async with open_database(crashed, [FIRST]) as database:
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(WriteConflict):
             await database.write(fill(5))
 
         assert noted(crashed) == 21

@@ -73,6 +73,37 @@ async def test_a_call_under_way_is_not_cut_by_a_crowd_of_idle_connections() -> N
     assert answers == [b"done"]
 
 
+async def test_who_has_called_before_keeps_the_connection_that_a_crowd_never_called_on() -> None:
+    """It is the one that has been quiet for longest, and its next call may be on its way."""
+    peers: list[str] = []
+
+    async def act(request: bytes, context: Any) -> bytes:
+        peers.append(context.peer())
+        return b"done"
+
+    with descriptors(FEW):
+        async with running(act) as mill:
+            await mill.call("UnaryUnary")
+            async with idle_connections(mill.serving.address, callers_share(FEW)) as idle:
+                await level(lambda: still_open(idle) < callers_share(FEW) // 2)
+                await mill.call("UnaryUnary")
+
+    assert peers[0] == peers[1]
+
+
+def test_what_is_remembered_of_callers_is_bounded_and_keeps_those_who_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forgemesh.chassis.callers.MOST_KNOWN", 3)
+    callers = Callers()
+    with callers.calling("ipv4:10.0.0.7:1"):
+        for port in range(2, 9):
+            with callers.calling(f"ipv4:10.0.0.7:{port}"):
+                pass
+        known = callers.known()
+
+    assert len(known) <= 3
+    assert ("10.0.0.7", 1) in known
+
+
 @pytest.mark.parametrize(("door", "share"), [("address", callers_share), ("health_address", health_share)])
 async def test_health_is_told_on_both_ports_whatever_crowd_stands_at_one_of_them(
     door: str, share: Callable[[int], int]
