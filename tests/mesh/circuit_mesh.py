@@ -220,14 +220,14 @@ class CircuitMesh:
             )
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
 
-    async def blocked(self, orchestrator: str) -> str:
-        """A new execution that waits for a circuit, as soon as the orchestrator has heard of one."""
+    async def blocked(self, orchestrator: str, *reasons: str) -> str:
+        """A new execution that waits for a circuit, or for one of these reasons, once the orchestrator knows of it."""
 
         async def look() -> str:
             name = f"{orchestrator}-{time.time_ns()}"
             await self.start_many(orchestrator, [name])
             (found,) = await self.described(orchestrator, [name])
-            return name if found.steps and found.steps[0].blocked_reason == "CIRCUIT_OPEN" else ""
+            return name if found.steps and found.steps[0].blocked_reason in (reasons or ("CIRCUIT_OPEN",)) else ""
 
         return str(await eventually(look))
 
