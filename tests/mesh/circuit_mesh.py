@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
@@ -25,6 +24,7 @@ from forgemesh.api.traces.v1.trace_service_pb2_grpc import TraceServiceStub
 from forgemesh.chassis.channel import connect
 from forgemesh.client import Client
 from forgemesh.client.start import Start
+from tests.free_ports import free_port
 from tests.mesh.moody import CONCURRENCY, PLUGIN_ID, Moods
 from tests.mesh.processes import DEADLINE, SHORTEST_PAUSE, Service, eventually, start_service
 
@@ -61,13 +61,6 @@ def seeded() -> random.Random:
     seed = int(os.environ.get("FORGEMESH_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"FORGEMESH_SEED={seed}")
     return random.Random(seed)
-
-
-def free_port() -> int:
-    """For a process that has to be found again after its death."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.free_ports import free_port
 from tests.mesh.processes import Service, start_service
 
 ANYWHERE = "127.0.0.1:0"
@@ -115,7 +115,7 @@ async def running_saga_mesh(directory: Path, *, hosts: int = 1) -> AsyncIterator
             "FORGEMESH_HOST_TRACES": traces.address,
             "SAGA_LEDGER": str(directory / "ledger"),
         }
-        port = _free_port()
+        port = free_port()
         environment = {
             "FORGEMESH_ORCHESTRATOR_LISTEN": f"127.0.0.1:{port}",
             "FORGEMESH_ORCHESTRATOR_HEALTH_LISTEN": ANYWHERE,
@@ -128,10 +128,3 @@ async def running_saga_mesh(directory: Path, *, hosts: int = 1) -> AsyncIterator
         for number in range(1, hosts + 1):
             await stack.enter_async_context(mesh.plugin_host(f"saga-{number}"))
         yield mesh
-
-
-def _free_port() -> int:
-    """The same one for every life of the orchestrator."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,12 +6,12 @@ addresses of pods are given out again.
 from __future__ import annotations
 
 import contextlib
-import socket
 from pathlib import Path
 
 import pytest
 
 from forgemesh.api.balancer.v1 import snapshot_pb2
+from tests.free_ports import free_addresses
 from tests.mesh.feed_listener import FeedListener, listening
 from tests.mesh.processes import Service, eventually, start_service
 from tests.mesh.test_registry_process import BALANCER, REGISTRY, balancer_environment, registry_environment
@@ -32,15 +32,6 @@ class It:
         return os.environ["PLUGIN"]
 """
 TAKEN = {"both ports": ("main", "health"), "its main port": ("main", "other"), "its health port": ("other", "health")}
-
-
-def free_ports(number: int) -> list[str]:
-    """Addresses at which nobody listens."""
-    with contextlib.ExitStack() as sockets:
-        bound = [sockets.enter_context(socket.socket()) for _ in range(number)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in bound]
 
 
 def host(folder: Path, registry: Service, plugin: str, instance_id: str, listen: str, health: str) -> dict[str, str]:
@@ -65,7 +56,7 @@ def healths(feed: FeedListener, instance_id: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("taken", list(TAKEN))
 async def test_whoever_gets_the_address_of_a_dead_instance_does_not_make_it_serve(tmp_path: Path, taken: str) -> None:
-    main, health, *others = free_ports(4)
+    main, health, *others = free_addresses(4)
     ports = {"main": main, "health": health, "other": others[0]}
     async with contextlib.AsyncExitStack() as stack:
         registry = await stack.enter_async_context(start_service(REGISTRY, registry_environment(tmp_path), tmp_path))

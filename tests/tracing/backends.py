@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tests.architecture.repository import ROOT
+from tests.free_ports import free_addresses
 
 T = TypeVar("T")
 
@@ -168,13 +169,6 @@ def scraping(targets: Mapping[str, str], folder: Path) -> Iterator[Prometheus]:
     with _running([*command, f"--web.listen-address={address}"], folder / "log"):
         eventually(lambda: get(f"http://{address}/api/v1/query?query=up")["data"]["result"])
         yield Prometheus(address)
-
-
-def free_addresses(number: int) -> list[str]:
-    """On this machine; free until somebody else takes them."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
 def _listens(address: str) -> bool:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from forgemesh.chassis.health_facts import REASON, told_in
 from forgemesh.chassis.status import from_rpc_error
 from forgemesh.faults.service import StoreTooNew
+from tests.free_ports import free_addresses
 
 pytestmark = pytest.mark.mesh
 
@@ -51,14 +51,6 @@ def started(service: str, database: Path, **more: str) -> Iterator[tuple[subproc
     finally:
         process.kill()
         process.communicate()
-
-
-def free_addresses(number: int) -> list[str]:
-    with closing(socket.socket()) as first, closing(socket.socket()) as second:
-        sockets = [first, second][:number]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
 def written_by_a_newer_release(path: Path) -> Path:

@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import socket
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,7 @@ from forgemesh.chassis.channel import SESSION_LIMIT, channel_options, connect
 from forgemesh.chassis.health import PortInUse
 from forgemesh.chassis.server import CONTROL_LIMIT, Listen, server_options
 from tests.component.chassis.mill import PATIENCE, SERVICE, Mill, outlived, running
-
-
-def free_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+from tests.free_ports import free_addresses
 
 
 @pytest.mark.parametrize("port", ["address", "health_address"])
@@ -34,7 +28,7 @@ async def test_a_port_that_another_server_has_is_refused_in_a_sentence(port: str
 
 
 async def test_a_server_that_could_not_start_leaves_no_port_behind() -> None:
-    address = free_port()
+    (address,) = free_addresses(1)
     async with running() as first:
         with pytest.raises(PortInUse):
             async with running(address=address, health_address=first.serving.health_address):

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from forgemesh.chassis import telemetry
 from forgemesh.chassis.channel import SESSION_LIMIT
 from forgemesh.chassis.server import Listen, serving
 from forgemesh.chassis.telemetry import BATCH, SpanSink, exporting_spans, set_attributes
+from tests.free_ports import free_addresses
 
 PATIENCE = 180.0
 
@@ -78,9 +78,7 @@ async def sink_to(address: str, **arguments: Any) -> AsyncIterator[SpanSink]:
 
 
 def free_address() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+    return free_addresses(1)[0]
 
 
 def spans(*numbers: int, text: str = "") -> list[Span]:

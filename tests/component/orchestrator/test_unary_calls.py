@@ -1,4 +1,3 @@
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -15,6 +14,7 @@ from forgemesh.faults.plugin import InstanceFull, OperationNotFound, WrongIncarn
 from forgemesh.orchestrator.dispatch.session.codec import MAX_INLINE
 from forgemesh.orchestrator.values.payload import Payload
 from tests.component.orchestrator.plugins import Link, ScriptedPlugin, linked, output, serving_plugin
+from tests.free_ports import free_port
 
 
 @pytest.fixture
@@ -32,14 +32,6 @@ async def address(plugin: ScriptedPlugin) -> AsyncIterator[str]:
 async def link(address: str) -> AsyncIterator[Link]:
     async with linked(address) as opened:
         yield opened
-
-
-@pytest.fixture
-def free_port() -> int:
-    """Nobody listens there."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 async def test_a_plugin_without_sessions_is_called_alone(plugin: ScriptedPlugin, address: str) -> None:
@@ -99,8 +91,8 @@ async def test_a_call_alone_is_cancelled_with_its_rpc(plugin: ScriptedPlugin, ad
         assert link.link.in_flight == 0
 
 
-async def test_a_connection_that_was_never_there_has_taken_no_call(free_port: int) -> None:
-    async with linked(f"127.0.0.1:{free_port}", session=False) as link:
+async def test_a_connection_that_was_never_there_has_taken_no_call() -> None:
+    async with linked(f"127.0.0.1:{free_port()}", session=False) as link:
         link.invoke(1)
 
         assert await link.failure(1) == ("HOST_LOST", True, False)
@@ -109,9 +101,9 @@ async def test_a_connection_that_was_never_there_has_taken_no_call(free_port: in
 
 
 async def test_an_instance_without_sessions_is_found_again_at_its_address(
-    plugin: ScriptedPlugin, free_port: int
+    plugin: ScriptedPlugin,
 ) -> None:
-    address = f"127.0.0.1:{free_port}"
+    address = f"127.0.0.1:{free_port()}"
     async with linked(address, session=False) as link:
         await link.until(lambda: not link.link.usable)
         async with serving_plugin(plugin, address):
